@@ -1,0 +1,50 @@
+# ec2net: `make demo` and `make test` do all their own set-up on a fresh Debian 12 machine.
+# Nothing outside .venv, .venv-oldest and the cache for root file systems is written, except
+# Debian packages that are missing (as root only).
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+OLDEST := .venv-oldest
+PY := $(VENV)/bin/python
+export PYTHONPATH :=
+
+.PHONY: help setup demo test lint types unit netns lab bench oldest clean
+
+help:           ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup:          ## install what is missing: Debian packages (as root), the virtual environment
+	@PYTHON=$(PYTHON) packaging/setup.sh $(VENV) newest
+
+demo:           ## show everything at work in a simulated VPC
+	@PYTHON=$(PYTHON) packaging/setup.sh $(VENV) newest >&2
+	@$(VENV)/bin/ec2net demo
+
+test:           ## everything: lint, types, unit, namespaces, oldest libraries, lab hosts
+	@PYTHON=$(PYTHON) tests/run.sh
+
+lint: setup     ## ruff: style and formatting
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+
+types: setup    ## mypy --strict over the program and the tests
+	@packaging/types.sh $(VENV)
+
+unit: setup     ## tests that need no privilege
+	@$(VENV)/bin/pytest -q tests/unit
+
+netns: setup    ## the whole program in network namespaces
+	@$(VENV)/bin/pytest -q tests/netns
+
+oldest:         ## unit and namespace tests with the oldest supported libraries
+	@PYTHON=$(PYTHON) packaging/setup.sh $(OLDEST) oldest
+	@$(OLDEST)/bin/pytest -q tests/unit tests/netns
+
+lab: setup      ## hosts with real systemd (root only)
+	@packaging/setup.sh --lab
+	@$(VENV)/bin/pytest -q tests/lab
+
+bench: setup    ## cost of a pass, as ratios
+	@$(PY) tests/bench/bench.py
+
+clean:          ## remove environments and caches of the checkout
+	rm -rf $(VENV) $(OLDEST) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

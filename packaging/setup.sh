@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Install what the targets of the Makefile need, and only what is missing.
+#
+#   setup.sh VENV newest|oldest   the Debian packages of the tests, and a virtual environment
+#   setup.sh --lab                the Debian packages of the host lab
+#
+# Debian packages need root; without root what is missing is named and the script fails.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+need_packages() {   # package:command ...
+    local missing=() entry
+    for entry in "$@"; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "${entry#*:}" >/dev/null || missing+=("${entry%%:*}")
+    done
+    [ ${#missing[@]} -eq 0 ] && return
+    if [ "$(id -u)" -ne 0 ]; then
+        echo "setup: missing Debian packages: ${missing[*]} (install them, or run as root)" >&2
+        exit 1
+    fi
+    echo "setup: installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null 2>&1 || {
+        apt-get update -qq >/dev/null
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    }
+}
+
+if [ "${1:-}" = --lab ]; then
+    exec tests/lab/setup.sh
+fi
+
+venv=$1 set=$2
+need_packages python3:python3 iproute2:ip nftables:nft strace:strace
+python=${PYTHON:-python3}
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    echo "setup: $python is not Python 3.11 or newer (name another: make PYTHON=...)" >&2
+    exit 1
+fi
+if ! "$python" -c 'import ensurepip' 2>/dev/null; then
+    need_packages python3-venv:python3-venv-is-missing
+fi
+
+case $set in
+    newest) wanted=(-e '.[dev]') ;;
+    oldest) wanted=(-c packaging/oldest.txt -e '.[dev]') ;;
+    *) echo "setup: newest or oldest, not '$set'" >&2; exit 2 ;;
+esac
+stamp=$venv/.stamp
+want=$(cat pyproject.toml packaging/setup.sh packaging/oldest.txt; "$python" -VV; pwd)
+if [ ! -e "$stamp" ] || [ "$(cat "$stamp")" != "$want" ]; then
+    echo "setup: $venv with the $set libraries"
+    rm -rf "$venv"
+    "$python" -m venv "$venv"
+    "$venv/bin/pip" install -q --disable-pip-version-check --no-warn-script-location "${wanted[@]}"
+    printf '%s\n' "$want" > "$stamp"
+fi

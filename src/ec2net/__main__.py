@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``python -m ec2net``."""
+
+import sys
+
+from ec2net.core.cli import main
+
+sys.exit(main())
