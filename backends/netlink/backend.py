@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs of the netlink backend: all of it is live changes.
+
+The primary keeps the base configuration that brought the host up; a secondary is brought up
+whole.
+"""
+
+from collections.abc import Collection
+from typing import ClassVar
+
+from ec2net.core.backend import Applied, Backend, Host, Suitability
+from ec2net.core.deadline import Deadline
+from ec2net.core.environment import Environment, Manager, link_manager
+from ec2net.core.facts import Link
+from ec2net.core.identity import Mac
+from ec2net.core.intent import EniIntent, HostIntent
+from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.live.apply import apply
+from ec2net.core.live.observe import observe
+from ec2net.core.live.render import Base, render
+from ec2net.core.ownership import Journals
+from ec2net.core.plan import InPlace, Item, Plan
+
+
+class NetlinkBackend(Backend):
+    """Needs nobody else: no daemon, no DHCP client for secondary ENIs."""
+
+    name: ClassVar[str] = "netlink"
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self._journals = Journals(host.run)
+
+    @classmethod
+    def suits(cls, link: Link, environment: Environment) -> Suitability:
+        manager = link_manager(link, environment)
+        return Suitability(manager is Manager.NOBODY, f"{manager.value} manages {link.name}")
+
+    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
+        return observe(snapshot, links, self.host.kernel, self._journals)
+
+    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
+        base = Base.FOREIGN if intent.primary else Base.OURS
+        return render(intent, host, snapshot, self.host.kernel.protocol, base)
+
+    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
+        return apply(plan, self.host.kernel, self._journals, deadline)
+
+    def forget(self, attached: Collection[Mac]) -> None:
+        self._journals.keep_only(attached)

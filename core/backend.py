@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The contract of a backend: what realizes an intent on one kind of host.
+
+A backend is handed the whole wanted state each time; calling it twice with the same is calling
+it once. It never reads IMDS or the configuration, and it touches only what is marked ours.
+
+    observe ─▶ wanted ─▶ (the engine makes the plan) ─▶ apply
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.environment import Environment
+from ec2net.core.errors import Ec2netError
+from ec2net.core.facts import Link
+from ec2net.core.identity import Mac
+from ec2net.core.intent import EarlyIntent, EniIntent, HostIntent
+from ec2net.core.kernel.session import Kernel
+from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.plan import Change, InPlace, Item, Plan
+from ec2net.core.state import RunDir
+
+
+@dataclass(frozen=True, slots=True)
+class Suitability:
+    """Whether a backend is for a link, and why (people read the reason)."""
+
+    suits: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What a backend works with: a kernel session (its marks), the state directory, host files."""
+
+    kernel: Kernel
+    run: RunDir
+    environment: Environment = field(default_factory=Environment)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A change that could not be made, and the error that says why."""
+
+    change: Change
+    error: Ec2netError
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a plan: every change is in exactly one of the two."""
+
+    done: tuple[Change, ...] = ()
+    failed: tuple[Failure, ...] = ()
+
+
+class Backend(ABC):
+    """One way to realize intents. Construction must be cheap: heavy imports go inside methods."""
+
+    name: ClassVar[str]
+    """What the configuration calls it: ``backend = "..."``; lower-case letters, digits, ``-``."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    @classmethod
+    @abstractmethod
+    def suits(cls, link: Link, environment: Environment) -> Suitability:
+        """Whether this backend should have ``link`` when the configuration says ``auto``. Pure."""
+
+    @abstractmethod
+    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
+        """What of this backend is in place, on these ENI links and left over from gone ones.
+
+        Raises ``Ec2netError`` when it cannot be told: nothing is changed then.
+        """
+
+    @abstractmethod
+    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
+        """The items that ``intent`` means here, beside the other ENIs of ``host``. Pure."""
+
+    @abstractmethod
+    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
+        """Make the changes, in the plan's order, each ENI for itself: a failure ends the work on
+        its ENI and on no other. An empty plan makes no call and no write. Ends by ``deadline``."""
+
+    def prepare(self, early: EarlyIntent, link: Link, deadline: Deadline) -> bool:
+        """Begin with an ENI whose addresses are not known yet; true if something was begun.
+
+        Called when its link has just appeared. By default there is nothing to begin with.
+        """
+        return False
+
+    def check(self, intent: EniIntent) -> tuple[str, ...]:
+        """What else of ``intent`` is not so, after applying: what the manager did instead."""
+        return ()
+
+    @abstractmethod
+    def forget(self, attached: Collection[Mac]) -> None:
+        """Drop what is remembered of links other than these. Writes nothing if there is none."""

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A backend behind a guard: whatever a plugin's method raises costs its own part of a pass only.
+
+The contract lets a backend raise ``Ec2netError`` and nothing else. What comes otherwise is a bug
+of the plugin: it is logged with its traceback and becomes a ``PluginError`` that names it.
+"""
+
+import logging
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+from ec2net.core.backend import Applied, Backend, Failure
+from ec2net.core.deadline import Deadline
+from ec2net.core.environment import Environment
+from ec2net.core.errors import Ec2netError, PluginError
+from ec2net.core.facts import Link
+from ec2net.core.identity import Mac
+from ec2net.core.intent import EarlyIntent, EniIntent, HostIntent
+from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.plan import InPlace, Item, Plan
+
+_log = logging.getLogger("ec2net.plugins")
+
+T = TypeVar("T")
+
+
+class GuardedBackend:
+    """The verbs of ``Backend``; each raises ``Ec2netError`` at worst."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.kind = type(backend)
+
+    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
+        return self._guard("observe", lambda: self._backend.observe(snapshot, links, deadline))
+
+    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
+        return self._guard("wanted", lambda: self._backend.wanted(intent, host, snapshot))
+
+    def prepare(self, early: EarlyIntent, link: Link, deadline: Deadline) -> bool:
+        return self._guard("prepare", lambda: self._backend.prepare(early, link, deadline))
+
+    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
+        """Never raises: what is not known to be done counts as failed."""
+        try:
+            return self._guard("apply", lambda: self._backend.apply(plan, deadline))
+        except Ec2netError as error:
+            return Applied(failed=tuple(Failure(change, error) for change in plan.changes))
+
+    def check(self, intent: EniIntent) -> tuple[str, ...]:
+        return self._guard("check", lambda: self._backend.check(intent))
+
+    def forget(self, attached: Collection[Mac]) -> None:
+        self._guard("forget", lambda: self._backend.forget(attached))
+
+    def _guard(self, verb: str, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except Ec2netError:
+            raise
+        except Exception as error:
+            raise _broken(self.kind, verb, error) from error
+
+
+def suits(kind: type[Backend], link: Link, environment: Environment) -> tuple[bool, str]:
+    """``kind.suits``; a plugin that fails there suits nothing."""
+    try:
+        verdict = kind.suits(link, environment)
+        return verdict.suits, verdict.reason
+    except Ec2netError as error:
+        return False, str(error)
+    except Exception as error:
+        return False, str(_broken(kind, "suits", error))
+
+
+def _broken(kind: type[Backend], verb: str, error: Exception) -> PluginError:
+    _log.error("backend %s failed in %s", kind.name, verb, exc_info=error)
+    return PluginError(
+        f"failed in {verb}: {type(error).__name__}: {error}",
+        subject=f"backend {kind.name}",
+        remedy="a fault of the plugin: report it to its makers",
+    )

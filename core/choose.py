@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which backend a link gets, and why: a pure function of the configuration and an environment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ec2net.core.backend import Backend
+from ec2net.core.backend_guard import suits
+from ec2net.core.config import AUTO_BACKEND
+from ec2net.core.environment import Environment
+from ec2net.core.facts import Link
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """``backend`` is the chosen name, None if the link is refused; ``reasons`` one per candidate."""
+
+    backend: str | None
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.backend or 'none'}: {'; '.join(self.reasons)}"
+
+
+def choose(
+    configured: str, link: Link, backends: Mapping[str, type[Backend]], environment: Environment
+) -> Choice:
+    """The configured backend; with ``auto`` the first that says it suits the link."""
+    if configured != AUTO_BACKEND:
+        if configured in backends:
+            return Choice(configured, (f'the configuration says backend = "{configured}"',))
+        return Choice(None, (f'backend "{configured}" is configured but not there',))
+    reasons = []
+    chosen = None
+    for name, backend in backends.items():
+        fits, reason = suits(backend, link, environment)
+        reasons.append(f"{name} {'suits' if fits else 'does not suit'}: {reason}")
+        if fits and chosen is None:
+            chosen = name
+    return Choice(chosen, tuple(reasons) or ("no backend is loaded",))

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net backends``: which there are, which one each link gets, and why."""
+
+import json
+from argparse import Namespace
+
+from ec2net.core import jsonform
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import ExitStatus
+from ec2net.core.plugins import origins
+from ec2net.core.text import table
+from ec2net.core.workplace import opened, workplace
+
+
+def run(options: Namespace) -> ExitStatus:
+    place = workplace(options, may_fall_back=True)
+    with opened(place, imds=False) as engine:
+        view = engine.look(Deadline(place.config.timeouts.pass_, "backends"))
+    known = origins()
+    if options.json:
+        document = {
+            "version": jsonform.VERSION,
+            "plugins": [{"name": o.name, "source": o.source} for o in known],
+            "links": [
+                {
+                    "mac": str(mac),
+                    "link": jsonform.plain(eni.link) if (eni := view.host.of(mac)) else None,
+                    "backend": choice.backend,
+                    "reasons": list(choice.reasons),
+                }
+                for mac, choice in view.choices.items()
+            ],
+        }
+        print(json.dumps(document, indent=2))
+        return place.status(ExitStatus.DONE)
+    print(table(("PLUGIN", "FROM"), [(origin.name, origin.source) for origin in known]))
+    if view.choices:
+        print()
+        rows = [
+            (eni.name, choice.backend or "none", "; ".join(choice.reasons))
+            for mac, choice in view.choices.items()
+            if (eni := view.host.of(mac)) is not None
+        ]
+        print(table(("LINK", "BACKEND", "WHY"), rows))
+    return place.status(ExitStatus.DONE)

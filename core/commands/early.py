@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net early``: before systemd-networkd starts, give the ENIs of the boot their files.
+
+No IMDS yet, so roles are a guess: the primary is the ENI that the kernel found first (lowest
+index; drivers probe in PCI order, and device 0 comes first). A wrong guess costs one
+re-configuration when IMDS is read.
+"""
+
+import logging
+from argparse import Namespace
+from pathlib import Path
+
+from ec2net.core.compute import early_intent, eni_links
+from ec2net.core.config import AUTO_BACKEND, EniIdentity, Manage
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import DeadlineExceeded, ExitStatus
+from ec2net.core.facts import Link
+from ec2net.core.kernel.link_events import KernelEvents
+from ec2net.core.kernel.objects import LinkRef
+from ec2net.core.kernel.session import Kernel
+from ec2net.core.workplace import Workplace, workplace
+
+_log = logging.getLogger("ec2net.early")
+
+HOLD = "hold"
+"""90-ec2net.rules: from now on a new ENI waits for its own file."""
+
+_NETWORKMANAGER = "etc/systemd/system/NetworkManager.service"
+_NETWORKMANAGER_WANTED = "etc/systemd/system/multi-user.target.wants/NetworkManager.service"
+
+UDEV_SECONDS = 5.0
+"""For udev to name the links: systemd-networkd would wait for that as well."""
+
+_NETLINK_KOBJECT_UEVENT = 15
+_UDEV_MONITOR = 2
+"""Multicast group of events that udev has processed (libudev)."""
+
+
+def run(options: Namespace) -> ExitStatus:
+    place = workplace(options, may_fall_back=True)
+    if place.config.eni.backend not in (AUTO_BACKEND, "networkd"):
+        return ExitStatus.DONE
+    if _networkmanager_is_enabled(Path("/")):
+        _log.info("NetworkManager is enabled: the ENIs are its, not systemd-networkd's")
+        return ExitStatus.DONE
+    with Kernel(place.config.numbers.protocol) as kernel:
+        links = _named_links(kernel, place, Deadline(UDEV_SECONDS, "waiting for udev"))
+    for index, link in enumerate(links):
+        _write(link, index == 0, place)
+    place.run.write(HOLD, {"by": "ec2net early"})
+    return place.status(ExitStatus.DONE)
+
+
+def _networkmanager_is_enabled(root: Path) -> bool:
+    """Wanted and not masked (systemd.unit(5): a link to /dev/null in /etc)."""
+    masked = root / _NETWORKMANAGER
+    if masked.is_symlink() and masked.readlink() == Path("/dev/null"):
+        return False
+    return (root / _NETWORKMANAGER_WANTED).is_symlink()
+
+
+def _named_links(kernel: Kernel, place: Workplace, deadline: Deadline) -> list[Link]:
+    """The ENI links that udev is done with; waits for the first of them."""
+    with KernelEvents(_UDEV_MONITOR, _NETLINK_KOBJECT_UEVENT) as events:
+        while True:  # ends by deadline
+            found = eni_links(kernel.links(), place.config.drivers)
+            links = sorted((same[0] for same in found.values()), key=lambda link: link.index)
+            if links and _initialized(links[0]):
+                return [link for link in links if _initialized(link)]
+            try:
+                deadline.wait(events.fileno())
+            except DeadlineExceeded:
+                return []
+            events.drain()
+
+
+def _initialized(link: Link) -> bool:
+    return Path(f"/run/udev/data/n{link.index}").exists()
+
+
+def _write(link: Link, primary: bool, place: Workplace) -> None:
+    from ec2net.backends.networkd import files, render
+    from ec2net.backends.networkd.match import foreseen
+
+    assert link.mac is not None
+    known = EniIdentity(link.mac, link_name=link.name, is_primary=primary)
+    settings = place.config.for_eni(known)
+    if settings.manage in (Manage.IGNORE, Manage.OBSERVE):
+        return
+    present_files = files.in_folder(files.FOLDER)
+    early = early_intent(
+        link.mac, LinkRef(link.index, link.name), primary, settings, place.config.numbers
+    )
+    others = foreseen(link)
+    path = render.place(link.name, others.file) if others.certain else None
+    if path is None:
+        _log.info("%s: a file of somebody else comes first", link.name)
+        return
+    file = render.network_file(path, early, permanent=link.permanent)
+    if any(present.path == file.path and present.owner == link.mac for present in present_files):
+        return  # not the boot: a pass has written it, knowing more; a new time means a reload
+    files.write(file)
+    _log.debug("%s: prepared as %s", link.name, "primary" if primary else "secondary")

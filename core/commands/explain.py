@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net explain LINK|ADDRESS``: what IMDS said, what follows, what the kernel answers."""
+
+import json
+from argparse import Namespace
+from ipaddress import ip_address
+from typing import Any
+
+from ec2net.core import jsonform, text
+from ec2net.core.deadline import Deadline
+from ec2net.core.engine import Engine, View
+from ec2net.core.errors import Ec2netError, ExitStatus, KernelError, UsageError
+from ec2net.core.facts import Absent, EniFacts, Unknown, Value
+from ec2net.core.intent import EniIntent, EniOutcome
+from ec2net.core.kernel.objects import AnyAddress
+from ec2net.core.plan import Plan
+from ec2net.core.verify import ABROAD, SERVICES
+from ec2net.core.workplace import opened, workplace
+
+_KEYS = {
+    "interface_id": "interface-id",
+    "device_number": "device-number",
+    "network_card": "network-card",
+    "local_ipv4s": "local-ipv4s",
+    "ipv6s": "ipv6s",
+    "ipv4_prefixes": "ipv4-prefix",
+    "ipv6_prefixes": "ipv6-prefix",
+    "subnet_ipv4": "subnet-ipv4-cidr-block",
+    "subnet_ipv6": "subnet-ipv6-cidr-blocks",
+}
+
+
+def run(options: Namespace) -> ExitStatus:
+    place = workplace(options, may_fall_back=True)
+    with opened(place) as engine:
+        view = engine.look(Deadline(place.config.timeouts.pass_, "explain"))
+        outcome, address = _find(options.what, view)
+        story = _story(outcome, address, view, engine)
+    if options.json:
+        print(json.dumps({"version": jsonform.VERSION, **story}, indent=2))
+    else:
+        _print(story)
+    return place.status(ExitStatus.DONE)
+
+
+def _find(what: str, view: View) -> tuple[EniOutcome, AnyAddress | None]:
+    """The ENI by link name, alternative name, id, MAC or an address that it holds."""
+    try:
+        address = ip_address(what)
+    except ValueError:
+        address = None
+    for outcome in view.host.enis:
+        link = view.snapshot.link(outcome.link.index) if outcome.link else None
+        names = {str(outcome.mac), str(outcome.eni_id), *(link.altnames if link else ())}
+        if what in names or (link is not None and what == link.name):
+            return outcome, None
+        if address is not None and outcome.intent is not None and _holds(outcome.intent, address):
+            return outcome, address
+    known = ", ".join(outcome.name for outcome in view.host.enis) or "none"
+    if view.problems:
+        raise Ec2netError(
+            f"{what} is not known, and not everything could be read: {view.problems[0]}"
+        )
+    raise UsageError(f"{what} is no ENI's link, id, MAC or address", remedy=f"ENIs here: {known}")
+
+
+def _holds(intent: EniIntent, address: AnyAddress) -> bool:
+    return any(interface.ip == address for interface in intent.sources) or any(
+        address in prefix for prefix in intent.prefixes
+    )
+
+
+def _story(
+    outcome: EniOutcome, address: AnyAddress | None, view: View, engine: Engine
+) -> dict[str, Any]:
+    facts = next((eni for eni in view.facts.imds.enis if eni.mac == outcome.mac), None)
+    choice = view.choices.get(outcome.mac)
+    intent = outcome.intent
+    own = Plan(
+        tuple(step for step in view.plan.changes if step.mac == outcome.mac),
+        tuple(found for found in view.plan.conflicts if found.mac == outcome.mac),
+    )
+    sources = [address] if address is not None else [i.ip for i in intent.sources] if intent else []
+    return {
+        "title": text.title(outcome),
+        "standing": outcome.standing.value,
+        "reason": outcome.reason,
+        "backend": choice.backend if choice else None,
+        "backend_reasons": list(choice.reasons) if choice else [],
+        "imds": _said(facts) if facts else {},
+        "rules": [
+            rule.describe()
+            for rule in (intent.rules if intent else ())
+            if address is None
+            or (rule.source.version == address.version and address in rule.source)
+        ],
+        "routes": [
+            route.describe()
+            for route in ((*intent.table_routes, *intent.main_routes) if intent else ())
+            if address is None or route.destination.version == address.version
+        ],
+        "kernel": [_answer(engine, source, view) for source in sources],
+        "would_change": [step.action.value + " " + step.item.describe() for step in own.changes]
+        + ["! " + found.describe() for found in own.conflicts],
+        "problems": [str(problem) for problem in view.problems],
+    }
+
+
+def _said(facts: EniFacts) -> dict[str, str]:
+    said = {}
+    for name, key in _KEYS.items():
+        reading = getattr(facts, name)
+        match reading:
+            case Value(value, stale):
+                words = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+                said[key] = f"{words} (last known)" if stale else words
+            case Absent():
+                said[key] = "absent"
+            case Unknown(reason):
+                said[key] = f"unknown: {reason}"
+    return said
+
+
+def _answer(engine: Engine, source: AnyAddress, view: View) -> str:
+    ways = []
+    for destination in (ABROAD[source.version], SERVICES[source.version]):
+        try:
+            answer = engine.kernel.lookup(destination, source)
+        except KernelError as error:
+            ways.append(f"to {destination}: {error.problem.rpartition(': ')[2]}")
+            continue
+        link = view.snapshot.link(answer.link)
+        via = f" via {answer.gateway}" if answer.gateway else ""
+        ways.append(f"to {destination}{via} dev {link.name if link else answer.link}")
+    return f"from {source} {'; '.join(ways)}"
+
+
+def _print(story: dict[str, Any]) -> None:
+    print(story["title"])
+    standing = story["standing"]
+    print(f"  {standing}: {story['reason']}" if story["reason"] else f"  {standing}")
+    print(f"  backend {story['backend']}: {'; '.join(story['backend_reasons'])}")
+    for head, lines in (
+        ("IMDS says", [f"{key} {value}" for key, value in story["imds"].items()]),
+        ("so these rules are wanted", story["rules"]),
+        ("and these routes", story["routes"]),
+        ("the kernel answers", story["kernel"]),
+        ("a refresh would change", story["would_change"] or ["nothing"]),
+        ("problems", story["problems"]),
+    ):
+        if lines:
+            print(f"{head}:")
+            print("\n".join(f"  {line}" for line in lines))

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net record [FILE]``: what IMDS and the kernel say now, for ``ec2net plan --imds FILE``."""
+
+import json
+import sys
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+
+from ec2net.core.config_dict import to_dict
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import Ec2netError, ExitStatus
+from ec2net.core.record import RecordingImds, record
+from ec2net.core.state import RunDir
+from ec2net.core.workplace import opened, workplace
+
+
+def run(options: Namespace) -> ExitStatus:
+    place = workplace(options, may_fall_back=True)
+    deadline = Deadline(place.config.timeouts.pass_, "record")
+    with opened(place) as engine, tempfile.TemporaryDirectory() as empty:
+        assert engine.imds is not None
+        imds = RecordingImds(engine.imds)
+        engine.imds = imds
+        engine.run = RunDir(Path(empty))  # as if for the first time: every key is read
+        view = engine.look(deadline)
+    text = json.dumps(record(view, imds, to_dict(place.config)), indent=1)
+    if options.output is None:
+        print(text)
+    else:
+        try:
+            options.output.write_text(text + "\n")
+        except OSError as error:
+            raise Ec2netError(
+                f"cannot be written: {error.strerror}", subject=str(options.output)
+            ) from error
+    for problem in view.problems:
+        print(f"ec2net: {problem}", file=sys.stderr)
+    return ExitStatus.FAILED if view.problems else ExitStatus.DONE

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net set-hostname``: the static hostname from IMDS, on a host that has none."""
+
+import re
+import subprocess
+from argparse import Namespace
+from pathlib import Path
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import Ec2netError, ExitStatus
+from ec2net.core.facts import Value
+from ec2net.core.signals import StopSignals
+from ec2net.core.workplace import opened, workplace
+
+_KEY = "latest/meta-data/local-hostname"
+_FILE = Path("/etc/hostname")
+_NAME = re.compile(r"(?=.{1,64}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_SECONDS = 30.0
+
+
+def run(options: Namespace) -> ExitStatus:
+    place = workplace(options, may_fall_back=True)
+    if _FILE.exists() and _FILE.read_text().strip():
+        print(f"{_FILE} has a name; nothing to do")
+        return ExitStatus.DONE
+    with StopSignals() as signals:
+        deadline = Deadline(_SECONDS, "set-hostname", interruptions=[signals])
+        with opened(place) as engine:
+            assert engine.imds is not None
+            reading = engine.imds.get(_KEY, deadline)
+        name = reading.value.strip().lower() if isinstance(reading, Value) else ""
+        if not _NAME.fullmatch(name):
+            raise Ec2netError(f"IMDS gives no usable local-hostname: {reading}"[:200])
+        try:
+            result = subprocess.run(
+                ["hostnamectl", "set-hostname", "--static", name],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=deadline.remaining(),
+                check=False,
+            )
+        except OSError as error:
+            raise Ec2netError(f"cannot be run: {error.strerror}", subject="hostnamectl") from error
+        except subprocess.TimeoutExpired as error:
+            raise deadline.exceeded() from error
+    if result.returncode != 0:
+        raise Ec2netError(f"hostnamectl failed: {result.stderr.strip()}")
+    return ExitStatus.DONE

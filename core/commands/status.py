@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net status``: where each ENI stands since the last pass. Needs no privilege, asks nobody."""
+
+import json
+from argparse import Namespace
+from typing import Any
+
+from ec2net.core.errors import Ec2netError, ExitStatus
+from ec2net.core.outcome import STATUS
+from ec2net.core.state import RunDir
+from ec2net.core.text import table
+
+
+def run(options: Namespace) -> ExitStatus:
+    run_dir = RunDir(options.run_dir)
+    document = run_dir.read(STATUS)
+    if document is None:
+        raise Ec2netError(
+            "there is no status: no pass has ended since boot",
+            subject=str(run_dir.path / STATUS),
+            remedy="run 'ec2net refresh'",
+        )
+    try:
+        lines = _lines(document)
+        troubled = document["problems"] or any(eni["trouble"] for eni in document["enis"])
+        refused = any(eni["standing"] == "refused" for eni in document["enis"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Ec2netError(
+            "is not a status as this version writes it",
+            subject=str(run_dir.path / STATUS),
+            remedy="run 'ec2net refresh'",
+        ) from error
+    print(json.dumps(document, indent=2) if options.json else "\n".join(lines))
+    return ExitStatus.FAILED if troubled or refused else ExitStatus.DONE
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    lines = [table(_HEAD, [_row(eni) for eni in document["enis"]])]
+    for eni in document["enis"]:
+        name = eni["link"] or eni["eni_id"] or eni["mac"]
+        lines += [f"! {name}: {trouble}" for trouble in (eni["reason"], *eni["trouble"]) if trouble]
+    return lines + [f"! {problem}" for problem in document["problems"]]
+
+
+_HEAD = ("ENI", "LINK", "PLACE", "BACKEND", "STANDING", "SINCE", "ADDR", "PREFIX", "TABLE")
+
+
+def _row(eni: dict[str, Any]) -> tuple[str, ...]:
+    intent = eni["intent"]
+    place = f"{intent['number']['card']}.{intent['number']['device']}" if intent else "-"
+    addresses = len(intent["base"]) + len(intent["further"]) if intent else "-"
+    prefixes = len(intent["prefixes"]) if intent else "-"
+    routed = intent and intent["rules"]
+    return (
+        eni["eni_id"] or eni["mac"],
+        eni["link"] or "-",
+        place,
+        eni["backend"] or "-",
+        eni["standing"],
+        eni["since"] or "-",
+        str(addresses),
+        str(prefixes),
+        str(intent["table"]) if routed else ("main" if intent else "-"),
+    )

@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Facts and configuration in, intent out: no I/O, no clock, never an exception for bad facts.
+
+Every ENI gets its outcome for itself: what is wrong with one ENI's facts is a named reason on
+that ENI and costs the others nothing. Checks that need two ENIs (one number, one source
+address) come last and refuse only the ENIs concerned.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
+
+from ec2net.core.config import (
+    Altname,
+    Config,
+    EniIdentity,
+    EniSettings,
+    Ipv6Policy,
+    Manage,
+    Routing,
+)
+from ec2net.core.conflicts import by_number, refuse_shared_numbers, refuse_shared_sources
+from ec2net.core.facts import Absent, EniFacts, Facts, Link, Reading, T_co, Unknown, Value
+from ec2net.core.identity import Mac
+from ec2net.core.intent import (
+    EarlyIntent,
+    EniIntent,
+    EniOutcome,
+    HostIntent,
+    Standing,
+    host_interface,
+)
+from ec2net.core.kernel.objects import (
+    AnyAddress,
+    AnyInterface,
+    AnyNetwork,
+    LinkRef,
+    Route,
+    Rule,
+)
+from ec2net.core.numbers import PRIMARY, EniNumber, NumberPlan
+from ec2net.core.routing import (
+    covers,
+    families,
+    gateway,
+    local_routes,
+    main_routes,
+    metric,
+    ruled,
+    rules,
+    table_routes,
+)
+
+
+class _NotReady(Exception):
+    def __init__(self, standing: Standing, reason: str) -> None:
+        self.standing = standing
+        self.reason = reason
+
+
+def compute(facts: Facts, config: Config) -> HostIntent:
+    """The intent of every ENI that IMDS lists and every ENI link that there is."""
+    numbers = config.numbers
+    links = eni_links(facts.links, config.drivers)
+    known = {eni.mac: eni for eni in facts.imds.enis}
+    outcomes = []
+    for mac in sorted({*known, *links}):
+        outcomes.append(_outcome(mac, known.get(mac), links.get(mac, ()), facts, config, numbers))
+    outcomes += [
+        _without_link(mac)
+        for mac in sorted(_value(facts.imds.listed) or ())
+        if mac not in known and mac not in links
+    ]
+    outcomes = refuse_shared_numbers(outcomes)
+    outcomes = refuse_shared_sources(outcomes)
+    primary = _value(facts.imds.primary)
+    return HostIntent(
+        enis=tuple(sorted(outcomes, key=by_number)),
+        primary_link=next((eni.link for eni in outcomes if eni.mac == primary), None),
+    )
+
+
+def _without_link(mac: Mac) -> EniOutcome:
+    reason = "IMDS lists it, but there is no link with its MAC (an EFA-only ENI has none)"
+    return EniOutcome(mac, Standing.PENDING, reason, None)
+
+
+def eni_links(links: Iterable[Link], drivers: Iterable[str]) -> dict[Mac, tuple[Link, ...]]:
+    """The links that can be ENIs, by MAC: told by their driver, never by their name.
+
+    A VLAN or bridge on top of an ENI shares its MAC but has a driver of its own.
+    """
+    allowed = set(drivers)
+    found: dict[Mac, tuple[Link, ...]] = {}
+    for link in links:
+        if link.mac is not None and link.driver in allowed:
+            found[link.mac] = (*found.get(link.mac, ()), link)
+    return found
+
+
+def _outcome(
+    mac: Mac,
+    eni: EniFacts | None,
+    links: tuple[Link, ...],
+    facts: Facts,
+    config: Config,
+    numbers: NumberPlan,
+) -> EniOutcome:
+    link = LinkRef(links[0].index, links[0].name) if links else None
+    eni_id = _value(eni.interface_id) if eni else None
+    try:
+        intent = _intent(mac, eni, links, facts, config, numbers)
+    except _NotReady as not_ready:
+        return EniOutcome(mac, not_ready.standing, not_ready.reason, link, eni_id)
+    return EniOutcome(mac, Standing.READY, "", link, eni_id, intent)
+
+
+def _intent(
+    mac: Mac,
+    eni: EniFacts | None,
+    links: tuple[Link, ...],
+    facts: Facts,
+    config: Config,
+    numbers: NumberPlan,
+) -> EniIntent:
+    is_primary = _is_primary(mac, facts)
+    number = _number(eni, is_primary) if eni else None
+    settings = config.for_eni(_identity(mac, eni, links, number, is_primary))
+    if settings.manage is Manage.IGNORE:
+        raise _NotReady(Standing.IGNORED, 'the configuration says manage = "ignore"')
+    if eni is None:
+        raise _NotReady(Standing.PENDING, f"IMDS does not list its MAC {mac} (yet)")
+    if is_primary is None:
+        raise _NotReady(
+            Standing.PENDING, f"the primary ENI is not known: {_why(facts.imds.primary)}"
+        )
+    if number is None:
+        raise _NotReady(Standing.PENDING, _why_no_number(eni))
+    if not _has_addresses(eni):
+        raise _NotReady(Standing.NO_ADDRESS, "attached without any IP address (EFA-only)")
+    if not links:
+        raise _NotReady(Standing.PENDING, "there is no link with its MAC (yet)")
+    if len(links) > 1:
+        names = ", ".join(link.name for link in links)
+        raise _NotReady(Standing.REFUSED, f"several links have its MAC {mac}: {names}")
+    if links[0].master:
+        raise _NotReady(Standing.IGNORED, _port_of(links[0], facts.links))
+    link = LinkRef(links[0].index, links[0].name)
+    ipv6 = _wants_ipv6(eni, settings, links[0])
+    base, further, prefixes = _addresses(eni, ipv6)
+    first_ipv4 = next((i.ip for i in base if i.version == 4), None)
+    subnets = _subnets(eni, ipv6)
+    gateways = tuple(gateway(subnets, version) for version in families(base))
+    table = numbers.table(number)
+    routed = settings.routing is not Routing.OFF and settings.manage is not Manage.NO_RULES
+    own_table = routed and (not is_primary or settings.primary_rules)
+    own_rules: tuple[Rule, ...] = ()
+    own_routes: tuple[Route, ...] = ()
+    if own_table:
+        sources = covers(base + further, ruled(prefixes, settings))
+        own_rules = rules(sources, settings.routing, number, numbers)
+        own_routes = table_routes(subnets, gateways, table, link, first_ipv4)
+    return EniIntent(
+        mac=mac,
+        eni_id=_value(eni.interface_id),
+        link=link,
+        number=number,
+        primary=is_primary,
+        manage=settings.manage,
+        table=table,
+        metric=metric(settings, numbers, number),
+        base=base,
+        further=() if settings.manage is Manage.NO_ADDRESSES else further,
+        prefixes=prefixes,
+        gateways=gateways,
+        rules=own_rules,
+        table_routes=own_routes,
+        main_routes=main_routes(is_primary, settings, gateways, base, link, numbers, number),
+        local_routes=local_routes(prefixes, settings, link),
+        link_group=numbers.link_group,
+        altnames=_altnames(eni, number, settings),
+        mtu=settings.mtu,
+        ipv6=ipv6,
+        early=early_intent(mac, link, is_primary, settings, numbers),
+        unread=_unread(eni),
+    )
+
+
+def _port_of(link: Link, links: tuple[Link, ...]) -> str:
+    """Addresses and routes belong on the master, in the hands of whoever made it."""
+    name = next((other.name for other in links if other.index == link.master), str(link.master))
+    return f"it is a port of {name}: who made that configures it"
+
+
+def _is_primary(mac: Mac, facts: Facts) -> bool | None:
+    primary = facts.imds.primary
+    return mac == primary.value if isinstance(primary, Value) else None
+
+
+def _number(eni: EniFacts, is_primary: bool | None) -> EniNumber | None:
+    """The ENI's number, or None while it is not known. Raises ``_NotReady`` out of range.
+
+    Device number 0 on card 0 belongs to the primary; elsewhere it means that IMDS has not
+    propagated the attachment yet (ENU#90: two ENIs in one table).
+    """
+    if is_primary:
+        return PRIMARY
+    device = _value(eni.device_number)
+    card = 0 if isinstance(eni.network_card, Absent) else _value(eni.network_card)
+    if device is None or card is None or (device == 0 and card == 0):
+        return None
+    try:
+        return EniNumber(card=card, device=device)
+    except ValueError as error:
+        raise _NotReady(Standing.REFUSED, f"IMDS gives an impossible place: {error}") from error
+
+
+def _identity(
+    mac: Mac,
+    eni: EniFacts | None,
+    links: tuple[Link, ...],
+    number: EniNumber | None,
+    is_primary: bool | None,
+) -> EniIdentity:
+    return EniIdentity(
+        mac=mac,
+        eni_id=_value(eni.interface_id) if eni else None,
+        card=number.card if number else None,
+        device=number.device if number else None,
+        subnet_ipv4=_value(eni.subnet_ipv4) if eni else None,
+        subnet_ipv6=(_value(eni.subnet_ipv6) or ()) if eni else (),
+        link_name=links[0].name if links else "",
+        is_primary=is_primary,
+    )
+
+
+def identity(outcome: EniOutcome, eni: EniFacts | None, links: tuple[Link, ...]) -> EniIdentity:
+    """What sections of the configuration match on, for an ENI whatever its standing."""
+    intent = outcome.intent
+    return _identity(
+        outcome.mac,
+        eni,
+        links,
+        intent.number if intent else None,
+        intent.primary if intent else None,
+    )
+
+
+def early_intent(
+    mac: Mac, link: LinkRef, primary: bool, settings: EniSettings, numbers: NumberPlan
+) -> EarlyIntent:
+    """What is wanted of an ENI's base whatever IMDS says of it."""
+    return EarlyIntent(
+        mac=mac,
+        link=link,
+        primary=primary,
+        mtu=settings.mtu,
+        ipv6=settings.ipv6 is not Ipv6Policy.OFF,
+        main_metric=metric(settings, numbers, PRIMARY),
+        parking_table=numbers.parking_table,
+    )
+
+
+def _has_addresses(eni: EniFacts) -> bool:
+    """False only if IMDS says for sure that there are none."""
+    return not (isinstance(eni.local_ipv4s, Absent) and isinstance(eni.ipv6s, Absent))
+
+
+def _wants_ipv6(eni: EniFacts, settings: EniSettings, link: Link) -> bool:
+    """Family support comes from IMDS, not from what the link happens to hold (R33, R34).
+
+    But where an administrator has turned IPv6 off, it stays off.
+    """
+    if settings.ipv6 is Ipv6Policy.AUTO:
+        return link.ipv6 and isinstance(eni.subnet_ipv6, Value)
+    return settings.ipv6 is Ipv6Policy.ON
+
+
+def _addresses(
+    eni: EniFacts, ipv6: bool
+) -> tuple[tuple[AnyInterface, ...], tuple[AnyInterface, ...], tuple[AnyNetwork, ...]]:
+    """Base addresses, further addresses, delegated prefixes. Raises ``_NotReady``."""
+    ipv4s = _value(eni.local_ipv4s) or ()
+    ipv6s = (_value(eni.ipv6s) or ()) if ipv6 else ()
+    if not ipv4s and not ipv6s:
+        raise _NotReady(
+            Standing.PENDING,
+            f"no address is known: local-ipv4s {_why(eni.local_ipv4s)},"
+            f" ipv6s {_why(eni.ipv6s) if ipv6 else 'not wanted (IPv6 is off)'}",
+        )
+    ipv4_prefixes = _value(eni.ipv4_prefixes) or ()
+    ipv6_prefixes = (_value(eni.ipv6_prefixes) or ()) if ipv6 else ()
+    subnet_ipv4 = _value(eni.subnet_ipv4)
+    if (ipv4s or ipv4_prefixes) and subnet_ipv4 is None:
+        raise _NotReady(
+            Standing.PENDING, f"subnet-ipv4-cidr-block is not known: {_why(eni.subnet_ipv4)}"
+        )
+    if (ipv6s or ipv6_prefixes) and not isinstance(eni.subnet_ipv6, Value):
+        raise _NotReady(
+            Standing.PENDING, f"subnet-ipv6-cidr-blocks is not known: {_why(eni.subnet_ipv6)}"
+        )
+    prefixes: tuple[AnyNetwork, ...] = (*ipv4_prefixes, *ipv6_prefixes)
+    _check_inside((*ipv4s, *ipv6s), prefixes, _subnets(eni, ipv6))
+    base: list[AnyInterface] = []
+    if ipv4s and subnet_ipv4 is not None:
+        _check_router(ipv4s, ipv4_prefixes, subnet_ipv4)
+        base.append(IPv4Interface((ipv4s[0], subnet_ipv4.prefixlen)))
+    if ipv6s:
+        base.append(host_interface(ipv6s[0]))
+    rest: list[AnyAddress] = [*ipv4s[1:], *ipv6s[1:]]
+    further = [host_interface(address) for address in rest]
+    return tuple(base), tuple(further), prefixes
+
+
+def _check_inside(
+    addresses: Iterable[AnyAddress],
+    prefixes: Iterable[AnyNetwork],
+    subnets: tuple[AnyNetwork, ...],
+) -> None:
+    """Everything an ENI holds lies in its subnet; an answer that says otherwise is not applied.
+
+    A wrong 0.0.0.0/0 would take over the whole host's routing.
+    """
+    for address in addresses:
+        if not any(address in subnet for subnet in subnets):
+            raise _NotReady(Standing.REFUSED, _outside(address, subnets))
+    for prefix in prefixes:
+        if not any(_within(prefix, subnet) for subnet in subnets):
+            raise _NotReady(Standing.REFUSED, _outside(prefix, subnets))
+
+
+def _check_router(
+    addresses: tuple[IPv4Address, ...], prefixes: tuple[IPv4Network, ...], subnet: IPv4Network
+) -> None:
+    """The router is at the subnet's base + 1, so that must exist and be nobody else's."""
+    if (
+        subnet.num_addresses == 1
+        or subnet[1] in addresses
+        or any(subnet[1] in prefix for prefix in prefixes)
+    ):
+        held = ", ".join(map(str, (*addresses, *prefixes)))
+        raise _NotReady(
+            Standing.REFUSED,
+            f"IMDS gives {held} in {subnet}, which leaves no address to the router",
+        )
+
+
+def _outside(what: AnyAddress | AnyNetwork, subnets: tuple[AnyNetwork, ...]) -> str:
+    known = ", ".join(map(str, subnets)) or "none known"
+    return f"IMDS gives {what}, which is outside the ENI's subnet ({known})"
+
+
+def _within(prefix: AnyNetwork, subnet: AnyNetwork) -> bool:
+    if isinstance(prefix, IPv4Network) and isinstance(subnet, IPv4Network):
+        return prefix.subnet_of(subnet)
+    if isinstance(prefix, IPv6Network) and isinstance(subnet, IPv6Network):
+        return prefix.subnet_of(subnet)
+    return False
+
+
+def _subnets(eni: EniFacts, ipv6: bool) -> tuple[AnyNetwork, ...]:
+    subnet_ipv4 = _value(eni.subnet_ipv4)
+    found: tuple[AnyNetwork, ...] = () if subnet_ipv4 is None else (subnet_ipv4,)
+    return found + ((_value(eni.subnet_ipv6) or ()) if ipv6 else ())
+
+
+def _altnames(eni: EniFacts, number: EniNumber, settings: EniSettings) -> tuple[str, ...]:
+    eni_id = _value(eni.interface_id)
+    names = {
+        Altname.ID: str(eni_id) if eni_id else None,
+        Altname.DEVICE_NUMBER: f"device-number-{number.device}.{number.card}",
+    }
+    return tuple(name for form in settings.altnames if (name := names[form]) is not None)
+
+
+def _unread(eni: EniFacts) -> tuple[str, ...]:
+    keys: dict[str, Reading[object]] = {
+        "local-ipv4s": eni.local_ipv4s,
+        "ipv6s": eni.ipv6s,
+        "ipv4-prefix": eni.ipv4_prefixes,
+        "ipv6-prefix": eni.ipv6_prefixes,
+        "subnet-ipv4-cidr-block": eni.subnet_ipv4,
+        "subnet-ipv6-cidr-blocks": eni.subnet_ipv6,
+        "interface-id": eni.interface_id,
+    }
+    return tuple(key for key, reading in keys.items() if isinstance(reading, Unknown))
+
+
+def _value(reading: Reading[T_co]) -> T_co | None:
+    return reading.value if isinstance(reading, Value) else None
+
+
+def _why(reading: Reading[object]) -> str:
+    if isinstance(reading, Unknown):
+        return reading.reason
+    return "absent" if isinstance(reading, Absent) else "known"
+
+
+def _why_no_number(eni: EniFacts) -> str:
+    if isinstance(eni.device_number, Value) and eni.device_number.value == 0:
+        return "device-number is still 0: IMDS has not propagated the attachment yet"
+    if not isinstance(eni.device_number, Value):
+        return f"device-number is not known: {_why(eni.device_number)}"
+    return f"network-card is not known: {_why(eni.network_card)}"

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings as types, and which of them apply to one ENI. Pure: no files, no TOML.
+
+The defaults below are the built-in configuration. ``config_schema`` says what each key may hold,
+``config_dict`` turns a ``Config`` into plain data and back, ``config_files`` reads the files.
+"""
+
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Network, IPv6Network
+from typing import TypeAlias
+
+from ec2net.core.identity import EniId, Mac
+from ec2net.core.numbers import NumberPlan
+
+AUTO_BACKEND = "auto"
+"""``backend``: choose by who manages the link."""
+
+
+class Manage(StrEnum):
+    """How much of an ENI is ours to configure."""
+
+    FULL = "full"
+    NO_ADDRESSES = "no-addresses"
+    NO_RULES = "no-rules"
+    OBSERVE = "observe"
+    IGNORE = "ignore"
+
+
+class Routing(StrEnum):
+    """What wins for traffic from an ENI's address (docs: Routing semantics)."""
+
+    MAIN_FIRST = "main-first"
+    STRICT = "strict"
+    OFF = "off"
+
+
+class PrefixMode(StrEnum):
+    """What a delegated prefix becomes: rules, rules and a local route, or nothing."""
+
+    RULES = "rules"
+    LOCAL = "local"
+    NONE = "none"
+
+
+class Ipv6Policy(StrEnum):
+    """Whether an ENI has IPv6; ``auto`` follows the subnet."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class MtuPolicy(StrEnum):
+    """An MTU that is not given as a number."""
+
+    DHCP = "dhcp"
+    KEEP = "keep"
+
+
+class MainDefault(StrEnum):
+    """Whether the main table has a default route through the ENI, with the usual metric."""
+
+    YES = "yes"
+    NO = "no"
+
+
+class Altname(StrEnum):
+    """Formats of alternative link names."""
+
+    ID = "id"
+    DEVICE_NUMBER = "device-number"
+
+
+class Role(StrEnum):
+    """Primary (its MAC is the instance's in IMDS) or not."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+
+
+Mtu: TypeAlias = MtuPolicy | int
+"""A policy, or the MTU in bytes."""
+
+MainDefaultSetting: TypeAlias = MainDefault | int
+"""Yes, no, or yes with this metric."""
+
+
+@dataclass(frozen=True, slots=True)
+class EniIdentity:
+    """What a section can match on. None or empty means not known (yet), and does not match."""
+
+    mac: Mac
+    eni_id: EniId | None = None
+    card: int | None = None
+    device: int | None = None
+    subnet_ipv4: IPv4Network | None = None
+    subnet_ipv6: tuple[IPv6Network, ...] = ()
+    link_name: str = ""
+    is_primary: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EniSettings:
+    """The settings of one ENI, complete."""
+
+    manage: Manage = Manage.FULL
+    backend: str = AUTO_BACKEND
+    routing: Routing = Routing.MAIN_FIRST
+    primary_rules: bool = False
+    mtu: Mtu = MtuPolicy.DHCP
+    ipv4_prefix_mode: PrefixMode = PrefixMode.RULES
+    ipv6_prefix_mode: PrefixMode = PrefixMode.RULES
+    main_default: MainDefaultSetting = MainDefault.YES
+    ipv6: Ipv6Policy = Ipv6Policy.AUTO
+    altnames: tuple[Altname, ...] = (Altname.ID, Altname.DEVICE_NUMBER)
+
+
+@dataclass(frozen=True, slots=True)
+class EniOverrides:
+    """What one ``[[eni]]`` section sets; None leaves what stood before. Fields of EniSettings."""
+
+    manage: Manage | None = None
+    backend: str | None = None
+    routing: Routing | None = None
+    primary_rules: bool | None = None
+    mtu: Mtu | None = None
+    ipv4_prefix_mode: PrefixMode | None = None
+    ipv6_prefix_mode: PrefixMode | None = None
+    main_default: MainDefaultSetting | None = None
+    ipv6: Ipv6Policy | None = None
+    altnames: tuple[Altname, ...] | None = None
+
+    def over(self, settings: EniSettings) -> EniSettings:
+        """``settings`` with what is set here in their place."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(settings, **{k: v for k, v in given.items() if v is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which ENIs a section is for: every criterion that is given must hold, one of each tuple."""
+
+    mac: tuple[Mac, ...] = ()
+    id: tuple[EniId, ...] = ()
+    card: int | None = None
+    device: int | None = None
+    subnet: IPv4Network | IPv6Network | None = None
+    """The ENI's subnet is this one or lies inside it."""
+    name: tuple[str, ...] = ()
+    """Shell globs over the link's name, case-sensitive."""
+    role: Role | None = None
+
+    def matches(self, eni: EniIdentity) -> bool:
+        """Whether all criteria are known to hold; an empty match holds for none."""
+        return self != Match() and all(
+            (
+                not self.mac or eni.mac in self.mac,
+                not self.id or eni.eni_id in self.id,
+                self.card is None or eni.card == self.card,
+                self.device is None or eni.device == self.device,
+                self.subnet is None or _inside(self.subnet, eni),
+                not self.name or any(_named(eni.link_name, glob) for glob in self.name),
+                self.role is None or eni.is_primary is (self.role is Role.PRIMARY),
+            )
+        )
+
+
+def _inside(subnet: IPv4Network | IPv6Network, eni: EniIdentity) -> bool:
+    if isinstance(subnet, IPv4Network):
+        return eni.subnet_ipv4 is not None and eni.subnet_ipv4.subnet_of(subnet)
+    return any(cidr.subnet_of(subnet) for cidr in eni.subnet_ipv6)
+
+
+def _named(name: str, glob: str) -> bool:
+    return bool(name) and fnmatchcase(name, glob)
+
+
+@dataclass(frozen=True, slots=True)
+class EniSection:
+    """One ``[[eni]]`` section."""
+
+    match: Match
+    settings: EniOverrides
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds."""
+
+    pass_: float = 15.0
+    """One pass over all ENIs (key ``pass``)."""
+    link: float = 30.0
+    """How long ``start`` waits for the link."""
+    lock: float = 20.0
+    """How long to wait for another pass to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration; ``Config()`` is the built-in one."""
+
+    eni: EniSettings = field(default_factory=EniSettings)
+    """Of every ENI that no section says otherwise about."""
+    sections: tuple[EniSection, ...] = ()
+    """In the order in which they were read: later ones win."""
+    numbers: NumberPlan = field(default_factory=NumberPlan)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    drivers: tuple[str, ...] = ("ena", "ixgbevf", "vif")
+    """Drivers whose links can be ENIs (``links.drivers``)."""
+    enabled_plugins: tuple[str, ...] = ()
+    """``plugins.enabled``: beside the built-in ones and those that ``backend`` names."""
+    disabled_plugins: tuple[str, ...] = ()
+    """``plugins.disabled``."""
+
+    def for_eni(self, identity: EniIdentity) -> EniSettings:
+        """The settings of one ENI: the general ones, then each matching section, key by key."""
+        settings = self.eni
+        for section in self.sections:
+            if section.match.matches(identity):
+                settings = section.settings.over(settings)
+        return settings

@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One pass: observe, compute, plan, apply, verify, remember.
+
+``look`` changes nothing and is what ``plan``, ``verify`` and ``explain`` show; ``settle`` makes
+it so. Both get a deadline and end by it.
+"""
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+
+from ec2net.core import begun, lastgood, verify
+from ec2net.core.backend import Applied, Host
+from ec2net.core.backend_guard import GuardedBackend
+from ec2net.core.choose import Choice, choose
+from ec2net.core.compute import compute, early_intent, eni_links, identity
+from ec2net.core.config import AUTO_BACKEND, Config, EniIdentity, Manage
+from ec2net.core.deadline import Deadline
+from ec2net.core.environment import Environment
+from ec2net.core.errors import Ec2netError, ImdsError, LinkGone, Stopped
+from ec2net.core.facts import Facts, ImdsFacts, Link, Unknown, Value
+from ec2net.core.identity import Mac
+from ec2net.core.imds.source import Imds
+from ec2net.core.intent import EniIntent, EniOutcome, HostIntent, Standing
+from ec2net.core.kernel.link_events import link_is_there
+from ec2net.core.kernel.objects import LinkRef
+from ec2net.core.kernel.session import Kernel
+from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.ownership import plan_for
+from ec2net.core.plan import Plan
+from ec2net.core.plugins import Plugins
+from ec2net.core.report import PassReport
+from ec2net.core.state import RunDir
+
+_log = logging.getLogger("ec2net.engine")
+
+
+IMDS_SHARE = 0.6
+"""Of what is left of a pass: reading may not use up the time that applying needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one look found, and the plan that follows from it."""
+
+    facts: Facts
+    snapshot: Snapshot
+    host: HostIntent
+    choices: dict[Mac, Choice]
+    plans: dict[str, Plan]
+    """By backend."""
+    without: frozenset[Mac] = frozenset()
+    """ENIs that nothing is wanted of."""
+    observed_only: frozenset[Mac] = frozenset()
+    """ENIs with ``manage = "observe"``: in the plan, but never applied."""
+    problems: tuple[Ec2netError, ...] = ()
+    requests: int = 0
+
+    @property
+    def plan(self) -> Plan:
+        """All backends' plans in one."""
+        return Plan(
+            tuple(change for plan in self.plans.values() for change in plan.changes),
+            tuple(conflict for plan in self.plans.values() for conflict in plan.conflicts),
+        )
+
+
+@dataclass(slots=True)
+class Engine:
+    """What passes have in common. ``imds`` may be None: then the last known facts are used."""
+
+    config: Config
+    run: RunDir
+    kernel: Kernel
+    imds: Imds | None
+    plugins: Plugins
+    environment: Environment = field(default_factory=Environment)
+    _backends: dict[str, GuardedBackend] = field(default_factory=dict, init=False)
+
+    def new_pass(self) -> None:
+        """Begin another round of IMDS reading with the same connection and token."""
+        if self.imds is not None:
+            self.imds.new_pass()
+
+    def prepare(self, mac: Mac, deadline: Deadline) -> None:
+        """Begin with an ENI whose link just appeared: what needs no IMDS, if the primary is known.
+
+        The caller holds the host lock.
+        """
+        links = eni_links(self.kernel.links(), self.config.drivers)
+        primary, _ = lastgood.remembered(self.run, {})
+        if primary is None or len(links.get(mac, ())) != 1:
+            return
+        link = links[mac][0]
+        known = EniIdentity(mac, link_name=link.name, is_primary=mac == primary)
+        settings = self.config.for_eni(known)
+        if settings.manage in (Manage.IGNORE, Manage.OBSERVE):
+            return
+        kinds = {name: backend.kind for name, backend in self.backends.items()}
+        choice = choose(settings.backend, link, kinds, self._environment(links))
+        if choice.backend is not None:
+            early = early_intent(
+                mac,
+                LinkRef(link.index, link.name),
+                mac == primary,
+                settings,
+                self.config.numbers,
+            )
+            begun.begin(self.run, link.name)
+            try:
+                self.backends[choice.backend].prepare(early, link, deadline)
+            except (LinkGone, Stopped):
+                raise
+            except Ec2netError as error:
+                _log.warning("%s: the first step failed, the pass goes on: %s", link.name, error)
+
+    def primary(self, deadline: Deadline) -> Mac | None:
+        """The primary's MAC: remembered, else asked for. Raises ``ImdsError``."""
+        known, _ = lastgood.remembered(self.run, {})
+        if known is None and self.imds is not None:
+            from ec2net.core.imds.reader import read_primary
+
+            reading = read_primary(self.imds, deadline)
+            known = reading.value if isinstance(reading, Value) else None
+        return known
+
+    def run_pass(
+        self,
+        deadline: Deadline,
+        only: Collection[Mac] | None = None,
+        *,
+        check: Collection[Mac] = (),
+    ) -> PassReport:
+        """Look and settle. The caller holds the host lock."""
+        self.run.discard_leftovers()
+        return self.settle(self.look(deadline, only), deadline, check=check)
+
+    def look(
+        self,
+        deadline: Deadline,
+        only: Collection[Mac] | None = None,
+        *,
+        without: frozenset[Mac] = frozenset(),
+        snapshot: Snapshot | None = None,
+    ) -> View:
+        """Observe, compute and plan. ``only``: plan for these ENIs, the others as last known.
+
+        ``without``: ENIs that nothing is wanted of (``remove``).
+        """
+        snapshot = self._with_silent_enis(snapshot or self.kernel.snapshot(self.config.drivers))
+        links = eni_links(snapshot.links, self.config.drivers)
+        imds, problems, requests = self._read_imds(links, only, deadline)
+        facts = Facts(imds, snapshot.links)
+        host = self._intents(facts)
+        choices = self._choose(host, links, facts)
+        plans, failures = self._plans(host, choices, snapshot, deadline, only, without)
+        observed = frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE)
+        problems = (*problems, *failures)
+        return View(facts, snapshot, host, choices, plans, without, observed, problems, requests)
+
+    def _with_silent_enis(self, snapshot: Snapshot) -> Snapshot:
+        """``snapshot`` with known ENIs as such whose driver cannot be asked just now.
+
+        A device in a reset does not answer; taken for gone, all of it would be removed.
+        """
+        links = tuple(
+            replace(link, driver=self.config.drivers[0])
+            if not link.driver and lastgood.was_eni(self.run, link)
+            else link
+            for link in snapshot.links
+        )
+        return snapshot if links == snapshot.links else replace(snapshot, links=links)
+
+    def settle(self, view: View, deadline: Deadline, *, check: Collection[Mac] = ()) -> PassReport:
+        """Apply what ``view`` planned, verify it, remember what is good.
+
+        ``check``: ENIs to verify even if nothing of them was changed.
+        """
+        plans = {name: _without(plan, view.observed_only) for name, plan in view.plans.items()}
+        report = PassReport(
+            view.host,
+            view.plan,
+            {mac: choice.backend for mac, choice in view.choices.items()},
+            problems=view.problems,
+            requests=view.requests,
+        )
+        if any(plans.values()):
+            for name in {eni.name for eni in view.host.enis if eni.link and _changes(eni, plans)}:
+                begun.begin(self.run, name)
+            deadline.check()  # the last moment for SIGTERM or a gone link to stop it
+            applied = self._apply(plans, deadline.shielded())
+            report = replace(report, done=applied.done, failed=applied.failed)
+        if any(plans.values()) or check:
+            changed = {*(change.mac for change in report.done), *check}
+            changed -= {failure.change.mac for failure in report.failed}
+            try:
+                findings = self._verify(view, changed, deadline.shielded())
+                report = replace(report, findings=findings)
+            except Ec2netError as error:  # what was done is remembered and told all the same
+                report = replace(report, problems=(*report.problems, error))
+        report = replace(report, problems=(*report.problems, *self._remember(view)))
+        self.plugins.pass_finished(report)
+        return report
+
+    def _read_imds(
+        self,
+        links: Mapping[Mac, tuple[Link, ...]],
+        only: Collection[Mac] | None,
+        deadline: Deadline,
+    ) -> tuple[ImdsFacts, tuple[Ec2netError, ...], int]:
+        indices = {mac: same[0].index for mac, same in links.items()}
+        primary, past = lastgood.remembered(self.run, indices)
+        wanted = set(links) if only is None else set(only) & set(links)
+        imds = ImdsFacts(Unknown("IMDS was not asked"), Unknown("IMDS was not asked"), ())
+        problems: tuple[Ec2netError, ...] = ()
+        requests = 0
+        if self.imds is not None:
+            from ec2net.core.imds.reader import read_facts
+            from ec2net.core.imds.unread import unread
+
+            share = deadline.within(deadline.remaining() * IMDS_SHARE, "reading IMDS")
+            before = self.imds.requests_made
+            try:
+                imds = read_facts(self.imds, wanted, past, primary, share)
+            except ImdsError as error:
+                problems = (error,)
+                unknown = Unknown(error.problem)
+                imds = ImdsFacts(unknown, unknown, ())
+            else:
+                problems = unread(imds)
+            requests = self.imds.requests_made - before
+        return lastgood.with_last_known_good(imds, past, primary), problems, requests
+
+    def _intents(self, facts: Facts) -> HostIntent:
+        host = compute(facts, self.config)
+        adjusted = tuple(
+            replace(eni, intent=self.plugins.adjust(eni.intent, facts)) if eni.intent else eni
+            for eni in host.enis
+        )
+        for eni in adjusted:
+            _log.debug("%s: %s%s", eni.name, eni.standing.value, eni.reason and f": {eni.reason}")
+        return replace(host, enis=adjusted)
+
+    @property
+    def backends(self) -> Mapping[str, GuardedBackend]:
+        """The backends that the configuration can mean, made once."""
+        if not self._backends:
+            names = {self.config.eni.backend, *(s.settings.backend for s in self.config.sections)}
+            for name in sorted(name for name in names if name not in (None, AUTO_BACKEND)):
+                self.plugins.load(str(name))
+            host = Host(self.kernel, self.run, self.environment)
+            self._backends = {
+                name: GuardedBackend(kind(host)) for name, kind in self.plugins.backends().items()
+            }
+        return self._backends
+
+    def _choose(
+        self, host: HostIntent, links: Mapping[Mac, tuple[Link, ...]], facts: Facts
+    ) -> dict[Mac, Choice]:
+        kinds = {name: backend.kind for name, backend in self.backends.items()}
+        environment = self._environment(links)
+        known = {eni.mac: eni for eni in facts.imds.enis}
+        choices = {}
+        for eni in host.enis:
+            if not links.get(eni.mac):
+                continue
+            link = links[eni.mac][0]
+            settings = self.config.for_eni(identity(eni, known.get(eni.mac), links[eni.mac]))
+            choices[eni.mac] = choose(settings.backend, link, kinds, environment)
+            _log.debug("%s: backend %s", eni.name, choices[eni.mac])
+        return choices
+
+    def _environment(self, links: Mapping[Mac, tuple[Link, ...]]) -> Environment:
+        return replace(self.environment, eni_links=tuple(same[0] for same in links.values()))
+
+    def _plans(
+        self,
+        host: HostIntent,
+        choices: Mapping[Mac, Choice],
+        snapshot: Snapshot,
+        deadline: Deadline,
+        only: Collection[Mac] | None,
+        without: frozenset[Mac],
+    ) -> tuple[dict[str, Plan], tuple[Ec2netError, ...]]:
+        plans: dict[str, Plan] = {}
+        problems: list[Ec2netError] = []
+        links = [
+            link
+            for link in snapshot.links
+            if link.mac is not None and host.of(link.mac) is not None
+        ]
+        for name, backend in self.backends.items():
+            mine = {mac for mac, choice in choices.items() if choice.backend == name}
+            if not mine and choices:
+                continue
+            try:
+                found = backend.observe(
+                    snapshot, [link for link in links if link.mac in mine], deadline
+                )
+                wanted = {
+                    eni.mac: backend.wanted(eni, host, snapshot)
+                    for eni in host.ready
+                    if eni.mac in mine
+                    and eni.mac not in without
+                    and (only is None or eni.mac in only)
+                }
+            except Ec2netError as error:
+                problems.append(error)
+                continue
+            plans[name] = plan_for(host, mine, wanted, found, without)
+        refused = [mac for mac, choice in choices.items() if choice.backend is None]
+        for mac in refused:
+            eni = host.of(mac)
+            if eni is not None and eni.standing is Standing.READY:
+                problems.append(
+                    Ec2netError(
+                        f"no backend for it: {'; '.join(choices[mac].reasons)}",
+                        subject=eni.name,
+                        remedy='name one in the configuration: backend = "..."',
+                    )
+                )
+        return plans, tuple(problems)
+
+    def _apply(self, plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
+        done: list[Applied] = []
+        for name, plan in plans.items():
+            if plan:
+                done.append(self.backends[name].apply(plan, deadline))
+        return Applied(
+            tuple(change for applied in done for change in applied.done),
+            tuple(failure for applied in done for failure in applied.failed),
+        )
+
+    def _verify(
+        self, view: View, changed: Collection[Mac | None], deadline: Deadline
+    ) -> tuple[verify.Finding, ...]:
+        """Look again at the ENIs that were changed (without an error)."""
+        snapshot = self.kernel.snapshot(self.config.drivers)
+        names = {link.index: link.name for link in snapshot.links}
+        found: list[verify.Finding] = []
+        for intent in view.host.ready:
+            wanted = intent.mac in changed and intent.mac not in view.without
+            if wanted and intent.link.index in names:
+                findings = self.check(intent, view, names, deadline)
+                if findings and link_is_there(intent.link.index):  # else it went meanwhile
+                    found += findings
+        return tuple(found)
+
+    def check(
+        self, intent: EniIntent, view: View, names: dict[int, str], deadline: Deadline
+    ) -> tuple[verify.Finding, ...]:
+        """What of one ENI is not so: by its backend, and by the kernel's answers."""
+        name = view.choices[intent.mac].backend
+        try:
+            texts = self.backends[name].check(intent) if name is not None else ()
+        except Ec2netError as error:
+            texts = (str(error),)
+        own = tuple(verify.Finding(intent.mac, text) for text in texts)
+        enis = {eni.link.index for eni in view.host.enis if eni.link is not None}
+        return (*own, *verify.check(intent, self.kernel, names, deadline, enis=enis))
+
+    def _remember(self, view: View) -> tuple[Ec2netError, ...]:
+        """Keep good facts for the boot; what was refused is not good."""
+        attached = {eni.mac: eni.link.index for eni in view.host.enis if eni.link is not None}
+        bad = {eni.mac for eni in view.host.enis if eni.standing is Standing.REFUSED}
+        _, past = lastgood.remembered(self.run, attached)
+        good = tuple(
+            past.get(eni.mac, lastgood.unread(eni.mac, "refused")) if eni.mac in bad else eni
+            for eni in view.facts.imds.enis
+        )
+        try:
+            lastgood.remember(self.run, replace(view.facts.imds, enis=good), attached)
+            for name in view.plans:
+                self.backends[name].forget(tuple(attached))
+            begun.keep_only(self.run, {eni.link.name for eni in view.host.enis if eni.link})
+        except Ec2netError as error:
+            return (error,)
+        return ()
+
+
+def _changes(eni: EniOutcome, plans: Mapping[str, Plan]) -> bool:
+    return any(change.mac == eni.mac for plan in plans.values() for change in plan.changes)
+
+
+def _without(plan: Plan, macs: frozenset[Mac]) -> Plan:
+    if not macs:
+        return plan
+    return replace(plan, changes=tuple(c for c in plan.changes if c.mac not in macs))

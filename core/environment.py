@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the choice of a backend may look at, injected: tests give a table, production the host."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from ec2net.core.facts import Link
+
+_LARGEST = 65536
+"""Bytes of a file that are read: what is looked at has some hundred."""
+
+
+def _read_file(path: str) -> str | None:
+    # Not blocking: the state files are other daemons', and a FIFO would be waited for.
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        return os.read(descriptor, _LARGEST).decode(errors="replace")
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+
+
+def _read_link(path: str) -> str | None:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Both give None for what cannot be read: a file's text, a symbolic link's target."""
+
+    read_file: Callable[[str], str | None] = _read_file
+    read_link: Callable[[str], str | None] = _read_link
+    eni_links: tuple[Link, ...] = ()
+    """The links of all ENIs: who has one may be meant to have the others."""
+
+    def keys(self, path: str) -> dict[str, str]:
+        """A file of ``KEY=value`` lines (os-release, networkd's and NetworkManager's state)."""
+        text = self.read_file(path) or ""
+        pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
+        return {key.strip(): value.strip().strip('"') for key, value in pairs}
+
+    def unit_is_active(self, unit: str) -> bool:
+        """By the link that systemd keeps for each active unit (unit_export_invocation_id)."""
+        return self.read_link(f"/run/systemd/units/invocation:{unit}") is not None
+
+
+class Manager(Enum):
+    """Who configures a link on this host."""
+
+    NETWORKD = "systemd-networkd"
+    NETWORKMANAGER = "NetworkManager"
+    SEVERAL = "both systemd-networkd and NetworkManager"
+    NOBODY = "no network manager"
+
+
+def link_manager(link: Link, environment: Environment) -> Manager:
+    """Who says it manages ``link``, by the state files that both keep per link index.
+
+    systemd-networkd: ``ADMIN_STATE`` in /run/systemd/netif/links (sd-network(3));
+    NetworkManager: ``managed`` in /run/NetworkManager/devices (its per-device state).
+    """
+    networkd = environment.keys(f"/run/systemd/netif/links/{link.index}").get("ADMIN_STATE")
+    manager = environment.keys(f"/run/NetworkManager/devices/{link.index}").get("managed")
+    by_networkd = networkd not in (None, "unmanaged")
+    by_networkmanager = manager in ("true", "yes")
+    if by_networkd and by_networkmanager:
+        return Manager.SEVERAL
+    if by_networkd:
+        return Manager.NETWORKD
+    return Manager.NETWORKMANAGER if by_networkmanager else Manager.NOBODY

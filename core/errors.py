@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one family of expected errors: each says what happened, to which ENI or link, and the remedy.
+
+The command line prints these as one line and ends with their ``exit_status``; anything
+else that is raised is a bug and shows its traceback.
+"""
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """Exit statuses of every command (a contract with units and monitoring)."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    LINK_GONE = 3
+    DRIFT = 4
+
+
+class Ec2netError(Exception):
+    """An expected failure.
+
+    ``subject`` is the ENI, link or file it is about (may be empty), ``remedy`` what a
+    person can do about it (may be empty).
+    """
+
+    exit_status = ExitStatus.FAILED
+
+    def __init__(self, problem: str, *, subject: str = "", remedy: str = "") -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.subject = subject
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = f"{self.subject}: {self.problem}" if self.subject else self.problem
+        return f"{text} ({self.remedy})" if self.remedy else text
+
+
+class UsageError(Ec2netError):
+    """A wrong argument: nothing was read, nothing was changed."""
+
+    exit_status = ExitStatus.USAGE
+
+
+class ConfigError(Ec2netError):
+    """A configuration file that cannot be used; names file, key and what is allowed."""
+
+    exit_status = ExitStatus.USAGE
+
+
+class LinkGone(Ec2netError):
+    """The link is not there (any more): never came, was deleted or moved to another namespace."""
+
+    exit_status = ExitStatus.LINK_GONE
+
+
+class DeadlineExceeded(Ec2netError):
+    """The operation's time is used up."""
+
+
+class Stopped(Ec2netError):
+    """SIGTERM or SIGINT arrived before the first change."""
+
+
+class ImdsError(Ec2netError):
+    """IMDS could not be used at all (no endpoint answers, or it is disabled)."""
+
+
+class KernelError(Ec2netError):
+    """The kernel refused a request; ``errno`` is its answer (0: not known)."""
+
+    def __init__(
+        self, problem: str, *, subject: str = "", remedy: str = "", errno: int = 0
+    ) -> None:
+        super().__init__(problem, subject=subject, remedy=remedy)
+        self.errno = errno
+
+
+class StateError(Ec2netError):
+    """The state directory cannot be read or written (full, read-only, no permission)."""
+
+
+class PluginError(Ec2netError):
+    """A plugin is missing, misspelt or broke its contract; names the plugin and the hook."""

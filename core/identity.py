@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names that come from outside (IMDS, argv, unit instance names), parsed once and then trusted.
+
+Nothing unparsed reaches a path, a file or the kernel; each parser raises ``ValueError``
+with what is wrong in the text.
+"""
+
+import re
+from dataclasses import dataclass
+
+_MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}", re.ASCII)
+_ENI_ID = re.compile(r"eni-[0-9a-f]{8,32}", re.ASCII)
+
+LINK_NAME_MAX = 15
+"""IFNAMSIZ - 1 (include/uapi/linux/if.h)."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Mac:
+    """A 48-bit MAC address in the spelling of IMDS and iproute2: ``06:53:e1:d8:f9:29``."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Mac":
+        """Accept either case and IMDS's trailing slash in listings."""
+        lowered = text.strip().rstrip("/").lower()
+        if not _MAC.fullmatch(lowered):
+            raise ValueError(f"{_quoted(text)} is not a MAC address")
+        return cls(lowered)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class EniId:
+    """An ENI's id, such as ``eni-0304feb62015b7959``."""
+
+    text: str
+
+    @classmethod
+    def parse(cls, text: str) -> "EniId":
+        if not _ENI_ID.fullmatch(text.strip()):
+            raise ValueError(f"{_quoted(text)} is not an ENI id")
+        return cls(text.strip())
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def parse_link_name(text: str) -> str:
+    """Return ``text`` if the kernel could call a link so (dev_valid_name in net/core/dev.c).
+
+    Alternative names of up to 127 characters are not link names: callers that accept
+    those resolve them first.
+    """
+    if not text:
+        raise ValueError("a link name cannot be empty")
+    if text in (".", ".."):
+        raise ValueError(f"{_quoted(text)} is not a link name")
+    if any(c in "/:" or c.isspace() or not c.isprintable() for c in text):
+        raise ValueError(f"{_quoted(text)} has a character that link names cannot have")
+    if len(text.encode()) > LINK_NAME_MAX:
+        raise ValueError(f"{_quoted(text)} is longer than {LINK_NAME_MAX} bytes")
+    return text
+
+
+def _quoted(text: str) -> str:
+    """Text for a message: bounded and printable, since it may be anything."""
+    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one HTTP exchange with IMDS ends in: an answer, or one of these errors.
+
+The errors (but ``ImdsDisabled``) stay inside this package: the client turns them into
+``Unknown`` readings.
+"""
+
+from dataclasses import dataclass
+
+from ec2net.core.errors import ImdsError
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete HTTP answer; ``retry_after`` and ``token_ttl`` are headers as they came, or ""."""
+
+    status: int
+    body: bytes
+    retry_after: str = ""
+    token_ttl: str = ""
+
+
+class TransportError(Exception):
+    """No complete answer came: reset, closed, truncated, not HTTP. Worth another try."""
+
+
+class ConnectFailed(TransportError):
+    """The connection could not be made: refused, unreachable, no such device, timed out."""
+
+
+class BadAnswer(TransportError):
+    """A complete answer that is not usable: too large, compressed. Asking again won't help."""
+
+
+class ImdsDisabled(ImdsError):
+    """IMDS refuses to give tokens (PUT answers 403): it is turned off for this instance."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"IMDS is disabled for this instance (403 from {where})",
+            remedy="enable it: aws ec2 modify-instance-metadata-options --http-endpoint enabled"
+            " --instance-id ID; the configuration is kept",
+        )

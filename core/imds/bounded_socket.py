@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A TCP socket whose every wait is the Deadline's, whoever reads from it.
+
+A timeout per read does not bound a response: a header a second keeps http.client busy for
+hours. Here the connect and each recv and send take what is left of one deadline, and whatever
+may interrupt the deadline interrupts them.
+"""
+
+import errno
+import os
+import select
+import socket
+from typing import TYPE_CHECKING
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import DeadlineExceeded
+from ec2net.core.imds.answer import ConnectFailed, TransportError
+from ec2net.core.imds.endpoint import Candidate
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
+
+CONNECT_SECONDS = 0.5
+"""IMDS is on the host itself: it accepts within a millisecond, or not at all."""
+
+
+class BoundedSocket(socket.socket):
+    """A connection to ``candidate``; ``deadline`` bounds what is done with it from now on."""
+
+    def __init__(self, candidate: Candidate, deadline: Deadline) -> None:
+        """Create the socket; raises ``ConnectFailed`` if it cannot be had or bound."""
+        family = socket.AF_INET6 if candidate.endpoint.address.version == 6 else socket.AF_INET
+        try:
+            super().__init__(family, socket.SOCK_STREAM)
+        except OSError as error:
+            raise ConnectFailed(_strerror(error)) from error
+        self.candidate = candidate
+        self.deadline = deadline
+        try:
+            self.setblocking(False)
+            self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if candidate.device:
+                # Needs no capability since kernel 5.7 (c427bfec18f2).
+                self.setsockopt(
+                    socket.SOL_SOCKET, socket.SO_BINDTODEVICE, candidate.device.encode() + b"\0"
+                )
+        except OSError as error:
+            self.close()
+            raise ConnectFailed(_strerror(error)) from error
+
+    def start_connect(self) -> None:
+        """Send the SYN and return at once; raises ``ConnectFailed``."""
+        endpoint = self.candidate.endpoint
+        code = self.connect_ex((str(endpoint.address), endpoint.port))
+        if code not in (0, errno.EINPROGRESS):
+            raise ConnectFailed(os.strerror(code))
+
+    def end_connect(self) -> None:
+        """Call when it is writable: raises ``ConnectFailed`` if that was a refusal."""
+        if code := self.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise ConnectFailed(os.strerror(code))
+
+    def settimeout(self, value: float | None) -> None:
+        """Nothing: urllib3 sets its own timeouts before requests, but the deadline rules."""
+
+    def recv_into(self, buffer: "WriteableBuffer", nbytes: int = 0, flags: int = 0) -> int:
+        """All reading ends up here (``socket.makefile``). Raises ``TransportError``."""
+        while True:  # ends by deadline: an endless stream is never "not ready"
+            if self.deadline.expired():
+                raise self.deadline.exceeded()
+            self.deadline.wait(self.fileno(), select.POLLIN)
+            try:
+                return super().recv_into(buffer, nbytes, flags)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                # Not an OSError any more, so that urllib3 passes it through as it is.
+                raise TransportError(_strerror(error)) from error
+
+    def sendall(self, data: "ReadableBuffer", flags: int = 0) -> None:
+        left = memoryview(data)
+        while left:  # ends by deadline
+            if self.deadline.expired():
+                raise self.deadline.exceeded()
+            self.deadline.wait(self.fileno(), select.POLLOUT)
+            try:
+                left = left[super().send(left, flags) :]
+            except BlockingIOError:
+                continue
+            except (BrokenPipeError, ConnectionResetError):
+                raise  # urllib3 knows these two: an answer may have come before
+            except OSError as error:
+                raise TransportError(_strerror(error)) from error
+
+
+def connect(candidate: Candidate, deadline: Deadline) -> BoundedSocket:
+    """Connect to one candidate within ``CONNECT_SECONDS``.
+
+    Raises ``ConnectFailed``, ``DeadlineExceeded`` and what interrupts the deadline.
+    """
+    share = deadline.within(CONNECT_SECONDS, f"connecting to {candidate}")
+    connection = BoundedSocket(candidate, deadline)
+    try:
+        connection.start_connect()
+        share.wait(connection.fileno(), select.POLLOUT)
+        connection.end_connect()
+    except DeadlineExceeded as error:
+        connection.close()
+        if deadline.expired():
+            raise
+        raise ConnectFailed("timed out") from error
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _strerror(error: OSError) -> str:
+    return error.strerror or type(error).__name__

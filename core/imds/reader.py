@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reads the facts about ENIs from IMDS, asking for nothing twice and for nothing immutable again.
+
+A steady pass is one listing of the MACs, and for each ENI its listing and the mutable keys
+that are there. An Absent always has two witnesses: the listing, and either the key's own 404
+or that it has never been there.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network
+from typing import TypeVar
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.facts import Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
+from ec2net.core.identity import EniId, Mac
+from ec2net.core.imds.parse import (
+    ipv4_address,
+    ipv4_network,
+    ipv6_address,
+    ipv6_network,
+    listed_key,
+    many,
+    number,
+    one,
+    parsed,
+)
+from ec2net.core.imds.source import Imds
+
+T = TypeVar("T")
+
+MAC_PATH = "latest/meta-data/mac"
+MACS_PATH = "latest/meta-data/network/interfaces/macs/"
+
+INTERFACE_ID = "interface-id"
+DEVICE_NUMBER = "device-number"
+NETWORK_CARD = "network-card"
+LOCAL_IPV4S = "local-ipv4s"
+IPV6S = "ipv6s"
+IPV4_PREFIX = "ipv4-prefix"
+IPV6_PREFIX = "ipv6-prefix"
+SUBNET_IPV4 = "subnet-ipv4-cidr-block"
+SUBNET_IPV6 = "subnet-ipv6-cidr-blocks"
+"""AWS, "Instance metadata categories", ``network/interfaces/macs/<mac>/``."""
+
+_KEYS = frozenset(
+    (
+        INTERFACE_ID,
+        DEVICE_NUMBER,
+        NETWORK_CARD,
+        LOCAL_IPV4S,
+        IPV6S,
+        IPV4_PREFIX,
+        IPV6_PREFIX,
+        SUBNET_IPV4,
+        SUBNET_IPV6,
+    )
+)
+
+_NEVER_READ = Unknown("never read")
+
+
+def read_facts(
+    client: Imds,
+    wanted: Collection[Mac],
+    known: Mapping[Mac, EniFacts],
+    known_primary: Mac | None,
+    deadline: Deadline,
+) -> ImdsFacts:
+    """Read what is new about the ``wanted`` ENIs.
+
+    ``known`` is what earlier passes read, for as long as the ENI stays attached: forget an
+    entry when its link goes, since an ENI may come back with another device number.
+    Raises ``ImdsError`` if IMDS cannot be used at all, and what interrupts the deadline.
+    """
+    primary = read_primary(client, deadline) if known_primary is None else Value(known_primary)
+    listed = parsed(_present(client.get(MACS_PATH, deadline), MACS_PATH), many(Mac.parse))
+    enis = []
+    # The primary first: should the time not suffice, it matters most.
+    for mac in sorted(wanted, key=lambda mac: (primary != Value(mac), mac)):
+        keys = _listing(client, mac, listed, known=mac in known, deadline=deadline)
+        if not isinstance(keys, Absent):
+            before = known.get(mac) or _never_read(mac)
+            enis.append(_Eni(client, mac, keys, before, primary, deadline).read())
+    return ImdsFacts(primary, listed, tuple(enis))
+
+
+def read_primary(client: Imds, deadline: Deadline) -> Reading[Mac]:
+    """The MAC of the primary ENI. Raises ``ImdsError``, and what interrupts the deadline."""
+    return parsed(_present(client.get(MAC_PATH, deadline), MAC_PATH), one(Mac.parse))
+
+
+def _listing(
+    client: Imds,
+    mac: Mac,
+    listed: Reading[tuple[Mac, ...]],
+    *,
+    known: bool,
+    deadline: Deadline,
+) -> Reading[frozenset[str]]:
+    """The keys of one ENI. Absent: the ENI is not there, by two witnesses or never seen."""
+    missing = isinstance(listed, Value) and mac not in listed.value
+    if missing and not known:
+        return Absent()
+    reading = parsed(client.get(f"{MACS_PATH}{mac}/", deadline), many(listed_key))
+    if isinstance(reading, Absent):
+        if missing:
+            return reading
+        return Unknown("the listing of its keys answers 404", settling=not known)
+    if isinstance(reading, Unknown):
+        return Unknown(f"the listing of its keys: {reading.reason}")
+    names = _KEYS.intersection(reading.value)
+    if not names:
+        return Unknown("the listing of its keys has none of those that matter", settling=not known)
+    return Value(names)
+
+
+@dataclass(frozen=True, slots=True)
+class _Eni:
+    """One ENI being read."""
+
+    client: Imds
+    mac: Mac
+    keys: Reading[frozenset[str]]
+    known: EniFacts
+    primary: Reading[Mac]
+    deadline: Deadline
+
+    def read(self) -> EniFacts:
+        known = self.known
+        card, device = self._place()
+        ipv6s = self._key(IPV6S, many(ipv6_address), known.ipv6s)
+        ipv6_prefixes = self._key(IPV6_PREFIX, many(ipv6_network), known.ipv6_prefixes)
+        return EniFacts(
+            mac=self.mac,
+            interface_id=self._required(INTERFACE_ID, one(EniId.parse), known.interface_id),
+            device_number=device,
+            network_card=card,
+            local_ipv4s=self._key(LOCAL_IPV4S, many(ipv4_address), known.local_ipv4s),
+            ipv6s=ipv6s,
+            ipv4_prefixes=self._key(IPV4_PREFIX, many(ipv4_network), known.ipv4_prefixes),
+            ipv6_prefixes=ipv6_prefixes,
+            subnet_ipv4=self._immutable(SUBNET_IPV4, one(ipv4_network), known.subnet_ipv4),
+            subnet_ipv6=self._subnet_ipv6((*_values(ipv6s), *_values(ipv6_prefixes))),
+        )
+
+    def _subnet_ipv6(
+        self, held: Iterable[IPv6Address | IPv6Network]
+    ) -> Reading[tuple[IPv6Network, ...]]:
+        """A subnet can get an IPv6 block later, or another one in its place.
+
+        So a value stands as long as all that the ENI holds lies in it; an absence does not.
+        """
+        known = self.known.subnet_ipv6
+        inside = isinstance(known, Value) and all(
+            any(IPv6Network(one).subnet_of(block) for block in known.value) for one in held
+        )
+        read = self._immutable if inside else self._key
+        return read(SUBNET_IPV6, many(ipv6_network), known)
+
+    def _place(self) -> tuple[Reading[int], Reading[int]]:
+        """Network card and device number; neither is ever assumed (but for the primary)."""
+        if self.primary == Value(self.mac):
+            return Value(0), Value(0)
+        card, device = self.known.network_card, self.known.device_number
+        # Before propagation is over IMDS may know no card, or card 0: kept only when settled.
+        if isinstance(device, Value) and not _unsettled(device, card):
+            card = self._immutable(NETWORK_CARD, one(number), card)
+        else:
+            card = self._key(NETWORK_CARD, one(number), card)
+        if isinstance(device, Value) and _unsettled(device, card):
+            device = _NEVER_READ
+        device = self._required(DEVICE_NUMBER, one(number), device)
+        if isinstance(device, Value) and _unsettled(device, card):
+            device = Unknown("device-number not propagated yet", settling=True)
+        return card, device
+
+    def _required(self, name: str, parse: Callable[[str], T], known: Reading[T]) -> Reading[T]:
+        """An immutable key that every ENI has: where it lacks, it is only not there yet."""
+        reading = self._immutable(name, parse, known)
+        if isinstance(reading, Absent):
+            return Unknown(f"{name} not listed yet", settling=not isinstance(known, Value))
+        return reading
+
+    def _immutable(self, name: str, parse: Callable[[str], T], known: Reading[T]) -> Reading[T]:
+        """A value is not asked for again; nor is an absence, unless the listing shows the key."""
+        if isinstance(known, Value):
+            return Value(known.value)
+        if isinstance(known, Absent) and isinstance(self.keys, Unknown):
+            return known
+        return self._key(name, parse, known)
+
+    def _key(self, name: str, parse: Callable[[str], T], known: Reading[T]) -> Reading[T]:
+        if not isinstance(self.keys, Value):
+            return self.keys
+        listed = name in self.keys.value
+        if not listed and not isinstance(known, Value):
+            return Absent()
+        reading = parsed(self.client.get(f"{MACS_PATH}{self.mac}/{name}", self.deadline), parse)
+        if listed and isinstance(reading, Absent):
+            settling = not isinstance(known, Value)
+            return Unknown(f"{name} is listed, but answers 404", settling=settling)
+        return reading
+
+
+def _values(reading: Reading[tuple[T, ...]]) -> tuple[T, ...]:
+    return reading.value if isinstance(reading, Value) else ()
+
+
+def _unsettled(device: Value[int], card: Reading[int]) -> bool:
+    """Whether it is the 0 that IMDS gives for a device number before it knows it.
+
+    Only card 0 has the primary on it; elsewhere 0 is a number like any other.
+    """
+    return device.value == 0 and not (isinstance(card, Value) and card.value > 0)
+
+
+def _never_read(mac: Mac) -> EniFacts:
+    return EniFacts(mac, *[_NEVER_READ] * 9)
+
+
+def _present(reading: Reading[str], path: str) -> Reading[str]:
+    """For what IMDS always has: a 404 is a failure like any other."""
+    return Unknown(f"{path} answers 404") if isinstance(reading, Absent) else reading

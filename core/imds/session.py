@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The session with IMDS: which candidate answers, the token, one request at a time within a budget.
+
+requests is imported when the first connection stands.
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import ImdsError
+from ec2net.core.imds.answer import Answer, BadAnswer, ConnectFailed, ImdsDisabled, TransportError
+from ec2net.core.imds.bounded_socket import BoundedSocket
+from ec2net.core.imds.endpoint import Candidate
+from ec2net.core.imds.race import NobodyAnswers, race
+from ec2net.core.imds.retry import backoff, is_busy, retry_after
+from ec2net.core.imds.token import TTL_SECONDS, Token, TokenStore
+from ec2net.core.state import RunDir
+
+if TYPE_CHECKING:
+    from ec2net.core.imds.transport import Transport
+
+FIND_SECONDS = 2.0
+"""To find a candidate that answers. With ``UNPROVEN_SECONDS`` before it: 3 s in all (R19)."""
+
+UNPROVEN_SECONDS = 1.0
+"""For the first request to the remembered candidate, which may have gone bad since."""
+
+FINDS_PER_PASS = 2
+"""One at the start, one more when that candidate goes bad."""
+
+REQUEST_SECONDS = 2.0
+"""A lost packet is sent again after 0.2 s, 0.6 s, 1.4 s; beyond that IMDS hangs."""
+
+TOKEN_TRIES = 5
+"""For the race's probe; more than a key has, since nothing can be read without a token."""
+
+log = logging.getLogger("ec2net.imds")
+
+
+class BudgetSpent(Exception):
+    """The pass has made all requests that it may make."""
+
+
+class Session:
+    """Sends requests with a valid token to the candidate that answers."""
+
+    def __init__(
+        self, candidates: Sequence[Candidate], *, state: RunDir | None, version: str, budget: int
+    ) -> None:
+        self.requests_made = 0
+        self._store = TokenStore(state)
+        self._remembered = self._store.load()
+        self._user_agent = f"ec2net/{version}"
+        self._budget = budget
+        self._candidates = tuple(candidates)
+        self._transport: Transport | None = None
+        self._token: Token | None = None
+        self.new_pass(None)
+
+    def new_pass(self, candidates: Sequence[Candidate] | None) -> None:
+        """Renew the budget; take other candidates if there are."""
+        if candidates is not None:
+            self._candidates = tuple(candidates)
+            if self._transport is not None and self._transport.candidate not in candidates:
+                self.close()
+        self._requests_left = self._budget
+        self._finds_left = FINDS_PER_PASS
+        self._doubted = False
+        self.proven = False
+        """Whether the current candidate has answered in this pass."""
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    def connect(self, deadline: Deadline) -> None:
+        """Have a connection and a token. Costs nothing if they are there.
+
+        Raises ``ImdsError`` if no candidate answers, ``TransportError`` if this pass has looked
+        often enough, ``DeadlineExceeded``.
+        """
+        if self._transport is not None:
+            return
+        if self._finds_left == 0:
+            raise ConnectFailed("the connection is lost, and this pass has searched already")
+        self._finds_left -= 1
+        order = self._candidates
+        if (last := self._remembered) is not None:
+            order = tuple(sorted(order, key=lambda candidate: not last.fits(candidate)))
+        try:
+            race(order, self._probe, deadline.within(FIND_SECONDS, "finding IMDS"))
+        except NobodyAnswers as error:
+            if deadline.expired():
+                raise deadline.exceeded() from error
+            raise ImdsError(
+                f"no IMDS endpoint answers: {error}",
+                remedy="check that IMDS is enabled and no route or firewall hides it;"
+                " the configuration is kept",
+            ) from error
+
+    def fetch(self, path: str, deadline: Deadline) -> Answer:
+        """GET ``path``; a token that IMDS no longer takes is renewed once.
+
+        Raises ``TransportError``, ``DeadlineExceeded``, ``BudgetSpent``, ``ImdsDisabled``.
+        """
+        transport = self._transport
+        if transport is None:
+            raise ConnectFailed("not connected")
+        if self._token is None or not self._token.fresh():
+            self._renew(transport, deadline)
+        answer = self._get(transport, path, deadline)
+        # A 403 may mean that IMDS was disabled meanwhile: once a pass, let the PUT tell.
+        doubtful = answer.status == 403 and not self._doubted
+        if answer.status == 401 or doubtful:
+            self._doubted = self._doubted or doubtful
+            log.debug("HTTP %d: the token is renewed", answer.status)
+            self._renew(transport, deadline)
+            answer = self._get(transport, path, deadline)
+        self.proven = True
+        return answer
+
+    def failed(self, error: Exception) -> None:
+        """Draw the conclusion from an error of ``fetch``: keep the candidate or look for another.
+
+        One that has answered in this pass is kept, and is connected again, unless it refuses.
+        """
+        if self.proven and not isinstance(error, ConnectFailed):
+            return
+        log.debug("%s is dropped: %s", self._transport and self._transport.candidate, error)
+        self.close()
+        self._remembered = None
+        self.proven = False
+
+    def _probe(self, connection: BoundedSocket, share: Deadline) -> None:
+        """For the race: whether this candidate is one. Its token is the proof, or the kept one."""
+        from ec2net.core.imds.transport import Transport
+
+        candidate = connection.candidate
+        transport = Transport(connection, user_agent=self._user_agent)
+        try:
+            last = self._remembered
+            if last is not None and last.fits(candidate) and last.token.fresh():
+                self._token = last.token
+                log.debug("%s: used again, with the token kept", candidate)
+            else:
+                self._renew(transport, share, tries=TOKEN_TRIES)
+                self.proven = True
+        except BaseException:
+            transport.close()
+            raise
+        self._transport = transport
+
+    def _renew(self, transport: "Transport", deadline: Deadline, *, tries: int = 1) -> None:
+        """PUT for a token. Raises ``ImdsDisabled``, ``TransportError``, ``DeadlineExceeded``."""
+        failure, pause = "", 0.0
+        for attempt in range(tries):
+            pause = max(pause, backoff(attempt))
+            if pause and pause >= deadline.remaining():
+                raise TransportError(f"no token: {failure}, to be tried again in {pause:.3g} s")
+            deadline.sleep(pause)
+            try:
+                answer = self._send(
+                    transport,
+                    "PUT",
+                    "latest/api/token",
+                    {"X-aws-ec2-metadata-token-ttl-seconds": str(TTL_SECONDS)},
+                    deadline,
+                )
+            except (ConnectFailed, BadAnswer):
+                raise
+            except TransportError as error:
+                failure, pause = str(error), 0.0
+                continue
+            if answer.status == 200:
+                break
+            if answer.status == 403:
+                raise ImdsDisabled(str(transport.candidate))
+            failure, pause = f"HTTP {answer.status}", retry_after(answer.retry_after)
+            if not is_busy(answer.status):
+                raise TransportError(f"no token: {failure}")
+        else:
+            raise TransportError(f"no token: {failure}")
+        try:
+            self._token = Token.parse(answer.body, answer.token_ttl)
+        except ValueError as error:
+            raise TransportError("what was given for a token is none") from error
+        log.debug("%s: a new token", transport.candidate)
+        self._remembered = self._store.save(transport.candidate, self._token)
+
+    def _get(self, transport: "Transport", path: str, deadline: Deadline) -> Answer:
+        assert self._token is not None
+        headers = {"X-aws-ec2-metadata-token": self._token.text}
+        return self._send(transport, "GET", path, headers, deadline)
+
+    def _send(
+        self,
+        transport: "Transport",
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        deadline: Deadline,
+    ) -> Answer:
+        seconds = REQUEST_SECONDS if self.proven else UNPROVEN_SECONDS
+        share = deadline.within(seconds, f"{method} {path}")
+        if share.expired():
+            raise share.exceeded()
+        if self._requests_left == 0:
+            raise BudgetSpent
+        self._requests_left -= 1
+        self.requests_made += 1
+        return transport.request(method, path, headers, share)

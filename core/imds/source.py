@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where IMDS keys are read from: IMDS itself, or a recorded tree (``plan --imds FILE``)."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.facts import Absent, Reading, Value
+
+
+class Imds(Protocol):
+    """What the reader needs: ``ImdsClient`` or ``RecordedImds``."""
+
+    @property
+    def requests_made(self) -> int:
+        """Requests so far."""
+
+    def new_pass(self) -> None:
+        """Forget what only counts for one round of reading."""
+
+    def get(self, path: str, deadline: Deadline) -> Reading[str]:
+        """The key at ``path``, such as ``latest/meta-data/mac``."""
+
+
+class RecordedImds:
+    """A tree of folders (objects) and keys (text), as ``ec2net record`` writes it."""
+
+    requests_made = 0
+
+    def __init__(self, tree: Mapping[str, Any]) -> None:
+        self._tree = tree
+
+    def new_pass(self) -> None:
+        """Nothing counts here."""
+
+    def get(self, path: str, deadline: Deadline) -> Reading[str]:
+        node: Any = self._tree
+        for part in filter(None, path.split("/")):
+            if not isinstance(node, Mapping) or part not in node:
+                return Absent()
+            node = node[part]
+        if isinstance(node, Mapping):
+            return Value(
+                "\n".join(f"{k}/" if isinstance(v, Mapping) else k for k, v in node.items())
+            )
+        return Value(str(node))

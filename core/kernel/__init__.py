@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel as this program sees it: typed objects, dumps, changes, link events."""

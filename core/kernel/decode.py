@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""pyroute2's messages to typed objects, and typed objects to its request arguments. Pure."""
+
+from collections.abc import Mapping
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+from ec2net.core.facts import Link
+from ec2net.core.identity import Mac
+from ec2net.core.kernel.objects import (
+    Address,
+    LinkRef,
+    Route,
+    RouteKind,
+    Rule,
+)
+from ec2net.core.kernel.snapshot import Found
+
+AF_INET, AF_INET6 = 2, 10
+ARPHRD_ETHER = 1
+IFF_UP = 0x1
+IFA_F_NODAD, IFA_F_NOPREFIXROUTE = 0x02, 0x200
+RTNH_F_ONLINK = 4
+RTM_F_CLONED = 0x200
+FR_ACT_TO_TBL = 1
+FIB_RULE_INVERT = 2
+_NONE = 0xFFFFFFFF
+_KINDS = {1: RouteKind.UNICAST, 2: RouteKind.LOCAL, 7: RouteKind.UNREACHABLE}
+_SCOPE_LINK, _SCOPE_HOST = 253, 254
+# Attributes that a rule of ours can have; any other one makes it somebody's with more selectors.
+_RULE_ATTRIBUTES = {
+    "FRA_TABLE",
+    "FRA_PRIORITY",
+    "FRA_PROTOCOL",
+    "FRA_SRC",
+    "FRA_SUPPRESS_PREFIXLEN",
+    "FRA_SUPPRESS_IFGROUP",
+}
+
+
+def family(version: int) -> int:
+    return AF_INET if version == 4 else AF_INET6
+
+
+def _attributes(message: Mapping[str, Any]) -> dict[str, Any]:
+    """By name. Item by item: pyroute2's pairs decode when asked, and slices of them are slow."""
+    return {pair[0]: pair[1] for pair in message["attrs"]}
+
+
+def link(message: Mapping[str, Any], driver: str) -> Link:
+    """RTM_NEWLINK. ``driver`` comes from the caller: rtnetlink does not tell it."""
+    attributes = _attributes(message)
+    info = attributes.get("IFLA_LINKINFO", {}).get("attrs", ())
+    names = attributes.get("IFLA_PROP_LIST", {}).get("attrs", ())
+    mac = link_mac(message)
+    return Link(
+        index=message["index"],
+        name=attributes["IFLA_IFNAME"],
+        mac=mac,
+        driver=driver,
+        kind=next((pair[1] for pair in info if pair[0] == "IFLA_INFO_KIND"), None) or "",
+        mtu=attributes.get("IFLA_MTU", 0),
+        up=bool(message["flags"] & IFF_UP),
+        group=attributes.get("IFLA_GROUP", 0),
+        altnames=tuple(pair[1] for pair in names if pair[0] == "IFLA_ALT_IFNAME"),
+        permanent=mac is not None and str(attributes.get("IFLA_PERM_ADDRESS")).lower() == str(mac),
+        master=attributes.get("IFLA_MASTER", 0),
+    )
+
+
+def link_mac(message: Mapping[str, Any]) -> Mac | None:
+    """The permanent MAC of an Ethernet link, else its present one (veth tells no permanent)."""
+    if message["ifi_type"] != ARPHRD_ETHER:
+        return None
+    attributes = _attributes(message)
+    for name in ("IFLA_PERM_ADDRESS", "IFLA_ADDRESS"):
+        try:
+            mac = Mac.parse(str(attributes.get(name)))
+        except ValueError:
+            continue
+        if mac.text != "00:00:00:00:00:00":
+            return mac
+    return None
+
+
+def address(message: Mapping[str, Any], names: Mapping[int, str]) -> Found[Address]:
+    """RTM_NEWADDR."""
+    attributes = _attributes(message)
+    ip = attributes.get("IFA_LOCAL") or attributes["IFA_ADDRESS"]
+    index = message["index"]
+    return Found(
+        Address(
+            LinkRef(index, names.get(index, str(index))),
+            ip_interface(f"{ip}/{message['prefixlen']}"),
+        ),
+        attributes.get("IFA_PROTO", 0),
+    )
+
+
+def route(
+    message: Mapping[str, Any], names: Mapping[int, str], *, cloned: bool = False
+) -> Found[Route] | None:
+    """RTM_NEWROUTE; None for multicast families, and for lookups unless ``cloned``."""
+    if (message["flags"] & RTM_F_CLONED and not cloned) or message["family"] not in (
+        AF_INET,
+        AF_INET6,
+    ):
+        return None
+    attributes = _attributes(message)
+    any_address = "0.0.0.0" if message["family"] == AF_INET else "::"
+    destination = f"{attributes.get('RTA_DST', any_address)}/{message['dst_len']}"
+    gateway, source = attributes.get("RTA_GATEWAY"), attributes.get("RTA_PREFSRC")
+    index = attributes.get("RTA_OIF", 0)  # none: multipath, blackhole
+    kind = _KINDS.get(message["type"], RouteKind.OTHER)
+    return Found(
+        Route(
+            destination=ip_network(destination, strict=False),
+            table=attributes.get("RTA_TABLE", message["table"]),
+            metric=attributes.get("RTA_PRIORITY", 0),
+            link=LinkRef(index, names.get(index, str(index))),
+            gateway=ip_address(gateway) if gateway else None,
+            source=ip_address(source) if source else None,
+            kind=kind if index or kind is not RouteKind.UNICAST else RouteKind.OTHER,
+        ),
+        message["proto"],
+    )
+
+
+def rule(message: Mapping[str, Any]) -> Found[Rule] | None:
+    """RTM_NEWRULE; None for rules that have more than our kind of rule can have."""
+    attributes = {
+        key: value for key, value in message["attrs"] if key != "UNKNOWN" and value is not None
+    }
+    if (
+        message["action"] != FR_ACT_TO_TBL
+        or message["dst_len"]
+        or message["tos"]
+        or message["flags"] & FIB_RULE_INVERT
+        or message["family"] not in (AF_INET, AF_INET6)
+        or not set(attributes) <= _RULE_ATTRIBUTES
+    ):
+        return None
+    any_address = "0.0.0.0" if message["family"] == AF_INET else "::"
+    source = f"{attributes.get('FRA_SRC', any_address)}/{message['src_len']}"
+    return Found(
+        Rule(
+            source=ip_network(source, strict=False),
+            priority=attributes.get("FRA_PRIORITY", 0),
+            table=attributes.get("FRA_TABLE", message["table"]),
+            suppress_prefixlength=_unless_none(attributes.get("FRA_SUPPRESS_PREFIXLEN")),
+            suppress_group=_unless_none(attributes.get("FRA_SUPPRESS_IFGROUP")),
+        ),
+        attributes.get("FRA_PROTOCOL", 0),
+    )
+
+
+def _unless_none(value: int | None) -> int | None:
+    return None if value in (None, _NONE) else value
+
+
+def address_request(item: Address, protocol: int | None) -> dict[str, Any]:
+    """Without prefix route, and without duplicate address detection: the VPC assigns uniquely."""
+    request: dict[str, Any] = {
+        "family": family(item.interface.version),
+        "index": item.link.index,
+        "address": str(item.interface.ip),
+        "prefixlen": item.interface.network.prefixlen,
+    }
+    if protocol is not None:
+        request["proto"] = protocol
+    request["flags"] = IFA_F_NOPREFIXROUTE | (IFA_F_NODAD if item.interface.version == 6 else 0)
+    return request
+
+
+def route_request(item: Route, protocol: int) -> dict[str, Any]:
+    request: dict[str, Any] = {
+        "family": family(item.destination.version),
+        "dst": str(item.destination),
+        "oif": item.link.index,
+        "table": item.table,
+        "priority": item.metric,
+        "proto": protocol,
+        "type": item.kind.value,
+    }
+    if item.gateway is not None:
+        # The subnet has no route in main, so the kernel could not find the gateway by itself.
+        request["gateway"] = str(item.gateway)
+        request["flags"] = RTNH_F_ONLINK
+    elif item.destination.version == 4:
+        local = item.kind is RouteKind.LOCAL
+        request["scope"] = _SCOPE_HOST if local else _SCOPE_LINK
+    if item.source is not None:
+        request["prefsrc"] = str(item.source)
+    return request
+
+
+def rule_request(item: Rule, protocol: int) -> dict[str, Any]:
+    """``protocol`` is part of a deletion too: the kernel then only takes a rule of ours."""
+    request: dict[str, Any] = {
+        "family": family(item.source.version),
+        "src": str(item.source.network_address),
+        "src_len": item.source.prefixlen,
+        "priority": item.priority,
+        "table": item.table,
+        "protocol": protocol,
+    }
+    if item.suppress_prefixlength is not None:
+        request["FRA_SUPPRESS_PREFIXLEN"] = item.suppress_prefixlength
+    if item.suppress_group is not None:
+        request["FRA_SUPPRESS_IFGROUP"] = item.suppress_group
+    return request

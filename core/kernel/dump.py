@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dumps over rtnetlink: the kernel's whole list of links, addresses, routes or rules.
+
+What is not wanted is dropped while it is still bytes: a router has a million routes and a
+container host thousands of links, and pyroute2 decodes some five thousand messages a second. The
+rest is decoded by pyroute2's message classes, with the attributes that are looked at and no
+others (a link has sixty). ``pyroute2.iproute`` is not needed for that, nor its event loop.
+"""
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ec2net.core.kernel import pyroute
+
+# include/uapi/linux/netlink.h
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NLM_F_REQUEST, _NLM_F_DUMP_INTR, _NLM_F_DUMP = 0x1, 0x10, 0x300
+_NLA_TYPE_MASK = 0x3FFF
+
+_HEADER = struct.Struct("=IHHII")
+"""struct nlmsghdr: length, type, flags, sequence number, port."""
+_ATTRIBUTE = struct.Struct("=HH")
+"""struct nlattr: length, type."""
+_NUMBER = struct.Struct("=i")
+_U32 = struct.Struct("=I")
+
+_BUFFER = 65536
+"""Bytes; the kernel fills at most 32 KiB of it at once (netlink_recvmsg)."""
+
+_SECONDS = 5.0
+"""Of a bound that is never met: each part of a dump is queued before the call for the last one
+returns."""
+
+_TRIES = 3
+"""A list that changes while it is dumped is dumped again; one that always does is taken as it is,
+since the next pass looks again."""
+
+_LINK_TRIES = 10
+"""But a link that is missing from the list would count as gone, with all that is on it: an
+incomplete list of links is an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of dump (include/uapi/linux/rtnetlink.h, if_link.h, if_addr.h, fib_rules.h)."""
+
+    message: str
+    """pyroute2's class and the module that has it."""
+    request: int
+    """RTM_GET...; the answer's type is one less than a multiple of four below, RTM_NEW..."""
+    body: int
+    """Size of the structure between header and attributes; all of them begin with the family."""
+    attributes: frozenset[int] | None = None
+    """The attributes to decode; None: all of them."""
+    filter: bytes = b""
+    """Attributes of the request."""
+
+
+# IFLA_EXT_MASK with RTEXT_FILTER_SKIP_STATS: the counters are a third of a message.
+LINKS = Kind(
+    "ifinfmsg", 18, 16, frozenset((1, 3, 4, 10, 18, 27, 52, 54)), struct.pack("=HHI", 8, 29, 1 << 3)
+)
+"""With IFLA_ADDRESS, IFNAME, MTU, MASTER, LINKINFO, GROUP, PROP_LIST and PERM_ADDRESS."""
+ADDRESSES = Kind("ifaddrmsg", 22, 8, frozenset((1, 2, 11)))
+"""With IFA_ADDRESS, LOCAL and PROTO."""
+ROUTES = Kind("rtmsg", 26, 12, frozenset((1, 4, 5, 6, 7, 15)))
+"""With RTA_DST, OIF, GATEWAY, PRIORITY, PREFSRC and TABLE."""
+RULES = Kind("fibmsg", 34, 12)
+"""With everything: an attribute that is not known makes a rule another one."""
+
+
+class Dumps:
+    """A socket for dumps."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+        )
+        self._socket.settimeout(_SECONDS)
+        self._sequence = 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def decoded(
+        self,
+        kind: Kind,
+        family: int = socket.AF_UNSPEC,
+        wanted: Callable[[bytes], bool] | None = None,
+    ) -> Iterator[Any]:
+        """pyroute2's messages for what is ``wanted`` by its bytes. Raises ``OSError``."""
+        message_class = pyroute.message_class(kind.message)
+        for raw in self._whole(kind, family, wanted):
+            message = message_class(_only(raw, kind))
+            message.decode()
+            yield message
+
+    def _whole(
+        self, kind: Kind, family: int, wanted: Callable[[bytes], bool] | None
+    ) -> list[bytes]:
+        for _ in range(_LINK_TRIES if kind is LINKS else _TRIES):
+            try:
+                found, interrupted = self._once(kind, family, wanted)
+            except OSError as error:
+                if error.errno == errno.EAFNOSUPPORT:
+                    return []  # ipv6.disable=1: nobody in the kernel has rules of this family
+                raise
+            if not interrupted:
+                return found
+        if kind is LINKS:
+            raise OSError(errno.EAGAIN, "the list of links changes all the time")
+        return found
+
+    def _once(
+        self, kind: Kind, family: int, wanted: Callable[[bytes], bool] | None
+    ) -> tuple[list[bytes], bool]:
+        """The messages, and whether the list changed meanwhile."""
+        self._sequence += 1
+        body = bytes((family,)).ljust(kind.body, b"\0") + kind.filter
+        flags = _NLM_F_REQUEST | _NLM_F_DUMP
+        length = _HEADER.size + len(body)
+        self._socket.send(_HEADER.pack(length, kind.request, flags, self._sequence, 0) + body)
+        found: list[bytes] = []
+        interrupted = False
+        while True:  # ends by the kernel's NLMSG_DONE, or by the socket's timeout
+            data = self._socket.recv(_BUFFER)
+            offset = 0
+            while offset + _HEADER.size <= len(data):
+                length, answer, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+                raw = data[offset : offset + length]
+                offset += max(_aligned(length), _HEADER.size)
+                if sequence != self._sequence:
+                    continue  # of a dump that was given up
+                interrupted = interrupted or bool(flags & _NLM_F_DUMP_INTR)
+                if answer in (_NLMSG_DONE, _NLMSG_ERROR):
+                    _check(raw)
+                    return found, interrupted
+                if wanted is None or wanted(raw):
+                    found.append(raw)
+
+
+def _check(raw: bytes) -> None:
+    """Raise ``OSError`` if the dump's end says that it failed."""
+    code = _NUMBER.unpack_from(raw, _HEADER.size)[0] if len(raw) > _HEADER.size else 0
+    if code < 0:
+        raise OSError(-code, os.strerror(-code))
+
+
+def _only(raw: bytes, kind: Kind) -> bytes:
+    """``raw`` with the attributes of ``kind`` alone."""
+    if kind.attributes is None:
+        return raw
+    start = _HEADER.size + kind.body
+    kept = [raw[4:start]]
+    kept += [
+        raw[offset : offset + _aligned(length)]
+        for number, offset, length in _attributes(raw, kind)
+        if number in kind.attributes
+    ]
+    rest = b"".join(kept)
+    return _U32.pack(_U32.size + len(rest)) + rest
+
+
+def _attributes(raw: bytes, kind: Kind) -> Iterator[tuple[int, int, int]]:
+    """Number, offset and length of each attribute."""
+    offset = _HEADER.size + kind.body
+    while offset + _ATTRIBUTE.size <= len(raw):
+        length, number = _ATTRIBUTE.unpack_from(raw, offset)
+        if length < _ATTRIBUTE.size:
+            return
+        yield number & _NLA_TYPE_MASK, offset, length
+        offset += _aligned(length)
+
+
+def number(raw: bytes, kind: Kind, attribute: int) -> int | None:
+    """The value of a 32-bit attribute of a raw message; None if it has none."""
+    for found, offset, length in _attributes(raw, kind):
+        if found == attribute and length == _ATTRIBUTE.size + _U32.size:
+            value: int = _U32.unpack_from(raw, offset + _ATTRIBUTE.size)[0]
+            return value
+    return None
+
+
+def _aligned(length: int) -> int:
+    return (length + 3) & ~3

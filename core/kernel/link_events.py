@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Link events: wait for a link, and notice at once when it goes. No polling, no library.
+
+The kernel says *that* links changed (RTMGRP_LINK); whether the one in question is there is then
+asked directly (SIOCGIFINDEX), so nothing is parsed and a lost event costs nothing: the socket
+that overflowed is readable too. A link that moves to another network namespace is gone here.
+"""
+
+import errno
+import socket
+from types import TracebackType
+from typing import Self
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import DeadlineExceeded, LinkGone
+
+_RTMGRP_LINK = 1
+
+
+class KernelEvents:
+    """A subscription to what the kernel multicasts. That something came is all that is used."""
+
+    def __init__(self, groups: int, protocol: int = socket.NETLINK_ROUTE) -> None:
+        """``groups`` is the mask of bind(2), RTMGRP_* for rtnetlink."""
+        self._socket = socket.socket(
+            socket.AF_NETLINK,
+            socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
+            protocol,
+        )
+        self._socket.bind((0, groups))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def drain(self) -> None:
+        """Consume what is queued; the caller looks for itself at what changed."""
+        while True:  # ends when the queue is empty
+            try:
+                self._socket.recv(65536)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+
+
+class LinkEvents(KernelEvents):
+    """The link events of this network namespace."""
+
+    def __init__(self) -> None:
+        super().__init__(_RTMGRP_LINK)
+
+
+class LinkPresence:
+    """An ``Interruption``: ends the work on a link when the link goes."""
+
+    def __init__(self, events: LinkEvents, name: str, index: int) -> None:
+        self._events = events
+        self._name = name
+        self._index = index
+
+    def fileno(self) -> int:
+        return self._events.fileno()
+
+    def check(self) -> None:
+        """Raise ``LinkGone`` if the name does not lead to the same link any more."""
+        self._events.drain()
+        if link_index(self._name) != self._index:
+            raise LinkGone("the link went away", subject=self._name)
+
+
+def wait_for_link(name: str, events: LinkEvents, deadline: Deadline) -> int:
+    """Its index, as soon as it is there. Raises ``LinkGone`` at the deadline.
+
+    Waits in one poll(2) per link event: a wait for a link that never comes on a quiet host is
+    a single system call.
+    """
+    while (index := link_index(name)) is None:  # ends by deadline
+        try:
+            deadline.wait(events.fileno())
+        except DeadlineExceeded as error:
+            raise LinkGone(
+                f"no such link appeared within {deadline.seconds:g} s", subject=name
+            ) from error
+        events.drain()
+    return index
+
+
+def link_index(name: str) -> int | None:
+    """The index of the link called ``name`` in this namespace, None if there is none."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return None
+
+
+def link_is_there(index: int) -> bool:
+    """Whether this namespace has a link of that index."""
+    try:
+        socket.if_indextoname(index)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernel objects as values: what an intent wants, a snapshot finds and a plan changes.
+
+Each has an ``identity`` (what the kernel tells two of a kind apart by), a ``rank`` (the order
+in which additions are safe: settings of the link, rules, addresses, routes) and describes
+itself in the words of ip(8).
+"""
+
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from ipaddress import (
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+    IPv6Interface,
+    IPv6Network,
+)
+from typing import TypeAlias
+
+AnyAddress: TypeAlias = IPv4Address | IPv6Address
+AnyNetwork: TypeAlias = IPv4Network | IPv6Network
+AnyInterface: TypeAlias = IPv4Interface | IPv6Interface
+
+MAIN_TABLE = 254
+LOCAL_TABLE = 255
+"""RT_TABLE_MAIN, RT_TABLE_LOCAL (include/uapi/linux/rtnetlink.h)."""
+
+
+class Rank(IntEnum):
+    """Additions happen in this order, removals in the reverse one (make before break).
+
+    An address comes after its rules, so that no packet from it takes another way; routes come
+    after the addresses that they prefer as source, which the kernel insists on.
+    """
+
+    FILE = 0
+    LINK = 1
+    RULE = 2
+    ADDRESS = 3
+    ROUTE = 4
+
+
+class RouteKind(Enum):
+    """Route types that are used or recognised (RTN_*); anything else reads as ``OTHER``."""
+
+    UNICAST = "unicast"
+    LOCAL = "local"
+    UNREACHABLE = "unreachable"
+    OTHER = "other"
+
+
+class Setting(Enum):
+    """Settings of a link that are changed."""
+
+    UP = "up"
+    MTU = "mtu"
+    GROUP = "group"
+    ALTNAME = "altname"
+    ACCEPT_RA = "accept_ra"
+
+
+@dataclass(frozen=True, slots=True)
+class LinkRef:
+    """A link by its index; the name is for people (links can be renamed)."""
+
+    index: int
+    name: str = field(compare=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSetting:
+    """One setting of a link: administrative state, MTU, group, an alternative name, a sysctl."""
+
+    link: LinkRef
+    setting: Setting
+    value: int | str
+
+    rank = Rank.LINK
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        name = self.value if self.setting is Setting.ALTNAME else None
+        return ("link", self.link.index, self.setting, name)
+
+    def describe(self) -> str:
+        if self.setting is Setting.UP:
+            return f"link {self.link} {'up' if self.value else 'down'}"
+        return f"link {self.link} {self.setting.value} {self.value}"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address on a link, always without a prefix route of the kernel's making."""
+
+    link: LinkRef
+    interface: AnyInterface
+
+    rank = Rank.ADDRESS
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return ("address", self.link.index, self.interface.ip)
+
+    def describe(self) -> str:
+        return f"address {self.interface} dev {self.link}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route through a link. ``metric`` is RTA_PRIORITY; a gateway is always taken as on-link."""
+
+    destination: AnyNetwork
+    table: int
+    metric: int
+    link: LinkRef
+    gateway: AnyAddress | None = None
+    source: AnyAddress | None = None
+    """Preferred source (RTA_PREFSRC)."""
+    kind: RouteKind = RouteKind.UNICAST
+
+    rank = Rank.ROUTE
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return ("route", self.table, self.destination, self.metric)
+
+    def describe(self) -> str:
+        default = self.destination.prefixlen == 0
+        words = [] if self.kind is RouteKind.UNICAST else [self.kind.value]
+        words.append("default" if default else str(self.destination))
+        if self.gateway is not None:
+            words.append(f"via {self.gateway}")
+        words.append(f"dev {self.link}")
+        words.append(f"table {_table(self.table)}")
+        if self.source is not None:
+            words.append(f"src {self.source}")
+        if self.metric:
+            words.append(f"metric {self.metric}")
+        family = "-6 " if default and self.destination.version == 6 else ""
+        return f"route {family}{' '.join(words)}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A policy rule: traffic from ``source`` looks up ``table``."""
+
+    source: AnyNetwork
+    priority: int
+    table: int
+    suppress_prefixlength: int | None = None
+    """A route with this prefix length or less does not count (FRA_SUPPRESS_PREFIXLEN)."""
+    suppress_group: int | None = None
+    """A route to a link of this group does not count (FRA_SUPPRESS_IFGROUP)."""
+
+    rank = Rank.RULE
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return (
+            "rule",
+            self.priority,
+            self.source,
+            self.table,
+            self.suppress_prefixlength,
+            self.suppress_group,
+        )
+
+    def describe(self) -> str:
+        words = [f"rule {self.priority}: from {self.source} lookup {_table(self.table)}"]
+        if self.suppress_prefixlength is not None:
+            words.append(f"suppress_prefixlength {self.suppress_prefixlength}")
+        if self.suppress_group is not None:
+            words.append(f"suppress_ifgroup {self.suppress_group}")
+        return " ".join(words)
+
+
+KernelObject: TypeAlias = LinkSetting | Address | Route | Rule
+
+
+def _table(table: int) -> str:
+    return {MAIN_TABLE: "main", LOCAL_TABLE: "local"}.get(table, str(table))

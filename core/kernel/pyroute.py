@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The only importer of pyroute2: its route socket, without the rest of the package.
+
+``pyroute2/__init__`` imports every protocol it knows (conntrack, NDB, wireguard, ...), which
+doubles its cost. The package is entered by a side door here: a module object that knows where
+the package lies, and becomes the whole package as soon as somebody asks it for a name.
+"""
+
+import importlib
+import importlib.util
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class _Package(ModuleType):
+    """``pyroute2`` before its ``__init__`` ran."""
+
+    def __getattr__(self, name: str) -> Any:
+        spec = self.__spec__
+        if name.startswith("__") or spec is None or spec.loader is None:
+            raise AttributeError(name)
+        if importlib.util.find_spec(f"pyroute2.{name}") is not None:
+            raise AttributeError(name)  # a submodule: the import system imports just that
+        self.__class__ = ModuleType  # type: ignore[assignment]
+        spec.loader.exec_module(self)
+        return getattr(self, name)
+
+
+def route_socket() -> Any:
+    """A new ``IPRoute``. The caller closes it."""
+    return _module("pyroute2.iproute").IPRoute()
+
+
+def message_class(name: str) -> Any:
+    """The class of rtnetlink messages called ``name``, such as ``rtmsg``."""
+    return getattr(_module(f"pyroute2.netlink.rtnl.{name}"), name)
+
+
+def netlink_error() -> type[Exception]:
+    """``NetlinkError``: its ``code`` is the errno."""
+    error: type[Exception] = _module("pyroute2.netlink.exceptions").NetlinkError
+    return error
+
+
+def knows_address_protocol() -> bool:
+    """Whether this pyroute2 can say who made an address (IFA_PROTO: since 0.7.3)."""
+    return "IFA_PROTO" in (name for name, _ in message_class("ifaddrmsg").nla_map)
+
+
+def _module(name: str) -> Any:
+    if "pyroute2" not in sys.modules:
+        spec = importlib.util.find_spec("pyroute2")
+        if spec is None or spec.submodule_search_locations is None:
+            raise ModuleNotFoundError("pyroute2 is not installed", name="pyroute2")
+        package = _Package("pyroute2")
+        package.__path__ = list(spec.submodule_search_locations)
+        package.__spec__ = spec
+        sys.modules["pyroute2"] = package
+    return importlib.import_module(name)

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which routes of a dump matter to anybody here, told by their bytes.
+
+Wanted are ours wherever they are, main's default routes, what others put into ENIs' tables, and
+what others deliver locally. Main's other routes (a router's million) and the kernel's own ones in
+the local table decide nothing: no route of ours could stand in their place.
+"""
+
+import struct
+
+from ec2net.core.kernel import dump
+from ec2net.core.kernel.objects import LOCAL_TABLE, MAIN_TABLE
+
+_RTMSG = struct.Struct("=8BI")
+"""struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags."""
+_OFFSET = 16
+"""Of the structure: behind struct nlmsghdr."""
+_RTA_TABLE = 15
+_RTPROT_KERNEL = 2
+_RTM_F_CLONED = 0x200
+
+LAST_SMALL_TABLE = 255
+"""Tables above do not fit into rtmsg and are no host's standard ones."""
+
+
+class RelevantRoutes:
+    """A predicate on raw RTM_NEWROUTE messages."""
+
+    def __init__(self, protocol: int, tables: range | None) -> None:
+        """``protocol`` is our mark; ``tables`` are ENIs' (None: all above 255)."""
+        self._protocol = protocol
+        self._tables = tables
+
+    def __call__(self, raw: bytes) -> bool:
+        _, length, _, _, table, protocol, _, _, flags = _RTMSG.unpack_from(raw, _OFFSET)
+        if flags & _RTM_F_CLONED:
+            return False
+        if protocol == self._protocol:
+            return True
+        if table == MAIN_TABLE:
+            return bool(length == 0)
+        if table == LOCAL_TABLE:
+            return bool(protocol != _RTPROT_KERNEL)
+        whole = dump.number(raw, dump.ROUTES, _RTA_TABLE) or table
+        return whole > LAST_SMALL_TABLE if self._tables is None else whole in self._tables

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make the changes of a plan, one request each, each ENI for itself.
+
+What cannot be marked in the kernel is journaled before it is changed, so that a kill at any
+point leaves either nothing or something that the next pass recognises.
+"""
+
+import errno
+import logging
+import socket
+
+from ec2net.core.backend import Applied, Failure
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import Ec2netError, KernelError, LinkGone
+from ec2net.core.identity import Mac
+from ec2net.core.kernel.objects import Address, KernelObject, LinkSetting, Route, Rule, Setting
+from ec2net.core.kernel.session import Kernel
+from ec2net.core.ownership import RESTORED, Journal, Journals
+from ec2net.core.plan import Action, Change, Plan
+
+_log = logging.getLogger("ec2net.live")
+
+
+def apply(plan: Plan, kernel: Kernel, journals: Journals, deadline: Deadline) -> Applied:
+    """A failed addition ends the work on its ENI, so that nothing of it is removed then.
+
+    What fails for one IP version costs the other nothing.
+    """
+    done: list[Change] = []
+    failed: list[Failure] = []
+    broken: dict[tuple[Mac | None, int], Ec2netError] = {}
+    open_journals = _open(plan, kernel, journals, broken)
+    for change in plan.changes:
+        mac, version = change.mac, _version(change)
+        error = broken.get((mac, _BOTH), broken.get((mac, version))) if mac is not None else None
+        if error is None and deadline.expired():
+            error = deadline.exceeded()
+        if error is None:
+            error = _make(change, kernel, open_journals)
+        if error is None:
+            done.append(change)
+            continue
+        failed.append(Failure(change, error))
+        if mac is not None and not _harmless(change):
+            broken.setdefault((mac, version), error)
+    _close(done, open_journals, journals)
+    return Applied(tuple(done), tuple(failed))
+
+
+def _open(
+    plan: Plan,
+    kernel: Kernel,
+    journals: Journals,
+    broken: dict[tuple[Mac | None, int], Ec2netError],
+) -> dict[Mac, Journal]:
+    """The journals of all links that the plan sets or addresses, written ahead of the changes."""
+    found: dict[Mac, Journal] = {}
+    for change in plan.changes:
+        item, mac = change.item, change.mac
+        if mac is None or not isinstance(item, LinkSetting | Address):
+            continue
+        if mac not in found:
+            found[mac] = journals.read(mac, item.link.index)
+        journal = found[mac]
+        if change.action is Action.REMOVE:
+            continue
+        if isinstance(item, Address):
+            journals.expect(mac, item.interface.ip)
+            if not kernel.marks_addresses:
+                journal.addresses.add(item.interface.ip)
+        elif item.setting is Setting.ALTNAME:
+            journals.expect(mac, str(item.value))
+            journal.altnames.add(str(item.value))
+        elif item.setting in RESTORED and isinstance(change.before, LinkSetting):
+            journal.before.setdefault(item.setting, int(change.before.value))
+    for mac, journal in found.items():
+        try:
+            journals.write(mac, journal)
+        except Ec2netError as error:
+            broken[mac, _BOTH] = (
+                error  # without a journal nothing could be given back: leave the ENI
+            )
+    return found
+
+
+def _close(done: list[Change], found: dict[Mac, Journal], journals: Journals) -> None:
+    """Strike out what was removed."""
+    touched = set()
+    for change in done:
+        item, mac = change.item, change.mac
+        if change.action is not Action.REMOVE or mac is None or mac not in found:
+            continue
+        journal = found[mac]
+        if isinstance(item, Address):
+            journal.addresses.discard(item.interface.ip)
+        elif isinstance(item, LinkSetting) and item.setting is Setting.ALTNAME:
+            journal.altnames.discard(str(item.value))
+        elif isinstance(item, LinkSetting):
+            journal.before.pop(item.setting, None)
+        touched.add(mac)
+    for mac in touched:
+        try:
+            journals.write(mac, found[mac])
+        except Ec2netError as error:
+            _log.warning("%s (the journal keeps an entry too many)", error)
+
+
+_BOTH = 0
+"""Of a change that both IP versions build on, in place of a version."""
+
+_HARMLESS = (Setting.ALTNAME, Setting.MTU, Setting.ACCEPT_RA)
+"""Without them the rest still works: a name taken by another link, an MTU that the device cannot
+have, a sysctl that is read-only."""
+
+
+def _version(change: Change) -> int:
+    match change.item:
+        case Address(interface=interface):
+            return interface.version
+        case Route(destination=network) | Rule(source=network):
+            return network.version
+    return _BOTH
+
+
+def _harmless(change: Change) -> bool:
+    return isinstance(change.item, LinkSetting) and change.item.setting in _HARMLESS
+
+
+def _make(change: Change, kernel: Kernel, found: dict[Mac, Journal]) -> Ec2netError | None:
+    """One change; the error if it failed."""
+    item = change.item
+    assert isinstance(item, LinkSetting | Address | Route | Rule), item
+    _log.debug("%s %s", change.action.value, item.describe())
+    try:
+        match change.action:
+            case Action.ADD:
+                _add(item, kernel)
+            case Action.REPLACE:
+                _replace(item, change.before, kernel)
+            case Action.REMOVE:
+                _remove(item, found.get(change.mac) if change.mac else None, kernel)
+    except KernelError as error:
+        if error.errno in (errno.ENODEV, errno.ENXIO, errno.ENETDOWN) and _is_gone(item):
+            return LinkGone("the link went away", subject=str(_link_of(item)))
+        return error
+    return None
+
+
+def _add(item: KernelObject, kernel: Kernel) -> None:
+    try:
+        kernel.add(item)
+    except KernelError as error:
+        # Somebody was quicker with the very same thing, or it could not be seen in a dump.
+        if error.errno != errno.EEXIST or not isinstance(item, Rule | Address):
+            raise
+
+
+def _replace(item: KernelObject, before: object, kernel: Kernel) -> None:
+    if isinstance(item, Address) and isinstance(before, Address):
+        if item.interface.version == 4:
+            kernel.add(item)
+            kernel.remove(before)
+        else:  # the kernel holds an IPv6 address once, whatever its prefix length
+            kernel.remove(before)
+            kernel.add(item)
+        return
+    kernel.replace(item)
+
+
+def _remove(item: KernelObject, journal: Journal | None, kernel: Kernel) -> None:
+    """Remove, or give back what the setting was before."""
+    if isinstance(item, LinkSetting) and item.setting is not Setting.ALTNAME:
+        before = journal.before.get(item.setting) if journal is not None else None
+        if before is not None:
+            kernel.replace(LinkSetting(item.link, item.setting, before))
+        return
+    kernel.remove(item)
+
+
+def _is_gone(item: KernelObject) -> bool:
+    """ENODEV also says that IPv6 is off on the link, or that its device is in a reset."""
+    if isinstance(item, Rule):
+        return False
+    try:
+        socket.if_indextoname(item.link.index)
+    except OSError:
+        return True
+    return False
+
+
+def _link_of(item: KernelObject) -> object:
+    return "" if isinstance(item, Rule) else item.link

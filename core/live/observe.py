@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is in place, told apart by mark and journal. Reads the snapshot and the journals only."""
+
+from collections.abc import Collection
+
+from ec2net.core.facts import Link
+from ec2net.core.kernel.objects import Address, Setting
+from ec2net.core.kernel.session import Kernel
+from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.ownership import Journals, marked, unmarked
+from ec2net.core.plan import InPlace, Item
+
+
+def observe(
+    snapshot: Snapshot, links: Collection[Link], kernel: Kernel, journals: Journals
+) -> InPlace:
+    """Marked objects of the whole host (gone links leave rules), settings of these links."""
+    ours: list[Item] = list(marked(snapshot, kernel.protocol))
+    foreign: list[Item] = []
+    adjustable: list[Item] = []
+    journaled: set[tuple[int, object]] = set()
+    for link in links:
+        if link.mac is None:
+            continue
+        journal = journals.read(link.mac, link.index)
+        held = [a.item.interface.ip for a in snapshot.addresses if a.item.link.index == link.index]
+        journals.compare(link.mac, journal, {*link.altnames, *held})
+        # Also where addresses are marked: an older pyroute2, which cannot, may have made them.
+        journaled.update((link.index, address) for address in journal.addresses)
+        for item in snapshot.settings(link):
+            if item.setting is Setting.ALTNAME:
+                (ours if item.value in journal.altnames else foreign).append(item)
+            elif item.setting in journal.before:
+                ours.append(item)
+            elif item.setting is Setting.GROUP and item.value != 0:
+                foreign.append(item)  # somebody uses the group for something: not ours to take
+            else:
+                adjustable.append(item)
+    for other in unmarked(snapshot, kernel.protocol):
+        mine = isinstance(other, Address) and (other.link.index, other.interface.ip) in journaled
+        (ours if mine else foreign).append(other)
+    return InPlace(tuple(ours), tuple(foreign), tuple(adjustable))

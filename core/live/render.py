@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An intent as kernel objects. Pure.
+
+Who brings up an ENI's base configuration (link, MTU, first addresses) decides what is left to
+do: a DHCP client that is there keeps it, and only gets what it cannot know beside it.
+"""
+
+from enum import Enum
+
+from ec2net.core.config import MtuPolicy
+from ec2net.core.intent import EniIntent, HostIntent
+from ec2net.core.kernel.objects import (
+    Address,
+    AnyInterface,
+    KernelObject,
+    LinkRef,
+    LinkSetting,
+    Route,
+    Setting,
+)
+from ec2net.core.kernel.snapshot import Snapshot
+
+IPV6_MTU_MIN = 1280
+"""RFC 8200, section 5: below, the kernel takes IPv6 with all its addresses off the link."""
+
+
+class Base(Enum):
+    """Who brings up the base configuration of an ENI."""
+
+    OURS = "ours"
+    """We do: nobody else configures the link."""
+    LEASED = "leased"
+    """A network manager with a DHCP client; it may lease any one of the IPv6 addresses."""
+    FOREIGN = "foreign"
+    """Somebody unknown (initrd, dhclient, static): IPv6 may still be on its way."""
+
+
+def render(
+    intent: EniIntent, host: HostIntent, snapshot: Snapshot, protocol: int, base: Base
+) -> tuple[KernelObject, ...]:
+    """Every item that ``intent`` means. ``protocol`` is our mark."""
+    primary = host.primary_link
+    return (
+        *_settings(intent, host, snapshot, base),
+        *(Address(intent.link, i) for i in _addresses(intent, snapshot, protocol, base)),
+        *intent.table_routes,
+        *(r for r in intent.main_routes if _ranks_behind(r, primary, snapshot, protocol)),
+        *intent.local_routes,
+        *intent.rules,
+    )
+
+
+def _settings(
+    intent: EniIntent, host: HostIntent, snapshot: Snapshot, base: Base
+) -> tuple[LinkSetting, ...]:
+    link = intent.link
+    wanted = [LinkSetting(link, Setting.GROUP, intent.link_group)]
+    wanted += [LinkSetting(link, Setting.ALTNAME, name) for name in intent.altnames]
+    mtu = _mtu(intent, host, snapshot) if base is not Base.LEASED else None
+    if mtu is not None:
+        wanted.append(LinkSetting(link, Setting.MTU, mtu))
+    if base is Base.OURS:
+        wanted.append(LinkSetting(link, Setting.UP, 1))
+        if any(item.link.index == link.index for item in snapshot.accept_ra):
+            # The router's advertisement would put the subnet and a default route into main.
+            wanted.append(LinkSetting(link, Setting.ACCEPT_RA, 0))
+    return tuple(wanted)
+
+
+def _mtu(intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> int | None:
+    """``dhcp`` without a DHCP client: as the primary's, whose client was told the VPC's MTU."""
+    if not isinstance(intent.mtu, MtuPolicy):
+        return intent.mtu
+    if intent.mtu is MtuPolicy.KEEP or intent.primary or host.primary_link is None:
+        return None
+    for other in host.ready:
+        if other.primary and not isinstance(other.mtu, MtuPolicy):
+            return other.mtu  # what it is about to have, in the same pass
+    link = snapshot.link(host.primary_link.index)
+    if link is None or (intent.ipv6 and link.mtu < IPV6_MTU_MIN):
+        return None
+    return link.mtu
+
+
+def _addresses(
+    intent: EniIntent, snapshot: Snapshot, protocol: int, base: Base
+) -> tuple[AnyInterface, ...]:
+    """Ours to bring up: all; with a DHCP client all but the first IPv4.
+
+    DHCPv6 leases one IPv6 address, not always IMDS's first. A client of a manager takes over
+    what is there already; an unknown one is not run ahead of: nothing before it has leased.
+    """
+    if base is Base.OURS:
+        return intent.sources
+    ipv6 = tuple(interface for interface in intent.base if interface.version == 6)
+    here = [found for found in snapshot.addresses if found.item.link.index == intent.link.index]
+    leased = {found.item.interface.ip for found in here if found.protocol != protocol}
+    ours = {found.item.interface.ip for found in here if found.protocol == protocol}
+    if base is Base.LEASED or any(i.ip in leased for i in intent.sources if i.version == 6):
+        return (*ipv6, *intent.further)
+    # What was added beside a lease stays when the lease ends.
+    return (*(i for i in ipv6 if i.ip in ours), *intent.further)
+
+
+def _ranks_behind(route: Route, primary: LinkRef | None, snapshot: Snapshot, protocol: int) -> bool:
+    """Whether a secondary's default route in main stands behind the host's own.
+
+    Whoever set up the primary chose its metric; if that is higher than ours, our route would
+    take over the host's traffic, so it is left out. The host's default route may also lead
+    elsewhere: to a bridge that the primary is a port of, a VPN, a blackhole behind one.
+    """
+    if primary is None:
+        return False
+    others = [
+        other
+        for other in snapshot.main_defaults(route.destination.version, not_by=protocol)
+        if other.link != route.link
+    ]
+    first = min((other.metric for other in others if other.link == primary), default=None)
+    if first is not None:
+        return first < route.metric
+    return all(other.metric < route.metric for other in others)

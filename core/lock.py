@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host lock: one pass at a time, by flock(2), which dies with its holder.
+
+Taken after everything that may be waited for is there. The kernel has no flock with a time
+limit, so a wait is a thread in flock and a poll on what it says; a thread that is left behind
+at the deadline gives the lock back should it ever get it.
+"""
+
+import fcntl
+import os
+import threading
+from types import TracebackType
+from typing import Self
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import DeadlineExceeded, Ec2netError, StateError
+from ec2net.core.state import RunDir, make_folder
+
+
+class HostLock:
+    """Use as a context manager: ``with HostLock(run, deadline): ...``"""
+
+    def __init__(self, run: RunDir, deadline: Deadline) -> None:
+        self._path = run.path / "lock"
+        self._deadline = deadline
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        """Raises ``StateError`` if the lock file cannot be made, ``Ec2netError`` at the deadline."""
+        self._take()
+        while not self._is_current():  # ends by deadline
+            os.close(self._descriptor)
+            self._deadline.check()
+            self._take()
+        return self
+
+    def _is_current(self) -> bool:
+        """False if the file was deleted meanwhile: others then lock another one."""
+        try:
+            return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+        except FileNotFoundError:
+            return False
+
+    def _take(self) -> None:
+        try:
+            make_folder(self._path.parent)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._descriptor = os.open(self._path, flags, 0o600)
+        except OSError as error:
+            raise StateError(
+                f"cannot open {self._path}: {error.strerror}",
+                remedy="run as root; the state directory must be writable",
+            ) from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            descriptor, self._descriptor = self._descriptor, -1
+            self._descriptor = _wait(descriptor, self._deadline)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+_LOCKED, _FAILED = b"x", b"!"
+"""What the waiting thread says."""
+
+
+def _wait(descriptor: int, deadline: Deadline) -> int:
+    """``descriptor``, locked. It is closed if the deadline or an interruption ends the wait."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    decision = threading.Lock()
+    abandoned = False
+
+    def lock() -> None:
+        answer = _FAILED
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            answer = _LOCKED
+        finally:
+            with decision:
+                if abandoned:
+                    os.close(descriptor)  # gives the lock back
+                    os.close(writer)
+                else:
+                    os.write(writer, answer)
+
+    threading.Thread(target=lock, name="ec2net-lock", daemon=True).start()
+    try:
+        deadline.wait(reader)
+        if os.read(reader, 1) == _FAILED:
+            os.close(descriptor)
+            raise StateError("cannot be taken", subject="host lock")
+    except StateError:
+        raise
+    except BaseException as error:
+        with decision:
+            got_it = bool(_readable(reader))
+            abandoned = not got_it
+        if got_it:
+            os.close(descriptor)
+        if isinstance(error, DeadlineExceeded):
+            raise Ec2netError(
+                "another ec2net is at work and did not finish in time",
+                subject="host lock",
+                remedy="it ends by its own deadline; see 'fuser -v /run/ec2net/lock'",
+            ) from error
+        raise
+    finally:
+        with decision:
+            os.close(reader)
+            if not abandoned:
+                os.close(writer)
+    return descriptor
+
+
+def _readable(descriptor: int) -> bool:
+    import select
+
+    return bool(select.select([descriptor], [], [], 0)[0])

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is ours: by mark in the kernel (protocol number), else by a journal per link.
+
+Routes, rules and (Linux 5.18) addresses carry the protocol number of their maker. Settings of
+a link carry nothing: the journal keeps what they were before, so that they can be given back.
+A journal holds for one attachment; it is written before the change that it tells of.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any
+
+from ec2net.core.identity import Mac
+from ec2net.core.intent import EniIntent, HostIntent, Standing
+from ec2net.core.kernel.objects import (
+    LOCAL_TABLE,
+    MAIN_TABLE,
+    Address,
+    AnyAddress,
+    KernelObject,
+    LinkSetting,
+    Route,
+    RouteKind,
+    Rule,
+    Setting,
+)
+from ec2net.core.kernel.snapshot import Found, Snapshot
+from ec2net.core.plan import InPlace, Item, Owned, Plan, make_plan
+from ec2net.core.state import RunDir
+
+_FOLDER = "journal"
+RESTORED = (Setting.MTU, Setting.GROUP, Setting.ACCEPT_RA)
+"""Settings that are given back; a link that was brought up stays up."""
+_INT_MAX = 2**31 - 1
+
+
+@dataclass(slots=True)
+class Journal:
+    """What was changed on one link."""
+
+    ifindex: int
+    before: dict[Setting, int] = field(default_factory=dict)
+    """The value that a setting had before the first change."""
+    altnames: set[str] = field(default_factory=set)
+    addresses: set[AnyAddress] = field(default_factory=set)
+    """Only where the kernel cannot mark addresses."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "ifindex": self.ifindex,
+            "before": {setting.value: value for setting, value in self.before.items()},
+            "altnames": sorted(self.altnames),
+            "addresses": sorted(map(str, self.addresses)),
+        }
+
+    @property
+    def empty(self) -> bool:
+        return not (self.before or self.altnames or self.addresses)
+
+
+class Journals:
+    """The journals of all links, under /run/ec2net/journal."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._missing: dict[Mac, Journal] = {}
+
+    def compare(self, mac: Mac, journal: Journal, there: Collection[str | AnyAddress]) -> None:
+        """Note which journaled names and addresses are not there any more.
+
+        They are struck out by ``keep_only`` unless they are made again before (``expect``): a pass
+        that was killed after a removal leaves them, and somebody else may use them later.
+        """
+        self._missing[mac] = Journal(
+            journal.ifindex,
+            altnames=journal.altnames.difference(map(str, there)),
+            addresses=journal.addresses.difference(there),
+        )
+
+    def expect(self, mac: Mac, what: str | AnyAddress) -> None:
+        """It is being made: its entry stays."""
+        if mac in self._missing:
+            self._missing[mac].altnames.discard(str(what))
+            if not isinstance(what, str):
+                self._missing[mac].addresses.discard(what)
+
+    def read(self, mac: Mac, ifindex: int) -> Journal:
+        """The journal of a link; an empty one if there is none for this attachment."""
+        data = self._run.read(_file(mac))
+        if data is None or data.get("ifindex") != ifindex:
+            return Journal(ifindex)
+        try:
+            return Journal(
+                ifindex,
+                {
+                    Setting(name): int(value)
+                    for name, value in data["before"].items()
+                    if 0 <= int(value) <= _INT_MAX  # else the kernel's message cannot hold it
+                },
+                {str(name) for name in data["altnames"]},
+                {ip_address(text) for text in data["addresses"]},
+            )
+        except (KeyError, ValueError, TypeError, AttributeError):
+            return Journal(ifindex)
+
+    def write(self, mac: Mac, journal: Journal) -> None:
+        """Raises ``StateError``."""
+        if journal.empty:
+            self._run.remove(_file(mac))
+        else:
+            self._run.write(_file(mac), journal.to_json())
+
+    def keep_only(self, attached: Collection[Mac]) -> None:
+        """Forget links that are gone, and what is gone of the others. Raises ``StateError``."""
+        for mac, missing in self._missing.items():
+            if missing.empty:
+                continue
+            journal = self.read(mac, missing.ifindex)
+            journal.altnames -= missing.altnames
+            journal.addresses -= missing.addresses
+            self.write(mac, journal)
+        self._missing.clear()
+        kept = {_file(mac) for mac in attached}
+        for name in self._run.names(_FOLDER):
+            if name not in kept:
+                self._run.remove(name)
+
+
+def _file(mac: Mac) -> str:
+    return f"{_FOLDER}/{mac}.json"
+
+
+def marked(snapshot: Snapshot, protocol: int) -> tuple[KernelObject, ...]:
+    """Addresses, routes and rules that carry our protocol number."""
+    return tuple(found.item for found in snapshot.objects if _is_marked(found, protocol))
+
+
+def unmarked(snapshot: Snapshot, protocol: int) -> tuple[KernelObject, ...]:
+    """Those that somebody else made."""
+    return tuple(found.item for found in snapshot.objects if not _is_marked(found, protocol))
+
+
+def _is_marked(found: Found[KernelObject], protocol: int) -> bool:
+    """A kind of route that we never make (blackhole, multipath) is not ours, whatever its mark."""
+    if isinstance(found.item, Route) and found.item.kind is RouteKind.OTHER:
+        return False
+    return found.protocol == protocol
+
+
+def owners(ours: Iterable[Item], host: HostIntent) -> dict[Item, Mac]:
+    """For which ENI each item of ours is: by its link, its table, or (main-first) its source."""
+    by_index = {eni.link.index: eni.mac for eni in host.enis if eni.link is not None}
+    macs = set(by_index.values())
+    by_table = {intent.table: intent.mac for intent in host.ready}
+    ours = tuple(ours)
+    for item in ours:
+        if isinstance(item, Route) and item.table not in (MAIN_TABLE, LOCAL_TABLE):
+            by_table.setdefault(item.table, by_index.get(item.link.index, Mac("")))
+    by_source = {
+        item.source: by_table[item.table]
+        for item in ours
+        if isinstance(item, Rule) and item.table in by_table
+    }
+    found = {}
+    for item in ours:
+        mac: Mac | None = None
+        if isinstance(item, Rule):
+            mac = by_table.get(item.table) or by_source.get(item.source)
+        elif isinstance(item, Route | Address | LinkSetting):
+            mac = by_index.get(item.link.index)
+        elif isinstance(item, Owned):
+            mac = item.owner if item.owner in macs else None
+        if mac is not None and mac.text:
+            found[item] = mac
+    return found
+
+
+def held(owned: Mapping[Item, Mac], macs: Collection[Mac]) -> frozenset[Item]:
+    """The items of these ENIs: what stays although no intent wants it."""
+    return frozenset(item for item, mac in owned.items() if mac in macs)
+
+
+def plan_for(
+    host: HostIntent,
+    mine: set[Mac],
+    wanted: Mapping[Mac, tuple[Item, ...]],
+    found: InPlace,
+    without: frozenset[Mac],
+) -> Plan:
+    """The plan of one backend; of what nobody wants, only what surely is nobody's goes."""
+    owned = owners(found.ours, host)
+    stays = {
+        eni.mac
+        for eni in host.enis
+        if eni.mac not in without and (eni.mac not in mine or _keeps(eni.mac, host, wanted))
+    }
+    return make_plan(wanted, found, keep=held(owned, stays), owners=owned)
+
+
+def _keeps(mac: Mac, host: HostIntent, wanted: Mapping[Mac, tuple[Item, ...]]) -> bool:
+    """Whether nothing of an ENI may be removed: not planned for now, or not read completely."""
+    eni = host.of(mac)
+    if eni is None or eni.standing is Standing.NO_ADDRESS:
+        return False
+    intent: EniIntent | None = eni.intent
+    return mac not in wanted or (intent is not None and bool(intent.unread))

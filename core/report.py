@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a pass found and did, as data: printed, published as status, handed to plugins."""
+
+from dataclasses import dataclass
+
+from ec2net.core.backend import Failure
+from ec2net.core.errors import Ec2netError, ExitStatus
+from ec2net.core.identity import Mac
+from ec2net.core.intent import EniOutcome, HostIntent, Standing
+from ec2net.core.plan import Change, Conflict, Plan
+from ec2net.core.verify import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """One pass over all ENIs (or one of them)."""
+
+    host: HostIntent
+    plan: Plan
+    choices: dict[Mac, str | None]
+    """The backend of each ENI; None if none would have it."""
+    done: tuple[Change, ...] = ()
+    failed: tuple[Failure, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    """What verification found after the changes; empty if it agreed or nothing was changed."""
+    problems: tuple[Ec2netError, ...] = ()
+    """What went wrong besides: IMDS, state files, a backend that cannot observe."""
+    requests: int = 0
+    """IMDS requests made."""
+
+    @property
+    def conflicts(self) -> tuple[Conflict, ...]:
+        return self.plan.conflicts
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        if any(failure.error.exit_status is not ExitStatus.LINK_GONE for failure in self.failed):
+            return ExitStatus.FAILED
+        if self.problems or self.conflicts or self.findings:
+            return ExitStatus.FAILED
+        refused = any(eni.standing is Standing.REFUSED for eni in self.host.enis)
+        return ExitStatus.FAILED if refused else ExitStatus.DONE
+
+    def of(self, mac: Mac) -> EniOutcome | None:
+        return self.host.of(mac)

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGTERM and SIGINT as an interruption of deadlines.
+
+Before the first change they end the operation at once; from then on the pass is finished
+within its deadline, since half an apply may cut the host off IMDS.
+"""
+
+import os
+import signal
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from ec2net.core.errors import Stopped
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StopSignals:
+    """An ``Interruption``, in force while used as a context manager. Main thread only."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(-1)
+        os.close(self._reader)
+        os.close(self._writer)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def check(self) -> None:
+        """Raise ``Stopped`` if a signal came. The pipe stays readable: every later wait ends too."""
+        if self.received is not None:
+            raise Stopped(f"stopped by {self.received.name} before anything was changed")
