@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs of the networkd backend: a file for the base of each ENI, live changes for the rest."""
+
+from collections.abc import Collection
+from typing import ClassVar
+
+from ec2net.backends.networkd import files
+from ec2net.backends.networkd.apply import apply, reload
+from ec2net.backends.networkd.match import NOBODYS, foreseen
+from ec2net.backends.networkd.observe import files_in_place, link_states
+from ec2net.backends.networkd.render import (
+    network_file,
+    own_path,
+    place,
+)
+from ec2net.backends.networkd.state import LinkState, is_running, link_state
+from ec2net.core.backend import Applied, Backend, Host, Suitability
+from ec2net.core.deadline import Deadline
+from ec2net.core.environment import Environment, Manager, link_manager
+from ec2net.core.facts import Link
+from ec2net.core.identity import Mac
+from ec2net.core.intent import EarlyIntent, EniIntent, HostIntent
+from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.live import apply as live
+from ec2net.core.live.observe import observe
+from ec2net.core.live.render import Base, render
+from ec2net.core.ownership import Journals
+from ec2net.core.plan import InPlace, Item, Plan
+
+
+class NetworkdBackend(Backend):
+    """systemd-networkd leases the first address of each family; nothing else of it is used."""
+
+    name: ClassVar[str] = "networkd"
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self._journals = Journals(host.run)
+        self._states: dict[int, LinkState] = {}
+
+    @classmethod
+    def suits(cls, link: Link, environment: Environment) -> Suitability:
+        """A link that networkd has, or that nobody has while networkd has another ENI."""
+        if not is_running(environment):
+            return Suitability(False, "systemd-networkd is not running")
+        manager = link_manager(link, environment)
+        if manager is Manager.NETWORKD:
+            return Suitability(True, f"{manager.value} manages {link.name}")
+        if manager is not Manager.NOBODY:
+            return Suitability(False, f"{manager.value} manages {link.name}")
+        for other in environment.eni_links:
+            if link_state(other.index, environment).managed:
+                reason = f"nobody manages {link.name}, and systemd-networkd manages {other.name}"
+                return Suitability(True, reason)
+        return Suitability(False, "systemd-networkd manages no ENI")
+
+    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
+        self._states = link_states(links, self.host.environment)
+        live_items = observe(snapshot, links, self.host.kernel, self._journals)
+        in_files = files_in_place()
+        return InPlace(
+            (*in_files.ours, *live_items.ours),
+            (*in_files.foreign, *live_items.foreign),
+            live_items.adjustable,
+        )
+
+    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
+        state = self._states.get(intent.link.index, LinkState("", None))
+        path = place(intent.link.name, state.file)
+        link = snapshot.link(intent.link.index)
+        kernel = self.host.kernel
+        # With a file that is not ours, who knows how its addresses come.
+        base = Base.LEASED if path == own_path(intent.link.name) else Base.FOREIGN
+        items = render(intent, host, snapshot, kernel.protocol, base)
+        if path is None or link is None:
+            return items
+        return (network_file(path, intent.early, permanent=link.permanent), *items)
+
+    def prepare(self, early: EarlyIntent, link: Link, deadline: Deadline) -> bool:
+        """Give a link that networkd does not configure yet its file: the lease comes meanwhile."""
+        state = link_state(link.index, self.host.environment)
+        if state.managed or foreseen(link) != NOBODYS:
+            return False
+        file = network_file(own_path(link.name), early, permanent=link.permanent)
+        if any(present.path == file.path for present in files.in_folder(files.FOLDER)):
+            return False
+        files.write(file)
+        reload(deadline)
+        return True
+
+    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
+        def make_live(part: Plan, limit: Deadline) -> Applied:
+            return live.apply(part, self.host.kernel, self._journals, limit)
+
+        return apply(plan, self.host.kernel, make_live, deadline)
+
+    def check(self, intent: EniIntent) -> tuple[str, ...]:
+        """networkd must have our file in force where there is one."""
+        state = link_state(intent.link.index, self.host.environment)
+        expected = own_path(intent.link.name)
+        if not expected.exists() or state.file == expected:
+            return ()
+        used = state.file or "no file"
+        text = f"systemd-networkd uses {used} and not {expected} (state {state.admin or 'unknown'})"
+        return (text,)
+
+    def forget(self, attached: Collection[Mac]) -> None:
+        self._journals.keep_only(attached)

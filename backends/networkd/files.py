@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files that networkd is given, as items of a plan, and where they go.
+
+They hold nothing that IMDS could change: role, MAC and configuration only. So they are written
+once per attachment, and no change of addresses, rules or prefixes ever needs a reload (a reload
+re-configures each link whose file changed: docs/networkd.md has what that costs).
+"""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ec2net.core.errors import StateError
+from ec2net.core.identity import Mac
+from ec2net.core.kernel.objects import Rank
+from ec2net.core.state import make_folder
+
+FOLDER = Path("/run/systemd/network")
+HEADER = "# Made by ec2net for"
+"""First words of every file of ours: the mark of ownership."""
+
+_MODE = 0o644
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkFile:
+    """A file under /run/systemd/network with its whole content."""
+
+    path: Path
+    content: str
+
+    rank = Rank.FILE
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return ("file", self.path)
+
+    def describe(self) -> str:
+        return f"file {self.path}"
+
+    @property
+    def ours(self) -> bool:
+        return self.content.startswith(HEADER)
+
+    @property
+    def owner(self) -> Mac | None:
+        """By the header, ``# Made by ec2net for ens6 06:53:e1:d8:f9:29``; None if it is not ours."""
+        try:
+            return Mac.parse(self.content.split("\n", 1)[0].split()[-1]) if self.ours else None
+        except (IndexError, ValueError):
+            return None
+
+
+def in_folder(folder: Path) -> tuple[NetworkFile, ...]:
+    """Every .network file and drop-in of ours in ``folder``, and any other at a path of our kind."""
+    found = []
+    for pattern in ("70-*.network", "*.network.d/50-ec2net.conf"):
+        for path in sorted(folder.glob(pattern)):
+            try:
+                found.append(NetworkFile(path, path.read_text(errors="replace")))
+            except OSError:
+                continue  # gone meanwhile, or not readable: then it is not ours
+    return tuple(found)
+
+
+def write(file: NetworkFile) -> None:
+    """Unique temporary file, fsync, rename. Raises ``StateError``."""
+    try:
+        make_folder(file.path.parent)
+        descriptor, temporary = tempfile.mkstemp(prefix=".ec2net-", dir=file.path.parent)
+        try:
+            with os.fdopen(descriptor, "w") as stream:
+                os.fchmod(stream.fileno(), _MODE)
+                stream.write(file.content)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.rename(temporary, file.path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise StateError(f"cannot write {file.path}: {error.strerror}") from error
+
+
+def remove(file: NetworkFile) -> None:
+    """Delete it, and its folder if that was a drop-in folder and is empty now."""
+    try:
+        file.path.unlink(missing_ok=True)
+        if file.path.parent.name.endswith(".network.d"):
+            file.path.parent.rmdir()
+    except OSError as error:
+        if file.path.exists():
+            raise StateError(f"cannot remove {file.path}: {error.strerror}") from error

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which .network file of somebody else networkd will take for a link that it has not seen yet.
+
+Its rule (systemd.network(5)): of all files, sorted by name whatever their folder, the first whose
+[Match] section matches. Only what is certain is told: a section with a key that is not known here
+leaves the link to networkd's own answer, which comes once it has looked at the link.
+"""
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from ec2net.backends.networkd.files import FOLDER, HEADER
+from ec2net.core.facts import Link
+
+FOLDERS = (Path("/etc/systemd/network"), FOLDER)
+"""A file in the first masks one of the same name in the second. What distributions ship is not
+looked at: our own file comes before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """``certain`` and no ``file``: no file of somebody else is for the link."""
+
+    certain: bool
+    file: Path | None = None
+
+
+NOBODYS = Foreseen(certain=True)
+
+
+def foreseen(link: Link, folders: tuple[Path, ...] = FOLDERS) -> Foreseen:
+    """What networkd will have in force for ``link`` beside our own files."""
+    files: dict[str, Path] = {}
+    for folder in reversed(folders):
+        files.update({path.name: path for path in folder.glob("*.network")})
+    for name in sorted(files):
+        try:
+            text = files[name].read_text(errors="replace")
+        except OSError:
+            return Foreseen(certain=False)
+        if text.startswith(HEADER) or not text.strip():
+            continue  # ours, or masked by an empty file or a link to /dev/null
+        if not _only_ours(name, folders):
+            return Foreseen(certain=False)  # a drop-in may change what it matches
+        verdict = _matches(link, text)
+        if verdict is None:
+            return Foreseen(certain=False)
+        if verdict:
+            return Foreseen(certain=True, file=files[name])
+    return NOBODYS
+
+
+def _only_ours(name: str, folders: tuple[Path, ...]) -> bool:
+    drop_ins = [path for folder in folders for path in (folder / f"{name}.d").glob("*.conf")]
+    return all(path.name == "50-ec2net.conf" for path in drop_ins)
+
+
+def _matches(link: Link, text: str) -> bool | None:
+    """None: it cannot be told. No [Match] section at all matches every link."""
+    verdict = True
+    section = _match_section(text)
+    if len({key for key, _ in section}) < len(section):
+        return None  # lists that add up, or are emptied
+    for key, value in section:
+        patterns = value.split()
+        if not patterns or patterns[0].startswith("!") or '"' in value or "\\" in value:
+            return None
+        if key == "Name":
+            names = (link.name, *link.altnames)
+            verdict &= any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+        elif key in ("MACAddress", "PermanentMACAddress"):
+            verdict &= str(link.mac) in [p.lower().replace("-", ":") for p in patterns]
+        elif key == "Driver":
+            verdict &= any(fnmatchcase(link.driver or "", pattern) for pattern in patterns)
+        elif key == "Type":
+            verdict &= any(fnmatchcase("ether", pattern) for pattern in patterns)
+        else:
+            return None
+    return verdict
+
+
+def _match_section(text: str) -> list[tuple[str, str]]:
+    section, found = "", []
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith("[") and line.endswith("]"):
+            section = line[1:-1]
+        elif section == "Match" and "=" in line and line[0] not in "#;":
+            key, value = line.split("=", 1)
+            found.append((key.strip(), value.strip()))
+    return found

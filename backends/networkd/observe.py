@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is in place: our files (also of gone links), and which file networkd has in force."""
+
+from collections.abc import Collection
+
+from ec2net.backends.networkd.files import FOLDER, in_folder
+from ec2net.backends.networkd.state import LinkState, link_state
+from ec2net.core.environment import Environment
+from ec2net.core.facts import Link
+from ec2net.core.plan import InPlace
+
+
+def files_in_place() -> InPlace:
+    """A file at a path of ours without our header is somebody's: it is reported, not replaced."""
+    found = in_folder(FOLDER)
+    return InPlace(
+        ours=tuple(file for file in found if file.ours),
+        foreign=tuple(file for file in found if not file.ours),
+    )
+
+
+def link_states(links: Collection[Link], environment: Environment) -> dict[int, LinkState]:
+    """By link index."""
+    return {link.index: link_state(link.index, environment) for link in links}

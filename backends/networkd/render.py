@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The file that a link gets: its own .network file, or a drop-in beside somebody else's. Pure.
+
+Why these settings: docs/networkd.md. In short: KeepConfiguration=yes keeps leases and live
+addresses through reloads and restarts; a secondary's DHCP and RA routes go to a table that
+nothing looks up, since in main they would catch the primary's replies, and its own table is
+made of live routes.
+"""
+
+import zlib
+from pathlib import Path
+
+from ec2net.backends.networkd.files import FOLDER, HEADER, NetworkFile
+from ec2net.core.config import MtuPolicy
+from ec2net.core.identity import Mac
+from ec2net.core.intent import EarlyIntent
+
+_VENDOR = (Path("/usr/lib/systemd/network"), Path("/lib/systemd/network"))
+_ADMIN = Path("/etc/systemd/network")
+
+
+def own_path(link: str) -> Path:
+    return FOLDER / f"70-{link}.network"
+
+
+def drop_in_path(active: Path) -> Path:
+    return FOLDER / f"{active.name}.d" / "50-ec2net.conf"
+
+
+def place(link: str, active: Path | None) -> Path | None:
+    """Where our file goes, by the .network file that is in force now; None: nowhere.
+
+    None in force, ours, or a distribution's default: our own file, which sorts before it.
+    Somebody's in /run (netplan, EKS): a drop-in beside it. An administrator's in /etc wins.
+    """
+    if active is None or active == own_path(link) or active.parent in _VENDOR:
+        return own_path(link)
+    if _ADMIN in active.parents:
+        return None
+    return drop_in_path(active)
+
+
+def network_file(path: Path, early: EarlyIntent, *, permanent: bool) -> NetworkFile:
+    """The whole file at ``path``; ``permanent``: the link has a permanent MAC to match by."""
+    link, mac, mtu = early.link.name, early.mac, early.mtu
+    sections: dict[str, dict[str, str]] = {}
+    if path == own_path(link):
+        key = "PermanentMACAddress" if permanent else "MACAddress"
+        sections["Match"] = {key: str(mac), "Name": link}
+        sections |= _base(early.primary, early.ipv6)
+    sections.setdefault("Network", {})["KeepConfiguration"] = "yes"
+    if isinstance(mtu, int):
+        sections.setdefault("Link", {})["MTUBytes"] = str(mtu)
+    dhcp4 = sections.setdefault("DHCPv4", {})
+    dhcp4["UseMTU"] = "yes" if mtu is MtuPolicy.DHCP else "no"
+    if early.primary:
+        routes = {"RouteMetric": str(early.main_metric)}
+    else:
+        routes = _parked(mac, early.parking_table)
+    dhcp4 |= routes
+    if early.ipv6:
+        sections.setdefault("IPv6AcceptRA", {}).update(routes)
+    lines = [
+        f"{HEADER} {link} {mac}",
+        "# Override it with a file of its name in /etc/systemd/network.",
+    ]
+    for section, settings in sections.items():
+        lines += ["", f"[{section}]", *(f"{key}={value}" for key, value in settings.items())]
+    return NetworkFile(path, "\n".join(lines) + "\n")
+
+
+def _parked(mac: Mac, table: int) -> dict[str, str]:
+    """Routes of one metric and destination would replace each other: the metric is the link's own."""
+    metric = 1 + zlib.crc32(mac.text.encode()) % 0x7FFFFFFF
+    return {"RouteTable": str(table), "RouteMetric": str(metric)}
+
+
+def _base(primary: bool, ipv6: bool) -> dict[str, dict[str, str]]:
+    """DHCP on both families; DNS, domains and NTP from the primary only (R12)."""
+    yes = "yes" if primary else "no"
+    sections: dict[str, dict[str, str]] = {}
+    if not primary:
+        sections["Link"] = {"RequiredForOnline": "no"}  # network-online waits for no secondary
+    sections |= {
+        "Network": {
+            "DHCP": "yes" if ipv6 else "ipv4",
+            "LLMNR": "no",
+            "IPv6DuplicateAddressDetection": "0",
+            "DNSDefaultRoute": yes,
+        },
+        "DHCPv4": {"UseDNS": yes, "UseDomains": yes, "UseNTP": yes, "UseHostname": "no"},
+    }
+    if ipv6:
+        sections["DHCPv6"] = {
+            "UseDNS": yes,
+            "UseNTP": yes,
+            "UseHostname": "no",
+            "WithoutRA": "solicit",
+        }
+        sections["IPv6AcceptRA"] = {"UseDNS": yes, "UseDomains": "no"}
+    else:
+        sections["Network"]["IPv6AcceptRA"] = "no"
+    return sections

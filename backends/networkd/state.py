@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What networkd says of its links, from the state files that it keeps for sd-network(3).
+
+They need no D-Bus round trip and are there on systemd 252 and 257 alike: ADMIN_STATE is
+``pending``, ``configuring``, ``configured``, ``unmanaged`` or ``failed``; NETWORK_FILE is the
+.network file in force.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ec2net.core.environment import Environment
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """``admin`` is empty for a link that networkd does not know."""
+
+    admin: str
+    file: Path | None
+
+    @property
+    def managed(self) -> bool:
+        return self.admin not in ("", "unmanaged")
+
+
+def link_state(index: int, environment: Environment) -> LinkState:
+    keys = environment.keys(f"/run/systemd/netif/links/{index}")
+    file = keys.get("NETWORK_FILE")
+    return LinkState(keys.get("ADMIN_STATE", ""), Path(file) if file else None)
+
+
+def is_running(environment: Environment) -> bool:
+    """Whether systemd-networkd is at work on this host."""
+    return environment.unit_is_active("systemd-networkd.service")
