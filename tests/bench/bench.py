@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a pass costs: ``make bench``. Exit status 1 if a limit is broken.
+
+Whole processes are measured, as the kernel accounts for them, in the simulated VPC. Times depend
+on the machine and on who else uses it, so they are judged as a ratio to what runs beside them:
+importing the two libraries that a pass cannot do without.
+"""
+
+import argparse
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from host import BenchedHost, Mix, host
+from processes import Usage, environment, median, peak, python, run, script, trace
+
+from ec2net.core.text import table
+from ec2net.core.vpc import sandbox
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+BASELINE = "import requests, pyroute2"
+
+RATIO_LIMIT = 1.5
+"""CPU of an unchanged pass over ``LIMITED_ENIS``, as a multiple of the baseline's."""
+LIMITED_ENIS = 15
+FORK_LIMIT = 2
+PASS_LIMIT = 15.0
+"""Seconds: ``timeouts.pass`` by default."""
+
+ONE = Mix("1 IPv4", ipv4=1)
+FOUR = Mix("4 IPv4", ipv4=4)
+DUAL = Mix("4 IPv4, 2 IPv6", ipv4=4, ipv6=2)
+WHOLE = Mix("4 IPv4, 2 IPv6, /28, /80", ipv4=4, ipv6=2, ipv4_prefixes=1, ipv6_prefixes=1)
+HOSTS = ((1, ONE), (5, DUAL), (15, FOUR), (15, DUAL), (15, WHOLE), (60, DUAL))
+
+DEPENDENCIES = ("pluggy", "requests", "pyroute2", "dbus_next")
+ROUTER_ROUTES = 100_000
+CONTAINER_LINKS = 2000
+
+
+@dataclass(slots=True)
+class Bench:
+    """What all measurements have in common."""
+
+    runs: int
+    environ: Mapping[str, str]
+    ec2net: Sequence[str]
+    broken: list[str] = field(default_factory=list)
+
+    def judged(self, what: str, value: float, limit: float, shown: str) -> str:
+        """``shown`` with its limit and the verdict on it; ``what`` is said of a broken one."""
+        if value > limit:
+            self.broken.append(f"{what}: {shown}, limit {limit:g}")
+        return f"{shown} {'OVER' if value > limit else 'ok'} (<= {limit:g})"
+
+    def host(self, enis: int, mix: Mix) -> tuple[str, ...]:
+        """One row: an unchanged pass beside the baseline, in turns."""
+        name = f"{enis} x ({mix.name})"
+        with host(enis, mix, self.environ, self.ec2net) as benched:
+            refresh = benched.command("refresh")
+            ours, theirs = self.beside(refresh, python(BASELINE), benched)
+            benched.vpc.imds.clear_log()
+            traced = trace(refresh, self.environ, benched.vpc.guest)
+            requests = len(benched.vpc.imds.requests)
+            memory = benched.peak("refresh")
+        ratio = f"{ours.cpu / theirs.cpu:.2f}"
+        if enis <= LIMITED_ENIS:
+            ratio = self.judged(f"{name}, CPU", ours.cpu / theirs.cpu, RATIO_LIMIT, ratio)
+        # The listing of an ENI's keys, and each of its keys that can change.
+        budget = 2 + enis * (1 + mix.keys)
+        return (
+            str(enis),
+            mix.name,
+            _ms(ours.cpu),
+            _ms(theirs.cpu),
+            ratio,
+            self.judged(f"{name}, forks", traced.forks, FORK_LIMIT, str(traced.forks)),
+            self.judged(f"{name}, requests", requests, budget, str(requests)),
+            str(traced.total),
+            _mib(memory),
+            _ms(ours.wall),
+        )
+
+    def beside(
+        self, command: Sequence[str], baseline: Sequence[str], at: BenchedHost | None = None
+    ) -> tuple[Usage, Usage]:
+        """Medians of both, run in turns after one run to warm up."""
+        guest = None if at is None else at.vpc.guest
+        pairs = [
+            (run(command, self.environ, guest), run(baseline, self.environ, guest))
+            for _ in range(1 + self.runs)
+        ][1:]
+        return median(one for one, _ in pairs), median(other for _, other in pairs)
+
+    def small(self) -> list[tuple[str, ...]]:
+        """The command that does nothing and the imports, beside a Python that does nothing."""
+        nothing = python("pass")
+        usage, bare = self.beside([*self.ec2net, "--help"], nothing)
+        rows: list[tuple[str, ...]] = []
+        rows.append(("ec2net --help", _ms(usage.cpu - bare.cpu), "", _ms(usage.wall)))
+        for name in DEPENDENCIES:
+            usage, bare = self.beside(python(f"import {name}"), nothing)
+            memory = peak(f"import {name}", self.environ) - peak("pass", self.environ)
+            rows.append((name, _ms(usage.cpu - bare.cpu), _mib(memory), _ms(usage.wall)))
+        return rows
+
+    def hotplug(self) -> str:
+        with host(2, DUAL, self.environ, self.ec2net) as benched:
+            benched.hotplug()
+            seconds = [benched.hotplug() for _ in range(self.runs)]
+            imports = [run(python(BASELINE), self.environ).wall for _ in range(self.runs)]
+        own, other = statistics.median(seconds), statistics.median(imports)
+        return f"{_ms(own)} ({own / other:.2f} of the time that the imports alone take)"
+
+    def worst(self) -> list[tuple[str, ...]]:
+        """Hosts that have much of what is not ours."""
+        rows = []
+        with host(3, DUAL, self.environ, self.ec2net) as benched:
+            guest, way = benched.vpc.guest, f"via {benched.vpc.subnets[0].gateway_ipv4}"
+            rows.append(self._pass("3 ENIs, nothing else", benched))
+            guest.ip(
+                f"route add {20 + n // 65536}.{n // 256 % 256}.{n % 256}.0/24 {way} proto bird"
+                for n in range(ROUTER_ROUTES)
+            )
+            rows.append(self._pass(f"3 ENIs, {ROUTER_ROUTES} routes in main", benched))
+        with host(3, DUAL, self.environ, self.ec2net) as benched:
+            # Not veths: those are ENIs here.
+            benched.vpc.guest.ip(f"link add link{n} type bridge" for n in range(CONTAINER_LINKS))
+            rows.append(self._pass(f"3 ENIs, {CONTAINER_LINKS} other links", benched))
+        return rows
+
+    def _pass(self, name: str, benched: BenchedHost) -> tuple[str, ...]:
+        refresh = benched.command("refresh")
+        used = median(run(refresh, self.environ, benched.vpc.guest) for _ in range(3))
+        verdict = self.judged(name, used.wall, PASS_LIMIT, f"{used.wall:.2f} s")
+        return (name, _ms(used.cpu), verdict, _mib(benched.peak("refresh")))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=7, help="measured runs of each (default: 7)")
+    options = parser.parse_args()
+    sandbox.enter()
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        cache = Path(folder, "pycache")
+        bench = Bench(options.runs, environment(cache, SOURCE), script(Path(folder)))
+        print(f"Medians of {options.runs} runs, Python {sys.version.split()[0]}.")
+        print(f'"import" is python3 -c "{BASELINE}", run in turns with ec2net.\n')
+        print("Unchanged refresh of all ENIs, on demand")
+        head = ("ENIs", "each with", "CPU", "import", "CPU/import", "forks", "IMDS requests")
+        rows = [bench.host(enis, mix) for enis, mix in HOSTS]
+        print(table((*head, "system calls", "peak RSS", "time"), rows), flush=True)
+        print(f"\nHotplug: from the link to a connection from outside {bench.hotplug()}\n")
+        print(table(("beyond a bare Python", "CPU", "peak RSS", "whole time"), bench.small()))
+        print("\nUnchanged refresh where there is much that is not ours")
+        print(table(("host", "CPU", "time", "peak RSS"), bench.worst()))
+    print(f"\n{time.monotonic() - began:.0f} s")
+    for broken in bench.broken:
+        print(f"OVER: {broken}")
+    return 1 if bench.broken else 0
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms"
+
+
+def _mib(kib: int) -> str:
+    return f"{kib / 1024:.1f} MiB"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An instance in the simulated VPC with so many ENIs, configured by ec2net and then left alone."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from processes import peak, run
+
+from ec2net.core.vpc.connections import Answer
+from ec2net.core.vpc.eni import Eni, Presence
+from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.vpc.subnet import Subnet
+
+REACHABLE_SECONDS = 20.0
+"""More than a pass may take: what is not reachable then never will be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """What each ENI holds: so many addresses and prefixes of each family."""
+
+    name: str
+    ipv4: int = 0
+    ipv6: int = 0
+    ipv4_prefixes: int = 0
+    ipv6_prefixes: int = 0
+
+    @property
+    def keys(self) -> int:
+        """How many keys IMDS has for it that can change."""
+        held = (self.ipv4, self.ipv6, self.ipv4_prefixes, self.ipv6_prefixes)
+        return sum(count > 0 for count in held)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchedHost:
+    """A VPC whose guest is settled, and how to run the command there."""
+
+    vpc: SimulatedVpc
+    mix: Mix
+    subnet: Subnet
+    """Where secondary ENIs are."""
+    environ: Mapping[str, str]
+    ec2net: Sequence[str]
+    where: tuple[str, ...]
+    """Arguments for the configuration and the state directory."""
+
+    def command(self, name: str, *arguments: str) -> list[str]:
+        return [*self.ec2net, name, *self.where, *arguments]
+
+    def peak(self, name: str) -> int:
+        """Peak resident set of a command that does not fail, in KiB."""
+        code = "from ec2net.core.cli import main\nassert main() == 0"
+        return peak(code, self.environ, name, *self.where, inside=self.vpc.guest)
+
+    def hotplug(self) -> float:
+        """Attach an ENI and ``start`` it: seconds from its link to a connection from outside."""
+        eni = self._attach(len(self.vpc.enis), Presence.IMDS_ONLY)
+        command = self.command("start", eni.name)
+        self.vpc.plug(eni)
+        began = time.monotonic()
+        start = threading.Thread(target=run, args=(command, self.environ, self.vpc.guest))
+        start.start()
+        while time.monotonic() < began + REACHABLE_SECONDS:
+            answer = self.vpc.connect(self.vpc.outside.namespace, None, eni.ipv4s[0], timeout=0.02)
+            if isinstance(answer, Answer):
+                seconds = time.monotonic() - began
+                start.join()
+                return seconds
+        raise RuntimeError(f"{eni.name} is not reachable after {REACHABLE_SECONDS:g} s")
+
+    def _attach(self, device: int, presence: Presence = Presence.LINK_AND_IMDS) -> Eni:
+        mix = self.mix
+        return self.vpc.attach(
+            self.subnet if device else self.vpc.subnets[0],
+            device=device,
+            ipv4=mix.ipv4,
+            ipv6=mix.ipv6,
+            ipv4_prefixes=mix.ipv4_prefixes,
+            ipv6_prefixes=mix.ipv6_prefixes,
+            presence=presence,
+        )
+
+
+@contextmanager
+def host(
+    enis: int, mix: Mix, environ: Mapping[str, str], ec2net: Sequence[str]
+) -> Iterator[BenchedHost]:
+    """A guest with ``enis`` ENIs on which one pass was made, so that the next changes nothing."""
+    with tempfile.TemporaryDirectory() as folder, SimulatedVpc() as vpc:
+        root = Path(folder)
+        (root / "etc/ec2net").mkdir(parents=True)
+        (root / "etc/ec2net/ec2net.toml").write_text('[links]\ndrivers = ["veth"]\n')
+        subnets = [
+            vpc.add_subnet(
+                f"10.0.{16 * number}.0/20" if mix.ipv4 else None,
+                f"2001:db8:0:{number}::/64" if mix.ipv6 else None,
+            )
+            for number in (1, 2)
+        ]
+        where = ("--config-root", folder, "--run-dir", str(root / "run"))
+        made = BenchedHost(vpc, mix, subnets[1], environ, ec2net, where)
+        for device in range(enis):
+            eni = made._attach(device)
+            if device == 0:
+                vpc.configure_primary_base(eni)
+        run(made.command("refresh"), environ, vpc.guest)
+        yield made

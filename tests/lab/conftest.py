@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests in here boot hosts with real systemd in a sandbox; each runs on every setting."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+# kernel_state is shared with the namespace tests.
+sys.path.append(str(Path(__file__).parents[1] / "netns"))
+
+from lab_instance import SETTINGS, LabInstance, Setting, booted
+
+from ec2net.core.vpc import sandbox
+
+
+class Boot(Protocol):
+    """``booted`` with the setting filled in."""
+
+    def __call__(self, **arguments: Any) -> AbstractContextManager[LabInstance]: ...
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sandbox() -> None:
+    """Network and mount namespaces of our own; there is no way back, nor need for one."""
+    sandbox.enter()
+
+
+@pytest.fixture(scope="module", params=SETTINGS, ids=str)
+def setting(request: pytest.FixtureRequest) -> Setting:
+    """A release of systemd and a backend."""
+    found: Setting = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def boot(setting: Setting) -> Boot:
+    """Boots a host of the setting, with arguments as :func:`lab_instance.booted` takes them."""
+    return lambda **arguments: booted(setting, **arguments)
+
+
+@pytest.fixture(scope="module")
+def pair(boot: Boot) -> Iterator[LabInstance]:
+    """A host with a primary ENI and a secondary one, both with everything, complete and without
+    its timer; the tests of a module share it, and each leaves it so."""
+    with boot() as instance:
+        instance.attach_many()
+        yield instance

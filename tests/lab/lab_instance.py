@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An instance: a booted host with ec2net's units and one backend, and what can be asked of it."""
+
+import itertools
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kernel_state import State, kernel_state
+from lab_host import HostError, LabHost, Process
+from lab_journal import Entry
+from lab_root import Release
+
+from ec2net.core.vpc.connections import Tick
+from ec2net.core.vpc.dhcp import VpcWithDhcp
+from ec2net.core.vpc.eni import Eni
+from ec2net.core.vpc.imds import Propagation
+
+MANY: dict[str, Any] = {"ipv4": 3, "ipv6": 2, "ipv4_prefixes": 1, "ipv6_prefixes": 1}
+"""What the issue wants an ENI to have."""
+
+COMPLETE_LIMIT = 20.0
+"""Seconds for an ENI to become complete where the time is not what is tested."""
+
+CHECK_LIMIT = 0.3
+"""Seconds for one round of connections: a lost SYN is repeated after 1 s, so it counts as lost."""
+
+ENI_UNIT = re.compile(r"ec2net@.*\.service|sys-subsystem-net-devices-.*\.device")
+
+_numbers = itertools.count(1)
+
+STATE = ("/run/ec2net", "/run/systemd/network")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What the tests are repeated for."""
+
+    release: Release
+    backend: str
+
+    def __str__(self) -> str:
+        return f"{self.release.value}-{self.backend}"
+
+    @property
+    def manager(self) -> str:
+        """Who logs about leases: a journal identifier."""
+        return {"networkd": "systemd-networkd"}[self.backend]
+
+    def bounces(self, entries: Iterable[Entry]) -> list[str]:
+        """Lines by which the network manager says that it took a configuration down."""
+        return [
+            entry.message
+            for entry in entries
+            if entry.identifier == self.manager
+            and re.search(r"lease lost|lease expired|: Failed", entry.message)
+        ]
+
+
+SETTINGS = [Setting(release, "networkd") for release in Release]
+
+
+class LabInstance:
+    """A host with its VPC. ``one`` and ``two`` are its subnets, ``primary`` is in the first."""
+
+    def __init__(self, setting: Setting, vpc: VpcWithDhcp) -> None:
+        self.setting = setting
+        self.vpc = vpc
+        self.one = vpc.add_subnet("10.0.1.0/24", "2001:db8:0:1::/64")
+        self.two = vpc.add_subnet("10.0.32.0/20", "2001:db8:0:2::/64")
+        self.host: LabHost
+
+    @property
+    def primary(self) -> Eni:
+        return self.vpc.enis[0]
+
+    @property
+    def secondary(self) -> Eni:
+        return self.vpc.enis[1]
+
+    # Making it so
+
+    def attach(self, name: str | None = None, **arguments: object) -> Eni:
+        """Attach one to the second subnet; do not wait."""
+        return self.vpc.attach(self.two, name, **arguments)  # type: ignore[arg-type]
+
+    def attach_many(self, name: str | None = None) -> Eni:
+        """Attach one with everything, and wait until it is complete."""
+        eni = self.attach(name, **MANY)
+        self.complete(eni)
+        return eni
+
+    def complete(self, *enis: Eni, limit: float = COMPLETE_LIMIT) -> float:
+        """Wait until every address works both ways and the ENIs' units are done; seconds."""
+        began = time.monotonic()
+        wanted = enis or tuple(self.vpc.enis)
+        while bad := self.unreachable(*wanted):
+            if time.monotonic() - began > limit:
+                raise HostError(f"not complete after {limit:g} s: {bad}\n{self.story()}")
+        took = time.monotonic() - began
+        for eni in wanted:
+            self.until_unit(eni.name, "active", limit)
+        advertised = [eni.name for eni in wanted if eni.subnet.ipv6 is not None]
+        self.host.wait_until(
+            lambda: all(self.advertised_routes(name) for name in advertised), limit, "RA"
+        )
+        return took
+
+    def until_unit(self, link: str, state: str, limit: float = COMPLETE_LIMIT) -> None:
+        """Wait for a state of an ENI's unit."""
+        try:
+            self.host.wait_until(lambda: self.unit_state(link) == state, limit)
+        except HostError as error:
+            raise HostError(f"{error}: {link} {self.unit_state(link)}\n{self.story()}") from None
+
+    def refresh(self) -> str:
+        """One pass; what was changed, as it is logged."""
+        done = self.host.ec2net("refresh", check=False)
+        assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{self.story()}"
+        return done.stderr
+
+    # Asking
+
+    def unreachable(self, *enis: Eni) -> list[Tick]:
+        """The addresses that do not work in both directions (all ENIs' by default)."""
+        wanted = enis or tuple(self.vpc.enis)
+        ticks = self.vpc.check_in(*wanted, timeout=CHECK_LIMIT)
+        ticks += self.vpc.check_out(*wanted, timeout=CHECK_LIMIT)
+        return [tick for tick in ticks if not tick.ok]
+
+    def unit_state(self, link: str) -> str:
+        """``active``, ``activating``, ``inactive`` ... of the ENI's unit."""
+        instance = link.replace("-", r"\x2d")  # systemd.unit(5), "String Escaping"
+        command = ["systemctl", "is-active", f"ec2net@{instance}.service"]
+        return self.host.run(command, check=False).stdout.strip()
+
+    def advertised_routes(self, link: str) -> list[str]:
+        """Default routes that the router's advertisement brought, in whatever table."""
+        found = self.host.ip("-6", "route", "show", "table", "all", "dev", link, "proto", "ra")
+        return [route["dst"] for route in found if route["dst"] == "default"]
+
+    def kernel(self) -> State:
+        """Links, addresses, routes, rules and sysctls, to compare."""
+        return kernel_state(self.vpc.guest)
+
+    def files(self) -> dict[str, str]:
+        """All files below STATE, with times of change: equal when nothing was written."""
+        command = ["find", *STATE, "-printf", "%p %i %T@ %C@\n"]
+        lines = self.host.run(command).stdout.splitlines()
+        return dict(line.split(" ", 1) for line in lines)
+
+    def bounces(self, since: str = "", but: Iterable[str] = ()) -> list[str]:
+        """What the network manager took down since a cursor; ``but``: not of these links."""
+        said = self.setting.bounces(self.host.journal(since=since))
+        return [line for line in said if line.split(":")[0] not in but]
+
+    def configured(self, link: str, since: str = "") -> list[str]:
+        """How often networkd began to configure a link, as it says."""
+        return [
+            entry.message
+            for entry in self.host.journal(since=since)
+            if entry.identifier == self.setting.manager
+            and re.match(rf"{link}: (Rec|C)onfiguring with ", entry.message)
+        ]
+
+    def own_processes(self) -> list[Process]:
+        """Processes of the program."""
+        return [p for p in self.host.processes() if re.search(r"ec2net( |$)", p.command)]
+
+    def eni_units(self) -> set[str]:
+        """Loaded units of ENIs, device units included, in whatever state."""
+        command = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--full"]
+        words = (line.split() for line in self.host.run(command).stdout.splitlines())
+        return {found[0] for found in words if found and ENI_UNIT.fullmatch(found[0])}
+
+    def story(self) -> str:
+        """The end of the journal, for messages."""
+        return "\n".join(map(str, self.host.journal()[-60:]))
+
+
+@contextmanager
+def booted(
+    setting: Setting,
+    *,
+    files: dict[str, str] | None = None,
+    before: Callable[[LabInstance], None] | None = None,
+    timer: bool = False,
+    complete: bool = True,
+) -> Iterator[LabInstance]:
+    """A booted host with one ENI (``before`` attaches others, or that one differently), complete.
+
+    Without ``timer`` passes come only from units of ENIs and from the test.
+    """
+    with VpcWithDhcp(prefix=f"{next(_numbers)}-") as vpc:
+        instance = LabInstance(setting, vpc)
+        if before is not None:
+            before(instance)
+        else:
+            vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
+        with LabHost(vpc, setting.release, units=True, files=files) as host:
+            instance.host = host
+            if not timer:
+                host.run(["systemctl", "stop", "ec2net-refresh.timer"])
+            if complete:
+                instance.complete()
+            yield instance
+
+
+def late(seconds: float = 1.0) -> Propagation:
+    """IMDS as it is right after an attachment."""
+    return Propagation(listed=0.2, settled=seconds)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections every 20 ms in a thread, to see whether traffic ever has a gap."""
+
+import os
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from ec2net.core.vpc import echo
+from ec2net.core.vpc.eni import Eni
+from ec2net.core.vpc.namespace import Namespace
+from ec2net.core.vpc.simulated import SimulatedVpc
+
+EVERY = 0.02
+PATIENCE = 0.5
+"""Seconds for a handshake; the kernel sends a lost SYN again after 1 s, so that is a loss."""
+
+_AT_ONCE = struct.pack("ii", 1, 0)
+"""SO_LINGER: the connection ends with a reset, and its port is free at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A connection that did not come about."""
+
+    seconds: float
+    """After the start."""
+    source: str
+    destination: str
+    reason: str
+
+
+class Probe:
+    """Connects from ``namespace`` by pairs of source and destination, as a context manager.
+
+    Threads are made inside the namespace, and stay there (setns(2) concerns a thread).
+    """
+
+    def __init__(self, namespace: Namespace, pairs: Iterable[tuple[object, object]]) -> None:
+        self._namespace = namespace
+        self._pairs = [(str(source), str(destination)) for source, destination in pairs]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.gaps: list[Gap] = []
+        self.made = 0
+
+    def __enter__(self) -> Self:
+        self._namespace.call(self._thread.start)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        began = time.monotonic()
+        with selectors.DefaultSelector() as selector:
+            due = began
+            while not self._stop.is_set() or selector.get_map():  # patience ends the rest
+                now = time.monotonic()
+                if now >= due and not self._stop.is_set():
+                    for pair in self._pairs:
+                        self._begin(selector, pair, now - began)
+                    due = max(due + EVERY, now)
+                for key, _ in selector.select(max(0.001, due - time.monotonic())):
+                    self._end(selector, key)
+                now = time.monotonic() - began
+                for key in list(selector.get_map().values()):
+                    if now - key.data[1] > PATIENCE:
+                        self._lose(key.data, "no answer")
+                        self._close(selector, key)
+
+    def _begin(self, selector: selectors.BaseSelector, pair: tuple[str, str], now: float) -> None:
+        family = socket.AF_INET6 if ":" in pair[1] else socket.AF_INET
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        self.made += 1
+        try:
+            connection.bind((pair[0], 0))
+            connection.connect((pair[1], echo.PORT))
+        except BlockingIOError:
+            selector.register(connection, selectors.EVENT_WRITE, (pair, now))
+        except OSError as error:
+            self._lose((pair, now), error.strerror or str(error))
+            connection.close()
+        else:
+            connection.close()
+
+    def _end(self, selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+        assert isinstance(key.fileobj, socket.socket)
+        code = key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if code:
+            self._lose(key.data, os.strerror(code))
+        self._close(selector, key)
+
+    def _close(self, selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:
+        selector.unregister(key.fileobj)
+        assert isinstance(key.fileobj, socket.socket)
+        key.fileobj.close()
+
+    def _lose(self, data: tuple[tuple[str, str], float], reason: str) -> None:
+        (source, destination), now = data
+        self.gaps.append(Gap(round(now, 3), source, destination, reason))
+
+
+class Traffic:
+    """Probes both ways between the outside and the single addresses of ENIs, as they are now."""
+
+    def __init__(self, vpc: SimulatedVpc, enis: Iterable[Eni], but: Iterable[object] = ()) -> None:
+        own = [a for eni in enis for a in eni.addresses() if a not in but]
+        pairs = [(vpc.outside.address(address.version), address) for address in own]
+        self._probes = (
+            Probe(vpc.outside.namespace, pairs),
+            Probe(vpc.guest, [(address, outside) for outside, address in pairs]),
+        )
+
+    def __enter__(self) -> Self:
+        for probe in self._probes:
+            probe.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for probe in self._probes:
+            probe.__exit__(kind, error, trace)
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """Valid after the end."""
+        return [gap for probe in self._probes for gap in probe.gaps]
+
+    @property
+    def made(self) -> int:
+        """Connections tried in the direction that was tried least."""
+        return min(probe.made for probe in self._probes)

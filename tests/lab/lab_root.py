@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The root file system of a host: one from the cache with a layer of its own over it."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+
+LAYERS = Path("/run/ec2net-lab")
+"""Inside the sandbox, whose /run is a tmpfs of its own: all of it goes with the process."""
+
+
+class Release(Enum):
+    """A release of Debian and what it brings."""
+
+    BOOKWORM = "bookworm"
+    """systemd 252 (as Amazon Linux 2023), NetworkManager 1.42, Python 3.11, pyroute2 0.7.2."""
+    TRIXIE = "trixie"
+    """systemd 257, NetworkManager 1.52, Python 3.13, pyroute2 0.7.7."""
+
+
+class LabUnavailable(Exception):
+    """The lab cannot run here; says what is missing."""
+
+
+def cached_root(release: Release) -> Path:
+    """The root file system in the cache. Raises ``LabUnavailable``."""
+    script = Path(__file__).with_name("rootfs.sh")
+    done = subprocess.run(
+        [script, "--cached", release.value],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise LabUnavailable(done.stderr.strip())
+    return Path(done.stdout.strip())
+
+
+@contextmanager
+def layered_root(release: Release, name: str) -> Iterator[Path]:
+    """A writable root file system; what is written goes to memory and is gone afterwards."""
+    if os.path.ismount("/run") is False:
+        raise LabUnavailable("enter a sandbox first (ec2net.core.vpc.sandbox)")
+    base = LAYERS / name
+    upper, work, root = (base / part for part in ("upper", "work", "root"))
+    for folder in (upper, work, root):
+        folder.mkdir(parents=True)
+    options = f"lowerdir={cached_root(release)},upperdir={upper},workdir={work}"
+    subprocess.run(
+        ["mount", "-t", "overlay", "-o", options, "overlay", root], check=True, timeout=30
+    )
+    try:
+        yield root
+    finally:
+        subprocess.run(["umount", "--lazy", root], check=True, timeout=30)
+        subprocess.run(["rm", "-rf", base], check=True, timeout=30)

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From power-on: what a booted host looks like, in subnets of every kind, and after a reboot."""
+
+import re
+from typing import Any
+
+import pytest
+from conftest import Boot
+from kernel_state import assert_same
+from lab_instance import MANY, LabInstance
+
+pytestmark = pytest.mark.lab
+
+ADMIN = """\
+[Match]
+Name=ens6
+[Network]
+DHCP=ipv4
+LLMNR=no
+[DHCPv4]
+UseRoutes=no
+"""
+
+NETPLAN = """\
+[Match]
+Name=ens5
+[Network]
+DHCP=ipv4
+LinkLocalAddressing=ipv6
+[DHCP]
+RouteMetric=100
+UseMTU=true
+"""
+
+
+def test_a_booted_host_is_as_its_readme_says(boot: Boot) -> None:
+    """The seed's 'Installation verification'; and with networkd's own journal: each link was
+    configured once, no lease was lost (upstream: 'DHCP lease lost' at each boot)."""
+
+    def enis(instance: LabInstance) -> None:
+        instance.vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
+        instance.vpc.attach(instance.two, **MANY)
+
+    with boot(before=enis) as instance:
+        status = instance.host.networkctl("ens5")
+        assert status["Network File"] == "/run/systemd/network/70-ens5.network"
+        assert status["State"] == "routable (configured)"
+        assert status["MTU"].startswith("9001 ")
+        primary = instance.primary
+        leased = rf"{primary.ipv4s[0]} \(DHCP(v)?4 via {instance.one.gateway_ipv4}\)"
+        assert re.search(leased, status["Address"])
+        assert "169.254.169.253" in status["DNS"]
+        assert status["Search Domains"] == "ec2.internal"
+        names = status["Alternative Names"].split("\n")
+        assert {"device-number-0.0", str(primary.eni_id)} <= set(names)
+        assert "10.0.1.1" in status["Gateway"]
+        second = instance.host.networkctl("ens6")
+        assert second["Network File"] == "/run/systemd/network/70-ens6.network"
+        assert second["State"] == "routable (configured)"
+        assert "DNS" not in second  # R12: from the primary only
+        assert instance.bounces() == []
+        assert len(instance.configured("ens5")) == 1
+        assert len(instance.configured("ens6")) == 1
+        assert instance.host.run(["ec2net", "verify"]).returncode == 0
+        state = instance.host.run(["systemctl", "is-system-running"], check=False)
+        assert state.stdout.strip() == "running"
+
+        before = instance.kernel()
+        instance.host.reboot()
+        instance.host.run(["systemctl", "stop", "ec2net-refresh.timer"])
+        instance.complete()
+        assert [name for name in instance.files() if "ens" in name]
+        assert_same(rules_and_routes(before), rules_and_routes(instance.kernel()))
+        assert instance.bounces() == []
+        assert len(instance.configured("ens6")) == 1
+        assert instance.refresh() == ""
+
+
+def rules_and_routes(state: dict[str, list[str]]) -> dict[str, list[str]]:
+    """Rules and routes: links are made anew at a reboot."""
+    return {
+        subject: lines if subject.startswith(("rules", "routes")) else []
+        for subject, lines in state.items()
+    }
+
+
+KINDS = {
+    "IPv4 only": ("10.0.7.0/24", None),
+    "IPv6 only": (None, "2001:db8:0:7::/64"),
+}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_a_secondary_in_a_subnet_of_one_family(boot: Boot, kind: str) -> None:
+    with boot() as instance:
+        cursor = instance.host.cursor()
+        subnet = instance.vpc.add_subnet(*KINDS[kind])
+        several: dict[str, Any] = {"ipv4": 2} if "4" in kind else {"ipv6": 2}
+        eni = instance.vpc.attach(subnet, **several)
+        took = instance.complete(eni)
+        print(f"{instance.setting}: {kind}: complete after {took:.2f} s")
+        assert instance.unreachable() == []
+        assert instance.bounces(cursor) == []
+        assert instance.refresh() == ""
+        assert instance.host.networkctl(eni.name)["State"] == "routable (configured)"
+
+
+def test_a_primary_in_an_ipv6_only_subnet(boot: Boot) -> None:
+    def alone(instance: LabInstance) -> None:
+        subnet = instance.vpc.add_subnet(None, "2001:db8:0:7::/64")
+        instance.vpc.attach(subnet, device=0, ipv6=2)
+
+    with boot(before=alone) as instance:
+        assert instance.host.networkctl("ens5")["State"] == "routable (configured)"
+        assert instance.bounces() == []
+        assert instance.refresh() == ""
+
+
+def test_two_enis_in_one_subnet_and_a_second_network_card(boot: Boot) -> None:
+    """Replies leave through the ENI that was asked (R1, ENU#55), numbers are of card and device."""
+
+    def enis(instance: LabInstance) -> None:
+        instance.vpc.cards = 2
+        instance.vpc.attach(instance.one, device=0)
+        instance.vpc.attach(instance.one, device=1, ipv4=2)
+        instance.vpc.attach(instance.one, card=1, device=1, ipv6=2)
+
+    with boot(before=enis) as instance:
+        peer = instance.vpc.add_peer(instance.one)
+        assert instance.vpc.check_in(*instance.vpc.enis, of=peer) != []
+        bad = [t for t in instance.vpc.check_in(*instance.vpc.enis, of=peer) if not t.ok]
+        assert bad == []
+        priorities = {rule["priority"] for rule in instance.host.ip("rule", "show")}
+        assert {10001, 10101} <= priorities
+        assert instance.bounces() == []
+
+
+def test_an_administrators_file_wins(boot: Boot) -> None:
+    """R25: a file of the same name in /etc; we write none, and say nothing against it."""
+    files = {"/etc/systemd/network/70-ens6.network": ADMIN}
+    with boot(files=files) as instance:
+        eni = instance.attach("ens6", ipv4=2, ipv6=0)
+        instance.complete(eni)
+        status = instance.host.networkctl("ens6")
+        assert status["Network File"] == "/etc/systemd/network/70-ens6.network"
+        assert "/run/systemd/network/70-ens6.network" not in instance.files()
+        assert instance.refresh() == ""
+        primary = instance.host.networkctl("ens5")
+        assert primary["State"] == "routable (configured)"
+
+
+def test_a_file_of_netplan_gets_a_drop_in(boot: Boot) -> None:
+    """R25, ENU#101: its name sorts before ours, so it is the one in force; it stays so. The
+    drop-in is there before networkd reads any, so no lease is lost."""
+    files = {
+        "/etc/systemd/system/netplan.service": NETPLAN_UNIT,
+        "/etc/systemd/system-preset/10-netplan.preset": "enable netplan.service\n",
+        "/etc/netplan.network": NETPLAN,
+    }
+    with boot(files=files) as instance:
+        status = instance.host.networkctl("ens5")
+        assert (
+            status["Network File"].split("\n")[0] == "/run/systemd/network/10-netplan-ens5.network"
+        )
+        drop_in = "/run/systemd/network/10-netplan-ens5.network.d/50-ec2net.conf"
+        assert drop_in in instance.files()
+        assert instance.refresh() == ""
+        assert len(instance.configured("ens5")) == 1
+        assert instance.bounces() == []
+        cursor = instance.host.cursor()
+        instance.host.run(["networkctl", "reload"])
+        instance.refresh()
+        assert instance.bounces(cursor) == []
+        assert instance.unreachable() == []
+
+
+NETPLAN_UNIT = """\
+[Unit]
+DefaultDependencies=no
+Before=systemd-networkd.service ec2net-early.service
+After=systemd-tmpfiles-setup.service
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/mkdir -p /run/systemd/network
+ExecStart=/bin/cp /etc/netplan.network /run/systemd/network/10-netplan-ens5.network
+[Install]
+WantedBy=systemd-networkd.service
+"""

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Links that never come, or are gone at once. Upstream: 766 of them left 1787 processes.
+
+``EC2NET_RACES`` is how many attachments race with their detachments (by default 300).
+"""
+
+import os
+import random
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import Boot
+from lab_instance import ENI_UNIT, LabInstance, Setting
+
+from ec2net.core.vpc.eni import Detach, Eni
+
+pytestmark = pytest.mark.lab
+
+RACES = int(os.environ.get("EC2NET_RACES", "300"))
+GHOSTS = 20
+LINK_SECONDS = 20
+"""How long a start waits for its link here (by default 30 s)."""
+DEVICE_SECONDS = 8
+"""How long systemd waits for a device unit here (by default 90 s)."""
+WITHIN = 30.0
+
+FILES = {
+    "/etc/ec2net/ec2net.toml.d/20-ghosts.toml": f"[timeouts]\nlink = {LINK_SECONDS}\n",
+    "/etc/systemd/system.conf.d/ghosts.conf": (
+        f"[Manager]\nDefaultDeviceTimeoutSec={DEVICE_SECONDS}\n"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def lone(boot: Boot) -> Iterator[LabInstance]:
+    """A host with its primary ENI."""
+    with boot(files=FILES) as instance:
+        yield instance
+
+
+def forks(lone: LabInstance, seconds: float) -> int:
+    """Processes and threads that the host makes by itself while ``seconds`` go by."""
+
+    def last_pid() -> int:
+        return int(lone.host.run(["cat", "/proc/loadavg"]).stdout.split()[-1])
+
+    asking = min(-last_pid() + last_pid() for _ in range(3))
+    before = last_pid()
+    time.sleep(seconds)
+    return last_pid() - before - asking
+
+
+def test_units_for_links_that_never_appear_cost_no_process(lone: LabInstance) -> None:
+    """The seed bug, by systemd: no process waits, a pass is not held up, and in the end no unit is
+    left (``BindsTo`` a device that never comes: its job ends by systemd's own limit)."""
+    names = [f"ghost{number}" for number in range(GHOSTS)]
+    units = [f"ec2net@{name}.service" for name in names]
+    began = time.monotonic()
+    lone.host.run(["systemctl", "start", "--no-block", *units])
+    assert lone.own_processes() == []
+    assert forks(lone, 2) == 0
+    assert lone.own_processes() == []
+    assert lone.refresh() == ""
+    lone.host.wait_until(
+        lambda: not [unit for unit in lone.eni_units() if "ghost" in unit],
+        DEVICE_SECONDS + WITHIN,
+        "no unit of a ghost",
+    )
+    print(f"{lone.setting}: no unit of a ghost after {time.monotonic() - began:.1f} s")
+    assert left_of(lone, names) == []
+
+
+def test_starts_of_links_that_never_appear_end_by_their_bound(lone: LabInstance) -> None:
+    """The seed bug, by hand: 20 processes wait in one system call each, hold nothing, and end with
+    exit status 3."""
+    names = [f"ghost{number}" for number in range(GHOSTS)]
+    command = ["nsenter", "--target", str(lone.host.leader), "--all", "--", "ec2net", "start"]
+    began = time.monotonic()
+    starts = [subprocess.Popen([*command, name], stderr=subprocess.PIPE) for name in names]
+    try:
+        while len(lone.own_processes()) < GHOSTS:
+            assert time.monotonic() - began < LINK_SECONDS
+        while True:  # ends when all of them wait, and nobody wakes up for a second
+            switches = voluntary_switches(lone)
+            if forks(lone, 1) == 0 and voluntary_switches(lone) == switches:
+                break
+            assert time.monotonic() - began < LINK_SECONDS / 2
+        assert lone.refresh() == ""
+        assert len(children(lone)) == GHOSTS  # it did not wait for them
+        for process in starts:
+            assert process.wait(LINK_SECONDS + 10) == 3
+            assert process.stderr is not None
+            assert b"no such link appeared" in process.stderr.read()
+    finally:
+        for process in starts:
+            process.kill()
+            process.communicate()
+    assert time.monotonic() - began < LINK_SECONDS + 10
+    assert lone.own_processes() == []
+    assert left_of(lone, names) == []
+
+
+class _Outside:
+    """A process of the host by its number outside."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+
+def children(lone: LabInstance) -> list[_Outside]:
+    """The host's processes of the program, by their numbers outside."""
+    namespace = os.readlink(f"/proc/{lone.host.leader}/ns/pid")
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            inside = os.readlink(path / "ns/pid") == namespace
+            if inside and b"ec2net\0start" in (path / "cmdline").read_bytes():
+                found.append(_Outside(int(path.name)))
+        except OSError:
+            continue
+    return found
+
+
+def voluntary_switches(lone: LabInstance) -> int:
+    texts = [Path(f"/proc/{process.pid}/status").read_text() for process in children(lone)]
+    counts = [re.search(r"^voluntary_ctxt_switches:\s*(\d+)", text, re.MULTILINE) for text in texts]
+    return sum(int(found[1]) for found in counts if found)
+
+
+def left_of(lone: LabInstance, names: list[str]) -> list[str]:
+    """Processes, files, units, rules and symlinks of these links."""
+    word = re.compile(rf"\b({'|'.join(map(re.escape, names))})\b")
+    left = [f"process {p.command}" for p in lone.own_processes()]
+    left += [f"unit {unit}" for unit in lone.eni_units() if word.search(unit)]
+    places = ["/run/ec2net", "/run/systemd", "/etc/systemd", "/run/udev"]
+    found = lone.host.run(
+        ["find", *places, "-path", "/run/systemd/journal", "-prune", "-o", "-print"]
+    )
+    left += [f"file {path}" for path in found.stdout.splitlines() if word.search(path)]
+    macs = {str(eni.mac) for eni in lone.vpc.enis}
+    for folder in ("facts", "journal"):
+        names_ = lone.host.run(["ls", f"/run/ec2net/{folder}"]).stdout.split()
+        left += [f"file {folder}/{n}" for n in names_ if n.removesuffix(".json") not in macs]
+    mine = {10000 + eni.device for eni in lone.vpc.enis}
+    for version in ("-4", "-6"):
+        for rule in lone.host.ip(version, "rule", "show"):
+            if rule["priority"] in range(10001, 11000) and rule["priority"] not in mine:
+                left.append(f"rule {rule}")
+    return left
+
+
+@contextmanager
+def udev_stopped(lone: LabInstance) -> Iterator[None]:
+    """Uevents meanwhile are lost: nobody holds the socket, and nobody asks for them again."""
+    sockets = ["systemd-udevd-kernel.socket", "systemd-udevd-control.socket"]
+    lone.host.run(["systemctl", "stop", "systemd-udevd.service", *sockets])
+    try:
+        yield
+    finally:
+        lone.host.run(["systemctl", "start", *sockets, "systemd-udevd.service"])
+
+
+@contextmanager
+def udev_late(lone: LabInstance) -> Iterator[None]:
+    """Uevents meanwhile wait in udev's queue."""
+    lone.host.run(["udevadm", "control", "--stop-exec-queue"])
+    try:
+        yield
+    finally:
+        lone.host.run(["udevadm", "control", "--start-exec-queue"])
+
+
+def race(lone: LabInstance, count: int, chance: random.Random, first: int = 0) -> list[str]:
+    """Attach and detach, several at a time, each alive for 20 ms to 1 s; the links' names."""
+    names, alive = [], []  # type: list[str], list[tuple[float, Eni]]
+    free = [f"ens{number}" for number in range(60 + first, 60 + first + 12)]
+    trash = lone.vpc.namespace(f"trash{first}")
+
+    def end(eni: Eni, number: int) -> None:
+        if number % 3 == 0:
+            lone.vpc.guest.ip([f"link set {eni.name} netns {trash.name}"])
+        lone.vpc.detach(eni)
+        free.append(eni.name)
+
+    for number in range(count):
+        while not free:
+            moment, eni = min(alive, key=lambda pair: pair[0])
+            time.sleep(max(0.0, moment - time.monotonic()))
+            alive.remove((moment, eni))
+            end(eni, number)
+        name = free.pop(0)
+        names.append(name)
+        device = 1 + max((eni.device for eni in lone.vpc.enis), default=0) % 90
+        eni = lone.attach(name, device=device, ipv4=2)
+        alive.append((time.monotonic() + chance.uniform(0.02, 1.0), eni))
+        for moment, eni in sorted(alive, key=lambda pair: pair[0]):
+            if moment <= time.monotonic():
+                alive.remove((moment, eni))
+                end(eni, number)
+    for moment, eni in sorted(alive, key=lambda pair: pair[0]):
+        time.sleep(max(0.0, moment - time.monotonic()))
+        end(eni, 1)
+    return sorted(set(names))
+
+
+def test_attach_and_detach_races_leave_nothing(lone: LabInstance) -> None:
+    """R22, R23, the seed bug: a third ends by a move into another namespace, some while udev is
+    behind, some while it is deaf. 30 s later, and after one pass of the timer, nothing is left."""
+    chance = random.Random(20260327)
+    names = race(lone, RACES * 2 // 3, chance)
+    with udev_late(lone):
+        names += race(lone, RACES // 6, chance, first=20)
+    alive = [lone.attach(f"ens{100 + n}", device=40 + n) for n in range(3)]
+    lone.complete(*alive)
+    with udev_stopped(lone):
+        for number, eni in enumerate(alive):
+            lone.vpc.detach(eni, Detach.DELETE if number else Detach.MOVE)
+            if not number:
+                lone.vpc.detach(eni)
+        unseen = race(lone, RACES // 6, chance, first=40) + [eni.name for eni in alive]
+    ended = time.monotonic()
+    # The timer's next pass repairs what no event told.
+    lone.host.run(["systemctl", "start", "ec2net-refresh.service"])
+
+    names += unseen
+    try:
+        lone.host.wait_until(lambda: left_of(lone, names) == [], WITHIN)
+    finally:
+        assert left_of(lone, names) == [], lone.story()
+    print(f"{lone.setting}: nothing left of {RACES} links after {time.monotonic() - ended:.1f} s")
+    failed = lone.host.run(["systemctl", "list-units", "--failed", "--plain", "--no-legend"])
+    assert failed.stdout == ""
+    assert lone.unreachable() == []
+
+
+def test_the_tests_would_see_a_unit(setting: Setting, lone: LabInstance) -> None:
+    """What they rest on."""
+    assert {f"ec2net@{lone.primary.name}.service"} <= lone.eni_units()
+    assert any(ENI_UNIT.fullmatch(unit) and "device" in unit for unit in lone.eni_units())
+    assert left_of(lone, [lone.primary.name]) != []

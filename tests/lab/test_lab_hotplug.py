@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An ENI is attached to a running host, taken away again, or renamed."""
+
+import time
+
+import pytest
+from lab_instance import MANY, LabInstance, late
+
+from ec2net.core.vpc.eni import Detach
+
+pytestmark = pytest.mark.lab
+
+USABLE_WITHIN = 2.0
+"""Seconds after the link appeared. Upstream: 6.9 s, and the second IPv6 address never."""
+
+GONE_WITHIN = 5.0
+
+
+def test_a_hotplugged_eni_is_usable_within_two_seconds(pair: LabInstance) -> None:
+    """Its device number reads 0 for 1 s; then all addresses and prefixes work, both ways (R7, R9,
+    C-a). The best of a few attachments, since the machine has other work too."""
+    cursor = pair.host.cursor()
+    times: list[float] = []
+    gone: list[str] = []
+    for number in range(4):
+        name = f"ens{20 + number}"
+        began = time.monotonic()
+        eni = pair.attach(name, propagation=late(1.0), **MANY)
+        while pair.unreachable(eni):
+            assert time.monotonic() - began < 20, pair.story()
+        times.append(time.monotonic() - began)
+        pair.complete(eni)
+        assert len(pair.configured(name, cursor)) == 1  # C-b: first by a default, then by ours
+        assert pair.bounces(cursor, but=gone) == []
+        pair.vpc.detach(eni)
+        gone.append(name)
+    print(f"{pair.setting}: usable after", *(f"{seconds:.2f} s" for seconds in times))
+    assert min(times) <= USABLE_WITHIN, times
+    assert pair.unreachable() == []
+
+
+def test_no_packet_leaves_a_hotplugged_eni_from_a_wrong_source(pair: LabInstance) -> None:
+    """Nobody asks it while it comes up; then all that it sends passes the source check."""
+    eni = pair.attach("ens25", propagation=late(1.0), **MANY)
+    pair.until_unit("ens25", "active")
+    assert pair.unreachable() == []
+    sources = {str(address) for address in eni.samples()}
+    assert [drop for drop in pair.vpc.drops() if drop.source in sources] == []
+    alternatives = pair.host.ip("link", "show", "ens25")[0]["altnames"]
+    assert set(alternatives) == {str(eni.eni_id), f"device-number-{eni.device}.0"}
+    pair.vpc.detach(eni)
+
+
+def left_of(pair: LabInstance, link: str, before: tuple[object, ...]) -> list[str]:
+    """What there is of an ENI that is gone."""
+    kernel, files, units = pair.kernel(), set(pair.files()), pair.eni_units()
+    rules, routes, old_files, old_units = before
+    left = [f"rule {line}" for line in rules_of(kernel) if line not in rules]  # type: ignore[operator]
+    left += [f"route {line}" for line in routes_of(kernel) if line not in routes]  # type: ignore[operator]
+    left += [f"file {name}" for name in files - old_files]  # type: ignore[operator]
+    left += [f"unit {name}" for name in units - old_units]  # type: ignore[operator]
+    return left
+
+
+def rules_of(kernel: dict[str, list[str]]) -> list[str]:
+    return kernel["rules 4"] + kernel["rules 6"]
+
+
+def routes_of(kernel: dict[str, list[str]]) -> list[str]:
+    return kernel["routes 4"] + kernel["routes 6"]
+
+
+@pytest.mark.parametrize("how", list(Detach), ids=lambda how: how.value)
+def test_a_detached_eni_leaves_nothing(pair: LabInstance, how: Detach) -> None:
+    """R17, R21, R22: no file, rule, route or unit within 5 s, and nothing happens to the others."""
+    kernel = pair.kernel()
+    before = (rules_of(kernel), routes_of(kernel), set(pair.files()), pair.eni_units())
+    eni = pair.attach_many("ens30")
+    assert left_of(pair, "ens30", before)
+    cursor = pair.host.cursor()
+    pair.vpc.detach(eni, how)
+    took = pair.host.wait_until(
+        lambda: left_of(pair, "ens30", before) == [], 20, f"nothing left of ens30 ({how.value})"
+    )
+    print(f"{pair.setting}: nothing left of a link after {took:.2f} s ({how.value})")
+    assert took < GONE_WITHIN
+    for other in pair.vpc.enis[:2]:
+        assert pair.configured(other.name, cursor) == []
+    assert pair.bounces(cursor, but=["ens30"]) == []
+    if how is Detach.MOVE:
+        pair.vpc.detach(eni)
+    assert pair.unreachable() == []
+
+
+def test_an_eni_that_comes_back_is_configured_again(pair: LabInstance) -> None:
+    """A task of ECS ends: its ENI moves out and in again under the same name."""
+    eni = pair.attach_many("ens31")
+    task = pair.vpc.detach(eni, Detach.MOVE)
+    assert task is not None
+    pair.until_unit("ens31", "inactive")
+    task.ip([f"link set {eni.name} netns {pair.vpc.guest.name}"])
+    pair.complete(eni)
+    pair.vpc.detach(eni)
+    pair.until_unit("ens31", "inactive")
+
+
+def test_a_renamed_link_is_the_same_eni(pair: LabInstance) -> None:
+    """Everything is there under the new name, nothing under the old one, others are left alone.
+    The new name needs escaping in the name of a unit."""
+    eni = pair.attach_many("ens32")
+    cursor = pair.host.cursor()
+    pair.vpc.guest.ip(["link set ens32 down", "link set ens32 name lan-0", "link set lan-0 up"])
+    eni.name = "lan-0"
+    pair.complete(eni)
+    pair.host.wait_until(
+        lambda: not [name for name in (*pair.files(), *pair.eni_units()) if "ens32" in name],
+        10,
+        "nothing left of the old name",
+    )
+    for other in pair.vpc.enis[:2]:
+        assert pair.configured(other.name, cursor) == []
+    assert pair.refresh() == ""
+    pair.vpc.detach(eni)
+    pair.until_unit("lan-0", "inactive")

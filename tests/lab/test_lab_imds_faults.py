@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IMDS fails in every way that the double knows: with a real network manager, too, nothing is lost."""
+
+from collections.abc import Iterator
+
+import pytest
+from conftest import Boot
+from kernel_state import KernelEvents, assert_same
+from lab_instance import MANY, LabInstance
+from test_engine_imds_faults import FAULTS
+
+from ec2net.core.vpc.imds_faults import Fault, Hang, Status
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def settled(boot: Boot) -> Iterator[LabInstance]:
+    """Two ENIs with everything; passes that end after 2 s."""
+    files = {"/etc/ec2net/ec2net.toml.d/20-pass.toml": "[timeouts]\npass = 2\n"}
+    with boot(files=files) as instance:
+        instance.attach_many()
+        instance.refresh()
+        yield instance
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_changes_nothing(settled: LabInstance, name: str) -> None:
+    """ENU#161, ENU#118: upstream lost the configuration, or wrote the garbage into unit files."""
+    before, cursor = settled.kernel(), settled.host.cursor()
+    files = {path: t for path, t in settled.files().items() if path.startswith("/run/systemd")}
+    settled.vpc.imds.drop_connections()
+    if name.startswith("no token"):
+        settled.host.run(["rm", "-f", "/run/ec2net/imds-token.json"])
+    with settled.vpc.imds.fault(FAULTS[name]) as active, KernelEvents(settled.vpc.guest) as events:
+        done = settled.host.ec2net("refresh", check=False)
+        assert active.hits > 0
+        assert events.taken() == []
+    assert done.returncode in (0, 1), done.stderr
+    assert settled.refresh().count("+ ") == 0
+    assert_same(before, settled.kernel())
+    now = {path: t for path, t in settled.files().items() if path.startswith("/run/systemd")}
+    assert now == files
+    assert settled.bounces(cursor) == []
+
+
+@pytest.mark.parametrize(
+    "effect", [Fault(Status(503), rate=0.5), Fault(Hang(), count=3)], ids=["503", "hang"]
+)
+def test_a_hotplug_comes_through_when_imds_falters(settled: LabInstance, effect: Fault) -> None:
+    cursor = settled.host.cursor()
+    with settled.vpc.imds.fault(effect):
+        eni = settled.attach("ens50", **MANY)
+        settled.complete(eni)
+    assert len(settled.configured("ens50", cursor)) == 1
+    assert settled.bounces(cursor) == []
+    settled.vpc.detach(eni)
+    settled.until_unit("ens50", "inactive")
+    settled.refresh()

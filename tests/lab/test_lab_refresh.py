@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What IMDS says changes, or does not: the next pass follows, and nobody's traffic notices."""
+
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from kernel_state import KernelEvents, assert_same
+from lab_host import LabHost
+from lab_instance import LabInstance
+from lab_probe import Traffic
+
+pytestmark = pytest.mark.lab
+
+
+@contextmanager
+def reloads(host: LabHost) -> Iterator[list[str]]:
+    """Calls of networkd's Reload and Reconfigure while it lasts, whoever makes them."""
+    command = ["nsenter", "--target", str(host.leader), "--all", "--", "busctl", "monitor"]
+    match = "type='method_call',interface='org.freedesktop.network1.Manager'"
+    found: list[str] = []
+    monitor = subprocess.Popen(
+        [*command, f"--match={match}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert monitor.stdout is not None
+    try:
+        monitor.stdout.readline()  # it listens
+        yield found
+        # The monitor sees this call after all others.
+        busctl = ["busctl", "call", "org.freedesktop.network1", "/org/freedesktop/network1"]
+        host.run([*busctl, "org.freedesktop.network1.Manager", "ListLinks"])
+        for line in monitor.stdout:
+            if "Member=ListLinks" in line:
+                break
+            if "Member=Re" in line:
+                found.append(line.strip())
+    finally:
+        monitor.kill()
+        monitor.wait()
+        monitor.stdout.close()
+
+
+def test_the_monitor_of_reloads_sees_one(pair: LabInstance) -> None:
+    """What the other tests rest on."""
+    with reloads(pair.host) as seen:
+        pair.host.run(["networkctl", "reload"])
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("role", ["primary", "secondary"])
+def test_address_changes_in_imds_cost_no_other_address_a_packet(
+    pair: LabInstance, role: str
+) -> None:
+    """R14, R15, R16: what comes and goes is applied by the next pass, live: no lease is lost, nobody
+    reloads, connections to and from every other address succeed every 20 ms."""
+    eni = pair.primary if role == "primary" else pair.secondary
+    before, cursor = pair.kernel(), pair.host.cursor()
+    with reloads(pair.host) as seen, Traffic(pair.vpc, pair.vpc.enis) as traffic:
+        ipv4, ipv6 = eni.assign_ipv4(), eni.assign_ipv6()
+        prefixes = eni.assign_ipv4_prefix(), eni.assign_ipv6_prefix()
+        said = pair.refresh()
+        for address in (ipv4, ipv6):
+            assert f"+ address {address}/" in said
+        assert pair.unreachable() == []
+        eni.unassign_ipv4(ipv4)
+        eni.unassign_ipv6(ipv6)
+        eni.unassign_ipv4_prefix(prefixes[0])
+        eni.unassign_ipv6_prefix(prefixes[1])
+        said = pair.refresh()
+        for address in (ipv4, ipv6):
+            assert f"- address {address}/" in said
+    assert traffic.gaps == []
+    assert traffic.made > 100
+    assert seen == []
+    assert_same(before, pair.kernel())
+    assert pair.bounces(cursor) == []
+    assert pair.configured("ens5", cursor) + pair.configured("ens6", cursor) == []
+
+
+def test_an_eni_of_another_kind_changes_nothing_for_the_others(pair: LabInstance) -> None:
+    """A hotplug, and its detach, reload networkd: no other link notices (C-c)."""
+    cursor = pair.host.cursor()
+    with Traffic(pair.vpc, pair.vpc.enis) as traffic:
+        eni = pair.attach_many("ens40")
+        pair.vpc.detach(eni)
+        pair.until_unit("ens40", "inactive")
+    assert traffic.gaps == []
+    assert pair.configured("ens5", cursor) + pair.configured("ens6", cursor) == []
+    assert pair.bounces(cursor, but=["ens40"]) == []
+
+
+ACTIONS = {
+    "refresh": ["ec2net", "refresh"],
+    "start": ["ec2net", "start", "ens6"],
+    "refresh unit": ["systemctl", "start", "ec2net-refresh.service"],
+    "units restarted": [
+        *("systemctl", "restart", "ec2net@ens5.service", "ec2net@ens6.service"),
+        *("ec2net-primary.service", "ec2net-early.service"),
+    ],
+    "presets and daemon-reload": [
+        *("sh", "-c", "systemctl daemon-reload && systemctl preset ec2net-early.service"),
+    ],
+    "udev triggered": [
+        *("sh", "-c", "udevadm control --reload && udevadm trigger --settle --subsystem-match=net"),
+    ],
+}
+
+
+@pytest.mark.parametrize("action", list(ACTIONS))
+def test_what_changes_nothing_does_nothing(pair: LabInstance, action: str) -> None:
+    """R15: start, restart, refresh and what a package's upgrade runs neither touch the kernel nor
+    networkd; a refresh or a start writes no file."""
+    pair.refresh()
+    before, files, cursor = pair.kernel(), pair.files(), pair.host.cursor()
+    with reloads(pair.host) as seen, KernelEvents(pair.vpc.guest) as events:
+        pair.host.run(ACTIONS[action])
+        changes = events.taken() if "udev" not in action else []
+    assert seen == []
+    assert changes == []
+    assert_same(before, pair.kernel())
+    assert pair.bounces(cursor) == []
+    assert pair.configured("ens5", cursor) + pair.configured("ens6", cursor) == []
+    assert pair.files() == files
+
+
+def test_a_pass_without_news_logs_nothing(pair: LabInstance) -> None:
+    """R29: not a line of ours, each minute."""
+    pair.refresh()
+    cursor = pair.host.cursor()
+    pair.host.run(["systemctl", "start", "ec2net-refresh.service"])
+    said = pair.host.journal(since=cursor)
+    assert [entry.message for entry in said if entry.identifier == "ec2net"] == []
+    assert any("Finished ec2net-refresh.service" in entry.message for entry in said)

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Others act on the host: networkd restarted or reloaded, things deleted by hand, foreign things."""
+
+import re
+import time
+from collections.abc import Callable
+
+import pytest
+from kernel_state import State, differences, lacking
+from lab_instance import LabInstance
+from lab_probe import Traffic
+
+pytestmark = pytest.mark.lab
+
+FOREIGN = [
+    "rule add priority 500 fwmark 7 lookup 77",
+    "rule add priority 10001 from 192.0.2.9 lookup 77",
+    "route add 192.0.2.0/24 dev ens5 metric 9",
+    "route add 192.0.2.0/24 dev ens6 table 77",
+    "addr add 192.0.2.77/32 dev ens6",
+    "-6 rule add priority 500 fwmark 7 lookup 77",
+    "-6 route add 2001:db8:9::/64 dev ens6 table 77",
+]
+
+
+@pytest.fixture(scope="module")
+def mixed(pair: LabInstance) -> LabInstance:
+    """The pair, with rules, routes and an address of somebody else."""
+    for line in FOREIGN:
+        pair.host.run(["ip", *line.split()])
+    pair.refresh()
+    return pair
+
+
+def run(*argv: str) -> Callable[[LabInstance], None]:
+    def act(instance: LabInstance) -> None:
+        instance.host.run(argv)
+
+    return act
+
+
+def shell(text: str) -> Callable[[LabInstance], None]:
+    return run("sh", "-c", text)
+
+
+def settled(instance: LabInstance) -> None:
+    """networkd has its leases again, and the router advertised itself. (Its own state is no help:
+    257 stays at "configuring" after a reconfiguration that kept the IPv4 lease.)"""
+    enis = instance.vpc.enis
+    instance.host.wait_until(
+        lambda: (
+            all(instance.advertised_routes(e.name) for e in enis)
+            and all(leased(instance, e.name) for e in enis)
+        ),
+        20,
+        "networkd at rest",
+    )
+
+
+def leased(instance: LabInstance, link: str) -> bool:
+    """Whether the IPv6 lease has its lifetime again."""
+    found = instance.host.ip("-6", "addr", "show", "dev", link, "scope", "global", "dynamic")
+    return any(address.get("addr_info") for address in found)
+
+
+def without_order(before: State, after: State) -> list[str]:
+    """What differs, but not which IPv4 address is first: every route names its source."""
+    return [line for line in differences(before, after) if not line.startswith("~")]
+
+
+def without_metrics(before: State, after: State) -> list[str]:
+    """Neither what networkd 252 forgets at a restart: its own metric of a leased address, and with
+    that of the kernel's connected route."""
+
+    def plain(state: State) -> State:
+        metric = re.compile(r'"metric": \d+, ')
+        own = ("addresses", "routes 4")
+        return {
+            subject: [metric.sub("", line) for line in lines] if subject in own else lines
+            for subject, lines in state.items()
+        }
+
+    return without_order(plain(before), plain(after))
+
+
+MANAGER = {
+    "reload": run("networkctl", "reload"),
+    "reload after a foreign file changed": shell(
+        "mkdir -p /run/systemd/network && echo '[Match]\nName=dummy9' >"
+        " /run/systemd/network/60-dummy9.network && networkctl reload"
+    ),
+    "reconfigure": run("networkctl", "reconfigure", "ens6"),
+    "restart": run("systemctl", "restart", "systemd-networkd.service"),
+}
+
+
+@pytest.mark.parametrize("action", list(MANAGER))
+def test_whatever_networkd_is_told_the_state_is_whole_after_a_pass(
+    mixed: LabInstance, action: str
+) -> None:
+    """R4, R8, ENU#96: leases are kept, foreign rules, routes and addresses stay, what the manager
+    took away of ours is back after one pass."""
+    before, cursor = mixed.kernel(), mixed.host.cursor()
+    with Traffic(mixed.vpc, mixed.vpc.enis) as traffic:
+        MANAGER[action](mixed)
+        settled(mixed)
+        mixed.refresh()
+        time.sleep(0.1)
+    assert without_metrics(mixed.kernel(), before) == []
+    assert mixed.unreachable() == []
+    lost = [line for line in mixed.bounces(cursor) if "DHCP lease lost" in line]
+    assert lost == []
+    print(f"{mixed.setting}: {action}: {len(traffic.gaps)} of {traffic.made} connections lost")
+    if action.startswith("reload"):
+        assert traffic.gaps == []
+        assert mixed.bounces(cursor) == []
+    elif action == "restart":
+        assert [gap for gap in traffic.gaps if "." in gap.destination] == []
+    else:
+        # A link that is reconfigured on demand has its leased address for an instant not (252).
+        leased4 = str(mixed.secondary.ipv4s[0])
+        gaps = {gap for gap in traffic.gaps if "." in gap.destination}
+        assert [gap for gap in gaps if leased4 not in (gap.source, gap.destination)] == []
+
+
+BY_HAND = {
+    "rules flushed": "ip rule flush; ip rule add lookup main priority 32766 protocol kernel;"
+    " ip rule add lookup default priority 32767 protocol kernel; ip rule add priority 500 fwmark 7 lookup 77;"
+    " ip rule add priority 10001 from 192.0.2.9 lookup 77",
+    "rules of IPv6 deleted": "while ip -6 rule del protocol 236 2>/dev/null; do :; done",
+    "table flushed": "ip route flush table 10001; ip -6 route flush table 10001",
+    "secondary addresses deleted": "ip addr del {ipv4}/32 dev ens6; ip addr del {ipv6}/128 dev ens6",
+    "altnames deleted": "ip link property del dev ens6 altname device-number-1.0",
+    "group changed": "ip link set ens6 group 0",
+}
+
+
+@pytest.mark.parametrize("action", list(BY_HAND))
+def test_what_was_deleted_by_hand_is_back_after_a_pass(mixed: LabInstance, action: str) -> None:
+    """R8: and nothing else is touched."""
+    before, cursor = mixed.kernel(), mixed.host.cursor()
+    secondary = mixed.secondary
+    command = BY_HAND[action].format(ipv4=secondary.ipv4s[1], ipv6=secondary.ipv6s[1])
+    mixed.host.run(["sh", "-c", command])
+    changed = mixed.kernel()
+    assert any(lacking(before[subject], changed[subject]) for subject in before)
+    assert mixed.refresh() != ""
+    assert without_order(before, mixed.kernel()) == []
+    assert mixed.bounces(cursor) == []
+    assert mixed.unreachable() == []

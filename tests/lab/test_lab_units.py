@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The units: sandboxed, bounded, in order, and what each is for."""
+
+import re
+import time
+
+import pytest
+from conftest import Boot
+from lab_instance import LabInstance, late
+
+from ec2net.core.vpc.imds import Propagation
+
+pytestmark = pytest.mark.lab
+
+SERVICES = [
+    "ec2net@ens5.service",
+    "ec2net-early.service",
+    "ec2net-primary.service",
+    "ec2net-refresh.service",
+    "ec2net-hostname.service",
+]
+FILES = [
+    *("ec2net@.service", "ec2net-early.service", "ec2net-primary.service"),
+    *("ec2net-refresh.service", "ec2net-refresh.timer", "ec2net-hostname.service"),
+]
+EXPOSURE = 2.0
+
+
+def show(instance: LabInstance, unit: str, *properties: str) -> dict[str, str]:
+    command = ["systemctl", "show", unit, *(f"--property={name}" for name in properties)]
+    lines = instance.host.run(command).stdout.splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_unit_is_sandboxed_and_bounded(pair: LabInstance, service: str) -> None:
+    """R37, ENU#118: exposure by systemd's own measure; no start, stop or restart without an end."""
+    said = pair.host.run(["systemd-analyze", "security", "--no-pager", service]).stdout
+    found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
+    assert found
+    assert float(found[1]) <= EXPOSURE, said
+    names = ("TimeoutStartUSec", "TimeoutStopUSec", "MemoryMax", "TasksMax", "Restart", "Type")
+    values = show(pair, service, *names)
+    assert values["Type"] == "oneshot"
+    for name in ("TimeoutStartUSec", "TimeoutStopUSec", "MemoryMax", "TasksMax"):
+        assert values[name] != "infinity", name
+    if values["Restart"] != "no":
+        bound = show(pair, service, "StartLimitBurst", "StartLimitIntervalUSec", "RestartUSec")
+        assert 0 < int(bound["StartLimitBurst"]) < 10
+        assert bound["StartLimitIntervalUSec"] not in ("0", "infinity")
+
+
+def test_systemd_analyze_finds_nothing_to_say(pair: LabInstance) -> None:
+    paths = [f"/usr/lib/systemd/system/{name}" for name in FILES]
+    done = pair.host.run(["systemd-analyze", "verify", "--man=no", *paths], check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_a_secondary_that_never_settles_does_not_delay_network_online(boot: Boot) -> None:
+    """R23: nobody waits for it at boot; the primary is complete before network-online."""
+
+    def enis(instance: LabInstance) -> None:
+        instance.vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
+        never = Propagation(listed=0.0, settled=None)
+        instance.vpc.attach(instance.two, device=1, propagation=never)
+
+    files = {
+        "/etc/systemd/system/wants-online.service": (
+            "[Unit]\nWants=network-online.target\nAfter=network-online.target\n"
+            "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n"
+            "[Install]\nWantedBy=multi-user.target\n"
+        ),
+        "/etc/systemd/system-preset/10-test.preset": "enable wants-online.service\n",
+    }
+    with boot(before=enis, files=files, complete=False) as instance:
+        host = instance.host
+        online = ["systemctl", "is-active", "network-online.target"]
+        host.wait_until(
+            lambda: host.run(online, check=False).stdout.strip() == "active", 10, "network-online"
+        )
+        assert instance.unreachable(instance.primary) == []
+        assert instance.unit_state("ens6") == "activating"
+        moments = {
+            unit: int(show(instance, unit, "ActiveEnterTimestampMonotonic").popitem()[1])
+            for unit in ("ec2net-primary.service", "network-online.target")
+        }
+        assert 0 < moments["ec2net-primary.service"] <= moments["network-online.target"]
+
+
+def test_the_hostname_comes_from_imds_where_there_is_none(boot: Boot) -> None:
+    """Only where it is enabled, and only if nobody gave the host a name."""
+    with boot() as instance:
+        host = instance.host
+        started = ["systemctl", "start", "ec2net-hostname.service"]
+        name = host.read("/etc/hostname").strip()
+        host.run(started)
+        assert host.read("/etc/hostname").strip() == name  # the condition fails
+        host.run(["sh", "-c", "umount /etc/hostname 2>/dev/null; : >/etc/hostname"])
+        host.run(started)
+        wanted = instance.vpc.imds.tree()["local-hostname"]
+        assert host.read("/etc/hostname").strip() == wanted
+        assert host.run(["hostname"]).stdout.strip() == wanted
+
+
+def test_the_timer_refreshes_in_time(boot: Boot) -> None:
+    """R27: each minute, to the second, and what changed in IMDS is there without a hand."""
+    quick = "[Timer]\nOnActiveSec=\nOnActiveSec=3\nOnUnitInactiveSec=4\n"
+    files = {
+        "/etc/systemd/system/ec2net-refresh.timer.d/quick.conf": quick + "RandomizedDelaySec=0\n"
+    }
+    with boot(files=files, timer=True) as instance:
+        timer = show(instance, "ec2net-refresh.timer", "AccuracyUSec", "ActiveState")
+        assert timer == {"AccuracyUSec": "1s", "ActiveState": "active"}
+        address = instance.primary.assign_ipv4()
+        took = instance.host.wait_until(
+            lambda: str(address) in instance.host.run(["ip", "addr"]).stdout, 12, "a refresh"
+        )
+        print(f"{instance.setting}: a timer of 4 s brought it after {took:.1f} s")
+        cursor = instance.host.cursor()
+        instance.host.wait_for_message("Finished ec2net-refresh.service", 12, since=cursor)
+        said = [e.message for e in instance.host.journal(since=cursor) if e.identifier == "ec2net"]
+        assert said == []
+
+
+def test_a_quiet_host_is_asked_seldom(boot: Boot) -> None:
+    """One ENI with one address: four passes of five are left out, without a question to IMDS."""
+
+    def plain(instance: LabInstance) -> None:
+        instance.vpc.attach(instance.one, device=0, ipv4=1, ipv6=0)
+
+    with boot(before=plain) as instance:
+        instance.vpc.imds.clear_log()
+        # By the minute since the boot: not in one of those that are looked at.
+        minute = float(instance.host.read("/proc/uptime").split()[0]) / 60
+        if int(minute) % 5 == 0 or int(minute + 0.1) % 5 == 0:
+            time.sleep(60 * (1.05 - minute % 1))
+        instance.host.run(["systemctl", "start", "ec2net-refresh.service"])
+        assert instance.vpc.imds.count() == 0
+        instance.refresh()
+        assert instance.vpc.imds.count() > 0
+
+
+def test_a_start_that_fails_is_tried_again_but_not_for_ever(boot: Boot) -> None:
+    """IMDS never lists the ENI: the unit ends, and the next pass of the timer takes over."""
+    files = {"/etc/ec2net/ec2net.toml.d/20-short.toml": "[timeouts]\nlink = 1\n"}
+    with boot(files=files) as instance:
+        eni = instance.attach("ens9", propagation=late(60.0))
+        cursor = instance.host.cursor()
+        instance.host.wait_for_message("is still pending", 20, since=cursor)
+        instance.vpc.settle(eni)
+        instance.refresh()
+        assert instance.unreachable(eni) == []
+        instance.until_unit("ens9", "active")

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests in here run in a sandbox: the whole test process enters it at the first of them."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+from instance import Instance
+
+from ec2net.core.errors import Ec2netError
+from ec2net.core.vpc import sandbox
+from ec2net.core.vpc.simulated import SimulatedVpc
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _sandbox() -> None:
+    """Network and mount namespaces of our own; there is no way back, nor need for one."""
+    try:
+        sandbox.enter()
+    except Ec2netError as error:
+        if os.geteuid() == 0:
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def vpc() -> Iterator[SimulatedVpc]:
+    """An empty VPC with an unconfigured guest."""
+    with SimulatedVpc() as simulated:
+        yield simulated
+
+
+@pytest.fixture(scope="session")
+def install() -> Callable[[SimulatedVpc], Instance]:
+    """Gives a VPC's guest the program, with a state and a configuration directory of its own."""
+    numbers = itertools.count(1)
+    return lambda vpc: Instance(vpc, f"instance{next(numbers)}")
+
+
+@pytest.fixture
+def instance(vpc: SimulatedVpc, install: Callable[[SimulatedVpc], Instance]) -> Instance:
+    """The guest of an empty VPC, with the program."""
+    return install(vpc)

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel of a namespace says of itself, as data that two moments can be compared by.
+
+All of ``ip -j -d``: links, addresses, the routes of all tables and the rules of both families,
+and the sysctls per link. Timers and counters are left out, and what has no order is sorted.
+"""
+
+import json
+import socket
+import struct
+from collections.abc import Iterable
+from typing import Any, Self
+
+from ec2net.core.vpc.namespace import Namespace
+
+PROTOCOL = "236"
+"""The mark of ours, as ``ip -N`` prints it."""
+
+State = dict[str, list[str]]
+
+_TIMERS = ("_timer", "_life_time", "expires")
+
+
+def kernel_state(namespace: Namespace) -> State:
+    """By subject (``links``, ``rules 4``, ``routes 6`` ...), each object as one line of JSON."""
+    state: State = {"links": [], "addresses": []}
+    for link in _ip(namespace, "address"):
+        name, family = link["ifname"], link.pop("addr_info")
+        if "altnames" in link:
+            link["altnames"].sort()
+        state["links"].append(_line(link))
+        state["addresses"] += [f"{name} {_line(a)}" for a in family if a["family"] == "inet"]
+        state["addresses"] += sorted(f"{name} {_line(a)}" for a in family if a["family"] == "inet6")
+    for version in "46":
+        state[f"rules {version}"] = [_line(r) for r in _ip(namespace, "rule", version)]
+        routes = _ip(namespace, "route", version, "show", "table", "all")
+        state[f"routes {version}"] = sorted(map(_line, routes))
+    conf = ["grep", "-rs", ".", "/proc/sys/net/ipv4/conf", "/proc/sys/net/ipv6/conf"]
+    state["sysctls"] = sorted(namespace.run(conf).stdout.splitlines())
+    return state
+
+
+def differences(before: State, after: State) -> list[str]:
+    """What is not the same, one line each: ``-`` gone, ``+`` new, ``~`` another primary address.
+
+    Otherwise the order says nothing: that of rules with one priority and disjoint sources, or of
+    an ENI's /32 addresses, has no effect.
+    """
+    found = []
+    for subject, old in before.items():
+        new = after[subject]
+        found += [f"- {subject}: {line}" for line in lacking(old, new)]
+        found += [f"+ {subject}: {line}" for line in lacking(new, old)]
+    was, now = _first_ipv4s(before), _first_ipv4s(after)
+    if not found:
+        found = [f"~ {now[link]} was {line}" for link, line in was.items() if now[link] != line]
+    return found
+
+
+def _first_ipv4s(state: State) -> dict[str, str]:
+    """By link; the first one is the source of what does not name one (R14)."""
+    ipv4s = [line for line in state["addresses"] if '"family": "inet"' in line]
+    return {line.split()[0]: line for line in reversed(ipv4s)}
+
+
+def assert_same(before: State, after: State) -> None:
+    """Both are equal; else it fails with the differences."""
+    found = differences(before, after)
+    assert not found, "\n".join(found)
+
+
+def lacking(lines: Iterable[str], among: Iterable[str]) -> list[str]:
+    """The lines that are not ``among`` (often enough)."""
+    left = list(among)
+    found = []
+    for line in lines:
+        if line in left:
+            left.remove(line)
+        else:
+            found.append(line)
+    return found
+
+
+def in_order(lines: list[str], among: list[str]) -> bool:
+    """Whether ``lines`` are among others, in the same order."""
+    rest = iter(among)
+    return all(line in rest for line in lines)
+
+
+def marked(state: State) -> list[str]:
+    """Routes and rules that carry our protocol number."""
+    return [
+        f"{subject}: {line}"
+        for subject, lines in state.items()
+        if subject.startswith(("rules", "routes"))
+        for line in lines
+        if json.loads(line).get("protocol") == PROTOCOL
+    ]
+
+
+def _ip(namespace: Namespace, subject: str, version: str = "", *rest: str) -> list[dict[str, Any]]:
+    family = [f"-{version}"] if version else []
+    done = namespace.run(["ip", "-N", "-j", "-d", *family, subject, *(rest or ["show"])])
+    assert done.returncode == 0, done.stderr
+    found: list[dict[str, Any]] = json.loads(done.stdout or "[]")
+    return found
+
+
+def _line(data: dict[str, Any]) -> str:
+    return json.dumps(_timeless(data), sort_keys=True)
+
+
+def _timeless(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {k: _timeless(v) for k, v in data.items() if not k.endswith(_TIMERS)}
+    return data
+
+
+class KernelEvents:
+    """Notifications of links, addresses, routes and rules in a namespace, from now on."""
+
+    # RTMGRP_* and 1 << (RTNLGRP_* - 1) (include/uapi/linux/rtnetlink.h).
+    _LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE = 0x1, 0x10, 0x40, 0x80
+    _IPV6_IFADDR, _IPV6_ROUTE, _IPV6_IFINFO, _IPV6_RULE = 0x100, 0x400, 0x800, 1 << 18
+    _GROUPS = (_LINK | _IPV4_IFADDR | _IPV4_ROUTE | _IPV4_RULE) | (
+        _IPV6_IFADDR | _IPV6_ROUTE | _IPV6_IFINFO | _IPV6_RULE
+    )
+
+    def __init__(self, namespace: Namespace) -> None:
+        self._socket = namespace.call(self._open)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def _open(self) -> socket.socket:
+        events = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
+        events.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        events.bind((0, self._GROUPS))
+        return events
+
+    def fileno(self) -> int:
+        """For select(2): readable when there was an event."""
+        return self._socket.fileno()
+
+    def taken(self) -> list[int]:
+        """Types (RTM_*) of the messages so far, which are forgotten."""
+        types: list[int] = []
+        while True:  # ends when the queue is empty
+            try:
+                data = self._socket.recv(1 << 20, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return types
+            while len(data) >= 16:
+                length, kind = struct.unpack_from("=IH", data)
+                types.append(kind)
+                data = data[(length + 3) & ~3 :]

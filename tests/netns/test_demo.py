@@ -1,0 +1,234 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net demo`` shows what is true: it runs through, and each of its checks can fail."""
+
+import argparse
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ec2net.core.commands import demo
+from ec2net.core.demo import checks
+from ec2net.core.demo.screen import Screen
+from ec2net.core.demo.script import STEPS
+from ec2net.core.demo.show import show
+from ec2net.core.demo.stage import Result, Stage
+from ec2net.core.demo.steps import Check, Command, Event, Step, Verdict
+from ec2net.core.errors import Ec2netError, ExitStatus
+
+pytestmark = pytest.mark.netns
+
+AS_A_USER = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+"""Without any capability (user_namespaces(7)): the sandbox makes a user namespace of its own."""
+
+
+def run_demo(*prefix: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*prefix, sys.executable, "-m", "ec2net", "demo"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, **environment},
+        check=False,
+    )
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    with Stage() as built:
+        yield built
+
+
+@pytest.mark.parametrize("prefix", [(), AS_A_USER], ids=["root", "user"])
+def test_it_runs_through_within_30_seconds_and_in_plain_text(prefix: tuple[str, ...]) -> None:
+    # A proxy or an IMDS elsewhere in the environment must not matter.
+    done = run_demo(
+        *prefix,
+        http_proxy="http://192.0.2.1:3128",
+        AWS_EC2_METADATA_SERVICE_ENDPOINT="http://192.0.2.1",
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert done.stderr == ""
+    assert "✘" not in done.stdout
+    assert "\x1b" not in done.stdout
+    for step in STEPS:
+        assert step.title in done.stdout
+    said = re.search(r"(\d+) of (\d+) checks passed in ([\d.]+) s", done.stdout)
+    assert said is not None
+    assert said[1] == said[2]
+    assert float(said[3]) < 30
+
+
+def test_where_namespaces_are_forbidden_one_line_says_so() -> None:
+    forbid = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all"
+    words = ("unshare", "--user", "--map-root-user", "sh", "-c", f'{forbid} "$@"', "sh")
+    done = run_demo(*words)
+    assert done.returncode == ExitStatus.FAILED
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert "user.max_user_namespaces is 0 here" in done.stderr
+
+
+def test_a_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "TOOLS", {"ip": "iproute2", "no-such-nft": "nftables"})
+    with pytest.raises(Ec2netError, match=r"needs no-such-nft,.*apt-get install nftables\)"):
+        demo.run(argparse.Namespace(keep_going=False))
+
+
+def test_crosses_are_counted_and_end_the_demo(stage: Stage) -> None:
+    steps = (
+        Step("one", (Command("ip rule del priority 4711"), Check("so", lambda _: Verdict(True)))),
+        Step("two", (Check("never shown", lambda _: Verdict(True)),)),
+    )
+    text = io.StringIO()
+    assert show(steps, stage, Screen(text), keep_going=False) is ExitStatus.FAILED
+    assert "✘ exit status 0: it is 2" in text.getvalue()
+    assert "1 of 2 checks passed" in text.getvalue()
+    assert "never shown" not in text.getvalue()
+    text = io.StringIO()
+    assert show(steps, stage, Screen(text), keep_going=True) is ExitStatus.FAILED
+    assert "never shown" in text.getvalue()
+    assert "2 of 3 checks passed" in text.getvalue()
+
+
+def test_a_refresh_that_does_nothing_gets_crosses(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Stage.run
+
+    def run(self: Stage, line: str) -> Result:
+        return Result(0, "") if line == "ec2net refresh" else real(self, line)
+
+    monkeypatch.setattr(Stage, "run", run)
+    text = io.StringIO()
+    assert show(STEPS[:3], stage, Screen(text), keep_going=True) is ExitStatus.FAILED
+    crosses = {line.strip() for line in text.getvalue().splitlines() if line.startswith("  ✘")}
+    for claim in (
+        "exit status 0: it is 1",  # status: no pass has ended
+        "every address connects",
+        "a container behind docker0",
+        "a host in ens6's own subnet",
+        "the VPC's source check dropped nothing",
+    ):
+        assert any(line.startswith(f"✘ {claim}") for line in crosses), claim
+    # The reason is told address by address.
+    assert re.search(r"✘ ens6 2001:db8:0:2::4: .*the source check dropped", text.getvalue())
+
+
+Breaker = Callable[[Stage], object]
+
+
+def _typed(line: str) -> Breaker:
+    def run(stage: Stage) -> None:
+        assert stage.run(line).status == 0
+
+    return run
+
+
+def _send_from_the_second(stage: Stage) -> None:
+    checks.dropped_on_the_way(lambda stage: stage.second.samples())(stage)
+    stage.dropped = 0
+
+
+@pytest.mark.parametrize(
+    ("prepare", "judge", "breaker"),
+    [
+        (checks.keep("x"), checks.same_as("x"), _typed("ip addr add 198.18.0.2 dev ens5")),
+        (checks.keep("x"), checks.same_as("x"), _typed("ip link set ens5 mtu 1400")),
+        (checks.keep("x"), checks.same_as("x"), _typed("ip route del default")),
+        (
+            _typed("ip rule add priority 5000 from 203.0.113.0/24 lookup 77"),
+            lambda stage: _kept_foreign(stage),
+            _typed("ip rule del priority 5000"),
+        ),
+        (lambda stage: None, checks.nothing_dropped, _send_from_the_second),
+        (
+            _typed("ip route add 203.0.113.0/24 dev ens5 table 4711"),
+            checks.mentions(lambda _: "4711", there=True),
+            _typed("ip route flush table 4711"),
+        ),
+        (
+            lambda stage: None,
+            checks.mentions(lambda _: "4711", there=False),
+            _typed("ip route add 203.0.113.0/24 dev ens5 table 4711"),
+        ),
+        (
+            _typed("ec2net refresh"),
+            checks.container_through_docker0,
+            _typed("ip rule add priority 100 from 10.0.2.4/30 lookup 10001"),
+        ),
+        (
+            _typed("ec2net refresh"),
+            checks.neighbour_through_own_eni,
+            _typed("ip rule add priority 100 lookup main"),
+        ),
+        (
+            _typed("ec2net refresh"),
+            checks.plan_is_empty,
+            _typed("ip rule del priority 10001 from 10.0.2.4/30"),
+        ),
+        (
+            _typed("ec2net refresh"),
+            checks.connections(lambda stage: [stage.second]),
+            _typed("ip -6 rule del priority 10001 from 2001:db8:0:2::4/127"),
+        ),
+    ],
+)
+def test_each_check_holds_before_and_fails_after(
+    stage: Stage, prepare: Breaker, judge: checks.Judge, breaker: Breaker
+) -> None:
+    prepare(stage)
+    assert judge(stage).ok, judge(stage)
+    breaker(stage)
+    assert not judge(stage).ok
+
+
+def _kept_foreign(stage: Stage) -> Verdict:
+    if "foreign" not in stage.kept:
+        checks.keep_foreign(stage)
+    return checks.foreign_untouched(stage)
+
+
+def test_reachability_of_the_hotplugged_eni_needs_its_configuration(stage: Stage) -> None:
+    assert stage.run("ec2net refresh").status == 0
+    stage.hotplug()
+    assert not checks.reachable_in(stage).ok
+    assert stage.run("ec2net start ens7").status == 0
+    assert checks.reachable_in(stage).ok
+
+
+def test_that_the_source_check_drops_is_not_claimed_of_what_gets_through(stage: Stage) -> None:
+    judge = checks.dropped_on_the_way(lambda stage: stage.second.samples())
+    assert judge(stage).ok
+    assert stage.run("ec2net refresh").status == 0
+    assert not judge(stage).ok
+
+
+def test_events_tell_what_happened(stage: Stage) -> None:
+    text = io.StringIO()
+    step = Step("x", (Event("EC2 assigns {stage.assigned}.", Stage.assign),))
+    assert show((step,), stage, Screen(text), keep_going=False) is ExitStatus.DONE
+    assert f"# EC2 assigns {stage.second.ipv4s[-1]}." in text.getvalue()
+
+
+def test_on_a_terminal_it_is_coloured_and_without_unicode_spelt_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    terminal = Terminal()
+    Screen(terminal).verdict(True, "so", "")
+    assert terminal.getvalue() == "  \x1b[32m✔\x1b[0m so\n"
+    raw = io.BytesIO()
+    ascii_only = io.TextIOWrapper(raw, encoding="ascii", write_through=True)
+    screen = Screen(ascii_only)
+    screen.verdict(False, "so", "it is not")
+    screen.detail("10.0.2.4 ✔✘")
+    assert raw.getvalue() == b"  FAILED so: it is not\n      10.0.2.4 okFAILED\n"

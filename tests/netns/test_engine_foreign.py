@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is not ours is the same before and after every pass (R4; ENU#96, ENU#167, keepalived#836)."""
+
+import json
+from typing import Any
+
+import pytest
+from instance import MANY, Instance, primary, subnets
+from kernel_state import State, assert_same, in_order, lacking
+
+from ec2net.core.vpc.eni import Eni
+
+pytestmark = pytest.mark.netns
+
+SELECTORS = (
+    "from all fwmark 0x7/0xff",
+    "from all uidrange 1000-1999",
+    "from all iif docker0",
+    "from all oif docker0",
+    "to 192.0.2.0/24",
+    "from all ipproto tcp dport 443",
+    "not from 192.0.2.7",
+    "from 198.51.100.0/25 suppress_prefixlength 0",
+)
+BANDS = (1, 500, 9998, 9999, 10000, 10001, 10002, 20000, 32765, 32766, 40000)
+
+
+def foreign_rules(version: int, eni: Eni) -> list[str]:
+    """In every band, ours included, and rules that look like ours but lack our mark."""
+    address = next(a for a in eni.addresses() if a.version == version)
+    own_network = "192.0.2.0/24", "192.0.2.7", "198.51.100.0/25"
+    lines = []
+    for number, band in enumerate(BANDS):
+        for selector in (SELECTORS[number % len(SELECTORS)], SELECTORS[(number + 3) % 8]):
+            words = selector
+            if version == 6:
+                for ipv4, ipv6 in zip(
+                    own_network,
+                    ("2001:db8:9::/64", "2001:db8:9::7", "2001:db8:8::/64"),
+                    strict=True,
+                ):
+                    words = words.replace(ipv4, ipv6)
+            lines.append(f"rule add priority {band} {words} lookup 77")
+    lines += [
+        "rule add priority 600 from all fwmark 9 goto 20000",
+        "rule add priority 601 from all fwmark 10 unreachable",
+        f"rule add priority 10001 from {address} fwmark 3 lookup 10001",
+        f"rule add priority 10001 from {address} lookup 10001",
+        f"rule add priority 9000 from {address} lookup 10001 protocol static",
+        f"rule add priority 9999 from {address} lookup main suppress_prefixlength 0",
+        f"rule add priority 10001 from {address} lookup 77",
+    ]
+    return lines
+
+
+def disturb(instance: Instance, first: Eni, second: Eni) -> None:
+    """Everything that an administrator, a CNI, a VPN or keepalived may have put here."""
+    instance.guest.ip(
+        [
+            "link add docker0 mtu 1400 group 7 type bridge",
+            "link property add dev docker0 altname uplink",
+            "addr add 172.17.0.1/16 dev docker0",
+            "link set docker0 up",
+            f"link set {second.name} up alias mine txqueuelen 500",
+            f"link property add dev {second.name} altname customer-a",
+            f"link property add dev {first.name} altname customer-b",
+            # Virtual addresses, labelled and not, and addresses of ours that were quicker.
+            f"addr add 10.0.1.200/32 dev {first.name} label {first.name}:vip",
+            f"addr add 10.0.2.200/32 dev {second.name}",
+            f"addr add 2001:db8:0:2::200/128 dev {second.name} nodad",
+            f"addr add {second.ipv4s[1]}/32 dev {second.name}",
+            f"addr add {second.ipv6s[1]}/64 dev {second.name} nodad noprefixroute",
+            f"addr add {first.ipv4s[1]}/32 dev {first.name} preferred_lft 0",
+            f"addr add {second.ipv4s[2]}/32 dev lo",
+            # Routes in main, in tables of others, and in tables of ours.
+            "route add 192.0.2.0/24 dev docker0 metric 77",
+            "route add blackhole 192.0.2.128/25",
+            f"route add 203.0.113.0/24 dev {second.name} table 77 mtu 1400",
+            "route add unreachable default table 10001 metric 4000",
+            f"route add 203.0.113.0/24 dev {second.name} table 10001 proto static",
+            f"route add 203.0.113.0/24 dev {first.name} table 10002 proto bird",
+            f"route add 203.0.113.64/26 nexthop dev {first.name} nexthop dev {second.name}",
+            f"route add default via 10.0.1.1 dev {first.name} table 10000",
+            f"route add 2001:db8:9::/64 dev {second.name} table 10001 proto static",
+            f"route add 2001:db8:9::/64 dev {second.name} metric 3 proto static",
+            "route add unreachable 2001:db8:a::/48",
+        ]
+    )
+    for version in (4, 6):
+        instance.guest.ip(foreign_rules(version, second), version=version)
+
+
+def links(state: State, drop: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    found = {}
+    for line in state["links"]:
+        link = json.loads(line)
+        found[link["ifname"]] = {k: v for k, v in link.items() if k not in drop}
+    return found
+
+
+def assert_foreign_is_the_same(before: State, after: State, enis: list[Eni]) -> None:
+    """All that there was is there, rules in the same order; of the ENIs' links only what is ours
+    to set differs."""
+    for subject in ("addresses", "routes 4", "routes 6"):
+        assert lacking(before[subject], after[subject]) == [], subject
+    for subject in ("rules 4", "rules 6"):
+        assert in_order(before[subject], after[subject]), subject
+    names = {eni.name for eni in enis}
+    old, new = links(before, ()), links(after, ())
+    for name, link in old.items():
+        if name not in names:
+            assert new[name] == link
+        assert set(link.get("altnames", ())) <= set(new[name].get("altnames", ()))
+    ours = ("group", "altnames")
+    assert links(before, ours) == links(after, ours)
+    changed = lacking(after["sysctls"], before["sysctls"])
+    assert all(line.split(":")[0].endswith("/accept_ra") for line in changed)
+    assert {line.split("/")[-2] for line in changed} <= names
+
+
+@pytest.fixture
+def disturbed(instance: Instance) -> Instance:
+    vpc = instance.vpc
+    where = subnets(vpc, 2)
+    first = primary(vpc, where[0], **MANY)
+    second = vpc.attach(where[1], **MANY)
+    disturb(instance, first, second)
+    return instance
+
+
+def test_no_pass_touches_anything_foreign(disturbed: Instance) -> None:
+    """Whatever the pass: first, second, of one link, after changes in IMDS, removal."""
+    vpc, (first, second) = disturbed.vpc, disturbed.vpc.enis
+    before = disturbed.kernel()
+
+    def check() -> None:
+        assert_foreign_is_the_same(before, disturbed.kernel(), [first, second])
+
+    disturbed.ec2net("refresh")
+    check()
+    assert disturbed.refresh() == []
+    check()
+    disturbed.ec2net("start", second.name)
+    check()
+    extra, prefix = second.assign_ipv4(), second.assign_ipv6_prefix()
+    assert disturbed.refresh() != []
+    check()
+    second.unassign_ipv4(extra)
+    second.unassign_ipv6_prefix(prefix)
+    gone = second.ipv4s[1]  # somebody else's doing: it stays, although IMDS does not know it
+    second.unassign_ipv4(gone)
+    assert disturbed.refresh() != []
+    check()
+    disturbed.configure("primary_rules = true\n")
+    disturbed.ec2net("refresh")
+    check()
+    disturbed.configure()
+    disturbed.ec2net("refresh")
+    check()
+    with disturbed.imds.fault(vpc.imds_only_through(first)):
+        disturbed.ec2net("refresh")
+    check()
+    disturbed.ec2net("remove", second.name)
+    check()
+    disturbed.ec2net("remove", first.name)
+    assert_same(before, disturbed.kernel())
+
+
+def test_everything_works_between_foreign_things(instance: Instance) -> None:
+    """The disturbances above that do not redirect our traffic leave every address working."""
+    vpc = instance.vpc
+    where = subnets(vpc, 2)
+    first, second = primary(vpc, where[0], **MANY), vpc.attach(where[1], **MANY)
+    vpc.guest.ip([f"link set {second.name} up", f"addr add 10.0.2.200/32 dev {second.name}"])
+    vpc.guest.ip([f"addr add {a}/32 dev {second.name}" for a in second.ipv4s[1:]])
+    for version in (4, 6):
+        rules = [line for line in foreign_rules(version, second) if "fwmark" in line]
+        vpc.guest.ip(rules, version=version)
+    instance.ec2net("refresh")
+    assert instance.unreachable(first, second) == []
+    assert instance.plan()["changes"] == []
+
+
+def test_a_rule_like_ours_counts_as_in_place_until_its_maker_takes_it_away(
+    instance: Instance,
+) -> None:
+    vpc = instance.vpc
+    where = subnets(vpc, 2)
+    primary(vpc, where[0])
+    eni = vpc.attach(where[1])
+    source = eni.ipv4s[0]
+    rule = f"priority 10001 from {source} lookup 10001"
+    vpc.guest.ip([f"rule add {rule}"])
+    assert not any(f"10001: from {source}" in change for change in instance.refresh())
+    assert instance.refresh() == []
+    vpc.guest.ip([f"rule del {rule}"])
+    assert instance.refresh() == [f"add rule 10001: from {source}/32 lookup 10001"]
+
+
+CONFLICTS = {
+    "ipv4": "route add default via 10.0.2.9 dev {link} onlink table 10001 proto static",
+    "ipv6": "route add default via fe80::9 dev {link} table 10001 proto static metric 1024",
+    "on-link": "route add 10.0.2.0/24 via 10.0.1.1 dev ens5 table 10001 proto static",
+    "blackhole": "route add blackhole default table 10001",
+    "group": "link set {link} group 9",
+}
+
+
+@pytest.mark.parametrize("kind", CONFLICTS)
+def test_what_stands_in_the_way_is_reported_and_stays(instance: Instance, kind: str) -> None:
+    """Never overwritten; everything else is configured, and each pass says it again."""
+    vpc = instance.vpc
+    where = subnets(vpc, 3)
+    primary(vpc, where[0])
+    eni, other = vpc.attach(where[1], **MANY), vpc.attach(where[2], **MANY)
+    vpc.guest.ip([f"link set {eni.name} up", f"link set {other.name} up"])
+    vpc.guest.ip([CONFLICTS[kind].format(link=eni.name)])
+    before = instance.kernel()
+    done = instance.ec2net("refresh", status=1)
+    assert_foreign_is_the_same(before, instance.kernel(), [eni, other, vpc.enis[0]])
+    said = [line for line in done.stderr.splitlines() if "not ours is in its place" in line]
+    assert len(said) == 1
+    assert eni.name in said[0]
+    assert instance.unreachable(other) == []
+    assert instance.status()[str(eni.mac)]["trouble"]
+    assert instance.status()[str(other.mac)]["trouble"] == []
+    again = instance.ec2net("refresh", "--json", status=1)
+    assert json.loads(again.stdout)["changes"] == []
+    assert len(instance.plan()["conflicts"]) == 1
+    instance.ec2net("verify", status=4)
+
+
+def test_an_alternative_name_of_ours_on_another_link_costs_nothing_else(
+    instance: Instance,
+) -> None:
+    vpc = instance.vpc
+    where = subnets(vpc, 2)
+    primary(vpc, where[0])
+    eni = vpc.attach(where[1], **MANY)
+    vpc.guest.ip(["link add br9 type bridge", f"link property add dev br9 altname {eni.eni_id}"])
+    done = instance.ec2net("refresh", status=1)
+    assert str(eni.eni_id) in done.stderr
+    assert instance.unreachable(*vpc.enis) == []
+    link = links(instance.kernel(), ())["br9"]
+    assert link["altnames"] == [str(eni.eni_id)]
+
+
+def test_a_default_route_that_dhcp_made_counts_as_in_place(instance: Instance) -> None:
+    """A DHCP client that is left on a secondary's link is not fought with."""
+    vpc = instance.vpc
+    where = subnets(vpc, 2)
+    primary(vpc, where[0])
+    eni = vpc.attach(where[1])
+    vpc.guest.ip(
+        [
+            f"link set {eni.name} up",
+            f"addr add {eni.ipv4s[0]}/24 brd + dev {eni.name} noprefixroute",
+            f"route add default via 10.0.2.1 dev {eni.name} onlink metric 513 proto dhcp",
+        ]
+    )
+    before = instance.kernel()
+    made = instance.refresh()
+    assert not any(str(eni.ipv4s[0]) in change for change in made if "address" in change)
+    assert_foreign_is_the_same(before, instance.kernel(), vpc.enis)
+    assert instance.unreachable(*vpc.enis) == []
+    instance.ec2net("remove", eni.name)
+    instance.ec2net("remove", vpc.enis[0].name)
+    assert_same(before, instance.kernel())

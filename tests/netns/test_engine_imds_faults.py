@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whatever IMDS does wrong: the configuration stays, the pass ends in time, a good one follows.
+
+ENU#161, ENU#120, ENU#118: an error that was taken for 'there is none' wiped addresses and rules.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from instance import MANY, Instance, primary, subnets
+from kernel_state import KernelEvents, assert_same, marked
+
+from ec2net.core.vpc.imds_faults import (
+    Delay,
+    Drip,
+    Effect,
+    EmptyBody,
+    Fault,
+    Garbage,
+    Hang,
+    ListingAdds,
+    ListingOmits,
+    Oversized,
+    Redirect,
+    Reset,
+    Status,
+    TokenLife,
+    TokenSpent,
+    Truncated,
+)
+from ec2net.core.vpc.simulated import SimulatedVpc
+
+pytestmark = pytest.mark.netns
+
+STARTING = 3.0
+"""Seconds for the interpreter and the kernel's dumps on a very busy machine."""
+
+PASS = 2.0
+"""Seconds of a pass in most tests here; the default is 15."""
+
+KEYS = r"/(local-ipv4s|ipv6s|ipv4-prefix|ipv6-prefix|subnet-ipv[46]-cidr-blocks?)$"
+ENI_KEYS = r"/macs/[0-9a-f:]+/."
+MAC_LIST = r"/macs/$"
+KEY_LIST = r"/macs/[0-9a-f:]+/$"
+TOKEN = r"/api/token$"
+LATER = "06:ec:02:00:00:02"
+"""The MAC of the second ENI."""
+
+
+@pytest.fixture(scope="module")
+def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
+    """Three ENIs, the last without prefixes and IPv6 addresses, configured by good passes."""
+    with SimulatedVpc(prefix="faults-") as vpc:
+        instance = install(vpc)
+        first, second = subnets(vpc, 2)
+        primary(vpc, first, **MANY)
+        assert str(vpc.attach(second, **MANY).mac) == LATER
+        vpc.attach(second, ipv4=2, ipv6=0)
+        instance.configure(f"[timeouts]\npass = {PASS}\n")
+        instance.ec2net("refresh")
+        yield instance
+
+
+FAULTS: dict[str, Effect | Fault] = {
+    "404 everywhere": Status(404),
+    "404 on address keys": Fault(Status(404), KEYS),
+    "404 on the list of MACs": Fault(Status(404), MAC_LIST),
+    "404 on the lists of keys": Fault(Status(404), KEY_LIST),
+    "404 on one ENI": Fault(Status(404), LATER),
+    "429": Status(429),
+    "429, come back in 1 s": Status(429, retry_after=1),
+    "429, come back in 1 h": Status(429, retry_after=3600),
+    "503": Status(503),
+    "503 half the time": Fault(Status(503), rate=0.5),
+    "401": Status(401),
+    "403, IMDS disabled": Status(403),
+    "hang": Hang(),
+    "hang on address keys": Fault(Hang(), KEYS),
+    "hang on one ENI": Fault(Hang(), LATER),
+    "drip": Drip(),
+    "drip of address keys": Fault(Drip(headers_at_once=True), KEYS),
+    "late": Delay(0.2),
+    "garbage": Garbage(),
+    "garbage for addresses": Fault(Garbage(), KEYS),
+    "garbage among addresses": Fault(Garbage(b"10.0.2.4\n10.0.2.5\n10.0.2.6/3O\n"), KEYS),
+    "addresses of elsewhere": Fault(Garbage(b"192.0.2.1"), "/local-ipv4s$"),
+    "everything is on-link": Fault(Garbage(b"0.0.0.0/0"), "/ipv4-prefix$"),
+    "unit file for a prefix": Fault(Garbage(b"[Match]\nName=*\n"), "/ipv4-prefix$"),
+    "oversized address keys": Fault(Oversized(), KEYS),
+    "empty": EmptyBody(),
+    "empty address keys": Fault(EmptyBody(), KEYS),
+    "empty lists of keys": Fault(EmptyBody(), KEY_LIST),
+    "empty list of MACs": Fault(EmptyBody(), MAC_LIST),
+    "truncated address keys": Fault(Truncated(), KEYS),
+    "reset": Reset(),
+    "reset half the time": Fault(Reset(), rate=0.5),
+    "redirect": Redirect(),
+    "tokens end at each request": TokenSpent(),
+    "tokens live 20 ms": TokenLife(0.02),
+    "list names a key that is not there": Fault(ListingAdds("ipv6-prefix"), KEY_LIST),
+    "list names an ENI that is not there": Fault(ListingAdds("06:ec:02:99:99:99/"), MAC_LIST),
+    "list lacks the IPv4 addresses": Fault(ListingOmits("local-ipv4s"), KEY_LIST),
+    "list lacks the IPv6 addresses": Fault(ListingOmits("ipv6s"), KEY_LIST),
+    "list lacks the prefixes": Fault(ListingOmits("ipv4-prefix"), KEY_LIST),
+    "list lacks the subnets": Fault(ListingOmits("subnet-ipv4-cidr-block"), KEY_LIST),
+    "list lacks an ENI": Fault(ListingOmits(f"{LATER}/"), MAC_LIST),
+    "no token: hang": Fault(Hang(), TOKEN),
+    "no token: garbage": Fault(Garbage(), TOKEN),
+    "no token: 503": Fault(Status(503), TOKEN),
+    "no token: 403": Fault(Status(403), TOKEN),
+}
+
+
+def broken_pass(instance: Instance, fault: Effect | Fault, limit: float) -> str:
+    """A pass during the fault, which must leave everything as it is; what it said."""
+    before, facts = instance.kernel(), known_facts(instance)
+    with instance.imds.fault(fault) as active, KernelEvents(instance.guest) as events:
+        started = time.monotonic()
+        done = instance.ec2net("refresh", status=None)
+        seconds = time.monotonic() - started
+        assert active.hits > 0
+        assert events.taken() == []
+    assert done.returncode in (0, 1)
+    assert seconds < limit + STARTING
+    assert len(done.stderr.splitlines()) <= 4, done.stderr
+    assert bool(done.stderr) is (done.returncode == 1), done.stderr
+    assert_same(before, instance.kernel())
+    assert known_facts(instance) == facts
+    return done.stderr
+
+
+def known_facts(instance: Instance) -> dict[str, bytes]:
+    return {k: v for k, v in instance.files().items() if k.startswith(("facts", "primary"))}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_changes_nothing_and_ends_in_time(settled: Instance, name: str) -> None:
+    """Kernel and known facts before, during and after; the next good pass equals the state before."""
+    before = settled.kernel()
+    settled.imds.drop_connections()
+    if name.startswith(("no token", "drip", "hang", "40", "50")):
+        (settled.run_dir / "imds-token.json").unlink(missing_ok=True)
+    broken_pass(settled, FAULTS[name], PASS)
+    assert settled.refresh() == []
+    assert_same(before, settled.kernel())
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(Drip(headers_at_once=True), KEYS), Fault(Hang(), ENI_KEYS)],
+    ids=["drip", "hang on keys"],
+)
+def test_the_default_deadline_bounds_a_pass(settled: Instance, fault: Effect | Fault) -> None:
+    """15 s; 2.7.4 took 37 s, and a drip that sends a byte a second has no end of its own."""
+    settled.configure()
+    try:
+        broken_pass(settled, fault, 15)
+        assert settled.refresh() == []
+    finally:
+        settled.configure(f"[timeouts]\npass = {PASS}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("403, IMDS disabled", "disabled"),
+        ("503", "HTTP 503"),
+        ("addresses of elsewhere", "192.0.2.1, which is outside the ENI's subnet"),
+        ("everything is on-link", "0.0.0.0/0"),
+    ],
+)
+def test_what_keeps_imds_from_being_used_is_said(settled: Instance, name: str, words: str) -> None:
+    (settled.run_dir / "imds-token.json").unlink(missing_ok=True)
+    assert words in broken_pass(settled, FAULTS[name], PASS)
+    assert words in settled.ec2net("status", status=1).stdout
+    settled.ec2net("refresh")
+    settled.ec2net("status")
+
+
+def test_the_pass_after_a_fault_brings_what_changed_during_it(settled: Instance) -> None:
+    eni = settled.vpc.enis[1]
+    before = settled.kernel()
+    with settled.imds.fault(Fault(Status(503), KEYS)):
+        address, prefix = eni.assign_ipv4(), eni.assign_ipv4_prefix()
+        assert settled.refresh(status=1) == []
+    assert settled.refresh() != []
+    assert settled.unreachable(*settled.vpc.enis) == []
+    with settled.imds.fault(Fault(Garbage(), KEYS)):
+        eni.unassign_ipv4(address)
+        eni.unassign_ipv4_prefix(prefix)
+        assert settled.refresh(status=1) == []
+    assert settled.refresh() != []
+    assert_same(before, settled.kernel())
+
+
+def test_one_enis_fault_does_not_hold_up_the_news_of_another(settled: Instance) -> None:
+    healthy, sick = settled.vpc.enis[1], settled.vpc.enis[2]
+    before = settled.kernel()
+    with settled.imds.fault(Fault(Garbage(), f"{sick.mac}/")):
+        address = healthy.assign_ipv4()
+        assert any(str(address) in change for change in settled.refresh(status=1))
+        assert settled.unreachable(healthy) == []
+        healthy.unassign_ipv4(address)
+        assert settled.refresh(status=1) != []
+    assert settled.refresh() == []
+    assert_same(before, settled.kernel())
+
+
+FIRST: dict[str, Effect | Fault] = {
+    "503": Status(503),
+    "hang": Hang(),
+    "403": Status(403),
+    "404 on address keys": Fault(Status(404), KEYS),
+    "garbage for addresses": Fault(Garbage(), KEYS),
+    "empty address keys": Fault(EmptyBody(), KEYS),
+    "empty": EmptyBody(),
+    "the primary is not known": Fault(Status(404), "/meta-data/mac$"),
+    "garbage for the primary": Fault(Garbage(), "/meta-data/mac$"),
+    "no device number": Fault(Status(404), "/device-number$"),
+    "garbage for a device number": Fault(Garbage(b"1O"), "/device-number$"),
+}
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_a_fault_in_the_first_pass_of_all(instance: Instance, name: str) -> None:
+    """Nothing is defaulted (R2; items 46 and 47): the host stays as it came up, then is configured."""
+    vpc = instance.vpc
+    instance.configure(f"[timeouts]\npass = {PASS}\n")
+    first, second = subnets(vpc, 2)
+    eni = primary(vpc, first, **MANY)
+    vpc.attach(second, **MANY)
+    base = instance.kernel()
+    with instance.imds.fault(FIRST[name]):
+        instance.ec2net("refresh", status=None)
+    state = instance.kernel()
+    assert marked(state) == []
+    assert (state["rules 4"], state["routes 4"]) == (base["rules 4"], base["routes 4"]) or any(
+        str(eni.ipv4s[1]) in line for line in state["addresses"]
+    )
+    assert instance.guest.run(["ip", "-o", "addr", "show", "ens6"]).stdout == ""
+    instance.ec2net("refresh")
+    assert instance.unreachable(*vpc.enis) == []
+
+
+def test_every_key_failing_once_at_any_position_of_a_first_pass(instance: Instance) -> None:
+    """R2: at whatever request the answer is lost, the end is the same (a 404 is not 'none')."""
+    vpc = instance.vpc
+    first, second = subnets(vpc, 2)
+    primary(vpc, first, ipv4=2, ipv6=0)
+    vpc.attach(second, ipv4=2, ipv6=0, ipv6_prefixes=1)
+    instance.ec2net("refresh")
+    good = instance.kernel()
+    instance.imds.clear_log()
+    instance.forget()
+    assert instance.refresh() == []
+    paths = [logged.path for logged in instance.imds.requests]
+    assert len(paths) > 12
+    for path in dict.fromkeys(paths):
+        instance.forget()
+        with instance.imds.fault(Fault(Status(404), f"^{re.escape(path)}$")):
+            instance.ec2net("refresh", status=None)
+        assert_same(good, instance.kernel())

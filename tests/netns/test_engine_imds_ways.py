@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""IMDS is found wherever it answers, within 3 s, and the good way is remembered (R19)."""
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from instance import MANY, Instance, primary, subnets
+from kernel_state import assert_same
+
+from ec2net.core.vpc.imds_faults import Fault, OnlyFrom
+from ec2net.core.vpc.simulated import SimulatedVpc
+
+pytestmark = pytest.mark.netns
+
+FINDING = 3.0
+STARTING = 2.0
+"""Seconds for the rest of a pass on a busy machine."""
+
+AGAIN = 1.9
+"""Seconds for a pass that does not have to look: less than any time limit of a request adds up to."""
+
+
+@pytest.fixture(scope="module")
+def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
+    with SimulatedVpc(prefix="ways-") as vpc:
+        instance = install(vpc)
+        first, second = subnets(vpc, 2)
+        primary(vpc, first)
+        vpc.attach(second, **MANY)
+        vpc.attach(second, **MANY)
+        instance.ec2net("refresh")
+        yield instance
+
+
+def only_from(settled: Instance, link: str) -> Fault:
+    (eni,) = (eni for eni in settled.vpc.enis if eni.name == link)
+    return settled.vpc.imds_only_through(eni)
+
+
+@contextmanager
+def way(settled: Instance, name: str) -> Iterator[None]:
+    """Only this way leads to IMDS; every other one is silence or a refusal."""
+    vpc, imds = settled.vpc, settled.imds
+    links = [eni.name for eni in vpc.enis]
+    families = {4: socket.AF_INET, 6: socket.AF_INET6}
+    match name.split():
+        case ["only", link] if link in links:
+            with imds.fault(only_from(settled, link)):
+                yield
+        case ["only", version, "by", link]:
+            (eni,) = (eni for eni in vpc.enis if eni.name == link)
+            held = frozenset(a for a in eni.addresses() if a.version == int(version[-1]))
+            with imds.fault(Fault(OnlyFrom(held))):
+                yield
+        case ["silent", version]:
+            vpc.silence_imds(int(version[-1]))
+            try:
+                yield
+            finally:
+                vpc.unsilence_imds()
+        case ["refused", version]:
+            imds.kill_endpoint(families[int(version[-1])])
+            try:
+                yield
+            finally:
+                imds.revive_endpoint(families[int(version[-1])])
+        case _:
+            raise ValueError(name)
+
+
+WAYS = (
+    "only ens5",
+    "only ens6",
+    "only ens7",
+    "only ipv6 by ens5",
+    "only ipv4 by ens7",
+    "only ipv6 by ens7",
+    "silent ipv4",
+    "refused ipv4",
+    "silent ipv6",
+    "refused ipv6",
+)
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_the_one_way_is_found_within_3_s_and_remembered(settled: Instance, name: str) -> None:
+    """ENU#117: a default route that leads where IMDS is not. From whatever worked before."""
+    before = settled.kernel()
+    with way(settled, name):
+        started = time.monotonic()
+        assert settled.refresh() == []
+        assert time.monotonic() - started < FINDING + STARTING
+        settled.imds.clear_log()
+        started = time.monotonic()
+        assert settled.refresh() == []
+        assert time.monotonic() - started < AGAIN
+        # Not one request went another way, nor was another token asked for.
+        assert {logged.status for logged in settled.imds.requests} == {200}
+        assert settled.imds.count(method="PUT") == 0
+    assert_same(before, settled.kernel())
+
+
+def test_an_address_that_is_new_is_configured_whatever_the_way(settled: Instance) -> None:
+    vpc, eni = settled.vpc, settled.vpc.enis[1]
+    with way(settled, "only ens7"):
+        address = eni.assign_ipv4()
+        settled.ec2net("refresh")
+        assert settled.unreachable(*vpc.enis) == []
+        eni.unassign_ipv4(address)
+        settled.ec2net("refresh")
+
+
+def test_the_primary_without_a_way_out_is_no_obstacle(settled: Instance) -> None:
+    """Somebody flushed main: the ENIs' own tables still lead to IMDS."""
+    shown = settled.guest.run(["ip", "route", "show", "dev", "ens5"]).stdout.splitlines()
+    routes = sorted(shown, key=lambda line: line.startswith("default"))
+    before = settled.kernel()
+    settled.guest.ip(["route flush table main"])
+    try:
+        settled.ec2net("refresh")
+        assert settled.unreachable(*settled.vpc.enis[1:]) == []
+    finally:
+        settled.guest.ip([f"route add {line} dev ens5" for line in routes])
+    settled.ec2net("refresh")
+    assert_same(before, settled.kernel())
+
+
+def test_the_endpoint_that_the_environment_names_is_the_only_one(settled: Instance) -> None:
+    """As AWS's SDKs do; and no other is tried, even if it does not answer."""
+    settled.imds.clear_log()
+    endpoint = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://[fd00:ec2::254]"}
+    settled.ec2net("refresh", env=endpoint)
+    assert {logged.source.version for logged in settled.imds.requests} == {6}
+    settled.imds.clear_log()
+    settled.ec2net("refresh", env={"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "IPv4"})
+    assert {logged.source.version for logged in settled.imds.requests} == {4}
+    settled.imds.clear_log()
+    wrong = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://imds.example/"}
+    done = settled.ec2net("refresh", env=wrong, status=2)
+    assert "AWS_EC2_METADATA_SERVICE_ENDPOINT" in done.stderr
+    assert settled.imds.requests == ()
+
+
+def test_proxies_are_ignored(settled: Instance) -> None:
+    """SUSE bsc#1187939, aws-xray-daemon#255: a proxy swallowed the metadata."""
+    (settled.run_dir / "imds-token.json").unlink()
+    names = ("http_proxy", "HTTP_PROXY", "https_proxy", "all_proxy", "ALL_PROXY")
+    settled.imds.clear_log()
+    settled.ec2net("refresh", env=dict.fromkeys(names, "http://192.0.2.80:3128"))
+    assert len(settled.imds.requests) > 5

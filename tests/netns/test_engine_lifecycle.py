@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waiting costs nothing and holds nothing; what waits ends with its link or by its deadline.
+
+ENU#148, ENU#160: 766 detached ENIs left 1787 processes behind, with a load of 414.
+"""
+
+import itertools
+import os
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from instance import MANY, Instance, environment, primary, subnets
+from kernel_state import KernelEvents, assert_same
+
+from ec2net.core.vpc.eni import Detach
+from ec2net.core.vpc.imds_faults import Fault, Hang
+from ec2net.core.vpc.simulated import SimulatedVpc
+
+pytestmark = pytest.mark.netns
+
+ENDING = 1.5
+"""Seconds for the interpreter to start and end beside what a test times, on a busy machine."""
+
+
+@pytest.fixture(scope="module")
+def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
+    with SimulatedVpc(prefix="life-") as vpc:
+        instance = install(vpc)
+        first, second = subnets(vpc, 2)
+        primary(vpc, first)
+        vpc.attach(second, **MANY)
+        instance.ec2net("refresh")
+        yield instance
+
+
+def waits_in_poll(process: subprocess.Popen[str]) -> None:
+    """Return as soon as the program sleeps in its one poll(2)."""
+    until(lambda: in_poll(process.pid))
+
+
+def in_poll(pid: int) -> bool:
+    try:
+        call = Path(f"/proc/{pid}/syscall").read_text().split()
+        wait = Path(f"/proc/{pid}/wchan").read_text()
+    except OSError:
+        return False
+    return call[0] != "running" and "poll" in wait
+
+
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not come about"
+        time.sleep(0.005)
+
+
+def switches(pid: int) -> list[str]:
+    """How often the program was woken and put to sleep (proc(5), voluntary_ctxt_switches)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return [line for line in lines if line.startswith("voluntary_ctxt_switches")]
+
+
+def test_a_link_that_never_comes_ends_start_with_3_at_its_deadline(settled: Instance) -> None:
+    started = time.monotonic()
+    done = settled.ec2net("start", "ghost0", "--timeout", "5", status=3)
+    seconds = time.monotonic() - started
+    assert 5 <= seconds < 5 + ENDING
+    assert done.stdout == ""
+    assert (
+        done.stderr.splitlines() == ["ec2net: ghost0: no such link appeared within 5 s"]
+        or "ghost0" in done.stderr
+    )
+
+
+def test_waiting_for_a_link_makes_no_system_calls(settled: Instance, tmp_path: Path) -> None:
+    """By strace: from the beginning of the wait to its end, a poll(2) and what ends it."""
+    trace = tmp_path / "trace"
+    command = ["strace", "-f", "-ttt", "-qq", "-o", str(trace)]
+    argv = [*command, *settled.argv("start", "ghost0", "--timeout", "3")]
+    assert settled.guest.run(argv, env=environment()).returncode == 3
+    calls = []
+    for line in trace.read_text().splitlines():
+        found = re.match(r"\d+ +([\d.]+) (.*)", line)
+        assert found, line
+        calls.append((float(found[1]), found[2]))
+    # The longest pause between two calls is the wait: nothing else lasts so long.
+    waits = [(later - at, call) for (at, call), (later, _) in itertools.pairwise(calls)]
+    seconds, call = max(waits)
+    assert "poll(" in call
+    assert seconds > 2.5
+
+
+def test_a_waiting_process_is_never_woken(settled: Instance) -> None:
+    with settled.running("start", "ghost0") as process:
+        waits_in_poll(process)
+        before = switches(process.pid)
+        assert before
+        time.sleep(1)  # nothing to wait for: that nothing happens is what is tested
+        assert switches(process.pid) == before
+
+
+def test_a_wait_for_a_link_delays_nobody(settled: Instance) -> None:
+    """ENU#160: 2.7.4 took the lock before it looked for the link."""
+    with settled.running("start", "ghost0") as process:
+        waits_in_poll(process)
+        started = time.monotonic()
+        assert settled.refresh() == []
+        assert time.monotonic() - started < ENDING
+        assert process.poll() is None
+
+
+def test_twenty_ghosts_at_once_cost_no_process_afterwards(settled: Instance) -> None:
+    with ExitStack() as stack:
+        ghosts = [
+            stack.enter_context(settled.running("start", f"ghost{n}", "--timeout", "3"))
+            for n in range(20)
+        ]
+        assert settled.refresh() == []
+        assert {ghost.wait(20) for ghost in ghosts} == {3}
+    assert programs() == []
+    assert not [name for name in settled.files() if "ghost" in name or ".tmp-" in name]
+
+
+def programs() -> list[str]:
+    """Command lines of our program that run in this sandbox (children of the tests)."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue
+        if b"ec2net" in words and int(parent) == os.getpid():
+            found.append(b" ".join(words).decode())
+    return found
+
+
+def test_start_configures_the_link_as_soon_as_it_comes(settled: Instance) -> None:
+    vpc = settled.vpc
+    with settled.running("start", "ens9") as process:
+        waits_in_poll(process)
+        # Other links' comings and goings are not what is waited for.
+        settled.guest.ip(["link add br9 type bridge", "link del br9"])
+        assert process.poll() is None
+        eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
+        _, said = process.communicate(timeout=20)
+    assert process.returncode == 0, said
+    assert settled.unreachable(*vpc.enis) == []
+    vpc.detach(eni)
+    assert settled.refresh() != []
+
+
+@pytest.mark.parametrize("how", Detach)
+def test_a_link_that_goes_mid_way_ends_start_at_once(settled: Instance, how: Detach) -> None:
+    """Deleted, or moved into a task's namespace (ENU#148); while IMDS hangs, too."""
+    vpc = settled.vpc
+    eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
+    settled.imds.clear_log()
+    try:
+        with settled.imds.fault(Hang()), settled.running("start", "ens9") as process:
+            assert settled.imds.wait_for(timeout=20)
+            gone = time.monotonic()
+            if how is Detach.DELETE:
+                vpc.unplug(eni)
+            else:
+                vpc.detach(eni, how)
+            _, said = process.communicate(timeout=20)
+            assert time.monotonic() - gone < 1
+        assert process.returncode == 3, said
+        assert "ens9" in said
+        assert len(said.splitlines()) == 1
+    finally:
+        vpc.detach(eni)
+    settled.ec2net("refresh")
+    assert settled.unreachable(*vpc.enis) == []
+
+
+@pytest.mark.parametrize("how", Detach)
+def test_a_link_that_goes_while_its_number_is_awaited(settled: Instance, how: Detach) -> None:
+    """The pauses between two passes are not deaf either."""
+    vpc = settled.vpc
+    eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
+    settled.imds.clear_log()
+    try:
+        unsettled = Fault(Hang(), "/device-number$")
+        with settled.imds.fault(unsettled), settled.running("start", "ens9") as process:
+            assert settled.imds.wait_for("device-number", timeout=20)
+            gone = time.monotonic()
+            if how is Detach.DELETE:
+                vpc.unplug(eni)
+            else:
+                vpc.detach(eni, how)
+            assert process.wait(20) == 3
+            assert time.monotonic() - gone < 1
+    finally:
+        vpc.detach(eni)
+    settled.ec2net("refresh")
+
+
+@pytest.mark.parametrize("many", [2, 15, 25, 35])
+def test_a_link_that_goes_during_an_apply_is_no_error(settled: Instance, many: int) -> None:
+    """After so many kernel events, verification included; and nothing of it stays behind."""
+    vpc, before = settled.vpc, settled.kernel()
+    eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
+    seen = 0
+    try:
+        with KernelEvents(settled.guest) as events, settled.running("start", "ens9") as process:
+            while process.poll() is None and seen < many:
+                seen += len(events.taken())
+            vpc.unplug(eni)
+            _, said = process.communicate(timeout=20)
+    finally:
+        vpc.detach(eni)
+    # The later the link goes, the likelier all was done and looked at before.
+    assert process.returncode in ((3,) if many == 2 else (0, 3)), said
+    # While the kernel takes a link down, for an instant it is there and answers so.
+    assert "ERROR" not in said or "Network is down" in said
+    settled.ec2net("refresh")
+    assert_same(before, settled.kernel())
+
+
+def test_a_busy_lock_is_waited_for_no_longer_than_configured(settled: Instance) -> None:
+    settled.configure("[timeouts]\nlock = 1\n")
+    settled.imds.clear_log()
+    try:
+        with settled.imds.fault(Hang()), settled.running("refresh") as holder:
+            assert settled.imds.wait_for(timeout=20)
+            started = time.monotonic()
+            done = settled.ec2net("refresh", status=1)
+            assert 1 <= time.monotonic() - started < 1 + ENDING
+            assert "another ec2net is at work" in done.stderr
+            assert len(done.stderr.splitlines()) == 1
+            holder.kill()
+    finally:
+        settled.configure()
+    # A lock dies with its holder (item 50: it was deleted under a living one).
+    assert settled.refresh() == []
+
+
+def test_passes_at_once_come_to_the_same_as_one(settled: Instance) -> None:
+    vpc, before = settled.vpc, settled.kernel()
+    eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
+    with ExitStack() as stack:
+        commands = [["refresh"], ["start", "ens9"], ["refresh"], ["start", "ens6"], ["refresh"]]
+        at_once = [stack.enter_context(settled.running(*command)) for command in commands]
+        ends = [(process.communicate(timeout=30), process.returncode) for process in at_once]
+    assert [status for _, status in ends] == [0] * len(ends), ends
+    assert settled.refresh() == []
+    assert settled.unreachable(*vpc.enis) == []
+    vpc.detach(eni)
+    settled.ec2net("refresh")
+    assert_same(before, settled.kernel())
+
+
+def test_a_link_that_is_no_eni_is_refused_at_once(settled: Instance) -> None:
+    settled.guest.ip(["link add br9 type bridge"])
+    started = time.monotonic()
+    done = settled.ec2net("start", "br9", status=1)
+    assert time.monotonic() - started < ENDING
+    assert "is not an ENI" in done.stderr
+    assert "links.drivers" in done.stderr
+    settled.guest.ip(["link del br9"])

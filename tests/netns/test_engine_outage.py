@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An IMDS outage is said when it begins and when it ends, and each time to a person (R28, R42)."""
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from instance import Instance, environment, primary, subnets
+
+from ec2net.core.vpc.imds_faults import Status
+from ec2net.core.vpc.simulated import SimulatedVpc
+
+pytestmark = pytest.mark.netns
+
+
+@pytest.fixture(scope="module")
+def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
+    with SimulatedVpc(prefix="outage-") as vpc:
+        instance = install(vpc)
+        (subnet,) = subnets(vpc, 1)
+        primary(vpc, subnet, ipv4=2)
+        instance.configure("timeouts.pass = 3")
+        instance.refresh()
+        yield instance
+
+
+def as_unit(instance: Instance, log: Path) -> tuple[int, str]:
+    """A refresh whose standard error is the journal: exit status, and what it logged."""
+    with log.open("w+b") as stream:
+        status = os.fstat(stream.fileno())
+        done = subprocess.run(
+            ["ip", "netns", "exec", instance.guest.name, *instance.argv("refresh")],
+            env={**environment(), "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"},
+            stderr=stream,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+    return done.returncode, log.read_text()
+
+
+def test_a_person_is_told_each_time(settled: Instance) -> None:
+    with settled.imds.fault(Status(503)):
+        for _ in range(2):
+            said = settled.ec2net("refresh", status=1).stderr
+            assert "IMDS could not be read completely: " in said
+            assert "HTTP 503" in said
+            assert "the last known values stand" in said
+
+
+def test_the_journal_is_told_when_it_begins_and_when_it_ends(
+    settled: Instance, tmp_path: Path
+) -> None:
+    log = tmp_path / "journal"
+    as_unit(settled, log)  # ends what an earlier test began
+    assert as_unit(settled, log) == (0, "")
+    with settled.imds.fault(Status(503)):
+        status, said = as_unit(settled, log)
+        assert status == 1
+        assert said.startswith("<3>IMDS could not be read completely: ")
+        assert said.count("\n") == 1
+        assert as_unit(settled, log) == (1, "")
+    status, said = as_unit(settled, log)
+    assert status == 0
+    assert said.startswith("<6>no longer: IMDS could not be read completely: ")
+    assert as_unit(settled, log) == (0, "")
+
+
+def test_an_eni_that_imds_does_not_know_yet_is_no_outage(settled: Instance) -> None:
+    subnet = settled.vpc.subnets[0]
+    new = settled.vpc.attach(subnet, propagation=None)
+    settled.vpc.unregister(new)
+    try:
+        assert settled.ec2net("refresh").stderr == ""
+        assert settled.status()[str(new.mac)]["standing"] == "pending"
+    finally:
+        settled.vpc.register(new)
+        settled.vpc.detach(new)
+        settled.ec2net("refresh")

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A backend that changes nothing: it tells what it would do, and remembers nothing.
+
+It also shows the other two hooks: jumbo frames are taken from ENIs on further network cards, and
+the end of each pass is logged.
+"""
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from ec2net.core.backend import Applied, Backend, Suitability
+from ec2net.core.deadline import Deadline
+from ec2net.core.environment import Environment
+from ec2net.core.facts import Facts, Link
+from ec2net.core.hookspecs import hookimpl
+from ec2net.core.identity import Mac
+from ec2net.core.intent import EniIntent, HostIntent
+from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.plan import InPlace, Item, Plan
+from ec2net.core.report import PassReport
+
+_log = logging.getLogger("ec2net.noop")
+
+
+class NoopBackend(Backend):
+    """Wants the rules of each ENI and never makes them."""
+
+    name: ClassVar[str] = "noop"
+
+    @classmethod
+    def suits(cls, link: Link, environment: Environment) -> Suitability:
+        return Suitability(False, "it is only used where it is named")
+
+    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
+        return InPlace()
+
+    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
+        return intent.rules
+
+    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
+        for change in plan.changes:
+            _log.info("would %s %s", change.action.name.lower(), change.item.describe())
+        return Applied(done=plan.changes)
+
+    def forget(self, attached: Collection[Mac]) -> None:
+        """Nothing was remembered."""
+
+
+@hookimpl
+def ec2net_backends() -> Sequence[type[Backend]]:
+    return (NoopBackend,)
+
+
+@hookimpl
+def ec2net_adjust_intent(intent: EniIntent, facts: Facts) -> EniIntent | None:
+    return replace(intent, mtu=1500) if intent.number.card > 0 else None
+
+
+@hookimpl
+def ec2net_pass_finished(report: PassReport) -> None:
+    _log.info("%d changes in this pass", len(report.done))

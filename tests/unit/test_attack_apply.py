@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one failed change costs the others."""
+
+import errno
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import ExitStatus, KernelError
+from ec2net.core.identity import Mac
+from ec2net.core.kernel.objects import Address, LinkRef, LinkSetting, Route, Rule, Setting
+from ec2net.core.live.apply import apply
+from ec2net.core.ownership import Journals
+from ec2net.core.plan import Action, Change, Plan
+from ec2net.core.state import RunDir
+
+MAC = Mac.parse("06:ec:02:00:00:01")
+LINK = LinkRef(1, "lo")
+"""Of this host, so that it is there."""
+
+MTU = LinkSetting(LINK, Setting.MTU, 9600)
+ACCEPT_RA = LinkSetting(LINK, Setting.ACCEPT_RA, 0)
+GROUP = LinkSetting(LINK, Setting.GROUP, 236)
+IPV4 = (
+    Rule(ip_network("10.0.1.5/32"), 10001, 10001),
+    Address(LINK, ip_interface("10.0.1.5/24")),
+    Route(ip_network("0.0.0.0/0"), 10001, 0, LINK, ip_address("10.0.1.1")),
+)
+IPV6 = (
+    Rule(ip_network("2001:db8::5/128"), 10001, 10001),
+    Address(LINK, ip_interface("2001:db8::5/128")),
+    Route(ip_network("::/0"), 10001, 1024, LINK, ip_address("fe80:ec2::1")),
+)
+
+
+class FailingKernel:
+    """Refuses some items; takes the others."""
+
+    marks_addresses = True
+
+    def __init__(self, refused: Any, code: int) -> None:
+        self._refused = refused
+        self._code = code
+
+    def add(self, item: object) -> None:
+        if item in self._refused:
+            raise KernelError("refused", errno=self._code)
+
+    replace = remove = add
+
+
+def _failed(tmp_path: Path, refused: Any, code: int = errno.EINVAL) -> list[object]:
+    plan = Plan(
+        tuple(Change(Action.ADD, item, MAC) for item in (MTU, ACCEPT_RA, GROUP, *IPV4, *IPV6))
+    )
+    kernel: Any = FailingKernel(refused, code)
+    applied = apply(plan, kernel, Journals(RunDir(tmp_path)), Deadline(5))
+    assert len(applied.done) + len(applied.failed) == len(plan.changes)
+    if code == errno.ENODEV:
+        assert all(f.error.exit_status is ExitStatus.FAILED for f in applied.failed)
+    return [failure.change.item for failure in applied.failed]
+
+
+@pytest.mark.parametrize("setting", [MTU, ACCEPT_RA])
+def test_a_setting_that_nothing_builds_on_fails_alone(tmp_path: Path, setting: LinkSetting) -> None:
+    """mtu = 9600 on a device that takes 9216 left the ENI without any address."""
+    assert _failed(tmp_path, [setting]) == [setting]
+
+
+def test_what_fails_for_ipv6_leaves_ipv4(tmp_path: Path) -> None:
+    assert _failed(tmp_path, [IPV6[1]]) == [*IPV6[1:]]
+
+
+def test_what_fails_for_ipv4_leaves_ipv6(tmp_path: Path) -> None:
+    assert _failed(tmp_path, [IPV4[0]]) == [*IPV4]
+
+
+def test_without_the_group_nothing_is_built(tmp_path: Path) -> None:
+    assert _failed(tmp_path, [GROUP]) == [GROUP, *IPV4, *IPV6]
+
+
+def test_no_such_device_is_no_link_that_went_away_while_it_is_there(tmp_path: Path) -> None:
+    """The kernel also says ENODEV where IPv6 is off; as a gone link it was no failure at all."""
+    assert _failed(tmp_path, [IPV6[2]], errno.ENODEV) == [IPV6[2]]

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A third party's backend that breaks its contract costs its own part of a pass, with its name."""
+
+from collections.abc import Callable
+from ipaddress import ip_network
+from typing import Any, NoReturn
+
+import pytest
+
+from ec2net.core.backend import Backend
+from ec2net.core.backend_guard import GuardedBackend
+from ec2net.core.choose import choose
+from ec2net.core.deadline import Deadline
+from ec2net.core.environment import Environment
+from ec2net.core.errors import KernelError, PluginError
+from ec2net.core.facts import Link
+from ec2net.core.identity import Mac
+from ec2net.core.kernel.objects import Rule
+from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.plan import Action, Change, Plan
+
+MAC = Mac("06:53:e1:d8:f9:29")
+LINK = Link(3, "ens6", MAC, "ena", "", 9001, True, 0)
+CHANGE = Change(Action.ADD, Rule(ip_network("10.0.1.4/32"), 10001, 10001), MAC)
+
+
+def broken(*_: Any) -> NoReturn:
+    raise ZeroDivisionError("by zero")
+
+
+def refused(*_: Any) -> NoReturn:
+    raise KernelError("no", errno=1)
+
+
+def backend(method: Callable[..., NoReturn]) -> GuardedBackend:
+    """A backend each of whose verbs is ``method``."""
+    verbs = ("observe", "wanted", "prepare", "apply", "check", "forget")
+    kind = type(
+        "Third", (Backend,), {"name": "third", "suits": broken, **dict.fromkeys(verbs, method)}
+    )
+    made: Backend = object.__new__(kind)
+    return GuardedBackend(made)
+
+
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        ("observe", (Snapshot(), [LINK], Deadline(1))),
+        ("wanted", (None, None, Snapshot())),
+        ("prepare", (None, LINK, Deadline(1))),
+        ("check", (None,)),
+        ("forget", ([MAC],)),
+    ],
+)
+def test_whatever_it_raises_is_an_error_with_its_name(
+    verb: str, arguments: tuple[Any, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(PluginError) as caught:
+        getattr(backend(broken), verb)(*arguments)
+    assert str(caught.value) == (
+        f"backend third: failed in {verb}: ZeroDivisionError: by zero"
+        " (a fault of the plugin: report it to its makers)"
+    )
+    assert "Traceback" in caplog.text
+    with pytest.raises(KernelError):
+        getattr(backend(refused), verb)(*arguments)
+
+
+@pytest.mark.parametrize(("method", "error"), [(broken, PluginError), (refused, KernelError)])
+def test_an_apply_that_raises_has_done_nothing_that_is_known(
+    method: Callable[..., NoReturn], error: type[Exception]
+) -> None:
+    applied = backend(method).apply(Plan((CHANGE,)), Deadline(1))
+    assert applied.done == ()
+    assert [failure.change for failure in applied.failed] == [CHANGE]
+    assert isinstance(applied.failed[0].error, error)
+
+
+def test_one_that_fails_when_asked_suits_nothing() -> None:
+    choice = choose("auto", LINK, {"third": backend(broken).kind}, Environment(lambda path: None))
+    assert choice.backend is None
+    assert "third does not suit: backend third: failed in suits: ZeroDivisionError" in str(choice)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which backend a link gets, and the reasons that people are told."""
+
+from collections.abc import Collection, Mapping
+from typing import ClassVar
+
+import pytest
+from eni_facts import link
+
+from ec2net.backends.netlink.backend import NetlinkBackend
+from ec2net.core.backend import Applied, Backend, Suitability
+from ec2net.core.choose import choose
+from ec2net.core.deadline import Deadline
+from ec2net.core.environment import Environment, Manager, link_manager
+from ec2net.core.facts import Link
+from ec2net.core.identity import Mac
+from ec2net.core.intent import EniIntent, HostIntent
+from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.plan import InPlace, Item, Plan
+
+LINK = link(1)
+NETWORKD, NETWORKMANAGER = "/run/systemd/netif/links/3", "/run/NetworkManager/devices/3"
+
+
+class OfNetworkd(Backend):
+    """One that wants the links that networkd manages."""
+
+    name: ClassVar[str] = "of-networkd"
+
+    @classmethod
+    def suits(cls, link: Link, environment: Environment) -> Suitability:
+        manager = link_manager(link, environment)
+        return Suitability(manager is Manager.NETWORKD, f"{manager.value} manages {link.name}")
+
+    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
+        raise NotImplementedError
+
+    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
+        raise NotImplementedError
+
+    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
+        raise NotImplementedError
+
+    def forget(self, attached: Collection[Mac]) -> None:
+        raise NotImplementedError
+
+
+def environment(files: Mapping[str, str]) -> Environment:
+    return Environment(read_file=files.get)
+
+
+@pytest.mark.parametrize(
+    ("files", "manager"),
+    [
+        ({}, Manager.NOBODY),
+        ({NETWORKD: "ADMIN_STATE=configured\nOPER_STATE=routable\n"}, Manager.NETWORKD),
+        ({NETWORKD: "ADMIN_STATE=configuring\n"}, Manager.NETWORKD),
+        ({NETWORKD: "ADMIN_STATE=unmanaged\n"}, Manager.NOBODY),
+        ({NETWORKD: ""}, Manager.NOBODY),
+        ({"/run/systemd/netif/links/4": "ADMIN_STATE=configured\n"}, Manager.NOBODY),
+        ({NETWORKMANAGER: "[device]\nmanaged=true\n"}, Manager.NETWORKMANAGER),
+        ({NETWORKMANAGER: "[device]\nmanaged=false\n"}, Manager.NOBODY),
+        (
+            {NETWORKD: "ADMIN_STATE=unmanaged\n", NETWORKMANAGER: "[device]\nmanaged=true\n"},
+            Manager.NETWORKMANAGER,
+        ),
+        (
+            {NETWORKD: "ADMIN_STATE=configured\n", NETWORKMANAGER: "[device]\nmanaged=true\n"},
+            Manager.SEVERAL,
+        ),
+    ],
+)
+def test_who_manages_a_link(files: Mapping[str, str], manager: Manager) -> None:
+    """R40."""
+    assert link_manager(LINK, environment(files)) is manager
+
+
+BOTH: dict[str, type[Backend]] = {"of-networkd": OfNetworkd, "netlink": NetlinkBackend}
+
+
+@pytest.mark.parametrize(
+    ("configured", "backends", "files", "answer"),
+    [
+        pytest.param(
+            "auto",
+            BOTH,
+            {},
+            "netlink: of-networkd does not suit: no network manager manages ens6;"
+            " netlink suits: no network manager manages ens6",
+            id="auto, nobody manages the link",
+        ),
+        pytest.param(
+            "auto",
+            BOTH,
+            {NETWORKD: "ADMIN_STATE=configured"},
+            "of-networkd: of-networkd suits: systemd-networkd manages ens6;"
+            " netlink does not suit: systemd-networkd manages ens6",
+            id="auto, networkd manages it",
+        ),
+        pytest.param(
+            "auto",
+            {"netlink": NetlinkBackend},
+            {NETWORKMANAGER: "managed=true"},
+            "none: netlink does not suit: NetworkManager manages ens6",
+            id="auto, no backend for its manager",
+        ),
+        pytest.param(
+            "auto",
+            {"one": NetlinkBackend, "two": NetlinkBackend},
+            {},
+            "one: one suits: no network manager manages ens6;"
+            " two suits: no network manager manages ens6",
+            id="auto, the first that suits",
+        ),
+        pytest.param("auto", {}, {}, "none: no backend is loaded", id="auto, no backend at all"),
+        pytest.param(
+            "netlink",
+            BOTH,
+            {NETWORKD: "ADMIN_STATE=configured"},
+            'netlink: the configuration says backend = "netlink"',
+            id="the configuration says so, whoever manages it",
+        ),
+        pytest.param(
+            "gone",
+            BOTH,
+            {},
+            'none: backend "gone" is configured but not there',
+            id="the configuration names what is not there",
+        ),
+    ],
+)
+def test_the_choice_and_its_reasons(
+    configured: str, backends: Mapping[str, type[Backend]], files: Mapping[str, str], answer: str
+) -> None:
+    assert str(choose(configured, LINK, backends, environment(files))) == answer
+
+
+def test_a_file_that_cannot_be_read_says_nothing() -> None:
+    assert Environment().read_file("/nonexistent/os-release") is None
+    assert Environment().keys("/nonexistent/os-release") == {}
+
+
+def test_keys_of_a_state_file() -> None:
+    text = '# comment\nID="amzn"\nVERSION_ID=2023\n\nbroken\nA=b=c\n'
+    assert environment({"f": text}).keys("f") == {"ID": "amzn", "VERSION_ID": "2023", "A": "b=c"}

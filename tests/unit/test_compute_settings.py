@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each per-ENI setting does to the intent, and that it does nothing else."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eni_facts import IPV4_ONLY, eni, host, mac, prefixes4, prefixes6
+
+from ec2net.core.compute import compute
+from ec2net.core.config import (
+    Altname,
+    Config,
+    EniOverrides,
+    EniSection,
+    EniSettings,
+    Ipv6Policy,
+    MainDefault,
+    Manage,
+    Match,
+    PrefixMode,
+    Role,
+    Routing,
+)
+from ec2net.core.config_schema import PER_ENI
+from ec2net.core.intent import EniIntent, Standing
+from ec2net.core.kernel.objects import MAIN_TABLE
+from ec2net.core.numbers import NumberPlan
+
+PREFIXES: dict[str, Any] = {
+    "ipv4_prefixes": prefixes4("10.0.1.16/28"),
+    "ipv6_prefixes": prefixes6("2001:db8:0:1:1::/80"),
+}
+FACTS = host(eni(0), eni(1, **PREFIXES))
+
+
+def intent(n: int = 1, **settings: Any) -> EniIntent:
+    outcome = compute(FACTS, Config(eni=EniSettings(**settings))).of(mac(n))
+    assert outcome is not None
+    assert outcome.intent is not None, outcome.reason
+    return outcome.intent
+
+
+def differing(one: EniIntent, other: EniIntent) -> set[str]:
+    return {f.name for f in fields(EniIntent) if getattr(one, f.name) != getattr(other, f.name)}
+
+
+DEFAULT = intent()
+
+
+def test_no_addresses_leaves_secondary_addresses_to_somebody_else() -> None:
+    """R30, K-a: addresses of pods on the host's link took their traffic (ENU#100)."""
+    mine = intent(manage=Manage.NO_ADDRESSES, ipv4_prefix_mode=PrefixMode.LOCAL)
+    assert mine.base == DEFAULT.base
+    assert mine.further == ()
+    assert mine.local_routes == ()
+    assert differing(mine, DEFAULT) == {"manage", "further"}
+
+
+def test_no_rules_makes_no_rule_and_no_table() -> None:
+    mine = intent(manage=Manage.NO_RULES)
+    assert (mine.rules, mine.table_routes) == ((), ())
+    assert differing(mine, DEFAULT) == {"manage", "rules", "table_routes"}
+
+
+def test_observe_tells_the_whole_intent() -> None:
+    assert differing(intent(manage=Manage.OBSERVE), DEFAULT) == {"manage"}
+
+
+def test_ignore_gives_no_intent() -> None:
+    outcome = compute(FACTS, Config(eni=EniSettings(manage=Manage.IGNORE))).of(mac(1))
+    assert outcome is not None
+    assert outcome.standing is Standing.IGNORED
+    assert outcome.reason == 'the configuration says manage = "ignore"'
+
+
+def test_strict_has_no_rules_for_main() -> None:
+    mine = intent(routing=Routing.STRICT)
+    assert differing(mine, DEFAULT) == {"rules"}
+    assert {rule.table for rule in mine.rules} == {mine.table}
+    assert set(mine.rules) == {rule for rule in DEFAULT.rules if rule.table != MAIN_TABLE}
+
+
+def test_routing_off_makes_no_rule_and_no_table() -> None:
+    mine = intent(routing=Routing.OFF)
+    assert (mine.rules, mine.table_routes) == ((), ())
+    assert mine.main_routes == DEFAULT.main_routes
+
+
+def test_the_primary_has_no_rules_by_default() -> None:
+    """K-c, ENU#97: containers on bridges reach the primary's addresses."""
+    primary = intent(0)
+    assert (primary.rules, primary.table_routes, primary.main_routes) == ((), (), ())
+
+
+def test_primary_rules_give_the_primary_the_same_treatment() -> None:
+    """R6."""
+    primary = intent(0, primary_rules=True)
+    assert {rule.priority for rule in primary.rules} == {9999, 10000}
+    assert {route.table for route in primary.table_routes} == {10000}
+    assert primary.main_routes == ()
+    assert intent(1, primary_rules=True) == DEFAULT
+
+
+@pytest.mark.parametrize(("key", "version"), [("ipv4_prefix_mode", 4), ("ipv6_prefix_mode", 6)])
+def test_prefix_modes(key: str, version: int) -> None:
+    """R10."""
+    (prefix,) = (p for p in DEFAULT.prefixes if p.version == version)
+    rules, local, none = (intent(1, **dict[str, Any]({key: mode})) for mode in PrefixMode)
+    assert rules == DEFAULT
+    assert prefix in {rule.source for rule in rules.rules}
+    assert rules.local_routes == ()
+    assert [route.destination for route in local.local_routes] == [prefix]
+    assert local.rules == rules.rules
+    assert prefix not in {rule.source for rule in none.rules}
+    assert none.local_routes == ()
+    assert none.prefixes == DEFAULT.prefixes  # it is still the ENI's, nobody else can have it
+
+
+@pytest.mark.parametrize(
+    ("setting", "metrics"),
+    [
+        pytest.param(MainDefault.YES, [513, 513], id="yes"),
+        pytest.param(MainDefault.NO, [], id="no (R13)"),
+        pytest.param(700, [700, 700], id="a metric"),
+    ],
+)
+def test_the_default_route_in_main(setting: MainDefault | int, metrics: list[int]) -> None:
+    mine = intent(main_default=setting)
+    assert [route.metric for route in mine.main_routes] == metrics
+    assert mine.table_routes == DEFAULT.table_routes
+    assert mine.metric == (metrics or [513])[0]
+
+
+def test_a_metric_of_its_own_is_also_the_primary_s() -> None:
+    """Whoever writes the primary's default route gets it from the intent."""
+    assert intent(0, main_default=700).metric == 700
+    assert intent(0).metric == 512
+
+
+def test_ipv6_off_leaves_nothing_of_ipv6() -> None:
+    """R34."""
+    mine = intent(ipv6=Ipv6Policy.OFF)
+    parts = (*mine.sources, *mine.prefixes, *mine.gateways, *(rule.source for rule in mine.rules))
+    routes = (*mine.table_routes, *mine.main_routes)
+    assert not mine.ipv6
+    assert {part.version for part in parts} == {4}
+    assert {route.destination.version for route in routes} == {4}
+
+
+def test_ipv6_auto_follows_the_subnet() -> None:
+    facts = host(eni(0), eni(1, **IPV4_ONLY))
+    found = {
+        policy: compute(facts, Config(eni=EniSettings(ipv6=policy))).ready[1].ipv6
+        for policy in Ipv6Policy
+    }
+    assert found == {Ipv6Policy.AUTO: False, Ipv6Policy.ON: True, Ipv6Policy.OFF: False}
+    assert DEFAULT.ipv6
+
+
+@pytest.mark.parametrize("mtu", ["keep", 1500])
+def test_the_mtu_is_handed_to_the_backend(mtu: str | int) -> None:
+    """R11."""
+    mine = intent(mtu=mtu)
+    assert mine.mtu == mtu
+    assert differing(mine, DEFAULT) == {"mtu", "early"}
+
+
+@pytest.mark.parametrize(
+    ("forms", "names"),
+    [
+        ((), ()),
+        ((Altname.DEVICE_NUMBER,), ("device-number-1.0",)),
+        (
+            (Altname.DEVICE_NUMBER, Altname.ID),
+            ("device-number-1.0", "eni-00000000000000001"),
+        ),
+    ],
+)
+def test_alternative_names(forms: tuple[Altname, ...], names: tuple[str, ...]) -> None:
+    mine = intent(altnames=forms)
+    assert mine.altnames == names
+    assert differing(mine, DEFAULT) <= {"altnames"}
+
+
+def test_the_bases_of_all_numbers() -> None:
+    numbers = NumberPlan(
+        table_base=20000, priority_base=3000, metric_base=100, protocol=200, link_group=7
+    )
+    mine = compute(FACTS, Config(numbers=numbers)).ready[1]
+    assert (mine.table, mine.metric, mine.link_group) == (20001, 101, 7)
+    assert {rule.priority for rule in mine.rules} == {2999, 3001}
+    assert {rule.suppress_group for rule in mine.rules} == {None, 7}
+
+
+@pytest.mark.parametrize(
+    ("match", "matching"),
+    [
+        (Match(mac=(mac(1),)), {1}),
+        (Match(device=2), {2}),
+        (Match(card=0), {0, 1, 2}),
+        (Match(role=Role.PRIMARY), {0}),
+        (Match(role=Role.SECONDARY), {1, 2}),
+        (Match(name=("ens7",)), {2}),
+        (Match(subnet=prefixes4("10.0.0.0/23").value[0]), {0, 1}),
+    ],
+)
+def test_a_section_changes_only_the_enis_that_it_matches(match: Match, matching: set[int]) -> None:
+    facts = host(eni(0), eni(1), eni(2))
+    section = EniSection(match, EniOverrides(mtu=1400))
+    ready = compute(facts, Config(sections=(section,))).ready
+    assert {int(i.mac.text[-2:], 16) for i in ready if i.mtu == 1400} == matching
+
+
+def test_every_per_eni_setting_has_a_test_here() -> None:
+    source = Path(__file__).read_text()
+    tested = {setting.field.removeprefix("eni.") for setting in PER_ENI} - {"backend"}
+    assert {
+        name for name in tested if f"{name}=" not in source and f'"{name}"' not in source
+    } == set()

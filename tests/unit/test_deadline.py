@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The one bound on every wait: it ends in time, is never deaf and makes no periodic calls."""
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import DeadlineExceeded, LinkGone, Stopped
+from ec2net.core.signals import StopSignals
+
+
+class Pipe:
+    """A pipe, and as an interruption: ``check`` consumes a byte and raises ``error`` if given."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.reader, self.writer = os.pipe()
+        self.error = error
+        self.checked = 0
+
+    def fileno(self) -> int:
+        return self.reader
+
+    def check(self) -> None:
+        self.checked += 1
+        os.read(self.reader, 1)
+        if self.error is not None:
+            raise self.error
+
+    def write(self) -> None:
+        os.write(self.writer, b"x")
+
+    def close(self) -> None:
+        os.close(self.reader)
+        os.close(self.writer)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    made.close()
+
+
+def test_time_left_is_never_negative() -> None:
+    assert Deadline(-1).remaining() == 0
+    assert Deadline(0).expired()
+    assert 9 < Deadline(10).remaining() <= 10
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(1, 1), (60, 10)])
+def test_a_part_ends_with_itself_or_with_the_whole(seconds: float, left: float) -> None:
+    part = Deadline(10, "whole").within(seconds, "part")
+    assert left - 1 < part.remaining() <= left
+    assert part.what == "part"
+
+
+def test_a_wait_ends_when_the_descriptor_is_ready(pipe: Pipe) -> None:
+    pipe.write()
+    assert Deadline(5).wait(pipe.reader) is True
+
+
+def test_a_bounded_wait_says_that_nothing_came(pipe: Pipe) -> None:
+    assert Deadline(5).wait(pipe.reader, seconds=0.01) is False
+
+
+@pytest.mark.parametrize("seconds", [0, 0.05])
+def test_the_deadline_ends_a_wait(pipe: Pipe, seconds: float) -> None:
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded, match=rf"^reading did not end within {seconds:g} s$"):
+        Deadline(seconds, "reading").wait(pipe.reader)
+    assert seconds <= time.monotonic() - began < seconds + 1
+
+
+def test_a_bounded_wait_longer_than_the_deadline_ends_with_it(pipe: Pipe) -> None:
+    began = time.monotonic()
+    assert Deadline(0.05).wait(pipe.reader, seconds=30) is False
+    assert time.monotonic() - began < 1
+
+
+def test_a_wait_for_time_makes_no_periodic_system_calls(pipe: Pipe) -> None:
+    """The seed bug: hundreds of waiters that woke up ten times a second."""
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+    with pytest.raises(DeadlineExceeded):
+        Deadline(0.4).wait(pipe.reader)
+    assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before <= 3
+
+
+def test_an_interruption_raises_its_own_error(pipe: Pipe) -> None:
+    pipe.error = LinkGone("the link went away", subject="ens6")
+    pipe.write()
+    with pytest.raises(LinkGone, match="ens6: the link went away"):
+        Deadline(5, interruptions=[pipe]).wait()
+
+
+def test_an_interruption_without_an_error_does_not_end_the_wait(pipe: Pipe) -> None:
+    """Another link's event."""
+    pipe.write()
+    assert Deadline(5, interruptions=[pipe]).wait(seconds=0.05) is False
+    assert pipe.checked == 1
+
+
+@pytest.mark.parametrize("form", ["watching", "within", "own"])
+def test_a_derived_deadline_is_not_deaf(pipe: Pipe, form: str) -> None:
+    pipe.error = LinkGone("gone")
+    pipe.write()
+    derived = {
+        "watching": lambda: Deadline(5).watching(pipe),
+        "within": lambda: Deadline(5, interruptions=[pipe]).within(3, "part"),
+        "own": lambda: Deadline(5, interruptions=[pipe]),
+    }[form]()
+    with pytest.raises(LinkGone):
+        derived.check()
+
+
+def test_from_the_first_change_on_nothing_interrupts(pipe: Pipe) -> None:
+    """Half an apply may cut the host off IMDS."""
+    pipe.error = LinkGone("gone")
+    pipe.write()
+    shielded = Deadline(5, interruptions=[pipe]).shielded()
+    shielded.check()
+    assert pipe.checked == 0
+    assert 4 < shielded.remaining() <= 5
+
+
+def test_check_raises_when_the_time_is_used_up() -> None:
+    Deadline(5).check()
+    with pytest.raises(DeadlineExceeded):
+        Deadline(0).check()
+
+
+def test_a_sleep_past_the_deadline_ends_at_it() -> None:
+    began = time.monotonic()
+    Deadline(5).sleep(0.01)
+    with pytest.raises(DeadlineExceeded, match=r"^retrying did not end within 0\.05 s$"):
+        Deadline(0.05, "retrying").sleep(60)
+    assert time.monotonic() - began < 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_wait_and_every_later_one(number: signal.Signals) -> None:
+    with StopSignals() as signals:
+        deadline = Deadline(5, interruptions=[signals])
+        deadline.check()
+        os.kill(os.getpid(), number)
+        for _ in range(2):
+            with pytest.raises(Stopped, match=f"stopped by {number.name} before"):
+                deadline.wait()
+
+
+def test_signals_are_as_they_were_afterwards() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with StopSignals():
+        assert signal.getsignal(signal.SIGTERM) != before
+    assert signal.getsignal(signal.SIGTERM) == before

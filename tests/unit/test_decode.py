@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages of the kernel, as pyroute2 gave them on Linux 6.18, to values; and values to requests."""
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+import pytest
+
+from ec2net.core.facts import Link
+from ec2net.core.identity import Mac
+from ec2net.core.kernel import decode
+from ec2net.core.kernel.objects import Address, LinkRef, Route, RouteKind, Rule
+from ec2net.core.kernel.snapshot import Found
+
+NAMES = {1: "lo", 3: "ens6"}
+ENS6 = LinkRef(3, "ens6")
+MAC = "06:ec:02:00:00:01"
+
+
+def link_message(*attrs: Any, **fields: Any) -> dict[str, Any]:
+    found = {"index": 3, "ifi_type": 1, "flags": 69699, "family": 0, **fields}
+    names = {name for name, *_ in attrs}
+    usual = (("IFLA_IFNAME", "ens6"), ("IFLA_MTU", 1500), ("IFLA_GROUP", 236))
+    return {**found, "attrs": [*(pair for pair in usual if pair[0] not in names), *attrs]}
+
+
+VETH: tuple[Any, ...] = (
+    ("IFLA_ADDRESS", MAC),
+    ("IFLA_LINKINFO", {"attrs": [("IFLA_INFO_KIND", "veth")]}),
+    ("IFLA_PROP_LIST", {"attrs": [("IFLA_ALT_IFNAME", "eni-1")]}, 32768),
+)
+
+
+def test_a_link() -> None:
+    plain = Link(3, "ens6", Mac(MAC), "veth", "veth", 1500, True, 236, ("eni-1",))
+    assert decode.link(link_message(*VETH), "veth") == plain
+    down = decode.link(link_message(*VETH, flags=69698), "veth")
+    assert down == replace(plain, up=False)
+
+
+@pytest.mark.parametrize(
+    ("attrs", "kind", "mac"),
+    [
+        pytest.param(
+            [("IFLA_PERM_ADDRESS", MAC), ("IFLA_ADDRESS", "02:00:00:00:00:99")], 1, MAC,
+            id="the permanent MAC, whatever was set since",
+        ),
+        pytest.param([("IFLA_ADDRESS", MAC.upper())], 1, MAC, id="the present one"),
+        pytest.param([("IFLA_ADDRESS", "00:00:00:00:00:00")], 772, None, id="loopback"),
+        pytest.param([("IFLA_ADDRESS", "00:00:00:00:00:00")], 1, None, id="no MAC at all"),
+        pytest.param([("IFLA_ADDRESS", "10.0.0.1")], 776, None, id="a tunnel"),
+        pytest.param(
+            [("IFLA_ADDRESS", "00:00:10:86:fe:80:00:00:00:00:00:00:24:8a:07:03:00:a2:a0:c6")], 32,
+            None, id="InfiniBand: 20 bytes",
+        ),
+        pytest.param([], 65534, None, id="tun: none"),
+    ],
+)  # fmt: skip
+def test_the_mac_of_a_link(attrs: list[Any], kind: int, mac: str | None) -> None:
+    found = decode.link_mac(link_message(*attrs, ifi_type=kind))
+    assert found == (Mac(mac) if mac else None)
+
+
+def test_an_eni_of_hardware_has_no_kind() -> None:
+    assert decode.link(link_message(("IFLA_ADDRESS", MAC)), "ena").kind == ""
+
+
+@pytest.mark.parametrize(
+    ("message", "found"),
+    [
+        pytest.param(
+            {
+                "family": 2, "prefixlen": 24, "flags": 128, "scope": 0, "index": 3,
+                "attrs": [("IFA_ADDRESS", "10.0.1.4"), ("IFA_LOCAL", "10.0.1.4"),
+                          ("IFA_LABEL", "ens6"), ("IFA_FLAGS", 640)],
+            },
+            Found(Address(ENS6, ip_interface("10.0.1.4/24")), 0),
+            id="IPv4, nobody says who made it",
+        ),
+        pytest.param(
+            {
+                "family": 2, "prefixlen": 32, "flags": 128, "scope": 0, "index": 3,
+                "attrs": [("IFA_ADDRESS", "10.0.1.9"), ("IFA_LOCAL", "10.0.1.9"),
+                          ("IFA_PROTO", 236)],
+            },
+            Found(Address(ENS6, ip_interface("10.0.1.9/32")), 236),
+            id="IPv4, ours",
+        ),
+        pytest.param(
+            {
+                "family": 2, "prefixlen": 32, "flags": 128, "scope": 0, "index": 3,
+                "attrs": [("IFA_ADDRESS", "10.9.9.9"), ("IFA_LOCAL", "10.0.1.4")],
+            },
+            Found(Address(ENS6, ip_interface("10.0.1.4/32")), 0),
+            id="IPv4, point to point: our end",
+        ),
+        pytest.param(
+            {
+                "family": 10, "prefixlen": 64, "flags": 192, "scope": 253, "index": 9,
+                "attrs": [("IFA_ADDRESS", "fe80::1"), ("IFA_FLAGS", 192), ("IFA_PROTO", 3),
+                          ("UNKNOWN", {"header": {"length": 5, "type": 99}})],
+            },
+            Found(Address(LinkRef(9, "9"), ip_interface("fe80::1/64")), 3),
+            id="IPv6, on a link that came since",
+        ),
+    ],
+)  # fmt: skip
+def test_an_address(message: dict[str, Any], found: Found[Address]) -> None:
+    assert decode.address(message, NAMES) == found
+
+
+def route_message(*attrs: Any, **fields: Any) -> dict[str, Any]:
+    usual = {"family": 2, "dst_len": 0, "src_len": 0, "tos": 0, "table": 254, "proto": 3}
+    return {**usual, "scope": 0, "type": 1, "flags": 0, **fields, "attrs": list(attrs)}
+
+
+MULTIPATH = [{"attrs": [("RTA_GATEWAY", "10.0.1.1")], "flags": 4, "hops": 0, "oif": 3}] * 2
+
+
+@pytest.mark.parametrize(
+    ("message", "route", "protocol"),
+    [
+        pytest.param(
+            route_message(("RTA_TABLE", 10001), ("RTA_PREFSRC", "10.0.1.4"),
+                          ("RTA_GATEWAY", "10.0.1.1"), ("RTA_OIF", 3),
+                          table=252, proto=236, flags=4),
+            Route(ip_network("0.0.0.0/0"), 10001, 0, ENS6, ip_address("10.0.1.1"),
+                  ip_address("10.0.1.4")),
+            236,
+            id="a default route in a table above 255",
+        ),
+        pytest.param(
+            route_message(("RTA_TABLE", 10001), ("RTA_DST", "2001:db8:9::"),
+                          ("RTA_PRIORITY", 1024), ("RTA_OIF", 3), family=10, dst_len=64,
+                          table=252, proto=236),
+            Route(ip_network("2001:db8:9::/64"), 10001, 1024, ENS6),
+            236,
+            id="IPv6 on-link",
+        ),
+        pytest.param(
+            route_message(("RTA_TABLE", 255), ("RTA_DST", "10.0.1.16"), ("RTA_OIF", 3),
+                          dst_len=28, table=255, proto=236, scope=254, type=2),
+            Route(ip_network("10.0.1.16/28"), 255, 0, ENS6, kind=RouteKind.LOCAL),
+            236,
+            id="a delegated prefix as local",
+        ),
+        pytest.param(
+            route_message(("RTA_TABLE", 254), ("RTA_DST", "10.99.0.0"), dst_len=16, type=7),
+            Route(ip_network("10.99.0.0/16"), 254, 0, LinkRef(0, "0"),
+                  kind=RouteKind.UNREACHABLE),
+            3,
+            id="unreachable",
+        ),
+        pytest.param(
+            route_message(("RTA_TABLE", 254), ("RTA_DST", "10.98.0.0"),
+                          ("RTA_MULTIPATH", MULTIPATH), dst_len=16),
+            Route(ip_network("10.98.0.0/16"), 254, 0, LinkRef(0, "0"), kind=RouteKind.OTHER),
+            3,
+            id="several next hops are none that we make",
+        ),
+        pytest.param(
+            route_message(("RTA_DST", "10.0.1.255"), ("RTA_OIF", 3), dst_len=32, type=3,
+                          table=255, proto=2),
+            Route(ip_network("10.0.1.255/32"), 255, 0, ENS6, kind=RouteKind.OTHER),
+            2,
+            id="broadcast, its table in the header only",
+        ),
+    ],
+)  # fmt: skip
+def test_a_route(message: dict[str, Any], route: Route, protocol: int) -> None:
+    found = decode.route(message, NAMES)
+    assert found == Found(route, protocol)
+    assert found is not None
+    assert str(found.item.link) == str(route.link)
+
+
+@pytest.mark.parametrize("message", [route_message(family=128), route_message(flags=0x200)])
+def test_multicast_and_cached_routes_are_none(message: dict[str, Any]) -> None:
+    assert decode.route(message, NAMES) is None
+
+
+def test_a_lookup_answers_with_a_cached_route() -> None:
+    message = route_message(("RTA_DST", "192.0.2.1"), ("RTA_OIF", 3), dst_len=32, flags=0x200)
+    found = decode.route(message, NAMES, cloned=True)
+    assert found is not None
+    assert found.item.link == ENS6
+
+
+def rule_message(*attrs: Any, **fields: Any) -> dict[str, Any]:
+    usual = {"family": 2, "dst_len": 0, "src_len": 0, "tos": 0, "table": 254}
+    return {**usual, "action": 1, "flags": 0, **fields, "attrs": list(attrs)}
+
+
+NO_SUPPRESSION = ("FRA_SUPPRESS_PREFIXLEN", 0xFFFFFFFF)
+
+
+@pytest.mark.parametrize(
+    ("message", "rule", "protocol"),
+    [
+        pytest.param(
+            rule_message(("FRA_TABLE", 254), ("FRA_SUPPRESS_PREFIXLEN", 0), ("FRA_PROTOCOL", 236),
+                         ("FRA_PRIORITY", 9999), ("FRA_SUPPRESS_IFGROUP", 236),
+                         ("FRA_SRC", "10.0.1.4"), src_len=32),
+            Rule(ip_network("10.0.1.4/32"), 9999, 254, 0, 236),
+            236,
+            id="main-first",
+        ),
+        pytest.param(
+            rule_message(("FRA_TABLE", 10001), NO_SUPPRESSION, ("FRA_PROTOCOL", 236),
+                         ("FRA_PRIORITY", 10001), ("FRA_SRC", "10.0.1.4"), src_len=32, table=252),
+            Rule(ip_network("10.0.1.4/32"), 10001, 10001),
+            236,
+            id="to a table above 255",
+        ),
+        pytest.param(
+            rule_message(("FRA_TABLE", 255), NO_SUPPRESSION, ("FRA_PROTOCOL", 2), table=255),
+            Rule(ip_network("0.0.0.0/0"), 0, 255),
+            2,
+            id="the kernel's own for local: no priority means 0",
+        ),
+        pytest.param(
+            rule_message(("FRA_TABLE", 254), NO_SUPPRESSION, ("FRA_PRIORITY", 32766), family=10),
+            Rule(ip_network("::/0"), 32766, 254),
+            0,
+            id="IPv6, maker not told",
+        ),
+    ],
+)  # fmt: skip
+def test_a_rule(message: dict[str, Any], rule: Rule, protocol: int) -> None:
+    assert decode.rule(message) == Found(rule, protocol)
+
+
+SOURCE = ("FRA_SRC", "10.0.1.4")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param(
+            rule_message(SOURCE, ("FRA_FWMARK", 7), ("FRA_FWMASK", 0xFFFFFFFF), src_len=32),
+            id="fwmark",
+        ),
+        pytest.param(rule_message(SOURCE, src_len=8, flags=2), id="not"),
+        pytest.param(rule_message(SOURCE, action=7, src_len=16), id="unreachable"),
+        pytest.param(rule_message(SOURCE, ("FRA_IP_PROTO", 6), src_len=16), id="ipproto"),
+        pytest.param(rule_message(SOURCE, dst_len=24, src_len=16), id="to"),
+        pytest.param(rule_message(SOURCE, tos=16, src_len=16), id="tos"),
+        pytest.param(rule_message(SOURCE, ("FRA_IIFNAME", "docker0"), src_len=16), id="iif"),
+        pytest.param(rule_message(family=128), id="multicast"),
+    ],
+)
+def test_a_rule_with_more_than_ours_have_is_never_taken_for_one(message: dict[str, Any]) -> None:
+    """R4: with its extra selector lost it could be removed as ours."""
+    assert decode.rule(message) is None
+
+
+def test_requests_say_what_ip_would() -> None:
+    assert decode.address_request(Address(ENS6, ip_interface("10.0.1.4/24")), 236) == {
+        "family": 2,
+        "index": 3,
+        "address": "10.0.1.4",
+        "prefixlen": 24,
+        "proto": 236,
+        "flags": 0x200,
+    }
+    assert decode.address_request(Address(ENS6, ip_interface("2001:db8::4/128")), None) == {
+        "family": 10,
+        "index": 3,
+        "address": "2001:db8::4",
+        "prefixlen": 128,
+        "flags": 0x202,
+    }
+    route = Route(
+        ip_network("0.0.0.0/0"), 10001, 0, ENS6, ip_address("10.0.1.1"), ip_address("10.0.1.4")
+    )
+    request = decode.route_request(route, 236)
+    assert (request["gateway"], request["flags"], request["prefsrc"]) == ("10.0.1.1", 4, "10.0.1.4")
+    assert "scope" not in request
+
+
+@pytest.mark.parametrize(
+    ("destination", "kind", "scope"),
+    [
+        ("10.0.1.0/24", RouteKind.UNICAST, 253),
+        ("10.0.1.16/28", RouteKind.LOCAL, 254),
+        ("2001:db8::/64", RouteKind.UNICAST, None),
+    ],
+)
+def test_the_scope_of_a_route_without_a_gateway(
+    destination: str, kind: RouteKind, scope: int | None
+) -> None:
+    route = Route(ip_network(destination), 10001, 0, ENS6, kind=kind)
+    assert decode.route_request(route, 236).get("scope") == scope
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule(ip_network("10.0.1.4/30"), 10001, 10001),
+        Rule(ip_network("2001:db8::/80"), 9999, 254, 0, 236),
+    ],
+)
+def test_a_rule_comes_back_as_it_was_asked_for(rule: Rule) -> None:
+    request = decode.rule_request(rule, 236)
+    names = {
+        "priority": "FRA_PRIORITY",
+        "src": "FRA_SRC",
+        "protocol": "FRA_PROTOCOL",
+        "table": "FRA_TABLE",
+    }
+    attrs = [(names.get(key, key), value) for key, value in request.items()]
+    kept = [pair for pair in attrs if pair[0].startswith("FRA_")]
+    message = rule_message(*kept, family=request["family"], src_len=request["src_len"])
+    assert decode.rule(message) == Found(rule, 236)

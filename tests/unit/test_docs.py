@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documents say what is there: commands, options, keys, statuses, hooks, files.
+
+Run as a program it rewrites the generated parts of the documents.
+"""
+
+import argparse
+import importlib.util
+import inspect
+import re
+import shlex
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from ec2net.core import hookspecs
+from ec2net.core.backend import Backend
+from ec2net.core.cli import parser
+from ec2net.core.config_files import load
+from ec2net.core.config_kinds import toml_value
+from ec2net.core.config_schema import HOST, MATCH, PER_ENI, SETTINGS, Criterion, Setting
+from ec2net.core.errors import ExitStatus
+from ec2net.core.numbers import NumberPlan
+
+TOP = Path(__file__).parents[2]
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in TOP.glob("docs/*")))
+FOLDERS = ("core", "backends", "systemd", "packaging", "tests", "docs", "src")
+COMMON = {"-h", "--help", "-v", "--verbose", "--run-dir", "--config-root", "--json"}
+"""Options of (nearly) every command."""
+
+
+# What is generated.
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    action = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def arguments(command: argparse.ArgumentParser) -> Iterator[str]:
+    """As in a usage line; what all commands have is left out."""
+    for action in command._actions:
+        if COMMON.intersection(action.option_strings):
+            continue
+        words = [*action.option_strings[:1], *filter(None, [_value_name(action)])]
+        text = " ".join(words)
+        optional = bool(action.option_strings) or action.nargs == "?"
+        yield f"[{text}]" if optional else text
+
+
+def _value_name(action: argparse.Action) -> str:
+    return "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
+
+
+def command_table() -> str:
+    rows = ["| command | what it does |", "| --- | --- |"]
+    for name, command in commands().items():
+        line = " ".join(["ec2net", name, *arguments(command)]).replace("|", "\\|")
+        rows.append(f"| `{line}` | {command.description} |")
+    return "\n".join(rows)
+
+
+def settings_tables() -> str:
+    parts = [
+        "## For every ENI\n",
+        "At the top of a file for all of them, in `[[eni]]` sections for those that match.\n",
+        _table(PER_ENI),
+        "\n## For the host\n",
+        _table(HOST),
+        "\n## Which ENIs a section is for\n",
+        "`[[eni]]` sections have a table `match`. All criteria that are given must hold; one that is not",
+        "known yet does not hold. Where several sections match, the later one wins key by key.\n",
+        _table(tuple(MATCH.values())),
+    ]
+    return "\n".join(parts)
+
+
+def _table(keys: tuple[Setting, ...] | tuple[Criterion, ...]) -> str:
+    defaults = isinstance(keys[0], Setting)
+    rows = [
+        f"| key |{' default |' * defaults} allowed | meaning |",
+        f"| --- |{' --- |' * defaults} --- | --- |",
+    ]
+    for key in keys:
+        default = f" `{toml_value(key.default)}` |" if isinstance(key, Setting) else ""
+        rows.append(f"| `{key.key}` |{default} {key.kind.allowed} | {key.meaning} |")
+    return "\n".join(rows)
+
+
+def hook_list() -> str:
+    return "\n\n".join(_described(hook) for hook in hooks().values())
+
+
+def hooks() -> dict[str, Callable[..., Any]]:
+    found = vars(hookspecs)
+    return {name: found[name] for name in found if name.startswith("ec2net_")}
+
+
+def backend_list() -> str:
+    names = [name for name in vars(Backend) if callable(getattr(Backend, name)) and name[0] != "_"]
+    required = [name for name in names if name in Backend.__abstractmethods__]
+    parts = ["`name`: what the configuration calls it, lower-case letters, digits and `-`."]
+    parts += [_described(getattr(Backend, name)) for name in required]
+    parts += ["These may be left out:"]
+    parts += [_described(getattr(Backend, name)) for name in names if name not in required]
+    return "\n\n".join(parts)
+
+
+def _described(function: Callable[..., Any]) -> str:
+    signature = re.sub(r"'([^']*)'", r"\1", str(inspect.signature(function)))
+    signature = re.sub(r"(?:ec2net\.|collections\.|ipaddress\.)[\w.]*\.(\w+)", r"\1", signature)
+    signature = signature.replace("(self, ", "(").replace("<class ", "").replace(">]", "]")
+    text = (inspect.getdoc(function) or "").replace("``", "`")
+    return f"### `{function.__name__}`\n\n`{function.__name__}{signature}`\n\n{text}"
+
+
+GENERATED = {
+    ("README.md", "commands"): command_table,
+    ("docs/configuration.md", "settings"): settings_tables,
+    ("docs/plugins.md", "hooks"): hook_list,
+    ("docs/plugins.md", "backend"): backend_list,
+}
+
+
+def with_generated(document: str) -> str:
+    """The document's text with its generated parts made anew."""
+    text = (TOP / document).read_text()
+    for (name, part), make in GENERATED.items():
+        if name == document:
+            begin, end = (
+                f"<!-- generated: {part} (python tests/unit/test_docs.py) -->",
+                "<!-- end -->",
+            )
+            before, mark, rest = text.partition(begin)
+            assert mark, f"{document} has no place for {part}"
+            text = f"{before}{begin}\n{make()}\n{end}{rest.partition(end)[2]}"
+    return text
+
+
+# What is found in the documents.
+
+
+def fences(document: str) -> Iterator[tuple[str, str]]:
+    """Language and content of each fenced block."""
+    text = (TOP / document).read_text()
+    for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE):
+        yield match[1], match[2]
+
+
+def spans(document: str) -> Iterator[str]:
+    """Inline code outside of fenced blocks."""
+    text = re.sub(r"^```.*?^```$", "", (TOP / document).read_text(), flags=re.DOTALL | re.MULTILINE)
+    for match in re.finditer(r"`([^`\n]+)`", text):
+        yield match[1].replace("\\|", "|")
+
+
+def command_lines(document: str) -> Iterator[str]:
+    for language, content in fences(document):
+        if language == "console":
+            yield from re.findall(r"^[$#] (.*)$", content, flags=re.MULTILINE)
+    yield from (span for span in spans(document) if span.startswith(("ec2net ", "make ")))
+
+
+# The tests.
+
+
+@pytest.mark.parametrize("document", sorted({name for name, _ in GENERATED}))
+def test_generated_parts_are_up_to_date(document: str) -> None:
+    assert with_generated(document) == (TOP / document).read_text(), (
+        f"{document} is out of date: run python tests/unit/test_docs.py"
+    )
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_line_is_understood(
+    document: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    targets = set(re.findall(r"^([a-z]+):", (TOP / "Makefile").read_text(), flags=re.MULTILINE))
+    for line in command_lines(document):
+        words = shlex.split(line, comments=True)
+        if words[0] == "make":
+            assert set(words[1:]) <= targets, line
+        elif words[0] == "ec2net" and "[" not in line:
+            try:
+                parser().parse_args(words[1:])
+            except SystemExit:
+                pytest.fail(f"{document}: {line!r}: {capsys.readouterr().err}")
+
+
+def test_every_command_and_option_is_in_the_readme() -> None:
+    text = (TOP / "README.md").read_text()
+    for name, command in commands().items():
+        assert f"`ec2net {name}" in text
+        for action in command._actions:
+            if {"-h", "-v"}.isdisjoint(action.option_strings):
+                assert all(option in text for option in action.option_strings), name
+
+
+def test_the_readme_has_each_exit_status_and_no_other() -> None:
+    section = (TOP / "README.md").read_text().partition("| exit status |")[2]
+    told = re.findall(r"^\| (\d+) \|", section, flags=re.MULTILINE)
+    assert [int(number) for number in told] == sorted(ExitStatus)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_setting_that_is_named_exists(document: str, tmp_path: Path) -> None:
+    for span in spans(document):
+        if re.fullmatch(r"(numbers|links|timeouts|plugins)\.\w+", span):
+            assert span in SETTINGS, span
+    samples = [content for language, content in fences(document) if language == "toml"]
+    samples += [span for span in spans(document) if re.match(r"[\w.]+ = ", span)]
+    for number, sample in enumerate(samples):
+        if "entry-points" in sample:
+            tomllib.loads(sample)
+            continue
+        root = tmp_path / str(number)
+        (root / "etc/ec2net").mkdir(parents=True)
+        (root / "etc/ec2net/ec2net.toml").write_text(sample)
+        assert load(root).errors == (), sample
+
+
+def test_each_number_is_told_with_its_default() -> None:
+    numbers, text = NumberPlan(), (TOP / "docs/routing.md").read_text()
+    for key, default in (
+        ("numbers.priority_base", f"{numbers.priority_base} + n"),
+        ("numbers.priority_base` - 1", str(numbers.main_first_priority)),
+        ("numbers.table_base", f"{numbers.table_base} + n"),
+        ("numbers.metric_base", f"{numbers.metric_base} + n"),
+        ("numbers.protocol", str(numbers.protocol)),
+        ("numbers.link_group", str(numbers.link_group)),
+    ):
+        assert re.search(rf"\| {re.escape(default)} \| `{re.escape(key)}", text), key
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_path_and_module_that_is_named_exists(document: str) -> None:
+    text = (TOP / document).read_text()
+    for path in re.findall(rf"(?<![\w/.-])(?:{'|'.join(FOLDERS)})/[\w./-]*\w/?", text):
+        assert (TOP / path).exists(), path
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((TOP / document).parent / target).exists(), target
+    for name in re.findall(r"\bec2net\.(?:core|backends)(?:\.\w+)+", text):
+        assert _importable(name), name
+
+
+def _importable(name: str) -> bool:
+    """A module, or something in one."""
+    parent, _, last = name.rpartition(".")
+    try:
+        if importlib.util.find_spec(name) is not None:
+            return True
+    except ModuleNotFoundError:
+        pass  # its parent is a module, not a package
+    return hasattr(importlib.import_module(parent), last)
+
+
+def test_every_folder_is_in_the_map() -> None:
+    text = (TOP / "CONTRIBUTING.md").read_text()
+    mapped = set(re.findall(r"^\| `([\w/]+)/` \|", text, flags=re.MULTILINE))
+    with_code = {
+        str(path.parent.relative_to(TOP))
+        for pattern in ("core/**/*.py", "backends/*/**/*.py", "src/*/*.py", "tests/*/*.py")
+        for path in TOP.glob(pattern)
+    }
+    without = {
+        folder for folder in FOLDERS if any(path.is_file() for path in (TOP / folder).glob("*.*"))
+    } - {
+        "backends",
+        "tests",
+    }
+    assert (with_code | without) - mapped == set()
+    assert {folder for folder in mapped if not (TOP / folder).is_dir()} == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_python_examples_run(document: str) -> None:
+    for number, (language, content) in enumerate(fences(document)):
+        if language == "python":
+            module = ModuleType(f"example{number}")
+            exec(compile(content, f"{document} example {number}", "exec"), vars(module))  # noqa: S102 - our own examples
+            _check_plugin(module)
+
+
+def _check_plugin(module: ModuleType) -> None:
+    import pluggy
+
+    manager = pluggy.PluginManager(hookspecs.GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(module)
+    manager.check_pending()
+    implemented = [name for name in hooks() if hasattr(module, name)]
+    assert implemented
+    for classes in manager.hook.ec2net_backends():
+        for backend in classes:
+            assert issubclass(backend, Backend)
+            assert not inspect.isabstract(backend)
+
+
+def main() -> None:
+    for document in sorted({name for name, _ in GENERATED}):
+        (TOP / document).write_text(with_generated(document))
+
+
+if __name__ == "__main__":
+    main()

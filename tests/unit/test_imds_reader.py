@@ -1,0 +1,351 @@
+# SPDX-License-Identifier: Apache-2.0
+from collections.abc import Iterator
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+import pytest
+from imds_server import MACS, META, PRIMARY, SECOND, ImdsServer, eni, raw, running, status
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import ImdsError
+from ec2net.core.facts import Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
+from ec2net.core.identity import EniId, Mac
+from ec2net.core.imds.client import ImdsClient
+from ec2net.core.imds.reader import read_facts
+
+FIRST_MAC, SECOND_MAC = Mac(PRIMARY), Mac(SECOND)
+BOTH = (FIRST_MAC, SECOND_MAC)
+OF_SECOND = f"{MACS}{SECOND}/"
+
+
+@pytest.fixture
+def server() -> Iterator[ImdsServer]:
+    with running() as imds:
+        yield imds
+
+
+class Reader:
+    """Passes one after the other, as a program makes them: each knows what earlier ones read."""
+
+    def __init__(self, server: ImdsServer) -> None:
+        self.server = server
+        self.client = ImdsClient(server.candidates)
+        self.known: dict[Mac, EniFacts] = {}
+        self.primary: Mac | None = None
+
+    def __call__(self, *wanted: Mac) -> ImdsFacts:
+        self.client.new_pass()
+        self.server.requests.clear()
+        return read_facts(
+            self.client, wanted or BOTH, self.known, self.primary, Deadline(20, "the test")
+        )
+
+    def remember(self, facts: ImdsFacts) -> None:
+        self.known.update((one.mac, one) for one in facts.enis)
+        if isinstance(facts.primary, Value):
+            self.primary = facts.primary.value
+
+    def second(self) -> EniFacts:
+        return self(SECOND_MAC).enis[0]
+
+
+@pytest.fixture
+def read(server: ImdsServer) -> Iterator[Reader]:
+    reader = Reader(server)
+    with reader.client:
+        yield reader
+
+
+def why(reading: Reading[object]) -> str:
+    assert isinstance(reading, Unknown), reading
+    return reading.reason
+
+
+def test_everything(server: ImdsServer, read: Reader) -> None:
+    server.tree |= eni(
+        SECOND,
+        1,
+        network_card="1",
+        local_ipv4s="10.0.1.10\n10.0.1.9\n10.0.1.10",
+        ipv6s="2001:db8::2\n2001:db8::1\n",
+        ipv4_prefix="10.0.1.64/28",
+        ipv6_prefix="2001:db8:0:0:1::/80",
+        subnet_ipv6_cidr_blocks="2001:db8::/64",
+        security_groups="x",
+    )
+    facts = read()
+    assert facts.primary == Value(FIRST_MAC)
+    assert facts.listed == Value(BOTH)
+    assert facts.enis == (
+        EniFacts(
+            FIRST_MAC,
+            Value(EniId("eni-00000000")),
+            Value(0),
+            Value(0),
+            Value((IPv4Address("10.0.0.10"),)),
+            Absent(),
+            Absent(),
+            Absent(),
+            Value(IPv4Network("10.0.0.0/24")),
+            Absent(),
+        ),
+        EniFacts(
+            SECOND_MAC,
+            Value(EniId("eni-00000001")),
+            Value(1),
+            Value(1),
+            Value((IPv4Address("10.0.1.10"), IPv4Address("10.0.1.9"))),
+            Value((IPv6Address("2001:db8::2"), IPv6Address("2001:db8::1"))),
+            Value((IPv4Network("10.0.1.64/28"),)),
+            Value((IPv6Network("2001:db8:0:0:1::/80"),)),
+            Value(IPv4Network("10.0.1.0/24")),
+            Value((IPv6Network("2001:db8::/64"),)),
+        ),
+    )
+
+
+def test_steady_pass_asks_for_nothing_twice_and_nothing_immutable(
+    server: ImdsServer, read: Reader
+) -> None:
+    server.tree |= eni(SECOND, 1, ipv4_prefix="10.0.1.64/28")
+    first = read()
+    read.remember(first)
+    assert len(server.requests) == len(set(server.requests))
+    again = read()
+    assert again == first
+    assert server.requests == [
+        ("GET", path)
+        for path in (
+            MACS,
+            f"{MACS}{PRIMARY}/",
+            f"{MACS}{PRIMARY}/local-ipv4s",
+            OF_SECOND,
+            f"{OF_SECOND}local-ipv4s",
+            f"{OF_SECOND}ipv4-prefix",
+        )
+    ]
+
+
+def test_stale_values_of_immutable_keys_are_not_asked_for(server: ImdsServer, read: Reader) -> None:
+    read.remember(read())
+    known = read.known[SECOND_MAC]
+    assert isinstance(known.interface_id, Value)
+    read.known[SECOND_MAC] = replace(
+        known, interface_id=replace(known.interface_id, stale=True), device_number=Value(1, True)
+    )
+    assert read.second().interface_id == known.interface_id
+    assert f"{OF_SECOND}interface-id" not in server.paths()
+
+
+def test_immutable_keys_stand_when_nothing_can_be_read(server: ImdsServer, read: Reader) -> None:
+    read.remember(read())
+    server.faults[OF_SECOND] = status(400)
+    facts = read.second()
+    before = read.known[SECOND_MAC]
+    assert (facts.interface_id, facts.device_number) == (before.interface_id, Value(1))
+    assert (facts.network_card, facts.subnet_ipv4) == (Absent(), before.subnet_ipv4)
+    for reading in (facts.local_ipv4s, facts.ipv6s, facts.ipv4_prefixes, facts.subnet_ipv6):
+        assert "HTTP 400" in why(reading)
+
+
+# Absent
+
+
+def test_key_that_went_away_is_looked_at_again(server: ImdsServer, read: Reader) -> None:
+    server.tree |= eni(SECOND, 1, ipv4_prefix="10.0.1.64/28")
+    read.remember(read())
+    del server.tree[f"{OF_SECOND}ipv4-prefix"]
+    assert read.second().ipv4_prefixes == Absent()
+    assert f"{OF_SECOND}ipv4-prefix" in server.paths()
+    read.remember(read())
+    assert read.second().ipv4_prefixes == Absent()
+    assert f"{OF_SECOND}ipv4-prefix" not in server.paths()
+
+
+def test_listing_that_lacks_a_key_which_is_there(server: ImdsServer, read: Reader) -> None:
+    read.remember(read())
+    server.listings[OF_SECOND] = "device-number\nmac"
+    assert read.second().local_ipv4s == Value((IPv4Address("10.0.1.10"),))
+    server.faults[f"{OF_SECOND}local-ipv4s"] = status(400)
+    assert why(read.second().local_ipv4s) == "HTTP 400"
+
+
+def test_listing_that_has_a_key_which_is_not_there(server: ImdsServer, read: Reader) -> None:
+    server.listings[OF_SECOND] = "device-number\nlocal-ipv4s\nipv6s\nipv4-associations/"
+    facts = read.second()
+    assert why(facts.ipv6s) == "ipv6s is listed, but answers 404"
+    assert facts.local_ipv4s == Value((IPv4Address("10.0.1.10"),))
+
+
+def test_eni_that_is_not_listed(server: ImdsServer, read: Reader) -> None:
+    server.listings[MACS] = PRIMARY + "/"
+    assert [one.mac for one in read().enis] == [FIRST_MAC]
+    assert OF_SECOND not in server.paths()
+
+
+def test_eni_that_was_listed_is_looked_at_again(server: ImdsServer, read: Reader) -> None:
+    read.remember(read())
+    server.listings[MACS] = PRIMARY + "/"
+    assert read().enis[1] == read.known[SECOND_MAC]  # the listing lied
+    server.faults[OF_SECOND] = status(400)
+    assert isinstance(read().enis[1].local_ipv4s, Unknown)
+    del server.faults[OF_SECOND]
+    server.tree = {path: text for path, text in server.tree.items() if SECOND not in path}
+    assert [one.mac for one in read().enis] == [FIRST_MAC]
+
+
+def test_without_the_listing_each_eni_is_asked_for(server: ImdsServer, read: Reader) -> None:
+    server.faults[MACS] = status(400)
+    facts = read()
+    assert why(facts.listed) == "HTTP 400"
+    assert facts.enis[1].local_ipv4s == Value((IPv4Address("10.0.1.10"),))
+    # One look at a 404 is not enough to lose an ENI.
+    server.faults[OF_SECOND] = status(404)
+    assert "404" in why(read().enis[1].local_ipv4s)
+
+
+@pytest.mark.parametrize(
+    "body", ["", "\n", "<html>", "garbage", PRIMARY + "/\nx", "404 - Not Found"]
+)
+def test_garbage_for_listings(server: ImdsServer, read: Reader, body: str) -> None:
+    read.remember(read())
+    server.faults[MACS] = status(200, body)
+    server.faults[OF_SECOND] = status(200, body)
+    facts = read()
+    assert isinstance(facts.listed, Unknown)
+    assert facts.enis[0] == read.known[FIRST_MAC]
+    assert facts.enis[1].interface_id == Value(EniId("eni-00000001"))
+    for reading in (facts.enis[1].local_ipv4s, facts.enis[1].ipv6s, facts.enis[1].ipv4_prefixes):
+        assert isinstance(reading, Unknown)
+
+
+def test_mac_that_cannot_be_read(server: ImdsServer, read: Reader) -> None:
+    for code in (404, 400):
+        server.faults[META + "mac"] = status(code)
+        facts = read()
+        assert isinstance(facts.primary, Unknown)
+        # Which one is the primary is not known, so its 0 cannot be believed either.
+        assert {type(one.device_number) for one in facts.enis} == {Unknown, Value}
+
+
+# Numbers
+
+
+def test_device_number_that_is_not_propagated_yet(server: ImdsServer, read: Reader) -> None:
+    server.tree[f"{OF_SECOND}device-number"] = "0"
+    for _ in range(2):
+        facts = read()
+        assert why(facts.enis[1].device_number) == "device-number not propagated yet"
+        assert facts.enis[1].network_card == Absent()
+        read.remember(facts)
+    server.tree |= eni(SECOND, 1, network_card="0", device_number="0")
+    read.remember(read())
+    assert isinstance(read.known[SECOND_MAC].device_number, Unknown)
+    # Not even a remembered 0 is believed, and the card is asked for until all is settled.
+    read.known[SECOND_MAC] = replace(read.known[SECOND_MAC], device_number=Value(0))
+    server.tree |= eni(SECOND, 1, network_card="1", device_number="0")
+    read.remember(read())
+    assert read.known[SECOND_MAC].network_card == Value(1)
+    assert read.known[SECOND_MAC].device_number == Value(0)
+    read()
+    assert f"{OF_SECOND}device-number" not in server.paths()
+    assert f"{OF_SECOND}network-card" not in server.paths()
+
+
+def test_network_card_that_is_listed_late(server: ImdsServer, read: Reader) -> None:
+    read.remember(read())
+    assert read.known[SECOND_MAC].network_card == Absent()
+    server.tree |= eni(SECOND, 1, network_card="1")
+    assert read.second().network_card == Value(1)
+
+
+def test_device_number_that_is_not_listed_or_fails(server: ImdsServer, read: Reader) -> None:
+    server.faults[f"{OF_SECOND}device-number"] = status(400)
+    assert why(read.second().device_number) == "HTTP 400"
+    server.tree |= eni(SECOND, 1, network_card="2", device_number="0")
+    del server.faults[f"{OF_SECOND}device-number"]
+    server.faults[f"{OF_SECOND}network-card"] = status(400)
+    assert isinstance(read.second().network_card, Unknown)
+    assert isinstance(read.second().device_number, Unknown)
+    del server.tree[f"{OF_SECOND}device-number"]
+    assert why(read.second().device_number) == "device-number not listed yet"
+
+
+def test_primary_is_0_on_card_0_without_asking(server: ImdsServer, read: Reader) -> None:
+    server.tree |= eni(PRIMARY, 0, network_card="0")
+    facts = read(FIRST_MAC)
+    assert (facts.enis[0].device_number, facts.enis[0].network_card) == (Value(0), Value(0))
+    assert f"{MACS}{PRIMARY}/device-number" not in server.paths()
+    assert f"{MACS}{PRIMARY}/network-card" not in server.paths()
+
+
+# Garbage
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "text"),
+    [
+        ("interface-id", "interface_id", "eni-xyz"),
+        ("interface-id", "interface_id", "eni-00000001\neni-00000002"),
+        ("device-number", "device_number", "-1"),
+        ("device-number", "device_number", "1000"),
+        ("device-number", "device_number", "1\n2"),
+        ("network-card", "network_card", "one"),
+        ("local-ipv4s", "local_ipv4s", "10.0.1.10\n<html>"),
+        ("local-ipv4s", "local_ipv4s", "10.0.1.10, 10.0.1.11"),
+        ("local-ipv4s", "local_ipv4s", "0.0.0.0"),
+        ("local-ipv4s", "local_ipv4s", "224.0.0.1"),
+        ("local-ipv4s", "local_ipv4s", "127.0.0.1"),
+        ("local-ipv4s", "local_ipv4s", "10.0.1.010"),
+        ("local-ipv4s", "local_ipv4s", "10.0.1.1\n" * 5000),
+        ("local-ipv4s", "local_ipv4s", ""),
+        ("local-ipv4s", "local_ipv4s", " \n\n"),
+        ("ipv6s", "ipv6s", "10.0.0.1"),
+        ("ipv6s", "ipv6s", "fe80::1%eth0"),
+        ("ipv4-prefix", "ipv4_prefixes", "10.0.1.1/28"),
+        ("ipv4-prefix", "ipv4_prefixes", "10.0.1.0"),
+        ("ipv4-prefix", "ipv4_prefixes", "10.0.1.0/255.255.255.240"),
+        ("ipv4-prefix", "ipv4_prefixes", "0.0.0.0/0"),
+        ("ipv6-prefix", "ipv6_prefixes", "2001:db8::1/80"),
+        ("ipv6-prefix", "ipv6_prefixes", "::/0"),
+        ("subnet-ipv4-cidr-block", "subnet_ipv4", "10.0.1.0/33"),
+        ("subnet-ipv4-cidr-block", "subnet_ipv4", ""),
+        ("subnet-ipv6-cidr-blocks", "subnet_ipv6", "none"),
+    ],
+)
+def test_garbage_is_unknown(
+    server: ImdsServer, read: Reader, key: str, field: str, text: str
+) -> None:
+    server.tree[OF_SECOND + key] = text
+    reading = why(getattr(read.second(), field))
+    assert reading == "empty answer" if not text.strip() else reading.startswith("garbage: '")
+    assert len(reading) < 200
+
+
+def test_binary_garbage(server: ImdsServer, read: Reader) -> None:
+    server.faults[f"{OF_SECOND}local-ipv4s"] = raw(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n\xff\xfe\x00"
+    )
+    assert why(read.second().local_ipv4s) == "garbage: not ASCII"
+
+
+def test_each_key_that_fails_fails_alone(server: ImdsServer, read: Reader) -> None:
+    server.tree |= eni(SECOND, 1, ipv6s="2001:db8::1", ipv4_prefix="10.0.1.64/28")
+    whole = read()
+    read.remember(whole)
+    for key, field in (
+        ("local-ipv4s", "local_ipv4s"),
+        ("ipv6s", "ipv6s"),
+        ("ipv4-prefix", "ipv4_prefixes"),
+    ):
+        server.faults = {OF_SECOND + key: status(503)}
+        facts = read()
+        assert why(getattr(facts.enis[1], field)) == "HTTP 503"
+        assert replace(facts.enis[1], **{field: getattr(whole.enis[1], field)}) == whole.enis[1]
+        assert facts.enis[0] == whole.enis[0]
+
+
+def test_disabled_is_an_error(server: ImdsServer, read: Reader) -> None:
+    server.faults["latest/api/token"] = status(403)
+    with pytest.raises(ImdsError, match="disabled"):
+        read()

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The JSON that machines read: a contract, checked whole where it is small."""
+
+import json
+from ipaddress import ip_address, ip_interface, ip_network
+
+import pytest
+from eni_facts import IPV4_ONLY, any_facts, eni, host, mac
+from hypothesis import given, settings
+
+from ec2net.core import jsonform
+from ec2net.core.compute import compute
+from ec2net.core.config import Config
+from ec2net.core.facts import Absent, Facts
+from ec2net.core.kernel.objects import Address, LinkRef, LinkSetting, Route, Rule, Setting
+from ec2net.core.plan import Action, Change, Conflict, Plan
+
+LINK = LinkRef(3, "ens6")
+DEFAULT = Route(ip_network("0.0.0.0/0"), 10001, 0, LINK, ip_address("10.0.1.1"))
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        (LINK, "ens6"),
+        (mac(1), "06:ec:02:00:00:01"),
+        (ip_address("10.0.1.4"), "10.0.1.4"),
+        (ip_interface("2001:db8::4/128"), "2001:db8::4/128"),
+        (Setting.MTU, "mtu"),
+        ((1, None, True, 0.5), [1, None, True, 0.5]),
+        ({LINK: {mac(1)}}, {"ens6": ["06:ec:02:00:00:01"]}),
+        (
+            LinkSetting(LINK, Setting.MTU, 9001),
+            {"link": "ens6", "setting": "mtu", "value": 9001},
+        ),
+    ],
+)
+def test_values_as_plain_data(value: object, plain: object) -> None:
+    assert jsonform.plain(value) == plain
+
+
+def test_a_plan() -> None:
+    before = Route(ip_network("0.0.0.0/0"), 10001, 0, LINK, ip_address("10.0.1.9"))
+    rule = Rule(ip_network("10.0.1.4/32"), 9999, 254, 0, 236)
+    address = Address(LINK, ip_interface("10.0.1.9/32"))
+    plan = Plan(
+        (
+            Change(Action.REPLACE, DEFAULT, mac(1), before=before),
+            Change(Action.REMOVE, rule, None),
+        ),
+        (Conflict(mac(1), address, address),),
+    )
+    gone = {
+        "destination": "0.0.0.0/0",
+        "table": 10001,
+        "metric": 0,
+        "link": "ens6",
+        "gateway": "10.0.1.9",
+        "source": None,
+        "kind": "unicast",
+    }
+    assert jsonform.plan(plan) == {
+        "changes": [
+            {
+                "action": "replace",
+                "kind": "route",
+                "eni": "06:ec:02:00:00:01",
+                "text": "route default via 10.0.1.1 dev ens6 table 10001",
+                "item": {**gone, "gateway": "10.0.1.1"},
+                "before": gone,
+            },
+            {
+                "action": "remove",
+                "kind": "rule",
+                "eni": None,
+                "text": "rule 9999: from 10.0.1.4/32 lookup main suppress_prefixlength 0"
+                " suppress_ifgroup 236",
+                "item": {
+                    "source": "10.0.1.4/32",
+                    "priority": 9999,
+                    "table": 254,
+                    "suppress_prefixlength": 0,
+                    "suppress_group": 236,
+                },
+                "before": None,
+            },
+        ],
+        "conflicts": [
+            {
+                "eni": "06:ec:02:00:00:01",
+                "text": "address 10.0.1.9/32 dev ens6: something that is not ours is in its place:"
+                " address 10.0.1.9/32 dev ens6",
+                "foreign": {"link": "ens6", "interface": "10.0.1.9/32"},
+            }
+        ],
+    }
+
+
+def test_an_eni_with_its_intent() -> None:
+    outcome = compute(host(eni(0), eni(1, **IPV4_ONLY)), Config()).of(mac(1))
+    assert outcome is not None
+    form = jsonform.eni(outcome)
+    intent = form.pop("intent")
+    assert form == {
+        "mac": "06:ec:02:00:00:01",
+        "eni_id": "eni-00000000000000001",
+        "link": "ens6",
+        "standing": "ready",
+        "reason": "",
+    }
+    assert intent["number"] == {"card": 0, "device": 1}
+    assert (intent["table"], intent["metric"], intent["manage"]) == (10001, 513, "full")
+    assert (intent["base"], intent["further"]) == (["10.0.1.4/24"], ["10.0.1.9/32"])
+    assert intent["main_routes"] == [
+        "route default via 10.0.1.1 dev ens6 table main src 10.0.1.4 metric 513"
+    ]
+    assert len(intent["rules"]) == 4
+
+
+def test_an_eni_without_an_intent() -> None:
+    outcome = compute(host(eni(0), eni(1, device_number=Absent())), Config()).of(mac(1))
+    assert outcome is not None
+    form = jsonform.eni(outcome)
+    assert (form["standing"], form["intent"]) == ("pending", None)
+
+
+@settings(deadline=None, max_examples=30)
+@given(any_facts())
+def test_every_outcome_can_be_written_as_json(facts: Facts) -> None:
+    for outcome in compute(facts, Config()).enis:
+        form = jsonform.eni(outcome)
+        assert json.loads(json.dumps(form)) == form

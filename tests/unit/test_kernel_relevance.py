@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which raw routes are worth decoding, and what is cut from raw messages."""
+
+import struct
+
+import pytest
+
+from ec2net.core.kernel import dump, pyroute
+from ec2net.core.kernel.relevance import RelevantRoutes
+
+OURS, KERNEL, BOOT, BIRD = 236, 2, 3, 12
+MAIN, LOCAL, COMPAT = 254, 255, 252
+TABLES = range(10000, 13200)
+
+
+def attribute(number: int, value: bytes) -> bytes:
+    padded = value.ljust(-(-len(value) // 4) * 4, b"\0")
+    return struct.pack("=HH", 4 + len(value), number) + padded
+
+
+def route(
+    table: int, protocol: int, *, length: int = 24, flags: int = 0, whole: int | None = None
+) -> bytes:
+    """RTM_NEWROUTE as the kernel writes it; RTA_TABLE says ``whole`` (by default the table)."""
+    body = struct.pack("=8BI", 2, length, 0, 0, table, protocol, 0, 1, flags)
+    body += attribute(15, struct.pack("=I", table if whole is None else whole))
+    body += attribute(1, bytes((10, 0, 1, 0)))
+    return struct.pack("=IHHII", 16 + len(body), 24, 2, 1, 0) + body
+
+
+@pytest.mark.parametrize(
+    ("raw", "matters"),
+    [
+        (route(MAIN, OURS), True),
+        (route(LOCAL, OURS), True),
+        (route(COMPAT, OURS, whole=777), True),
+        (route(MAIN, BOOT, length=0), True),
+        (route(MAIN, BIRD), False),
+        (route(MAIN, KERNEL), False),
+        (route(LOCAL, BOOT), True),
+        (route(LOCAL, KERNEL), False),
+        (route(COMPAT, BOOT, whole=10002), True),
+        (route(COMPAT, BIRD, whole=4242), False),
+        (route(100, BOOT), False),
+        (route(MAIN, OURS, flags=0x200), False),
+    ],
+    ids=[
+        "ours in main",
+        "ours in local",
+        "ours in another table",
+        "a default route in main",
+        "a router's route in main",
+        "a connected subnet in main",
+        "somebody's local route",
+        "the kernel's local route",
+        "somebody's route in an ENI's table",
+        "a router's route in its own table",
+        "a small table",
+        "a cached route",
+    ],
+)
+def test_what_is_ours_or_could_stand_in_our_place_is_decoded(raw: bytes, matters: bool) -> None:
+    """A router's million routes in main must not use up a pass; an ENI's table is looked at."""
+    assert RelevantRoutes(OURS, TABLES)(raw) is matters
+
+
+def test_without_a_range_every_table_above_255_could_be_an_enis() -> None:
+    relevant = RelevantRoutes(OURS, None)
+    assert relevant(route(COMPAT, BIRD, whole=4242))
+    assert not relevant(route(100, BOOT))
+
+
+def test_an_attribute_that_nobody_reads_is_cut_before_decoding() -> None:
+    body = struct.pack("=8BI", 2, 24, 0, 0, MAIN, OURS, 0, 1, 0)
+    body += attribute(8, attribute(2, b"\x01\x02\x03"))  # RTA_METRICS
+    body += attribute(1, bytes((10, 0, 1, 0)))
+    raw = struct.pack("=IHHII", 16 + len(body), 24, 2, 7, 0) + body
+    message = pyroute.message_class("rtmsg")(dump._only(raw, dump.ROUTES))
+    message.decode()
+    assert [pair[:2] for pair in message["attrs"]] == [["RTA_DST", "10.0.1.0"]]
+    assert (message["dst_len"], message["header"]["type"]) == (24, 24)
+
+
+@pytest.mark.parametrize("broken", [b"\x00\x00\x01\x00", b"\x01", b"\xff\xff\x01\x00"])
+def test_attributes_that_end_early_do_not_loop(broken: bytes) -> None:
+    raw = route(MAIN, OURS) + broken
+    assert dump.number(raw, dump.ROUTES, 15) == MAIN
+    assert dump._only(raw, dump.ROUTES).startswith(b"")

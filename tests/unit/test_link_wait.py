@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Waiting for a link, as far as no link has to be made: the loopback, and one that never comes."""
+
+import resource
+import time
+
+import pytest
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import ExitStatus, LinkGone
+from ec2net.core.kernel.link_events import LinkEvents, LinkPresence, link_index, wait_for_link
+
+GHOST = "ghost0"
+
+
+def test_a_link_that_is_there_is_not_waited_for() -> None:
+    with LinkEvents() as events:
+        assert wait_for_link("lo", events, Deadline(0)) == link_index("lo") == 1
+
+
+def test_a_link_that_never_comes_ends_the_wait_at_the_deadline() -> None:
+    """The seed bug: waits for detached ENIs never ended."""
+    began = time.monotonic()
+    problem = "ghost0: no such link appeared within 0.1 s"
+    with LinkEvents() as events, pytest.raises(LinkGone, match=problem) as caught:
+        wait_for_link(GHOST, events, Deadline(0.1))
+    assert caught.value.exit_status is ExitStatus.LINK_GONE
+    assert time.monotonic() - began < 2
+
+
+def test_waiting_makes_no_periodic_system_calls() -> None:
+    def switches() -> int:
+        return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+
+    with LinkEvents() as events:
+        before = switches()
+        with pytest.raises(LinkGone):
+            wait_for_link(GHOST, events, Deadline(0.5))
+        assert (
+            switches() - before <= 5
+        )  # polling 10 times a second would make it sleep 5 times more
+
+
+def test_a_link_that_is_still_the_same_does_not_interrupt() -> None:
+    with LinkEvents() as events:
+        LinkPresence(events, "lo", 1).check()
+
+
+@pytest.mark.parametrize(("name", "index"), [(GHOST, 7), ("lo", 7)])
+def test_a_link_that_is_another_one_now_is_gone(name: str, index: int) -> None:
+    with LinkEvents() as events, pytest.raises(LinkGone, match=f"{name}: the link went away"):
+        LinkPresence(events, name, index).check()

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host lock between real processes."""
+
+import os
+import select
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import Ec2netError, LinkGone, StateError
+from ec2net.core.lock import HostLock
+from ec2net.core.state import RunDir
+
+HOLDER = """
+import sys
+from pathlib import Path
+from ec2net.core.deadline import Deadline
+from ec2net.core.lock import HostLock
+from ec2net.core.state import RunDir
+with HostLock(RunDir(Path(sys.argv[1])), Deadline(20)):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+WAITER = """
+import resource, sys
+from pathlib import Path
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import Ec2netError
+from ec2net.core.lock import HostLock
+from ec2net.core.state import RunDir
+before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+try:
+    HostLock(RunDir(Path(sys.argv[1])), Deadline(1)).__enter__()
+except Ec2netError:
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before, flush=True)
+"""
+
+
+@contextmanager
+def running(script: str, path: Path) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait(timeout=10)
+        for stream in (process.stdin, process.stdout):
+            assert stream is not None
+            stream.close()
+
+
+def says(process: subprocess.Popen[str], seconds: float = 10) -> str:
+    """The next line, or nothing if none comes in time."""
+    assert process.stdout is not None
+    if not select.select([process.stdout], [], [], seconds)[0]:
+        return ""
+    return process.stdout.readline().strip()
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait(timeout=10)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path / "run")
+
+
+def attempt(run: RunDir, seconds: float = 0.1) -> None:
+    with HostLock(run, Deadline(seconds, "waiting for the host lock")):
+        pass
+
+
+def test_the_lock_is_free_after_use_and_root_s_alone(run: RunDir) -> None:
+    for _ in range(2):
+        attempt(run)
+    assert stat.S_IMODE((run.path / "lock").stat().st_mode) == 0o600
+
+
+def test_one_at_a_time_and_the_next_as_soon_as_it_ends(run: RunDir) -> None:
+    with running(HOLDER, run.path) as first:
+        assert says(first) == "held"
+        with running(HOLDER, run.path) as second:
+            assert says(second, 0.5) == ""
+            end(first)
+            assert says(second) == "held"
+
+
+def test_a_killed_holder_holds_nothing(run: RunDir) -> None:
+    with running(HOLDER, run.path) as first:
+        assert says(first) == "held"
+        first.kill()
+        attempt(run, 10)
+
+
+def test_the_deadline_ends_the_wait_and_says_who_is_to_blame(run: RunDir) -> None:
+    with running(HOLDER, run.path) as first:
+        assert says(first) == "held"
+        began = time.monotonic()
+        with pytest.raises(Ec2netError, match="host lock: another ec2net is at work") as caught:
+            attempt(run)
+        assert "fuser" in caught.value.remedy
+        assert time.monotonic() - began < 1
+
+
+def test_a_waiter_makes_no_periodic_system_calls(run: RunDir) -> None:
+    with running(HOLDER, run.path) as first:
+        assert says(first) == "held"
+        with running(WAITER, run.path) as waiter:
+            assert 0 < int(says(waiter)) <= 20  # starting its thread takes a few
+
+
+class Interruption:
+    def __init__(self) -> None:
+        self.reader, self.writer = os.pipe()
+        os.write(self.writer, b"x")
+
+    def fileno(self) -> int:
+        return self.reader
+
+    def check(self) -> None:
+        raise LinkGone("the link went away")
+
+
+def test_a_wait_for_the_lock_is_not_deaf(run: RunDir) -> None:
+    interruption = Interruption()
+    with running(HOLDER, run.path) as first:
+        assert says(first) == "held"
+        deadline = Deadline(10, interruptions=[interruption])
+        with pytest.raises(LinkGone), HostLock(run, deadline):
+            pass
+    os.close(interruption.reader)
+    os.close(interruption.writer)
+
+
+def lock_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "ec2net-lock"]
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+def test_an_abandoned_waiter_gives_the_lock_back_and_leaves_no_descriptor(run: RunDir) -> None:
+    """A resident process goes on after a wait that failed: it must not hold the lock by mistake."""
+    for thread in lock_threads():
+        thread.join(10)
+    before = descriptors()
+    with running(HOLDER, run.path) as first:
+        assert says(first) == "held"
+        for _ in range(3):
+            with pytest.raises(Ec2netError):
+                attempt(run)
+        end(first)
+    for thread in lock_threads():
+        thread.join(10)
+        assert not thread.is_alive()
+    with running(HOLDER, run.path) as other:
+        assert says(other) == "held"
+    assert descriptors() == before
+
+
+def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StateError, match=r"cannot open .*/file/run/lock: Not a directory"):
+        attempt(RunDir(tmp_path / "file" / "run"))

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What networkd is given: whole files, where they go, and which links it is meant for."""
+
+from pathlib import Path
+
+import pytest
+
+from ec2net.backends.networkd.backend import NetworkdBackend
+from ec2net.backends.networkd.files import FOLDER, NetworkFile, in_folder, remove, write
+from ec2net.backends.networkd.render import drop_in_path, network_file, own_path, place
+from ec2net.backends.networkd.state import LinkState, link_state
+from ec2net.core.config import MtuPolicy
+from ec2net.core.environment import Environment
+from ec2net.core.facts import Link
+from ec2net.core.identity import Mac
+from ec2net.core.intent import EarlyIntent
+from ec2net.core.kernel.objects import LinkRef
+
+MAC = Mac("06:53:e1:d8:f9:29")
+ENS6 = LinkRef(3, "ens6")
+
+
+def early(
+    *, primary: bool = False, mtu: MtuPolicy | int = MtuPolicy.DHCP, ipv6: bool = True
+) -> EarlyIntent:
+    return EarlyIntent(
+        mac=MAC,
+        link=ENS6,
+        primary=primary,
+        mtu=mtu,
+        ipv6=ipv6,
+        main_metric=512,
+        parking_table=9999,
+    )
+
+
+PRIMARY = """\
+# Made by ec2net for ens6 06:53:e1:d8:f9:29
+# Override it with a file of its name in /etc/systemd/network.
+
+[Match]
+PermanentMACAddress=06:53:e1:d8:f9:29
+Name=ens6
+
+[Network]
+DHCP=yes
+LLMNR=no
+IPv6DuplicateAddressDetection=0
+DNSDefaultRoute=yes
+KeepConfiguration=yes
+
+[DHCPv4]
+UseDNS=yes
+UseDomains=yes
+UseNTP=yes
+UseHostname=no
+UseMTU=yes
+RouteMetric=512
+
+[DHCPv6]
+UseDNS=yes
+UseNTP=yes
+UseHostname=no
+WithoutRA=solicit
+
+[IPv6AcceptRA]
+UseDNS=yes
+UseDomains=no
+RouteMetric=512
+"""
+
+SECONDARY_WITHOUT_IPV6 = """\
+# Made by ec2net for ens6 06:53:e1:d8:f9:29
+# Override it with a file of its name in /etc/systemd/network.
+
+[Match]
+MACAddress=06:53:e1:d8:f9:29
+Name=ens6
+
+[Network]
+DHCP=ipv4
+LLMNR=no
+IPv6DuplicateAddressDetection=0
+DNSDefaultRoute=no
+IPv6AcceptRA=no
+KeepConfiguration=yes
+
+[DHCPv4]
+UseDNS=no
+UseDomains=no
+UseNTP=no
+UseHostname=no
+UseMTU=no
+RouteTable=9999
+RouteMetric=1098903353
+
+[Link]
+RequiredForOnline=no
+MTUBytes=1500
+"""
+
+DROP_IN = """\
+# Made by ec2net for ens6 06:53:e1:d8:f9:29
+# Override it with a file of its name in /etc/systemd/network.
+
+[Network]
+KeepConfiguration=yes
+
+[DHCPv4]
+UseMTU=yes
+RouteMetric=512
+
+[IPv6AcceptRA]
+RouteMetric=512
+"""
+
+
+def lines(text: str) -> dict[str, set[str]]:
+    """Section to settings: networkd does not care for their order."""
+    sections: dict[str, set[str]] = {}
+    for line in text.splitlines():
+        if line.startswith("["):
+            sections[line] = current = set()
+        elif line and not line.startswith("#"):
+            current.add(line)
+    return sections
+
+
+def test_the_primary_gets_everything_from_its_lease() -> None:
+    file = network_file(own_path("ens6"), early(primary=True), permanent=True)
+    assert file.path == Path("/run/systemd/network/70-ens6.network")
+    assert file.content == PRIMARY
+
+
+def test_a_secondary_keeps_its_leased_routes_and_servers_to_itself() -> None:
+    """R12; C-i: no DNS of a secondary. The parking table keeps main clean."""
+    file = network_file(own_path("ens6"), early(mtu=1500, ipv6=False), permanent=False)
+    expected = lines(SECONDARY_WITHOUT_IPV6)
+    found = lines(file.content)
+    parked = next(line for line in found["[DHCPv4]"] if line.startswith("RouteMetric="))
+    expected["[DHCPv4]"] = {
+        line for line in expected["[DHCPv4]"] if not line.startswith("RouteMetric=")
+    } | {parked}
+    assert found == expected
+    assert 0 < int(parked.partition("=")[2]) < 2**32
+
+
+def test_two_secondaries_never_park_on_one_metric() -> None:
+    """Routes of one destination and metric replace each other in a table."""
+    metrics = set()
+    for last in range(64):
+        mac = Mac(f"06:53:e1:d8:f9:{last:02x}")
+        text = network_file(
+            own_path("ens6"), EarlyIntent(mac, ENS6, False, 1500, True, 512, 9999), permanent=True
+        ).content
+        metrics.add(next(line for line in text.splitlines() if line.startswith("RouteMetric=")))
+    assert len(metrics) == 64
+
+
+def test_beside_somebody_elses_file_only_what_the_promises_need() -> None:
+    path = drop_in_path(Path("/run/systemd/network/10-netplan-ens6.network"))
+    file = network_file(path, early(primary=True), permanent=True)
+    assert file.path == FOLDER / "10-netplan-ens6.network.d/50-ec2net.conf"
+    assert file.content == DROP_IN
+
+
+@pytest.mark.parametrize(
+    ("active", "where"),
+    [
+        (None, own_path("ens6")),
+        ("/run/systemd/network/70-ens6.network", own_path("ens6")),
+        ("/usr/lib/systemd/network/80-ec2net.network", own_path("ens6")),
+        ("/lib/systemd/network/80-ec2.network", own_path("ens6")),
+        (
+            "/run/systemd/network/10-netplan-ens6.network",
+            FOLDER / "10-netplan-ens6.network.d/50-ec2net.conf",
+        ),
+        ("/etc/systemd/network/70-ens6.network", None),
+        ("/etc/systemd/network/en.network", None),
+    ],
+)
+def test_where_the_file_goes(active: str | None, where: Path | None) -> None:
+    """R7; ENU#146: a drop-in beside the wrong file is ignored. /etc wins."""
+    assert place("ens6", Path(active) if active else None) == where
+
+
+def test_a_file_says_whose_it_is(tmp_path: Path) -> None:
+    ours = NetworkFile(tmp_path / "70-ens6.network", PRIMARY)
+    write(ours)
+    drop_in = NetworkFile(tmp_path / "10-netplan-ens6.network.d/50-ec2net.conf", DROP_IN)
+    write(drop_in)
+    theirs = NetworkFile(tmp_path / "70-ens7.network", "[Match]\nName=ens7\n")
+    theirs.path.write_text(theirs.content)
+    (tmp_path / "10-netplan-ens6.network").write_text("[Match]\n")
+    assert in_folder(tmp_path) == (ours, theirs, drop_in)
+    assert [file.ours for file in in_folder(tmp_path)] == [True, False, True]
+    assert [file.owner for file in in_folder(tmp_path)] == [MAC, None, MAC]
+
+
+def test_a_removed_drop_in_leaves_no_folder(tmp_path: Path) -> None:
+    drop_in = NetworkFile(tmp_path / "10-netplan-ens6.network.d/50-ec2net.conf", DROP_IN)
+    write(drop_in)
+    remove(drop_in)
+    assert list(tmp_path.iterdir()) == []
+    remove(drop_in)
+
+
+def test_a_folder_with_others_drop_ins_stays(tmp_path: Path) -> None:
+    drop_in = NetworkFile(tmp_path / "10-netplan-ens6.network.d/50-ec2net.conf", DROP_IN)
+    write(drop_in)
+    other = drop_in.path.with_name("60-mine.conf")
+    other.write_text("")
+    remove(drop_in)
+    assert list(drop_in.path.parent.iterdir()) == [other]
+
+
+CONFIGURED = "ADMIN_STATE=configured\nNETWORK_FILE=/run/systemd/network/70-ens5.network\n"
+UNMANAGED = "ADMIN_STATE=unmanaged\n"
+RUNNING = {"/run/systemd/units/invocation:systemd-networkd.service": "0123"}
+
+
+def link(index: int, name: str) -> Link:
+    return Link(index, name, Mac(f"06:00:00:00:00:{index:02x}"), "ena", "", 9001, True, 0)
+
+
+def environment(
+    files: dict[str, str], links: dict[str, str], eni_links: tuple[Link, ...] = ()
+) -> Environment:
+    return Environment(read_file=files.get, read_link=links.get, eni_links=eni_links)
+
+
+def test_the_state_of_a_link_is_what_networkd_wrote() -> None:
+    seen = environment({"/run/systemd/netif/links/2": CONFIGURED}, {})
+    assert link_state(2, seen) == LinkState(
+        "configured", Path("/run/systemd/network/70-ens5.network")
+    )
+    assert link_state(3, seen) == LinkState("", None)
+    assert not link_state(3, seen).managed
+
+
+@pytest.mark.parametrize(
+    ("files", "links", "suits", "reason"),
+    [
+        ({}, {}, False, "systemd-networkd is not running"),
+        (
+            {"/run/systemd/netif/links/3": CONFIGURED},
+            {},
+            False,
+            "systemd-networkd is not running",
+        ),
+        (
+            {"/run/systemd/netif/links/3": CONFIGURED},
+            RUNNING,
+            True,
+            "systemd-networkd manages ens6",
+        ),
+        (
+            {"/run/systemd/netif/links/2": CONFIGURED, "/run/systemd/netif/links/3": UNMANAGED},
+            RUNNING,
+            True,
+            "nobody manages ens6, and systemd-networkd manages ens5",
+        ),
+        (
+            {"/run/systemd/netif/links/2": UNMANAGED, "/run/systemd/netif/links/3": UNMANAGED},
+            RUNNING,
+            False,
+            "systemd-networkd manages no ENI",
+        ),
+        (
+            {
+                "/run/systemd/netif/links/3": UNMANAGED,
+                "/run/NetworkManager/devices/3": "[device]\nmanaged=true\n",
+            },
+            RUNNING,
+            False,
+            "NetworkManager manages ens6",
+        ),
+        (
+            {
+                "/run/systemd/netif/links/3": CONFIGURED,
+                "/run/NetworkManager/devices/3": "[device]\nmanaged=true\n",
+            },
+            RUNNING,
+            False,
+            "both systemd-networkd and NetworkManager manages ens6",
+        ),
+    ],
+)
+def test_which_links_it_is_for(
+    files: dict[str, str], links: dict[str, str], suits: bool, reason: str
+) -> None:
+    enis = (link(2, "ens5"), link(3, "ens6"))
+    verdict = NetworkdBackend.suits(enis[1], environment(files, links, enis))
+    assert (verdict.suits, verdict.reason) == (suits, reason)

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is ours, for which ENI it is, and what the journal of a link keeps."""
+
+from dataclasses import replace
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eni_facts import eni, host, link, mac
+
+from ec2net.core.compute import compute
+from ec2net.core.config import Config
+from ec2net.core.facts import Absent
+from ec2net.core.kernel.objects import (
+    MAIN_TABLE,
+    Address,
+    LinkRef,
+    LinkSetting,
+    Route,
+    Rule,
+    Setting,
+)
+from ec2net.core.kernel.snapshot import Found, Snapshot
+from ec2net.core.ownership import Journal, Journals, held, marked, owners, unmarked
+from ec2net.core.state import RunDir
+
+HOST = compute(host(eni(0), eni(1), eni(2)), Config())
+FIRST, SECOND = LinkRef(3, "ens6"), LinkRef(4, "ens7")
+
+
+def main_first(source: str) -> Rule:
+    return Rule(ip_network(source), 9999, MAIN_TABLE, 0, 236)
+
+
+def own(source: str, number: int) -> Rule:
+    return Rule(ip_network(source), 10000 + number, 10000 + number)
+
+
+def route(table: int, to: LinkRef) -> Route:
+    return Route(ip_network("10.0.1.0/24"), table, 0, to)
+
+
+def test_whose_a_rule_is_by_its_table_and_of_main_first_by_its_source() -> None:
+    ours = (own("10.0.1.4/32", 1), main_first("10.0.1.4/32"), own("10.0.2.4/32", 2))
+    assert owners(ours, HOST) == {ours[0]: mac(1), ours[1]: mac(1), ours[2]: mac(2)}
+
+
+def test_whose_an_address_a_setting_or_a_route_is_by_its_link() -> None:
+    ours = (
+        Address(FIRST, ip_interface("10.0.1.9/32")),
+        LinkSetting(SECOND, Setting.GROUP, 236),
+        route(MAIN_TABLE, FIRST),
+        route(10002, SECOND),
+    )
+    assert owners(ours, HOST) == {
+        ours[0]: mac(1),
+        ours[1]: mac(2),
+        ours[2]: mac(1),
+        ours[3]: mac(2),
+    }
+
+
+def test_rules_of_an_eni_without_an_intent_are_told_by_the_routes_of_their_table() -> None:
+    """A pending ENI has no number, yet nothing of it may be removed."""
+    pending = compute(host(eni(0), eni(1, device_number=Absent())), Config())
+    ours = (route(10001, FIRST), own("10.0.1.4/32", 1), main_first("10.0.1.4/32"))
+    assert set(owners(ours, pending).values()) == {mac(1)}
+    assert held(owners(ours, pending), [mac(1)]) == frozenset(ours)
+
+
+def test_what_is_nobody_s_has_no_owner() -> None:
+    gone = LinkRef(99, "ens9")
+    ours = (
+        own("10.0.9.4/32", 9),
+        main_first("10.0.9.4/32"),
+        Address(gone, ip_interface("10.0.9.4/32")),
+        route(10009, gone),
+    )
+    assert owners(ours, HOST) == {}
+
+
+def test_a_rule_of_main_first_without_its_table_rule_has_no_owner() -> None:
+    """Half of a pair that a kill left: it is put right as if it were new."""
+    assert owners((main_first("10.0.1.4/32"),), HOST) == {}
+
+
+def test_what_is_held_is_of_these_enis_only() -> None:
+    ours = (own("10.0.1.4/32", 1), own("10.0.2.4/32", 2))
+    assert held(owners(ours, HOST), {mac(2)}) == {ours[1]}
+    assert held(owners(ours, HOST), ()) == frozenset()
+
+
+def test_ours_is_what_carries_our_mark() -> None:
+    """R4."""
+    ours, theirs = own("10.0.1.4/32", 1), own("10.0.1.5/32", 1)
+    address = Address(FIRST, ip_interface("10.0.1.4/24"))
+    snapshot = Snapshot((link(1),), (Found(address, 0),), (), (Found(ours, 236), Found(theirs, 3)))
+    assert marked(snapshot, 236) == (ours,)
+    assert unmarked(snapshot, 236) == (address, theirs)
+
+
+@pytest.fixture
+def journals(tmp_path: Path) -> Journals:
+    return Journals(RunDir(tmp_path))
+
+
+JOURNAL = Journal(
+    3,
+    {Setting.MTU: 1500, Setting.ACCEPT_RA: 1},
+    {"eni-00000000000000001"},
+    {ip_address("10.0.1.9"), ip_address("2001:db8::9")},
+)
+
+
+def test_a_journal_comes_back_for_the_same_attachment_only(journals: Journals) -> None:
+    journals.write(mac(1), JOURNAL)
+    assert journals.read(mac(1), 3) == JOURNAL
+    assert journals.read(mac(1), 4) == Journal(4)
+    assert journals.read(mac(2), 3) == Journal(3)
+
+
+def test_a_journal_without_an_entry_leaves_no_file(journals: Journals, tmp_path: Path) -> None:
+    journals.write(mac(1), JOURNAL)
+    journals.write(mac(1), Journal(3))
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_journals_of_gone_links_are_forgotten(journals: Journals) -> None:
+    for n in (1, 2):
+        journals.write(mac(n), replace(JOURNAL))
+    journals.keep_only([mac(2)])
+    assert journals.read(mac(1), 3) == Journal(3)
+    assert journals.read(mac(2), 3) == JOURNAL
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"before": None},
+        {"before": {"colour": 1}},
+        {"before": {"mtu": "big"}},
+        {"altnames": 5},
+        {"addresses": ["10.0.1.999"]},
+        {"addresses": None},
+    ],
+)
+def test_a_damaged_journal_is_an_empty_one(tmp_path: Path, damage: dict[str, Any]) -> None:
+    run = RunDir(tmp_path)
+    run.write(f"journal/{mac(1)}.json", {**JOURNAL.to_json(), **damage})
+    assert Journals(run).read(mac(1), 3) == Journal(3)
+
+
+def test_half_a_journal_is_an_empty_one(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    run.write(f"journal/{mac(1)}.json", {"ifindex": 3})
+    assert Journals(run).read(mac(1), 3) == Journal(3)

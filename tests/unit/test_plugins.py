@@ -1,0 +1,368 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plugin door, with a real distribution that pip installs, and with broken ones."""
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eni_facts import IPV4_ONLY, eni, host, mac
+
+from ec2net.core.compute import compute
+from ec2net.core.config import Config, MtuPolicy
+from ec2net.core.errors import PluginError
+from ec2net.core.facts import Value
+from ec2net.core.intent import EniIntent, HostIntent
+from ec2net.core.plan import Plan
+from ec2net.core.plugins import BUILT_IN, Plugins
+from ec2net.core.report import PassReport
+
+EXAMPLE = Path(__file__).parent.parent / "plugin_example"
+PACKAGES = Path(sys.modules["ec2net"].__path__[0]).parent
+
+MACS = [f"06:ec:02:00:00:0{n}" for n in range(2)]
+TREE = {
+    "latest": {
+        "meta-data": {
+            "mac": MACS[0],
+            "network": {
+                "interfaces": {
+                    "macs": {
+                        mac: {
+                            "interface-id": f"eni-0000000{n}",
+                            "device-number": str(n),
+                            "network-card": str(n),
+                            "local-ipv4s": f"10.0.{n}.4",
+                            "subnet-ipv4-cidr-block": f"10.0.{n}.0/24",
+                        }
+                        for n, mac in enumerate(MACS)
+                    }
+                }
+            },
+        }
+    }
+}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pip put the example. Without network: the build back end is that of the environment."""
+    source = tmp_path_factory.mktemp("source") / "example"
+    shutil.copytree(EXAMPLE, source)
+    target = tmp_path_factory.mktemp("site")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    offline = ["--no-index", "--no-deps", "--no-build-isolation"]
+    done = subprocess.run(
+        [*pip, *offline, "--target", str(target), str(source)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+class Program:
+    """The real program in a process of its own, with a configuration and state of its own."""
+
+    def __init__(self, path: Path, *sites: Path) -> None:
+        self.path = path
+        self.sites = [PACKAGES, *sites]
+        (path / "imds.json").write_text(json.dumps(TREE))
+
+    def configure(self, text: str) -> None:
+        file = self.path / "etc/ec2net/ec2net.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        paths = os.pathsep.join(map(str, self.sites))
+        return subprocess.run(
+            [sys.executable, *command],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+
+    def __call__(self, command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self._run("-m", "ec2net", command, *self.places, *arguments)
+
+    @property
+    def places(self) -> list[str]:
+        return ["--run-dir", str(self.path / "run"), "--config-root", str(self.path)]
+
+    def plan(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self("plan", "--imds", str(self.path / "imds.json"), *arguments)
+
+    def loaded_by_plan(self) -> dict[str, bool]:
+        """Which modules a plan has imported at its end (pluggy 1.0 imports metadata itself)."""
+        script = (
+            "import sys, json, pluggy; before = set(sys.modules);"
+            "from ec2net.core.cli import main; main(sys.argv[1:]);"
+            "print(json.dumps({m: m in set(sys.modules) - before for m in"
+            " ('ec2net_noop', 'importlib.metadata')}))"
+        )
+        arguments = ["plan", *self.places, "--imds", str(self.path / "imds.json")]
+        done = self._run("-c", script, *arguments)
+        assert done.returncode == 0, done.stderr
+        result: dict[str, bool] = json.loads(done.stdout.splitlines()[-1])
+        return result
+
+
+@pytest.fixture
+def program(tmp_path: Path, installed: Path) -> Program:
+    return Program(tmp_path, installed)
+
+
+def kinds(plan: subprocess.CompletedProcess[str]) -> set[str]:
+    assert plan.returncode == 0, plan.stderr
+    return {change["kind"] for change in json.loads(plan.stdout)["changes"]}
+
+
+def test_a_plugin_that_nobody_names_is_not_loaded(program: Program) -> None:
+    """Nor are entry points read: that alone costs more than the rest of a start."""
+    assert program.loaded_by_plan() == {"ec2net_noop": False, "importlib.metadata": False}
+    assert "address" in kinds(program.plan("--json"))
+
+
+def test_a_backend_is_loaded_when_the_configuration_names_it(program: Program) -> None:
+    program.configure('backend = "noop"\n')
+    assert program.loaded_by_plan()["ec2net_noop"]
+    plan = program.plan("--json")
+    assert kinds(plan) == {"rule"}  # what the noop backend wants
+    assert {change["eni"] for change in json.loads(plan.stdout)["changes"]} == {MACS[1]}
+
+
+def test_one_eni_can_have_another_backend_than_the_rest(program: Program) -> None:
+    program.configure(
+        f'backend = "netlink"\n[[eni]]\nmatch = {{ mac = "{MACS[1]}" }}\nbackend = "noop"\n'
+    )
+    document = json.loads(program.plan("--json").stdout)
+    by_eni = {eni: {c["kind"] for c in document["changes"] if c["eni"] == eni} for eni in MACS}
+    assert by_eni == {MACS[0]: {"linksetting"}, MACS[1]: {"rule"}}
+
+
+def test_an_enabled_plugin_adjusts_intents_and_brings_its_backend(program: Program) -> None:
+    program.configure('backend = "netlink"\n[plugins]\nenabled = ["noop"]\n')
+    plan = program.plan("--json")
+    assert "address" in kinds(plan)
+    mtus = {eni["mac"]: eni["intent"]["mtu"] for eni in json.loads(plan.stdout)["enis"]}
+    assert mtus == {MACS[0]: "dhcp", MACS[1]: 1500}
+
+
+def test_backends_lists_built_in_and_installed_plugins(program: Program) -> None:
+    program.configure('[links]\ndrivers = ["no-such-driver"]\n')
+    listed = program("backends")
+    assert listed.returncode == 0, listed.stderr
+    rows = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
+    assert rows[0] == ["PLUGIN", "FROM"]
+    assert dict(rows[1:]) == {**dict.fromkeys(BUILT_IN, "built in"), "noop": "ec2net-noop 1.2.3"}
+
+
+@pytest.mark.parametrize("config", ['backend = "gone"\n', '[plugins]\nenabled = ["gone"]\n'])
+def test_a_name_that_is_not_there_is_one_clear_error(program: Program, config: str) -> None:
+    program.configure(config)
+    plan = program.plan()
+    assert (plan.returncode, plan.stdout) == (1, "")
+    assert plan.stderr == (
+        "ec2net: plugin gone: there is no entry point of this name in the group 'ec2net'"
+        " (install it, or correct the configuration; 'ec2net backends' lists names)\n"
+    )
+
+
+def test_a_plugin_that_is_named_and_disabled_is_one_clear_error(program: Program) -> None:
+    program.configure('backend = "noop"\n[plugins]\ndisabled = ["noop"]\n')
+    plan = program.plan()
+    assert plan.returncode == 1
+    assert plan.stderr == "ec2net: plugin noop: is named and disabled in the configuration\n"
+
+
+def test_a_disabled_built_in_backend_leaves_its_enis_alone(program: Program) -> None:
+    program.configure('backend = "netlink"\n[plugins]\ndisabled = ["netlink"]\n')
+    plan = program.plan()
+    assert plan.returncode == 1
+    assert 'backend "netlink" is configured but not there' in plan.stdout
+    assert plan.stdout.endswith("Nothing to change.\n")
+
+
+INTENT = compute(host(eni(0), eni(1, **IPV4_ONLY)), Config()).ready[1]
+FACTS = host(eni(0), eni(1))
+REPORT = PassReport(HostIntent(()), Plan(), {})
+
+
+@pytest.fixture
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Plugins]]:
+    """Makes a distribution of the given source, and the door with it loaded."""
+    made: list[str] = []
+
+    def make(source: str) -> Plugins:
+        name = f"ec2net_test_{len(made)}"
+        made.append(name)
+        imports = "from ec2net.core.hookspecs import hookimpl\n"
+        (tmp_path / f"{name}.py").write_text(imports + source)
+        metadata = tmp_path / f"{name}-1.dist-info"
+        metadata.mkdir()
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (metadata / "entry_points.txt").write_text(f"[ec2net]\n{name} = {name}\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        return Plugins([name])
+
+    yield make
+    for name in made:
+        sys.modules.pop(name, None)
+
+
+def test_a_misspelt_hook_is_an_error(plugin: Callable[[str], Plugins]) -> None:
+    with pytest.raises(PluginError, match="ec2net_pass_finnished"):
+        plugin("@hookimpl\ndef ec2net_pass_finnished(report): pass\n")
+
+
+def test_an_argument_that_a_hook_does_not_have_is_an_error(
+    plugin: Callable[[str], Plugins],
+) -> None:
+    with pytest.raises(PluginError, match="colour"):
+        plugin("@hookimpl\ndef ec2net_adjust_intent(intent, colour): pass\n")
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
+        ("1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("def broken(:\n", "SyntaxError"),
+    ],
+)
+def test_a_plugin_that_cannot_be_imported_is_one_clear_error(
+    plugin: Callable[[str], Plugins], source: str, problem: str
+) -> None:
+    with pytest.raises(PluginError, match=f"plugin ec2net_test_0: cannot be loaded: {problem}"):
+        plugin(source)
+
+
+def test_a_hook_that_raises_does_not_cost_the_pass(
+    plugin: Callable[[str], Plugins], caplog: pytest.LogCaptureFixture
+) -> None:
+    plugins = plugin(
+        "@hookimpl\ndef ec2net_adjust_intent(intent, facts): 1 / 0\n"
+        "@hookimpl\ndef ec2net_pass_finished(report): 1 / 0\n"
+        "@hookimpl\ndef ec2net_backends(): 1 / 0\n"
+    )
+    assert plugins.adjust(INTENT, FACTS) == INTENT
+    plugins.pass_finished(REPORT)
+    assert set(plugins.backends()) == set(BUILT_IN)
+    assert [record.getMessage() for record in caplog.records] == [
+        "ens6: a plugin failed in ec2net_adjust_intent; ignored",
+        "a plugin failed in ec2net_pass_finished; ignored",
+        "plugin ec2net_test_0 failed in ec2net_backends; left out",
+    ]
+
+
+def test_a_plugin_is_told_of_a_finished_pass(
+    plugin: Callable[[str], Plugins], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    plugins = plugin(
+        "import logging\n"
+        "@hookimpl\n"
+        "def ec2net_pass_finished(report): logging.info('%d requests', report.requests)\n"
+    )
+    plugins.pass_finished(replace(REPORT, requests=7))
+    assert caplog.messages == ["7 requests"]
+
+
+def adjusting(expression: str) -> str:
+    return (
+        "from dataclasses import replace\n"
+        "from ec2net.core.identity import Mac\n"
+        "from ec2net.core.kernel.objects import LinkRef\n"
+        "from ec2net.core.numbers import EniNumber\n"
+        f"@hookimpl\ndef ec2net_adjust_intent(intent, facts): return {expression}\n"
+    )
+
+
+def test_a_plugin_may_change_what_is_wanted(plugin: Callable[[str], Plugins]) -> None:
+    plugins = plugin(adjusting("replace(intent, mtu=1500, main_routes=())"))
+    assert INTENT.mtu is MtuPolicy.DHCP
+    assert plugins.adjust(INTENT, FACTS) == replace(INTENT, mtu=1500, main_routes=())
+
+
+def test_a_plugin_may_leave_an_intent_as_it_is(plugin: Callable[[str], Plugins]) -> None:
+    assert plugin(adjusting("None")).adjust(INTENT, FACTS) is INTENT
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'replace(intent, mac=Mac("06:ec:02:00:00:63"))',
+        'replace(intent, link=LinkRef(99, "ens6"))',
+        "replace(intent, number=EniNumber(0, 9))",
+        "replace(intent, table=254)",
+        '"nonsense"',
+    ],
+)
+def test_a_plugin_cannot_turn_an_intent_into_another_eni_s(
+    plugin: Callable[[str], Plugins], caplog: pytest.LogCaptureFixture, expression: str
+) -> None:
+    assert plugin(adjusting(expression)).adjust(INTENT, FACTS) is INTENT
+    assert "changed MAC, link, number or table; ignored" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("classes", "fault"),
+    [
+        ("(object,)", "is not derived from Backend"),
+        ("('netlink',)", "is not derived from Backend"),
+        ("(Backend,)", "lacks apply, forget, observe, suits, wanted"),
+        ("(type('Nameless', (NetlinkBackend,), {'name': None}),)", "has no name"),
+        ("None", "failed in ec2net_backends"),
+    ],
+)
+def test_a_class_that_is_no_backend_is_left_out(
+    plugin: Callable[[str], Plugins], caplog: pytest.LogCaptureFixture, classes: str, fault: str
+) -> None:
+    plugins = plugin(
+        "from ec2net.backends.netlink.backend import NetlinkBackend\n"
+        "from ec2net.core.backend import Backend\n"
+        f"@hookimpl\ndef ec2net_backends(): return {classes}\n"
+    )
+    assert set(plugins.backends()) == set(BUILT_IN)
+    assert fault in caplog.text
+    assert "ec2net_test_0" in caplog.text
+
+
+def test_two_backends_of_one_name_are_an_error(plugin: Callable[[str], Plugins]) -> None:
+    plugins = plugin(
+        "from ec2net.backends.netlink.backend import NetlinkBackend\n"
+        "@hookimpl\ndef ec2net_backends(): return (NetlinkBackend,)\n"
+    )
+    with pytest.raises(PluginError, match="backend netlink: two plugins bring it"):
+        plugins.backends()
+
+
+def test_built_in_backends_come_first_and_in_their_order(
+    plugin: Callable[[str], Plugins],
+) -> None:
+    plugins = plugin(
+        "from ec2net.backends.netlink.backend import NetlinkBackend\n"
+        "class Mine(NetlinkBackend): name = 'mine'\n"
+        "@hookimpl\ndef ec2net_backends(): return (Mine,)\n"
+    )
+    assert list(plugins.backends()) == [*BUILT_IN, "mine"]
+
+
+def test_the_facts_of_an_eni_reach_the_plugin(plugin: Callable[[str], Plugins]) -> None:
+    plugins = plugin(adjusting("replace(intent, mtu=len(facts.imds.enis) * 1000)"))
+    adjusted: EniIntent = plugins.adjust(INTENT, FACTS)
+    assert adjusted.mtu == 2000
+    values: list[Any] = [own.mac for own in FACTS.imds.enis if isinstance(own.ipv6s, Value)]
+    assert values == [mac(0), mac(1)]
