@@ -198,6 +198,22 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class ResidentSettings:
+    """How the resident manager paces itself; seconds but for ``repairs``."""
+
+    poll: float = 60.0
+    """Between looks at IMDS and at everything."""
+    fast: float = 5.0
+    """Between looks at an ENI that has just come."""
+    fast_for: float = 60.0
+    """So long is that."""
+    debounce: float = 0.25
+    """From the first event to the look that follows, so that one look serves many."""
+    repairs: int = 12
+    """Repairs of what somebody else took away, per minute: more is a fight."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration; ``Config()`` is the built-in one."""
 
@@ -207,6 +223,7 @@ class Config:
     """In the order in which they were read: later ones win."""
     numbers: NumberPlan = field(default_factory=NumberPlan)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    resident: ResidentSettings = field(default_factory=ResidentSettings)
     drivers: tuple[str, ...] = ("ena", "ixgbevf", "vif")
     """Drivers whose links can be ENIs (``links.drivers``)."""
     enabled_plugins: tuple[str, ...] = ()

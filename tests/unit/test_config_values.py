@@ -14,10 +14,12 @@ from ec2net.core.errors import ConfigError, ExitStatus
 
 PER_ENI = (
     "altnames, backend, {}ipv4_prefix_mode, ipv6, ipv6_prefix_mode, {}main_default, manage, {}mtu,"
-    " {}primary_rules, routing{}"
+    " {}primary_rules, {}routing{}"
 )
-AT_THE_TOP = PER_ENI.format("eni, ", "links, ", "", "numbers, plugins, ", ", timeouts")
-IN_A_SECTION = PER_ENI.format("", "", "match, ", "", "")
+AT_THE_TOP = PER_ENI.format(
+    "eni, ", "links, ", "", "numbers, plugins, ", "resident, ", ", timeouts"
+)
+IN_A_SECTION = PER_ENI.format("", "", "match, ", "", "", "")
 CRITERIA = "mac, id, card, device, subnet, name, role"
 MAC_ALLOWED = 'a MAC address, such as "06:53:e1:d8:f9:29", or a list of such'
 ID_ALLOWED = 'an ENI id, such as "eni-0304feb62015b7959", or a list of such'
