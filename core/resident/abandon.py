@@ -40,7 +40,7 @@ class AbandonableBackend(GuardedBackend):
     def _call(self, verb: str, call: Callable[[], T], deadline: Deadline | None) -> T:
         """Raises ``PluginError`` at the deadline, and as long as an earlier call has not ended."""
         if self._busy is not None and self._busy.is_alive():
-            raise self._hangs(f"still hangs in {self._verb}, so {verb} was not called")
+            raise self._hangs(f"still hangs in {self._verb}, and is called no more")
         done: list[T] = []
         failed: list[BaseException] = []
         reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -62,6 +62,7 @@ class AbandonableBackend(GuardedBackend):
             raise self._hangs(f"did not return from {verb} within {seconds:.3g} s") from error
         finally:
             os.close(reader)
+        self._busy.join(GRACE)  # it is at its end
         if failed:
             raise failed[0]
         return done[0]

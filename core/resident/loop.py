@@ -91,6 +91,7 @@ class Loop:
 
     def _work(self) -> None:
         """What is due, if anything is."""
+        self._passes.note_fight()
         now = time.monotonic()
         if work := self._schedule.due(self._passes.tracks.values(), now):
             self._passes.do(work)

@@ -177,6 +177,9 @@ class Passes:
                 lasting[line.mac].append((line.level, line.text))
         for subject, problems in lasting.items():
             self._tell(subject, problems, complete=subject != _HOST or work.kind is Kind.POLL)
+
+    def note_fight(self) -> None:
+        """Tell when a repair has to wait, and when none does any more."""
         fight = [(logging.WARNING, _FIGHT)] if self._schedule.fighting else []
         self._tell("fight", fight, complete=True)
 
