@@ -17,6 +17,7 @@ from pathlib import Path
 
 from host import BenchedHost, Mix, host
 from processes import Usage, environment, median, peak, python, run, script, trace
+from residence import cost, hotplugs
 
 from ec2net.core.text import table
 from ec2net.core.vpc import sandbox
@@ -36,6 +37,15 @@ FOUR = Mix("4 IPv4", ipv4=4)
 DUAL = Mix("4 IPv4, 2 IPv6", ipv4=4, ipv6=2)
 WHOLE = Mix("4 IPv4, 2 IPv6, /28, /80", ipv4=4, ipv6=2, ipv4_prefixes=1, ipv6_prefixes=1)
 HOSTS = ((1, ONE), (5, DUAL), (15, FOUR), (15, DUAL), (15, WHOLE), (60, DUAL))
+
+RESIDENT_HOSTS = ((1, ONE), (5, DUAL), (15, DUAL), (60, DUAL))
+POLL_LIMIT = 0.05
+"""Seconds of CPU of a steady poll over ``LIMITED_ENIS`` (issue: a fortieth of the bash tool's)."""
+FURTHER_LIMIT = 0.003
+"""Seconds of CPU in a poll for each ENI beyond those."""
+REQUEST_LIMIT = 31
+MEMORY_LIMIT = 1.15
+"""Resident memory, as a multiple of the baseline's."""
 
 DEPENDENCIES = ("pluggy", "requests", "pyroute2", "dbus_next")
 ROUTER_ROUTES = 100_000
@@ -116,6 +126,52 @@ class Bench:
         own, other = statistics.median(seconds), statistics.median(imports)
         return f"{_ms(own)} ({own / other:.2f} of the time that the imports alone take)"
 
+    def resident(self, enis: int, mix: Mix) -> tuple[tuple[str, ...], float]:
+        """One row: the manager's poll beside a pass on demand of the same host; CPU of a poll."""
+        name = f"resident, {enis} x ({mix.name})"
+        with host(enis, mix, self.environ, self.ec2net) as benched:
+            refresh = median(
+                run(benched.command("refresh"), self.environ, benched.vpc.guest) for _ in range(3)
+            )
+            found = cost(benched, self.environ)
+        limited = enis == LIMITED_ENIS
+        cpu = f"{_ms(found.poll)}"
+        requests = str(found.requests)
+        if limited:
+            cpu = self.judged(f"{name}, CPU", found.poll, POLL_LIMIT, cpu)
+            requests = self.judged(f"{name}, requests", found.requests, REQUEST_LIMIT, requests)
+        bare = peak(BASELINE, self.environ)
+        memory = f"{_mib(found.memory)}, {found.memory / bare:.2f} of the imports"
+        row = (
+            str(enis),
+            mix.name,
+            _ms(refresh.cpu),
+            cpu,
+            _ms(found.interval),
+            requests,
+            str(found.listings),
+            self.judged(f"{name}, forks", found.forks, 0, str(found.forks)),
+            str(found.calls),
+            self.judged(f"{name}, idle", found.idle_calls, 0, str(found.idle_calls)),
+            self.judged(f"{name}, memory", found.memory / bare, MEMORY_LIMIT, memory),
+        )
+        return row, found.poll
+
+    def residence(self) -> list[tuple[str, ...]]:
+        rows, polls = [], {}
+        for enis, mix in RESIDENT_HOSTS:
+            row, polls[enis] = self.resident(enis, mix)
+            rows.append(row)
+        each = (polls[60] - polls[15]) / 45
+        self.judged("resident, each further ENI", each, FURTHER_LIMIT, _ms(each))
+        print(f"Each further ENI: {each * 1000:.1f} ms of CPU in a poll")
+        return rows
+
+    def resident_hotplug(self) -> str:
+        with host(2, DUAL, self.environ, self.ec2net) as benched:
+            seconds = hotplugs(benched, self.environ, self.runs)
+        return _ms(statistics.median(seconds))
+
     def worst(self) -> list[tuple[str, ...]]:
         """Hosts that have much of what is not ours."""
         rows = []
@@ -155,7 +211,13 @@ def main() -> int:
         head = ("ENIs", "each with", "CPU", "import", "CPU/import", "forks", "IMDS requests")
         rows = [bench.host(enis, mix) for enis, mix in HOSTS]
         print(table((*head, "system calls", "peak RSS", "time"), rows), flush=True)
-        print(f"\nHotplug: from the link to a connection from outside {bench.hotplug()}\n")
+        print("\nResident manager, unchanged host, beside a pass on demand")
+        head = ("ENIs", "each with", "on demand", "poll", "interval", "IMDS requests", "listings")
+        rows = bench.residence()
+        more = ("forks", "system calls", "idle calls", "RSS")
+        print(table((*head, *more), rows), flush=True)
+        print("\nHotplug: from the link to a connection from outside")
+        print(f"on demand {bench.hotplug()}, resident {bench.resident_hotplug()}\n")
         print(table(("beyond a bare Python", "CPU", "peak RSS", "whole time"), bench.small()))
         print("\nUnchanged refresh where there is much that is not ours")
         print(table(("host", "CPU", "time", "peak RSS"), bench.worst()))

@@ -60,7 +60,7 @@ class BenchedHost:
 
     def hotplug(self) -> float:
         """Attach an ENI and ``start`` it: seconds from its link to a connection from outside."""
-        eni = self._attach(len(self.vpc.enis), Presence.IMDS_ONLY)
+        eni = self.attach(len(self.vpc.enis), Presence.IMDS_ONLY)
         command = self.command("start", eni.name)
         self.vpc.plug(eni)
         began = time.monotonic()
@@ -74,7 +74,7 @@ class BenchedHost:
                 return seconds
         raise RuntimeError(f"{eni.name} is not reachable after {REACHABLE_SECONDS:g} s")
 
-    def _attach(self, device: int, presence: Presence = Presence.LINK_AND_IMDS) -> Eni:
+    def attach(self, device: int, presence: Presence = Presence.LINK_AND_IMDS) -> Eni:
         mix = self.mix
         return self.vpc.attach(
             self.subnet if device else self.vpc.subnets[0],
@@ -106,7 +106,7 @@ def host(
         where = ("--config-root", folder, "--run-dir", str(root / "run"))
         made = BenchedHost(vpc, mix, subnets[1], environ, ec2net, where)
         for device in range(enis):
-            eni = made._attach(device)
+            eni = made.attach(device)
             if device == 0:
                 vpc.configure_primary_base(eni)
         run(made.command("refresh"), environ, vpc.guest)
