@@ -124,6 +124,7 @@ def keywords(call: ast.Call) -> set[str | None]:
 WAITS_ELSEWHERE = {
     "core/deadline.py": "the one place that waits: poll with what is left of the deadline",
     "core/kernel/dump.py": "a socket with SO_RCVTIMEO; parts of a dump are queued already",
+    "core/kernel/neighbours.py": "a non-blocking socket; the answer is queued before send returns",
     "core/kernel/link_events.py": "a non-blocking socket",
     "core/lock.py": "flock in a thread of its own; who waits for it polls with the deadline",
     "core/imds/bounded_socket.py": "a non-blocking socket, after a wait of the deadline",
