@@ -55,6 +55,13 @@ class RecordingImds:
     def new_pass(self) -> None:
         self._imds.new_pass()
 
+    @property
+    def heard(self) -> bool:
+        return self._imds.heard
+
+    def answers(self, path: str, deadline: Deadline) -> bool:
+        return self._imds.answers(path, deadline)
+
     def get(self, path: str, deadline: Deadline) -> Reading[str]:
         reading = self._imds.get(path, deadline)
         if isinstance(reading, Unknown):
