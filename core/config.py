@@ -207,6 +207,8 @@ class Config:
     """In the order in which they were read: later ones win."""
     numbers: NumberPlan = field(default_factory=NumberPlan)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    rollback_after: float = 10.0
+    """``rollback.after``, in seconds; 0: nothing is rolled back."""
     drivers: tuple[str, ...] = ("ena", "ixgbevf", "vif")
     """Drivers whose links can be ENIs (``links.drivers``)."""
     enabled_plugins: tuple[str, ...] = ()

@@ -45,6 +45,7 @@ class Outcome:
                 {**jsonform.change(failure.change), "error": str(failure.error)}
                 for failure in self.report.failed
             ],
+            "rolled_back": [jsonform.change(step) for step in self.report.undone],
             "requests": self.report.requests,
         }
 
@@ -98,6 +99,7 @@ def _eni(outcome: EniOutcome, report: PassReport, before: dict[str, Any]) -> dic
         **jsonform.eni(outcome),
         "backend": report.choices.get(outcome.mac),
         "trouble": sorted(set(trouble)),
+        "held": jsonform.hold(report.held.get(outcome.mac)),
     }
     same = before.get("standing") == data["standing"] and before.get("reason") == data["reason"]
     data["since"] = before.get("since") if same else _now()

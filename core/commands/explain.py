@@ -102,6 +102,7 @@ def _story(
         "kernel": [_answer(engine, source, view) for source in sources],
         "would_change": [step.action.value + " " + step.item.describe() for step in own.changes]
         + ["! " + found.describe() for found in own.conflicts],
+        "held": jsonform.hold(view.held.get(outcome.mac)),
         "problems": [str(problem) for problem in view.problems],
     }
 
@@ -137,7 +138,8 @@ def _answer(engine: Engine, source: AnyAddress, view: View) -> str:
 
 def _print(story: dict[str, Any]) -> None:
     print(story["title"])
-    standing = story["standing"]
+    standing, held = story["standing"], story["held"]
+    would = "a refresh would change" if held is None else f"held since {held['since']}, not changed"
     print(f"  {standing}: {story['reason']}" if story["reason"] else f"  {standing}")
     print(f"  backend {story['backend']}: {'; '.join(story['backend_reasons'])}")
     for head, lines in (
@@ -145,7 +147,8 @@ def _print(story: dict[str, Any]) -> None:
         ("so these rules are wanted", story["rules"]),
         ("and these routes", story["routes"]),
         ("the kernel answers", story["kernel"]),
-        ("a refresh would change", story["would_change"] or ["nothing"]),
+        (would, story["would_change"] or ["nothing"]),
+        ("which was tried and rolled back", [held["reason"], *held["changes"]] if held else []),
         ("problems", story["problems"]),
     ):
         if lines:

@@ -31,6 +31,7 @@ def show(view: View, *, as_json: bool) -> None:
             "version": jsonform.VERSION,
             **jsonform.plan(view.plan),
             "enis": [jsonform.eni(outcome) for outcome in view.host.enis],
+            "held": {str(mac): jsonform.hold(held) for mac, held in view.held.items()},
             "problems": [str(problem) for problem in view.problems],
         }
         print(json.dumps(document, indent=2))

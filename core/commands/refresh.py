@@ -5,7 +5,7 @@ import json
 import sys
 from argparse import Namespace
 
-from ec2net.core import outcome
+from ec2net.core import hold, outcome
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError, ExitStatus, Stopped
 from ec2net.core.lock import HostLock
@@ -26,6 +26,8 @@ def run(options: Namespace) -> ExitStatus:
         with HostLock(place.run, lock):
             deadline = Deadline(timeouts.pass_, "refresh", interruptions=[signals])
             try:
+                if options.retry:
+                    hold.release(place.run)
                 with opened(place) as engine:
                     report = engine.run_pass(deadline)
             except Stopped:

@@ -140,19 +140,20 @@ class Kernel:
             found = (decode.address(m, {}) for m in self._dumps.decoded(dump.ADDRESSES))
             return frozenset(entry.item.interface.ip for entry in found)
 
-    def lookup(self, destination: AnyAddress, source: AnyAddress) -> RouteAnswer:
-        """Ask for the way from ``source`` to ``destination``. Raises ``KernelError``."""
-        family = decode.family(destination.version)
-        length = destination.max_prefixlen
-        with self._errors(f"looking up {destination} from {source}"):
-            messages = list(
-                self._socket.route(
-                    "get", family=family, dst=str(destination), src=str(source), src_len=length
-                )
-            )
+    def lookup(self, destination: AnyAddress, source: AnyAddress | None = None) -> RouteAnswer:
+        """Ask for the way from ``source`` to ``destination``. Raises ``KernelError``.
+
+        Without ``source``: for a packet whose sender leaves the choice of it to the kernel.
+        """
+        doing = f"looking up {destination}" + (f" from {source}" if source else "")
+        request = {"family": decode.family(destination.version), "dst": str(destination)}
+        if source is not None:
+            request |= {"src": str(source), "src_len": destination.max_prefixlen}
+        with self._errors(doing):
+            messages = list(self._socket.route("get", **request))
         found = decode.route(messages[0], {}, cloned=True) if messages else None
         if found is None:
-            raise KernelError(f"looking up {destination} from {source}: no answer")
+            raise KernelError(f"{doing}: no answer")
         return RouteAnswer(found.item.link.index, found.item.gateway, found.item.source)
 
     def add(self, item: KernelObject) -> None:
