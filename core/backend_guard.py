@@ -31,19 +31,28 @@ class GuardedBackend:
         self._backend = backend
         self.kind = type(backend)
 
+    @classmethod
+    def trusting(cls, backend: Backend, built_in: bool) -> "GuardedBackend":
+        """Called directly, whoever made it: a process that hangs is ended by its unit."""
+        return cls(backend)
+
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
-        return self._guard("observe", lambda: self._backend.observe(snapshot, links, deadline))
+        return self._guard(
+            "observe", lambda: self._backend.observe(snapshot, links, deadline), deadline
+        )
 
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         return self._guard("wanted", lambda: self._backend.wanted(intent, host, snapshot))
 
     def prepare(self, early: EarlyIntent, link: Link, deadline: Deadline) -> bool:
-        return self._guard("prepare", lambda: self._backend.prepare(early, link, deadline))
+        return self._guard(
+            "prepare", lambda: self._backend.prepare(early, link, deadline), deadline
+        )
 
     def apply(self, plan: Plan, deadline: Deadline) -> Applied:
         """Never raises: what is not known to be done counts as failed."""
         try:
-            return self._guard("apply", lambda: self._backend.apply(plan, deadline))
+            return self._guard("apply", lambda: self._backend.apply(plan, deadline), deadline)
         except Ec2netError as error:
             return Applied(failed=tuple(Failure(change, error) for change in plan.changes))
 
@@ -53,13 +62,17 @@ class GuardedBackend:
     def forget(self, attached: Collection[Mac]) -> None:
         self._guard("forget", lambda: self._backend.forget(attached))
 
-    def _guard(self, verb: str, call: Callable[[], T]) -> T:
+    def _guard(self, verb: str, call: Callable[[], T], deadline: Deadline | None = None) -> T:
         try:
-            return call()
+            return self._call(verb, call, deadline)
         except Ec2netError:
             raise
         except Exception as error:
             raise _broken(self.kind, verb, error) from error
+
+    def _call(self, verb: str, call: Callable[[], T], deadline: Deadline | None) -> T:
+        """How the backend is called; ``deadline`` is the call's own, None for a quick one."""
+        return call()
 
 
 def suits(kind: type[Backend], link: Link, environment: Environment) -> tuple[bool, str]:

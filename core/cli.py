@@ -143,6 +143,7 @@ def parser() -> argparse.ArgumentParser:
     remove = add("remove", "take back everything that was configured for one ENI")
     remove.add_argument("link", metavar="LINK", help="its name, such as ens6")
     remove.add_argument("--if-gone", action="store_true", help="do nothing while the link is there")
+    add("run", "stay and keep every ENI as IMDS describes it (ec2net.service)", json=False)
     add("status", "show where each ENI stands, from the last pass")
     add("verify", "ask the kernel whether everything is as intended")
     explain = add("explain", "tell the story of a link or an address")

@@ -198,6 +198,22 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class ResidentSettings:
+    """How the resident manager paces itself; seconds but for ``repairs``."""
+
+    poll: float = 60.0
+    """Between looks at IMDS and at everything."""
+    fast: float = 5.0
+    """Between looks at an ENI that has just come."""
+    fast_for: float = 60.0
+    """So long is that."""
+    debounce: float = 0.25
+    """From the first event to the look that follows, so that one look serves many."""
+    repairs: int = 12
+    """Repairs of what somebody else took away, per minute: more is a fight."""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole configuration; ``Config()`` is the built-in one."""
 
@@ -207,6 +223,7 @@ class Config:
     """In the order in which they were read: later ones win."""
     numbers: NumberPlan = field(default_factory=NumberPlan)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    resident: ResidentSettings = field(default_factory=ResidentSettings)
     rollback_after: float = 10.0
     """``rollback.after``, in seconds; 0: nothing is rolled back."""
     drivers: tuple[str, ...] = ("ena", "ixgbevf", "vif")
@@ -215,6 +232,12 @@ class Config:
     """``plugins.enabled``: beside the built-in ones and those that ``backend`` names."""
     disabled_plugins: tuple[str, ...] = ()
     """``plugins.disabled``."""
+
+    @property
+    def pass_seconds(self) -> float:
+        """The longest that one pass can take, with the wait for the lock and a roll-back."""
+        back = 3 * self.rollback_after + self.timeouts.pass_ if self.rollback_after else 0
+        return self.timeouts.lock + self.timeouts.pass_ + back
 
     def for_eni(self, identity: EniIdentity) -> EniSettings:
         """The settings of one ENI: the general ones, then each matching section, key by key."""

@@ -15,6 +15,7 @@ from ec2net.core.config import (
     EniSection,
     EniSettings,
     Match,
+    ResidentSettings,
     Timeouts,
 )
 from ec2net.core.config_kinds import Kind, plain, toml_key, toml_value
@@ -64,7 +65,9 @@ def from_dict(tree: Mapping[str, Any]) -> Config:
 
 def build(values: Mapping[str, Any], sections: Iterable[EniSection]) -> Config:
     """A ``Config`` of typed values by dotted key; built-in ones for keys that are not there."""
-    parts: dict[str, dict[str, Any]] = {"": {}, "eni": {}, "numbers": {}, "timeouts": {}}
+    parts: dict[str, dict[str, Any]] = {
+        part: {} for part in ("", "eni", "numbers", "timeouts", "resident")
+    }
     for key, value in values.items():
         part, _, name = SETTINGS[key].field.rpartition(".")
         parts[part][name] = value
@@ -72,6 +75,7 @@ def build(values: Mapping[str, Any], sections: Iterable[EniSection]) -> Config:
         eni=EniSettings(**parts["eni"]),
         numbers=NumberPlan(**parts["numbers"]),
         timeouts=Timeouts(**parts["timeouts"]),
+        resident=ResidentSettings(**parts["resident"]),
         sections=tuple(sections),
         **parts[""],
     )

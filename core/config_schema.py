@@ -199,6 +199,36 @@ HOST: tuple[Setting, ...] = (
         "timeouts.lock",
     ),
     Setting(
+        "resident.poll",
+        Seconds(1, 3600),
+        "Seconds between looks of the resident manager at IMDS and at everything.",
+        "resident.poll",
+    ),
+    Setting(
+        "resident.fast",
+        Seconds(0.1, 600),
+        "Seconds between looks at an ENI that has just come.",
+        "resident.fast",
+    ),
+    Setting(
+        "resident.fast_for",
+        Seconds(0.1, 3600),
+        "Seconds for which an ENI has just come.",
+        "resident.fast_for",
+    ),
+    Setting(
+        "resident.debounce",
+        Seconds(0.01, 10),
+        "Seconds from an event of the kernel to the look that follows, which serves all until then.",
+        "resident.debounce",
+    ),
+    Setting(
+        "resident.repairs",
+        Whole(1, 600),
+        "Repairs per minute of what somebody else takes away; beyond, the next poll does it.",
+        "resident.repairs",
+    ),
+    Setting(
         "rollback.after",
         Seconds(0, 60),
         "If IMDS or the default gateway could be reached before a change and cannot for so many"

@@ -106,3 +106,12 @@ class Deadline:
                 if own_end is not None:
                     return False
                 raise self.exceeded()
+
+
+def readable(descriptors: Iterable[int], seconds: float) -> frozenset[int]:
+    """Those of ``descriptors`` that can be read, as soon as one can; none after ``seconds``."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    left = max(0.0, seconds)
+    return frozenset(fd for fd, _ in poll.poll(int(left * 1000) + (1 if left else 0)))

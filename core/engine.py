@@ -6,11 +6,11 @@ it so. Both get a deadline and end by it.
 """
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from ec2net.core import begun, hold, lastgood, verify
-from ec2net.core.backend import Applied, Host
+from ec2net.core.backend import PATIENCE, Applied, Backend, Host
 from ec2net.core.backend_guard import GuardedBackend
 from ec2net.core.choose import Choice, choose, without_backend
 from ec2net.core.compute import compute, early_intent, eni_links, identity
@@ -28,52 +28,18 @@ from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.ownership import plan_for
 from ec2net.core.plan import Item, Plan
-from ec2net.core.plugins import Plugins
+from ec2net.core.plugins import BUILT_IN, Plugins
 from ec2net.core.reachability import Reachability
 from ec2net.core.report import PassReport
 from ec2net.core.rollback import Trial
 from ec2net.core.state import RunDir
+from ec2net.core.view import View
 
 _log = logging.getLogger("ec2net.engine")
 
 
 IMDS_SHARE = 0.6
 """Of what is left of a pass: reading may not use up the time that applying needs."""
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What one look found, and the plan that follows from it."""
-
-    facts: Facts
-    snapshot: Snapshot
-    host: HostIntent
-    choices: dict[Mac, Choice]
-    plans: dict[str, Plan]
-    """By backend."""
-    wanted: Mapping[Mac, tuple[Item, ...]]
-    """By ENI that is planned for, as its backend has it."""
-    without: frozenset[Mac] = frozenset()
-    """ENIs that nothing is wanted of."""
-    observed_only: frozenset[Mac] = frozenset()
-    """ENIs with ``manage = "observe"``: in the plan, but never applied."""
-    held: Mapping[Mac, hold.Hold] = field(default_factory=dict)
-    """ENIs whose changes are not applied: they were rolled back."""
-    problems: tuple[Ec2netError, ...] = ()
-    requests: int = 0
-
-    def fingerprint(self, mac: Mac) -> str | None:
-        """Of what is wanted of an ENI; None if nothing is."""
-        items = self.wanted.get(mac)
-        return hold.fingerprint(self.choices[mac].backend, items) if items else None
-
-    @property
-    def plan(self) -> Plan:
-        """All backends' plans in one."""
-        return Plan(
-            tuple(change for plan in self.plans.values() for change in plan.changes),
-            tuple(conflict for plan in self.plans.values() for conflict in plan.conflicts),
-        )
 
 
 @dataclass(slots=True)
@@ -86,6 +52,12 @@ class Engine:
     imds: Imds | None
     plugins: Plugins
     environment: Environment = field(default_factory=Environment)
+    listings: dict[Mac, frozenset[str]] | None = None
+    """Of the resident manager, which reads the listings of keys apart (``reader.Listings``)."""
+    guard: Callable[[Backend, bool], GuardedBackend] = GuardedBackend.trusting
+    """How backends are called; the second argument tells those of this project."""
+    patience: float = PATIENCE
+    """Seconds: ``Host.patience``."""
     _backends: dict[str, GuardedBackend] = field(default_factory=dict, init=False)
 
     def new_pass(self) -> None:
@@ -141,10 +113,11 @@ class Engine:
         only: Collection[Mac] | None = None,
         *,
         check: Collection[Mac] = (),
+        ask: bool = True,
     ) -> PassReport:
         """Look and settle. The caller holds the host lock."""
         self.run.discard_leftovers()
-        return self.settle(self.look(deadline, only), deadline, check=check)
+        return self.settle(self.look(deadline, only, ask=ask), deadline, check=check)
 
     def look(
         self,
@@ -153,14 +126,16 @@ class Engine:
         *,
         without: frozenset[Mac] = frozenset(),
         snapshot: Snapshot | None = None,
+        ask: bool = True,
     ) -> View:
         """Observe, compute and plan. ``only``: plan for these ENIs, the others as last known.
 
-        ``without``: ENIs that nothing is wanted of (``remove``).
+        ``without``: ENIs that nothing is wanted of (``remove``). ``ask``: read IMDS; else what
+        was last known of it stands.
         """
         snapshot = self._with_silent_enis(snapshot or self.kernel.snapshot(self.config.drivers))
         links = eni_links(snapshot.links, self.config.drivers)
-        imds, problems, requests = self._read_imds(links, only, deadline)
+        imds, problems, requests = self._read_imds(links, only if ask else (), deadline)
         facts = Facts(imds, snapshot.links)
         host = self._intents(facts)
         choices = self._choose(host, links, facts)
@@ -239,14 +214,14 @@ class Engine:
         imds = ImdsFacts(Unknown("IMDS was not asked"), Unknown("IMDS was not asked"), ())
         problems: tuple[Ec2netError, ...] = ()
         requests = 0
-        if self.imds is not None:
+        if self.imds is not None and (wanted or only is None):
             from ec2net.core.imds.reader import read_facts
             from ec2net.core.imds.unread import unread
 
             share = deadline.within(deadline.remaining() * IMDS_SHARE, "reading IMDS")
             before = self.imds.requests_made
             try:
-                imds = read_facts(self.imds, wanted, past, primary, share)
+                imds = read_facts(self.imds, wanted, past, primary, share, self.listings)
             except ImdsError as error:
                 problems = (error,)
                 unknown = Unknown(error.problem)
@@ -273,9 +248,10 @@ class Engine:
             names = {self.config.eni.backend, *(s.settings.backend for s in self.config.sections)}
             for name in sorted(name for name in names if name not in (None, AUTO_BACKEND)):
                 self.plugins.load(str(name))
-            host = Host(self.kernel, self.run, self.environment)
+            host = Host(self.kernel, self.run, self.environment, self.patience)
             self._backends = {
-                name: GuardedBackend(kind(host)) for name, kind in self.plugins.backends().items()
+                name: self.guard(kind(host), name in BUILT_IN)
+                for name, kind in self.plugins.backends().items()
             }
         return self._backends
 

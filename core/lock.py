@@ -67,6 +67,62 @@ class HostLock:
         self._descriptor = -1
 
 
+class SoleManager:
+    """The lock that the resident manager holds for its life, as a context manager: there is one."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._path = run.path / _MANAGER
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        """Raises ``StateError`` if another one runs, or the file cannot be made."""
+        try:
+            make_folder(self._path.parent)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._descriptor = os.open(self._path, flags, 0o644)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._descriptor)
+            raise StateError(
+                "another one runs already",
+                subject="resident manager",
+                remedy="see 'systemctl status ec2net.service'",
+            ) from error
+        except OSError as error:
+            raise StateError(
+                f"cannot open {self._path}: {error.strerror}",
+                remedy="run as root; the state directory must be writable",
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._descriptor)
+
+
+def manager_runs(run: RunDir) -> bool:
+    """Whether a resident manager holds its lock. Needs no privilege."""
+    try:
+        descriptor = os.open(run.path / _MANAGER, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+_MANAGER = "resident.lock"
+
 _LOCKED, _FAILED = b"x", b"!"
 """What the waiting thread says."""
 

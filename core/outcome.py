@@ -8,11 +8,13 @@ pass that has nothing to say logs nothing at info or above.
 import logging
 import time
 from collections import Counter
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ec2net.core import jsonform, text
+from ec2net.core import jsonform
+from ec2net.core import text as text_
 from ec2net.core.errors import Ec2netError, ExitStatus, StateError
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniOutcome, Standing
@@ -50,14 +52,25 @@ class Outcome:
         }
 
 
-def publish(place: Workplace, report: PassReport) -> Outcome:
+def publish(
+    place: Workplace, report: PassReport, *, only: Collection[Mac] | None = None
+) -> Outcome:
     """Store what ``status`` shows, and a good configuration for the day the files are broken.
 
     The caller holds the host lock. A full state directory is one more problem of the report.
+    ``only``: the ENIs that the pass was for; of others no trouble has ended.
     """
     before = stored(place.run)
     rows = {eni["mac"]: eni for eni in before["enis"]}
-    enis = [_eni(outcome, report, rows.get(str(outcome.mac), {})) for outcome in report.host.enis]
+    enis = [
+        _eni(
+            outcome,
+            report,
+            rows.get(str(outcome.mac), {}),
+            looked_at=only is None or outcome.mac in only,
+        )
+        for outcome in report.host.enis
+    ]
     document = {
         "version": jsonform.VERSION,
         "enis": enis,
@@ -90,16 +103,15 @@ def _is_row(eni: object) -> bool:
     return isinstance(eni, dict) and isinstance(eni.get("mac"), str)
 
 
-def _eni(outcome: EniOutcome, report: PassReport, before: dict[str, Any]) -> dict[str, Any]:
+def _eni(
+    outcome: EniOutcome, report: PassReport, before: dict[str, Any], *, looked_at: bool
+) -> dict[str, Any]:
     """One ENI's row; ``since`` moves only when its standing does."""
-    trouble = [str(f.error) for f in report.failed if f.change.mac == outcome.mac]
-    trouble += [found.describe() for found in report.conflicts if found.mac == outcome.mac]
-    trouble += [found.describe() for found in report.findings if found.mac == outcome.mac]
     data = {
         **jsonform.eni(outcome),
         "backend": report.choices.get(outcome.mac),
-        "trouble": sorted(set(trouble)),
-        "held": jsonform.hold(report.held.get(outcome.mac)),
+        "trouble": list(report.trouble(outcome.mac)) if looked_at else before.get("trouble", []),
+        "held": jsonform.hold(report.held.get(outcome.mac)) if looked_at else before.get("held"),
     }
     same = before.get("standing") == data["standing"] and before.get("reason") == data["reason"]
     data["since"] = before.get("since") if same else _now()
@@ -110,36 +122,55 @@ def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing to say of a pass. ``lasts``: it is so until it is not said any more."""
+
+    level: int
+    text: str
+    mac: Mac | None = None
+    """The ENI that it is about; None: the host."""
+    lasts: bool = True
+
+
+def lines(report: PassReport) -> tuple[Line, ...]:
+    """What was changed and what went wrong, in this order."""
+    names = {eni.mac: eni.name for eni in report.host.enis}
+    said = []
+    for step in report.done:
+        text = f"{_name(names, step.mac)}: {step.action.value} {step.item.describe()}"
+        said.append(Line(logging.INFO, text, step.mac, lasts=False))
+    # One error ends all further changes of its ENI: it is told once, with their number.
+    errors = Counter((failure.change.mac, failure.error) for failure in report.failed)
+    for (mac, error), changes in errors.items():
+        gone = error.exit_status is ExitStatus.LINK_GONE
+        more = f"; {changes - 1} more changes were left out" if changes > 1 else ""
+        level = logging.INFO if gone else logging.ERROR
+        said.append(Line(level, f"{_name(names, mac)}: {error}{more}", mac, lasts=not gone))
+    for eni in report.host.enis:
+        if eni.standing is Standing.REFUSED:
+            said.append(Line(logging.ERROR, f"{text_.title(eni)}: refused: {eni.reason}", eni.mac))
+    wrong: list[tuple[Mac | None, str]] = [(c.mac, c.describe()) for c in report.conflicts]
+    wrong += [(f.mac, f.describe()) for f in report.findings]
+    said += [Line(logging.ERROR, f"{_name(names, mac)}: {text}", mac) for mac, text in wrong]
+    problems = sorted({str(problem) for problem in report.problems})
+    return (*said, *(Line(logging.ERROR, problem) for problem in problems))
+
+
+def _name(names: Mapping[Mac, str], mac: Mac | None) -> str:
+    return names.get(mac, "gone") if mac else "gone"
+
+
 def tell(outcome: Outcome) -> None:
     """Log what was changed and what went wrong. Not under the lock: a log can block.
 
     In the journal a problem that lasts is told when it begins and when it ends, not each
     minute (R42).
     """
-    report = outcome.report
     told = set(outcome.before["problems"]) if to_journal() else set()
-    names = {eni.mac: eni.name for eni in report.host.enis}
-    for step in report.done:
-        owner = names.get(step.mac, "gone") if step.mac else "gone"
-        _log.info("%s: %s %s", owner, step.action.value, step.item.describe())
-    # One error ends all further changes of its ENI: it is told once, with their number.
-    errors = Counter(
-        (names.get(failure.change.mac, "gone") if failure.change.mac else "gone", failure.error)
-        for failure in report.failed
-    )
-    for (owner, error), changes in errors.items():
-        level = logging.INFO if error.exit_status is ExitStatus.LINK_GONE else logging.ERROR
-        more = f"; {changes - 1} more changes were left out" if changes > 1 else ""
-        _log.log(level, "%s: %s%s", owner, error, more)
-    for eni in report.host.enis:
-        if eni.standing is Standing.REFUSED:
-            _log.error("%s: refused: %s", text.title(eni), eni.reason)
-    for conflict in report.conflicts:
-        _log.error("%s: %s", names.get(conflict.mac, "gone"), conflict.describe())
-    for finding in report.findings:
-        _log.error("%s: %s", names.get(finding.mac or Mac(""), "gone"), finding.describe())
-    now = {str(problem) for problem in report.problems}
-    for problem in sorted(now):
-        _log.log(logging.DEBUG if problem in told else logging.ERROR, "%s", problem)
+    now = {str(problem) for problem in outcome.report.problems}
+    for line in lines(outcome.report):
+        known = line.mac is None and line.text in told
+        _log.log(logging.DEBUG if known else line.level, "%s", line.text)
     for problem in sorted(told - now):
         _log.info("no longer: %s", problem)

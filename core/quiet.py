@@ -20,12 +20,13 @@ def may_skip(run: RunDir) -> bool:
     if document is None or int(time.clock_gettime(time.CLOCK_BOOTTIME) / 60) % EVERY == 0:
         return False
     try:
-        return _is_quiet(document)
+        return is_quiet(document)
     except (AttributeError, KeyError, TypeError):
         return False  # not as this version writes it
 
 
-def _is_quiet(document: dict[str, Any]) -> bool:
+def is_quiet(document: dict[str, Any]) -> bool:
+    """Whether a status tells of one ENI with one address, and of no trouble."""
     enis: list[dict[str, Any]] = document.get("enis", [])
     if document.get("problems") or len(enis) != 1:
         return False

@@ -49,3 +49,12 @@ class PassReport:
 
     def of(self, mac: Mac) -> EniOutcome | None:
         return self.host.of(mac)
+
+    def trouble(self, mac: Mac) -> tuple[str, ...]:
+        """What of one ENI is not as it should be, each once, sorted."""
+        texts = {str(failure.error) for failure in self.failed if failure.change.mac == mac}
+        texts |= {found.describe() for found in self.conflicts if found.mac == mac}
+        texts |= {found.describe() for found in self.findings if found.mac == mac}
+        if hold := self.held.get(mac):
+            texts.add(f"held since {hold.since}: {hold.reason}")
+        return tuple(sorted(texts))

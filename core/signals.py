@@ -7,6 +7,7 @@ within its deadline, since half an apply may cut the host off IMDS.
 
 import os
 import signal
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
 
@@ -16,16 +17,22 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StopSignals:
-    """An ``Interruption``, in force while used as a context manager. Main thread only."""
+    """An ``Interruption``, in force while used as a context manager. Main thread only.
 
-    def __init__(self) -> None:
+    With ``reload``, SIGHUP is noted as well; it ends nothing.
+    """
+
+    def __init__(self, *, reload: bool = False) -> None:
         self.received: signal.Signals | None = None
+        self.hangup = False
+        """Whether SIGHUP came; who acts on it sets it back."""
+        self._wanted = (*_SIGNALS, signal.SIGHUP) if reload else _SIGNALS
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        for number in _SIGNALS:
+        for number in self._wanted:
             self._before[number] = signal.signal(number, self._note)
         return self
 
@@ -42,7 +49,10 @@ class StopSignals:
         os.close(self._writer)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
-        self.received = signal.Signals(number)
+        if number == signal.SIGHUP:
+            self.hangup = True
+        else:
+            self.received = signal.Signals(number)
 
     def fileno(self) -> int:
         return self._reader
@@ -51,3 +61,5 @@ class StopSignals:
         """Raise ``Stopped`` if a signal came. The pipe stays readable: every later wait ends too."""
         if self.received is not None:
             raise Stopped(f"stopped by {self.received.name} before anything was changed")
+        with suppress(BlockingIOError):
+            os.read(self._reader, 512)  # of signals that end nothing

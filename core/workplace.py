@@ -97,6 +97,16 @@ def opened(place: Workplace, *, link: str = "", imds: bool = True) -> Iterator["
             yield engine
 
 
+def refresh_ways(engine: "Engine", *, link: str = "") -> None:
+    """Let the IMDS client know the ways out that there are now."""
+    from ec2net.core.imds.client import ImdsClient
+    from ec2net.core.imds.endpoint import candidates, endpoints
+
+    if isinstance(engine.imds, ImdsClient):
+        others = engine.kernel.names(engine.config.drivers)
+        engine.imds.new_pass(candidates(endpoints(os.environ), link=link, others=others))
+
+
 def _summary(errors: tuple[ConfigError, ...]) -> Ec2netError:
     first = errors[0]
     if len(errors) == 1:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ec2net.backends.networkd import files
 from ec2net.backends.networkd.files import NetworkFile
-from ec2net.core.backend import Applied, Failure
+from ec2net.core.backend import Applied, Failure, Host
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import DeadlineExceeded, Ec2netError
 from ec2net.core.identity import Mac
@@ -25,18 +25,15 @@ _log = logging.getLogger("ec2net.networkd")
 RELOAD_SECONDS = 10.0
 """networkctl returns when networkd has read its files; a busy boot can make that seconds."""
 
-LEASE_SECONDS = 8.0
-"""For the first address of each family after a link's file came: DHCPv4 asks again after 4 s
-if its first question is lost (RFC 2131, 4.1)."""
-
 _ADDRESS_GROUPS = 0x10 | 0x100
 """RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR."""
 
 
 def apply(
-    plan: Plan, kernel: Kernel, live: Callable[[Plan, Deadline], Applied], deadline: Deadline
+    plan: Plan, host: Host, live: Callable[[Plan, Deadline], Applied], deadline: Deadline
 ) -> Applied:
-    """``live`` makes the changes of kernel objects."""
+    """``live`` makes the changes of kernel objects. The first lease is waited for with the host's
+    patience."""
     file_changes = [change for change in plan.changes if isinstance(change.item, NetworkFile)]
     rest = tuple(change for change in plan.changes if not isinstance(change.item, NetworkFile))
     done, failed = _write(file_changes)
@@ -45,7 +42,8 @@ def apply(
     if attached:
         try:
             reload(deadline)
-            _await_sources(rest, {change.mac for change in attached}, kernel, deadline)
+            limit = deadline.within(host.patience, "waiting for leases")
+            _await_sources(rest, {change.mac for change in attached}, host.kernel, limit)
         except Ec2netError as error:
             broken |= {change.mac: error for change in attached}
             failed += [Failure(change, error) for change in attached]
@@ -101,7 +99,7 @@ def reload(deadline: Deadline) -> None:
 
 
 def _await_sources(
-    changes: tuple[Change, ...], macs: set[Mac | None], kernel: Kernel, deadline: Deadline
+    changes: tuple[Change, ...], macs: set[Mac | None], kernel: Kernel, limit: Deadline
 ) -> None:
     """Wait until the addresses that routes of these ENIs prefer are there: networkd's leases.
 
@@ -117,7 +115,6 @@ def _await_sources(
         and change.item.source is not None
         and change.item.source not in coming
     }
-    limit = deadline.within(LEASE_SECONDS, "waiting for leases")
     with KernelEvents(_ADDRESS_GROUPS) as events:
         try:
             while needed - kernel.addresses():  # ends by deadline

@@ -92,7 +92,7 @@ class NetworkdBackend(Backend):
         def make_live(part: Plan, limit: Deadline) -> Applied:
             return live.apply(part, self.host.kernel, self._journals, limit)
 
-        return apply(plan, self.host.kernel, make_live, deadline)
+        return apply(plan, self.host, make_live, deadline)
 
     def check(self, intent: EniIntent) -> tuple[str, ...]:
         """networkd must have our file in force where there is one."""

@@ -8,13 +8,14 @@ from typing import Any
 
 from ec2net.core import jsonform, text
 from ec2net.core.deadline import Deadline
-from ec2net.core.engine import Engine, View
+from ec2net.core.engine import Engine
 from ec2net.core.errors import Ec2netError, ExitStatus, KernelError, UsageError
 from ec2net.core.facts import Absent, EniFacts, Unknown, Value
 from ec2net.core.intent import EniIntent, EniOutcome
 from ec2net.core.kernel.objects import AnyAddress
 from ec2net.core.plan import Plan
 from ec2net.core.verify import ABROAD, SERVICES
+from ec2net.core.view import View
 from ec2net.core.workplace import opened, workplace
 
 _KEYS = {

@@ -6,8 +6,8 @@ from argparse import Namespace
 
 from ec2net.core import jsonform, text
 from ec2net.core.deadline import Deadline
-from ec2net.core.engine import View
 from ec2net.core.errors import ExitStatus
+from ec2net.core.view import View
 from ec2net.core.workplace import opened, workplace
 
 

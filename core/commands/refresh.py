@@ -1,19 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net refresh``: one pass over all ENIs. Says nothing when there is nothing to say."""
+"""``ec2net refresh``: one pass over all ENIs. Says nothing when there is nothing to say.
+
+Where the resident manager runs, it makes the pass, at once.
+"""
 
 import json
+import logging
 import sys
 from argparse import Namespace
 
 from ec2net.core import hold, outcome
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError, ExitStatus, Stopped
-from ec2net.core.lock import HostLock
+from ec2net.core.lock import HostLock, manager_runs
 from ec2net.core.quiet import may_skip
 from ec2net.core.signals import StopSignals
 from ec2net.core.stale_units import end, stale_units
 from ec2net.core.state import RunDir
-from ec2net.core.workplace import opened, workplace
+from ec2net.core.workplace import Workplace, opened, workplace
+
+_log = logging.getLogger("ec2net.pass")
 
 
 def run(options: Namespace) -> ExitStatus:
@@ -21,13 +27,18 @@ def run(options: Namespace) -> ExitStatus:
         return ExitStatus.DONE
     place = workplace(options, may_fall_back=True)
     timeouts = place.config.timeouts
+    if options.retry:
+        with HostLock(place.run, Deadline(timeouts.lock, "waiting for the host lock")):
+            hold.release(place.run)
+    if manager_runs(place.run):
+        status = _by_manager(place, options)
+        if status is not None:
+            return status
     with StopSignals() as signals:
         lock = Deadline(timeouts.lock, "waiting for the host lock", interruptions=[signals])
         with HostLock(place.run, lock):
             deadline = Deadline(timeouts.pass_, "refresh", interruptions=[signals])
             try:
-                if options.retry:
-                    hold.release(place.run)
                 with opened(place) as engine:
                     report = engine.run_pass(deadline)
             except Stopped:
@@ -45,3 +56,28 @@ def run(options: Namespace) -> ExitStatus:
     elif sys.stdout.isatty() and not report.done:
         print("Nothing to change.")
     return place.status(report.exit_status)
+
+
+def _by_manager(place: Workplace, options: Namespace) -> ExitStatus | None:
+    """Let the resident manager make the pass; None if it ended meanwhile.
+
+    Raises ``Ec2netError`` if it does not answer in time.
+    """
+    from ec2net.core.resident.control import poke
+
+    timeouts = place.config.timeouts
+    with StopSignals() as signals:
+        seconds = 2 * (timeouts.lock + timeouts.pass_)  # it may be in the middle of a pass
+        answer = poke(place.run, Deadline(seconds, "refresh", interruptions=[signals]))
+    if answer is None:
+        return None
+    status = ExitStatus(int(answer.pop("exit_status", ExitStatus.FAILED)))
+    if "error" in answer:
+        raise Ec2netError(str(answer["error"]), subject="resident manager")
+    for level, text in answer.pop("lines", ()):
+        _log.log(int(level), "%s", text)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    elif sys.stdout.isatty() and not answer.get("changes"):
+        print("Nothing to change.")
+    return place.status(status)

@@ -128,7 +128,7 @@ def _passes(
         pass_deadline = deadline.within(place.config.timeouts.pass_, deadline.what)
         with HostLock(place.run, deadline):
             report = engine.run_pass(pass_deadline, only={mac}, check={mac} if settling else ())
-            done = outcome.publish(place, report)
+            done = outcome.publish(place, report, only={mac})
         made += report.done
         eni = report.of(mac)
         if report.findings:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ec2net.core.errors import Ec2netError, ExitStatus
 from ec2net.core.outcome import STATUS
+from ec2net.core.resident.published import published
 from ec2net.core.state import RunDir
 from ec2net.core.text import table
 
@@ -20,8 +21,9 @@ def run(options: Namespace) -> ExitStatus:
             subject=str(run_dir.path / STATUS),
             remedy="run 'ec2net refresh'",
         )
+    manager = published(run_dir)
     try:
-        lines = _lines(document)
+        lines = _lines(document, manager)
         troubled = document["problems"] or any(eni["trouble"] for eni in document["enis"])
         refused = any(eni["standing"] == "refused" for eni in document["enis"])
     except (KeyError, TypeError, AttributeError) as error:
@@ -30,22 +32,28 @@ def run(options: Namespace) -> ExitStatus:
             subject=str(run_dir.path / STATUS),
             remedy="run 'ec2net refresh'",
         ) from error
+    document["resident"] = manager
     print(json.dumps(document, indent=2) if options.json else "\n".join(lines))
     return ExitStatus.FAILED if troubled or refused else ExitStatus.DONE
 
 
-def _lines(document: dict[str, Any]) -> list[str]:
-    lines = [table(_HEAD, [_row(eni) for eni in document["enis"]])]
+def _lines(document: dict[str, Any], manager: dict[str, Any] | None) -> list[str]:
+    """``manager`` is what the resident manager publishes; it knows more than the last pass."""
+    states = {row["mac"]: row for row in manager["enis"]} if manager is not None else {}
+    lines = [table(_HEAD, [_row(eni, states.get(eni["mac"])) for eni in document["enis"]])]
     for eni in document["enis"]:
         name = eni["link"] or eni["eni_id"] or eni["mac"]
         lines += [f"! {name}: {trouble}" for trouble in (eni["reason"], *eni["trouble"]) if trouble]
-    return lines + [f"! {problem}" for problem in document["problems"]]
+    lines += [f"! {problem}" for problem in document["problems"]]
+    if manager is not None:
+        lines.append(f"The resident manager (process {manager['pid']}) is at work.")
+    return lines
 
 
-_HEAD = ("ENI", "LINK", "PLACE", "BACKEND", "STANDING", "SINCE", "ADDR", "PREFIX", "TABLE")
+_HEAD = ("ENI", "LINK", "PLACE", "BACKEND", "STATE", "SINCE", "ADDR", "PREFIX", "TABLE")
 
 
-def _row(eni: dict[str, Any]) -> tuple[str, ...]:
+def _row(eni: dict[str, Any], state: dict[str, Any] | None) -> tuple[str, ...]:
     intent = eni["intent"]
     place = f"{intent['number']['card']}.{intent['number']['device']}" if intent else "-"
     addresses = len(intent["base"]) + len(intent["further"]) if intent else "-"
@@ -56,8 +64,8 @@ def _row(eni: dict[str, Any]) -> tuple[str, ...]:
         eni["link"] or "-",
         place,
         eni["backend"] or "-",
-        eni["standing"],
-        eni["since"] or "-",
+        state["state"] if state else eni["standing"],
+        (state or eni)["since"] or "-",
         str(addresses),
         str(prefixes),
         str(intent["table"]) if routed else ("main" if intent else "-"),

@@ -4,12 +4,16 @@
 A steady pass is one listing of the MACs, and for each ENI its listing and the mutable keys
 that are there. An Absent always has two witnesses: the listing, and either the key's own 404
 or that it has never been there.
+
+The resident manager reads the listings of an ENI's keys at other times than the keys
+(``Listings``): each is as old as a poll interval at most, and no pass asks for all at once.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from ipaddress import IPv6Address, IPv6Network
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from ec2net.core.deadline import Deadline
 from ec2net.core.facts import Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
@@ -59,6 +63,9 @@ _KEYS = frozenset(
 
 _NEVER_READ = Unknown("never read")
 
+Listings: TypeAlias = dict[Mac, frozenset[str]]
+"""Of ENIs that were read completely: the keys that IMDS listed. Changed by who reads."""
+
 
 def read_facts(
     client: Imds,
@@ -66,11 +73,13 @@ def read_facts(
     known: Mapping[Mac, EniFacts],
     known_primary: Mac | None,
     deadline: Deadline,
+    listings: Listings | None = None,
 ) -> ImdsFacts:
     """Read what is new about the ``wanted`` ENIs.
 
     ``known`` is what earlier passes read, for as long as the ENI stays attached: forget an
     entry when its link goes, since an ENI may come back with another device number.
+    ``listings`` are not asked for again unless a key contradicts them; new ones are put in.
     Raises ``ImdsError`` if IMDS cannot be used at all, and what interrupts the deadline.
     """
     primary = read_primary(client, deadline) if known_primary is None else Value(known_primary)
@@ -78,11 +87,58 @@ def read_facts(
     enis = []
     # The primary first: should the time not suffice, it matters most.
     for mac in sorted(wanted, key=lambda mac: (primary != Value(mac), mac)):
-        keys = _listing(client, mac, listed, known=mac in known, deadline=deadline)
-        if not isinstance(keys, Absent):
-            before = known.get(mac) or _never_read(mac)
-            enis.append(_Eni(client, mac, keys, before, primary, deadline).read())
+        before = known.get(mac) or _never_read(mac)
+        remembered = _remembered(mac, listed, known, listings)
+        eni = None
+        if remembered is not None:
+            with suppress(_ListingIsOld):  # a key went since: as if there had been no listing
+                eni = _Eni(client, mac, remembered, before, primary, deadline, old=True).read()
+        if eni is None:
+            keys = _listing(client, mac, listed, known=mac in known, deadline=deadline)
+            if not isinstance(keys, Absent):
+                eni = _Eni(client, mac, keys, before, primary, deadline).read()
+            if listings is not None:
+                _note(mac, keys, eni, listings)
+        if eni is not None:
+            enis.append(eni)
     return ImdsFacts(primary, listed, tuple(enis))
+
+
+def _remembered(
+    mac: Mac,
+    listed: Reading[tuple[Mac, ...]],
+    known: Mapping[Mac, EniFacts],
+    listings: Listings | None,
+) -> Value[frozenset[str]] | None:
+    """The listing of an ENI that need not be read again."""
+    if listings is None or mac not in listings or mac not in known:
+        return None
+    gone = isinstance(listed, Value) and mac not in listed.value
+    return None if gone else Value(listings[mac])
+
+
+def _note(
+    mac: Mac, keys: Reading[frozenset[str]], eni: EniFacts | None, listings: Listings
+) -> None:
+    """Keep the listing of an ENI of which everything could be read."""
+    listings.pop(mac, None)
+    readings = () if eni is None else (getattr(eni, f.name) for f in fields(eni))
+    if isinstance(keys, Value) and not any(isinstance(r, Unknown) for r in readings):
+        listings[mac] = keys.value
+
+
+def outdated(client: Imds, listings: Listings, deadline: Deadline) -> frozenset[Mac]:
+    """Read all listings again and forget those that changed; of which ENIs they were.
+
+    What cannot be read now stands. Raises ``ImdsError``, and what interrupts the deadline.
+    """
+    changed = set()
+    for mac, keys in list(listings.items()):
+        reading = _listing(client, mac, Value((mac,)), known=True, deadline=deadline)
+        if isinstance(reading, Value) and reading.value != keys:
+            del listings[mac]
+            changed.add(mac)
+    return frozenset(changed)
 
 
 def read_primary(client: Imds, deadline: Deadline) -> Reading[Mac]:
@@ -115,6 +171,10 @@ def _listing(
     return Value(names)
 
 
+class _ListingIsOld(Exception):
+    """A key that a remembered listing has answers 404."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Eni:
     """One ENI being read."""
@@ -125,8 +185,11 @@ class _Eni:
     known: EniFacts
     primary: Reading[Mac]
     deadline: Deadline
+    old: bool = False
+    """Whether the listing is of an earlier pass."""
 
     def read(self) -> EniFacts:
+        """Raises ``_ListingIsOld`` if the listing is old, and wrong."""
         known = self.known
         card, device = self._place()
         ipv6s = self._key(IPV6S, many(ipv6_address), known.ipv6s)
@@ -198,6 +261,8 @@ class _Eni:
             return Absent()
         reading = parsed(self.client.get(f"{MACS_PATH}{self.mac}/{name}", self.deadline), parse)
         if listed and isinstance(reading, Absent):
+            if self.old:
+                raise _ListingIsOld
             settling = not isinstance(known, Value)
             return Unknown(f"{name} is listed, but answers 404", settling=settling)
         return reading

@@ -11,6 +11,10 @@ from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
+from ec2net.core.imds import lean
+
+lean.import_requests()
+
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter

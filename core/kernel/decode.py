@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""pyroute2's messages to typed objects, and typed objects to its request arguments. Pure."""
+"""pyroute2's messages to typed objects. Pure; ``encode`` is the reverse."""
 
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface, ip_network
@@ -19,14 +19,11 @@ from ec2net.core.kernel.snapshot import Found
 AF_INET, AF_INET6 = 2, 10
 ARPHRD_ETHER = 1
 IFF_UP = 0x1
-IFA_F_NODAD, IFA_F_NOPREFIXROUTE = 0x02, 0x200
-RTNH_F_ONLINK = 4
 RTM_F_CLONED = 0x200
 FR_ACT_TO_TBL = 1
 FIB_RULE_INVERT = 2
 _NONE = 0xFFFFFFFF
-_KINDS = {1: RouteKind.UNICAST, 2: RouteKind.LOCAL, 7: RouteKind.UNREACHABLE}
-_SCOPE_LINK, _SCOPE_HOST = 253, 254
+KINDS = {1: RouteKind.UNICAST, 2: RouteKind.LOCAL, 7: RouteKind.UNREACHABLE}
 # Attributes that a rule of ours can have; any other one makes it somebody's with more selectors.
 _RULE_ATTRIBUTES = {
     "FRA_TABLE",
@@ -47,8 +44,8 @@ def _attributes(message: Mapping[str, Any]) -> dict[str, Any]:
     return {pair[0]: pair[1] for pair in message["attrs"]}
 
 
-def link(message: Mapping[str, Any], driver: str) -> Link:
-    """RTM_NEWLINK. ``driver`` comes from the caller: rtnetlink does not tell it."""
+def link(message: Mapping[str, Any]) -> Link:
+    """RTM_NEWLINK. The driver is left to the caller: rtnetlink does not tell it."""
     attributes = _attributes(message)
     info = attributes.get("IFLA_LINKINFO", {}).get("attrs", ())
     names = attributes.get("IFLA_PROP_LIST", {}).get("attrs", ())
@@ -57,7 +54,7 @@ def link(message: Mapping[str, Any], driver: str) -> Link:
         index=message["index"],
         name=attributes["IFLA_IFNAME"],
         mac=mac,
-        driver=driver,
+        driver="",
         kind=next((pair[1] for pair in info if pair[0] == "IFLA_INFO_KIND"), None) or "",
         mtu=attributes.get("IFLA_MTU", 0),
         up=bool(message["flags"] & IFF_UP),
@@ -111,7 +108,7 @@ def route(
     destination = f"{attributes.get('RTA_DST', any_address)}/{message['dst_len']}"
     gateway, source = attributes.get("RTA_GATEWAY"), attributes.get("RTA_PREFSRC")
     index = attributes.get("RTA_OIF", 0)  # none: multipath, blackhole
-    kind = _KINDS.get(message["type"], RouteKind.OTHER)
+    kind = KINDS.get(message["type"], RouteKind.OTHER)
     return Found(
         Route(
             destination=ip_network(destination, strict=False),
@@ -156,56 +153,3 @@ def rule(message: Mapping[str, Any]) -> Found[Rule] | None:
 
 def _unless_none(value: int | None) -> int | None:
     return None if value in (None, _NONE) else value
-
-
-def address_request(item: Address, protocol: int | None) -> dict[str, Any]:
-    """Without prefix route, and without duplicate address detection: the VPC assigns uniquely."""
-    request: dict[str, Any] = {
-        "family": family(item.interface.version),
-        "index": item.link.index,
-        "address": str(item.interface.ip),
-        "prefixlen": item.interface.network.prefixlen,
-    }
-    if protocol is not None:
-        request["proto"] = protocol
-    request["flags"] = IFA_F_NOPREFIXROUTE | (IFA_F_NODAD if item.interface.version == 6 else 0)
-    return request
-
-
-def route_request(item: Route, protocol: int) -> dict[str, Any]:
-    request: dict[str, Any] = {
-        "family": family(item.destination.version),
-        "dst": str(item.destination),
-        "oif": item.link.index,
-        "table": item.table,
-        "priority": item.metric,
-        "proto": protocol,
-        "type": item.kind.value,
-    }
-    if item.gateway is not None:
-        # The subnet has no route in main, so the kernel could not find the gateway by itself.
-        request["gateway"] = str(item.gateway)
-        request["flags"] = RTNH_F_ONLINK
-    elif item.destination.version == 4:
-        local = item.kind is RouteKind.LOCAL
-        request["scope"] = _SCOPE_HOST if local else _SCOPE_LINK
-    if item.source is not None:
-        request["prefsrc"] = str(item.source)
-    return request
-
-
-def rule_request(item: Rule, protocol: int) -> dict[str, Any]:
-    """``protocol`` is part of a deletion too: the kernel then only takes a rule of ours."""
-    request: dict[str, Any] = {
-        "family": family(item.source.version),
-        "src": str(item.source.network_address),
-        "src_len": item.source.prefixlen,
-        "priority": item.priority,
-        "table": item.table,
-        "protocol": protocol,
-    }
-    if item.suppress_prefixlength is not None:
-        request["FRA_SUPPRESS_PREFIXLEN"] = item.suppress_prefixlength
-    if item.suppress_group is not None:
-        request["FRA_SUPPRESS_IFGROUP"] = item.suppress_group
-    return request

@@ -13,9 +13,11 @@ import socket
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ec2net.core.kernel import pyroute
+
+T = TypeVar("T")
 
 # include/uapi/linux/netlink.h
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
@@ -29,7 +31,7 @@ _ATTRIBUTE = struct.Struct("=HH")
 _NUMBER = struct.Struct("=i")
 _U32 = struct.Struct("=I")
 
-_BUFFER = 65536
+BUFFER = 65536
 """Bytes; the kernel fills at most 32 KiB of it at once (netlink_recvmsg)."""
 
 _SECONDS = 5.0
@@ -83,22 +85,42 @@ class Dumps:
         )
         self._socket.settimeout(_SECONDS)
         self._sequence = 0
+        self._memory: dict[tuple[str, int], tuple[object, dict[bytes, Any]]] = {}
 
     def close(self) -> None:
         self._socket.close()
 
-    def decoded(
+    def read(
         self,
         kind: Kind,
+        convert: Callable[[Any], T],
+        *,
         family: int = socket.AF_UNSPEC,
         wanted: Callable[[bytes], bool] | None = None,
-    ) -> Iterator[Any]:
-        """pyroute2's messages for what is ``wanted`` by its bytes. Raises ``OSError``."""
+        context: object = None,
+    ) -> list[T]:
+        """What ``convert`` makes of pyroute2's message for each that is ``wanted`` by its bytes.
+
+        A message that is the same to the last byte as one of the dump before is not converted
+        again; ``context`` is what ``convert`` goes by beside the message. Raises ``OSError``.
+        """
         message_class = pyroute.message_class(kind.message)
+        before, known = self._memory.get((kind.message, family), (None, {}))
+        if before != context:
+            known = {}
+        seen: dict[bytes, Any] = {}
+        found: list[T] = []
         for raw in self._whole(kind, family, wanted):
-            message = message_class(_only(raw, kind))
-            message.decode()
-            yield message
+            part = _only(raw, kind)
+            key = part[_HEADER.size :]
+            if key not in known:
+                message = message_class(part)
+                message.decode()
+                known[key] = convert(message)
+            seen[key] = known[key]
+            found.append(known[key])
+        self._memory[kind.message, family] = (context, seen)
+        return found
 
     def _whole(
         self, kind: Kind, family: int, wanted: Callable[[bytes], bool] | None
@@ -128,12 +150,7 @@ class Dumps:
         found: list[bytes] = []
         interrupted = False
         while True:  # ends by the kernel's NLMSG_DONE, or by the socket's timeout
-            data = self._socket.recv(_BUFFER)
-            offset = 0
-            while offset + _HEADER.size <= len(data):
-                length, answer, flags, sequence, _ = _HEADER.unpack_from(data, offset)
-                raw = data[offset : offset + length]
-                offset += max(_aligned(length), _HEADER.size)
+            for answer, flags, sequence, raw in messages(self._socket.recv(BUFFER)):
                 if sequence != self._sequence:
                     continue  # of a dump that was given up
                 interrupted = interrupted or bool(flags & _NLM_F_DUMP_INTR)
@@ -179,11 +196,25 @@ def _attributes(raw: bytes, kind: Kind) -> Iterator[tuple[int, int, int]]:
 
 def number(raw: bytes, kind: Kind, attribute: int) -> int | None:
     """The value of a 32-bit attribute of a raw message; None if it has none."""
+    value = attribute_of(raw, kind, attribute)
+    return _U32.unpack(value)[0] if value is not None and len(value) == _U32.size else None
+
+
+def attribute_of(raw: bytes, kind: Kind, attribute: int) -> bytes | None:
+    """The bytes of an attribute of a raw message; None if it has none."""
     for found, offset, length in _attributes(raw, kind):
-        if found == attribute and length == _ATTRIBUTE.size + _U32.size:
-            value: int = _U32.unpack_from(raw, offset + _ATTRIBUTE.size)[0]
-            return value
+        if found == attribute:
+            return raw[offset + _ATTRIBUTE.size : offset + length]
     return None
+
+
+def messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Type, flags, sequence number and the whole of each message that a datagram has."""
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        length, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        yield kind, flags, sequence, data[offset : offset + length]
+        offset += max(_aligned(length), _HEADER.size)
 
 
 def _aligned(length: int) -> int:

@@ -8,6 +8,7 @@ that overflowed is readable too. A link that moves to another network namespace 
 
 import errno
 import socket
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +16,9 @@ from ec2net.core.deadline import Deadline
 from ec2net.core.errors import DeadlineExceeded, LinkGone
 
 _RTMGRP_LINK = 1
+
+_LARGEST = 65536
+"""Bytes of an event; the largest is a link's, some two thousand."""
 
 
 class KernelEvents:
@@ -48,14 +52,20 @@ class KernelEvents:
 
     def drain(self) -> None:
         """Consume what is queued; the caller looks for itself at what changed."""
+        for _ in self.queued():
+            pass
+
+    def queued(self) -> Iterator[bytes | None]:
+        """Consume what is queued; None stands for events that were lost (ENOBUFS)."""
         while True:  # ends when the queue is empty
             try:
-                self._socket.recv(65536)
+                yield self._socket.recv(_LARGEST)
             except BlockingIOError:
                 return
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
+                yield None
 
 
 class LinkEvents(KernelEvents):

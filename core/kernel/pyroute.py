@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The only importer of pyroute2: its route socket, without the rest of the package.
+"""The only importer of pyroute2: its rtnetlink messages, without the rest of the package.
 
 ``pyroute2/__init__`` imports every protocol it knows (conntrack, NDB, wireguard, ...), which
 doubles its cost. The package is entered by a side door here: a module object that knows where
@@ -27,20 +27,9 @@ class _Package(ModuleType):
         return getattr(self, name)
 
 
-def route_socket() -> Any:
-    """A new ``IPRoute``. The caller closes it."""
-    return _module("pyroute2.iproute").IPRoute()
-
-
 def message_class(name: str) -> Any:
     """The class of rtnetlink messages called ``name``, such as ``rtmsg``."""
     return getattr(_module(f"pyroute2.netlink.rtnl.{name}"), name)
-
-
-def netlink_error() -> type[Exception]:
-    """``NetlinkError``: its ``code`` is the errno."""
-    error: type[Exception] = _module("pyroute2.netlink.exceptions").NetlinkError
-    return error
 
 
 def knows_address_protocol() -> bool:

@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from ec2net.core.errors import KernelError
 from ec2net.core.facts import Link
-from ec2net.core.kernel import decode, dump, pyroute, sysctl
+from ec2net.core.kernel import decode, dump, encode, pyroute, sysctl
 from ec2net.core.kernel.driver import Drivers
+from ec2net.core.kernel.encode import Verb
 from ec2net.core.kernel.objects import (
     Address,
     AnyAddress,
@@ -30,6 +31,7 @@ from ec2net.core.kernel.objects import (
     Setting,
 )
 from ec2net.core.kernel.relevance import RelevantRoutes
+from ec2net.core.kernel.request import Requests
 from ec2net.core.kernel.snapshot import Snapshot
 
 _REMEDIES = {
@@ -65,9 +67,9 @@ class Kernel:
         return pyroute.knows_address_protocol() and _kernel_release() >= (5, 18)
 
     @cached_property
-    def _socket(self) -> Any:
-        """For changes and lookups; opened by the first, which a pass without a change never is."""
-        return pyroute.route_socket()
+    def _requests(self) -> Requests:
+        """For changes and lookups; opened by the first."""
+        return Requests()
 
     @cached_property
     def _dumps(self) -> dump.Dumps:
@@ -85,20 +87,20 @@ class Kernel:
         self.close()
 
     def close(self) -> None:
-        if "_socket" in self.__dict__:
-            self._socket.close()
+        if "_requests" in self.__dict__:
+            self._requests.close()
         if "_dumps" in self.__dict__:
             self._dumps.close()
 
     def links(self) -> tuple[Link, ...]:
         """All links of this network namespace."""
         with self._errors("reading links"), Drivers() as drivers:
-            found = []
-            for message in self._dumps.decoded(dump.LINKS):
-                ethernet = message["ifi_type"] == decode.ARPHRD_ETHER
-                name = message.get_attr("IFLA_IFNAME")
-                found.append(decode.link(message, drivers.of(name) if ethernet else ""))
-            return tuple(found)
+            found = self._dumps.read(dump.LINKS, decode.link)
+            # A link without a MAC is none that a driver is asked for.
+            return tuple(
+                replace(link, driver=drivers.of(link.name)) if link.mac is not None else link
+                for link in found
+            )
 
     def names(self, drivers: Collection[str]) -> tuple[str, ...]:
         """The names of the links with these drivers, without a look at anything else of them."""
@@ -117,19 +119,28 @@ class Kernel:
         )
         names = {link.index: link.name for link in links}
         with self._errors("reading addresses, routes and rules"):
-            addresses = [decode.address(m, names) for m in self._dumps.decoded(dump.ADDRESSES)]
+            addresses = self._dumps.read(
+                dump.ADDRESSES, lambda message: decode.address(message, names), context=names
+            )
             relevant = RelevantRoutes(self.protocol, self.tables)
+            families = [decode.family(version) for version in (4, 6)]
             routes = [
-                found
-                for version in (4, 6)
-                for m in self._dumps.decoded(dump.ROUTES, decode.family(version), relevant)
-                if (found := decode.route(m, names)) is not None
+                route
+                for family in families
+                for route in self._dumps.read(
+                    dump.ROUTES,
+                    lambda message: decode.route(message, names),
+                    family=family,
+                    wanted=relevant,
+                    context=names,
+                )
+                if route is not None
             ]
             rules = [
                 rule
-                for version in (4, 6)
-                for m in self._dumps.decoded(dump.RULES, decode.family(version))
-                if (rule := decode.rule(m)) is not None
+                for family in families
+                for rule in self._dumps.read(dump.RULES, decode.rule, family=family)
+                if rule is not None
             ]
         accept_ra = _accept_ra(link for link in links if link.driver in drivers)
         return Snapshot(links, tuple(addresses), tuple(routes), tuple(rules), accept_ra)
@@ -137,7 +148,7 @@ class Kernel:
     def addresses(self) -> frozenset[AnyAddress]:
         """Every address of this network namespace, on whatever link."""
         with self._errors("reading addresses"):
-            found = (decode.address(m, {}) for m in self._dumps.decoded(dump.ADDRESSES))
+            found = self._dumps.read(dump.ADDRESSES, lambda message: decode.address(message, {}))
             return frozenset(entry.item.interface.ip for entry in found)
 
     def lookup(self, destination: AnyAddress, source: AnyAddress | None = None) -> RouteAnswer:
@@ -146,59 +157,46 @@ class Kernel:
         Without ``source``: for a packet whose sender leaves the choice of it to the kernel.
         """
         doing = f"looking up {destination}" + (f" from {source}" if source else "")
-        request = {"family": decode.family(destination.version), "dst": str(destination)}
-        if source is not None:
-            request |= {"src": str(source), "src_len": destination.max_prefixlen}
         with self._errors(doing):
-            messages = list(self._socket.route("get", **request))
-        found = decode.route(messages[0], {}, cloned=True) if messages else None
+            answer = self._requests.send(encode.lookup(destination, source))
+        found = decode.route(answer, {}, cloned=True) if answer is not None else None
         if found is None:
             raise KernelError(f"{doing}: no answer")
         return RouteAnswer(found.item.link.index, found.item.gateway, found.item.source)
 
     def add(self, item: KernelObject) -> None:
         """Make ``item``; it must not be there. Raises ``KernelError``."""
-        self._change("add", item)
+        self._change(Verb.ADD, item)
 
     def replace(self, item: KernelObject) -> None:
         """Make ``item`` in place of what has its identity. Raises ``KernelError``."""
-        self._change("replace", item)
+        self._change(Verb.REPLACE, item)
 
     def remove(self, item: KernelObject) -> None:
         """Remove ``item``; not being there (any more) is success. Raises ``KernelError``."""
         try:
-            self._change("del", item)
+            self._change(Verb.REMOVE, item)
         except KernelError as error:
             gone = (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
             if error.errno not in gone:
                 raise
 
-    def _change(self, verb: str, item: KernelObject) -> None:
-        with self._errors(f"{verb} {item.describe()}"):
+    def _change(self, verb: Verb, item: KernelObject) -> None:
+        with self._errors(f"{verb.value} {item.describe()}"):
             match item:
                 case Address():
                     protocol = self.protocol if self.marks_addresses else None
-                    self._socket.addr(verb, **decode.address_request(item, protocol))
+                    self._requests.send(encode.address(verb, item, protocol))
                 case Route():
-                    self._socket.route(verb, **decode.route_request(item, self.protocol))
+                    self._requests.send(encode.route(verb, item, self.protocol))
                 case Rule():
-                    self._socket.rule(verb, **decode.rule_request(item, self.protocol))
+                    self._requests.send(encode.rule(verb, item, self.protocol))
+                case LinkSetting(setting=Setting.ACCEPT_RA):
+                    # By its name of now: after a renaming the old one may be another link's.
+                    link = socket.if_indextoname(item.link.index)
+                    sysctl.write_accept_ra(link, int(item.value))
                 case LinkSetting():
-                    self._set_link(verb, item)
-
-    def _set_link(self, verb: str, item: LinkSetting) -> None:
-        index, value = item.link.index, item.value
-        match item.setting:
-            case Setting.ALTNAME:
-                command = "property_del" if verb == "del" else "property_add"
-                self._socket.link(command, index=index, altname=[value])
-            case Setting.ACCEPT_RA:
-                # By its name of now: after a renaming the old one may be another link's.
-                sysctl.write_accept_ra(socket.if_indextoname(index), int(value))
-            case Setting.UP:
-                self._socket.link("set", index=index, state="up" if value else "down")
-            case Setting.MTU | Setting.GROUP:
-                self._socket.link("set", index=index, **{item.setting.value: value})
+                    self._requests.send(encode.link(verb, item))
 
     @contextmanager
     def _errors(self, doing: str) -> Iterator[None]:
@@ -207,10 +205,6 @@ class Kernel:
             yield
         except OSError as error:
             raise _refused(doing, error.errno or 0) from error
-        except Exception as error:
-            if not isinstance(error, pyroute.netlink_error()):
-                raise
-            raise _refused(doing, int(getattr(error, "code", 0))) from error
 
 
 def _refused(doing: str, code: int) -> KernelError:

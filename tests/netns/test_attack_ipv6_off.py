@@ -98,8 +98,8 @@ def test_a_family_without_rules_has_an_empty_list_of_them() -> None:
     """With ipv6.disable=1 the kernel answers EAFNOSUPPORT, which ended every command."""
     dumps = dump.Dumps()
     try:
-        assert list(dumps.decoded(dump.RULES, MPLS)) == []
-        assert list(dumps.decoded(dump.RULES, socket.AF_INET))
+        assert dumps.read(dump.RULES, repr, family=MPLS) == []
+        assert dumps.read(dump.RULES, repr, family=socket.AF_INET)
     finally:
         dumps.close()
 
@@ -112,8 +112,8 @@ def test_a_list_of_links_that_stays_incomplete_is_an_error(
     try:
         monkeypatch.setattr(dumps, "_once", lambda *_: ([], True))
         with pytest.raises(OSError, match="changes all the time"):
-            list(dumps.decoded(dump.LINKS))
-        assert list(dumps.decoded(dump.RULES, socket.AF_INET)) == []
+            dumps.read(dump.LINKS, repr)
+        assert dumps.read(dump.RULES, repr, family=socket.AF_INET) == []
     finally:
         dumps.close()
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from instance import MANY, Instance, environment, primary, subnets
 from kernel_state import KernelEvents, assert_same
+from manager import managed
 
 from ec2net.core.vpc.imds_faults import Fault, Hang, Reset, Status
 from ec2net.core.vpc.simulated import SimulatedVpc
@@ -365,3 +366,21 @@ def test_a_change_costs_one_request_and_no_wait(host: Host) -> None:
     assert "PERMANENT" in instance.guest.run(["ip", "neigh", "show", str(gateway)]).stdout
     instance.guest.ip([f"neigh del {gateway} dev ens5"])
     eni.unassign_ipv4(address)
+
+
+def test_the_resident_manager_rolls_back_and_holds_too(host: Host) -> None:
+    """A hold outlives its polls and looks; 'refresh --retry' reaches it through the manager."""
+    instance, eni = host.instance, host.instance.vpc.enis[1]
+    before = instance.kernel()
+    with managed(instance, env=host.env) as manager:
+        manager.until_configured(2)
+        host.order(eni1=host.cut_off())
+        assert host.refresh(status=1)["rolled_back"] != []
+        assert_same(before, instance.kernel())
+        assert "IMDS could be reached before" in str(instance.status()[str(eni.mac)]["trouble"])
+        assert host.refresh(status=1)["rolled_back"] == []
+        assert host.refresh("--retry", status=1)["rolled_back"] != []
+        host.order()
+        host.refresh()
+        manager.until_configured(2)
+    assert_same(before, instance.kernel())

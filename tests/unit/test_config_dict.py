@@ -21,6 +21,7 @@ from ec2net.core.config import (
     Match,
     MtuPolicy,
     PrefixMode,
+    ResidentSettings,
     Role,
     Routing,
     Timeouts,
@@ -92,6 +93,14 @@ configs = st.builds(
         metric_base=st.integers(1, 2**32 - 1 - 3199),
         protocol=st.integers(128, 185) | st.integers(199, 254),
         link_group=st.integers(1, 2**31 - 1),
+    ),
+    resident=st.builds(
+        ResidentSettings,
+        poll=st.floats(1, 3600),
+        fast=st.floats(0.1, 600),
+        fast_for=st.floats(0.1, 3600),
+        debounce=st.floats(0.01, 10),
+        repairs=st.integers(1, 600),
     ),
     timeouts=st.builds(
         Timeouts,

@@ -17,7 +17,7 @@ PER_ENI = (
     " {}primary_rules, {}routing{}"
 )
 AT_THE_TOP = PER_ENI.format(
-    "eni, ", "links, ", "", "numbers, plugins, ", "rollback, ", ", timeouts"
+    "eni, ", "links, ", "", "numbers, plugins, ", "resident, rollback, ", ", timeouts"
 )
 IN_A_SECTION = PER_ENI.format("", "", "match, ", "", "", "")
 CRITERIA = "mac, id, card, device, subnet, name, role"

@@ -33,9 +33,9 @@ VETH: tuple[Any, ...] = (
 
 
 def test_a_link() -> None:
-    plain = Link(3, "ens6", Mac(MAC), "veth", "veth", 1500, True, 236, ("eni-1",))
-    assert decode.link(link_message(*VETH), "veth") == plain
-    down = decode.link(link_message(*VETH, flags=69698), "veth")
+    plain = Link(3, "ens6", Mac(MAC), "", "veth", 1500, True, 236, ("eni-1",))
+    assert decode.link(link_message(*VETH)) == plain
+    down = decode.link(link_message(*VETH, flags=69698))
     assert down == replace(plain, up=False)
 
 
@@ -63,7 +63,7 @@ def test_the_mac_of_a_link(attrs: list[Any], kind: int, mac: str | None) -> None
 
 
 def test_an_eni_of_hardware_has_no_kind() -> None:
-    assert decode.link(link_message(("IFLA_ADDRESS", MAC)), "ena").kind == ""
+    assert decode.link(link_message(("IFLA_ADDRESS", MAC))).kind == ""
 
 
 @pytest.mark.parametrize(
@@ -253,63 +253,3 @@ SOURCE = ("FRA_SRC", "10.0.1.4")
 def test_a_rule_with_more_than_ours_have_is_never_taken_for_one(message: dict[str, Any]) -> None:
     """R4: with its extra selector lost it could be removed as ours."""
     assert decode.rule(message) is None
-
-
-def test_requests_say_what_ip_would() -> None:
-    assert decode.address_request(Address(ENS6, ip_interface("10.0.1.4/24")), 236) == {
-        "family": 2,
-        "index": 3,
-        "address": "10.0.1.4",
-        "prefixlen": 24,
-        "proto": 236,
-        "flags": 0x200,
-    }
-    assert decode.address_request(Address(ENS6, ip_interface("2001:db8::4/128")), None) == {
-        "family": 10,
-        "index": 3,
-        "address": "2001:db8::4",
-        "prefixlen": 128,
-        "flags": 0x202,
-    }
-    route = Route(
-        ip_network("0.0.0.0/0"), 10001, 0, ENS6, ip_address("10.0.1.1"), ip_address("10.0.1.4")
-    )
-    request = decode.route_request(route, 236)
-    assert (request["gateway"], request["flags"], request["prefsrc"]) == ("10.0.1.1", 4, "10.0.1.4")
-    assert "scope" not in request
-
-
-@pytest.mark.parametrize(
-    ("destination", "kind", "scope"),
-    [
-        ("10.0.1.0/24", RouteKind.UNICAST, 253),
-        ("10.0.1.16/28", RouteKind.LOCAL, 254),
-        ("2001:db8::/64", RouteKind.UNICAST, None),
-    ],
-)
-def test_the_scope_of_a_route_without_a_gateway(
-    destination: str, kind: RouteKind, scope: int | None
-) -> None:
-    route = Route(ip_network(destination), 10001, 0, ENS6, kind=kind)
-    assert decode.route_request(route, 236).get("scope") == scope
-
-
-@pytest.mark.parametrize(
-    "rule",
-    [
-        Rule(ip_network("10.0.1.4/30"), 10001, 10001),
-        Rule(ip_network("2001:db8::/80"), 9999, 254, 0, 236),
-    ],
-)
-def test_a_rule_comes_back_as_it_was_asked_for(rule: Rule) -> None:
-    request = decode.rule_request(rule, 236)
-    names = {
-        "priority": "FRA_PRIORITY",
-        "src": "FRA_SRC",
-        "protocol": "FRA_PROTOCOL",
-        "table": "FRA_TABLE",
-    }
-    attrs = [(names.get(key, key), value) for key, value in request.items()]
-    kept = [pair for pair in attrs if pair[0].startswith("FRA_")]
-    message = rule_message(*kept, family=request["family"], src_len=request["src_len"])
-    assert decode.rule(message) == Found(rule, 236)

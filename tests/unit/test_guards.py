@@ -126,6 +126,8 @@ WAITS_ELSEWHERE = {
     "core/kernel/dump.py": "a socket with SO_RCVTIMEO; parts of a dump are queued already",
     "core/kernel/neighbours.py": "a non-blocking socket; the answer is queued before send returns",
     "core/kernel/link_events.py": "a non-blocking socket",
+    "core/kernel/request.py": "a socket with SO_RCVTIMEO; the kernel has answered already",
+    "core/resident/control.py": "non-blocking sockets, after a wait of the deadline or of the loop",
     "core/lock.py": "flock in a thread of its own; who waits for it polls with the deadline",
     "core/imds/bounded_socket.py": "a non-blocking socket, after a wait of the deadline",
 }

@@ -11,7 +11,7 @@ import pytest
 
 from ec2net.backends.networkd import apply as networkd
 from ec2net.backends.networkd.files import NetworkFile
-from ec2net.core.backend import Applied, Failure
+from ec2net.core.backend import Applied, Failure, Host
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import KernelError, LinkGone
 from ec2net.core.identity import Mac
@@ -289,7 +289,7 @@ def test_files_for_networkd_come_back_with_their_content(
 
     def make(plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
         (plan,) = plans.values()
-        return networkd.apply(plan, kernel, lambda *_: Applied(), deadline)
+        return networkd.apply(plan, Host(kernel, run), lambda *_: Applied(), deadline)
 
     kernel: Any = Kernel()
     anything: Any = Ways(IMDS, NOTHING)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net run``: the resident manager. One process for every ENI, until it is told to stop."""
+
+import gc
+import logging
+from argparse import Namespace
+from contextlib import ExitStack
+
+from ec2net.core.errors import ConfigError, ExitStatus
+from ec2net.core.lock import SoleManager
+from ec2net.core.resident.abandon import AbandonableBackend
+from ec2net.core.resident.control import ControlSocket
+from ec2net.core.resident.loop import PATIENCE, Loop
+from ec2net.core.resident.notify import ServiceManager
+from ec2net.core.resident.published import Published
+from ec2net.core.signals import StopSignals
+from ec2net.core.workplace import Workplace, opened, refresh_ways, workplace
+
+_log = logging.getLogger("ec2net.resident")
+
+
+def run(options: Namespace) -> ExitStatus:
+    service = ServiceManager()
+    place = workplace(options, may_fall_back=True)
+    with (
+        StopSignals(reload=True) as signals,
+        SoleManager(place.run),
+        ControlSocket(place.run) as control,
+    ):
+        published = Published(place.run)
+        while True:  # ends by SIGTERM or SIGINT
+            signals.hangup = False
+            with ExitStack() as stack:
+                engine = stack.enter_context(opened(place))
+                engine.listings = {}
+                engine.guard = AbandonableBackend.unless_built_in
+                engine.patience = PATIENCE
+                loop = Loop(place, engine, signals, control, service, published, refresh_ways)
+                gc.freeze()  # what is there now stays: no collection needs to look at it
+                loop.serve()
+            if signals.received is not None:
+                service.stopping()
+                return ExitStatus.DONE
+            service.reloading()
+            place = _reread(place, options)
+            _log.info("the configuration was read again")
+
+
+def _reread(before: Workplace, options: Namespace) -> Workplace:
+    """The configuration of now; a broken one was told of, and changes nothing."""
+    try:
+        return workplace(options, may_fall_back=True)
+    except ConfigError as error:
+        _log.error("%s", error)
+        return before

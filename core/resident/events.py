@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the kernel multicasts, sifted: is something of ours gone, or is there a link of an ENI?
+
+Told by the bytes, since a router's routes and a container host's links change all the time. A
+lost event costs nothing: an overrun counts as everything, and each pass reads everything anew.
+"""
+
+import struct
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from ec2net.core.kernel import dump
+from ec2net.core.kernel.driver import Drivers
+from ec2net.core.kernel.link_events import KernelEvents
+
+# include/uapi/linux/rtnetlink.h
+_RTM_NEWLINK, _RTM_DELLINK = 16, 17
+_RTM_NEWADDR, _RTM_DELADDR = 20, 21
+_RTM_DELROUTE, _RTM_DELRULE = 25, 33
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18
+"""RTMGRP_LINK, then IFADDR, ROUTE and RULE of IPv4 and IPv6."""
+
+_INDEX = struct.Struct("=4xiI")
+"""Of struct ifinfomsg: index and flags; struct ifaddrmsg has its index there, too."""
+_BODY = 16
+"""Offset: behind struct nlmsghdr."""
+_IFF_UP = 1
+_IFNAME, _MTU, _MASTER, _GROUP = 3, 4, 10, 27
+_ROUTE_PROTOCOL = 5
+"""Offset in struct rtmsg."""
+_FRA_PROTOCOL = 21
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What happened since the last time."""
+
+    links: bool = False
+    """The link of an ENI came, went, was renamed, set up or down, or got another master."""
+    drift: bool = False
+    """Something that may have been ours was taken away."""
+    addresses: bool = False
+    """An ENI got an address: a lease, perhaps, that something waits for."""
+
+    def __or__(self, other: "Changes") -> "Changes":
+        return Changes(
+            self.links or other.links,
+            self.drift or other.drift,
+            self.addresses or other.addresses,
+        )
+
+
+EVERYTHING = Changes(links=True, drift=True, addresses=True)
+
+
+class HostEvents(KernelEvents):
+    """Of links, addresses, routes and rules of this network namespace."""
+
+    def __init__(self, protocol: int, drivers: Collection[str]) -> None:
+        """``protocol`` is our mark; links with one of ``drivers`` can be ENIs."""
+        super().__init__(_GROUPS)
+        self._protocol = protocol
+        self._drivers = frozenset(drivers)
+        self._enis: dict[int, object] = {}
+        self._others: set[int] = set()
+
+    def watch(self, enis: Collection[int]) -> None:
+        """Indices of the links that are ENIs."""
+        self._enis = {index: self._enis.get(index) for index in enis}
+        self._others.difference_update(enis)
+
+    def taken(self) -> Changes:
+        """Consume what is queued."""
+        changes = Changes()
+        with Drivers() as drivers:
+            for data in self.queued():
+                if data is None:
+                    changes |= EVERYTHING
+                    continue
+                for kind, _, _, raw in dump.messages(data):
+                    changes |= self._sift(kind, raw, drivers)
+        return changes
+
+    def _sift(self, kind: int, raw: bytes, drivers: Drivers) -> Changes:
+        if kind in (_RTM_NEWLINK, _RTM_DELLINK):
+            return Changes(links=self._link(kind, raw, drivers))
+        if kind in (_RTM_NEWADDR, _RTM_DELADDR):
+            ours = _INDEX.unpack_from(raw, _BODY)[0] in self._enis
+            return Changes(drift=ours and kind == _RTM_DELADDR, addresses=ours)
+        if kind == _RTM_DELROUTE:
+            return Changes(drift=raw[_BODY + _ROUTE_PROTOCOL] == self._protocol)
+        if kind == _RTM_DELRULE:
+            mark = dump.attribute_of(raw, dump.RULES, _FRA_PROTOCOL)
+            return Changes(drift=mark == bytes((self._protocol,)))
+        return Changes()
+
+    def _link(self, kind: int, raw: bytes, drivers: Drivers) -> bool:
+        index, flags = _INDEX.unpack_from(raw, _BODY)
+        if raw[_BODY] != 0:
+            return False  # AF_BRIDGE and the like: about a port's bridge, not about a link
+        if kind == _RTM_DELLINK:
+            self._others.discard(index)
+            return index in self._enis
+        name = dump.attribute_of(raw, dump.LINKS, _IFNAME) or b""
+        if index not in self._enis:
+            if index in self._others:
+                return False
+            if drivers.of(name.rstrip(b"\0").decode("utf-8", "surrogateescape")) in self._drivers:
+                return True
+            self._others.add(index)
+            return False
+        looks = (
+            flags & _IFF_UP,
+            name,
+            *(dump.attribute_of(raw, dump.LINKS, each) for each in (_MTU, _MASTER, _GROUP)),
+        )
+        before, self._enis[index] = self._enis[index], looks
+        return before != looks

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The working loop: wait for the kernel, a timer, a signal or a poke, and do what is due.
+
+One thread does everything, and the watchdog is fed from here and from nowhere else: a loop that
+is stuck is not fed. What can be slow has a deadline, and ``allowance`` is more than their sum.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from ec2net.core.compute import eni_links
+from ec2net.core.deadline import readable
+from ec2net.core.engine import Engine
+from ec2net.core.errors import Ec2netError, Stopped
+from ec2net.core.identity import Mac
+from ec2net.core.kernel import udev
+from ec2net.core.kernel.link_events import KernelEvents
+from ec2net.core.resident.control import ControlSocket
+from ec2net.core.resident.eni_state import FIRST_RETRY, RETRY_SHARE, State
+from ec2net.core.resident.events import HostEvents
+from ec2net.core.resident.notify import ServiceManager
+from ec2net.core.resident.passes import Passes
+from ec2net.core.resident.published import Published
+from ec2net.core.resident.schedule import Kind, Schedule, Work
+from ec2net.core.signals import StopSignals
+from ec2net.core.workplace import Workplace
+
+_log = logging.getLogger("ec2net.resident")
+
+PATIENCE = 1.0
+"""Seconds that a backend may wait for a lease: when one comes later, the kernel says so."""
+
+MARGIN = 30.0
+"""Seconds of the watchdog's time beyond all deadlines of one round of the loop."""
+
+
+class Loop:
+    """Serves until a signal; made anew when the configuration was read anew."""
+
+    def __init__(
+        self,
+        place: Workplace,
+        engine: Engine,
+        signals: StopSignals,
+        control: ControlSocket,
+        service: ServiceManager,
+        published: Published,
+        refresh_ways: Callable[[Engine], None],
+    ) -> None:
+        """``refresh_ways`` gives the engine's IMDS client the ways out that there are now."""
+        self._config = place.config
+        self._engine = engine
+        self._signals = signals
+        self._control = control
+        self._service = service
+        self._refresh_ways = refresh_ways
+        self._began = time.monotonic()
+        self._schedule = Schedule(place.config.resident, self._began, random.uniform)
+        self._passes = Passes(place, engine, signals, self._schedule, control, published)
+        self._known: dict[int, Mac] = {}
+        """ENI links that were begun with, by index."""
+        self._unnamed: dict[int, float] = {}
+        """Links that udev is not done with: until when it is waited for."""
+        self._ready = False
+
+    @property
+    def allowance(self) -> float:
+        """Seconds that one round of the loop may take: two passes, each as long as can be."""
+        return 2 * self._config.pass_seconds + MARGIN
+
+    def serve(self) -> None:
+        """Until SIGTERM, SIGINT or SIGHUP."""
+        self._service.allow(self.allowance)
+        numbers = self._config.numbers
+        with (
+            HostEvents(numbers.protocol, self._config.drivers) as events,
+            udev.udev_events() as named,
+        ):
+            try:
+                self._arrivals(events)
+                while not self._signals.hangup:  # ends by a signal
+                    self._service.alive()
+                    self._signals.check()
+                    self._wait(events, named)
+                    self._work()
+            except Stopped:
+                return
+
+    def _work(self) -> None:
+        """What is due, if anything is."""
+        now = time.monotonic()
+        if work := self._schedule.due(self._passes.tracks.values(), now):
+            self._passes.do(work)
+            if not self._ready:
+                self._boot(work)
+            self._service.status(self._passes.summary())
+
+    def _boot(self, work: Work) -> None:
+        """Ready when the primary is; until then IMDS is asked again soon."""
+        track = self._passes.tracks.get(self._passes.primary or Mac(""))
+        if track is not None and track.state is not State.PENDING and not self._passes.failures:
+            self._be_ready()
+        elif work.kind is Kind.POLL:
+            now = time.monotonic()
+            self._schedule.retry(now + max(FIRST_RETRY, RETRY_SHARE * (now - self._began)))
+
+    def _be_ready(self) -> None:
+        self._ready = True
+        self._service.ready(self._passes.summary())
+
+    def _wait(self, events: HostEvents, named: KernelEvents) -> None:
+        """Until something is due or happens, or the watchdog wants to be fed."""
+        sources = (events, named, self._control, self._signals)
+        woken = readable([s.fileno() for s in sources], self._next() - time.monotonic())
+        now = time.monotonic()
+        links = any(end <= now for end in self._unnamed.values())
+        if named.fileno() in woken:
+            named.drain()
+            links = links or bool(self._unnamed)
+        if events.fileno() in woken:
+            changes = events.taken()
+            links = links or changes.links
+            waiting = not all(track.settled for track in self._passes.tracks.values())
+            if changes.links or changes.drift or (changes.addresses and waiting):
+                self._schedule.changed(now)
+        if self._control.fileno() in woken and self._control.poked():
+            self._schedule.poke(now)
+        if links:
+            self._arrivals(events)
+        if not self._ready and now - self._began >= self._config.timeouts.link:
+            self._be_ready()  # boot goes on; the primary is waited for all the same
+
+    def _next(self) -> float:
+        """When to wake up if nothing happens."""
+        ends = [self._schedule.next(self._passes.tracks.values()), *self._unnamed.values()]
+        if not self._ready:
+            ends.append(self._began + self._config.timeouts.link)
+        if self._service.watchdog is not None:
+            ends.append(time.monotonic() + self._service.watchdog / 2)
+        return min(ends)
+
+    def _arrivals(self, events: HostEvents) -> None:
+        """Begin with ENIs whose links are new, and forget links that are gone."""
+        try:
+            links = eni_links(self._engine.kernel.links(), self._config.drivers)
+        except Ec2netError as error:
+            self._passes.complain(str(error))
+            return
+        there = {link.index: mac for mac, same in links.items() for link in same}
+        events.watch(there.keys())
+        new = frozenset(mac for index, mac in there.items() if self._is_new(index, mac))
+        for index in self._known.keys() - there.keys():
+            self._forget(self._known.pop(index))
+            self._schedule.changed(time.monotonic())
+        for index in [i for i in self._unnamed if i not in there or i in self._known]:
+            del self._unnamed[index]
+        if new:
+            for mac in new:
+                self._forget(mac)
+            self._refresh_ways(self._engine)
+            self._passes.prepare(new)
+            if self._passes.tracks:  # the first pass of all is for all
+                self._passes.do(Work(Kind.ENIS, new))
+
+    def _is_new(self, index: int, mac: Mac) -> bool:
+        """Whether to begin with this link now."""
+        if index in self._known:
+            return False
+        if udev.is_running() and not udev.is_done_with(index):
+            now = time.monotonic()
+            if now < self._unnamed.setdefault(index, now + udev.SECONDS):
+                return False
+            _log.debug("udev is not done with link %d: it is taken as it is", index)
+        self._known[index] = mac
+        return True
+
+    def _forget(self, mac: Mac) -> None:
+        """An ENI that comes (back) may be another device: its keys are listed anew."""
+        if self._engine.listings is not None:
+            self._engine.listings.pop(mac, None)

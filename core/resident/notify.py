@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the service manager is told: a datagram to $NOTIFY_SOCKET (sd_notify(3))."""
+
+import os
+import socket
+import time
+
+
+class ServiceManager:
+    """Says nothing where nobody listens: then this was not started as a unit.
+
+    Nothing waits for it either: what it has no room for is said again with the next feeding of
+    the watchdog.
+    """
+
+    def __init__(self) -> None:
+        # Taken from the environment, so that no child inherits it.
+        self._address = os.environ.pop("NOTIFY_SOCKET", "")
+        usec = os.environ.pop("WATCHDOG_USEC", "")
+        self.watchdog: float | None = int(usec) / 1e6 if usec.isdecimal() and int(usec) else None
+        """Seconds after which it takes this process for stuck."""
+        self._status = ""
+        self._unsaid: dict[str, str] = {}
+
+    def ready(self, status: str) -> None:
+        self._tell("READY=1")
+        self.status(status)
+
+    def status(self, text: str) -> None:
+        if text != self._status:
+            self._status = text
+            self._tell(f"STATUS={text}")
+
+    def reloading(self) -> None:
+        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        self._tell("STOPPING=1")
+
+    def alive(self) -> None:
+        """Feed the watchdog. Only the working loop may do so."""
+        self._tell("WATCHDOG=1")
+        for line in list(self._unsaid.values()):
+            self._tell(line)
+
+    def allow(self, seconds: float) -> None:
+        """Let no loop be taken for stuck that takes less than this."""
+        if self.watchdog is not None and self.watchdog < seconds:
+            self.watchdog = seconds
+            self._tell(f"WATCHDOG_USEC={int(seconds * 1e6)}")
+
+    def _tell(self, *lines: str) -> None:
+        if not self._address:
+            return
+        name = self._address.replace("@", "\0", 1) if self._address[0] == "@" else self._address
+        flags = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        key = lines[0].partition("=")[0]
+        self._unsaid.pop(key, None)
+        try:
+            with socket.socket(socket.AF_UNIX, flags) as to:
+                to.sendto("\n".join(lines).encode(), name)
+        except BlockingIOError:
+            if key in ("READY", "STATUS"):
+                self._unsaid[key] = "\n".join(lines)
+        except OSError:
+            pass  # nobody listens any more

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manager's state for ``status``: /run/ec2net/resident.json, for everybody to read.
+
+Times in it are of the wall clock, for people; nothing is decided by them. Nothing changes in it
+while nothing happens.
+"""
+
+import os
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ec2net.core import jsonform
+from ec2net.core.lock import manager_runs
+from ec2net.core.state import RunDir
+
+if TYPE_CHECKING:  # who only reads it needs no engine
+    from ec2net.core.resident.eni_state import EniTrack
+
+FILE = "resident.json"
+
+
+class Published:
+    """What is published of the tracks. A time is taken when a state is first seen."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._started = now()
+        self._since: dict[tuple[object, ...], str] = {}
+
+    def write(self, tracks: Iterable["EniTrack"], imds: str) -> None:
+        """``imds``: what is wrong with it, empty if nothing is. Raises ``StateError``."""
+        since: dict[tuple[object, ...], str] = {}
+        rows = []
+        for track in sorted(tracks, key=lambda track: track.mac):
+            key = (track.mac, track.state, track.since)
+            since[key] = self._since.get(key) or now()
+            rows.append(
+                {
+                    "mac": str(track.mac),
+                    "state": track.state.value,
+                    "since": since[key],
+                    "reason": track.reason,
+                }
+            )
+        self._since = since
+        self._run.write(
+            FILE,
+            {
+                "version": jsonform.VERSION,
+                "pid": os.getpid(),
+                "started": self._started,
+                "imds": imds,
+                "enis": rows,
+            },
+        )
+
+
+def published(run: RunDir) -> dict[str, Any] | None:
+    """The state of the manager that runs; None if none does."""
+    return run.read(FILE) if manager_runs(run) else None
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

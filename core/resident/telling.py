@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the log is told of problems that last: once on entry, once on recovery, now and then between.
+
+Pure: takes what is said of a subject now, gives what is to be logged (R42).
+"""
+
+import logging
+from collections.abc import Collection, Hashable, Iterable, Iterator
+
+REMINDER = 600.0
+"""Seconds."""
+
+
+class Telling:
+    """What was told, by subject (an ENI, or the host)."""
+
+    def __init__(self) -> None:
+        self._told: dict[Hashable, dict[str, float]] = {}
+
+    def update(
+        self,
+        subject: Hashable,
+        problems: Collection[tuple[int, str]],
+        now: float,
+        *,
+        complete: bool = True,
+    ) -> Iterator[tuple[int, str]]:
+        """Levels and texts to log, given the problems that the subject has now, with levels.
+
+        ``complete``: these are all of them, so that others have ended.
+        """
+        told = self._told.setdefault(subject, {})
+        for level, text in problems:
+            last = told.get(text)
+            if last is None:
+                yield level, text
+            elif now - last >= REMINDER:
+                yield level, f"still: {text}"
+            else:
+                continue
+            told[text] = now
+        if not complete:
+            return
+        texts = {text for _, text in problems}
+        for text in [text for text in told if text not in texts]:
+            del told[text]
+            yield logging.INFO, f"no longer: {text}"
+
+    def forget(self, subjects: Iterable[Hashable]) -> None:
+        """They are gone, and with them what was said."""
+        for subject in subjects:
+            self._told.pop(subject, None)

@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The resident manager at its daily work, on the real kernel, with the netlink backend."""
+
+import signal
+import time
+
+import pytest
+from instance import MANY, Instance, primary, subnets
+from kernel_state import KernelEvents, differences
+from manager import managed
+
+from ec2net.core.vpc.eni import Detach, Eni
+from ec2net.core.vpc.imds import Propagation
+from ec2net.core.vpc.simulated import SimulatedVpc
+
+pytestmark = pytest.mark.netns
+
+QUICKLY_SETTLED = "[resident]\nfast_for = 0.1\n"
+"""No looks of its own at IMDS for a minute."""
+
+
+@pytest.fixture
+def pair(vpc: SimulatedVpc) -> tuple[Eni, Eni]:
+    """A primary and a secondary ENI with everything."""
+    first, second = subnets(vpc, 2)
+    return primary(vpc, first), vpc.attach(second, device=1, **MANY)
+
+
+def test_it_is_ready_when_the_primary_is(
+    vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        assert instance.unreachable() == []
+        instance.ec2net("verify")
+        assert manager.stop() == 0
+
+
+def test_an_eni_is_followed_from_its_link_to_its_end(
+    vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    """Nobody calls: the kernel's events do. What is left of it goes, too."""
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        before = instance.kernel()
+        eni = vpc.attach(pair[1].subnet, device=2, propagation=Propagation(0.2, 1.0), **MANY)
+        took = manager.until_configured(3)
+        assert instance.unreachable() == []
+        print(f"configured after {took:.2f} s, of which IMDS took 1.0 s")
+        vpc.detach(eni, Detach.DELETE)
+        manager.until_configured(2)
+        manager.until(lambda: differences(before, instance.kernel()) == [], what="nothing left")
+
+
+def test_what_is_taken_away_comes_back_without_a_question_to_imds(
+    vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    instance.configure(QUICKLY_SETTLED)
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        manager.poke()
+        before = instance.kernel()
+        vpc.imds.clear_log()
+        vpc.guest.ip(
+            ["rule del priority 10001", f"addr del {pair[1].ipv4s[2]}/32 dev {pair[1].name}"]
+        )
+        took = manager.until(lambda: differences(before, instance.kernel()) == [], what="repaired")
+        print(f"repaired after {took:.2f} s")
+        assert vpc.imds.count() == 0
+        manager.until(lambda: "+ rule 10001" in manager.log())
+
+
+def test_a_refresh_is_done_by_the_manager(
+    vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    """What it did is told to who asked, as if they had done it themselves."""
+    instance.configure(QUICKLY_SETTLED)
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        address = pair[1].assign_ipv4()
+        answer = manager.poke()
+        assert f"add address {address}/32 dev ens6" in [
+            f"{change['action']} {change['text']}" for change in answer["changes"]
+        ]
+        assert instance.unreachable(pair[1]) == []
+        done = instance.ec2net("refresh")
+        assert (done.stdout, done.stderr) == ("", "")
+        pair[1].unassign_ipv4(address)
+        assert f"- address {address}/32" in instance.ec2net("refresh").stderr
+        assert manager.threads() == 1
+
+
+def test_a_refresh_is_not_left_alone_by_a_manager_that_is_stopped(
+    vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    instance.configure("[timeouts]\nlock = 1\npass = 1\n")
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        manager.process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        done = instance.ec2net("refresh", status=1)
+        assert time.monotonic() - began < 8
+        assert "resident manager: does not answer (" in done.stderr
+        manager.process.send_signal(signal.SIGCONT)
+        instance.ec2net("refresh")
+
+
+def test_there_is_one_manager(vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]) -> None:
+    with managed(instance) as manager:
+        done = instance.ec2net("run", status=1)
+        assert done.stderr == (
+            "ec2net: resident manager: another one runs already"
+            " (see 'systemctl status ec2net.service')\n"
+        )
+        assert manager.stop() == 0
+    with managed(instance) as manager:  # killed: the lock goes with it
+        manager.process.kill()
+        manager.process.wait(10)
+    with managed(instance) as manager:
+        assert manager.stop() == 0
+
+
+def test_status_shows_what_the_manager_knows_and_anybody_may_look(
+    vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        vpc.attach(pair[1].subnet, device=2, propagation=Propagation(0.0, None))
+        manager.until(lambda: "pending" in manager.states().values())
+        shown = instance.ec2net("status", under=("setpriv", "--reuid=65534", "--clear-groups"))
+        assert "configured" in shown.stdout
+        assert "pending" in shown.stdout
+        assert f"The resident manager (process {manager.pid}) is at work." in shown.stdout
+        for name, content in instance.files().items():
+            if name != "imds-token.json":
+                assert b"token" not in content, name
+    assert "configured" not in instance.ec2net("status").stdout
+
+
+def test_a_steady_poll_reads_little_and_writes_and_says_nothing(
+    vpc: SimulatedVpc, instance: Instance
+) -> None:
+    """R15, R20, R28: 1 + 2 requests per dual-stack ENI, and the listings of keys at another time."""
+    first, second = subnets(vpc, 2)
+    primary(vpc, first, ipv4=2, ipv6=2)
+    for device in range(1, 15):
+        vpc.attach(second, device=device, ipv4=2, ipv6=2)
+    instance.configure(QUICKLY_SETTLED + "poll = 3\n")
+    with managed(instance) as manager:
+        manager.until_configured(15)
+        vpc.imds.clear_log()
+        manager.poke()
+        files, said = instance.files(), manager.log()
+        assert len(vpc.imds.requests) == 31
+        vpc.imds.clear_log()
+        with KernelEvents(vpc.guest) as events:
+            # Each poll begins with the list of MACs.
+            manager.until(lambda: _polls(vpc) == 3)
+            assert events.taken() == []
+        requests = [request.path for request in vpc.imds.requests]
+        assert len([path for path in requests if path.endswith(":01/local-ipv4s")]) in (2, 3)
+        assert all(requests.count(path) <= 3 for path in requests)
+        assert instance.files() == files
+        assert manager.log() == said
+        assert manager.children() == []
+
+
+def _polls(vpc: SimulatedVpc) -> int:
+    return sum(request.path.endswith("interfaces/macs/") for request in vpc.imds.requests)
+
+
+def test_a_key_that_is_new_is_found_within_a_poll(
+    vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    """An ENI's first IPv6 address or prefix makes a key that no poll asks for."""
+    first = pair[0]
+    instance.configure(QUICKLY_SETTLED + "poll = 4\n")
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        manager.poke()
+        prefix = first.assign_ipv4_prefix()
+        address = pair[1].assign_ipv6()
+        took = manager.until(lambda: str(address) in manager.log(), 7)
+        print(f"with polls every 4 s: {took:.1f} s")
+        first.unassign_ipv4_prefix(prefix)
+        pair[1].unassign_ipv6(address)
+        manager.until(lambda: f"- address {address}" in manager.log(), 7)
+        # The key has gone with its last value: no error, and it is asked for no more.
+        assert "could not be read" not in manager.log()
+
+
+def test_the_configuration_is_read_again_without_a_change_of_anything(
+    vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        before = instance.kernel()
+        instance.configure("mtu = ")
+        with KernelEvents(vpc.guest) as events:
+            manager.process.send_signal(signal.SIGHUP)
+            manager.hear("RELOADING=1")
+            manager.hear("READY=1")
+            assert events.taken() == []
+        assert "the last good configuration stays in force" in manager.log()
+        instance.configure("mtu = 1400\n")
+        manager.process.send_signal(signal.SIGHUP)
+        manager.hear("RELOADING=1")
+        manager.hear("READY=1")
+        manager.until(lambda: "mtu 1400" in manager.log())
+        instance.configure("")
+        manager.process.send_signal(signal.SIGHUP)
+        manager.hear("RELOADING=1")
+        manager.until(lambda: differences(before, instance.kernel()) == [])
+        manager.until_configured(2)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects as requests: what is asked for is what is read back, by the bytes that the kernel gets."""
+
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+import pytest
+
+from ec2net.core.kernel import decode, encode, pyroute
+from ec2net.core.kernel.encode import Verb
+from ec2net.core.kernel.objects import (
+    MAIN_TABLE,
+    Address,
+    LinkRef,
+    LinkSetting,
+    Route,
+    RouteKind,
+    Rule,
+    Setting,
+)
+from ec2net.core.kernel.request import Request, encoded
+
+ENS6 = LinkRef(3, "ens6")
+NAMES = {3: "ens6"}
+
+
+def read_back(request: Request) -> Any:
+    message = pyroute.message_class(request.message)(encoded(request, 7))
+    message.decode()
+    return message
+
+
+ROUTES = [
+    Route(ip_network("0.0.0.0/0"), 10001, 0, ENS6, ip_address("10.0.1.1"), ip_address("10.0.1.4")),
+    Route(ip_network("::/0"), MAIN_TABLE, 513, ENS6, ip_address("fe80:ec2::1")),
+    Route(ip_network("10.0.1.0/24"), 10001, 0, ENS6, source=ip_address("10.0.1.4")),
+    Route(ip_network("10.0.1.16/28"), 255, 0, ENS6, kind=RouteKind.LOCAL),
+    Route(ip_network("2001:db8::/64"), 4294967295, 1024, ENS6),
+]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=Route.describe)
+@pytest.mark.parametrize("verb", Verb)
+def test_a_route_comes_back_as_it_was_asked_for(route: Route, verb: Verb) -> None:
+    found = decode.route(read_back(encode.route(verb, route, 236)), NAMES)
+    assert found is not None
+    assert (found.item, found.protocol) == (route, 236)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        Rule(ip_network("10.0.1.4/30"), 10001, 10001),
+        Rule(ip_network("2001:db8::/80"), 9999, 254, 0, 236),
+        Rule(ip_network("0.0.0.0/0"), 10001, 10001),
+    ],
+    ids=Rule.describe,
+)
+@pytest.mark.parametrize("verb", Verb)
+def test_a_rule_comes_back_as_it_was_asked_for(rule: Rule, verb: Verb) -> None:
+    """The mark is in a deletion too: the kernel then takes no rule of somebody else."""
+    found = decode.rule(read_back(encode.rule(verb, rule, 236)))
+    assert found is not None
+    assert (found.item, found.protocol) == (rule, 236)
+
+
+@pytest.mark.parametrize(
+    ("interface", "flags"), [("10.0.1.4/24", 0x200), ("2001:db8::4/128", 0x202)]
+)
+def test_an_address_has_no_prefix_route_and_no_duplicate_detection(
+    interface: str, flags: int
+) -> None:
+    address = Address(ENS6, ip_interface(interface))
+    message = read_back(encode.address(Verb.ADD, address, None))
+    found = decode.address(message, NAMES)
+    assert (found.item, found.protocol) == (address, 0)
+    assert message.get_attr("IFA_FLAGS") == flags
+
+
+def test_an_address_is_marked_where_that_is_known() -> None:
+    address = Address(ENS6, ip_interface("10.0.1.4/24"))
+    assert ("IFA_PROTO", 236) in encode.address(Verb.ADD, address, 236).attributes
+
+
+@pytest.mark.parametrize(
+    ("destination", "kind", "scope"),
+    [
+        ("10.0.1.0/24", RouteKind.UNICAST, 253),
+        ("10.0.1.16/28", RouteKind.LOCAL, 254),
+        ("2001:db8::/64", RouteKind.UNICAST, 0),
+    ],
+)
+def test_the_scope_of_a_route_without_a_gateway(
+    destination: str, kind: RouteKind, scope: int
+) -> None:
+    route = Route(ip_network(destination), 10001, 0, ENS6, kind=kind)
+    assert encode.route(Verb.ADD, route, 236).fields["scope"] == scope
+
+
+def test_an_addition_fails_if_it_is_there_and_a_replacement_does_not() -> None:
+    route = ROUTES[0]
+    create, exclusive, replace = 0x400, 0x200, 0x100
+    assert encode.route(Verb.ADD, route, 236).flags & (create | exclusive) == create | exclusive
+    flags = encode.route(Verb.REPLACE, route, 236).flags
+    assert flags & (create | replace) == create | replace
+    assert not encode.route(Verb.REMOVE, route, 236).flags & (create | exclusive | replace)
+
+
+def test_settings_of_a_link() -> None:
+    up = encode.link(Verb.REPLACE, LinkSetting(ENS6, Setting.UP, 1))
+    assert up.fields == {"index": 3, "flags": 1, "change": 1}
+    down = encode.link(Verb.REPLACE, LinkSetting(ENS6, Setting.UP, 0))
+    assert down.fields == {"index": 3, "flags": 0, "change": 1}
+    mtu = read_back(encode.link(Verb.REPLACE, LinkSetting(ENS6, Setting.MTU, 1500)))
+    assert mtu.get_attr("IFLA_MTU") == 1500
+    name = read_back(encode.link(Verb.ADD, LinkSetting(ENS6, Setting.ALTNAME, "eni-1")))
+    assert name.get_attr("IFLA_PROP_LIST").get_attr("IFLA_ALT_IFNAME") == "eni-1"
+    with pytest.raises(ValueError, match="accept_ra"):
+        encode.link(Verb.REPLACE, LinkSetting(ENS6, Setting.ACCEPT_RA, 0))

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A third party's backend that hangs is left behind at its deadline, and costs one thread."""
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from ec2net.core.backend import Applied, Backend, Host, Suitability
+from ec2net.core.backend_guard import GuardedBackend
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import Ec2netError, PluginError
+from ec2net.core.plan import InPlace, Plan
+from ec2net.core.resident import abandon
+from ec2net.core.resident.abandon import AbandonableBackend
+
+
+class Hanging(Backend):
+    name = "hanging"
+    release = threading.Event()
+
+    @classmethod
+    def suits(cls, link: Any, environment: Any) -> Suitability:
+        return Suitability(True, "")
+
+    def observe(self, snapshot: Any, links: Any, deadline: Deadline) -> InPlace:
+        self.release.wait(30)
+        return InPlace()
+
+    def wanted(self, intent: Any, host: Any, snapshot: Any) -> Any:
+        return ()
+
+    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
+        raise Ec2netError("refused")
+
+    def forget(self, attached: Any) -> None:
+        raise ValueError("a bug")
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(abandon, "GRACE", 0.05)
+    Hanging.release.clear()
+    yield
+    Hanging.release.set()
+
+
+def backend() -> AbandonableBackend:
+    return AbandonableBackend(Hanging(cast(Host, None)))
+
+
+def observe(one: GuardedBackend) -> InPlace:
+    return one.observe(cast(Any, None), (), Deadline(0.1))
+
+
+def test_a_call_that_hangs_is_left_behind_at_its_deadline() -> None:
+    one, began = backend(), time.monotonic()
+    with pytest.raises(PluginError, match="backend hanging: did not return from observe"):
+        observe(one)
+    assert time.monotonic() - began < 2
+
+
+def test_it_is_not_called_again_until_it_returns_and_threads_do_not_grow() -> None:
+    one, before = backend(), threading.active_count()
+    with pytest.raises(PluginError, match="did not return"):
+        observe(one)
+    for _ in range(20):
+        with pytest.raises(PluginError, match="still hangs in observe, so wanted was not called"):
+            one.wanted(cast(Any, None), cast(Any, None), cast(Any, None))
+    assert threading.active_count() == before + 1
+    Hanging.release.set()
+    assert one._busy is not None
+    one._busy.join(5)
+    assert observe(one) == InPlace()
+    one._busy.join(5)
+    assert threading.active_count() == before
+
+
+def test_errors_come_through_as_they_are() -> None:
+    one = backend()
+    assert one.apply(Plan(), Deadline(1)) == Applied()  # nothing was to be done
+    with pytest.raises(PluginError, match="failed in forget: ValueError: a bug"):
+        one.forget(())
+
+
+def test_backends_of_this_project_are_called_directly() -> None:
+    made = AbandonableBackend.unless_built_in(Hanging(cast(Host, None)), True)
+    assert type(made) is GuardedBackend
+    other = AbandonableBackend.unless_built_in(Hanging(cast(Host, None)), False)
+    assert type(other) is AbandonableBackend

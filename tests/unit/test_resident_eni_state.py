@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the manager makes of an ENI's outcome, and when it looks again."""
+
+import pytest
+from eni_facts import eni
+from eni_facts import host as host_facts
+
+from ec2net.core.backend import Failure
+from ec2net.core.compute import compute
+from ec2net.core.config import Config
+from ec2net.core.errors import Ec2netError
+from ec2net.core.identity import Mac
+from ec2net.core.intent import EniOutcome, HostIntent, Standing
+from ec2net.core.kernel.objects import LinkRef
+from ec2net.core.plan import Action, Change, Plan
+from ec2net.core.report import PassReport
+from ec2net.core.resident.eni_state import EniTrack, Pace, State, follow
+from ec2net.core.verify import Finding
+
+MAC = Mac("06:ec:02:00:00:02")
+LINK = LinkRef(7, "ens6")
+PACE = Pace(poll=60.0, fast=5.0, fast_for=60.0)
+
+
+def outcome(standing: Standing, link: LinkRef | None = LINK, reason: str = "so") -> EniOutcome:
+    return EniOutcome(MAC, standing, "" if standing is Standing.READY else reason, link)
+
+
+def report(said: EniOutcome, *findings: str, backend: str | None = "netlink") -> PassReport:
+    found = tuple(Finding(MAC, text) for text in findings)
+    return PassReport(HostIntent((said,)), Plan(), {MAC: backend}, findings=found)
+
+
+def after(
+    said: EniOutcome,
+    *findings: str,
+    before: EniTrack | None = None,
+    now: float = 100.0,
+    backend: str | None = "netlink",
+) -> EniTrack:
+    return follow(before, said, report(said, *findings, backend=backend), now, PACE)
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        (outcome(Standing.READY), State.CONFIGURED),
+        (outcome(Standing.PENDING), State.PENDING),
+        (outcome(Standing.PENDING, None), State.ABSENT),
+        (outcome(Standing.REFUSED), State.DEGRADED),
+        (outcome(Standing.IGNORED), State.IGNORED),
+        (outcome(Standing.NO_ADDRESS), State.IGNORED),
+    ],
+)
+def test_the_state_of_each_standing(said: EniOutcome, state: State) -> None:
+    track = after(said)
+    assert track.state is state
+    assert track.reason == said.reason
+
+
+def test_trouble_in_the_first_seconds_is_something_on_its_way() -> None:
+    first = after(outcome(Standing.READY), "leaves through ens5")
+    assert first.state is State.PENDING
+    later = after(outcome(Standing.READY), "leaves through ens5", before=first, now=105.0)
+    assert (later.state, later.reason) == (State.DEGRADED, "leaves through ens5")
+    assert after(outcome(Standing.READY), before=later, now=106.0).state is State.CONFIGURED
+
+
+def test_a_link_that_no_backend_has_is_degraded() -> None:
+    first = after(outcome(Standing.READY), backend=None)
+    assert after(outcome(Standing.READY), before=first, now=200.0, backend=None).state is (
+        State.DEGRADED
+    )
+
+
+def test_since_moves_with_the_state_and_with_nothing_else() -> None:
+    first = after(outcome(Standing.PENDING), now=10.0)
+    second = after(outcome(Standing.PENDING, reason="other"), before=first, now=20.0)
+    assert (second.since, second.reason, second.came) == (10.0, "other", 10.0)
+    third = after(outcome(Standing.READY), before=second, now=30.0)
+    assert (third.since, third.came) == (30.0, 10.0)
+
+
+def test_another_link_begins_anew() -> None:
+    first = after(outcome(Standing.PENDING), now=10.0)
+    other = after(outcome(Standing.PENDING, LinkRef(8, "ens6")), before=first, now=50.0)
+    assert other.came == 50.0
+
+
+def test_the_news_of_a_pending_eni_is_seen_a_fifth_later_at_most() -> None:
+    """And it is asked for seldom when it lasts (R38: no tight loop)."""
+    track = after(outcome(Standing.PENDING), now=0.0)
+    looks, now = 0, 0.0
+    while track.again is not None:
+        now = track.again
+        track = after(outcome(Standing.PENDING), before=track, now=now)
+        looks += 1
+        if track.again is not None:
+            assert track.again - now <= max(0.1, 0.2 * now) + 1e-9
+    assert looks < 50
+    assert now >= 250  # from then on each poll looks
+
+
+def test_an_eni_that_has_just_come_is_looked_at_often() -> None:
+    track, now, looks = after(outcome(Standing.READY), now=0.0), 0.0, 0
+    while track.again is not None:
+        now = track.again
+        track = after(outcome(Standing.READY), before=track, now=now)
+        looks += 1
+    assert (now, looks) == (55.0, 11)
+
+
+def test_one_enis_failure_is_no_others() -> None:
+    intent = compute(host_facts(eni(0), eni(1), eni(2)), Config())
+    first, second = intent.ready[1:3]
+    change = Change(Action.ADD, first.rules[0], first.mac)
+    failed = (Failure(change, Ec2netError("no room")),)
+    made = PassReport(intent, Plan(), {e.mac: "netlink" for e in intent.enis}, failed=failed)
+    states = {}
+    for one in intent.enis:
+        before = follow(None, one, made, 0.0, PACE)
+        states[one.mac] = follow(before, one, made, 50.0, PACE)
+    assert (states[first.mac].state, states[first.mac].reason) == (State.DEGRADED, "no room")
+    assert states[second.mac].state is State.CONFIGURED

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When the resident manager does what: pure, with a clock of the test's own."""
+
+import itertools
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ec2net.core.config import ResidentSettings
+from ec2net.core.identity import Mac
+from ec2net.core.resident.eni_state import EniTrack, State
+from ec2net.core.resident.pace import RepairBudget, poll_interval
+from ec2net.core.resident.schedule import Kind, Schedule, Work
+
+MAC = Mac("06:ec:02:00:00:01")
+SETTINGS = ResidentSettings()
+
+
+def middle(low: float, high: float) -> float:
+    return (low + high) / 2
+
+
+def schedule() -> Schedule:
+    """One whose first poll is behind it, at time 0."""
+    made = Schedule(SETTINGS, 0.0, middle)
+    assert made.due([], 0.0) == Work(Kind.POLL)
+    made.polled(0.0, failures=0, quiet=False)
+    return made
+
+
+def track(again: float | None) -> EniTrack:
+    return EniTrack(MAC, "ens5", 3, State.PENDING, "", 0.0, 0.0, again)
+
+
+def test_the_first_poll_is_due_at_once_and_the_next_after_the_interval() -> None:
+    made = schedule()
+    assert made.due([], 29.9) is None
+    assert made.due([], 30.0) == Work(Kind.LISTINGS)
+    assert made.due([], 59.9) is None
+    assert made.next([]) == 60.0
+    assert made.due([], 60.0) == Work(Kind.POLL)
+
+
+def test_one_look_serves_all_events_of_a_quarter_of_a_second() -> None:
+    made = schedule()
+    made.changed(1.0)
+    made.changed(1.2)
+    assert made.next([]) == 1.25
+    assert made.due([], 1.24) is None
+    assert made.due([], 1.25) == Work(Kind.LOOK)
+    assert made.due([], 1.25) is None
+
+
+def test_a_poll_covers_a_look() -> None:
+    made = schedule()
+    made.changed(59.9)
+    assert made.due([], 60.2) == Work(Kind.POLL)
+    made.polled(60.2, failures=0, quiet=False)
+    assert made.due([], 61.0) is None
+
+
+def test_an_eni_that_is_not_done_is_looked_at_alone() -> None:
+    made = schedule()
+    assert made.next([track(2.0), track(None)]) == 2.0
+    assert made.due([track(2.0)], 2.0) == Work(Kind.ENIS, frozenset({MAC}))
+    assert made.due([track(None)], 2.0) is None
+
+
+def test_a_poke_is_served_at_once() -> None:
+    made = schedule()
+    made.poke(5.0)
+    assert made.due([], 5.0) == Work(Kind.POLL)
+
+
+def test_two_tools_that_fight_do_not_spin() -> None:
+    """Each repair is undone at once: twelve of them, then one in five seconds."""
+    made, now, repairs = schedule(), 0.0, []
+    while now < 59.0:
+        made.changed(now)
+        now = made.next([])
+        work = made.due([], now)
+        if work == Work(Kind.LOOK):
+            made.repaired(now)
+            repairs.append(now)
+    assert len(repairs) <= 12 + 12
+    assert made.fighting
+    early = [at for at in repairs if at <= 4.0]
+    assert len(early) >= 12  # a short quarrel is settled quickly
+    late = [b - a for a, b in itertools.pairwise(repairs[14:])]
+    assert min(late) > 4.5
+
+
+def test_looks_that_find_nothing_cost_nothing() -> None:
+    made = schedule()
+    for number in range(100):
+        made.changed(number * 0.3)
+        assert made.due([], number * 0.3 + 0.25) == Work(Kind.LOOK)
+    assert not made.fighting
+
+
+def test_listings_are_not_read_while_imds_fails() -> None:
+    made = schedule()
+    made.polled(0.0, failures=1, quiet=False)
+    assert made.due([], 59.0) is None
+
+
+def test_an_outage_stretches_the_interval_and_a_hiccup_does_not() -> None:
+    def at(failures: int, *, quiet: bool = False) -> float:
+        return poll_interval(60, failures=failures, quiet=quiet, uniform=middle)
+
+    assert [at(n) for n in (0, 1, 2, 3, 4, 5, 60)] == [60, 60, 60, 120, 240, 300, 300]
+    assert at(0, quiet=True) == 300
+    assert at(1, quiet=True) == 300
+    assert at(3, quiet=True) == 120
+
+
+@given(st.floats(1, 3600), st.integers(0, 100), st.booleans(), st.floats(0, 1))
+def test_an_interval_has_bounds_and_jitter(
+    poll: float, failures: int, quiet: bool, where: float
+) -> None:
+    got = poll_interval(
+        poll, failures=failures, quiet=quiet, uniform=lambda low, high: low + where * (high - low)
+    )
+    assert 0.89 * poll <= got <= 5.51 * poll
+
+
+@given(st.lists(st.floats(0, 10), max_size=200), st.integers(1, 600))
+def test_a_budget_is_never_exceeded(pauses: list[float], per_minute: int) -> None:
+    budget, now, taken = RepairBudget(per_minute, 0.0), 0.0, 0
+    for pause in pauses:
+        now += pause
+        if budget.wait(now) == 0:
+            budget.take(now)
+            taken += 1
+    assert taken <= per_minute + now * per_minute / 60 + 1e-6

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""R42: a problem is told when it begins and when it ends, with a reminder each ten minutes."""
+
+import logging
+
+from ec2net.core.resident.telling import Telling
+
+DOWN = (logging.ERROR, "no IMDS endpoint answers")
+
+
+def test_an_hour_without_imds_is_at_most_ten_lines() -> None:
+    telling, lines = Telling(), []
+    for minute in range(60):
+        lines += telling.update("host", [DOWN], minute * 60.0)
+    lines += telling.update("host", [], 3600.0)
+    assert lines[0] == DOWN
+    assert lines[1] == (logging.ERROR, f"still: {DOWN[1]}")
+    assert lines[-1] == (logging.INFO, f"no longer: {DOWN[1]}")
+    assert len(lines) <= 10
+    assert list(telling.update("host", [], 3660.0)) == []
+
+
+def test_subjects_do_not_mix() -> None:
+    telling = Telling()
+    assert list(telling.update("ens5", [DOWN], 0.0)) == [DOWN]
+    assert list(telling.update("ens6", [DOWN], 0.0)) == [DOWN]
+    assert list(telling.update("ens5", [], 1.0)) == [(logging.INFO, f"no longer: {DOWN[1]}")]
+    assert list(telling.update("ens6", [DOWN], 1.0)) == []
+
+
+def test_what_is_not_all_ends_nothing() -> None:
+    telling = Telling()
+    list(telling.update("host", [DOWN], 0.0))
+    assert list(telling.update("host", [], 1.0, complete=False)) == []
+    assert list(telling.update("host", [DOWN], 2.0)) == []
+
+
+def test_what_is_gone_is_told_anew_when_it_comes_back() -> None:
+    telling = Telling()
+    list(telling.update("ens6", [DOWN], 0.0))
+    telling.forget(["ens6"])
+    assert list(telling.update("ens6", [DOWN], 1.0)) == [DOWN]
