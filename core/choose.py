@@ -8,7 +8,10 @@ from ec2net.core.backend import Backend
 from ec2net.core.backend_guard import suits
 from ec2net.core.config import AUTO_BACKEND
 from ec2net.core.environment import Environment
+from ec2net.core.errors import Ec2netError
 from ec2net.core.facts import Link
+from ec2net.core.identity import Mac
+from ec2net.core.intent import HostIntent, Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,3 +41,18 @@ def choose(
         if fits and chosen is None:
             chosen = name
     return Choice(chosen, tuple(reasons) or ("no backend is loaded",))
+
+
+def without_backend(choices: Mapping[Mac, Choice], host: HostIntent) -> tuple[Ec2netError, ...]:
+    """A problem for each ENI that could be configured, if a backend would have it."""
+    return tuple(
+        Ec2netError(
+            f"no backend for it: {'; '.join(choices[eni.mac].reasons)}",
+            subject=eni.name,
+            remedy='name one in the configuration: backend = "..."',
+        )
+        for eni in host.enis
+        if eni.standing is Standing.READY
+        and eni.mac in choices
+        and choices[eni.mac].backend is None
+    )

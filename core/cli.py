@@ -125,6 +125,11 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="for the timer: with one ENI and one address, look only at each fifth minute",
     )
+    refresh.add_argument(
+        "--retry",
+        action="store_true",
+        help="also try again what cut the host off and was rolled back",
+    )
     start = add("start", "configure one ENI as soon as its link is there")
     which = start.add_mutually_exclusive_group(required=True)
     which.add_argument("link", metavar="LINK", nargs="?", help="its name, such as ens6")

@@ -224,12 +224,20 @@ class Config:
     numbers: NumberPlan = field(default_factory=NumberPlan)
     timeouts: Timeouts = field(default_factory=Timeouts)
     resident: ResidentSettings = field(default_factory=ResidentSettings)
+    rollback_after: float = 10.0
+    """``rollback.after``, in seconds; 0: nothing is rolled back."""
     drivers: tuple[str, ...] = ("ena", "ixgbevf", "vif")
     """Drivers whose links can be ENIs (``links.drivers``)."""
     enabled_plugins: tuple[str, ...] = ()
     """``plugins.enabled``: beside the built-in ones and those that ``backend`` names."""
     disabled_plugins: tuple[str, ...] = ()
     """``plugins.disabled``."""
+
+    @property
+    def pass_seconds(self) -> float:
+        """The longest that one pass can take, with the wait for the lock and a roll-back."""
+        back = 3 * self.rollback_after + self.timeouts.pass_ if self.rollback_after else 0
+        return self.timeouts.lock + self.timeouts.pass_ + back
 
     def for_eni(self, identity: EniIdentity) -> EniSettings:
         """The settings of one ENI: the general ones, then each matching section, key by key."""

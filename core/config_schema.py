@@ -229,6 +229,13 @@ HOST: tuple[Setting, ...] = (
         "resident.repairs",
     ),
     Setting(
+        "rollback.after",
+        Seconds(0, 60),
+        "If IMDS or the default gateway could be reached before a change and cannot for so many"
+        " seconds after it, the state before it comes back. 0: never.",
+        "rollback_after",
+    ),
+    Setting(
         "plugins.enabled",
         Several(matching(r"[A-Za-z0-9_.-]{1,64}", "a plugin's name"), may_be_empty=True),
         "Plugins to load by their entry point, beside the backend in force.",

@@ -9,10 +9,10 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from ec2net.core import begun, lastgood, verify
+from ec2net.core import begun, hold, lastgood, verify
 from ec2net.core.backend import PATIENCE, Applied, Backend, Host
 from ec2net.core.backend_guard import GuardedBackend
-from ec2net.core.choose import Choice, choose
+from ec2net.core.choose import Choice, choose, without_backend
 from ec2net.core.compute import compute, early_intent, eni_links, identity
 from ec2net.core.config import AUTO_BACKEND, Config, EniIdentity, Manage
 from ec2net.core.deadline import Deadline
@@ -27,42 +27,19 @@ from ec2net.core.kernel.objects import LinkRef
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.ownership import plan_for
-from ec2net.core.plan import Plan
+from ec2net.core.plan import Item, Plan
 from ec2net.core.plugins import BUILT_IN, Plugins
+from ec2net.core.reachability import Reachability
 from ec2net.core.report import PassReport
+from ec2net.core.rollback import Trial
 from ec2net.core.state import RunDir
+from ec2net.core.view import View
 
 _log = logging.getLogger("ec2net.engine")
 
 
 IMDS_SHARE = 0.6
 """Of what is left of a pass: reading may not use up the time that applying needs."""
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What one look found, and the plan that follows from it."""
-
-    facts: Facts
-    snapshot: Snapshot
-    host: HostIntent
-    choices: dict[Mac, Choice]
-    plans: dict[str, Plan]
-    """By backend."""
-    without: frozenset[Mac] = frozenset()
-    """ENIs that nothing is wanted of."""
-    observed_only: frozenset[Mac] = frozenset()
-    """ENIs with ``manage = "observe"``: in the plan, but never applied."""
-    problems: tuple[Ec2netError, ...] = ()
-    requests: int = 0
-
-    @property
-    def plan(self) -> Plan:
-        """All backends' plans in one."""
-        return Plan(
-            tuple(change for plan in self.plans.values() for change in plan.changes),
-            tuple(conflict for plan in self.plans.values() for conflict in plan.conflicts),
-        )
 
 
 @dataclass(slots=True)
@@ -162,10 +139,16 @@ class Engine:
         facts = Facts(imds, snapshot.links)
         host = self._intents(facts)
         choices = self._choose(host, links, facts)
-        plans, failures = self._plans(host, choices, snapshot, deadline, only, without)
+        plans, wanted, failures = self._plans(host, choices, snapshot, deadline, only, without)
         observed = frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE)
         problems = (*problems, *failures)
-        return View(facts, snapshot, host, choices, plans, without, observed, problems, requests)
+        view = View(
+            facts, snapshot, host, choices, plans, wanted, without, observed, {}, problems, requests
+        )
+        changing = {change.mac for change in view.plan.changes} - observed
+        held = hold.in_force(self.run, view.fingerprint, changing)
+        problems += tuple(held[eni.mac].problem(eni) for eni in host.enis if eni.mac in held)
+        return replace(view, held=held, problems=problems)
 
     def _with_silent_enis(self, snapshot: Snapshot) -> Snapshot:
         """``snapshot`` with known ENIs as such whose driver cannot be asked just now.
@@ -185,15 +168,20 @@ class Engine:
 
         ``check``: ENIs to verify even if nothing of them was changed.
         """
-        plans = {name: _without(plan, view.observed_only) for name, plan in view.plans.items()}
+        not_ours = view.observed_only | view.held.keys()
+        plans = {name: plan.without(not_ours) for name, plan in view.plans.items()}
         report = PassReport(
             view.host,
             view.plan,
             {mac: choice.backend for mac, choice in view.choices.items()},
             problems=view.problems,
             requests=view.requests,
+            held=view.held,
         )
+        trial: Trial | None = None
         if any(plans.values()):
+            ways = Reachability(self.kernel, self.imds)
+            trial = Trial.begin(self.run, ways, view.host, self.config.rollback_after, deadline)
             for name in {eni.name for eni in view.host.enis if eni.link and _changes(eni, plans)}:
                 begun.begin(self.run, name)
             deadline.check()  # the last moment for SIGTERM or a gone link to stop it
@@ -207,7 +195,10 @@ class Engine:
                 report = replace(report, findings=findings)
             except Ec2netError as error:  # what was done is remembered and told all the same
                 report = replace(report, problems=(*report.problems, error))
-        report = replace(report, problems=(*report.problems, *self._remember(view)))
+        if trial is not None:
+            seconds = self.config.timeouts.pass_
+            report = trial.end(plans, report, self._apply, view.fingerprint, seconds)
+        report = replace(report, problems=(*report.problems, *self._remember(view, report)))
         self.plugins.pass_finished(report)
         return report
 
@@ -291,8 +282,9 @@ class Engine:
         deadline: Deadline,
         only: Collection[Mac] | None,
         without: frozenset[Mac],
-    ) -> tuple[dict[str, Plan], tuple[Ec2netError, ...]]:
+    ) -> tuple[dict[str, Plan], dict[Mac, tuple[Item, ...]], tuple[Ec2netError, ...]]:
         plans: dict[str, Plan] = {}
+        all_wanted: dict[Mac, tuple[Item, ...]] = {}
         problems: list[Ec2netError] = []
         links = [
             link
@@ -318,18 +310,8 @@ class Engine:
                 problems.append(error)
                 continue
             plans[name] = plan_for(host, mine, wanted, found, without)
-        refused = [mac for mac, choice in choices.items() if choice.backend is None]
-        for mac in refused:
-            eni = host.of(mac)
-            if eni is not None and eni.standing is Standing.READY:
-                problems.append(
-                    Ec2netError(
-                        f"no backend for it: {'; '.join(choices[mac].reasons)}",
-                        subject=eni.name,
-                        remedy='name one in the configuration: backend = "..."',
-                    )
-                )
-        return plans, tuple(problems)
+            all_wanted |= wanted
+        return plans, all_wanted, (*problems, *without_backend(choices, host))
 
     def _apply(self, plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
         done: list[Applied] = []
@@ -369,8 +351,8 @@ class Engine:
         enis = {eni.link.index for eni in view.host.enis if eni.link is not None}
         return (*own, *verify.check(intent, self.kernel, names, deadline, enis=enis))
 
-    def _remember(self, view: View) -> tuple[Ec2netError, ...]:
-        """Keep good facts for the boot; what was refused is not good."""
+    def _remember(self, view: View, report: PassReport) -> tuple[Ec2netError, ...]:
+        """Keep good facts for the boot, and what is held; what was refused is not good."""
         attached = {eni.mac: eni.link.index for eni in view.host.enis if eni.link is not None}
         bad = {eni.mac for eni in view.host.enis if eni.standing is Standing.REFUSED}
         _, past = lastgood.remembered(self.run, attached)
@@ -379,6 +361,7 @@ class Engine:
             for eni in view.facts.imds.enis
         )
         try:
+            hold.remember(self.run, report.held, view.wanted, attached)
             lastgood.remember(self.run, replace(view.facts.imds, enis=good), attached)
             for name in view.plans:
                 self.backends[name].forget(tuple(attached))
@@ -390,9 +373,3 @@ class Engine:
 
 def _changes(eni: EniOutcome, plans: Mapping[str, Plan]) -> bool:
     return any(change.mac == eni.mac for plan in plans.values() for change in plan.changes)
-
-
-def _without(plan: Plan, macs: frozenset[Mac]) -> Plan:
-    if not macs:
-        return plan
-    return replace(plan, changes=tuple(c for c in plan.changes if c.mac not in macs))

@@ -8,6 +8,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import Any
 
+from ec2net.core.hold import Hold
 from ec2net.core.identity import EniId, Mac
 from ec2net.core.intent import EniIntent, EniOutcome
 from ec2net.core.kernel.objects import LinkRef
@@ -53,6 +54,13 @@ def plan(whole: Plan) -> dict[str, Any]:
         "changes": [change(step) for step in whole.changes],
         "conflicts": [conflict(found) for found in whole.conflicts],
     }
+
+
+def hold(found: Hold | None) -> dict[str, Any] | None:
+    """What is not tried again for one ENI; None if nothing is held."""
+    if found is None:
+        return None
+    return {"since": found.since, "reason": found.reason, "changes": list(found.changes)}
 
 
 def eni(outcome: EniOutcome) -> dict[str, Any]:

@@ -47,6 +47,7 @@ class Outcome:
                 {**jsonform.change(failure.change), "error": str(failure.error)}
                 for failure in self.report.failed
             ],
+            "rolled_back": [jsonform.change(step) for step in self.report.undone],
             "requests": self.report.requests,
         }
 
@@ -110,6 +111,7 @@ def _eni(
         **jsonform.eni(outcome),
         "backend": report.choices.get(outcome.mac),
         "trouble": list(report.trouble(outcome.mac)) if looked_at else before.get("trouble", []),
+        "held": jsonform.hold(report.held.get(outcome.mac)) if looked_at else before.get("held"),
     }
     same = before.get("standing") == data["standing"] and before.get("reason") == data["reason"]
     data["since"] = before.get("since") if same else _now()

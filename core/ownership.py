@@ -54,6 +54,15 @@ class Journal:
             "addresses": sorted(map(str, self.addresses)),
         }
 
+    def with_all_of(self, other: "Journal") -> "Journal":
+        """Both together; where they differ, this one."""
+        return Journal(
+            self.ifindex,
+            {**other.before, **self.before},
+            self.altnames | other.altnames,
+            self.addresses | other.addresses,
+        )
+
     @property
     def empty(self) -> bool:
         return not (self.before or self.altnames or self.addresses)

@@ -6,8 +6,8 @@ It is generic over items (kernel objects, a backend's files): an item has an ``i
 foreign item that does the same counts as in place, one that stands in the way is a problem.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
@@ -56,6 +56,15 @@ class Change:
     mac: Mac | None
     before: Item | None = None
 
+    @property
+    def inverse(self) -> "Change":
+        """What takes it back."""
+        if self.action is Action.REPLACE:
+            assert self.before is not None, self
+            return replace(self, item=self.before, before=self.item)
+        other = Action.REMOVE if self.action is Action.ADD else Action.ADD
+        return replace(self, action=other)
+
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
@@ -91,6 +100,10 @@ class Plan:
 
     def __bool__(self) -> bool:
         return bool(self.changes)
+
+    def without(self, macs: Collection[Mac | None]) -> "Plan":
+        """The same but for the changes of these ENIs."""
+        return replace(self, changes=tuple(c for c in self.changes if c.mac not in macs))
 
 
 def make_plan(
@@ -143,6 +156,11 @@ def make_plan(
     additions.sort(key=lambda change: change.item.rank)
     removals.sort(key=lambda change: change.item.rank, reverse=True)
     return Plan((*additions, *removals), tuple(conflicts))
+
+
+def inverse(changes: Iterable[Change]) -> tuple[Change, ...]:
+    """What takes ``changes`` back: the inverse of each, the last one first."""
+    return tuple(change.inverse for change in reversed(tuple(changes)))
 
 
 def satisfies(present: Item, wanted: Item) -> bool:

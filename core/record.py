@@ -15,7 +15,7 @@ from ec2net import __version__
 from ec2net.core import jsonform
 from ec2net.core.config import Config
 from ec2net.core.deadline import Deadline
-from ec2net.core.engine import Engine, View
+from ec2net.core.engine import Engine
 from ec2net.core.environment import Environment
 from ec2net.core.errors import UsageError
 from ec2net.core.facts import Link, Reading, Unknown, Value
@@ -34,6 +34,7 @@ from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Found, Snapshot
 from ec2net.core.plugins import Plugins
 from ec2net.core.state import RunDir
+from ec2net.core.view import View
 
 T = TypeVar("T")
 
@@ -54,6 +55,13 @@ class RecordingImds:
 
     def new_pass(self) -> None:
         self._imds.new_pass()
+
+    @property
+    def heard(self) -> bool:
+        return self._imds.heard
+
+    def answers(self, path: str, deadline: Deadline) -> bool:
+        return self._imds.answers(path, deadline)
 
     def get(self, path: str, deadline: Deadline) -> Reading[str]:
         reading = self._imds.get(path, deadline)

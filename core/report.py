@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a pass found and did, as data: printed, published as status, handed to plugins."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from ec2net.core.backend import Failure
 from ec2net.core.errors import Ec2netError, ExitStatus
+from ec2net.core.hold import Hold
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniOutcome, HostIntent, Standing
 from ec2net.core.plan import Change, Conflict, Plan
@@ -27,6 +29,10 @@ class PassReport:
     """What went wrong besides: IMDS, state files, a backend that cannot observe."""
     requests: int = 0
     """IMDS requests made."""
+    undone: tuple[Change, ...] = ()
+    """What was made and rolled back: not in ``done``."""
+    held: Mapping[Mac, Hold] = field(default_factory=dict)
+    """ENIs that stay as they are, since what is wanted of them cut the host off."""
 
     @property
     def conflicts(self) -> tuple[Conflict, ...]:
@@ -49,4 +55,6 @@ class PassReport:
         texts = {str(failure.error) for failure in self.failed if failure.change.mac == mac}
         texts |= {found.describe() for found in self.conflicts if found.mac == mac}
         texts |= {found.describe() for found in self.findings if found.mac == mac}
+        if hold := self.held.get(mac):
+            texts.add(f"held since {hold.since}: {hold.reason}")
         return tuple(sorted(texts))

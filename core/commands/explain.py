@@ -8,13 +8,14 @@ from typing import Any
 
 from ec2net.core import jsonform, text
 from ec2net.core.deadline import Deadline
-from ec2net.core.engine import Engine, View
+from ec2net.core.engine import Engine
 from ec2net.core.errors import Ec2netError, ExitStatus, KernelError, UsageError
 from ec2net.core.facts import Absent, EniFacts, Unknown, Value
 from ec2net.core.intent import EniIntent, EniOutcome
 from ec2net.core.kernel.objects import AnyAddress
 from ec2net.core.plan import Plan
 from ec2net.core.verify import ABROAD, SERVICES
+from ec2net.core.view import View
 from ec2net.core.workplace import opened, workplace
 
 _KEYS = {
@@ -102,6 +103,7 @@ def _story(
         "kernel": [_answer(engine, source, view) for source in sources],
         "would_change": [step.action.value + " " + step.item.describe() for step in own.changes]
         + ["! " + found.describe() for found in own.conflicts],
+        "held": jsonform.hold(view.held.get(outcome.mac)),
         "problems": [str(problem) for problem in view.problems],
     }
 
@@ -137,7 +139,8 @@ def _answer(engine: Engine, source: AnyAddress, view: View) -> str:
 
 def _print(story: dict[str, Any]) -> None:
     print(story["title"])
-    standing = story["standing"]
+    standing, held = story["standing"], story["held"]
+    would = "a refresh would change" if held is None else f"held since {held['since']}, not changed"
     print(f"  {standing}: {story['reason']}" if story["reason"] else f"  {standing}")
     print(f"  backend {story['backend']}: {'; '.join(story['backend_reasons'])}")
     for head, lines in (
@@ -145,7 +148,8 @@ def _print(story: dict[str, Any]) -> None:
         ("so these rules are wanted", story["rules"]),
         ("and these routes", story["routes"]),
         ("the kernel answers", story["kernel"]),
-        ("a refresh would change", story["would_change"] or ["nothing"]),
+        (would, story["would_change"] or ["nothing"]),
+        ("which was tried and rolled back", [held["reason"], *held["changes"]] if held else []),
         ("problems", story["problems"]),
     ):
         if lines:

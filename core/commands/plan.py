@@ -6,8 +6,8 @@ from argparse import Namespace
 
 from ec2net.core import jsonform, text
 from ec2net.core.deadline import Deadline
-from ec2net.core.engine import View
 from ec2net.core.errors import ExitStatus
+from ec2net.core.view import View
 from ec2net.core.workplace import opened, workplace
 
 
@@ -31,6 +31,7 @@ def show(view: View, *, as_json: bool) -> None:
             "version": jsonform.VERSION,
             **jsonform.plan(view.plan),
             "enis": [jsonform.eni(outcome) for outcome in view.host.enis],
+            "held": {str(mac): jsonform.hold(held) for mac, held in view.held.items()},
             "problems": [str(problem) for problem in view.problems],
         }
         print(json.dumps(document, indent=2))

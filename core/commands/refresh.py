@@ -9,7 +9,7 @@ import logging
 import sys
 from argparse import Namespace
 
-from ec2net.core import outcome
+from ec2net.core import hold, outcome
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError, ExitStatus, Stopped
 from ec2net.core.lock import HostLock, manager_runs
@@ -27,6 +27,9 @@ def run(options: Namespace) -> ExitStatus:
         return ExitStatus.DONE
     place = workplace(options, may_fall_back=True)
     timeouts = place.config.timeouts
+    if options.retry:
+        with HostLock(place.run, Deadline(timeouts.lock, "waiting for the host lock")):
+            hold.release(place.run)
     if manager_runs(place.run):
         status = _by_manager(place, options)
         if status is not None:

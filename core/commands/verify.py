@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from ec2net.core import jsonform, verify
 from ec2net.core.deadline import Deadline
-from ec2net.core.engine import View
 from ec2net.core.errors import Ec2netError, ExitStatus
 from ec2net.core.intent import Standing
+from ec2net.core.view import View
 from ec2net.core.workplace import opened, workplace
 
 

@@ -74,6 +74,19 @@ class ImdsClient:
         """HTTP requests since the client was made, those for tokens included."""
         return self._session.requests_made
 
+    @property
+    def heard(self) -> bool:
+        """Whether IMDS has answered in this pass, whatever it was."""
+        return self._heard
+
+    def answers(self, path: str, deadline: Deadline) -> bool:
+        """Whether the candidate that answered in this pass does so by a new connection.
+
+        One request for ``path``, neither repeated nor sent in another way: what is asked for is
+        whether the way is still open. So an error that IMDS answers counts as well.
+        """
+        return self._session.answers(path, deadline)
+
     def __enter__(self) -> Self:
         return self
 

@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ec2net.core.deadline import Deadline
-from ec2net.core.errors import ImdsError
+from ec2net.core.errors import DeadlineExceeded, ImdsError
 from ec2net.core.imds.answer import Answer, BadAnswer, ConnectFailed, ImdsDisabled, TransportError
-from ec2net.core.imds.bounded_socket import BoundedSocket
+from ec2net.core.imds.bounded_socket import BoundedSocket, connect
 from ec2net.core.imds.endpoint import Candidate
 from ec2net.core.imds.race import NobodyAnswers, race
 from ec2net.core.imds.retry import backoff, is_busy, retry_after
 from ec2net.core.imds.token import TTL_SECONDS, Token, TokenStore
+from ec2net.core.kernel.link_events import link_index
 from ec2net.core.state import RunDir
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Session:
         self._doubted = False
         self.proven = False
         """Whether the current candidate has answered in this pass."""
+        self._last: Candidate | None = None
 
     def close(self) -> None:
         if self._transport is not None:
@@ -120,7 +122,35 @@ class Session:
             self._renew(transport, deadline)
             answer = self._get(transport, path, deadline)
         self.proven = True
+        self._last = transport.candidate
         return answer
+
+    def answers(self, path: str, deadline: Deadline) -> bool:
+        """One GET by a new connection to the candidate that answered last in this pass.
+
+        By a new one, since that is what every other program would make. A link that is gone
+        says nothing about the way that it was.
+        """
+        from ec2net.core.imds.transport import Transport
+
+        if (candidate := self._last) is None or self._token is None:
+            return False
+        if candidate.device and link_index(candidate.device) is None:
+            return True
+        self.close()
+        self.requests_made += 1
+        headers = {"X-aws-ec2-metadata-token": self._token.text}
+        try:
+            connection = connect(candidate, deadline)
+            self._transport = Transport(connection, user_agent=self._user_agent)
+            self._transport.request("GET", path, headers, deadline)
+        except BadAnswer:
+            return True
+        except (TransportError, DeadlineExceeded) as error:
+            log.debug("%s does not answer any more: %s", candidate, error)
+            self.close()
+            return False
+        return True
 
     def failed(self, error: Exception) -> None:
         """Draw the conclusion from an error of ``fetch``: keep the candidate or look for another.

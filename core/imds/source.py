@@ -18,20 +18,31 @@ class Imds(Protocol):
     def new_pass(self) -> None:
         """Forget what only counts for one round of reading."""
 
+    @property
+    def heard(self) -> bool:
+        """Whether anything was answered in this round."""
+
     def get(self, path: str, deadline: Deadline) -> Reading[str]:
         """The key at ``path``, such as ``latest/meta-data/mac``."""
+
+    def answers(self, path: str, deadline: Deadline) -> bool:
+        """Whether it still answers in the way in which it did before, once asked."""
 
 
 class RecordedImds:
     """A tree of folders (objects) and keys (text), as ``ec2net record`` writes it."""
 
     requests_made = 0
+    heard = False
 
     def __init__(self, tree: Mapping[str, Any]) -> None:
         self._tree = tree
 
     def new_pass(self) -> None:
         """Nothing counts here."""
+
+    def answers(self, path: str, deadline: Deadline) -> bool:
+        return False
 
     def get(self, path: str, deadline: Deadline) -> Reading[str]:
         node: Any = self._tree

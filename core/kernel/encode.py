@@ -142,14 +142,13 @@ def link(verb: Verb, item: LinkSetting) -> Request:
     raise ValueError(f"rtnetlink has no setting {item.setting.value}")
 
 
-def lookup(destination: AnyAddress, source: AnyAddress) -> Request:
+def lookup(destination: AnyAddress, source: AnyAddress | None = None) -> Request:
     """Which way a packet would go (``ip route get``)."""
-    fields = {
-        "family": family(destination.version),
-        "dst_len": destination.max_prefixlen,
-        "src_len": source.max_prefixlen,
-    }
-    attributes = [("RTA_DST", str(destination)), ("RTA_SRC", str(source))]
+    fields = {"family": family(destination.version), "dst_len": destination.max_prefixlen}
+    attributes = [("RTA_DST", str(destination))]
+    if source is not None:
+        fields["src_len"] = source.max_prefixlen
+        attributes.append(("RTA_SRC", str(source)))
     return Request("rtmsg", _RTM_GETROUTE, 0, fields, attributes)
 
 

@@ -151,13 +151,17 @@ class Kernel:
             found = self._dumps.read(dump.ADDRESSES, lambda message: decode.address(message, {}))
             return frozenset(entry.item.interface.ip for entry in found)
 
-    def lookup(self, destination: AnyAddress, source: AnyAddress) -> RouteAnswer:
-        """Ask for the way from ``source`` to ``destination``. Raises ``KernelError``."""
-        with self._errors(f"looking up {destination} from {source}"):
+    def lookup(self, destination: AnyAddress, source: AnyAddress | None = None) -> RouteAnswer:
+        """Ask for the way from ``source`` to ``destination``. Raises ``KernelError``.
+
+        Without ``source``: for a packet whose sender leaves the choice of it to the kernel.
+        """
+        doing = f"looking up {destination}" + (f" from {source}" if source else "")
+        with self._errors(doing):
             answer = self._requests.send(encode.lookup(destination, source))
         found = decode.route(answer, {}, cloned=True) if answer is not None else None
         if found is None:
-            raise KernelError(f"looking up {destination} from {source}: no answer")
+            raise KernelError(f"{doing}: no answer")
         return RouteAnswer(found.item.link.index, found.item.gateway, found.item.source)
 
     def add(self, item: KernelObject) -> None:

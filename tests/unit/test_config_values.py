@@ -17,7 +17,7 @@ PER_ENI = (
     " {}primary_rules, {}routing{}"
 )
 AT_THE_TOP = PER_ENI.format(
-    "eni, ", "links, ", "", "numbers, plugins, ", "resident, ", ", timeouts"
+    "eni, ", "links, ", "", "numbers, plugins, ", "resident, rollback, ", ", timeouts"
 )
 IN_A_SECTION = PER_ENI.format("", "", "match, ", "", "", "")
 CRITERIA = "mac, id, card, device, subnet, name, role"
@@ -89,6 +89,8 @@ def problems(text: str) -> list[str]:
         ("timeouts.link = 601", "must be a number of seconds from 0.1 to 600"),
         ("timeouts.lock = 0.05", "must be a number of seconds from 0.1 to 300"),
         ('timeouts.lock = "20s"', "must be a number of seconds from 0.1 to 300"),
+        ("rollback.after = -1", "must be a number of seconds from 0 to 60"),
+        ("rollback.after = 61", "must be a number of seconds from 0 to 60"),
         ("plugins.disabled = [1]", "must be a list, each a plugin's name"),
         ("numbers = 5", "must be a table, [numbers]"),
         ("links = []", "must be a table, [links]"),
@@ -238,6 +240,7 @@ def test_all_problems_are_reported_and_the_rest_is_kept() -> None:
         ("timeouts.pass", (1, 300)),
         ("timeouts.link", (0.1, 600)),
         ("timeouts.lock", (0.1, 300)),
+        ("rollback.after", (0, 60)),
     ],
 )
 def test_the_ends_of_ranges_are_allowed(key: str, values: tuple[float, ...]) -> None:

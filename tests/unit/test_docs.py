@@ -209,7 +209,7 @@ def test_the_readme_has_each_exit_status_and_no_other() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_setting_that_is_named_exists(document: str, tmp_path: Path) -> None:
     for span in spans(document):
-        if re.fullmatch(r"(numbers|links|timeouts|resident|plugins)\.\w+", span):
+        if re.fullmatch(r"(numbers|links|timeouts|resident|rollback|plugins)\.\w+", span):
             assert span in SETTINGS, span
     samples = [content for language, content in fences(document) if language == "toml"]
     samples += [span for span in spans(document) if re.match(r"[\w.]+ = ", span)]

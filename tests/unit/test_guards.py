@@ -124,6 +124,7 @@ def keywords(call: ast.Call) -> set[str | None]:
 WAITS_ELSEWHERE = {
     "core/deadline.py": "the one place that waits: poll with what is left of the deadline",
     "core/kernel/dump.py": "a socket with SO_RCVTIMEO; parts of a dump are queued already",
+    "core/kernel/neighbours.py": "a non-blocking socket; the answer is queued before send returns",
     "core/kernel/link_events.py": "a non-blocking socket",
     "core/kernel/request.py": "a socket with SO_RCVTIMEO; the kernel has answered already",
     "core/resident/control.py": "non-blocking sockets, after a wait of the deadline or of the loop",

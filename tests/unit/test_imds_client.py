@@ -15,6 +15,7 @@ import pytest
 from imds_server import (
     META,
     PRIMARY,
+    Fault,
     Handler,
     ImdsServer,
     drip,
@@ -74,6 +75,38 @@ def test_importing_the_client_does_not_import_requests() -> None:
         "assert not {'requests', 'urllib3', 'http.client'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_whether_it_still_answers_is_asked_by_a_new_connection(
+    server: ImdsServer, client: ImdsClient
+) -> None:
+    """A kept one could outlive the way that every other program has to take."""
+    heard = [client.heard]
+    assert not client.answers(MAC, within())  # nobody has answered yet: who should?
+    assert server.requests == []
+    client.get(MAC, within())
+    assert [*heard, client.heard] == [False, True]
+    assert client.answers(MAC, within())
+    assert server.connections == 2
+    assert client.get(MAC, within()) == Value(PRIMARY)  # and by that one it goes on
+    assert server.connections == 2
+    assert client.requests_made == len(server.requests) == 4
+
+
+@pytest.mark.parametrize(("fault", "answers"), [(status(503), True), (status(401), True),
+                                                  (reset, False), (hang, False)])  # fmt: skip
+def test_an_error_is_an_answer_and_silence_is_none(
+    server: ImdsServer, client: ImdsClient, fault: Fault, answers: bool
+) -> None:
+    client.get(MAC, within())
+    server.faults[MAC] = fault
+    asked = len(server.requests)
+    started = time.monotonic()
+    assert client.answers(MAC, within(0.3)) is answers
+    assert time.monotonic() - started < 1
+    assert len(server.requests) == asked + 1  # neither repeated nor sent another way
+    del server.faults[MAC]
+    assert client.get(MAC, within()) == Value(PRIMARY)
 
 
 # Tokens

@@ -20,7 +20,7 @@ from ec2net.core.kernel.objects import (
     Rule,
     Setting,
 )
-from ec2net.core.plan import Action, InPlace, Item, Plan, make_plan, satisfies
+from ec2net.core.plan import Action, InPlace, Item, Plan, inverse, make_plan, satisfies
 
 MAC, OTHER = Mac("06:ec:02:00:00:01"), Mac("06:ec:02:00:00:02")
 LINK = LinkRef(3, "ens6")
@@ -202,6 +202,24 @@ def test_the_order_is_always_additions_up_removals_down(mine: list[Item], before
     ]
     order = list(zip(removals, ranks, strict=True))
     assert order == sorted(order)
+
+
+@settings(deadline=None)
+@given(several, several, found(), st.integers(0, 40))
+def test_the_inverse_of_what_was_done_leads_back(
+    mine: list[Item], others: list[Item], before: InPlace, length: int
+) -> None:
+    """However far the plan was followed. What was adjustable is ours meanwhile, and then again."""
+    plan = make_plan({MAC: mine, OTHER: others}, before)
+    done = replace(plan, changes=plan.changes[:length])
+    back = replace(plan, changes=inverse(done.changes))
+    after = follow(back, follow(done, before))
+    assert {*after.ours, *after.adjustable} == {*before.ours, *before.adjustable}
+    assert inverse(back.changes) == done.changes
+    # Each step finds what was there when its inverse had been made.
+    assert [c.item.identity for c in reversed(back.changes)] == [
+        c.item.identity for c in done.changes
+    ]
 
 
 def test_two_enis_that_want_one_thing_in_two_ways_are_a_conflict() -> None:
