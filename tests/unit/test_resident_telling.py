@@ -9,7 +9,8 @@ DOWN = (logging.ERROR, "no IMDS endpoint answers")
 
 
 def test_an_hour_without_imds_is_at_most_ten_lines() -> None:
-    telling, lines = Telling(), []
+    telling = Telling()
+    lines: list[tuple[int, str]] = []
     for minute in range(60):
         lines += telling.update("host", [DOWN], minute * 60.0)
     lines += telling.update("host", [], 3600.0)
