@@ -22,7 +22,7 @@ from manager import Manager, managed
 
 from ec2net.core.vpc.eni import Detach, Eni
 from ec2net.core.vpc.imds import Propagation
-from ec2net.core.vpc.imds_faults import Drip, Fault, Hang, Reset, Status
+from ec2net.core.vpc.imds_faults import Drip, Effect, Fault, Hang, Reset, Status
 from ec2net.core.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
@@ -109,9 +109,13 @@ class Life:
 
     def assign(self) -> str:
         eni = self.chance.choice(self.vpc.enis)
-        what = self.chance.choice(
-            [eni.assign_ipv4, eni.assign_ipv6, eni.assign_ipv4_prefix, eni.assign_ipv6_prefix]
-        )
+        kinds: list[Callable[[], object]] = [
+            eni.assign_ipv4,
+            eni.assign_ipv6,
+            eni.assign_ipv4_prefix,
+            eni.assign_ipv6_prefix,
+        ]
+        what = self.chance.choice(kinds)
         return f"assign {what()} to {eni.name}"
 
     def unassign(self) -> str:
@@ -147,9 +151,8 @@ class Life:
 
     def outage(self) -> str:
         """IMDS fails for some minutes, in which an address may be assigned."""
-        effect = self.chance.choice(
-            [Status(503), Status(429), Status(404), Hang(), Drip(1.0), Reset()]
-        )
+        effects: list[Effect] = [Status(503), Status(429), Status(404), Hang(), Drip(1.0), Reset()]
+        effect = self.chance.choice(effects)
         before = self.owned()
         seconds = self.chance.uniform(0.5, 4)
         with self.vpc.imds.fault(Fault(effect, rate=self.chance.choice([1.0, 0.5]))):
