@@ -9,7 +9,7 @@ import pytest
 from kernel_state import KernelEvents, assert_same
 from lab_host import LabHost
 from lab_instance import LabInstance
-from lab_probe import Traffic
+from probe import Traffic
 
 pytestmark = pytest.mark.lab
 

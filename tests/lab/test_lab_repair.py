@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from kernel_state import State, differences, lacking
 from lab_instance import LabInstance
-from lab_probe import Traffic
+from probe import Traffic
 
 pytestmark = pytest.mark.lab
 

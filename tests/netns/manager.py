@@ -92,6 +92,10 @@ class Manager:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(LIMIT)
 
+    def stopped(self, stopped: bool) -> None:
+        """SIGSTOP or SIGCONT."""
+        self.process.send_signal(signal.SIGSTOP if stopped else signal.SIGCONT)
+
     # What it costs
 
     def cpu(self) -> float:
