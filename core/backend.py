@@ -32,6 +32,11 @@ class Suitability:
     reason: str
 
 
+PATIENCE = 8.0
+"""Seconds that ``apply`` may wait for what a network manager does in its own time, such as the
+first lease: DHCPv4 asks again after 4 s if its first question is lost (RFC 2131, 4.1)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """What a backend works with: a kernel session (its marks), the state directory, host files."""
@@ -39,6 +44,8 @@ class Host:
     kernel: Kernel
     run: RunDir
     environment: Environment = field(default_factory=Environment)
+    patience: float = PATIENCE
+    """Less where the next pass follows by itself as soon as the kernel tells of it."""
 
 
 @dataclass(frozen=True, slots=True)

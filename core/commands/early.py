@@ -15,7 +15,7 @@ from ec2net.core.config import AUTO_BACKEND, EniIdentity, Manage
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import DeadlineExceeded, ExitStatus
 from ec2net.core.facts import Link
-from ec2net.core.kernel.link_events import KernelEvents
+from ec2net.core.kernel import udev
 from ec2net.core.kernel.objects import LinkRef
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.workplace import Workplace, workplace
@@ -28,13 +28,6 @@ HOLD = "hold"
 _NETWORKMANAGER = "etc/systemd/system/NetworkManager.service"
 _NETWORKMANAGER_WANTED = "etc/systemd/system/multi-user.target.wants/NetworkManager.service"
 
-UDEV_SECONDS = 5.0
-"""For udev to name the links: systemd-networkd would wait for that as well."""
-
-_NETLINK_KOBJECT_UEVENT = 15
-_UDEV_MONITOR = 2
-"""Multicast group of events that udev has processed (libudev)."""
-
 
 def run(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=True)
@@ -44,10 +37,11 @@ def run(options: Namespace) -> ExitStatus:
         _log.info("NetworkManager is enabled: the ENIs are its, not systemd-networkd's")
         return ExitStatus.DONE
     with Kernel(place.config.numbers.protocol) as kernel:
-        links = _named_links(kernel, place, Deadline(UDEV_SECONDS, "waiting for udev"))
+        links = _named_links(kernel, place, Deadline(udev.SECONDS, "waiting for udev"))
     for index, link in enumerate(links):
         _write(link, index == 0, place)
-    place.run.write(HOLD, {"by": "ec2net early"})
+    if links:  # else the default has to bring up the first: IMDS must be reached through one
+        place.run.write(HOLD, {"by": "ec2net early"})
     return place.status(ExitStatus.DONE)
 
 
@@ -61,21 +55,17 @@ def _networkmanager_is_enabled(root: Path) -> bool:
 
 def _named_links(kernel: Kernel, place: Workplace, deadline: Deadline) -> list[Link]:
     """The ENI links that udev is done with; waits for the first of them."""
-    with KernelEvents(_UDEV_MONITOR, _NETLINK_KOBJECT_UEVENT) as events:
+    with udev.udev_events() as events:
         while True:  # ends by deadline
             found = eni_links(kernel.links(), place.config.drivers)
             links = sorted((same[0] for same in found.values()), key=lambda link: link.index)
-            if links and _initialized(links[0]):
-                return [link for link in links if _initialized(link)]
+            if links and udev.is_done_with(links[0].index):
+                return [link for link in links if udev.is_done_with(link.index)]
             try:
                 deadline.wait(events.fileno())
             except DeadlineExceeded:
                 return []
             events.drain()
-
-
-def _initialized(link: Link) -> bool:
-    return Path(f"/run/udev/data/n{link.index}").exists()
 
 
 def _write(link: Link, primary: bool, place: Workplace) -> None:

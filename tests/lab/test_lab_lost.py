@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Something is lost: a reload, the process itself, a DHCP answer. The next pass makes up for it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from conftest import Boot
+from lab_instance import MANY, LabInstance
+
+pytestmark = pytest.mark.lab
+
+NETWORKCTL = """\
+#!/bin/sh
+if [ "$1" = reload ]; then
+    [ ! -e /run/lost-reload ] || exit 1
+    if rm /run/lost-process 2>/dev/null; then kill -KILL $PPID; exit 1; fi
+fi
+exec /usr/bin/networkctl.real "$@"
+"""
+
+NO_DHCP = """\
+table bridge no_dhcp {
+    chain requests {
+        type filter hook prerouting priority -300
+        udp dport 67 drop
+    }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def lone(boot: Boot) -> Iterator[LabInstance]:
+    """A host with its primary ENI, where a reload can be made to fail."""
+    with boot() as instance:
+        instance.host.run(["mv", "/usr/bin/networkctl", "/usr/bin/networkctl.real"])
+        instance.host.run(
+            ["sh", "-c", "cat >/usr/bin/networkctl; chmod 755 /usr/bin/networkctl"],
+            input=NETWORKCTL,
+        )
+        yield instance
+
+
+@contextmanager
+def no_dhcp(instance: LabInstance) -> Iterator[None]:
+    """Nobody hears a DHCPv4 client."""
+    instance.vpc.router.nft(NO_DHCP)
+    try:
+        yield
+    finally:
+        instance.vpc.router.nft("delete table bridge no_dhcp\n")
+
+
+def gone(instance: LabInstance, name: str) -> None:
+    """Detach it, and wait until its unit is gone."""
+    eni = next(eni for eni in instance.vpc.enis if eni.name == name)
+    instance.vpc.detach(eni)
+    instance.until_unit(name, "inactive")
+    instance.refresh()
+
+
+def ipv4s(instance: LabInstance, link: str) -> list[str]:
+    """In the kernel's order."""
+    found = instance.host.ip("-4", "addr", "show", "dev", link)
+    return [info["local"] for entry in found for info in entry.get("addr_info", ())]
+
+
+def test_a_reload_that_failed_is_made_up_for(lone: LabInstance) -> None:
+    """The file is as it should be, and networkd has not read it: told so, and read in the next
+    pass (once an ENI was dead for ever then)."""
+    cursor = lone.host.cursor()
+    lone.host.run(["touch", "/run/lost-reload"])
+    eni = lone.attach("ens20", **MANY)
+    lone.host.wait_for_message("networkctl reload failed", 20, since=cursor)
+    lone.host.wait_for_message(
+        "ens20.network (state unmanaged), which it has not", 20, since=cursor
+    )
+    assert lone.host.ec2net("refresh", check=False).returncode == 1
+    assert "unread file /run/systemd/network/70-ens20.network" in lone.host.ec2net("plan").stdout
+    lone.host.run(["rm", "/run/lost-reload"])
+    lone.host.ec2net("refresh")
+    assert lone.unreachable(eni) == []
+    assert len(lone.configured("ens20", cursor)) == 1
+    assert lone.refresh() == ""
+    gone(lone, "ens20")
+
+
+def test_a_kill_before_the_reload_is_made_up_for(lone: LabInstance) -> None:
+    cursor = lone.host.cursor()
+    lone.host.run(["touch", "/run/lost-process"])
+    eni = lone.attach("ens21", **MANY)
+    lone.host.wait_for_message("status=9/KILL", 20, since=cursor)
+    assert "/run/systemd/network/70-ens21.network" in lone.files()
+    lone.host.ec2net("refresh")
+    assert lone.unreachable(eni) == []
+    assert lone.refresh() == ""
+    gone(lone, "ens21")
+
+
+def test_a_late_lease_is_waited_for(lone: LabInstance) -> None:
+    """IMDS tells all at once, DHCP is 2 s late: nothing is refused, the leased address is first."""
+    cursor = lone.host.cursor()
+    with no_dhcp(lone):
+        eni = lone.attach("ens22", **MANY)
+        time.sleep(2)  # long after IMDS was read
+        assert ipv4s(lone, "ens22") == []
+    lone.complete(eni)
+    assert ipv4s(lone, "ens22") == [str(address) for address in eni.ipv4s]
+    said = [e.message for e in lone.host.journal(since=cursor) if e.identifier == "ec2net"]
+    assert [line for line in said if "nvalid" in line or "not leased" in line] == []
+    gone(lone, "ens22")
+
+
+def test_a_lease_that_does_not_come_holds_nobody_up(lone: LabInstance) -> None:
+    """The other ENI has its new address at once; of the one without lease all is done that does not
+    build on it, and it is told what is missing. IPv6 works meanwhile."""
+    files = {"/etc/ec2net/ec2net.toml.d/20-pass.toml": "[timeouts]\npass = 5\n"}
+    for path, text in files.items():
+        lone.host.write(path, text)
+    with no_dhcp(lone):
+        eni = lone.attach("ens23", **MANY)
+        lone.until_unit("ens23", "activating")
+        lone.host.wait_until(
+            lambda: len(lone.host.ip("-6", "rule", "show")) > 3, 10, "rules of ens23"
+        )
+        address = lone.primary.assign_ipv4()
+        began = time.monotonic()
+        done = lone.host.ec2net("refresh", check=False)
+        took = time.monotonic() - began
+        assert done.returncode == 1
+        assert f"ens23: its first address {eni.ipv4s[0]} was not leased" in done.stderr
+        assert str(address) in ipv4s(lone, "ens5")
+        assert ipv4s(lone, "ens23") == []
+        bad = [t for t in lone.unreachable(eni) if ":" in str(t.address)]
+        assert bad == []
+        print(f"{lone.setting}: a pass without one lease took {took:.1f} s")
+        assert took < 8
+    lone.complete(eni)
+    assert ipv4s(lone, "ens23") == [str(a) for a in eni.ipv4s]
+    lone.primary.unassign_ipv4(address)
+    lone.host.run(["rm", *files])
+    lone.refresh()
+    gone(lone, "ens23")
