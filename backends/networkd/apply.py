@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write files, let networkd read them, and make the live changes as the leases come.
+"""Bring the rules, let networkd read its files, and make the other live changes as leases come.
 
 networkd is asked to reload only when a file of an attached link changed or was not read; it then
 configures that link and no other.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from ec2net.backends.networkd import files
+from ec2net.backends.networkd import files, guard
 from ec2net.backends.networkd.files import NetworkFile
 from ec2net.backends.networkd.lease import Lease, held_until
 from ec2net.backends.networkd.reload import reload
@@ -29,91 +30,132 @@ _log = logging.getLogger("ec2net.networkd")
 LEASE_SHARE = 0.8
 """Of what is left of a pass: the changes that follow a lease need time, too."""
 
+UP_SECONDS = 2.0
+"""For networkd to bring a link up that it has a file for; it takes milliseconds."""
+
+_RTMGRP_LINK = 0x1
 _RTMGRP_IPV4_IFADDR = 0x10
 
 Live: TypeAlias = Callable[[Plan, Broken], Applied]
 """Makes changes of kernel objects."""
 
 
+@dataclass(slots=True)
+class _Pass:
+    """What was done and what failed so far, and what of which ENI is left alone for that."""
+
+    live: Live
+    deadline: Deadline
+    done: list[Change] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    broken: Broken = field(default_factory=dict)
+
+    def make(self, changes: Iterable[Change]) -> None:
+        """Live changes."""
+        part = Plan(tuple(changes))
+        if part:
+            made = self.live(part, self.broken)
+            self.done += made.done
+            self.failed += made.failed
+
+    def fail(self, change: Change, error: Ec2netError) -> None:
+        self.failed.append(Failure(change, error))
+        if change.mac is not None:
+            self.broken[change.mac, 0] = error
+
+    def is_broken(self, mac: Mac | None) -> bool:
+        return (mac, 0) in self.broken or (mac, 4) in self.broken
+
+
 def apply(
     plan: Plan, host: Host, live: Live, leases: Mapping[Mac, Lease], deadline: Deadline
 ) -> Applied:
     """``leases``: the first IPv4 address of each ENI that the plan is for."""
-    broken: Broken = {}
-    given, steps = _settle_files(plan, UnreadFiles(host.run), broken, deadline)
-    rest = [c for c in plan.changes if not isinstance(c.item, NetworkFile | Unread)]
+    work = _Pass(live, deadline)
+    kernel = host.kernel
+    changes = [c for c in plan.changes if not isinstance(c.item, NetworkFile | Unread)]
+    given = _given(plan)
+    ahead = guard.ahead(changes, given)
+    guards = guard.guards(changes, given)
+    guard.put(guards, kernel)
+    work.make(ahead)
+    _settle_files(plan, given, UnreadFiles(host.run), work)
+    coming = {leases[mac].link.index for mac in given if mac in leases and not work.is_broken(mac)}
+    _await_up(coming, kernel, deadline.within(UP_SECONDS, "waiting for links"))
+    rest = [change for change in changes if change not in ahead]
     waiting = held_until(leases, rest)
     if waiting:
-        there = host.kernel.addresses()
+        there = kernel.addresses()
         waiting = {mac: held for mac, held in waiting.items() if leases[mac].address not in there}
-    late = {id(change) for held in waiting.values() for change in held}
-    steps.append(live(Plan(tuple(c for c in rest if id(c) not in late)), broken))
+    late = [change for held in waiting.values() for change in held]
+    work.make(change for change in rest if change not in late)
     limit = deadline.within(
         min(host.patience, LEASE_SHARE * deadline.remaining()), "waiting for leases"
     )
     expected = {
         mac: leases[mac]
         for mac in waiting
-        if (leases[mac].ours or mac in given) and (mac, 0) not in broken and (mac, 4) not in broken
+        if (leases[mac].ours or mac in given) and not work.is_broken(mac)
     }
-    for mac in _arrivals(expected, host.kernel, limit):
-        steps.append(live(Plan(tuple(waiting.pop(mac))), broken))
+    for mac in _arrivals(expected, kernel, limit):
+        work.make(waiting.pop(mac))
     for mac, held in waiting.items():
-        broken.setdefault((mac, 4), leases[mac].missing(limit.seconds))
-        steps.append(live(Plan(tuple(held)), broken))
-    return Applied(
-        tuple(change for step in steps for change in step.done),
-        tuple(failure for step in steps for failure in step.failed),
-    )
+        work.broken.setdefault((mac, 4), leases[mac].missing(limit.seconds))
+        work.make(held)
+    guard.lift(guards, {(mac, 4) for mac in waiting}, kernel)
+    return Applied(tuple(work.done), tuple(work.failed))
 
 
-def _settle_files(
-    plan: Plan, unread: UnreadFiles, broken: Broken, deadline: Deadline
-) -> tuple[Collection[Mac | None], list[Applied]]:
-    """Write and remove files and let networkd read them: the ENIs concerned, and what was done.
+def _given(plan: Plan) -> set[Mac]:
+    """The ENIs that networkd is about to read something new for."""
+    given = {change.mac for change in plan.changes if isinstance(change.item, NetworkFile)}
+    given |= {change.item.mac for change in plan.changes if isinstance(change.item, Unread)}
+    return {mac for mac in given if mac is not None}
 
-    Files of links that are gone concern networkd no more.
-    """
-    changes = [c for c in plan.changes if isinstance(c.item, NetworkFile)]
+
+def _settle_files(plan: Plan, given: Collection[Mac], unread: UnreadFiles, work: _Pass) -> None:
+    """Write and remove files, and let networkd read them; those of gone links concern it no more."""
     due = [replace(c, mac=c.item.mac) for c in plan.changes if isinstance(c.item, Unread)]
-    attached = [change for change in changes if change.mac is not None]
-    done: list[Change] = []
-    failed: list[Failure] = []
-    try:
-        if attached:
-            unread.note(c.item for c in attached if isinstance(c.item, NetworkFile))
-    except Ec2netError as error:
-        failed = [Failure(change, error) for change in attached]
-        changes = [change for change in changes if change not in attached]
-    for change in changes:
+    for change in plan.changes:
+        if not isinstance(change.item, NetworkFile):
+            continue
         try:
-            _make(change)
+            if change.mac in given:
+                unread.note([change.item])
+            _make(change.action, change.item)
         except Ec2netError as error:
-            failed.append(Failure(change, error))
+            work.fail(change, error)
         else:
-            done.append(change)
-    given = [change for change in done if change.mac is not None] + due
-    done = [change for change in done if change not in given]
-    if given:
+            (due if change.mac in given else work.done).append(change)
+    if due:
         try:
-            reload(deadline)
+            reload(work.deadline)
             unread.clear()
         except Ec2netError as error:
-            failed += [Failure(change, error) for change in given]
+            for change in due:
+                work.fail(change, error)
         else:
-            done += given
-    broken |= {(failure.change.mac, 0): failure.error for failure in failed}
-    return {change.mac for change in given}, [Applied(tuple(done), tuple(failed))]
+            work.done += due
 
 
-def _make(change: Change) -> None:
+def _make(action: Action, file: NetworkFile) -> None:
     """Raises ``StateError``."""
-    assert isinstance(change.item, NetworkFile)
-    _log.debug("%s %s", change.action.value, change.item.describe())
-    if change.action is Action.REMOVE:
-        files.remove(change.item)
+    _log.debug("%s %s", action.value, file.describe())
+    if action is Action.REMOVE:
+        files.remove(file)
     else:
-        files.write(change.item)
+        files.write(file)
+
+
+def _await_up(links: Collection[int], kernel: Kernel, limit: Deadline) -> None:
+    """The kernel takes no route through a link that is down. Not coming up is no error here: the
+    route that needs it says so."""
+    if not links:
+        return
+    with KernelEvents(_RTMGRP_LINK) as events, suppress(DeadlineExceeded):
+        while any(link.index in links and not link.up for link in kernel.links()):
+            limit.wait(events.fileno())  # ends by deadline
+            events.drain()
 
 
 def _arrivals(expected: Mapping[Mac, Lease], kernel: Kernel, limit: Deadline) -> Iterator[Mac]:

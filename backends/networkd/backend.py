@@ -7,9 +7,8 @@ from typing import ClassVar
 from ec2net.backends.networkd import files
 from ec2net.backends.networkd.apply import apply
 from ec2net.backends.networkd.lease import Lease
-from ec2net.backends.networkd.match import NOBODYS, foreseen
+from ec2net.backends.networkd.match import foreseen
 from ec2net.backends.networkd.observe import files_in_place, link_states
-from ec2net.backends.networkd.reload import reload
 from ec2net.backends.networkd.render import drop_in_path, network_file, own_path, place
 from ec2net.backends.networkd.state import LinkState, is_running, link_state
 from ec2net.backends.networkd.unread import UnreadFiles
@@ -18,7 +17,7 @@ from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment, Manager, link_manager
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
-from ec2net.core.intent import EarlyIntent, EniIntent, HostIntent
+from ec2net.core.intent import EniIntent, HostIntent
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.live import apply as live
 from ec2net.core.live.observe import observe
@@ -68,32 +67,17 @@ class NetworkdBackend(Backend):
 
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         state = self._states.get(intent.link.index, LinkState("", None))
-        path = place(intent.link.name, state.file)
         link = snapshot.link(intent.link.index)
+        others = state.file or (foreseen(link).file if link is not None else None)
+        path = place(intent.link.name, others)
         kernel = self.host.kernel
         # With a file that is not ours, who knows how its addresses come.
         base = Base.LEASED if path == own_path(intent.link.name) else Base.FOREIGN
         items = render(intent, host, snapshot, kernel.protocol, base)
-        if (first := intent.first(4)) is not None:
-            self._leases[intent.mac] = Lease(intent.link, first, base is Base.LEASED)
+        self._leases[intent.mac] = Lease(intent.link, intent.first(4), base is Base.LEASED)
         if path is None or link is None:
             return items
         return (network_file(path, intent.early, permanent=link.permanent), *items)
-
-    def prepare(self, early: EarlyIntent, link: Link, deadline: Deadline) -> bool:
-        """Give a link that networkd does not configure yet its file: the lease comes meanwhile."""
-        state = link_state(link.index, self.host.environment)
-        if state.managed or foreseen(link) != NOBODYS:
-            return False
-        file = network_file(own_path(link.name), early, permanent=link.permanent)
-        there = {present.path for present in files.in_folder(files.FOLDER)}
-        if file.path in there - {unread.path for unread in self._unread.all()}:
-            return False
-        self._unread.note([file])
-        files.write(file)
-        reload(deadline)
-        self._unread.clear()
-        return True
 
     def apply(self, plan: Plan, deadline: Deadline) -> Applied:
         def make_live(part: Plan, broken: live.Broken) -> Applied:

@@ -17,10 +17,13 @@ from ec2net.core.plan import Action, Change
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """``ours``: networkd has it to lease by a file of ours; else who knows how it comes."""
+    """``ours``: networkd has it to lease by a file of ours; else who knows how it comes.
+
+    ``address`` is None for an ENI without IPv4.
+    """
 
     link: LinkRef
-    address: AnyAddress
+    address: AnyAddress | None
     ours: bool
 
     def missing(self, seconds: float) -> Ec2netError:
@@ -42,7 +45,9 @@ def held_until(leases: Mapping[Mac, Lease], changes: Iterable[Change]) -> dict[M
     """
     held: dict[Mac, list[Change]] = {}
     for change in changes:
-        if change.mac is None or change.mac not in leases or version_of(change) != 4:
+        if change.mac is None or version_of(change) != 4:
+            continue
+        if change.mac not in leases or leases[change.mac].address is None:
             continue
         if change.action is Action.REMOVE or isinstance(change.item, Address | Route):
             held.setdefault(change.mac, []).append(change)
