@@ -170,10 +170,10 @@ def _add(item: KernelObject, kernel: Kernel) -> None:
 
 def _replace(item: KernelObject, before: object, kernel: Kernel) -> None:
     if isinstance(item, Address) and isinstance(before, Address):
-        if item.interface.version == 4:
+        if item.interface.version == 4 and item.interface != before.interface:
             kernel.add(item)
             kernel.remove(before)
-        else:  # the kernel holds an IPv6 address once, whatever its prefix length
+        else:  # it is moved; or IPv6, which the kernel holds once, whatever the prefix length
             kernel.remove(before)
             kernel.add(item)
         return
