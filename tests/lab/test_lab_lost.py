@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Something is lost: a reload, the process itself, a DHCP answer. The next pass makes up for it."""
+"""Something is lost: a reload, the process, a DHCP answer, an event. The next pass makes up for it."""
 
 import time
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from conftest import Boot
-from lab_instance import MANY, LabInstance
+from lab_instance import MANY, LabInstance, udev_stopped
 
 pytestmark = pytest.mark.lab
 
@@ -142,3 +142,19 @@ def test_a_lease_that_does_not_come_holds_nobody_up(lone: LabInstance) -> None:
     lone.host.run(["rm", *files])
     lone.refresh()
     gone(lone, "ens23")
+
+
+@pytest.mark.parametrize("name", ["ens24", "lan-24"])
+def test_a_lost_event_is_made_up_for(lone: LabInstance, name: str) -> None:
+    """R23: udev was down when the ENI came, and nobody triggers it. One pass of the timer."""
+    with udev_stopped(lone):
+        eni = lone.attach(name, **MANY)
+        lone.host.wait_until(lambda: bool(lone.host.ip("link", "show", name)), 5)
+    began = time.monotonic()
+    lone.host.run(["systemctl", "start", "ec2net-refresh.service"])
+    took = lone.complete(eni)
+    print(
+        f"{lone.setting}: {name} usable {time.monotonic() - began:.1f} s ({took:.1f}) after a pass"
+    )
+    assert lone.refresh() == ""
+    gone(lone, name)

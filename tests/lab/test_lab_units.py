@@ -18,10 +18,12 @@ SERVICES = [
     "ec2net-primary.service",
     "ec2net-refresh.service",
     "ec2net-hostname.service",
+    "ec2net-udev@ens5.service",
 ]
 FILES = [
     *("ec2net@.service", "ec2net-early.service", "ec2net-primary.service"),
     *("ec2net-refresh.service", "ec2net-refresh.timer", "ec2net-hostname.service"),
+    "ec2net-udev@.service",
 ]
 EXPOSURE = 2.0
 
