@@ -100,4 +100,5 @@ class NetworkdBackend(Backend):
         )
 
     def forget(self, attached: Collection[Mac]) -> None:
+        files.discard_leftovers()
         self._journals.keep_only(attached)

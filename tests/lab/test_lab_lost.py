@@ -87,14 +87,17 @@ def test_a_reload_that_failed_is_made_up_for(lone: LabInstance) -> None:
 
 
 def test_a_kill_before_the_reload_is_made_up_for(lone: LabInstance) -> None:
+    """And a temporary file of a write that was killed is discarded (R25)."""
     cursor = lone.host.cursor()
     lone.host.run(["touch", "/run/lost-process"])
     eni = lone.attach("ens21", **MANY)
     lone.host.wait_for_message("status=9/KILL", 20, since=cursor)
     assert "/run/systemd/network/70-ens21.network" in lone.files()
+    lone.host.write("/run/systemd/network/.ec2net-killed", "")
     lone.host.ec2net("refresh")
     assert lone.unreachable(eni) == []
     assert lone.refresh() == ""
+    assert not [name for name in lone.files() if "killed" in name]
     gone(lone, "ens21")
 
 
