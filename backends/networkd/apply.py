@@ -27,7 +27,9 @@ from ec2net.core.plan import Action, Change, Plan
 
 _log = logging.getLogger("ec2net.networkd")
 
-LEASE_SHARE = 0.8
+LEASE_SECONDS = 1.0
+"""In one pass, which holds the host lock; leases take some 0.1 s. ``start`` looks again."""
+LEASE_SHARE = 0.5
 """Of what is left of a pass: the changes that follow a lease need time, too."""
 
 UP_SECONDS = 2.0
@@ -89,9 +91,8 @@ def apply(
         waiting = {mac: held for mac, held in waiting.items() if leases[mac].address not in there}
     late = [change for held in waiting.values() for change in held]
     work.make(change for change in rest if change not in late)
-    limit = deadline.within(
-        min(host.patience, LEASE_SHARE * deadline.remaining()), "waiting for leases"
-    )
+    seconds = min(LEASE_SECONDS, host.patience, LEASE_SHARE * deadline.remaining())
+    limit = deadline.within(seconds, "waiting for leases")
     expected = {
         mac: leases[mac]
         for mac in waiting

@@ -8,7 +8,7 @@ whose source is not there.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ec2net.core.errors import Ec2netError
+from ec2net.core.errors import NotYet
 from ec2net.core.identity import Mac
 from ec2net.core.kernel.objects import Address, AnyAddress, LinkRef, Route
 from ec2net.core.live.apply import version_of
@@ -26,12 +26,12 @@ class Lease:
     address: AnyAddress | None
     ours: bool
 
-    def missing(self, seconds: float) -> Ec2netError:
+    def missing(self, seconds: float) -> NotYet:
         if self.ours:
             problem = f"its first address {self.address} was not leased within {seconds:.3g} s"
         else:
             problem = f"its first address {self.address} is not there"
-        return Ec2netError(
+        return NotYet(
             f"{problem}, and the others come after it",
             remedy=f"the next pass looks again; see 'networkctl status {self.link}'",
         )
