@@ -36,14 +36,15 @@ def show(instance: LabInstance, unit: str, *properties: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_unit_is_sandboxed_and_bounded(pair: LabInstance, service: str) -> None:
-    """R37, ENU#118: exposure by systemd's own measure; no start, stop or restart without an end."""
+    """R21: exposure by systemd's own measure; no start, stop or restart without an end."""
     said = pair.host.run(["systemd-analyze", "security", "--no-pager", service]).stdout
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
     assert found
     assert float(found[1]) <= EXPOSURE, said
     names = ("TimeoutStartUSec", "TimeoutStopUSec", "MemoryMax", "TasksMax", "Restart", "Type")
-    values = show(pair, service, *names)
+    values = show(pair, service, *names, "CollectMode")
     assert values["Type"] == "oneshot"
+    assert values["CollectMode"] == "inactive-or-failed"
     for name in ("TimeoutStartUSec", "TimeoutStopUSec", "MemoryMax", "TasksMax"):
         assert values[name] != "infinity", name
     if values["Restart"] != "no":
@@ -59,7 +60,7 @@ def test_systemd_analyze_finds_nothing_to_say(pair: LabInstance) -> None:
 
 
 def test_a_secondary_that_never_settles_does_not_delay_network_online(boot: Boot) -> None:
-    """R23: nobody waits for it at boot; the primary is complete before network-online."""
+    """R21: nobody waits for it at boot; the primary is complete before network-online."""
 
     def enis(instance: LabInstance) -> None:
         instance.vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
