@@ -114,11 +114,13 @@ def test_the_timer_refreshes_in_time(boot: Boot) -> None:
     with boot(files=files, timer=True) as instance:
         timer = show(instance, "ec2net-refresh.timer", "AccuracyUSec", "ActiveState")
         assert timer == {"AccuracyUSec": "1s", "ActiveState": "active"}
+        before = instance.host.cursor()
         address = instance.primary.assign_ipv4()
         took = instance.host.wait_until(
             lambda: str(address) in instance.host.run(["ip", "addr"]).stdout, 12, "a refresh"
         )
         print(f"{instance.setting}: a timer of 4 s brought it after {took:.1f} s")
+        instance.host.wait_for_message(f"+ address {address}", 5, since=before)
         cursor = instance.host.cursor()
         instance.host.wait_for_message("Finished ec2net-refresh.service", 12, since=cursor)
         said = [e.message for e in instance.host.journal(since=cursor) if e.identifier == "ec2net"]
@@ -144,13 +146,27 @@ def test_a_quiet_host_is_asked_seldom(boot: Boot) -> None:
 
 
 def test_a_start_that_fails_is_tried_again_but_not_for_ever(boot: Boot) -> None:
-    """IMDS never lists the ENI: the unit ends, and the next pass of the timer takes over."""
-    files = {"/etc/ec2net/ec2net.toml.d/20-short.toml": "[timeouts]\nlink = 1\n"}
+    """IMDS never lists the ENI: systemd gives up after StartLimitBurst starts, with no process left,
+    and a pass of the timer does the work once IMDS knows it."""
+    files = {
+        "/etc/ec2net/ec2net.toml.d/20-short.toml": "[timeouts]\nlink = 1\n",
+        "/etc/systemd/system/ec2net@.service.d/quick.conf": "[Service]\nRestartSec=0.1\n",
+    }
     with boot(files=files) as instance:
-        eni = instance.attach("ens9", propagation=late(60.0))
+        burst = int(show(instance, "ec2net@ens9.service", "StartLimitBurst")["StartLimitBurst"])
         cursor = instance.host.cursor()
+        eni = instance.attach("ens9", propagation=late(60.0))
         instance.host.wait_for_message("is still pending", 20, since=cursor)
+        instance.host.wait_for_message("Start request repeated too quickly", 30, since=cursor)
+        assert instance.own_processes() == []
+        time.sleep(1)
+        said = [entry.message for entry in instance.host.journal(since=cursor)]
+        starts = [line for line in said if line.startswith("Starting ec2net@ens9.service")]
+        assert len(starts) == burst
         instance.vpc.settle(eni)
         instance.refresh()
         assert instance.unreachable(eni) == []
-        instance.until_unit("ens9", "active")
+        instance.vpc.detach(eni)
+        instance.host.wait_until(
+            lambda: not [unit for unit in instance.eni_units() if "ens9" in unit], 10
+        )
