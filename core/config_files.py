@@ -57,7 +57,8 @@ class Source(StrEnum):
     LAST_GOOD = "last-good"
     """The files have errors: what was stored when they last had none."""
     BUILT_IN = "built-in"
-    """The files have errors, and nothing is stored."""
+    """The files have errors, and nothing is stored: the built-in values, and over them what could
+    be read of the files, for who cannot do without any configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +98,15 @@ def load(root: Path = Path("/"), last_good: dict[str, Any] | None = None) -> Loa
             sections.append(section)
     if not errors:
         return LoadedConfig(build(values, sections), Source.FILES, origins, (), files)
-    config, source = Config(), Source.BUILT_IN
+    config, source = build(values, sections), Source.BUILT_IN
     if last_good is not None:
         try:
             config, source = from_dict(last_good), Source.LAST_GOOD
         except ConfigError as error:
             errors.append(ConfigError(str(error), subject="last good configuration"))
-    return LoadedConfig(config, source, _fallback_origins(config, source), tuple(errors), files)
+    if source is Source.LAST_GOOD:
+        origins = _last_good_origins(config)
+    return LoadedConfig(config, source, origins, tuple(errors), files)
 
 
 def show(loaded: LoadedConfig) -> list[tuple[str, Any, str]]:
@@ -134,10 +137,9 @@ def show_dict(loaded: LoadedConfig) -> dict[str, Any]:
     }
 
 
-def _fallback_origins(config: Config, source: Source) -> dict[str, str]:
-    origin = LAST_GOOD_ORIGIN if source is Source.LAST_GOOD else BUILT_IN_ORIGIN
+def _last_good_origins(config: Config) -> dict[str, str]:
     keys = [*SETTINGS, *(f"{SECTIONS}[{index}]" for index in range(len(config.sections)))]
-    return dict.fromkeys(keys, origin)
+    return dict.fromkeys(keys, LAST_GOOD_ORIGIN)
 
 
 def _reporter(path: str, errors: list[ConfigError]) -> Report:

@@ -188,10 +188,10 @@ class Engine:
             applied = self._apply(plans, deadline.shielded())
             report = replace(report, done=applied.done, failed=applied.failed)
         if any(plans.values()) or check:
-            changed = {*(change.mac for change in report.done), *check}
-            changed -= {failure.change.mac for failure in report.failed}
+            failed = {failure.change.mac for failure in report.failed}
+            changed = {*(change.mac for change in report.done), *check} - failed
             try:
-                findings = self._verify(view, changed, deadline.shielded())
+                findings = self._verify(view, changed, failed, deadline.shielded())
                 report = replace(report, findings=findings)
             except Ec2netError as error:  # what was done is remembered and told all the same
                 report = replace(report, problems=(*report.problems, error))
@@ -324,16 +324,23 @@ class Engine:
         )
 
     def _verify(
-        self, view: View, changed: Collection[Mac | None], deadline: Deadline
+        self,
+        view: View,
+        changed: Collection[Mac | None],
+        failed: Collection[Mac | None],
+        deadline: Deadline,
     ) -> tuple[verify.Finding, ...]:
-        """Look again at the ENIs that were changed (without an error)."""
+        """Look again at the ENIs that were changed; of those that failed, what the manager did."""
         snapshot = self.kernel.snapshot(self.config.drivers)
         names = {link.index: link.name for link in snapshot.links}
         found: list[verify.Finding] = []
         for intent in view.host.ready:
-            wanted = intent.mac in changed and intent.mac not in view.without
-            if wanted and intent.link.index in names:
-                findings = self.check(intent, view, names, deadline)
+            if intent.mac in view.without or intent.link.index not in names:
+                continue
+            if intent.mac in changed or intent.mac in failed:
+                findings = self._by_backend(intent, view)
+                if intent.mac in changed:
+                    findings += self._by_kernel(intent, view, names, deadline)
                 if findings and link_is_there(intent.link.index):  # else it went meanwhile
                     found += findings
         return tuple(found)
@@ -342,14 +349,21 @@ class Engine:
         self, intent: EniIntent, view: View, names: dict[int, str], deadline: Deadline
     ) -> tuple[verify.Finding, ...]:
         """What of one ENI is not so: by its backend, and by the kernel's answers."""
+        return self._by_backend(intent, view) + self._by_kernel(intent, view, names, deadline)
+
+    def _by_backend(self, intent: EniIntent, view: View) -> tuple[verify.Finding, ...]:
         name = view.choices[intent.mac].backend
         try:
             texts = self.backends[name].check(intent) if name is not None else ()
         except Ec2netError as error:
             texts = (str(error),)
-        own = tuple(verify.Finding(intent.mac, text) for text in texts)
+        return tuple(verify.Finding(intent.mac, text) for text in texts)
+
+    def _by_kernel(
+        self, intent: EniIntent, view: View, names: dict[int, str], deadline: Deadline
+    ) -> tuple[verify.Finding, ...]:
         enis = {eni.link.index for eni in view.host.enis if eni.link is not None}
-        return (*own, *verify.check(intent, self.kernel, names, deadline, enis=enis))
+        return verify.check(intent, self.kernel, names, deadline, enis=enis)
 
     def _remember(self, view: View, report: PassReport) -> tuple[Ec2netError, ...]:
         """Keep good facts for the boot, and what is held; what was refused is not good."""

@@ -60,6 +60,10 @@ class DeadlineExceeded(Ec2netError):
     """The operation's time is used up."""
 
 
+class NotYet(Ec2netError):
+    """Something that another does in its own time, such as a lease: who can, looks again."""
+
+
 class Stopped(Ec2netError):
     """SIGTERM or SIGINT arrived before the first change."""
 

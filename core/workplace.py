@@ -41,20 +41,23 @@ class Workplace:
         return ExitStatus.USAGE if own is ExitStatus.DONE and self.loaded.errors else own
 
 
-def workplace(options: Namespace, *, may_fall_back: bool) -> Workplace:
+def workplace(options: Namespace, *, may_fall_back: bool, must_go_on: bool = False) -> Workplace:
     """Read the configuration. A broken file never takes the network down: the last good one stands.
 
     Raises ``ConfigError`` where there is none, or when the caller does not want another
-    configuration than the files' (``may_fall_back`` false).
+    configuration than the files' (``may_fall_back`` false). Who ``must_go_on`` gets what can be
+    read of the files then.
     """
     run = RunDir(options.run_dir)
     loaded = load(Path(options.config_root), run.read(LAST_GOOD))
     if loaded.errors:
-        if not may_fall_back or loaded.source is not Source.LAST_GOOD:
+        good = loaded.source is Source.LAST_GOOD
+        if not may_fall_back or not (good or must_go_on):
             raise _summary(loaded.errors)
         for error in loaded.errors:
             _log.error("%s", error)
-        _log.error("the last good configuration stays in force until the files are corrected")
+        if good:
+            _log.error("the last good configuration stays in force until the files are corrected")
     return Workplace(run, loaded)
 
 

@@ -1,125 +1,179 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write files, let networkd read them, wait for the base addresses, then make the live changes.
+"""Bring the rules, let networkd read its files, and make the other live changes as leases come.
 
-networkd is asked to reload only when a file of an attached link changed; it then configures
-that link and no other.
+networkd is asked to reload only when a file of an attached link changed or was not read; it then
+configures that link and no other.
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
-from ec2net.backends.networkd import files
+from ec2net.backends.networkd import files, guard
 from ec2net.backends.networkd.files import NetworkFile
+from ec2net.backends.networkd.lease import Lease, held_until
+from ec2net.backends.networkd.reload import reload
+from ec2net.backends.networkd.unread import Unread, UnreadFiles
 from ec2net.core.backend import Applied, Failure, Host
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import DeadlineExceeded, Ec2netError
 from ec2net.core.identity import Mac
 from ec2net.core.kernel.link_events import KernelEvents
-from ec2net.core.kernel.objects import Address, AnyAddress, Route
 from ec2net.core.kernel.session import Kernel
+from ec2net.core.live.apply import Broken
 from ec2net.core.plan import Action, Change, Plan
 
 _log = logging.getLogger("ec2net.networkd")
 
-RELOAD_SECONDS = 10.0
-"""networkctl returns when networkd has read its files; a busy boot can make that seconds."""
+LEASE_SECONDS = 1.0
+"""In one pass, which holds the host lock; leases take some 0.1 s. ``start`` looks again."""
+LEASE_SHARE = 0.5
+"""Of what is left of a pass: the changes that follow a lease need time, too."""
 
-_ADDRESS_GROUPS = 0x10 | 0x100
-"""RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR."""
+UP_SECONDS = 2.0
+"""For networkd to bring a link up that it has a file for; it takes milliseconds."""
+
+_RTMGRP_LINK = 0x1
+_RTMGRP_IPV4_IFADDR = 0x10
+
+Live: TypeAlias = Callable[[Plan, Broken], Applied]
+"""Makes changes of kernel objects."""
+
+
+@dataclass(slots=True)
+class _Pass:
+    """What was done and what failed so far, and what of which ENI is left alone for that."""
+
+    live: Live
+    deadline: Deadline
+    done: list[Change] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+    broken: Broken = field(default_factory=dict)
+
+    def make(self, changes: Iterable[Change]) -> None:
+        """Live changes."""
+        part = Plan(tuple(changes))
+        if part:
+            made = self.live(part, self.broken)
+            self.done += made.done
+            self.failed += made.failed
+
+    def fail(self, change: Change, error: Ec2netError) -> None:
+        self.failed.append(Failure(change, error))
+        if change.mac is not None:
+            self.broken[change.mac, 0] = error
+
+    def is_broken(self, mac: Mac | None) -> bool:
+        return (mac, 0) in self.broken or (mac, 4) in self.broken
 
 
 def apply(
-    plan: Plan, host: Host, live: Callable[[Plan, Deadline], Applied], deadline: Deadline
+    plan: Plan, host: Host, live: Live, leases: Mapping[Mac, Lease], deadline: Deadline
 ) -> Applied:
-    """``live`` makes the changes of kernel objects. The first lease is waited for with the host's
-    patience."""
-    file_changes = [change for change in plan.changes if isinstance(change.item, NetworkFile)]
-    rest = tuple(change for change in plan.changes if not isinstance(change.item, NetworkFile))
-    done, failed = _write(file_changes)
-    broken: dict[Mac | None, Ec2netError] = {f.change.mac: f.error for f in failed}
-    attached = [change for change in done if change.mac is not None]
-    if attached:
-        try:
-            reload(deadline)
-            limit = deadline.within(host.patience, "waiting for leases")
-            _await_sources(rest, {change.mac for change in attached}, host.kernel, limit)
-        except Ec2netError as error:
-            broken |= {change.mac: error for change in attached}
-            failed += [Failure(change, error) for change in attached]
-            done = [change for change in done if change not in attached]
-    skipped = [change for change in rest if change.mac in broken and change.mac is not None]
-    made = live(replace(plan, changes=tuple(c for c in rest if c not in skipped)), deadline)
-    failed += [Failure(change, broken[change.mac]) for change in skipped]
-    return Applied((*done, *made.done), (*failed, *made.failed))
-
-
-def _write(changes: list[Change]) -> tuple[list[Change], list[Failure]]:
-    done, failed = [], []
-    for change in changes:
-        assert isinstance(change.item, NetworkFile)
-        _log.debug("%s %s", change.action.value, change.item.describe())
-        try:
-            if change.action is Action.REMOVE:
-                files.remove(change.item)
-            else:
-                files.write(change.item)
-        except Ec2netError as error:
-            failed.append(Failure(change, error))
-        else:
-            done.append(change)
-    return done, failed
-
-
-def reload(deadline: Deadline) -> None:
-    """Let networkd read its files again. Raises ``Ec2netError``."""
-    import subprocess
-
-    limit = deadline.within(RELOAD_SECONDS, "networkctl reload")
-    try:
-        result = subprocess.run(
-            ["networkctl", "reload"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=limit.remaining(),
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise Ec2netError(
-            "there is no networkctl", remedy="is systemd-networkd installed?"
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise limit.exceeded() from error
-    if result.returncode != 0:
-        raise Ec2netError(
-            f"networkctl reload failed: {result.stderr.strip() or result.returncode}",
-            remedy="see 'systemctl status systemd-networkd'",
-        )
-
-
-def _await_sources(
-    changes: tuple[Change, ...], macs: set[Mac | None], kernel: Kernel, limit: Deadline
-) -> None:
-    """Wait until the addresses that routes of these ENIs prefer are there: networkd's leases.
-
-    Not coming is no error here: the route that needs it says so.
-    """
-    coming = {c.item.interface.ip for c in changes if isinstance(c.item, Address)}
-    needed: set[AnyAddress] = {
-        change.item.source
-        for change in changes
-        if change.mac in macs
-        and change.action is not Action.REMOVE
-        and isinstance(change.item, Route)
-        and change.item.source is not None
-        and change.item.source not in coming
+    """``leases``: the first IPv4 address of each ENI that the plan is for."""
+    work = _Pass(live, deadline)
+    kernel = host.kernel
+    changes = [c for c in plan.changes if not isinstance(c.item, NetworkFile | Unread)]
+    given = _given(plan)
+    ahead = guard.ahead(changes, given)
+    guards = guard.guards(changes, given)
+    guard.put(guards, kernel)
+    work.make(ahead)
+    _settle_files(plan, given, UnreadFiles(host.run), work)
+    coming = {leases[mac].link.index for mac in given if mac in leases and not work.is_broken(mac)}
+    _await_up(coming, kernel, deadline.within(UP_SECONDS, "waiting for links"))
+    rest = [change for change in changes if change not in ahead]
+    waiting = held_until(leases, rest)
+    if waiting:
+        there = kernel.addresses()
+        waiting = {mac: held for mac, held in waiting.items() if leases[mac].address not in there}
+    late = [change for held in waiting.values() for change in held]
+    work.make(change for change in rest if change not in late)
+    seconds = min(LEASE_SECONDS, host.patience, LEASE_SHARE * deadline.remaining())
+    limit = deadline.within(seconds, "waiting for leases")
+    expected = {
+        mac: leases[mac]
+        for mac in waiting
+        if (leases[mac].ours or mac in given) and not work.is_broken(mac)
     }
-    with KernelEvents(_ADDRESS_GROUPS) as events:
+    for mac in _arrivals(expected, kernel, limit):
+        work.make(waiting.pop(mac))
+    for mac, held in waiting.items():
+        work.broken.setdefault((mac, 4), leases[mac].missing(limit.seconds))
+        work.make(held)
+    guard.lift(guards, {(mac, 4) for mac in waiting}, kernel)
+    return Applied(tuple(work.done), tuple(work.failed))
+
+
+def _given(plan: Plan) -> set[Mac]:
+    """The ENIs that networkd is about to read something new for."""
+    given = {change.mac for change in plan.changes if isinstance(change.item, NetworkFile)}
+    given |= {change.item.mac for change in plan.changes if isinstance(change.item, Unread)}
+    return {mac for mac in given if mac is not None}
+
+
+def _settle_files(plan: Plan, given: Collection[Mac], unread: UnreadFiles, work: _Pass) -> None:
+    """Write and remove files, and let networkd read them; those of gone links concern it no more."""
+    due = [replace(c, mac=c.item.mac) for c in plan.changes if isinstance(c.item, Unread)]
+    for change in plan.changes:
+        if not isinstance(change.item, NetworkFile):
+            continue
         try:
-            while needed - kernel.addresses():  # ends by deadline
-                limit.wait(events.fileno())
+            if change.mac in given:
+                unread.note([change.item])
+            _make(change.action, change.item)
+        except Ec2netError as error:
+            work.fail(change, error)
+        else:
+            (due if change.mac in given else work.done).append(change)
+    if due:
+        try:
+            reload(work.deadline)
+            unread.clear()
+        except Ec2netError as error:
+            for change in due:
+                work.fail(change, error)
+        else:
+            work.done += due
+
+
+def _make(action: Action, file: NetworkFile) -> None:
+    """Raises ``StateError``."""
+    _log.debug("%s %s", action.value, file.describe())
+    if action is Action.REMOVE:
+        files.remove(file)
+    else:
+        files.write(file)
+
+
+def _await_up(links: Collection[int], kernel: Kernel, limit: Deadline) -> None:
+    """The kernel takes no route through a link that is down. Not coming up is no error here: the
+    route that needs it says so."""
+    if not links:
+        return
+    with KernelEvents(_RTMGRP_LINK) as events, suppress(DeadlineExceeded):
+        while any(link.index in links and not link.up for link in kernel.links()):
+            limit.wait(events.fileno())  # ends by deadline
+            events.drain()
+
+
+def _arrivals(expected: Mapping[Mac, Lease], kernel: Kernel, limit: Deadline) -> Iterator[Mac]:
+    """Each ENI when its first address is there, until the limit."""
+    left = dict(expected)
+    if not left:
+        return
+    with KernelEvents(_RTMGRP_IPV4_IFADDR) as events:
+        while left:  # ends by deadline
+            there = kernel.addresses()
+            arrived = [mac for mac, lease in left.items() if lease.address in there]
+            for mac in arrived:
+                del left[mac]
+                yield mac
+            if not arrived:
+                try:
+                    limit.wait(events.fileno())
+                except DeadlineExceeded:
+                    return
                 events.drain()
-        except DeadlineExceeded:
-            missing = ", ".join(sorted(map(str, needed - kernel.addresses())))
-            _log.warning("no lease of %s came within %g s", missing, limit.seconds)

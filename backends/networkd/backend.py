@@ -5,21 +5,19 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from ec2net.backends.networkd import files
-from ec2net.backends.networkd.apply import apply, reload
-from ec2net.backends.networkd.match import NOBODYS, foreseen
+from ec2net.backends.networkd.apply import apply
+from ec2net.backends.networkd.lease import Lease
+from ec2net.backends.networkd.match import foreseen
 from ec2net.backends.networkd.observe import files_in_place, link_states
-from ec2net.backends.networkd.render import (
-    network_file,
-    own_path,
-    place,
-)
+from ec2net.backends.networkd.render import drop_in_path, network_file, own_path, place
 from ec2net.backends.networkd.state import LinkState, is_running, link_state
+from ec2net.backends.networkd.unread import UnreadFiles
 from ec2net.core.backend import Applied, Backend, Host, Suitability
 from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment, Manager, link_manager
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
-from ec2net.core.intent import EarlyIntent, EniIntent, HostIntent
+from ec2net.core.intent import EniIntent, HostIntent
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.live import apply as live
 from ec2net.core.live.observe import observe
@@ -36,7 +34,9 @@ class NetworkdBackend(Backend):
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self._journals = Journals(host.run)
+        self._unread = UnreadFiles(host.run)
         self._states: dict[int, LinkState] = {}
+        self._leases: dict[Mac, Lease] = {}
 
     @classmethod
     def suits(cls, link: Link, environment: Environment) -> Suitability:
@@ -56,53 +56,49 @@ class NetworkdBackend(Backend):
 
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
         self._states = link_states(links, self.host.environment)
+        self._leases = {}
         live_items = observe(snapshot, links, self.host.kernel, self._journals)
         in_files = files_in_place()
         return InPlace(
-            (*in_files.ours, *live_items.ours),
+            (*in_files.ours, *self._unread.all(), *live_items.ours),
             (*in_files.foreign, *live_items.foreign),
             live_items.adjustable,
         )
 
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         state = self._states.get(intent.link.index, LinkState("", None))
-        path = place(intent.link.name, state.file)
         link = snapshot.link(intent.link.index)
+        others = state.file or (foreseen(link).file if link is not None else None)
+        path = place(intent.link.name, others)
         kernel = self.host.kernel
         # With a file that is not ours, who knows how its addresses come.
         base = Base.LEASED if path == own_path(intent.link.name) else Base.FOREIGN
         items = render(intent, host, snapshot, kernel.protocol, base)
+        self._leases[intent.mac] = Lease(intent.link, intent.first(4), base is Base.LEASED)
         if path is None or link is None:
             return items
         return (network_file(path, intent.early, permanent=link.permanent), *items)
 
-    def prepare(self, early: EarlyIntent, link: Link, deadline: Deadline) -> bool:
-        """Give a link that networkd does not configure yet its file: the lease comes meanwhile."""
-        state = link_state(link.index, self.host.environment)
-        if state.managed or foreseen(link) != NOBODYS:
-            return False
-        file = network_file(own_path(link.name), early, permanent=link.permanent)
-        if any(present.path == file.path for present in files.in_folder(files.FOLDER)):
-            return False
-        files.write(file)
-        reload(deadline)
-        return True
-
     def apply(self, plan: Plan, deadline: Deadline) -> Applied:
-        def make_live(part: Plan, limit: Deadline) -> Applied:
-            return live.apply(part, self.host.kernel, self._journals, limit)
+        def make_live(part: Plan, broken: live.Broken) -> Applied:
+            return live.apply(part, self.host.kernel, self._journals, deadline, broken)
 
-        return apply(plan, self.host, make_live, deadline)
+        return apply(plan, self.host, make_live, self._leases, deadline)
 
     def check(self, intent: EniIntent) -> tuple[str, ...]:
-        """networkd must have our file in force where there is one."""
+        """networkd must have our file in force where there is one, or our drop-in beside its own."""
         state = link_state(intent.link.index, self.host.environment)
-        expected = own_path(intent.link.name)
-        if not expected.exists() or state.file == expected:
-            return ()
-        used = state.file or "no file"
-        text = f"systemd-networkd uses {used} and not {expected} (state {state.admin or 'unknown'})"
-        return (text,)
+        used = state.file
+        in_force = {used, drop_in_path(used)} if used is not None else set()
+        unread = {item.path for item in self._unread.all()}
+        return tuple(
+            f"systemd-networkd uses {used or 'no file'} and not {file.path}"
+            f" (state {state.admin or 'unknown'})"
+            + (", which it has not read" if file.path in unread else "")
+            for file in files.in_folder(files.FOLDER)
+            if file.owner == intent.mac and (file.path not in in_force or file.path in unread)
+        )
 
     def forget(self, attached: Collection[Mac]) -> None:
+        files.discard_leftovers()
         self._journals.keep_only(attached)

@@ -8,6 +8,7 @@ re-configures each link whose file changed: docs/networkd.md has what that costs
 
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ HEADER = "# Made by ec2net for"
 """First words of every file of ours: the mark of ownership."""
 
 _MODE = 0o644
+
+_TEMPORARY = ".ec2net-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def write(file: NetworkFile) -> None:
     """Unique temporary file, fsync, rename. Raises ``StateError``."""
     try:
         make_folder(file.path.parent)
-        descriptor, temporary = tempfile.mkstemp(prefix=".ec2net-", dir=file.path.parent)
+        descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=file.path.parent)
         try:
             with os.fdopen(descriptor, "w") as stream:
                 os.fchmod(stream.fileno(), _MODE)
@@ -92,3 +95,16 @@ def remove(file: NetworkFile) -> None:
     except OSError as error:
         if file.path.exists():
             raise StateError(f"cannot remove {file.path}: {error.strerror}") from error
+
+
+def discard_leftovers(folder: Path = FOLDER) -> None:
+    """Delete temporary files of killed writers, and drop-in folders that they made for nothing.
+
+    Only under the host lock.
+    """
+    for pattern in (f"{_TEMPORARY}*", f"*.network.d/{_TEMPORARY}*"):
+        for temporary in folder.glob(pattern):
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+                if temporary.parent != folder:
+                    temporary.parent.rmdir()

@@ -2,8 +2,8 @@
 """``ec2net early``: before systemd-networkd starts, give the ENIs of the boot their files.
 
 No IMDS yet, so roles are a guess: the primary is the ENI that the kernel found first (lowest
-index; drivers probe in PCI order, and device 0 comes first). A wrong guess costs one
-re-configuration when IMDS is read.
+index; drivers probe in PCI order, and device 0 comes first). What a wrong guess costs:
+docs/networkd.md.
 """
 
 import logging
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ec2net.core.compute import early_intent, eni_links
 from ec2net.core.config import AUTO_BACKEND, EniIdentity, Manage
+from ec2net.core.config_files import Source
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import DeadlineExceeded, ExitStatus
 from ec2net.core.facts import Link
@@ -22,26 +23,29 @@ from ec2net.core.workplace import Workplace, workplace
 
 _log = logging.getLogger("ec2net.early")
 
-HOLD = "hold"
-"""90-ec2net.rules: from now on a new ENI waits for its own file."""
-
 _NETWORKMANAGER = "etc/systemd/system/NetworkManager.service"
 _NETWORKMANAGER_WANTED = "etc/systemd/system/multi-user.target.wants/NetworkManager.service"
 
 
 def run(options: Namespace) -> ExitStatus:
-    place = workplace(options, may_fall_back=True)
+    place = workplace(options, may_fall_back=True, must_go_on=True)
     if place.config.eni.backend not in (AUTO_BACKEND, "networkd"):
-        return ExitStatus.DONE
+        return place.status(ExitStatus.DONE)
     if _networkmanager_is_enabled(Path("/")):
         _log.info("NetworkManager is enabled: the ENIs are its, not systemd-networkd's")
-        return ExitStatus.DONE
+        return place.status(ExitStatus.DONE)
     with Kernel(place.config.numbers.protocol) as kernel:
         links = _named_links(kernel, place, Deadline(udev.SECONDS, "waiting for udev"))
-    for index, link in enumerate(links):
-        _write(link, index == 0, place)
-    if links:  # else the default has to bring up the first: IMDS must be reached through one
-        place.run.write(HOLD, {"by": "ec2net early"})
+    if not links:
+        return place.status(ExitStatus.DONE)  # the default has to bring up what comes
+    if place.loaded.source is Source.BUILT_IN:  # of half a configuration, only the way in
+        _log.error("only the first network interface is configured until the files are corrected")
+        del links[1:]
+    provided = [_provide(link, index == 0, place) for index, link in enumerate(links)]
+    if all(provided):
+        from ec2net.backends.networkd.defaults import withhold
+
+        withhold()
     return place.status(ExitStatus.DONE)
 
 
@@ -68,15 +72,17 @@ def _named_links(kernel: Kernel, place: Workplace, deadline: Deadline) -> list[L
             events.drain()
 
 
-def _write(link: Link, primary: bool, place: Workplace) -> None:
+def _provide(link: Link, primary: bool, place: Workplace) -> bool:
+    """Give it its file, or a drop-in beside somebody else's. False if it depends on the default."""
     from ec2net.backends.networkd import files, render
+    from ec2net.backends.networkd.defaults import has_default
     from ec2net.backends.networkd.match import foreseen
 
     assert link.mac is not None
     known = EniIdentity(link.mac, link_name=link.name, is_primary=primary)
     settings = place.config.for_eni(known)
     if settings.manage in (Manage.IGNORE, Manage.OBSERVE):
-        return
+        return not has_default(link)
     present_files = files.in_folder(files.FOLDER)
     early = early_intent(
         link.mac, LinkRef(link.index, link.name), primary, settings, place.config.numbers
@@ -85,9 +91,10 @@ def _write(link: Link, primary: bool, place: Workplace) -> None:
     path = render.place(link.name, others.file) if others.certain else None
     if path is None:
         _log.info("%s: a file of somebody else comes first", link.name)
-        return
+        return others.certain
     file = render.network_file(path, early, permanent=link.permanent)
     if any(present.path == file.path and present.owner == link.mac for present in present_files):
-        return  # not the boot: a pass has written it, knowing more; a new time means a reload
+        return True  # not the boot: a pass has written it, knowing more; a new time means a reload
     files.write(file)
     _log.debug("%s: prepared as %s", link.name, "primary" if primary else "secondary")
+    return True

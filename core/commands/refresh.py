@@ -17,6 +17,7 @@ from ec2net.core.quiet import may_skip
 from ec2net.core.signals import StopSignals
 from ec2net.core.stale_units import end, stale_units
 from ec2net.core.state import RunDir
+from ec2net.core.unseen_links import show, unseen
 from ec2net.core.workplace import Workplace, opened, workplace
 
 _log = logging.getLogger("ec2net.pass")
@@ -40,6 +41,8 @@ def run(options: Namespace) -> ExitStatus:
             deadline = Deadline(timeouts.pass_, "refresh", interruptions=[signals])
             try:
                 with opened(place) as engine:
+                    if lost := unseen(engine.kernel.names(place.config.drivers)):
+                        show(lost, deadline)
                     report = engine.run_pass(deadline)
             except Stopped:
                 raise

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ec2net.core.deadline import Deadline
-from ec2net.core.errors import Ec2netError, ExitStatus, ImdsError
+from ec2net.core.errors import Ec2netError, ExitStatus, ImdsError, NotYet
 from ec2net.core.kernel.link_events import (
     LinkEvents,
     LinkPresence,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ec2net.core.engine import Engine
     from ec2net.core.identity import Mac
     from ec2net.core.plan import Change
+    from ec2net.core.report import PassReport
 
 SETTLE_SECONDS = 5.0
 """For what the network manager does in its own time: the router's advertisement, with the primary's
@@ -135,9 +136,11 @@ def _passes(
             settling = settling or deadline.within(SETTLE_SECONDS, deadline.what)
             if pause >= settling.remaining():
                 break
-        elif eni is None or eni.standing is not Standing.PENDING:
+        elif eni is None or not (eni.standing is Standing.PENDING or _not_yet(report, mac)):
             break
         elif pause >= deadline.remaining():
+            if eni.standing is not Standing.PENDING:
+                break
             raise Ec2netError(
                 f"is still pending after {deadline.seconds:g} s: {eni.reason}",
                 subject=name,
@@ -154,6 +157,11 @@ def _passes(
     if eni is not None and eni.link is not None and not link_is_there(eni.link.index):
         gone = True
     return ExitStatus.LINK_GONE if gone else report.exit_status
+
+
+def _not_yet(report: "PassReport", mac: "Mac") -> bool:
+    """Whether something of the ENI waits for what its network manager does in its own time."""
+    return any(f.change.mac == mac and isinstance(f.error, NotYet) for f in report.failed)
 
 
 def _next_pause(deadline: Deadline) -> float:

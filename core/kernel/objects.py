@@ -110,6 +110,17 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
+class LaterAddress(Address):
+    """An address that stands before the link's first one and has to be made again, behind it.
+
+    It equals no address in place, so that a plan replaces that.
+    """
+
+    def describe(self) -> str:
+        return f"address {self.interface} dev {self.link} behind the first"
+
+
+@dataclass(frozen=True, slots=True)
 class Route:
     """A route through a link. ``metric`` is RTA_PRIORITY; a gateway is always taken as on-link."""
 

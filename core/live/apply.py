@@ -8,6 +8,7 @@ point leaves either nothing or something that the next pass recognises.
 import errno
 import logging
 import socket
+from typing import TypeAlias
 
 from ec2net.core.backend import Applied, Failure
 from ec2net.core.deadline import Deadline
@@ -21,17 +22,28 @@ from ec2net.core.plan import Action, Change, Plan
 _log = logging.getLogger("ec2net.live")
 
 
-def apply(plan: Plan, kernel: Kernel, journals: Journals, deadline: Deadline) -> Applied:
+Broken: TypeAlias = dict[tuple[Mac | None, int], Ec2netError]
+"""By ENI and IP version (0: both) the error that ended the work on it."""
+
+
+def apply(
+    plan: Plan,
+    kernel: Kernel,
+    journals: Journals,
+    deadline: Deadline,
+    broken: Broken | None = None,
+) -> Applied:
     """A failed addition ends the work on its ENI, so that nothing of it is removed then.
 
-    What fails for one IP version costs the other nothing.
+    What fails for one IP version costs the other nothing. ``broken`` is what failed before in
+    the same pass, and is added to.
     """
     done: list[Change] = []
     failed: list[Failure] = []
-    broken: dict[tuple[Mac | None, int], Ec2netError] = {}
+    broken = {} if broken is None else broken
     open_journals = _open(plan, kernel, journals, broken)
     for change in plan.changes:
-        mac, version = change.mac, _version(change)
+        mac, version = change.mac, version_of(change)
         error = broken.get((mac, _BOTH), broken.get((mac, version))) if mac is not None else None
         if error is None and deadline.expired():
             error = deadline.exceeded()
@@ -51,7 +63,7 @@ def _open(
     plan: Plan,
     kernel: Kernel,
     journals: Journals,
-    broken: dict[tuple[Mac | None, int], Ec2netError],
+    broken: Broken,
 ) -> dict[Mac, Journal]:
     """The journals of all links that the plan sets or addresses, written ahead of the changes."""
     found: dict[Mac, Journal] = {}
@@ -113,7 +125,8 @@ _HARMLESS = (Setting.ALTNAME, Setting.MTU, Setting.ACCEPT_RA)
 have, a sysctl that is read-only."""
 
 
-def _version(change: Change) -> int:
+def version_of(change: Change) -> int:
+    """4 or 6; 0 if both build on it."""
     match change.item:
         case Address(interface=interface):
             return interface.version
@@ -157,10 +170,10 @@ def _add(item: KernelObject, kernel: Kernel) -> None:
 
 def _replace(item: KernelObject, before: object, kernel: Kernel) -> None:
     if isinstance(item, Address) and isinstance(before, Address):
-        if item.interface.version == 4:
+        if item.interface.version == 4 and item.interface != before.interface:
             kernel.add(item)
             kernel.remove(before)
-        else:  # the kernel holds an IPv6 address once, whatever its prefix length
+        else:  # it is moved; or IPv6, which the kernel holds once, whatever the prefix length
             kernel.remove(before)
             kernel.add(item)
         return

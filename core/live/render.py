@@ -5,6 +5,7 @@ Who brings up an ENI's base configuration (link, MTU, first addresses) decides w
 do: a DHCP client that is there keeps it, and only gets what it cannot know beside it.
 """
 
+from collections.abc import Iterator
 from enum import Enum
 
 from ec2net.core.config import MtuPolicy
@@ -13,6 +14,7 @@ from ec2net.core.kernel.objects import (
     Address,
     AnyInterface,
     KernelObject,
+    LaterAddress,
     LinkRef,
     LinkSetting,
     Route,
@@ -42,7 +44,7 @@ def render(
     primary = host.primary_link
     return (
         *_settings(intent, host, snapshot, base),
-        *(Address(intent.link, i) for i in _addresses(intent, snapshot, protocol, base)),
+        *_in_order(intent, snapshot, _addresses(intent, snapshot, protocol, base)),
         *intent.table_routes,
         *(r for r in intent.main_routes if _ranks_behind(r, primary, snapshot, protocol)),
         *intent.local_routes,
@@ -100,6 +102,23 @@ def _addresses(
         return (*ipv6, *intent.further)
     # What was added beside a lease stays when the lease ends.
     return (*(i for i in ipv6 if i.ip in ours), *intent.further)
+
+
+def _in_order(
+    intent: EniIntent, snapshot: Snapshot, wanted: tuple[AnyInterface, ...]
+) -> Iterator[Address]:
+    """The first IPv4 address is the source of what does not name one: R14. A network manager that
+    takes its lease anew puts it last; whatever stands before it then is moved behind."""
+    here = [
+        found.item.interface.ip
+        for found in snapshot.addresses
+        if found.item.link.index == intent.link.index
+    ]
+    first = intent.first(4)
+    before = here[: here.index(first)] if first in here else []
+    for interface in wanted:
+        later = interface.version == 4 and interface.ip in before
+        yield (LaterAddress if later else Address)(intent.link, interface)
 
 
 def _ranks_behind(route: Route, primary: LinkRef | None, snapshot: Snapshot, protocol: int) -> bool:

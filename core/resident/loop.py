@@ -5,7 +5,6 @@ One thread does everything, and the watchdog is fed from here and from nowhere e
 is stuck is not fed. What can be slow has a deadline, and ``allowance`` is more than their sum.
 """
 
-import logging
 import random
 import time
 from collections.abc import Callable
@@ -25,9 +24,8 @@ from ec2net.core.resident.passes import Passes
 from ec2net.core.resident.published import Published
 from ec2net.core.resident.schedule import Kind, Schedule, Work
 from ec2net.core.signals import StopSignals
+from ec2net.core.unseen_links import show, unseen
 from ec2net.core.workplace import Workplace
-
-_log = logging.getLogger("ec2net.resident")
 
 PATIENCE = 1.0
 """Seconds that a backend may wait for a lease: when one comes later, the kernel says so."""
@@ -151,7 +149,11 @@ class Loop:
             return
         there = {link.index: mac for mac, same in links.items() for link in same}
         events.watch(there.keys())
+        late = [index for index, end in self._unnamed.items() if end <= time.monotonic()]
         new = frozenset(mac for index, mac in there.items() if self._is_new(index, mac))
+        names = [link.name for same in links.values() for link in same if link.index in late]
+        if lost := unseen(names):
+            show(lost, self._passes.deadline(udev.SECONDS, "udev"))
         for index in self._known.keys() - there.keys():
             self._forget(self._known.pop(index))
             self._schedule.changed(time.monotonic())
@@ -173,7 +175,6 @@ class Loop:
             now = time.monotonic()
             if now < self._unnamed.setdefault(index, now + udev.SECONDS):
                 return False
-            _log.debug("udev is not done with link %d: it is taken as it is", index)
         self._known[index] = mac
         return True
 

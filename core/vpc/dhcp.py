@@ -51,10 +51,12 @@ class DhcpMessage:
 class SubnetServer:
     """The server of one subnet; its reservations are changed by :meth:`reserve`."""
 
-    def __init__(self, router: Namespace, subnet: Subnet) -> None:
+    def __init__(self, router: Namespace, subnet: Subnet, mtu: int = mapping.MTU) -> None:
+        """``mtu``: option 26."""
         if shutil.which("dnsmasq", path=command_path()["PATH"]) is None:
             raise Ec2netError("there is no dnsmasq command", remedy="install dnsmasq-base")
         self.subnet = subnet
+        self._mtu = mtu
         # A sandbox has a /run of its own: there it goes with the process, however that ends.
         self._folder = Path(tempfile.mkdtemp(prefix=f"ec2net-{subnet.bridge}-", dir="/run"))
         self._hosts = self._folder / "hosts"
@@ -112,7 +114,8 @@ class SubnetServer:
             [
                 *("ip", "netns", "exec", router.name),
                 # Ends with the calling thread, were that to be killed before close().
-                *("setpriv", "--pdeathsig=KILL", "dnsmasq", *_options(self.subnet, self._hosts)),
+                *("setpriv", "--pdeathsig=KILL", "dnsmasq"),
+                *_options(self.subnet, self._hosts, self._mtu),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -155,13 +158,16 @@ class VpcWithDhcp(SimulatedVpc):
     A reservation is there before the link of its ENI appears.
     """
 
+    mtu = mapping.MTU
+    """What the servers of subnets made from now on tell their clients."""
+
     def _build(self) -> None:
         self.servers: dict[Subnet, SubnetServer] = {}
         super()._build()
 
     def add_subnet(self, ipv4: str | None = None, ipv6: str | None = None) -> Subnet:
         subnet = super().add_subnet(ipv4, ipv6)
-        server = SubnetServer(self.router, subnet)
+        server = SubnetServer(self.router, subnet, self.mtu)
         self._stack.callback(server.close)
         self.servers[subnet] = server
         return subnet
@@ -209,7 +215,7 @@ def _reservations(eni: Eni) -> Iterator[str]:
         yield f"{eni.mac},[{eni.ipv6s[0]}]"
 
 
-def _options(subnet: Subnet, hosts: Path) -> Iterator[str]:
+def _options(subnet: Subnet, hosts: Path, mtu: int) -> Iterator[str]:
     yield "--conf-file=/dev/null"
     yield "--keep-in-foreground"
     yield "--log-facility=-"
@@ -235,7 +241,7 @@ def _options(subnet: Subnet, hosts: Path) -> Iterator[str]:
         yield "--dhcp-option=option:dns-server,169.254.169.253"
         yield "--dhcp-option=option:ntp-server,169.254.169.123"
         yield f"--dhcp-option=option:domain-name,{_DOMAIN}"
-        yield f"--dhcp-option=option:mtu,{mapping.MTU}"
+        yield f"--dhcp-option=option:mtu,{mtu}"
     if subnet.ipv6 is not None:
         network6 = subnet.ipv6
         # A static range makes RAs with the managed flag and an on-link, not autonomous prefix.

@@ -212,3 +212,14 @@ def booted(
 def late(seconds: float = 1.0) -> Propagation:
     """IMDS as it is right after an attachment."""
     return Propagation(listed=0.2, settled=seconds)
+
+
+@contextmanager
+def udev_stopped(instance: LabInstance) -> Iterator[None]:
+    """Uevents meanwhile are lost: nobody holds the socket, and nobody asks for them again."""
+    sockets = ["systemd-udevd-kernel.socket", "systemd-udevd-control.socket"]
+    instance.host.run(["systemctl", "stop", "systemd-udevd.service", *sockets])
+    try:
+        yield
+    finally:
+        instance.host.run(["systemctl", "start", *sockets, "systemd-udevd.service"])

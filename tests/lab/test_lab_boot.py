@@ -32,6 +32,35 @@ RouteMetric=100
 UseMTU=true
 """
 
+EKS = """\
+[Match]
+MACAddress=06:ec:02:00:00:01
+[Network]
+DHCP=yes
+IPv6DuplicateAddressDetection=0
+LLMNR=no
+DNSDefaultRoute=yes
+[DHCPv4]
+UseHostname=no
+RouteMetric=512
+[IPv6AcceptRA]
+RouteMetric=512
+"""
+
+USERS = """\
+[Match]
+Driver=veth
+Name=ens5
+[Network]
+DHCP=yes
+"""
+
+OTHERS = {
+    "10-netplan-ens5.network": NETPLAN,
+    "70-eks-ens5.network": EKS,  # by the MAC, as its nodeadm writes
+    "50-mine.network": USERS,
+}
+
 
 def test_a_booted_host_is_as_its_readme_says(boot: Boot) -> None:
     """The seed's 'Installation verification'; and with networkd's own journal: each link was
@@ -65,15 +94,26 @@ def test_a_booted_host_is_as_its_readme_says(boot: Boot) -> None:
         state = instance.host.run(["systemctl", "is-system-running"], check=False)
         assert state.stdout.strip() == "running"
 
-        before = instance.kernel()
+        before, held = instance.kernel(), ipv4s(instance)
+        assert {link: addresses[0]["local"] for link, addresses in held.items()} == {
+            eni.name: str(eni.ipv4s[0]) for eni in instance.vpc.enis
+        }
+        assert not [a for addresses in held.values() for a in addresses if a.get("secondary")]
         instance.host.reboot()
         instance.host.run(["systemctl", "stop", "ec2net-refresh.timer"])
         instance.complete()
         assert [name for name in instance.files() if "ens" in name]
         assert_same(rules_and_routes(before), rules_and_routes(instance.kernel()))
+        assert ipv4s(instance) == held  # R14: the same order and flags
         assert instance.bounces() == []
         assert len(instance.configured("ens6")) == 1
         assert instance.refresh() == ""
+
+
+def ipv4s(instance: LabInstance) -> dict[str, list[dict[str, Any]]]:
+    """By link, in the kernel's order."""
+    found = instance.host.ip("-4", "addr", "show")
+    return {entry["ifname"]: entry["addr_info"] for entry in found if entry["ifname"] != "lo"}
 
 
 def rules_and_routes(state: dict[str, list[str]]) -> dict[str, list[str]]:
@@ -117,7 +157,7 @@ def test_a_primary_in_an_ipv6_only_subnet(boot: Boot) -> None:
 
 
 def test_two_enis_in_one_subnet_and_a_second_network_card(boot: Boot) -> None:
-    """Replies leave through the ENI that was asked (R1, ENU#55), numbers are of card and device."""
+    """Replies leave through the ENI that was asked (ENU#55, ENU#174), numbers are of card and device."""
 
     def enis(instance: LabInstance) -> None:
         instance.vpc.cards = 2
@@ -136,7 +176,7 @@ def test_two_enis_in_one_subnet_and_a_second_network_card(boot: Boot) -> None:
 
 
 def test_an_administrators_file_wins(boot: Boot) -> None:
-    """R25: a file of the same name in /etc; we write none, and say nothing against it."""
+    """R7: a file of the same name in /etc; we write none, and say nothing against it."""
     files = {"/etc/systemd/network/70-ens6.network": ADMIN}
     with boot(files=files) as instance:
         eni = instance.attach("ens6", ipv4=2, ipv6=0)
@@ -149,20 +189,19 @@ def test_an_administrators_file_wins(boot: Boot) -> None:
         assert primary["State"] == "routable (configured)"
 
 
-def test_a_file_of_netplan_gets_a_drop_in(boot: Boot) -> None:
-    """R25, ENU#101: its name sorts before ours, so it is the one in force; it stays so. The
+@pytest.mark.parametrize("name", list(OTHERS))
+def test_somebody_elses_file_in_run_gets_a_drop_in(boot: Boot, name: str) -> None:
+    """R7, ENU#101, ENU#146: its name sorts before ours, so it is the one in force; it stays so. The
     drop-in is there before networkd reads any, so no lease is lost."""
     files = {
-        "/etc/systemd/system/netplan.service": NETPLAN_UNIT,
-        "/etc/systemd/system-preset/10-netplan.preset": "enable netplan.service\n",
-        "/etc/netplan.network": NETPLAN,
+        "/etc/systemd/system/others.service": OTHERS_UNIT.format(name=name),
+        "/etc/systemd/system-preset/10-others.preset": "enable others.service\n",
+        "/etc/others.network": OTHERS[name],
     }
     with boot(files=files) as instance:
         status = instance.host.networkctl("ens5")
-        assert (
-            status["Network File"].split("\n")[0] == "/run/systemd/network/10-netplan-ens5.network"
-        )
-        drop_in = "/run/systemd/network/10-netplan-ens5.network.d/50-ec2net.conf"
+        assert status["Network File"].split("\n")[0] == f"/run/systemd/network/{name}"
+        drop_in = f"/run/systemd/network/{name}.d/50-ec2net.conf"
         assert drop_in in instance.files()
         assert instance.refresh() == ""
         assert len(instance.configured("ens5")) == 1
@@ -172,9 +211,33 @@ def test_a_file_of_netplan_gets_a_drop_in(boot: Boot) -> None:
         instance.refresh()
         assert instance.bounces(cursor) == []
         assert instance.unreachable() == []
+        assert "file /run" not in instance.host.ec2net("plan").stdout
 
 
-NETPLAN_UNIT = """\
+MTU_FILES = {
+    "/etc/ec2net/ec2net.toml.d/20-mtu.toml": (
+        '[[eni]]\nmatch = { name = "ens21" }\nmtu = 1400\n'
+        '[[eni]]\nmatch = { name = "ens22" }\nmtu = "keep"\n'
+    )
+}
+
+
+def test_the_mtu_is_the_leases_a_fixed_one_or_untouched(boot: Boot) -> None:
+    """R11, ENU#170: links come with 9001, and the DHCP server says 1500."""
+    with boot(files=MTU_FILES) as instance:
+        instance.vpc.mtu = 1500
+        subnet = instance.vpc.add_subnet("10.0.7.0/24", "2001:db8:0:7::/64")
+        wanted = {"ens20": 1500, "ens21": 1400, "ens22": 9001}
+        enis = [instance.vpc.attach(subnet, name, ipv4=2, ipv6=1) for name in wanted]
+        instance.complete(*enis)
+        found = {name: instance.host.ip("link", "show", name)[0]["mtu"] for name in wanted}
+        assert found == wanted
+        assert instance.refresh() == ""
+        instance.host.run(["networkctl", "reload"])
+        assert {n: instance.host.ip("link", "show", n)[0]["mtu"] for n in wanted} == wanted
+
+
+OTHERS_UNIT = """\
 [Unit]
 DefaultDependencies=no
 Before=systemd-networkd.service ec2net-early.service
@@ -183,7 +246,7 @@ After=systemd-tmpfiles-setup.service
 Type=oneshot
 RemainAfterExit=yes
 ExecStart=/bin/mkdir -p /run/systemd/network
-ExecStart=/bin/cp /etc/netplan.network /run/systemd/network/10-netplan-ens5.network
+ExecStart=/bin/cp /etc/others.network /run/systemd/network/{name}
 [Install]
 WantedBy=systemd-networkd.service
 """

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Boot
-from lab_instance import ENI_UNIT, LabInstance, Setting
+from lab_instance import ENI_UNIT, LabInstance, Setting, udev_stopped
 
 from ec2net.core.vpc.eni import Detach, Eni
 
@@ -153,17 +153,6 @@ def left_of(lone: LabInstance, names: list[str]) -> list[str]:
             if rule["priority"] in range(10001, 11000) and rule["priority"] not in mine:
                 left.append(f"rule {rule}")
     return left
-
-
-@contextmanager
-def udev_stopped(lone: LabInstance) -> Iterator[None]:
-    """Uevents meanwhile are lost: nobody holds the socket, and nobody asks for them again."""
-    sockets = ["systemd-udevd-kernel.socket", "systemd-udevd-control.socket"]
-    lone.host.run(["systemctl", "stop", "systemd-udevd.service", *sockets])
-    try:
-        yield
-    finally:
-        lone.host.run(["systemctl", "start", *sockets, "systemd-udevd.service"])
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """An ENI is attached to a running host, taken away again, or renamed."""
 
+import statistics
 import time
 
 import pytest
-from lab_instance import MANY, LabInstance, late
+from lab_instance import CHECK_LIMIT, MANY, LabInstance, late
+from probe import Probe
 
-from ec2net.core.vpc.eni import Detach
+from ec2net.core.vpc.eni import Detach, Eni
 
 pytestmark = pytest.mark.lab
 
@@ -17,38 +19,41 @@ GONE_WITHIN = 5.0
 
 
 def test_a_hotplugged_eni_is_usable_within_two_seconds(pair: LabInstance) -> None:
-    """Its device number reads 0 for 1 s; then all addresses and prefixes work, both ways (R7, R9,
-    C-a). The best of a few attachments, since the machine has other work too."""
+    """C-a: its device number reads 0 for 1 s; then all addresses and prefixes work, both ways.
+
+    Outside clients ask each address every 20 ms from the attachment on: no answer ever leaves
+    through another ENI, where the source check drops it. All four are printed, their median counts.
+    """
     cursor = pair.host.cursor()
     times: list[float] = []
     gone: list[str] = []
     for number in range(4):
         name = f"ens{20 + number}"
+        dropped = pair.vpc.dropped()
         began = time.monotonic()
         eni = pair.attach(name, propagation=late(1.0), **MANY)
-        while pair.unreachable(eni):
-            assert time.monotonic() - began < 20, pair.story()
-        times.append(time.monotonic() - began)
+        with Probe(pair.vpc.outside.namespace, asked(pair, eni)):
+            while not all(tick.ok for tick in pair.vpc.check_in(eni, timeout=CHECK_LIMIT)):
+                assert time.monotonic() - began < 20, pair.story()
+            while not all(tick.ok for tick in pair.vpc.check_out(eni, timeout=CHECK_LIMIT)):
+                assert time.monotonic() - began < 20, pair.story()
+            times.append(time.monotonic() - began)
         pair.complete(eni)
+        assert pair.vpc.dropped() == dropped, pair.vpc.drops()
         assert len(pair.configured(name, cursor)) == 1  # C-b: first by a default, then by ours
         assert pair.bounces(cursor, but=gone) == []
+        alternatives = pair.host.ip("link", "show", name)[0]["altnames"]
+        assert set(alternatives) == {str(eni.eni_id), f"device-number-{eni.device}.0"}
         pair.vpc.detach(eni)
         gone.append(name)
+        pair.until_unit(name, "inactive")
     print(f"{pair.setting}: usable after", *(f"{seconds:.2f} s" for seconds in times))
-    assert min(times) <= USABLE_WITHIN, times
+    assert statistics.median(times) <= USABLE_WITHIN, times
     assert pair.unreachable() == []
 
 
-def test_no_packet_leaves_a_hotplugged_eni_from_a_wrong_source(pair: LabInstance) -> None:
-    """Nobody asks it while it comes up; then all that it sends passes the source check."""
-    eni = pair.attach("ens25", propagation=late(1.0), **MANY)
-    pair.until_unit("ens25", "active")
-    assert pair.unreachable() == []
-    sources = {str(address) for address in eni.samples()}
-    assert [drop for drop in pair.vpc.drops() if drop.source in sources] == []
-    alternatives = pair.host.ip("link", "show", "ens25")[0]["altnames"]
-    assert set(alternatives) == {str(eni.eni_id), f"device-number-{eni.device}.0"}
-    pair.vpc.detach(eni)
+def asked(pair: LabInstance, eni: Eni) -> list[tuple[object, object]]:
+    return [(pair.vpc.outside.address(a.version), a) for a in eni.addresses()]
 
 
 def left_of(pair: LabInstance, link: str, before: tuple[object, ...]) -> list[str]:
@@ -72,7 +77,7 @@ def routes_of(kernel: dict[str, list[str]]) -> list[str]:
 
 @pytest.mark.parametrize("how", list(Detach), ids=lambda how: how.value)
 def test_a_detached_eni_leaves_nothing(pair: LabInstance, how: Detach) -> None:
-    """R17, R21, R22: no file, rule, route or unit within 5 s, and nothing happens to the others."""
+    """R8, R17: no file, rule, route or unit within 5 s, and nothing happens to the others."""
     kernel = pair.kernel()
     before = (rules_of(kernel), routes_of(kernel), set(pair.files()), pair.eni_units())
     eni = pair.attach_many("ens30")

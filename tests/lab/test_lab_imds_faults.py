@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """IMDS fails in every way that the double knows: with a real network manager, too, nothing is lost."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
 from conftest import Boot
 from kernel_state import KernelEvents, assert_same
 from lab_instance import MANY, LabInstance
-from test_engine_imds_faults import FAULTS
+from test_engine_imds_faults import FAULTS, PASS, STARTING
 
 from ec2net.core.vpc.imds_faults import Fault, Hang, Status
 
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.lab
 @pytest.fixture(scope="module")
 def settled(boot: Boot) -> Iterator[LabInstance]:
     """Two ENIs with everything; passes that end after 2 s."""
-    files = {"/etc/ec2net/ec2net.toml.d/20-pass.toml": "[timeouts]\npass = 2\n"}
+    files = {"/etc/ec2net/ec2net.toml.d/20-pass.toml": f"[timeouts]\npass = {PASS}\n"}
     with boot(files=files) as instance:
         instance.attach_many()
         instance.refresh()
@@ -33,7 +34,9 @@ def test_a_fault_changes_nothing(settled: LabInstance, name: str) -> None:
     if name.startswith("no token"):
         settled.host.run(["rm", "-f", "/run/ec2net/imds-token.json"])
     with settled.vpc.imds.fault(FAULTS[name]) as active, KernelEvents(settled.vpc.guest) as events:
+        began = time.monotonic()
         done = settled.host.ec2net("refresh", check=False)
+        assert time.monotonic() - began < PASS + STARTING
         assert active.hits > 0
         assert events.taken() == []
     assert done.returncode in (0, 1), done.stderr

@@ -2,16 +2,21 @@
 """What IMDS says changes, or does not: the next pass follows, and nobody's traffic notices."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from kernel_state import KernelEvents, assert_same
 from lab_host import LabHost
 from lab_instance import LabInstance
-from probe import Traffic
+from probe import LONGEST, Streams, Traffic
 
 pytestmark = pytest.mark.lab
+
+CHANGES = 100
+AT_ONCE = 10
 
 
 @contextmanager
@@ -33,7 +38,7 @@ def reloads(host: LabHost) -> Iterator[list[str]]:
         for line in monitor.stdout:
             if "Member=ListLinks" in line:
                 break
-            if "Member=Re" in line:
+            if "Member=Reload" in line or "Member=Reconfigure" in line:
                 found.append(line.strip())
     finally:
         monitor.kill()
@@ -71,11 +76,62 @@ def test_address_changes_in_imds_cost_no_other_address_a_packet(
         for address in (ipv4, ipv6):
             assert f"- address {address}/" in said
     assert traffic.gaps == []
-    assert traffic.made > 100
+    assert traffic.longest < LONGEST
     assert seen == []
     assert_same(before, pair.kernel())
     assert pair.bounces(cursor) == []
     assert pair.configured("ens5", cursor) + pair.configured("ens6", cursor) == []
+
+
+def test_a_hundred_changes_cost_no_connection(pair: LabInstance) -> None:
+    """R14, R16: addresses of one ENI come and go. Its first one stays first, and none is a secondary
+    of another; streams over every other address go on, and connections every 20 ms succeed."""
+    eni, first = pair.secondary, ipv4s(pair, "ens6")
+    cursor = pair.host.cursor()
+    with Streams(pair.vpc, pair.vpc.enis) as streams, Traffic(pair.vpc, pair.vpc.enis) as traffic:
+        for _ in range(CHANGES // 2 // AT_ONCE):
+            more = [eni.assign_ipv4() for _ in range(AT_ONCE)]
+            pair.refresh()
+            held = ipv4s(pair, "ens6")
+            assert held[: len(first)] == first
+            assert {info["local"] for info in held[len(first) :]} == set(map(str, more))
+            streams.exchange()
+            for address in more:
+                eni.unassign_ipv4(address)
+            pair.refresh()
+            assert ipv4s(pair, "ens6") == first
+            streams.exchange()
+    assert traffic.gaps == []
+    assert pair.bounces(cursor) == []
+
+
+def test_a_renewed_lease_changes_nothing(pair: LabInstance) -> None:
+    """R15, ENU#68: nothing is taken away and made again; the next pass has nothing to do."""
+    before, cursor, files = pair.kernel(), pair.host.cursor(), pair.files()
+    with reloads(pair.host) as seen, Traffic(pair.vpc, pair.vpc.enis) as traffic:
+        for eni in pair.vpc.enis:
+            asked = len(pair.vpc.dhcp_messages(eni))
+            pair.host.run(["networkctl", "renew", eni.name])
+            end = time.monotonic() + 10
+            while len(pair.vpc.dhcp_messages(eni)) < asked + 2:  # a request and its answer
+                assert time.monotonic() < end, pair.vpc.dhcp_messages(eni)
+                time.sleep(0.05)
+            kinds = {message.kind for message in pair.vpc.dhcp_messages(eni)[asked:]}
+            assert kinds == {"DHCPREQUEST", "DHCPACK"}
+        assert pair.refresh() == ""
+    assert traffic.gaps == []
+    assert seen == []
+    assert_same(before, pair.kernel())
+    assert pair.files() == files
+    assert pair.bounces(cursor) == []
+
+
+def ipv4s(instance: LabInstance, link: str) -> list[dict[str, Any]]:
+    """In the kernel's order, with their flags."""
+    found = instance.host.ip("-4", "addr", "show", "dev", link)
+    held = [info for entry in found for info in entry.get("addr_info", ())]
+    assert not [info for info in held if info.get("secondary")]
+    return held
 
 
 def test_an_eni_of_another_kind_changes_nothing_for_the_others(pair: LabInstance) -> None:
@@ -86,6 +142,7 @@ def test_an_eni_of_another_kind_changes_nothing_for_the_others(pair: LabInstance
         pair.vpc.detach(eni)
         pair.until_unit("ens40", "inactive")
     assert traffic.gaps == []
+    assert traffic.longest < LONGEST
     assert pair.configured("ens5", cursor) + pair.configured("ens6", cursor) == []
     assert pair.bounces(cursor, but=["ens40"]) == []
 
@@ -125,7 +182,7 @@ def test_what_changes_nothing_does_nothing(pair: LabInstance, action: str) -> No
 
 
 def test_a_pass_without_news_logs_nothing(pair: LabInstance) -> None:
-    """R29: not a line of ours, each minute."""
+    """R28: not a line of ours, each minute."""
     pair.refresh()
     cursor = pair.host.cursor()
     pair.host.run(["systemctl", "start", "ec2net-refresh.service"])

@@ -1,20 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """What networkd is given: whole files, where they go, and which links it is meant for."""
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
+from eni_facts import eni, host
 
+from ec2net.backends.networkd import files
 from ec2net.backends.networkd.backend import NetworkdBackend
-from ec2net.backends.networkd.files import FOLDER, NetworkFile, in_folder, remove, write
+from ec2net.backends.networkd.files import (
+    FOLDER,
+    HEADER,
+    NetworkFile,
+    discard_leftovers,
+    in_folder,
+    remove,
+    write,
+)
 from ec2net.backends.networkd.render import drop_in_path, network_file, own_path, place
 from ec2net.backends.networkd.state import LinkState, link_state
-from ec2net.core.config import MtuPolicy
+from ec2net.backends.networkd.unread import UnreadFiles
+from ec2net.core.backend import Host
+from ec2net.core.compute import compute
+from ec2net.core.config import Config, MtuPolicy
 from ec2net.core.environment import Environment
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EarlyIntent
 from ec2net.core.kernel.objects import LinkRef
+from ec2net.core.kernel.session import Kernel
+from ec2net.core.state import RunDir
 
 MAC = Mac("06:53:e1:d8:f9:29")
 ENS6 = LinkRef(3, "ens6")
@@ -212,6 +229,58 @@ def test_a_folder_with_others_drop_ins_stays(tmp_path: Path) -> None:
     other.write_text("")
     remove(drop_in)
     assert list(drop_in.path.parent.iterdir()) == [other]
+
+
+@pytest.mark.parametrize("name", ["70-ens6.network", "10-netplan-ens6.network.d/50-ec2net.conf"])
+def test_a_killed_write_leaves_nothing_behind(tmp_path: Path, name: str) -> None:
+    """R25: SIGKILL right before the rename; the next pass discards what that leaves."""
+    if (child := os.fork()) == 0:
+        os.rename = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        write(NetworkFile(tmp_path / name, PRIMARY))
+    os.waitpid(child, 0)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()]
+    (tmp_path / "70-ens7.network").write_text("theirs")
+    discard_leftovers(tmp_path)
+    assert [path.name for path in tmp_path.rglob("*")] == ["70-ens7.network"]
+
+
+OVERRIDING = Path("/etc/systemd/network/10-mine.network")
+NETPLAN = Path("/run/systemd/network/10-netplan-ens6.network")
+
+
+@pytest.mark.parametrize(
+    ("written", "used", "says"),
+    [
+        (own_path("ens6"), own_path("ens6"), ""),
+        (own_path("ens6"), OVERRIDING, f"uses {OVERRIDING} and not {own_path('ens6')}"),
+        (own_path("ens6"), None, f"uses no file and not {own_path('ens6')} (state pending)"),
+        (drop_in_path(NETPLAN), NETPLAN, ""),
+        (drop_in_path(NETPLAN), OVERRIDING, f"uses {OVERRIDING} and not {drop_in_path(NETPLAN)}"),
+        (None, OVERRIDING, ""),
+    ],
+)
+def test_what_networkd_does_instead_is_named(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    written: Path | None,
+    used: Path | None,
+    says: str,
+) -> None:
+    """R7: our file, or our drop-in, is there and another is in force."""
+    run = RunDir(tmp_path)
+    state = f"ADMIN_STATE=pending\nNETWORK_FILE={used or ''}\n"
+    seen = environment({"/run/systemd/netif/links/3": state}, {})
+    backend = NetworkdBackend(Host(Kernel(236), run, seen))
+    facts = host(eni(0), eni(1))
+    intent = next(eni for eni in compute(facts, Config()).ready if not eni.primary)
+    there = [NetworkFile(written, f"{HEADER} ens6 {intent.mac}\n")] if written else []
+    monkeypatch.setattr(files, "in_folder", lambda _: tuple(there))
+    found = backend.check(intent)
+    assert len(found) == bool(says)
+    assert all(says in text for text in found)
+    UnreadFiles(run).note(there)
+    assert all("which it has not read" in text for text in backend.check(intent))
+    assert len(backend.check(intent)) == len(there)
 
 
 CONFIGURED = "ADMIN_STATE=configured\nNETWORK_FILE=/run/systemd/network/70-ens5.network\n"

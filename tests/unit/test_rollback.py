@@ -289,7 +289,7 @@ def test_files_for_networkd_come_back_with_their_content(
 
     def make(plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
         (plan,) = plans.values()
-        return networkd.apply(plan, Host(kernel, run), lambda *_: Applied(), deadline)
+        return networkd.apply(plan, Host(kernel, run), lambda *_: Applied(), {}, deadline)
 
     kernel: Any = Kernel()
     anything: Any = Ways(IMDS, NOTHING)

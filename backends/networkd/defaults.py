@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The default files of the package, for ENIs that ec2net has given no file of their own.
+
+They are for a host whose ec2net does not come to work. Once it does they are masked for the rest
+of the boot, as systemd masks files: then an ENI without file of ours has what others have for it,
+and nothing else, whether it was there at boot or comes later.
+"""
+
+from pathlib import Path
+
+from ec2net.backends.networkd.files import FOLDER
+from ec2net.backends.networkd.state import link_state
+from ec2net.core.environment import Environment
+from ec2net.core.errors import StateError
+from ec2net.core.facts import Link
+from ec2net.core.state import make_folder
+
+DEFAULTS = ("80-ec2net.network", "80-ec2net-later.network")
+
+
+def has_default(link: Link) -> bool:
+    """Whether one of them is in force for the link now."""
+    file = link_state(link.index, Environment()).file
+    return file is not None and file.name in DEFAULTS
+
+
+def withhold(folder: Path = FOLDER) -> None:
+    """An administrator's file of such a name, in /etc, comes before the mask. ``StateError``."""
+    for name in DEFAULTS:
+        path = folder / name
+        try:
+            make_folder(folder)
+            path.symlink_to("/dev/null")
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise StateError(f"cannot mask {path}: {error.strerror}") from error

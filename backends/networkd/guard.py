@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No packet from an ENI's first address before its table is complete.
+
+networkd leases the address; the table's routes follow it some milliseconds later, since the
+kernel wants their source to be there. Answers meanwhile would take main's default route, leave
+through the primary and be dropped by the source check. So the rules come before the lease, and
+for as long as the table has no default route of its own it ends in an unreachable one.
+"""
+
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+
+from ec2net.core.errors import KernelError
+from ec2net.core.identity import Mac
+from ec2net.core.kernel.objects import MAIN_TABLE, LinkRef, Rank, Route, RouteKind
+from ec2net.core.kernel.session import Kernel
+from ec2net.core.plan import Action, Change
+
+_LAST = 2**32 - 1
+"""Metric: any other route comes first."""
+
+_NO_LINK = LinkRef(0, "none")
+
+
+def ahead(changes: Iterable[Change], coming: Collection[Mac]) -> list[Change]:
+    """What is made for ENIs before networkd brings them up: settings of the link, and rules."""
+    return [
+        change
+        for change in changes
+        if change.mac in coming
+        and change.action is not Action.REMOVE
+        and change.item.rank <= Rank.RULE
+    ]
+
+
+def guards(changes: Iterable[Change], coming: Collection[Mac]) -> list[tuple[Mac, Route]]:
+    """A last route for each table that will have a default route. It carries our mark: a pass that
+    was killed leaves it to the next."""
+    found = []
+    for change in changes:
+        item = change.item
+        if change.mac is None or change.mac not in coming or change.action is Action.REMOVE:
+            continue
+        if isinstance(item, Route) and item.table != MAIN_TABLE and not item.destination.prefixlen:
+            kind = RouteKind.UNREACHABLE
+            route = Route(item.destination, item.table, _LAST, _NO_LINK, kind=kind)
+            found.append((change.mac, route))
+    return found
+
+
+def put(routes: Iterable[tuple[Mac, Route]], kernel: Kernel) -> None:
+    """Without one, some packets may be lost as said above: no reason to give up."""
+    for _, route in routes:
+        with suppress(KernelError):
+            kernel.replace(route)
+
+
+def lift(
+    routes: Iterable[tuple[Mac, Route]], waiting: Collection[tuple[Mac, int]], kernel: Kernel
+) -> None:
+    """But not of tables that still wait (ENI and IP version): the pass that completes them does."""
+    for mac, route in routes:
+        if (mac, route.destination.version) not in waiting:
+            with suppress(KernelError):
+                kernel.remove(route)

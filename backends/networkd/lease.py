@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An ENI's first IPv4 address, which networkd leases, and what has to wait for it. Pure.
+
+Further addresses before it would take its place as the first one, and the kernel refuses a route
+whose source is not there.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ec2net.core.errors import NotYet
+from ec2net.core.identity import Mac
+from ec2net.core.kernel.objects import Address, AnyAddress, LinkRef, Route
+from ec2net.core.live.apply import version_of
+from ec2net.core.plan import Action, Change
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """``ours``: networkd has it to lease by a file of ours; else who knows how it comes.
+
+    ``address`` is None for an ENI without IPv4.
+    """
+
+    link: LinkRef
+    address: AnyAddress | None
+    ours: bool
+
+    def missing(self, seconds: float) -> NotYet:
+        if self.ours:
+            problem = f"its first address {self.address} was not leased within {seconds:.3g} s"
+        else:
+            problem = f"its first address {self.address} is not there"
+        return NotYet(
+            f"{problem}, and the others come after it",
+            remedy=f"the next pass looks again; see 'networkctl status {self.link}'",
+        )
+
+
+def held_until(leases: Mapping[Mac, Lease], changes: Iterable[Change]) -> dict[Mac, list[Change]]:
+    """By ENI, what is made only once its first IPv4 address is there: IPv4 addresses and routes,
+    and every removal of IPv4, which comes last.
+
+    Where the address is somebody else's to bring, only routes that prefer it show that it must come.
+    """
+    held: dict[Mac, list[Change]] = {}
+    for change in changes:
+        if change.mac is None or version_of(change) != 4:
+            continue
+        if change.mac not in leases or leases[change.mac].address is None:
+            continue
+        if change.action is Action.REMOVE or isinstance(change.item, Address | Route):
+            held.setdefault(change.mac, []).append(change)
+    return {
+        mac: found
+        for mac, found in held.items()
+        if any(change.action is not Action.REMOVE for change in found)
+        and (leases[mac].ours or any(_prefers(change, leases[mac]) for change in found))
+    }
+
+
+def _prefers(change: Change, lease: Lease) -> bool:
+    item = change.item
+    return (
+        isinstance(item, Route)
+        and change.action is not Action.REMOVE
+        and item.source == lease.address
+    )

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Let networkd read its files again: it then configures the links whose file changed, no others."""
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import Ec2netError
+
+SECONDS = 10.0
+"""networkctl returns when networkd has read its files; a busy boot can make that seconds."""
+
+
+def reload(deadline: Deadline) -> None:
+    """Raises ``Ec2netError``."""
+    import subprocess
+
+    limit = deadline.within(SECONDS, "networkctl reload")
+    try:
+        result = subprocess.run(
+            ["networkctl", "reload"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=limit.remaining(),
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise Ec2netError(
+            "there is no networkctl", remedy="is systemd-networkd installed?"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise limit.exceeded() from error
+    if result.returncode != 0:
+        raise Ec2netError(
+            f"networkctl reload failed: {result.stderr.strip() or result.returncode}",
+            remedy="see 'systemctl status systemd-networkd'",
+        )

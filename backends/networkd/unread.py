@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that networkd has not read yet, remembered until it has.
+
+A reload can fail, and this process can be killed before it: the file is as it should be then,
+and networkd knows nothing of it. So what is about to change is noted before it does, in
+/run/ec2net/reload-due.json, and struck out by a reload that succeeded.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ec2net.backends.networkd.files import NetworkFile
+from ec2net.core.identity import Mac
+from ec2net.core.kernel.objects import Rank
+from ec2net.core.state import RunDir
+
+_NAME = "reload-due.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """In place until networkd has read the file. Nobody wants it: a plan removes it, by a reload.
+
+    It has no ``owner``, so that no standing of its ENI keeps it: IMDS may be out of reach for
+    the very reason that the file was not read.
+    """
+
+    path: Path
+    mac: Mac | None
+
+    rank = Rank.FILE
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return ("unread", self.path)
+
+    def describe(self) -> str:
+        return f"unread file {self.path}"
+
+
+class UnreadFiles:
+    """The note. All changes under the host lock."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+
+    def all(self) -> tuple[Unread, ...]:
+        """What networkd has to read; an entry that makes no sense only costs a reload."""
+        found = []
+        for path, mac in (self._run.read(_NAME) or {}).items():
+            try:
+                found.append(Unread(Path(path), Mac.parse(mac)))
+            except (ValueError, TypeError, AttributeError):
+                found.append(Unread(Path(path), None))
+        return tuple(found)
+
+    def note(self, files: Iterable[NetworkFile]) -> None:
+        """Before they change. Raises ``StateError``."""
+        notes = {str(unread.path): str(unread.mac or "") for unread in self.all()}
+        notes |= {str(file.path): str(file.owner or "") for file in files}
+        self._run.write(_NAME, notes)
+
+    def clear(self) -> None:
+        """After a reload. Raises ``StateError``."""
+        self._run.remove(_NAME)

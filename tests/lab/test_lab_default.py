@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ENIs that ec2net gives no file: ignored ones, or all of them where it does not come to work."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Boot
+from kernel_state import assert_same
+from lab_checkout import CHECKOUT
+from lab_instance import MANY, LabInstance
+
+pytestmark = pytest.mark.lab
+
+IGNORE = '[[eni]]\nmatch = { role = "secondary" }\nmanage = "ignore"\n'
+
+OTHERS = """\
+[Match]
+Driver=veth
+[Network]
+DHCP=ipv4
+LLMNR=no
+[DHCPv4]
+UseRoutes=no
+RouteMetric=900
+"""
+
+
+def two(instance: LabInstance) -> None:
+    instance.vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
+    instance.vpc.attach(instance.two, **MANY)
+
+
+def example() -> str:
+    """Of docs/configuration.md, word for word."""
+    text = (CHECKOUT / "docs/configuration.md").read_text()
+    found = re.search(r"where a CNI plugin owns.*?```toml\n(.*?)```", text, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def admin_state(instance: LabInstance, link: str) -> str:
+    state = instance.host.networkctl(link)["State"]
+    return state[state.index("(") + 1 : -1]
+
+
+def shake(instance: LabInstance) -> None:
+    """What a package's upgrade does."""
+    instance.host.run(["udevadm", "trigger", "--settle", "--subsystem-match=net"])
+    instance.host.run(["networkctl", "reload"])
+    instance.refresh()
+
+
+def until_primary(instance: LabInstance) -> None:
+    """Its first addresses answer: those that are leased."""
+    first = instance.primary.ipv4s[0]
+    end = time.monotonic() + 15
+    while not any(
+        tick.ok and tick.address == first for tick in instance.vpc.check_in(instance.primary)
+    ):
+        assert time.monotonic() < end, instance.story()
+
+
+def test_the_example_for_a_cni_works_word_for_word(boot: Boot) -> None:
+    """R29, R30: the primary is reachable with its first address, every later ENI is left alone: at
+    boot, at an upgrade, at a hotplug."""
+    files = {"/etc/ec2net/ec2net.toml": example()}
+    with boot(before=two, files=files, complete=False) as instance:
+        until_primary(instance)
+        instance.until_unit("ens5", "active")
+        eni = instance.attach("ens20", ipv4=2)
+        instance.until_unit("ens20", "active")
+        instance.refresh()
+        before = instance.kernel()
+        shake(instance)
+        for link in ("ens6", "ens20"):
+            assert admin_state(instance, link) == "unmanaged"
+            assert instance.host.ip("addr", "show", "dev", link)[0]["addr_info"] == []
+        assert_same(before, instance.kernel())
+        assert instance.bounces() == []
+        held = instance.host.ip("-4", "addr", "show", "dev", "ens5")[0]["addr_info"]
+        assert [info["local"] for info in held] == [str(instance.primary.ipv4s[0])]
+        assert instance.vpc.dropped() == 0
+        instance.vpc.detach(eni)
+
+
+def test_an_ignored_eni_has_what_others_have_for_it(boot: Boot) -> None:
+    """The same at boot, at an upgrade and at a hotplug: a file of the distribution is in force."""
+    files = {
+        "/etc/ec2net/ec2net.toml.d/20-ignore.toml": IGNORE,
+        "/usr/lib/systemd/network/85-others.network": OTHERS,
+    }
+    with boot(before=two, files=files, complete=False) as instance:
+        instance.complete(instance.primary)
+        eni = instance.attach("ens20", ipv4=2)
+        instance.until_unit("ens20", "active")
+        for _ in range(2):
+            for one in (instance.secondary, eni):
+                status = instance.host.networkctl(one.name)
+                assert status["Network File"] == "/usr/lib/systemd/network/85-others.network"
+                instance.host.wait_until(
+                    lambda one=one: (
+                        str(one.ipv4s[0])  # type: ignore[misc]
+                        in str(instance.host.ip("-4", "addr", "show", "dev", one.name))
+                    ),
+                    10,
+                    "their lease",
+                )
+            before = instance.kernel()
+            shake(instance)
+            assert_same(before, instance.kernel())
+        assert instance.bounces() == []
+        assert instance.unreachable(instance.primary) == []
+
+
+def test_a_broken_configuration_at_boot_leaves_the_way_in(boot: Boot) -> None:
+    """Before the first good one: the first ENI comes up, loudly and with a failed unit; no other is
+    touched on a guess. All is well once the file is corrected."""
+    files = {"/etc/ec2net/ec2net.toml": 'ruoting = "strict"\n'}
+    with boot(before=two, files=files, complete=False) as instance:
+        until_primary(instance)
+        host = instance.host
+        failed = host.run(["systemctl", "is-failed", "ec2net-early.service"], check=False)
+        assert failed.stdout.strip() == "failed"
+        said = [e.message for e in host.journal("ec2net-early.service")]
+        assert any('ruoting = "strict": no such setting' in line for line in said)
+        assert any("only the first network interface" in line for line in said)
+        assert any("status=2" in line for line in said)
+        assert admin_state(instance, "ens6") == "unmanaged"
+        host.run(["rm", *files])
+        instance.refresh()
+        assert instance.unreachable() == []
+        assert len(instance.configured("ens5")) == 1
+
+
+def test_the_default_alone_keeps_the_way_in(boot: Boot) -> None:
+    """The program does not run at all: every ENI has DHCP, and the first one's routes come first."""
+    broken = "[Service]\nExecStart=\nExecStart=/bin/false\nExecStopPost=\n"
+    units = ("ec2net-early", "ec2net-primary", "ec2net@", "ec2net-refresh")
+    files = {f"/etc/systemd/system/{unit}.service.d/broken.conf": broken for unit in units}
+    with boot(before=two, files=files, complete=False) as instance:
+        until_primary(instance)
+        host = instance.host
+        for link in ("ens5", "ens6"):
+            host.wait_until(
+                lambda link=link: bool(instance.advertised_routes(link)),  # type: ignore[misc]
+                10,
+                f"{link} is up",
+            )
+        for version in ("-4", "-6"):
+            found = host.ip(version, "route", "show", "default")
+            metrics = {route["dev"]: route["metric"] for route in found}
+            assert metrics["ens5"] < metrics["ens6"], found
+        leased = {str(instance.primary.ipv4s[0]), str(instance.primary.ipv6s[0])}
+        ticks = instance.vpc.check_in(instance.primary)
+        assert [t for t in ticks if str(t.address) in leased and not t.ok] == []
+        assert "/run/systemd/network" in host.run(["ls", "-d", "/run/systemd/network"]).stdout
+        assert not [name for name in instance.files() if Path(name).suffix == ".network"]

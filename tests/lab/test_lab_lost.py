@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Something is lost: a reload, the process, a DHCP answer, an event. The next pass makes up for it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from conftest import Boot
+from lab_instance import MANY, LabInstance, udev_stopped
+
+pytestmark = pytest.mark.lab
+
+NETWORKCTL = """\
+#!/bin/sh
+if [ "$1" = reload ]; then
+    [ ! -e /run/lost-reload ] || exit 1
+    if rm /run/lost-process 2>/dev/null; then kill -KILL $PPID; exit 1; fi
+fi
+exec /usr/bin/networkctl.real "$@"
+"""
+
+NO_DHCP = """\
+table bridge no_dhcp {
+    chain requests {
+        type filter hook prerouting priority -300
+        udp dport 67 drop
+    }
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def lone(boot: Boot) -> Iterator[LabInstance]:
+    """A host with its primary ENI, where a reload can be made to fail."""
+    with boot() as instance:
+        instance.host.run(["mv", "/usr/bin/networkctl", "/usr/bin/networkctl.real"])
+        instance.host.run(
+            ["sh", "-c", "cat >/usr/bin/networkctl; chmod 755 /usr/bin/networkctl"],
+            input=NETWORKCTL,
+        )
+        yield instance
+
+
+@contextmanager
+def no_dhcp(instance: LabInstance) -> Iterator[None]:
+    """Nobody hears a DHCPv4 client."""
+    instance.vpc.router.nft(NO_DHCP)
+    try:
+        yield
+    finally:
+        instance.vpc.router.nft("delete table bridge no_dhcp\n")
+
+
+def gone(instance: LabInstance, name: str) -> None:
+    """Detach it, and wait until its unit is gone."""
+    eni = next(eni for eni in instance.vpc.enis if eni.name == name)
+    instance.vpc.detach(eni)
+    instance.until_unit(name, "inactive")
+    instance.refresh()
+
+
+def ipv4s(instance: LabInstance, link: str) -> list[str]:
+    """In the kernel's order."""
+    found = instance.host.ip("-4", "addr", "show", "dev", link)
+    return [info["local"] for entry in found for info in entry.get("addr_info", ())]
+
+
+def test_a_reload_that_failed_is_made_up_for(lone: LabInstance) -> None:
+    """The file is as it should be, and networkd has not read it: told so, and read in the next
+    pass (once an ENI was dead for ever then)."""
+    cursor = lone.host.cursor()
+    lone.host.run(["touch", "/run/lost-reload"])
+    eni = lone.attach("ens20", **MANY)
+    lone.host.wait_for_message("networkctl reload failed", 20, since=cursor)
+    lone.host.wait_for_message(
+        "ens20.network (state unmanaged), which it has not", 20, since=cursor
+    )
+    assert lone.host.ec2net("refresh", check=False).returncode == 1
+    assert "unread file /run/systemd/network/70-ens20.network" in lone.host.ec2net("plan").stdout
+    lone.host.run(["rm", "/run/lost-reload"])
+    lone.host.ec2net("refresh")
+    assert lone.unreachable(eni) == []
+    assert len(lone.configured("ens20", cursor)) == 1
+    assert lone.refresh() == ""
+    gone(lone, "ens20")
+
+
+def test_a_kill_before_the_reload_is_made_up_for(lone: LabInstance) -> None:
+    """And a temporary file of a write that was killed is discarded (R25)."""
+    cursor = lone.host.cursor()
+    lone.host.run(["touch", "/run/lost-process"])
+    eni = lone.attach("ens21", **MANY)
+    lone.host.wait_for_message("status=9/KILL", 20, since=cursor)
+    assert "/run/systemd/network/70-ens21.network" in lone.files()
+    lone.host.write("/run/systemd/network/.ec2net-killed", "")
+    lone.host.ec2net("refresh")
+    assert lone.unreachable(eni) == []
+    assert lone.refresh() == ""
+    assert not [name for name in lone.files() if "killed" in name]
+    gone(lone, "ens21")
+
+
+def test_a_late_lease_is_waited_for(lone: LabInstance) -> None:
+    """IMDS tells all at once, DHCP is 2 s late: nothing is refused, the leased address is first."""
+    cursor = lone.host.cursor()
+    with no_dhcp(lone):
+        eni = lone.attach("ens22", **MANY)
+        time.sleep(2)  # long after IMDS was read
+        assert ipv4s(lone, "ens22") == []
+    lone.complete(eni)
+    assert ipv4s(lone, "ens22") == [str(address) for address in eni.ipv4s]
+    said = [e.message for e in lone.host.journal(since=cursor) if e.identifier == "ec2net"]
+    assert [line for line in said if "nvalid" in line or "not leased" in line] == []
+    gone(lone, "ens22")
+
+
+def test_a_lease_that_does_not_come_holds_nobody_up(lone: LabInstance) -> None:
+    """The other ENI has its new address at once; of the one without lease all is done that does not
+    build on it, and it is told what is missing. IPv6 works meanwhile."""
+    cursor = lone.host.cursor()
+    with no_dhcp(lone):
+        eni = lone.attach("ens23", **MANY)
+        lone.host.wait_until(
+            lambda: len(lone.host.ip("-6", "rule", "show")) > 3, 10, "rules of ens23"
+        )
+        address = lone.primary.assign_ipv4()
+        began = time.monotonic()
+        done = lone.host.ec2net("refresh", check=False)
+        took = time.monotonic() - began
+        assert done.returncode == 1
+        assert f"ens23: its first address {eni.ipv4s[0]} was not leased" in done.stderr
+        assert str(address) in ipv4s(lone, "ens5")
+        assert ipv4s(lone, "ens23") == []
+        assert [t for t in lone.unreachable(eni) if ":" in str(t.address)] == []
+        print(f"{lone.setting}: a pass without one lease took {took:.1f} s")
+        assert took < 4  # with the lock: it, and the start of ens23, wait 1 s each
+    lone.complete(eni)
+    assert ipv4s(lone, "ens23") == [str(a) for a in eni.ipv4s]
+    assert not [e for e in lone.host.journal(since=cursor) if "Failed with result" in e.message]
+    lone.primary.unassign_ipv4(address)
+    gone(lone, "ens23")
+
+
+@pytest.mark.parametrize("name", ["ens24", "lan-24"])
+def test_a_lost_event_is_made_up_for(lone: LabInstance, name: str) -> None:
+    """R23: udev was down when the ENI came, and nobody triggers it. One pass of the timer."""
+    with udev_stopped(lone):
+        eni = lone.attach(name, **MANY)
+        lone.host.wait_until(lambda: bool(lone.host.ip("link", "show", name)), 5)
+    began = time.monotonic()
+    lone.host.run(["systemctl", "start", "ec2net-refresh.service"])
+    took = lone.complete(eni)
+    print(
+        f"{lone.setting}: {name} usable {time.monotonic() - began:.1f} s ({took:.1f}) after a pass"
+    )
+    assert lone.refresh() == ""
+    gone(lone, name)

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The order of an ENI's IPv4 addresses: the first one is the source of what does not name one."""
+
+from ipaddress import ip_interface
+
+import pytest
+from eni_facts import eni, host, ipv4
+
+from ec2net.core.compute import compute
+from ec2net.core.config import Config
+from ec2net.core.kernel.objects import Address, LaterAddress
+from ec2net.core.kernel.snapshot import Found, Snapshot
+from ec2net.core.live.render import Base, render
+from ec2net.core.plan import Action, InPlace, make_plan
+
+OURS, DHCP = 236, 16
+
+
+@pytest.mark.parametrize(
+    ("order", "moved"),
+    [
+        (("10.0.1.4/24", "10.0.1.5/32", "10.0.1.6/32"), []),
+        (("10.0.1.5/32", "10.0.1.6/32", "10.0.1.4/24"), ["10.0.1.5/32", "10.0.1.6/32"]),
+        (("10.0.1.5/32", "10.0.1.4/24", "10.0.1.6/32"), ["10.0.1.5/32"]),
+        (("10.0.1.5/32", "10.0.1.6/32"), []),  # the first will come behind, and then they move
+    ],
+)
+def test_what_stands_before_the_first_address_is_moved_behind_it(
+    order: tuple[str, ...], moved: list[str]
+) -> None:
+    """R14: networkd 252 puts a lease last that it takes anew. Nothing else is touched."""
+    facts = host(eni(0), eni(1, local_ipv4s=ipv4("10.0.1.4", "10.0.1.5", "10.0.1.6")))
+    whole = compute(facts, Config())
+    intent = next(intent for intent in whole.ready if not intent.primary)
+    there = tuple(
+        Found(Address(intent.link, ip_interface(text)), DHCP if "/24" in text else OURS)
+        for text in order
+    )
+    snapshot = Snapshot(facts.links, addresses=there)
+    wanted = [
+        item
+        for item in render(intent, whole, snapshot, OURS, Base.LEASED)
+        if isinstance(item, Address) and item.interface.version == 4
+    ]
+    found = InPlace(
+        ours=tuple(f.item for f in there if f.protocol == OURS),
+        foreign=tuple(f.item for f in there if f.protocol == DHCP),
+    )
+    changes = make_plan({intent.mac: wanted}, found).changes
+    assert [str(c.item.interface) for c in changes if isinstance(c.item, LaterAddress)] == moved
+    assert {change.action for change in changes} <= {Action.REPLACE}

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of units for links that udev never saw."""
+
+import pytest
+
+from ec2net.core.stale_units import _unescaped
+from ec2net.core.unseen_links import escaped
+
+
+@pytest.mark.parametrize(
+    ("name", "instance"),
+    [
+        ("ens6", "ens6"),
+        ("lan-0", r"lan\x2d0"),
+        ("eth0.5", "eth0.5"),
+        (".a", r"\x2ea"),
+        ("ü", r"\xc3\xbc"),
+    ],
+)
+def test_a_link_name_in_the_name_of_a_unit(name: str, instance: str) -> None:
+    """As systemd-escape(1) has it."""
+    assert escaped(name) == instance
+    if name.isascii():
+        assert _unescaped(instance) == name
