@@ -105,12 +105,13 @@ def _outcome(
     config: Config,
     numbers: NumberPlan,
 ) -> EniOutcome:
-    link = LinkRef(links[0].index, links[0].name) if links else None
+    refs = tuple(LinkRef(link.index, link.name) for link in links)
+    link = refs[0] if refs else None
     eni_id = _value(eni.interface_id) if eni else None
     try:
         intent = _intent(mac, eni, links, facts, config, numbers)
     except _NotReady as not_ready:
-        return EniOutcome(mac, not_ready.standing, not_ready.reason, link, eni_id)
+        return EniOutcome(mac, not_ready.standing, not_ready.reason, link, eni_id, twins=refs[1:])
     return EniOutcome(mac, Standing.READY, "", link, eni_id, intent)
 
 

@@ -208,7 +208,7 @@ class Engine:
         only: Collection[Mac] | None,
         deadline: Deadline,
     ) -> tuple[ImdsFacts, tuple[Ec2netError, ...], int]:
-        indices = {mac: same[0].index for mac, same in links.items()}
+        indices = {mac: [link.index for link in same] for mac, same in links.items()}
         primary, past = lastgood.remembered(self.run, indices)
         wanted = set(links) if only is None else set(only) & set(links)
         imds = ImdsFacts(Unknown("IMDS was not asked"), Unknown("IMDS was not asked"), ())
@@ -348,12 +348,14 @@ class Engine:
         except Ec2netError as error:
             texts = (str(error),)
         own = tuple(verify.Finding(intent.mac, text) for text in texts)
-        enis = {eni.link.index for eni in view.host.enis if eni.link is not None}
+        enis = {link.index for eni in view.host.enis for link in eni.links}
         return (*own, *verify.check(intent, self.kernel, names, deadline, enis=enis))
 
     def _remember(self, view: View, report: PassReport) -> tuple[Ec2netError, ...]:
         """Keep good facts for the boot, and what is held; what was refused is not good."""
-        attached = {eni.mac: eni.link.index for eni in view.host.enis if eni.link is not None}
+        attached = {
+            eni.mac: [link.index for link in eni.links] for eni in view.host.enis if eni.links
+        }
         bad = {eni.mac for eni in view.host.enis if eni.standing is Standing.REFUSED}
         _, past = lastgood.remembered(self.run, attached)
         good = tuple(
@@ -365,7 +367,7 @@ class Engine:
             lastgood.remember(self.run, replace(view.facts.imds, enis=good), attached)
             for name in view.plans:
                 self.backends[name].forget(tuple(attached))
-            begun.keep_only(self.run, {eni.link.name for eni in view.host.enis if eni.link})
+            begun.keep_only(self.run, {link.name for eni in view.host.enis for link in eni.links})
         except Ec2netError as error:
             return (error,)
         return ()

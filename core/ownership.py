@@ -159,7 +159,7 @@ def _is_marked(found: Found[KernelObject], protocol: int) -> bool:
 
 def owners(ours: Iterable[Item], host: HostIntent) -> dict[Item, Mac]:
     """For which ENI each item of ours is: by its link, its table, or (main-first) its source."""
-    by_index = {eni.link.index: eni.mac for eni in host.enis if eni.link is not None}
+    by_index = {link.index: eni.mac for eni in host.enis for link in eni.links}
     macs = set(by_index.values())
     by_table = {intent.table: intent.mac for intent in host.ready}
     ours = tuple(ours)

@@ -11,7 +11,9 @@ from eni_facts import eni, host, link, mac
 
 from ec2net.core.compute import compute
 from ec2net.core.config import Config
-from ec2net.core.facts import Absent
+from ec2net.core.facts import Absent, Facts
+from ec2net.core.identity import Mac
+from ec2net.core.intent import Standing
 from ec2net.core.kernel.objects import (
     MAIN_TABLE,
     Address,
@@ -22,7 +24,16 @@ from ec2net.core.kernel.objects import (
     Setting,
 )
 from ec2net.core.kernel.snapshot import Found, Snapshot
-from ec2net.core.ownership import Journal, Journals, held, marked, owners, unmarked
+from ec2net.core.ownership import (
+    Journal,
+    Journals,
+    held,
+    marked,
+    owners,
+    plan_for,
+    unmarked,
+)
+from ec2net.core.plan import Action, InPlace, Item
 from ec2net.core.state import RunDir
 
 HOST = compute(host(eni(0), eni(1), eni(2)), Config())
@@ -155,3 +166,48 @@ def test_half_a_journal_is_an_empty_one(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.write(f"journal/{mac(1)}.json", {"ifindex": 3})
     assert Journals(run).read(mac(1), 3) == Journal(3)
+
+
+def settled_host(n: int = 3) -> tuple[Facts, InPlace, dict[Item, Mac]]:
+    """A host whose ENIs are configured: its facts, what is in place, and whose each of it is."""
+    facts = host(*(eni(number) for number in range(n)))
+    made: dict[Item, Mac] = {}
+    for intent in compute(facts, Config()).ready:
+        addresses = [Address(intent.link, interface) for interface in intent.sources]
+        groups = [LinkSetting(intent.link, Setting.GROUP, intent.link_group)]
+        items: tuple[Item, ...] = (*intent.rules, *addresses, *intent.table_routes, *groups)
+        for item in (*items, *intent.main_routes):
+            made[item] = intent.mac
+    return facts, InPlace(tuple(made)), made
+
+
+def lost(facts: Facts, found: InPlace, made: dict[Item, Mac]) -> set[Mac]:
+    """The ENIs without an intent of which something would be removed."""
+    intents = compute(facts, Config())
+    wanted = {
+        intent.mac: tuple(item for item, mac in made.items() if mac == intent.mac)
+        for intent in intents.ready
+    }
+    plan = plan_for(intents, {e.mac for e in intents.enis}, wanted, found, frozenset())
+    waiting = {e.mac for e in intents.enis if e.standing in (Standing.PENDING, Standing.REFUSED)}
+    gone = [change.item for change in plan.changes if change.action is Action.REMOVE]
+    return {made[item] for item in gone if made[item] in waiting}
+
+
+@pytest.mark.parametrize("index", [2, 100])
+def test_a_second_link_with_its_mac_takes_nothing_from_an_eni(index: int) -> None:
+    """Whichever of the two was there first: both are its links, and a refused ENI loses nothing."""
+    facts, found, made = settled_host(2)
+    twin = replace(link(1), index=index, name="twin")
+    links = sorted((*facts.links, twin), key=lambda link: link.index)
+    assert lost(replace(facts, links=tuple(links)), found, made) == set()
+
+
+def test_what_a_gone_eni_left_goes_when_all_others_are_known() -> None:
+    facts, found, made = settled_host()
+    links = tuple(one for one in facts.links if one.mac != mac(2))
+    enis = tuple(one for one in facts.imds.enis if one.mac != mac(2))
+    intents = compute(Facts(replace(facts.imds, enis=enis), links), Config())
+    wanted = {m: tuple(i for i, o in made.items() if o == m) for m in (mac(0), mac(1))}
+    plan = plan_for(intents, {mac(0), mac(1)}, wanted, found, frozenset())
+    assert {change.item for change in plan.changes} == {i for i, o in made.items() if o == mac(2)}

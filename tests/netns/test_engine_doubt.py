@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""In doubt everything stays: which link an ENI is, what IMDS said once, whose a rule is."""
+
+import json
+
+import pytest
+from instance import MANY, Instance, primary, subnets
+from kernel_state import assert_same
+
+from ec2net.core.vpc.eni import Eni
+from ec2net.core.vpc.simulated import SimulatedVpc
+
+pytestmark = pytest.mark.netns
+
+
+def settled(vpc: SimulatedVpc, instance: Instance) -> tuple[Eni, Eni]:
+    """A primary and a secondary with everything, configured."""
+    first, second = subnets(vpc, 2)
+    enis = primary(vpc, first), vpc.attach(second, **MANY)
+    instance.ec2net("refresh")
+    assert instance.refresh() == []
+    return enis
+
+
+def indices(instance: Instance) -> dict[str, int]:
+    links = json.loads(instance.guest.run(["ip", "-j", "link"]).stdout)
+    return {link["ifname"]: link["ifindex"] for link in links}
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_a_second_link_with_an_enis_mac_takes_nothing_from_it(
+    vpc: SimulatedVpc, instance: Instance, order: str
+) -> None:
+    """Whichever has the lower index: the ENI is refused, loudly, and loses nothing."""
+    instance.guest.ip(["link add gap type bridge"])
+    _, eni = settled(vpc, instance)
+    files = instance.files()
+    taken = indices(instance)
+    instance.guest.ip(["link del gap"])
+    index = taken["gap"] if order == "before" else max(taken.values()) + 100
+    assert (index < taken[eni.name]) is (order == "before")
+    before = instance.kernel()
+    instance.guest.ip([f"link add twin index {index} address {eni.mac} type veth peer index 999"])
+    beside = instance.kernel()
+    for _ in range(2):
+        done = instance.ec2net("refresh", status=1)
+        assert "several links have its MAC" in done.stderr
+        assert_same(beside, instance.kernel())
+    assert instance.unreachable(*vpc.enis) == []
+    instance.guest.ip(["link del twin"])
+    assert instance.refresh() == []
+    assert_same(before, instance.kernel())
+    assert {name for name in files if "token" not in name} <= set(instance.files())
