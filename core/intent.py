@@ -107,6 +107,8 @@ class EniOutcome:
     intent: EniIntent | None = None
     twins: tuple[LinkRef, ...] = ()
     """Further links with its MAC: which one it is cannot be told, so it is refused."""
+    table: int | None = None
+    """Its table as soon as its number is known, whatever its standing."""
 
     @property
     def links(self) -> tuple[LinkRef, ...]:

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from ec2net.core.identity import Mac
-from ec2net.core.intent import EniIntent, HostIntent, Standing
+from ec2net.core.intent import EniIntent, EniOutcome, HostIntent, Standing
 from ec2net.core.kernel.objects import (
     LOCAL_TABLE,
     MAIN_TABLE,
@@ -161,7 +161,10 @@ def owners(ours: Iterable[Item], host: HostIntent) -> dict[Item, Mac]:
     """For which ENI each item of ours is: by its link, its table, or (main-first) its source."""
     by_index = {link.index: eni.mac for eni in host.enis for link in eni.links}
     macs = set(by_index.values())
-    by_table = {intent.table: intent.mac for intent in host.ready}
+    by_table = {
+        **{eni.table: eni.mac for eni in host.enis if eni.table is not None and eni.links},
+        **{intent.table: intent.mac for intent in host.ready},
+    }
     ours = tuple(ours)
     for item in ours:
         if isinstance(item, Route) and item.table not in (MAIN_TABLE, LOCAL_TABLE):
@@ -204,7 +207,32 @@ def plan_for(
         for eni in host.enis
         if eni.mac not in without and (eni.mac not in mine or _keeps(eni.mac, host, wanted))
     }
-    return make_plan(wanted, found, keep=held(owned, stays), owners=owned)
+    waiting = [eni for eni in host.enis if eni.mac not in without and _waits(eni)]
+    keep = held(owned, stays) | _doubtful(found.ours, owned, waiting)
+    return make_plan(wanted, found, keep=keep, owners=owned)
+
+
+def _waits(eni: EniOutcome) -> bool:
+    """Whether it is there, and nothing says yet what is wanted of it."""
+    return bool(eni.links) and eni.intent is None and eni.standing is not Standing.NO_ADDRESS
+
+
+def _doubtful(
+    ours: Iterable[Item], owned: Mapping[Item, Mac], waiting: Collection[EniOutcome]
+) -> frozenset[Item]:
+    """Rules without an owner that may be for one of these ENIs.
+
+    They lead to an empty table, since the kernel flushes that when the link is set down, and the
+    ENI's number is not known; or to main, and somebody took away the partner that would tell.
+    """
+    rules = {item for item in ours if isinstance(item, Rule)}
+    paired = {rule.source for rule in rules if rule.table != MAIN_TABLE}
+    no_number = any(eni.table is None for eni in waiting)
+    return frozenset(
+        rule
+        for rule in rules
+        if rule not in owned and (no_number or (waiting and rule.source not in paired))
+    )
 
 
 def _keeps(mac: Mac, host: HostIntent, wanted: Mapping[Mac, tuple[Item, ...]]) -> bool:

@@ -5,9 +5,11 @@ import json
 
 import pytest
 from instance import MANY, Instance, primary, subnets
-from kernel_state import assert_same
+from kernel_state import assert_same, marked
 
 from ec2net.core.vpc.eni import Eni
+from ec2net.core.vpc.imds import Propagation
+from ec2net.core.vpc.imds_faults import Status
 from ec2net.core.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
@@ -51,3 +53,38 @@ def test_a_second_link_with_an_enis_mac_takes_nothing_from_it(
     assert instance.refresh() == []
     assert_same(before, instance.kernel())
     assert {name for name in files if "token" not in name} <= set(instance.files())
+
+
+def test_rules_whose_table_was_flushed_stay_while_imds_is_down(
+    vpc: SimulatedVpc, instance: Instance
+) -> None:
+    """With the state lost nothing tells whose they are; they were removed as a gone ENI's."""
+    settled(vpc, instance)
+    before = instance.kernel()
+    instance.forget()
+    instance.guest.ip(["link set ens6 down", "link set ens6 up"])
+    flushed = instance.kernel()
+    with instance.imds.fault(Status(503)):
+        instance.ec2net("refresh", status=1)
+        assert_same(flushed, instance.kernel())
+    instance.ec2net("refresh")
+    assert instance.unreachable(*vpc.enis) == []
+    for subject in ("rules 4", "rules 6"):
+        assert sorted(instance.kernel()[subject]) == sorted(before[subject])
+
+
+def test_a_gone_enis_rules_wait_for_the_number_of_a_new_one_and_then_go(
+    vpc: SimulatedVpc, instance: Instance
+) -> None:
+    _, eni = settled(vpc, instance)
+    new = vpc.attach(
+        vpc.subnets[1], "ens9", device=2, propagation=Propagation(settled=None), ipv4=2
+    )
+    instance.ec2net("refresh")
+    vpc.detach(eni)
+    instance.ec2net("refresh")
+    assert marked(instance.kernel()) != []
+    vpc.imds.settle(str(new.mac))
+    instance.ec2net("refresh")
+    assert instance.unreachable(*vpc.enis) == []
+    assert not [line for line in marked(instance.kernel()) if '"10001"' in line]

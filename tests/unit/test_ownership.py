@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eni_facts import eni, host, link, mac
+from eni_facts import KEYS, TIMEOUT, eni, host, ipv4, link, mac
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ec2net.core.compute import compute
 from ec2net.core.config import Config
 from ec2net.core.facts import Absent, Facts
 from ec2net.core.identity import Mac
-from ec2net.core.intent import Standing
+from ec2net.core.intent import HostIntent, Standing
 from ec2net.core.kernel.objects import (
     MAIN_TABLE,
     Address,
@@ -203,11 +205,63 @@ def test_a_second_link_with_its_mac_takes_nothing_from_an_eni(index: int) -> Non
     assert lost(replace(facts, links=tuple(links)), found, made) == set()
 
 
-def test_what_a_gone_eni_left_goes_when_all_others_are_known() -> None:
+COUNT = 3
+MADE = len(settled_host(COUNT)[2])
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    twins=st.sets(st.integers(0, COUNT - 1)),
+    listed=st.sets(st.integers(0, COUNT - 1)),
+    unread=st.dictionaries(st.integers(0, COUNT - 1), st.sets(st.sampled_from(KEYS))),
+    primary=st.booleans(),
+    missing=st.sets(st.integers(0, MADE - 1)),
+)
+def test_an_eni_that_waits_loses_nothing_whatever_is_left_of_it(
+    twins: set[int], listed: set[int], unread: dict[int, set[str]], primary: bool, missing: set[int]
+) -> None:
+    """Links doubled, facts lost, tables flushed by the kernel: 'gone' is only what surely is."""
+    facts, found, made = settled_host(COUNT)
+    older = tuple(replace(link(n), index=900 + n, name=f"twin{n}") for n in twins)
+    enis = tuple(eni(n, **dict.fromkeys(unread.get(n, ()), TIMEOUT)) for n in listed)
+    imds = replace(facts.imds, enis=enis, primary=facts.imds.primary if primary else TIMEOUT)
+    left = tuple(item for number, item in enumerate(found.ours) if number not in missing)
+    assert lost(Facts(imds, (*older, *facts.links)), InPlace(left), made) == set()
+
+
+def without_the_last(facts: Facts, **readings: Any) -> HostIntent:
+    """The host after ENI 2 went, with ENI 1 reading so."""
+    enis = tuple(replace(e, **readings) if e.mac == mac(1) else e for e in facts.imds.enis[:2])
+    return compute(Facts(replace(facts.imds, enis=enis), facts.links[:2]), Config())
+
+
+@pytest.mark.parametrize(
+    "readings",
+    [
+        pytest.param({}, id="ready"),
+        pytest.param({"local_ipv4s": ipv4("192.0.2.1")}, id="refused, its number is known"),
+    ],
+)
+def test_what_a_gone_eni_left_goes_when_the_numbers_of_the_others_are_known(
+    readings: dict[str, Any],
+) -> None:
+    """Even if the routes that tell whose a table is are lost: its link was set down."""
     facts, found, made = settled_host()
-    links = tuple(one for one in facts.links if one.mac != mac(2))
-    enis = tuple(one for one in facts.imds.enis if one.mac != mac(2))
-    intents = compute(Facts(replace(facts.imds, enis=enis), links), Config())
+    flushed = tuple(i for i in found.ours if not (isinstance(i, Route) and i.table == 10001))
+    intents = without_the_last(facts, **readings)
     wanted = {m: tuple(i for i, o in made.items() if o == m) for m in (mac(0), mac(1))}
-    plan = plan_for(intents, {mac(0), mac(1)}, wanted, found, frozenset())
-    assert {change.item for change in plan.changes} == {i for i, o in made.items() if o == mac(2)}
+    if readings:
+        del wanted[mac(1)]
+    plan = plan_for(intents, {mac(0), mac(1)}, wanted, InPlace(flushed), frozenset())
+    removed = {change.item for change in plan.changes if change.action is Action.REMOVE}
+    assert removed == {item for item, owner in made.items() if owner == mac(2)}
+
+
+def test_rules_that_lead_nowhere_stay_while_a_number_is_not_known() -> None:
+    facts, found, _ = settled_host()
+    rules = tuple(item for item in found.ours if isinstance(item, Rule))
+    intents = without_the_last(facts, device_number=TIMEOUT)
+    plan = plan_for(intents, {mac(0), mac(1)}, {}, InPlace(rules), frozenset())
+    assert plan.changes == ()
+    plan = plan_for(intents, {mac(0), mac(1)}, {}, InPlace(rules), frozenset({mac(1)}))
+    assert {change.item for change in plan.changes} == set(rules)
