@@ -101,9 +101,9 @@ class Engine:
         """The primary's MAC: remembered, else asked for. Raises ``ImdsError``."""
         known, _ = lastgood.remembered(self.run, {})
         if known is None and self.imds is not None:
-            from ec2net.core.imds.reader import read_primary
+            from ec2net.core.imds.reader import find_primary
 
-            reading = read_primary(self.imds, deadline)
+            reading = find_primary(self.imds, deadline)
             known = reading.value if isinstance(reading, Value) else None
         return known
 

@@ -11,7 +11,7 @@ The resident manager reads the listings of an ENI's keys at other times than the
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from ipaddress import IPv6Address, IPv6Network
 from typing import TypeAlias, TypeVar
 
@@ -29,6 +29,7 @@ from ec2net.core.imds.parse import (
     one,
     parsed,
 )
+from ec2net.core.imds.primary import denial
 from ec2net.core.imds.source import Imds
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ _KEYS = frozenset(
 )
 
 _NEVER_READ = Unknown("never read")
+_NOT_PROPAGATED = Unknown("device-number not propagated yet", settling=True)
 
 Listings: TypeAlias = dict[Mac, frozenset[str]]
 """Of ENIs that were read completely: the keys that IMDS listed. Changed by who reads."""
@@ -101,6 +103,8 @@ def read_facts(
                 _note(mac, keys, eni, listings)
         if eni is not None:
             enis.append(eni)
+    read = {**known, **{eni.mac: eni for eni in enis}}
+    primary = _confirmed(client, primary, listed, read, deadline, remembered=bool(known_primary))
     return ImdsFacts(primary, listed, tuple(enis))
 
 
@@ -141,9 +145,50 @@ def outdated(client: Imds, listings: Listings, deadline: Deadline) -> frozenset[
     return frozenset(changed)
 
 
+def _confirmed(
+    client: Imds,
+    primary: Reading[Mac],
+    listed: Reading[tuple[Mac, ...]],
+    enis: Mapping[Mac, EniFacts],
+    deadline: Deadline,
+    *,
+    remembered: bool,
+) -> Reading[Mac]:
+    """``primary``, or another answer if something denies it or another ENI may be it as well."""
+    if not isinstance(primary, Value):
+        return primary
+    mac = primary.value
+    reason = denial(mac, enis.get(mac), listed)
+    rival = any(eni.device_number == _NOT_PROPAGATED for eni in enis.values() if eni.mac != mac)
+    if not reason and not (remembered and rival):
+        return primary
+    again = read_primary(client, deadline)
+    if isinstance(again, Value) and not denial(again.value, enis.get(again.value), listed):
+        return again
+    if remembered:
+        return primary
+    return _denied(mac, reason)
+
+
 def read_primary(client: Imds, deadline: Deadline) -> Reading[Mac]:
     """The MAC of the primary ENI. Raises ``ImdsError``, and what interrupts the deadline."""
     return parsed(_present(client.get(MAC_PATH, deadline), MAC_PATH), one(Mac.parse))
+
+
+def find_primary(client: Imds, deadline: Deadline) -> Reading[Mac]:
+    """As ``read_primary``, checked by its device number, for who has read nothing else."""
+    primary = read_primary(client, deadline)
+    if not isinstance(primary, Value):
+        return primary
+    mac = primary.value
+    reading = client.get(f"{MACS_PATH}{mac}/{DEVICE_NUMBER}", deadline)
+    eni = replace(_never_read(mac), device_number=parsed(reading, one(number)))
+    reason = denial(mac, eni, _NEVER_READ)
+    return _denied(mac, reason) if reason else primary
+
+
+def _denied(mac: Mac, reason: str) -> Unknown:
+    return Unknown(f"IMDS gives {mac} as the primary ENI, but {reason}")
 
 
 def _listing(
@@ -222,21 +267,31 @@ class _Eni:
         return read(SUBNET_IPV6, many(ipv6_network), known)
 
     def _place(self) -> tuple[Reading[int], Reading[int]]:
-        """Network card and device number; neither is ever assumed (but for the primary)."""
-        if self.primary == Value(self.mac):
-            return Value(0), Value(0)
+        """Network card and device number; neither is ever assumed."""
         card, device = self.known.network_card, self.known.device_number
         # Before propagation is over IMDS may know no card, or card 0: kept only when settled.
-        if isinstance(device, Value) and not _unsettled(device, card):
+        if isinstance(device, Value) and self._settled(device, card):
             card = self._immutable(NETWORK_CARD, one(number), card)
         else:
             card = self._key(NETWORK_CARD, one(number), card)
-        if isinstance(device, Value) and _unsettled(device, card):
+        if isinstance(device, Value) and not self._settled(device, card):
             device = _NEVER_READ
         device = self._required(DEVICE_NUMBER, one(number), device)
-        if isinstance(device, Value) and _unsettled(device, card):
-            device = Unknown("device-number not propagated yet", settling=True)
+        if isinstance(device, Value) and not self._settled(device, card) and not self._is_primary:
+            device = _NOT_PROPAGATED
         return card, device
+
+    def _settled(self, device: Value[int], card: Reading[int]) -> bool:
+        """False for the 0 that IMDS gives before it knows a number; the primary's is 0 for good.
+
+        Only card 0 has the primary on it; elsewhere 0 is a number like any other.
+        """
+        elsewhere = isinstance(card, Value) and card.value > 0
+        return (device.value == 0 and not elsewhere) is self._is_primary
+
+    @property
+    def _is_primary(self) -> bool:
+        return self.primary == Value(self.mac)
 
     def _required(self, name: str, parse: Callable[[str], T], known: Reading[T]) -> Reading[T]:
         """An immutable key that every ENI has: where it lacks, it is only not there yet."""
@@ -270,14 +325,6 @@ class _Eni:
 
 def _values(reading: Reading[tuple[T, ...]]) -> tuple[T, ...]:
     return reading.value if isinstance(reading, Value) else ()
-
-
-def _unsettled(device: Value[int], card: Reading[int]) -> bool:
-    """Whether it is the 0 that IMDS gives for a device number before it knows it.
-
-    Only card 0 has the primary on it; elsewhere 0 is a number like any other.
-    """
-    return device.value == 0 and not (isinstance(card, Value) and card.value > 0)
 
 
 def _never_read(mac: Mac) -> EniFacts:

@@ -9,7 +9,7 @@ from kernel_state import assert_same, marked
 
 from ec2net.core.vpc.eni import Eni
 from ec2net.core.vpc.imds import Propagation
-from ec2net.core.vpc.imds_faults import Status
+from ec2net.core.vpc.imds_faults import Fault, Garbage, Status
 from ec2net.core.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
@@ -88,3 +88,34 @@ def test_a_gone_enis_rules_wait_for_the_number_of_a_new_one_and_then_go(
     instance.ec2net("refresh")
     assert instance.unreachable(*vpc.enis) == []
     assert not [line for line in marked(instance.kernel()) if '"10001"' in line]
+
+
+@pytest.mark.parametrize("command", [["refresh"], ["start", "--primary"]], ids=" ".join)
+def test_one_wrong_answer_about_the_primary_does_not_stand_for_the_boot(
+    vpc: SimulatedVpc, instance: Instance, command: list[str]
+) -> None:
+    first, second = subnets(vpc, 2)
+    primary(vpc, first, **MANY)
+    eni = vpc.attach(second, **MANY)
+    wrong = Garbage(str(eni.mac).encode())
+    with instance.imds.fault(Fault(wrong, "/meta-data/mac$", count=1)) as fault:
+        instance.ec2net(*command)
+        assert fault.hits == 1
+    instance.ec2net("refresh")
+    assert instance.unreachable(*vpc.enis) == []
+    assert instance.refresh() == []
+
+
+def test_a_wrong_answer_that_is_given_all_the_time_takes_no_eni_for_another(
+    vpc: SimulatedVpc, instance: Instance
+) -> None:
+    first, second = subnets(vpc, 2)
+    primary(vpc, first)
+    eni = vpc.attach(second, **MANY)
+    before = instance.kernel()
+    with instance.imds.fault(Fault(Garbage(str(eni.mac).encode()), "/meta-data/mac$")):
+        done = instance.ec2net("refresh", status=1)
+        assert "as the primary ENI, but its device-number is 1" in done.stderr
+        assert_same(before, instance.kernel())
+    instance.ec2net("refresh")
+    assert instance.unreachable(*vpc.enis) == []
