@@ -19,6 +19,7 @@ from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment
 from ec2net.core.errors import Ec2netError, ImdsError, LinkGone, Stopped
 from ec2net.core.facts import Facts, ImdsFacts, Link, Unknown, Value
+from ec2net.core.heard import Heard, indices
 from ec2net.core.identity import Mac
 from ec2net.core.imds.source import Imds
 from ec2net.core.intent import EniIntent, EniOutcome, HostIntent, Standing
@@ -114,10 +115,16 @@ class Engine:
         *,
         check: Collection[Mac] = (),
         ask: bool = True,
+        heard: Heard | None = None,
     ) -> PassReport:
         """Look and settle. The caller holds the host lock."""
         self.run.discard_leftovers()
-        return self.settle(self.look(deadline, only, ask=ask), deadline, check=check)
+        return self.settle(self.look(deadline, only, ask=ask, heard=heard), deadline, check=check)
+
+    def ask(self, deadline: Deadline, only: Collection[Mac] | None = None) -> Heard:
+        """Read IMDS for a pass. That may take long: before the host lock is taken."""
+        links = self._with_silent_enis(Snapshot(self.kernel.links())).links
+        return self._read_imds(eni_links(links, self.config.drivers), only, deadline)
 
     def look(
         self,
@@ -127,23 +134,36 @@ class Engine:
         without: frozenset[Mac] = frozenset(),
         snapshot: Snapshot | None = None,
         ask: bool = True,
+        heard: Heard | None = None,
     ) -> View:
         """Observe, compute and plan. ``only``: plan for these ENIs, the others as last known.
 
-        ``without``: ENIs that nothing is wanted of (``remove``). ``ask``: read IMDS; else what
-        was last known of it stands.
+        ``without``: ENIs that nothing is wanted of (``remove``). ``heard``: what ``ask`` gave;
+        without it IMDS is read now, or with ``ask`` false what was last known of it stands.
         """
         snapshot = self._with_silent_enis(snapshot or self.kernel.snapshot(self.config.drivers))
         links = eni_links(snapshot.links, self.config.drivers)
-        imds, problems, requests = self._read_imds(links, only if ask else (), deadline)
-        facts = Facts(imds, snapshot.links)
+        if heard is None:
+            heard = self._read_imds(links, only if ask else (), deadline)
+        else:
+            heard = heard.still_true(self.run, links)
+        facts = Facts(heard.facts, snapshot.links)
         host = self._intents(facts)
         choices = self._choose(host, links, facts)
         plans, wanted, failures = self._plans(host, choices, snapshot, deadline, only, without)
         observed = frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE)
-        problems = (*problems, *failures)
+        problems = (*heard.problems, *failures)
         view = View(
-            facts, snapshot, host, choices, plans, wanted, without, observed, {}, problems, requests
+            facts,
+            snapshot,
+            host,
+            choices,
+            plans,
+            wanted,
+            without,
+            observed,
+            problems=problems,
+            requests=heard.requests,
         )
         changing = {change.mac for change in view.plan.changes} - observed
         held = hold.in_force(self.run, view.fingerprint, changing)
@@ -207,9 +227,9 @@ class Engine:
         links: Mapping[Mac, tuple[Link, ...]],
         only: Collection[Mac] | None,
         deadline: Deadline,
-    ) -> tuple[ImdsFacts, tuple[Ec2netError, ...], int]:
-        indices = {mac: [link.index for link in same] for mac, same in links.items()}
-        primary, past = lastgood.remembered(self.run, indices)
+    ) -> Heard:
+        known = indices(links)
+        primary, past = lastgood.remembered(self.run, known)
         wanted = set(links) if only is None else set(only) & set(links)
         imds = ImdsFacts(Unknown("IMDS was not asked"), Unknown("IMDS was not asked"), ())
         problems: tuple[Ec2netError, ...] = ()
@@ -229,7 +249,7 @@ class Engine:
             else:
                 problems = unread(imds)
             requests = self.imds.requests_made - before
-        return lastgood.with_last_known_good(imds, past, primary), problems, requests
+        return Heard(imds, known, primary, past, problems, requests)
 
     def _intents(self, facts: Facts) -> HostIntent:
         host = compute(facts, self.config)

@@ -126,8 +126,15 @@ def _passes(
     while True:  # ends by deadline
         engine.new_pass()
         pass_deadline = deadline.within(place.config.timeouts.pass_, deadline.what)
+        heard = engine.ask(pass_deadline, {mac})
+        left = pass_deadline.remaining()
         with HostLock(place.run, deadline):
-            report = engine.run_pass(pass_deadline, only={mac}, check={mac} if settling else ())
+            report = engine.run_pass(
+                deadline.within(left, deadline.what),
+                only={mac},
+                check={mac} if settling else (),
+                heard=heard,
+            )
             done = outcome.publish(place, report, only={mac})
         made += report.done
         eni = report.of(mac)

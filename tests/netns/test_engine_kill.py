@@ -254,13 +254,9 @@ def test_a_signal_ends_the_wait_for_a_link_and_for_the_lock(host: Instance) -> N
     with host.running("start", "ghost0") as process:
         waiting(process)
         ends_at_once(process, signal.SIGTERM)
-    host.imds.clear_log()
-    with host.imds.fault(Hang()), host.running("refresh") as holder:
-        assert host.imds.wait_for(timeout=20)
-        with host.running("refresh") as process:
-            waiting(process)
-            ends_at_once(process, signal.SIGTERM)
-        ends_at_once(holder, signal.SIGTERM)
+    with host.locked(), host.running("refresh") as process:
+        waiting(process)
+        ends_at_once(process, signal.SIGTERM)
 
 
 def waiting(process: subprocess.Popen[str]) -> None:
