@@ -3,7 +3,7 @@
 
 A steady pass is one listing of the MACs, and for each ENI its listing and the mutable keys
 that are there. An Absent always has two witnesses: the listing, and either the key's own 404
-or that it has never been there.
+or that it has never been there. So has a list that lost something: it is read twice.
 
 The resident manager reads the listings of an ENI's keys at other times than the keys
 (``Listings``): each is as old as a poll interval at most, and no pass asks for all at once.
@@ -237,16 +237,16 @@ class _Eni:
         """Raises ``_ListingIsOld`` if the listing is old, and wrong."""
         known = self.known
         card, device = self._place()
-        ipv6s = self._key(IPV6S, many(ipv6_address), known.ipv6s)
-        ipv6_prefixes = self._key(IPV6_PREFIX, many(ipv6_network), known.ipv6_prefixes)
+        ipv6s = self._list(IPV6S, ipv6_address, known.ipv6s)
+        ipv6_prefixes = self._list(IPV6_PREFIX, ipv6_network, known.ipv6_prefixes)
         return EniFacts(
             mac=self.mac,
             interface_id=self._required(INTERFACE_ID, one(EniId.parse), known.interface_id),
             device_number=device,
             network_card=card,
-            local_ipv4s=self._key(LOCAL_IPV4S, many(ipv4_address), known.local_ipv4s),
+            local_ipv4s=self._list(LOCAL_IPV4S, ipv4_address, known.local_ipv4s),
             ipv6s=ipv6s,
-            ipv4_prefixes=self._key(IPV4_PREFIX, many(ipv4_network), known.ipv4_prefixes),
+            ipv4_prefixes=self._list(IPV4_PREFIX, ipv4_network, known.ipv4_prefixes),
             ipv6_prefixes=ipv6_prefixes,
             subnet_ipv4=self._immutable(SUBNET_IPV4, one(ipv4_network), known.subnet_ipv4),
             subnet_ipv6=self._subnet_ipv6((*_values(ipv6s), *_values(ipv6_prefixes))),
@@ -308,6 +308,18 @@ class _Eni:
             return known
         return self._key(name, parse, known)
 
+    def _list(
+        self, name: str, parse: Callable[[str], T], known: Reading[tuple[T, ...]]
+    ) -> Reading[tuple[T, ...]]:
+        """A list that loses something needs two witnesses too: half a list is well-formed."""
+        reading = self._key(name, many(parse), known)
+        if not _loses(reading, known):
+            return reading
+        again = self._key(name, many(parse), known)
+        if again != reading and _loses(again, known):
+            return Unknown(f"{name} was read twice and differed")
+        return again
+
     def _key(self, name: str, parse: Callable[[str], T], known: Reading[T]) -> Reading[T]:
         if not isinstance(self.keys, Value):
             return self.keys
@@ -325,6 +337,10 @@ class _Eni:
 
 def _values(reading: Reading[tuple[T, ...]]) -> tuple[T, ...]:
     return reading.value if isinstance(reading, Value) else ()
+
+
+def _loses(reading: Reading[tuple[T, ...]], known: Reading[tuple[T, ...]]) -> bool:
+    return isinstance(reading, Value) and not set(_values(known)) <= set(reading.value)
 
 
 def _never_read(mac: Mac) -> EniFacts:

@@ -119,3 +119,24 @@ def test_a_wrong_answer_that_is_given_all_the_time_takes_no_eni_for_another(
         assert_same(before, instance.kernel())
     instance.ec2net("refresh")
     assert instance.unreachable(*vpc.enis) == []
+
+
+def test_a_list_of_addresses_that_is_cut_short_once_removes_nothing(
+    vpc: SimulatedVpc, instance: Instance
+) -> None:
+    """It is well-formed, so it was believed at once."""
+    _, eni = settled(vpc, instance)
+    before = instance.kernel()
+    short = {"local-ipv4s": eni.ipv4s[0], "ipv6s": eni.ipv6s[0]}
+    for key, address in short.items():
+        with instance.imds.fault(
+            Fault(Garbage(str(address).encode()), f"{eni.mac}/{key}$", count=1)
+        ):
+            assert instance.refresh() == []
+        assert_same(before, instance.kernel())
+    # One more request, and only in the pass that takes something away.
+    eni.unassign_ipv4(eni.ipv4s[-1])
+    for asked in (2, 1):
+        instance.imds.clear_log()
+        assert (instance.refresh() != []) is (asked == 2)
+        assert instance.imds.count(f"{eni.mac}/local-ipv4s") == asked

@@ -4,7 +4,19 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
-from imds_server import MACS, META, PRIMARY, SECOND, ImdsServer, eni, raw, running, status, times
+from imds_server import (
+    MACS,
+    META,
+    PRIMARY,
+    SECOND,
+    ImdsServer,
+    eni,
+    in_turn,
+    raw,
+    running,
+    status,
+    times,
+)
 
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import ImdsError
@@ -227,6 +239,53 @@ def test_mac_that_cannot_be_read(server: ImdsServer, read: Reader) -> None:
         assert isinstance(facts.primary, Unknown)
         # Which one is the primary is not known, so its 0 cannot be believed either.
         assert {type(one.device_number) for one in facts.enis} == {Unknown, Value}
+
+
+# Lists that lose something
+
+LIST = f"{OF_SECOND}local-ipv4s"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "result"),
+    [
+        pytest.param("10.0.1.10", "10.0.1.10", "10.0.1.10", id="the same twice: it is news"),
+        pytest.param("10.0.1.10", None, "10.0.1.10 10.0.1.11", id="a lie"),
+        pytest.param(
+            "10.0.1.11",
+            "10.0.1.10\n10.0.1.11\n10.0.1.12",
+            "10.0.1.10 10.0.1.11 10.0.1.12",
+            id="growing",
+        ),
+        pytest.param("10.0.1.10", "10.0.1.11", "", id="two lies"),
+        pytest.param("10.0.1.10", "<html>", "", id="garbage after a lie"),
+    ],
+)
+def test_a_list_that_loses_something_is_believed_when_it_says_so_twice(
+    server: ImdsServer, read: Reader, first: str, second: str | None, result: str
+) -> None:
+    """Half a list is as well-formed as a whole one; an absence has two witnesses as well."""
+    server.tree[LIST] = "10.0.1.10\n10.0.1.11"
+    read.remember(read())
+    answers = [status(200, text) for text in (first, second) if text is not None]
+    server.faults[LIST] = in_turn(*answers)
+    reading = read.second().local_ipv4s
+    assert server.paths().count(LIST) == 2
+    if result:
+        assert reading == Value(tuple(map(IPv4Address, result.split())))
+    else:
+        assert isinstance(reading, Unknown)
+
+
+@pytest.mark.parametrize("text", ["10.0.1.11\n10.0.1.10", "10.0.1.10\n10.0.1.11\n10.0.1.12"])
+def test_a_list_that_loses_nothing_is_asked_for_once(
+    server: ImdsServer, read: Reader, text: str
+) -> None:
+    server.tree[LIST] = "10.0.1.10\n10.0.1.11"
+    read.remember(read())
+    server.tree[LIST] = text
+    read.second()
+    assert server.paths().count(LIST) == 1
 
 
 # Numbers
