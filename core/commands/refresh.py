@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from ec2net.core import hold, outcome
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError, ExitStatus, Stopped
-from ec2net.core.lock import HostLock, manager_runs
+from ec2net.core.lock import HostLock, check_lock, manager_runs
 from ec2net.core.quiet import may_skip
 from ec2net.core.signals import StopSignals
 from ec2net.core.stale_units import end, stale_units
@@ -36,6 +36,7 @@ def run(options: Namespace) -> ExitStatus:
         status = _by_manager(place, options)
         if status is not None:
             return status
+    check_lock(place.run)
     with StopSignals() as signals, ExitStack() as stack:
         deadline = Deadline(timeouts.pass_, "refresh", interruptions=[signals])
         with _told(place.run):

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input and a hostile place: one clear line each, the right exit status, nothing lost."""
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 from instance import MANY, Instance, primary, subnets
@@ -132,6 +134,22 @@ def test_a_state_directory_of_somebody_else(settled: Instance) -> None:
     assert "Permission denied" in done.stderr
     assert "run as root" in done.stderr
     assert_same(before, settled.kernel())
+
+
+def test_a_record_goes_through_a_pipe_and_to_nobody_not_at_all(
+    settled: Instance, tmp_path: Path
+) -> None:
+    """A FIFO without a reader was waited for, without a deadline."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    done = settled.ec2net("record", str(fifo), status=1, timeout=10)
+    assert done.stderr == f"ec2net: {fifo}: cannot be written: nobody reads from it\n"
+    done = settled.ec2net("record", "/dev/full", status=1)
+    assert done.stderr == "ec2net: /dev/full: cannot be written: No space left on device\n"
+    with settled.running("plan", "--imds", str(fifo)) as plan:
+        while settled.ec2net("record", str(fifo), status=None).returncode:
+            assert plan.poll() is None
+        assert plan.communicate(timeout=20)[0] == "Nothing to change.\n"
 
 
 BROKEN = {
