@@ -15,7 +15,7 @@ from ec2net.core import hold, outcome
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError, ExitStatus, Stopped
 from ec2net.core.lock import HostLock, check_lock, manager_runs
-from ec2net.core.quiet import may_skip
+from ec2net.core.quiet import looked_at, may_skip
 from ec2net.core.signals import StopSignals
 from ec2net.core.stale_units import end, stale_units
 from ec2net.core.state import RunDir
@@ -48,6 +48,8 @@ def run(options: Namespace) -> ExitStatus:
             deadline = Deadline(left, "refresh", interruptions=[signals])
             report = engine.run_pass(deadline, heard=heard)
             done = outcome.publish(place, report)
+            if options.unless_quiet:
+                looked_at(place.run, done.document)
         if stale := list(stale_units()):
             end(stale, Deadline(timeouts.pass_, "refresh", interruptions=[signals]))
     outcome.tell(done)

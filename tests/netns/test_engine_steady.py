@@ -217,3 +217,24 @@ def test_a_changed_mtu_of_the_configuration(settled: Instance) -> None:
     settled.guest.ip(["link set ens5 mtu 9001"])
     settled.refresh()
     assert set(mtus().values()) == {9001, 65536}
+
+
+def test_a_timed_pass_without_news_writes_the_time_only_where_little_goes_on(
+    settled: Instance, install: Callable[[SimulatedVpc], Instance]
+) -> None:
+    before = identities(settled.run_dir)
+    settled.ec2net("refresh", "--unless-quiet")
+    assert identities(settled.run_dir) == before
+    with SimulatedVpc(prefix="quiet-") as vpc:
+        instance = install(vpc)
+        primary(vpc, *subnets(vpc, 1), ipv4=1, ipv6=0)
+        instance.ec2net("refresh", "--unless-quiet")
+        files = identities(instance.run_dir)
+        instance.imds.clear_log()
+        instance.ec2net("refresh", "--unless-quiet")
+        assert instance.imds.requests == ()
+        assert identities(instance.run_dir) == files
+        # A pass that somebody asks for looks, whatever the time.
+        instance.ec2net("refresh")
+        assert instance.imds.requests != ()
+        assert identities(instance.run_dir) == files
