@@ -7,7 +7,7 @@ A journal holds for one attachment; it is written before the change that it tell
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -201,6 +201,7 @@ def plan_for(
     without: frozenset[Mac],
 ) -> Plan:
     """The plan of one backend; of what nobody wants, only what surely is nobody's goes."""
+    found = replace(found, ours=(*found.ours, *_unjournaled(found, host, without)))
     owned = owners(found.ours, host)
     stays = {
         eni.mac
@@ -210,6 +211,24 @@ def plan_for(
     waiting = [eni for eni in host.enis if eni.mac not in without and _waits(eni)]
     keep = held(owned, stays) | _doubtful(found.ours, owned, waiting)
     return make_plan(wanted, found, keep=keep, owners=owned)
+
+
+def _unjournaled(
+    found: InPlace, host: HostIntent, without: Collection[Mac]
+) -> tuple[LinkSetting, ...]:
+    """Names that were given to an ENI whose journal was lost, as its group tells, to take them back.
+
+    What other settings were before is lost with the journal: they stay.
+    """
+    foreign = {item for item in found.foreign if isinstance(item, LinkSetting)}
+    return tuple(
+        name
+        for intent in host.ready
+        if intent.mac in without
+        and LinkSetting(intent.link, Setting.GROUP, intent.link_group) in foreign
+        for altname in intent.altnames
+        if (name := LinkSetting(intent.link, Setting.ALTNAME, altname)) in foreign
+    )
 
 
 def _waits(eni: EniOutcome) -> bool:

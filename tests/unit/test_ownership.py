@@ -265,3 +265,19 @@ def test_rules_that_lead_nowhere_stay_while_a_number_is_not_known() -> None:
     assert plan.changes == ()
     plan = plan_for(intents, {mac(0), mac(1)}, {}, InPlace(rules), frozenset({mac(1)}))
     assert {change.item for change in plan.changes} == set(rules)
+
+
+def test_names_whose_journal_was_lost_are_taken_back_and_others_are_not() -> None:
+    """The link's group, which is ours, tells that they are; before that they are somebody's."""
+    facts, _, _ = settled_host(2)
+    intents = compute(facts, Config())
+    (intent,) = (one for one in intents.ready if one.mac == mac(1))
+    names = tuple(LinkSetting(intent.link, Setting.ALTNAME, name) for name in intent.altnames)
+    assert len(names) == 2
+    theirs = LinkSetting(intent.link, Setting.ALTNAME, "mine")
+    for group, expected in ((236, set(names)), (7, set())):
+        foreign = (*names, theirs, LinkSetting(intent.link, Setting.GROUP, group))
+        found = InPlace(foreign=foreign)
+        plan = plan_for(intents, {mac(1)}, {}, found, frozenset({mac(1)}))
+        assert {change.item for change in plan.changes} == expected
+        assert plan_for(intents, {mac(1)}, {}, found, frozenset()).changes == ()
