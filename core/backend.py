@@ -17,7 +17,7 @@ from ec2net.core.environment import Environment
 from ec2net.core.errors import Ec2netError
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
-from ec2net.core.intent import EarlyIntent, EniIntent, HostIntent
+from ec2net.core.intent import EniIntent, HostIntent
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.plan import Change, InPlace, Item, Plan
@@ -93,13 +93,6 @@ class Backend(ABC):
     def apply(self, plan: Plan, deadline: Deadline) -> Applied:
         """Make the changes, in the plan's order, each ENI for itself: a failure ends the work on
         its ENI and on no other. An empty plan makes no call and no write. Ends by ``deadline``."""
-
-    def prepare(self, early: EarlyIntent, link: Link, deadline: Deadline) -> bool:
-        """Begin with an ENI whose addresses are not known yet; true if something was begun.
-
-        Called when its link has just appeared. By default there is nothing to begin with.
-        """
-        return False
 
     def check(self, intent: EniIntent) -> tuple[str, ...]:
         """What else of ``intent`` is not so, after applying: what the manager did instead."""

@@ -15,7 +15,7 @@ from ec2net.core.environment import Environment
 from ec2net.core.errors import Ec2netError, PluginError
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
-from ec2net.core.intent import EarlyIntent, EniIntent, HostIntent
+from ec2net.core.intent import EniIntent, HostIntent
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.plan import InPlace, Item, Plan
 
@@ -43,11 +43,6 @@ class GuardedBackend:
 
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         return self._guard("wanted", lambda: self._backend.wanted(intent, host, snapshot))
-
-    def prepare(self, early: EarlyIntent, link: Link, deadline: Deadline) -> bool:
-        return self._guard(
-            "prepare", lambda: self._backend.prepare(early, link, deadline), deadline
-        )
 
     def apply(self, plan: Plan, deadline: Deadline) -> Applied:
         """Never raises: what is not known to be done counts as failed."""

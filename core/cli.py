@@ -123,7 +123,7 @@ def parser() -> argparse.ArgumentParser:
     refresh.add_argument(
         "--unless-quiet",
         action="store_true",
-        help="for the timer: with one ENI and one address, look only at each fifth minute",
+        help="for the timer: with one ENI and one address, look only every five minutes",
     )
     refresh.add_argument(
         "--retry",

@@ -7,6 +7,8 @@ address) come last and refuse only the ENIs concerned.
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 
 from ec2net.core.config import (
@@ -105,13 +107,21 @@ def _outcome(
     config: Config,
     numbers: NumberPlan,
 ) -> EniOutcome:
-    link = LinkRef(links[0].index, links[0].name) if links else None
-    eni_id = _value(eni.interface_id) if eni else None
+    refs = tuple(LinkRef(link.index, link.name) for link in links)
+    outcome = EniOutcome(
+        mac,
+        Standing.READY,
+        "",
+        refs[0] if refs else None,
+        _value(eni.interface_id) if eni else None,
+        twins=refs[1:],
+        table=_table(mac, eni, facts, numbers),
+    )
     try:
         intent = _intent(mac, eni, links, facts, config, numbers)
     except _NotReady as not_ready:
-        return EniOutcome(mac, not_ready.standing, not_ready.reason, link, eni_id)
-    return EniOutcome(mac, Standing.READY, "", link, eni_id, intent)
+        return replace(outcome, standing=not_ready.standing, reason=not_ready.reason)
+    return replace(outcome, intent=intent)
 
 
 def _intent(
@@ -212,6 +222,13 @@ def _number(eni: EniFacts, is_primary: bool | None) -> EniNumber | None:
         return EniNumber(card=card, device=device)
     except ValueError as error:
         raise _NotReady(Standing.REFUSED, f"IMDS gives an impossible place: {error}") from error
+
+
+def _table(mac: Mac, eni: EniFacts | None, facts: Facts, numbers: NumberPlan) -> int | None:
+    with suppress(_NotReady):
+        number = _number(eni, _is_primary(mac, facts)) if eni else None
+        return numbers.table(number) if number else None
+    return None
 
 
 def _identity(

@@ -13,17 +13,17 @@ from ec2net.core import begun, hold, lastgood, verify
 from ec2net.core.backend import PATIENCE, Applied, Backend, Host
 from ec2net.core.backend_guard import GuardedBackend
 from ec2net.core.choose import Choice, choose, without_backend
-from ec2net.core.compute import compute, early_intent, eni_links, identity
-from ec2net.core.config import AUTO_BACKEND, Config, EniIdentity, Manage
+from ec2net.core.compute import compute, eni_links, identity
+from ec2net.core.config import AUTO_BACKEND, Config, Manage
 from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment
-from ec2net.core.errors import Ec2netError, ImdsError, LinkGone, Stopped
+from ec2net.core.errors import Ec2netError, ImdsError
 from ec2net.core.facts import Facts, ImdsFacts, Link, Unknown, Value
+from ec2net.core.heard import Heard, indices
 from ec2net.core.identity import Mac
 from ec2net.core.imds.source import Imds
 from ec2net.core.intent import EniIntent, EniOutcome, HostIntent, Standing
 from ec2net.core.kernel.link_events import link_is_there
-from ec2net.core.kernel.objects import LinkRef
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.ownership import plan_for
@@ -65,45 +65,13 @@ class Engine:
         if self.imds is not None:
             self.imds.new_pass()
 
-    def prepare(self, mac: Mac, deadline: Deadline) -> None:
-        """Begin with an ENI whose link just appeared: what needs no IMDS, if the primary is known.
-
-        The caller holds the host lock.
-        """
-        links = eni_links(self.kernel.links(), self.config.drivers)
-        primary, _ = lastgood.remembered(self.run, {})
-        if primary is None or len(links.get(mac, ())) != 1:
-            return
-        link = links[mac][0]
-        known = EniIdentity(mac, link_name=link.name, is_primary=mac == primary)
-        settings = self.config.for_eni(known)
-        if settings.manage in (Manage.IGNORE, Manage.OBSERVE):
-            return
-        kinds = {name: backend.kind for name, backend in self.backends.items()}
-        choice = choose(settings.backend, link, kinds, self._environment(links))
-        if choice.backend is not None:
-            early = early_intent(
-                mac,
-                LinkRef(link.index, link.name),
-                mac == primary,
-                settings,
-                self.config.numbers,
-            )
-            begun.begin(self.run, link.name)
-            try:
-                self.backends[choice.backend].prepare(early, link, deadline)
-            except (LinkGone, Stopped):
-                raise
-            except Ec2netError as error:
-                _log.warning("%s: the first step failed, the pass goes on: %s", link.name, error)
-
     def primary(self, deadline: Deadline) -> Mac | None:
         """The primary's MAC: remembered, else asked for. Raises ``ImdsError``."""
         known, _ = lastgood.remembered(self.run, {})
         if known is None and self.imds is not None:
-            from ec2net.core.imds.reader import read_primary
+            from ec2net.core.imds.reader import find_primary
 
-            reading = read_primary(self.imds, deadline)
+            reading = find_primary(self.imds, deadline)
             known = reading.value if isinstance(reading, Value) else None
         return known
 
@@ -113,11 +81,19 @@ class Engine:
         only: Collection[Mac] | None = None,
         *,
         check: Collection[Mac] = (),
-        ask: bool = True,
+        heard: Heard | None = None,
     ) -> PassReport:
         """Look and settle. The caller holds the host lock."""
         self.run.discard_leftovers()
-        return self.settle(self.look(deadline, only, ask=ask), deadline, check=check)
+        return self.settle(self.look(deadline, only, heard=heard), deadline, check=check)
+
+    def ask(self, deadline: Deadline, only: Collection[Mac] | None = None) -> Heard:
+        """Read IMDS for a pass. That may take long: before the host lock is taken.
+
+        With no ENI in ``only`` it is not asked: what was last known stands.
+        """
+        links = self._with_silent_enis(Snapshot(self.kernel.links())).links
+        return self._read_imds(eni_links(links, self.config.drivers), only, deadline)
 
     def look(
         self,
@@ -126,24 +102,36 @@ class Engine:
         *,
         without: frozenset[Mac] = frozenset(),
         snapshot: Snapshot | None = None,
-        ask: bool = True,
+        heard: Heard | None = None,
     ) -> View:
         """Observe, compute and plan. ``only``: plan for these ENIs, the others as last known.
 
-        ``without``: ENIs that nothing is wanted of (``remove``). ``ask``: read IMDS; else what
-        was last known of it stands.
+        ``without``: ENIs that nothing is wanted of (``remove``). ``heard``: what ``ask`` gave;
+        without it IMDS is read now.
         """
         snapshot = self._with_silent_enis(snapshot or self.kernel.snapshot(self.config.drivers))
         links = eni_links(snapshot.links, self.config.drivers)
-        imds, problems, requests = self._read_imds(links, only if ask else (), deadline)
-        facts = Facts(imds, snapshot.links)
+        if heard is None:
+            heard = self._read_imds(links, only, deadline)
+        else:
+            heard = heard.still_true(self.run, links)
+        facts = Facts(heard.facts, snapshot.links)
         host = self._intents(facts)
         choices = self._choose(host, links, facts)
         plans, wanted, failures = self._plans(host, choices, snapshot, deadline, only, without)
         observed = frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE)
-        problems = (*problems, *failures)
+        problems = (*heard.problems, *failures)
         view = View(
-            facts, snapshot, host, choices, plans, wanted, without, observed, {}, problems, requests
+            facts,
+            snapshot,
+            host,
+            choices,
+            plans,
+            wanted,
+            without,
+            observed,
+            problems=problems,
+            requests=heard.requests,
         )
         changing = {change.mac for change in view.plan.changes} - observed
         held = hold.in_force(self.run, view.fingerprint, changing)
@@ -207,9 +195,9 @@ class Engine:
         links: Mapping[Mac, tuple[Link, ...]],
         only: Collection[Mac] | None,
         deadline: Deadline,
-    ) -> tuple[ImdsFacts, tuple[Ec2netError, ...], int]:
-        indices = {mac: same[0].index for mac, same in links.items()}
-        primary, past = lastgood.remembered(self.run, indices)
+    ) -> Heard:
+        known = indices(links)
+        primary, past = lastgood.remembered(self.run, known)
         wanted = set(links) if only is None else set(only) & set(links)
         imds = ImdsFacts(Unknown("IMDS was not asked"), Unknown("IMDS was not asked"), ())
         problems: tuple[Ec2netError, ...] = ()
@@ -229,7 +217,7 @@ class Engine:
             else:
                 problems = unread(imds)
             requests = self.imds.requests_made - before
-        return lastgood.with_last_known_good(imds, past, primary), problems, requests
+        return Heard(imds, known, primary, past, problems, requests)
 
     def _intents(self, facts: Facts) -> HostIntent:
         host = compute(facts, self.config)
@@ -362,12 +350,14 @@ class Engine:
     def _by_kernel(
         self, intent: EniIntent, view: View, names: dict[int, str], deadline: Deadline
     ) -> tuple[verify.Finding, ...]:
-        enis = {eni.link.index for eni in view.host.enis if eni.link is not None}
+        enis = {link.index for eni in view.host.enis for link in eni.links}
         return verify.check(intent, self.kernel, names, deadline, enis=enis)
 
     def _remember(self, view: View, report: PassReport) -> tuple[Ec2netError, ...]:
         """Keep good facts for the boot, and what is held; what was refused is not good."""
-        attached = {eni.mac: eni.link.index for eni in view.host.enis if eni.link is not None}
+        attached = {
+            eni.mac: [link.index for link in eni.links] for eni in view.host.enis if eni.links
+        }
         bad = {eni.mac for eni in view.host.enis if eni.standing is Standing.REFUSED}
         _, past = lastgood.remembered(self.run, attached)
         good = tuple(
@@ -379,7 +369,7 @@ class Engine:
             lastgood.remember(self.run, replace(view.facts.imds, enis=good), attached)
             for name in view.plans:
                 self.backends[name].forget(tuple(attached))
-            begun.keep_only(self.run, {eni.link.name for eni in view.host.enis if eni.link})
+            begun.keep_only(self.run, {link.name for eni in view.host.enis for link in eni.links})
         except Ec2netError as error:
             return (error,)
         return ()

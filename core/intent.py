@@ -105,6 +105,15 @@ class EniOutcome:
     link: LinkRef | None
     eni_id: EniId | None = None
     intent: EniIntent | None = None
+    twins: tuple[LinkRef, ...] = ()
+    """Further links with its MAC: which one it is cannot be told, so it is refused."""
+    table: int | None = None
+    """Its table as soon as its number is known, whatever its standing."""
+
+    @property
+    def links(self) -> tuple[LinkRef, ...]:
+        """Every link that it may be."""
+        return self.twins if self.link is None else (self.link, *self.twins)
 
     @property
     def name(self) -> str:

@@ -3,10 +3,11 @@
 
 Pure, except for the two functions at the end that keep them under /run/ec2net/facts. They are
 valid for one attachment: a link index that differs means the ENI was attached anew, perhaps
-as another device, so nothing carries over.
+as another device, so nothing carries over. While several links have its MAC, which of them it is
+cannot be told; what was remembered for one of them stands.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
@@ -155,17 +156,22 @@ _SINGLE = {"interface_id", "device_number", "network_card", "subnet_ipv4"}
 """The others are lists."""
 
 
-def remembered(run: RunDir, links: Mapping[Mac, int]) -> tuple[Mac | None, dict[Mac, EniFacts]]:
-    """The primary's MAC and the facts of ENIs that are still attached by the same link index."""
+def remembered(
+    run: RunDir, links: Mapping[Mac, Collection[int]]
+) -> tuple[Mac | None, dict[Mac, EniFacts]]:
+    """The primary's MAC and the facts of ENIs that are still attached by the same link index.
+
+    ``links`` has the indices of all links with an ENI's MAC.
+    """
     stored = run.read(_PRIMARY)
     try:
         primary = Mac.parse(str(stored["mac"])) if stored else None
     except (KeyError, ValueError):
         primary = None
     facts = {}
-    for mac, index in links.items():
+    for mac, indices in links.items():
         data = run.read(_file(mac))
-        if data is None or data.get("ifindex") != index:
+        if data is None or data.get("ifindex") not in indices:
             continue
         try:
             stood = from_json(data)
@@ -182,14 +188,17 @@ def was_eni(run: RunDir, link: Link) -> bool:
     return data is not None and data.get("ifindex") == link.index
 
 
-def remember(run: RunDir, facts: ImdsFacts, links: Mapping[Mac, int]) -> None:
+def remember(run: RunDir, facts: ImdsFacts, links: Mapping[Mac, Collection[int]]) -> None:
     """Store the facts of attached ENIs and drop those of gone ones. Raises ``StateError``."""
     if isinstance(facts.primary, Value):
         run.write(_PRIMARY, {"mac": str(facts.primary.value)})
     kept = set()
     for eni in facts.enis:
-        if eni.mac in links:
-            run.write(_file(eni.mac), {**to_json(eni), "ifindex": links[eni.mac]})
+        indices = links.get(eni.mac, ())
+        if len(indices) == 1:
+            (index,) = indices
+            run.write(_file(eni.mac), {**to_json(eni), "ifindex": index})
+        if indices:
             kept.add(_file(eni.mac))
     for name in run.names(_FOLDER):
         if name not in kept:

@@ -9,6 +9,7 @@ at the deadline gives the lock back should it ever get it.
 import fcntl
 import os
 import threading
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -17,11 +18,31 @@ from ec2net.core.errors import DeadlineExceeded, Ec2netError, StateError
 from ec2net.core.state import RunDir, make_folder
 
 
+def check_lock(run: RunDir) -> None:
+    """Raise ``StateError`` if it could not be taken at all, before anything is waited for."""
+    os.close(_open(_path(run)))
+
+
+def _path(run: RunDir) -> Path:
+    return run.path / "lock"
+
+
+def _open(path: Path) -> int:
+    try:
+        make_folder(path.parent)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateError(
+            f"cannot open {path}: {error.strerror}",
+            remedy="run as root; the state directory must be writable",
+        ) from error
+
+
 class HostLock:
     """Use as a context manager: ``with HostLock(run, deadline): ...``"""
 
     def __init__(self, run: RunDir, deadline: Deadline) -> None:
-        self._path = run.path / "lock"
+        self._path = _path(run)
         self._deadline = deadline
         self._descriptor = -1
 
@@ -42,15 +63,7 @@ class HostLock:
             return False
 
     def _take(self) -> None:
-        try:
-            make_folder(self._path.parent)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._descriptor = os.open(self._path, flags, 0o600)
-        except OSError as error:
-            raise StateError(
-                f"cannot open {self._path}: {error.strerror}",
-                remedy="run as root; the state directory must be writable",
-            ) from error
+        self._descriptor = _open(self._path)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

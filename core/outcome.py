@@ -57,7 +57,8 @@ def publish(
 ) -> Outcome:
     """Store what ``status`` shows, and a good configuration for the day the files are broken.
 
-    The caller holds the host lock. A full state directory is one more problem of the report.
+    The caller holds the host lock. A full state directory is one problem of the report, however
+    much cannot be kept.
     ``only``: the ENIs that the pass was for; of others no trouble has ended.
     """
     before = stored(place.run)
@@ -80,7 +81,8 @@ def publish(
         remember_config(place)
         place.run.write(STATUS, document)
     except StateError as error:
-        report = replace(report, problems=(*report.problems, error))
+        if not any(isinstance(problem, StateError) for problem in report.problems):
+            report = replace(report, problems=(*report.problems, error))
     return Outcome(report, document, before)
 
 

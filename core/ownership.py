@@ -7,12 +7,12 @@ A journal holds for one attachment; it is written before the change that it tell
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any
 
 from ec2net.core.identity import Mac
-from ec2net.core.intent import EniIntent, HostIntent, Standing
+from ec2net.core.intent import EniIntent, EniOutcome, HostIntent, Standing
 from ec2net.core.kernel.objects import (
     LOCAL_TABLE,
     MAIN_TABLE,
@@ -159,9 +159,12 @@ def _is_marked(found: Found[KernelObject], protocol: int) -> bool:
 
 def owners(ours: Iterable[Item], host: HostIntent) -> dict[Item, Mac]:
     """For which ENI each item of ours is: by its link, its table, or (main-first) its source."""
-    by_index = {eni.link.index: eni.mac for eni in host.enis if eni.link is not None}
+    by_index = {link.index: eni.mac for eni in host.enis for link in eni.links}
     macs = set(by_index.values())
-    by_table = {intent.table: intent.mac for intent in host.ready}
+    by_table = {
+        **{eni.table: eni.mac for eni in host.enis if eni.table is not None and eni.links},
+        **{intent.table: intent.mac for intent in host.ready},
+    }
     ours = tuple(ours)
     for item in ours:
         if isinstance(item, Route) and item.table not in (MAIN_TABLE, LOCAL_TABLE):
@@ -198,13 +201,57 @@ def plan_for(
     without: frozenset[Mac],
 ) -> Plan:
     """The plan of one backend; of what nobody wants, only what surely is nobody's goes."""
+    found = replace(found, ours=(*found.ours, *_unjournaled(found, host, without)))
     owned = owners(found.ours, host)
     stays = {
         eni.mac
         for eni in host.enis
         if eni.mac not in without and (eni.mac not in mine or _keeps(eni.mac, host, wanted))
     }
-    return make_plan(wanted, found, keep=held(owned, stays), owners=owned)
+    waiting = [eni for eni in host.enis if eni.mac not in without and _waits(eni)]
+    keep = held(owned, stays) | _doubtful(found.ours, owned, waiting)
+    return make_plan(wanted, found, keep=keep, owners=owned)
+
+
+def _unjournaled(
+    found: InPlace, host: HostIntent, without: Collection[Mac]
+) -> tuple[LinkSetting, ...]:
+    """Names that were given to an ENI whose journal was lost, as its group tells, to take them back.
+
+    What other settings were before is lost with the journal: they stay.
+    """
+    foreign = {item for item in found.foreign if isinstance(item, LinkSetting)}
+    return tuple(
+        name
+        for intent in host.ready
+        if intent.mac in without
+        and LinkSetting(intent.link, Setting.GROUP, intent.link_group) in foreign
+        for altname in intent.altnames
+        if (name := LinkSetting(intent.link, Setting.ALTNAME, altname)) in foreign
+    )
+
+
+def _waits(eni: EniOutcome) -> bool:
+    """Whether it is there, and nothing says yet what is wanted of it."""
+    return bool(eni.links) and eni.intent is None and eni.standing is not Standing.NO_ADDRESS
+
+
+def _doubtful(
+    ours: Iterable[Item], owned: Mapping[Item, Mac], waiting: Collection[EniOutcome]
+) -> frozenset[Item]:
+    """Rules without an owner that may be for one of these ENIs.
+
+    They lead to an empty table, since the kernel flushes that when the link is set down, and the
+    ENI's number is not known; or to main, and somebody took away the partner that would tell.
+    """
+    rules = {item for item in ours if isinstance(item, Rule)}
+    paired = {rule.source for rule in rules if rule.table != MAIN_TABLE}
+    no_number = any(eni.table is None for eni in waiting)
+    return frozenset(
+        rule
+        for rule in rules
+        if rule not in owned and (no_number or (waiting and rule.source not in paired))
+    )
 
 
 def _keeps(mac: Mac, host: HostIntent, wanted: Mapping[Mac, tuple[Item, ...]]) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ec2net import __version__
-from ec2net.core import jsonform
+from ec2net.core import bounded_file, jsonform
 from ec2net.core.config import Config
 from ec2net.core.deadline import Deadline
 from ec2net.core.engine import Engine
@@ -37,6 +37,9 @@ from ec2net.core.state import RunDir
 from ec2net.core.view import View
 
 T = TypeVar("T")
+
+SIZE_MAX = 16 << 20
+"""Bytes of a record: that of a host with sixty ENIs has some hundred thousand."""
 
 _MACS = ("latest", "meta-data", "network", "interfaces", "macs")
 
@@ -110,9 +113,13 @@ def record(view: View, imds: RecordingImds, config: dict[str, Any]) -> dict[str,
 
 
 def plan_from_record(path: Path, config: Config, deadline: Deadline) -> View:
-    """Raises ``UsageError`` if the file is no record."""
+    """Raises ``UsageError`` if the file is no record, ``DeadlineExceeded`` if it does not end."""
+    reading = deadline.within(deadline.remaining(), f"reading {path}")
     try:
-        document = json.loads(path.read_text())
+        text = bounded_file.read(path, SIZE_MAX, reading).decode()
+        if not text.strip():
+            raise ValueError("it is empty")
+        document = json.loads(text)
         tree, kernel = _parts(document)
         snapshot = _snapshot(kernel) if kernel is not None else _assumed(tree, config)
     except OSError as error:

@@ -61,7 +61,7 @@ class RunDir:
         except OSError as error:
             raise StateError(
                 f"cannot write {target}: {error.strerror}",
-                remedy="free space or permissions on the state directory; the network is unchanged",
+                remedy="free space or permissions on the state directory",
             ) from error
         return True
 

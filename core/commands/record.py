@@ -7,6 +7,7 @@ import tempfile
 from argparse import Namespace
 from pathlib import Path
 
+from ec2net.core import bounded_file
 from ec2net.core.config_dict import to_dict
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError, ExitStatus
@@ -28,8 +29,9 @@ def run(options: Namespace) -> ExitStatus:
     if options.output is None:
         print(text)
     else:
+        writing = Deadline(place.config.timeouts.pass_, f"writing {options.output}")
         try:
-            options.output.write_text(text + "\n")
+            bounded_file.write(options.output, f"{text}\n".encode(), writing)
         except OSError as error:
             raise Ec2netError(
                 f"cannot be written: {error.strerror}", subject=str(options.output)

@@ -8,12 +8,14 @@ import json
 import logging
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from ec2net.core import hold, outcome
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError, ExitStatus, Stopped
-from ec2net.core.lock import HostLock, manager_runs
-from ec2net.core.quiet import may_skip
+from ec2net.core.lock import HostLock, check_lock, manager_runs
+from ec2net.core.quiet import looked_at, may_skip
 from ec2net.core.signals import StopSignals
 from ec2net.core.stale_units import end, stale_units
 from ec2net.core.state import RunDir
@@ -35,21 +37,22 @@ def run(options: Namespace) -> ExitStatus:
         status = _by_manager(place, options)
         if status is not None:
             return status
-    with StopSignals() as signals:
+    check_lock(place.run)
+    with StopSignals() as signals, ExitStack() as stack:
+        deadline = Deadline(timeouts.pass_, "refresh", interruptions=[signals])
+        with _told(place.run):
+            engine = stack.enter_context(opened(place))
+            if lost := unseen(engine.kernel.names(place.config.drivers)):
+                show(lost, deadline)
+            heard = engine.ask(deadline)
+        left = deadline.remaining()
         lock = Deadline(timeouts.lock, "waiting for the host lock", interruptions=[signals])
-        with HostLock(place.run, lock):
-            deadline = Deadline(timeouts.pass_, "refresh", interruptions=[signals])
-            try:
-                with opened(place) as engine:
-                    if lost := unseen(engine.kernel.names(place.config.drivers)):
-                        show(lost, deadline)
-                    report = engine.run_pass(deadline)
-            except Stopped:
-                raise
-            except Ec2netError as error:
-                outcome.publish_failure(place.run, error)
-                raise
+        with HostLock(place.run, lock), _told(place.run):
+            deadline = Deadline(left, "refresh", interruptions=[signals])
+            report = engine.run_pass(deadline, heard=heard)
             done = outcome.publish(place, report)
+            if options.unless_quiet:
+                looked_at(place.run, done.document)
         if stale := list(stale_units()):
             end(stale, Deadline(timeouts.pass_, "refresh", interruptions=[signals]))
     outcome.tell(done)
@@ -84,3 +87,15 @@ def _by_manager(place: Workplace, options: Namespace) -> ExitStatus | None:
     elif sys.stdout.isatty() and not answer.get("changes"):
         print("Nothing to change.")
     return place.status(status)
+
+
+@contextmanager
+def _told(run_dir: RunDir) -> Iterator[None]:
+    """``status`` tells of a pass that failed as a whole; not of one that was stopped."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except Ec2netError as error:
+        outcome.publish_failure(run_dir, error)
+        raise

@@ -82,7 +82,6 @@ def _start_primary(options: Namespace) -> ExitStatus:
 
 def _configure(name: str, place: Workplace, deadline: Deadline, options: Namespace) -> ExitStatus:
     from ec2net.core.compute import eni_links
-    from ec2net.core.lock import HostLock
     from ec2net.core.workplace import opened
 
     with opened(place, link=name) as engine:
@@ -103,8 +102,6 @@ def _configure(name: str, place: Workplace, deadline: Deadline, options: Namespa
                 subject=name,
                 remedy="links.drivers in the configuration says which drivers are",
             )
-        with HostLock(place.run, deadline):
-            engine.prepare(mac, deadline)
         return _passes(name, mac, place, engine, deadline, options)
 
 
@@ -127,8 +124,15 @@ def _passes(
     while True:  # ends by deadline
         engine.new_pass()
         pass_deadline = deadline.within(place.config.timeouts.pass_, deadline.what)
+        heard = engine.ask(pass_deadline, {mac})
+        left = pass_deadline.remaining()
         with HostLock(place.run, deadline):
-            report = engine.run_pass(pass_deadline, only={mac}, check={mac} if settling else ())
+            report = engine.run_pass(
+                deadline.within(left, deadline.what),
+                only={mac},
+                check={mac} if settling else (),
+                heard=heard,
+            )
             done = outcome.publish(place, report, only={mac})
         made += report.done
         eni = report.of(mac)

@@ -3,7 +3,7 @@
 
 A steady pass is one listing of the MACs, and for each ENI its listing and the mutable keys
 that are there. An Absent always has two witnesses: the listing, and either the key's own 404
-or that it has never been there.
+or that it has never been there. So has a list that lost something: it is read twice.
 
 The resident manager reads the listings of an ENI's keys at other times than the keys
 (``Listings``): each is as old as a poll interval at most, and no pass asks for all at once.
@@ -11,7 +11,7 @@ The resident manager reads the listings of an ENI's keys at other times than the
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from ipaddress import IPv6Address, IPv6Network
 from typing import TypeAlias, TypeVar
 
@@ -29,6 +29,7 @@ from ec2net.core.imds.parse import (
     one,
     parsed,
 )
+from ec2net.core.imds.primary import denial
 from ec2net.core.imds.source import Imds
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ _KEYS = frozenset(
 )
 
 _NEVER_READ = Unknown("never read")
+_NOT_PROPAGATED = Unknown("device-number not propagated yet", settling=True)
 
 Listings: TypeAlias = dict[Mac, frozenset[str]]
 """Of ENIs that were read completely: the keys that IMDS listed. Changed by who reads."""
@@ -101,6 +103,8 @@ def read_facts(
                 _note(mac, keys, eni, listings)
         if eni is not None:
             enis.append(eni)
+    read = {**known, **{eni.mac: eni for eni in enis}}
+    primary = _confirmed(client, primary, listed, read, deadline, remembered=bool(known_primary))
     return ImdsFacts(primary, listed, tuple(enis))
 
 
@@ -141,9 +145,50 @@ def outdated(client: Imds, listings: Listings, deadline: Deadline) -> frozenset[
     return frozenset(changed)
 
 
+def _confirmed(
+    client: Imds,
+    primary: Reading[Mac],
+    listed: Reading[tuple[Mac, ...]],
+    enis: Mapping[Mac, EniFacts],
+    deadline: Deadline,
+    *,
+    remembered: bool,
+) -> Reading[Mac]:
+    """``primary``, or another answer if something denies it or another ENI may be it as well."""
+    if not isinstance(primary, Value):
+        return primary
+    mac = primary.value
+    reason = denial(mac, enis.get(mac), listed)
+    rival = any(eni.device_number == _NOT_PROPAGATED for eni in enis.values() if eni.mac != mac)
+    if not reason and not (remembered and rival):
+        return primary
+    again = read_primary(client, deadline)
+    if isinstance(again, Value) and not denial(again.value, enis.get(again.value), listed):
+        return again
+    if remembered:
+        return primary
+    return _denied(mac, reason)
+
+
 def read_primary(client: Imds, deadline: Deadline) -> Reading[Mac]:
     """The MAC of the primary ENI. Raises ``ImdsError``, and what interrupts the deadline."""
     return parsed(_present(client.get(MAC_PATH, deadline), MAC_PATH), one(Mac.parse))
+
+
+def find_primary(client: Imds, deadline: Deadline) -> Reading[Mac]:
+    """As ``read_primary``, checked by its device number, for who has read nothing else."""
+    primary = read_primary(client, deadline)
+    if not isinstance(primary, Value):
+        return primary
+    mac = primary.value
+    reading = client.get(f"{MACS_PATH}{mac}/{DEVICE_NUMBER}", deadline)
+    eni = replace(_never_read(mac), device_number=parsed(reading, one(number)))
+    reason = denial(mac, eni, _NEVER_READ)
+    return _denied(mac, reason) if reason else primary
+
+
+def _denied(mac: Mac, reason: str) -> Unknown:
+    return Unknown(f"IMDS gives {mac} as the primary ENI, but {reason}")
 
 
 def _listing(
@@ -192,16 +237,16 @@ class _Eni:
         """Raises ``_ListingIsOld`` if the listing is old, and wrong."""
         known = self.known
         card, device = self._place()
-        ipv6s = self._key(IPV6S, many(ipv6_address), known.ipv6s)
-        ipv6_prefixes = self._key(IPV6_PREFIX, many(ipv6_network), known.ipv6_prefixes)
+        ipv6s = self._list(IPV6S, ipv6_address, known.ipv6s)
+        ipv6_prefixes = self._list(IPV6_PREFIX, ipv6_network, known.ipv6_prefixes)
         return EniFacts(
             mac=self.mac,
             interface_id=self._required(INTERFACE_ID, one(EniId.parse), known.interface_id),
             device_number=device,
             network_card=card,
-            local_ipv4s=self._key(LOCAL_IPV4S, many(ipv4_address), known.local_ipv4s),
+            local_ipv4s=self._list(LOCAL_IPV4S, ipv4_address, known.local_ipv4s),
             ipv6s=ipv6s,
-            ipv4_prefixes=self._key(IPV4_PREFIX, many(ipv4_network), known.ipv4_prefixes),
+            ipv4_prefixes=self._list(IPV4_PREFIX, ipv4_network, known.ipv4_prefixes),
             ipv6_prefixes=ipv6_prefixes,
             subnet_ipv4=self._immutable(SUBNET_IPV4, one(ipv4_network), known.subnet_ipv4),
             subnet_ipv6=self._subnet_ipv6((*_values(ipv6s), *_values(ipv6_prefixes))),
@@ -222,21 +267,31 @@ class _Eni:
         return read(SUBNET_IPV6, many(ipv6_network), known)
 
     def _place(self) -> tuple[Reading[int], Reading[int]]:
-        """Network card and device number; neither is ever assumed (but for the primary)."""
-        if self.primary == Value(self.mac):
-            return Value(0), Value(0)
+        """Network card and device number; neither is ever assumed."""
         card, device = self.known.network_card, self.known.device_number
         # Before propagation is over IMDS may know no card, or card 0: kept only when settled.
-        if isinstance(device, Value) and not _unsettled(device, card):
+        if isinstance(device, Value) and self._settled(device, card):
             card = self._immutable(NETWORK_CARD, one(number), card)
         else:
             card = self._key(NETWORK_CARD, one(number), card)
-        if isinstance(device, Value) and _unsettled(device, card):
+        if isinstance(device, Value) and not self._settled(device, card):
             device = _NEVER_READ
         device = self._required(DEVICE_NUMBER, one(number), device)
-        if isinstance(device, Value) and _unsettled(device, card):
-            device = Unknown("device-number not propagated yet", settling=True)
+        if isinstance(device, Value) and not self._settled(device, card) and not self._is_primary:
+            device = _NOT_PROPAGATED
         return card, device
+
+    def _settled(self, device: Value[int], card: Reading[int]) -> bool:
+        """False for the 0 that IMDS gives before it knows a number; the primary's is 0 for good.
+
+        Only card 0 has the primary on it; elsewhere 0 is a number like any other.
+        """
+        elsewhere = isinstance(card, Value) and card.value > 0
+        return (device.value == 0 and not elsewhere) is self._is_primary
+
+    @property
+    def _is_primary(self) -> bool:
+        return self.primary == Value(self.mac)
 
     def _required(self, name: str, parse: Callable[[str], T], known: Reading[T]) -> Reading[T]:
         """An immutable key that every ENI has: where it lacks, it is only not there yet."""
@@ -252,6 +307,18 @@ class _Eni:
         if isinstance(known, Absent) and isinstance(self.keys, Unknown):
             return known
         return self._key(name, parse, known)
+
+    def _list(
+        self, name: str, parse: Callable[[str], T], known: Reading[tuple[T, ...]]
+    ) -> Reading[tuple[T, ...]]:
+        """A list that loses something needs two witnesses too: half a list is well-formed."""
+        reading = self._key(name, many(parse), known)
+        if not _loses(reading, known):
+            return reading
+        again = self._key(name, many(parse), known)
+        if again != reading and _loses(again, known):
+            return Unknown(f"{name} was read twice and differed")
+        return again
 
     def _key(self, name: str, parse: Callable[[str], T], known: Reading[T]) -> Reading[T]:
         if not isinstance(self.keys, Value):
@@ -272,12 +339,8 @@ def _values(reading: Reading[tuple[T, ...]]) -> tuple[T, ...]:
     return reading.value if isinstance(reading, Value) else ()
 
 
-def _unsettled(device: Value[int], card: Reading[int]) -> bool:
-    """Whether it is the 0 that IMDS gives for a device number before it knows it.
-
-    Only card 0 has the primary on it; elsewhere 0 is a number like any other.
-    """
-    return device.value == 0 and not (isinstance(card, Value) and card.value > 0)
+def _loses(reading: Reading[tuple[T, ...]], known: Reading[tuple[T, ...]]) -> bool:
+    return isinstance(reading, Value) and not set(_values(known)) <= set(reading.value)
 
 
 def _never_read(mac: Mac) -> EniFacts:

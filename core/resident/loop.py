@@ -163,7 +163,6 @@ class Loop:
             for mac in new:
                 self._forget(mac)
             self._refresh_ways(self._engine)
-            self._passes.prepare(new)
             if self._passes.tracks:  # the first pass of all is for all
                 self._passes.do(Work(Kind.ENIS, new))
 

@@ -61,18 +61,6 @@ class Passes:
     def deadline(self, seconds: float, what: str) -> Deadline:
         return Deadline(seconds, what, interruptions=[self._signals])
 
-    def prepare(self, macs: frozenset[Mac]) -> None:
-        """Begin with ENIs whose links just came: what needs no IMDS. Raises ``Stopped``."""
-        timeouts = self._place.config.timeouts
-        try:
-            with HostLock(self._place.run, self.deadline(timeouts.lock, "the host lock")):
-                for mac in macs:
-                    self._engine.prepare(mac, self.deadline(timeouts.pass_, "preparing"))
-        except Stopped:
-            raise
-        except Ec2netError as error:
-            self.complain(str(error))
-
     def do(self, work: Work) -> None:
         """One piece of work, and what follows from it. Raises ``Stopped``."""
         _log.debug("%s %s", work.kind.value, " ".join(map(str, sorted(work.macs))))
@@ -99,12 +87,15 @@ class Passes:
         timeouts = self._place.config.timeouts
         only = work.macs if work.kind is Kind.ENIS else None
         check = {track.mac for track in self.tracks.values() if not track.settled}
+        deadline = self.deadline(timeouts.pass_, work.kind.value)
+        heard = self._engine.ask(deadline, () if work.kind is Kind.LOOK else only)
+        left = deadline.remaining()
         with HostLock(self._place.run, self.deadline(timeouts.lock, "the host lock")):
             report = self._engine.run_pass(
-                self.deadline(timeouts.pass_, work.kind.value),
+                self.deadline(left, work.kind.value),
                 only,
                 check=check if only is None else check & only,
-                ask=work.kind is not Kind.LOOK,
+                heard=heard,
             )
             if work.kind is not Kind.POLL:
                 report = replace(report, problems=_both(self._problems, report.problems))

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The guest of a simulated VPC with ``ec2net`` as a real process in it."""
 
+import fcntl
 import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +37,15 @@ MANY: dict[str, Any] = {"ipv4": 4, "ipv6": 2, "ipv4_prefixes": 1, "ipv6_prefixes
 """What an ENI is attached with where every kind of address is to be there."""
 
 _STATE = Path("/run")
+
+
+def _is_locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
 
 
 class Instance:
@@ -93,6 +104,24 @@ class Instance:
             text=True,
         ) as process:
             try:
+                yield process
+            finally:
+                process.kill()
+
+    @contextmanager
+    def locked(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Somebody holds the host lock: a process, which is killed at the end of the block."""
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        path = self.run_dir / "lock"
+        with (
+            path.open("a") as file,
+            subprocess.Popen(
+                ["flock", "--no-fork", str(path), "sleep", str(PROGRAM_LIMIT)]
+            ) as process,
+        ):
+            try:
+                while process.poll() is None and not _is_locked(file.fileno()):
+                    time.sleep(0.01)
                 yield process
             finally:
                 process.kill()

@@ -324,6 +324,27 @@ def test_remove_gives_everything_back(instance: Instance) -> None:
     assert_same(before, instance.kernel())
 
 
+def test_remove_with_a_lost_journal_takes_back_what_tells_that_it_is_ours(
+    instance: Instance,
+) -> None:
+    """Settings of which nothing says what they were before stay: group, MTU, accept_ra."""
+    vpc = instance.vpc
+    first, second = subnets(vpc, 2)
+    primary(vpc, first)
+    eni = vpc.attach(second, **MANY)
+    vpc.guest.ip([f"link property add dev {eni.name} altname mine"])
+    instance.ec2net("refresh")
+    instance.forget()
+    assert instance.refresh() == []
+    instance.ec2net("remove", eni.name)
+    state = instance.kernel()
+    assert [line for line in marked(state) if "1000" in line] == []
+    (link,) = (link for link in map(json.loads, state["links"]) if link["ifname"] == eni.name)
+    assert link["altnames"] == ["mine"]
+    instance.ec2net("refresh")
+    assert instance.unreachable(*vpc.enis) == []
+
+
 def test_remove_needs_no_imds_and_collects_what_a_gone_link_left(settled: Instance) -> None:
     vpc, before = settled.vpc, settled.kernel()
     eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pass that is killed at any point is made good by the next one; SIGTERM never halves a pass."""
 
+import itertools
 import json
 import math
 import random
@@ -145,16 +146,22 @@ def undisturbed(instance: Instance, begin: Callable[[], None]) -> Leg:
 
 def kill_everywhere(instance: Instance, kills: int, *begins: Callable[[], None]) -> None:
     """Kill passes on legs in turn: at points spread over their kernel events, and at random times
-    from just before the first change to the end. The next pass must come to the same."""
+    from just before the first change to the end. The next pass must come to the same.
+
+    Only kills that met an apply halfway count; others are made good as well, and made again.
+    """
     legs = [undisturbed(instance, begin) for begin in begins]
     chance = random.Random(SEED)
     halfway = 0
-    for number in range(kills):
+    for number in itertools.count():
+        if halfway == kills:
+            return
+        assert number < 3 * kills, halfway
         leg = legs[number % len(legs)]
         leg.begin()
         begun = instance.kernel()
         if number % 10 < 6:
-            share = (number + chance.random()) / kills
+            share = (number % kills + chance.random()) / kills
             watch(instance, kill_after_events=round(share * leg.whole.events))
         else:
             moment = chance.uniform(leg.whole.first * 0.9, leg.whole.seconds)
@@ -166,8 +173,6 @@ def kill_everywhere(instance: Instance, kills: int, *begins: Callable[[], None])
         assert remembered(instance) == leg.files
         if number % 10 == 0:
             assert instance.refresh() == []
-    # The test is worth something only if most kills met an apply.
-    assert halfway >= kills // 2, halfway
 
 
 def test_reset_is_the_state_before_the_first_pass(host: Instance) -> None:
@@ -254,13 +259,9 @@ def test_a_signal_ends_the_wait_for_a_link_and_for_the_lock(host: Instance) -> N
     with host.running("start", "ghost0") as process:
         waiting(process)
         ends_at_once(process, signal.SIGTERM)
-    host.imds.clear_log()
-    with host.imds.fault(Hang()), host.running("refresh") as holder:
-        assert host.imds.wait_for(timeout=20)
-        with host.running("refresh") as process:
-            waiting(process)
-            ends_at_once(process, signal.SIGTERM)
-        ends_at_once(holder, signal.SIGTERM)
+    with host.locked(), host.running("refresh") as process:
+        waiting(process)
+        ends_at_once(process, signal.SIGTERM)
 
 
 def waiting(process: subprocess.Popen[str]) -> None:

@@ -217,3 +217,50 @@ def test_a_changed_mtu_of_the_configuration(settled: Instance) -> None:
     settled.guest.ip(["link set ens5 mtu 9001"])
     settled.refresh()
     assert set(mtus().values()) == {9001, 65536}
+
+
+def test_a_timed_pass_without_news_writes_the_time_only_where_little_goes_on(
+    settled: Instance, install: Callable[[SimulatedVpc], Instance]
+) -> None:
+    before = identities(settled.run_dir)
+    settled.ec2net("refresh", "--unless-quiet")
+    assert identities(settled.run_dir) == before
+    with SimulatedVpc(prefix="quiet-") as vpc:
+        instance = install(vpc)
+        primary(vpc, *subnets(vpc, 1), ipv4=1, ipv6=0)
+        instance.ec2net("refresh", "--unless-quiet")
+        files = identities(instance.run_dir)
+        instance.imds.clear_log()
+        instance.ec2net("refresh", "--unless-quiet")
+        assert instance.imds.requests == ()
+        assert identities(instance.run_dir) == files
+        # A pass that somebody asks for looks, whatever the time.
+        instance.ec2net("refresh")
+        assert instance.imds.requests != ()
+        assert identities(instance.run_dir) == files
+
+
+FORKS_MAX = 2
+REQUESTS_MAX = 2 + 3 * 15
+
+
+def test_an_unchanged_pass_over_15_dual_stack_enis_is_cheap(
+    instance: Instance, tmp_path: Path
+) -> None:
+    """The tool before made 1361 forks and 174 requests. CPU time is judged by 'make bench'."""
+    vpc = instance.vpc
+    first, second = subnets(vpc, 2)
+    primary(vpc, first, ipv4=4, ipv6=2)
+    for _ in range(14):
+        vpc.attach(second, ipv4=4, ipv6=2)
+    instance.ec2net("refresh")
+    instance.imds.clear_log()
+    trace = tmp_path / "trace"
+    command = ["strace", "-f", "-qq", "-e", "trace=fork,vfork,clone,clone3", "-o", str(trace)]
+    done = instance.guest.run([*command, *instance.argv("refresh")], env=environment())
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    forks = [line for line in trace.read_text().splitlines() if "CLONE_THREAD" not in line]
+    assert len(forks) <= FORKS_MAX, forks
+    assert len(instance.status()) == 15
+    assert len(instance.imds.requests) <= REQUESTS_MAX
+    assert instance.unreachable(*vpc.enis[:2]) == []

@@ -184,6 +184,16 @@ def times(count: int, fault: Fault) -> Fault:
     return limited
 
 
+def in_turn(*faults: Fault) -> Fault:
+    """One for each request; then none."""
+    left = list(faults)
+
+    def next_one(handler: Handler) -> bool:
+        return bool(left) and left.pop(0)(handler)
+
+    return next_one
+
+
 def every_second(fault: Fault) -> Fault:
     count = [0]
 

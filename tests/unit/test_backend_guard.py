@@ -34,7 +34,7 @@ def refused(*_: Any) -> NoReturn:
 
 def backend(method: Callable[..., NoReturn]) -> GuardedBackend:
     """A backend each of whose verbs is ``method``."""
-    verbs = ("observe", "wanted", "prepare", "apply", "check", "forget")
+    verbs = ("observe", "wanted", "apply", "check", "forget")
     kind = type(
         "Third", (Backend,), {"name": "third", "suits": broken, **dict.fromkeys(verbs, method)}
     )
@@ -47,7 +47,6 @@ def backend(method: Callable[..., NoReturn]) -> GuardedBackend:
     [
         ("observe", (Snapshot(), [LINK], Deadline(1))),
         ("wanted", (None, None, Snapshot())),
-        ("prepare", (None, LINK, Deadline(1))),
         ("check", (None,)),
         ("forget", ([MAC],)),
     ],

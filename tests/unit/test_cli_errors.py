@@ -218,7 +218,7 @@ def test_a_state_directory_that_cannot_be_made(program: Program) -> None:
     ("content", "problem"),
     [
         (None, "cannot be read: No such file or directory"),
-        (b"", "is not a record of ec2net or a tree of IMDS: Expecting value"),
+        (b"", "is not a record of ec2net or a tree of IMDS: it is empty"),
         (b"\xff\xfe", "is not a record of ec2net or a tree of IMDS: 'utf-8' codec can't decode"),
         (b"[]", "is not a record of ec2net or a tree of IMDS: not an object"),
         (b"{}", "is not a record of ec2net or a tree of IMDS: there is no 'latest'"),
@@ -234,6 +234,22 @@ def test_a_record_that_is_none(program: Program, content: bytes | None, problem:
     assert line.startswith(f"{file}: {problem}")
     if content is not None:
         assert line.endswith("(make one with 'ec2net record FILE')")
+
+
+def test_a_record_that_never_ends(program: Program) -> None:
+    """It was read until the memory was full."""
+    line = program("plan", "--imds", "/dev/zero").one_line(USAGE)
+    assert line.startswith(
+        "/dev/zero: is not a record of ec2net or a tree of IMDS: it is larger than "
+    )
+
+
+def test_a_record_that_nobody_writes_is_waited_for_until_the_deadline(program: Program) -> None:
+    program.configure("timeouts.pass = 1\n")
+    fifo = program.path / "fifo"
+    os.mkfifo(fifo)
+    line = program("plan", "--imds", str(fifo)).one_line(FAILED)
+    assert line == f"reading {fifo} did not end within 1 s"
 
 
 def test_a_folder_in_the_place_of_a_record(program: Program) -> None:

@@ -4,18 +4,31 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 import pytest
-from imds_server import MACS, META, PRIMARY, SECOND, ImdsServer, eni, raw, running, status
+from imds_server import (
+    MACS,
+    META,
+    PRIMARY,
+    SECOND,
+    ImdsServer,
+    eni,
+    in_turn,
+    raw,
+    running,
+    status,
+    times,
+)
 
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import ImdsError
 from ec2net.core.facts import Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
 from ec2net.core.identity import EniId, Mac
 from ec2net.core.imds.client import ImdsClient
-from ec2net.core.imds.reader import read_facts
+from ec2net.core.imds.reader import find_primary, read_facts
 
 FIRST_MAC, SECOND_MAC = Mac(PRIMARY), Mac(SECOND)
 BOTH = (FIRST_MAC, SECOND_MAC)
 OF_SECOND = f"{MACS}{SECOND}/"
+THIRD = "06:00:00:00:00:03"
 
 
 @pytest.fixture
@@ -81,7 +94,7 @@ def test_everything(server: ImdsServer, read: Reader) -> None:
             FIRST_MAC,
             Value(EniId("eni-00000000")),
             Value(0),
-            Value(0),
+            Absent(),
             Value((IPv4Address("10.0.0.10"),)),
             Absent(),
             Absent(),
@@ -228,6 +241,53 @@ def test_mac_that_cannot_be_read(server: ImdsServer, read: Reader) -> None:
         assert {type(one.device_number) for one in facts.enis} == {Unknown, Value}
 
 
+# Lists that lose something
+
+LIST = f"{OF_SECOND}local-ipv4s"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "result"),
+    [
+        pytest.param("10.0.1.10", "10.0.1.10", "10.0.1.10", id="the same twice: it is news"),
+        pytest.param("10.0.1.10", None, "10.0.1.10 10.0.1.11", id="a lie"),
+        pytest.param(
+            "10.0.1.11",
+            "10.0.1.10\n10.0.1.11\n10.0.1.12",
+            "10.0.1.10 10.0.1.11 10.0.1.12",
+            id="growing",
+        ),
+        pytest.param("10.0.1.10", "10.0.1.11", "", id="two lies"),
+        pytest.param("10.0.1.10", "<html>", "", id="garbage after a lie"),
+    ],
+)
+def test_a_list_that_loses_something_is_believed_when_it_says_so_twice(
+    server: ImdsServer, read: Reader, first: str, second: str | None, result: str
+) -> None:
+    """Half a list is as well-formed as a whole one; an absence has two witnesses as well."""
+    server.tree[LIST] = "10.0.1.10\n10.0.1.11"
+    read.remember(read())
+    answers = [status(200, text) for text in (first, second) if text is not None]
+    server.faults[LIST] = in_turn(*answers)
+    reading = read.second().local_ipv4s
+    assert server.paths().count(LIST) == 2
+    if result:
+        assert reading == Value(tuple(map(IPv4Address, result.split())))
+    else:
+        assert isinstance(reading, Unknown)
+
+
+@pytest.mark.parametrize("text", ["10.0.1.11\n10.0.1.10", "10.0.1.10\n10.0.1.11\n10.0.1.12"])
+def test_a_list_that_loses_nothing_is_asked_for_once(
+    server: ImdsServer, read: Reader, text: str
+) -> None:
+    server.tree[LIST] = "10.0.1.10\n10.0.1.11"
+    read.remember(read())
+    server.tree[LIST] = text
+    read.second()
+    assert server.paths().count(LIST) == 1
+
+
 # Numbers
 
 
@@ -271,12 +331,87 @@ def test_device_number_that_is_not_listed_or_fails(server: ImdsServer, read: Rea
     assert why(read.second().device_number) == "device-number not listed yet"
 
 
-def test_primary_is_0_on_card_0_without_asking(server: ImdsServer, read: Reader) -> None:
+# The primary
+
+
+def test_the_primarys_place_is_asked_for_once(server: ImdsServer, read: Reader) -> None:
     server.tree |= eni(PRIMARY, 0, network_card="0")
     facts = read(FIRST_MAC)
+    assert facts.primary == Value(FIRST_MAC)
     assert (facts.enis[0].device_number, facts.enis[0].network_card) == (Value(0), Value(0))
-    assert f"{MACS}{PRIMARY}/device-number" not in server.paths()
-    assert f"{MACS}{PRIMARY}/network-card" not in server.paths()
+    read.remember(facts)
+    read(FIRST_MAC)
+    place = {META + "mac", *(f"{MACS}{PRIMARY}/{key}" for key in ("device-number", "network-card"))}
+    assert place.isdisjoint(server.paths())
+
+
+def test_a_primary_that_its_own_keys_deny_is_asked_for_again(
+    server: ImdsServer, read: Reader
+) -> None:
+    """One wrong answer would stand for the boot: the other ENI could never be configured."""
+    server.faults[META + "mac"] = times(1, status(200, SECOND))
+    facts = read()
+    assert facts.primary == Value(FIRST_MAC)
+    assert {one.mac: one.device_number for one in facts.enis}[SECOND_MAC] == Value(1)
+    assert server.paths().count(META + "mac") == 2
+    server.faults[META + "mac"] = status(200, SECOND)
+    assert why(read().primary).endswith("as the primary ENI, but its device-number is 1")
+    server.tree |= eni(SECOND, 0, network_card="1")
+    assert why(read().primary).endswith("but its network-card is 1")
+    server.faults[META + "mac"] = status(200, THIRD)
+    assert why(read().primary) == (f"IMDS gives {THIRD} as the primary ENI, but it is not listed")
+
+
+def test_a_primary_that_is_asked_for_alone_is_checked_as_well(
+    server: ImdsServer, read: Reader
+) -> None:
+    server.faults[META + "mac"] = times(1, status(200, SECOND))
+    deadline = Deadline(20, "the test")
+    assert why(find_primary(read.client, deadline)).endswith("but its device-number is 1")
+    assert find_primary(read.client, deadline) == Value(FIRST_MAC)
+
+
+def test_a_remembered_primary_gives_way_to_facts_and_another_answer(
+    server: ImdsServer, read: Reader
+) -> None:
+    read.primary = SECOND_MAC
+    server.faults[META + "mac"] = status(503)
+    assert read().primary == Value(SECOND_MAC)  # the last known stands until there is another
+    del server.faults[META + "mac"]
+    for _ in range(2):
+        facts = read()
+        assert facts.primary == Value(FIRST_MAC)
+        read.remember(facts)
+    read()
+    assert META + "mac" not in server.paths()
+
+
+def test_two_enis_on_device_0_leave_the_primary_in_doubt(server: ImdsServer, read: Reader) -> None:
+    """A wrong answer may name an ENI that is being attached, whose number is 0 as well yet."""
+    server.tree[f"{OF_SECOND}device-number"] = "0"
+    server.faults[META + "mac"] = times(1, status(200, SECOND))
+    facts = read()
+    assert facts.primary == Value(SECOND_MAC)
+    read.remember(facts)
+    assert read().primary == Value(FIRST_MAC)
+
+
+def test_a_wrong_device_number_of_the_primary_is_not_kept(server: ImdsServer, read: Reader) -> None:
+    server.faults[f"{MACS}{PRIMARY}/device-number"] = status(200, "5")
+    facts = read()
+    assert why(facts.primary).endswith("its device-number is 5")
+    read.remember(facts)
+    del server.faults[f"{MACS}{PRIMARY}/device-number"]
+    assert read().primary == Value(FIRST_MAC)
+    assert read().enis[0].device_number == Value(0)
+
+
+def test_a_listing_that_lacks_the_remembered_primary_changes_nothing(
+    server: ImdsServer, read: Reader
+) -> None:
+    read.remember(read())
+    server.listings[MACS] = SECOND + "/"
+    assert read().primary == Value(FIRST_MAC)
 
 
 # Garbage

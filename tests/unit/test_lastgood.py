@@ -124,8 +124,8 @@ def imds(*enis: EniFacts) -> ImdsFacts:
 
 
 def test_what_is_remembered_comes_back(run: RunDir) -> None:
-    remember(run, imds(eni(0), eni(1)), {mac(0): 2, mac(1): 3})
-    assert remembered(run, {mac(0): 2, mac(1): 3}) == (
+    remember(run, imds(eni(0), eni(1)), {mac(0): [2], mac(1): [3]})
+    assert remembered(run, {mac(0): [2], mac(1): [3]}) == (
         PRIMARY,
         {mac(0): eni(0), mac(1): eni(1)},
     )
@@ -133,13 +133,20 @@ def test_what_is_remembered_comes_back(run: RunDir) -> None:
 
 def test_another_link_index_is_another_attachment(run: RunDir) -> None:
     """An ENI that comes back may have another device number: nothing carries over."""
-    remember(run, imds(eni(1)), {mac(1): 3})
-    assert remembered(run, {mac(1): 4})[1] == {}
+    remember(run, imds(eni(1)), {mac(1): [3]})
+    assert remembered(run, {mac(1): [4]})[1] == {}
+
+
+def test_a_second_link_with_its_mac_is_no_other_attachment(run: RunDir) -> None:
+    remember(run, imds(eni(1)), {mac(1): [3]})
+    remember(run, imds(unread(mac(1), "refused")), {mac(1): [2, 3]})
+    assert remembered(run, {mac(1): [2, 3]})[1] == {mac(1): eni(1)}
+    assert remembered(run, {mac(1): [3]})[1] == {mac(1): eni(1)}
 
 
 def test_facts_of_gone_enis_are_forgotten(run: RunDir) -> None:
-    remember(run, imds(eni(1), eni(2)), {mac(1): 3, mac(2): 4})
-    remember(run, imds(eni(1), eni(2)), {mac(1): 3})
+    remember(run, imds(eni(1), eni(2)), {mac(1): [3], mac(2): [4]})
+    remember(run, imds(eni(1), eni(2)), {mac(1): [3]})
     assert run.names("facts") == (f"facts/{mac(1)}.json",)
 
 
@@ -151,15 +158,15 @@ def test_an_unread_primary_does_not_erase_the_known_one(run: RunDir) -> None:
 
 def test_facts_in_another_eni_s_file_are_not_believed(run: RunDir) -> None:
     run.write(f"facts/{mac(1)}.json", {**to_json(eni(2)), "ifindex": 3})
-    assert remembered(run, {mac(1): 3})[1] == {}
+    assert remembered(run, {mac(1): [3]})[1] == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'"text"', b"[" * 100_000])
 def test_a_file_that_is_no_json_object_counts_as_none(run: RunDir, content: bytes) -> None:
-    remember(run, imds(eni(1)), {mac(1): 3})
+    remember(run, imds(eni(1)), {mac(1): [3]})
     for name in ("primary.json", f"facts/{mac(1)}.json"):
         (run.path / name).write_bytes(content)
-    assert remembered(run, {mac(1): 3}) == (None, {})
+    assert remembered(run, {mac(1): [3]}) == (None, {})
 
 
 TYPES: dict[str, type] = {
@@ -190,7 +197,7 @@ def test_a_corrupt_file_gives_no_facts_or_facts_of_the_right_types(
     run: RunDir, damage: dict[str, Any]
 ) -> None:
     run.write(f"facts/{mac(1)}.json", {**to_json(eni(1)), "ifindex": 3, **damage})
-    for facts in remembered(run, {mac(1): 3})[1].values():
+    for facts in remembered(run, {mac(1): [3]})[1].values():
         assert facts.mac == mac(1)
         for key, kind in TYPES.items():
             reading = getattr(facts, key)

@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eni_facts import eni, host, link, mac
+from eni_facts import KEYS, TIMEOUT, eni, host, ipv4, link, mac
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ec2net.core.compute import compute
 from ec2net.core.config import Config
-from ec2net.core.facts import Absent
+from ec2net.core.facts import Absent, Facts
+from ec2net.core.identity import Mac
+from ec2net.core.intent import HostIntent, Standing
 from ec2net.core.kernel.objects import (
     MAIN_TABLE,
     Address,
@@ -22,7 +26,16 @@ from ec2net.core.kernel.objects import (
     Setting,
 )
 from ec2net.core.kernel.snapshot import Found, Snapshot
-from ec2net.core.ownership import Journal, Journals, held, marked, owners, unmarked
+from ec2net.core.ownership import (
+    Journal,
+    Journals,
+    held,
+    marked,
+    owners,
+    plan_for,
+    unmarked,
+)
+from ec2net.core.plan import Action, InPlace, Item
 from ec2net.core.state import RunDir
 
 HOST = compute(host(eni(0), eni(1), eni(2)), Config())
@@ -155,3 +168,116 @@ def test_half_a_journal_is_an_empty_one(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.write(f"journal/{mac(1)}.json", {"ifindex": 3})
     assert Journals(run).read(mac(1), 3) == Journal(3)
+
+
+def settled_host(n: int = 3) -> tuple[Facts, InPlace, dict[Item, Mac]]:
+    """A host whose ENIs are configured: its facts, what is in place, and whose each of it is."""
+    facts = host(*(eni(number) for number in range(n)))
+    made: dict[Item, Mac] = {}
+    for intent in compute(facts, Config()).ready:
+        addresses = [Address(intent.link, interface) for interface in intent.sources]
+        groups = [LinkSetting(intent.link, Setting.GROUP, intent.link_group)]
+        items: tuple[Item, ...] = (*intent.rules, *addresses, *intent.table_routes, *groups)
+        for item in (*items, *intent.main_routes):
+            made[item] = intent.mac
+    return facts, InPlace(tuple(made)), made
+
+
+def lost(facts: Facts, found: InPlace, made: dict[Item, Mac]) -> set[Mac]:
+    """The ENIs without an intent of which something would be removed."""
+    intents = compute(facts, Config())
+    wanted = {
+        intent.mac: tuple(item for item, mac in made.items() if mac == intent.mac)
+        for intent in intents.ready
+    }
+    plan = plan_for(intents, {e.mac for e in intents.enis}, wanted, found, frozenset())
+    waiting = {e.mac for e in intents.enis if e.standing in (Standing.PENDING, Standing.REFUSED)}
+    gone = [change.item for change in plan.changes if change.action is Action.REMOVE]
+    return {made[item] for item in gone if made[item] in waiting}
+
+
+@pytest.mark.parametrize("index", [2, 100])
+def test_a_second_link_with_its_mac_takes_nothing_from_an_eni(index: int) -> None:
+    """Whichever of the two was there first: both are its links, and a refused ENI loses nothing."""
+    facts, found, made = settled_host(2)
+    twin = replace(link(1), index=index, name="twin")
+    links = sorted((*facts.links, twin), key=lambda link: link.index)
+    assert lost(replace(facts, links=tuple(links)), found, made) == set()
+
+
+COUNT = 3
+MADE = len(settled_host(COUNT)[2])
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    twins=st.sets(st.integers(0, COUNT - 1)),
+    listed=st.sets(st.integers(0, COUNT - 1)),
+    unread=st.dictionaries(st.integers(0, COUNT - 1), st.sets(st.sampled_from(KEYS))),
+    primary=st.booleans(),
+    missing=st.sets(st.integers(0, MADE - 1)),
+)
+def test_an_eni_that_waits_loses_nothing_whatever_is_left_of_it(
+    twins: set[int], listed: set[int], unread: dict[int, set[str]], primary: bool, missing: set[int]
+) -> None:
+    """Links doubled, facts lost, tables flushed by the kernel: 'gone' is only what surely is."""
+    facts, found, made = settled_host(COUNT)
+    older = tuple(replace(link(n), index=900 + n, name=f"twin{n}") for n in twins)
+    enis = tuple(eni(n, **dict.fromkeys(unread.get(n, ()), TIMEOUT)) for n in listed)
+    imds = replace(facts.imds, enis=enis, primary=facts.imds.primary if primary else TIMEOUT)
+    left = tuple(item for number, item in enumerate(found.ours) if number not in missing)
+    assert lost(Facts(imds, (*older, *facts.links)), InPlace(left), made) == set()
+
+
+def without_the_last(facts: Facts, **readings: Any) -> HostIntent:
+    """The host after ENI 2 went, with ENI 1 reading so."""
+    enis = tuple(replace(e, **readings) if e.mac == mac(1) else e for e in facts.imds.enis[:2])
+    return compute(Facts(replace(facts.imds, enis=enis), facts.links[:2]), Config())
+
+
+@pytest.mark.parametrize(
+    "readings",
+    [
+        pytest.param({}, id="ready"),
+        pytest.param({"local_ipv4s": ipv4("192.0.2.1")}, id="refused, its number is known"),
+    ],
+)
+def test_what_a_gone_eni_left_goes_when_the_numbers_of_the_others_are_known(
+    readings: dict[str, Any],
+) -> None:
+    """Even if the routes that tell whose a table is are lost: its link was set down."""
+    facts, found, made = settled_host()
+    flushed = tuple(i for i in found.ours if not (isinstance(i, Route) and i.table == 10001))
+    intents = without_the_last(facts, **readings)
+    wanted = {m: tuple(i for i, o in made.items() if o == m) for m in (mac(0), mac(1))}
+    if readings:
+        del wanted[mac(1)]
+    plan = plan_for(intents, {mac(0), mac(1)}, wanted, InPlace(flushed), frozenset())
+    removed = {change.item for change in plan.changes if change.action is Action.REMOVE}
+    assert removed == {item for item, owner in made.items() if owner == mac(2)}
+
+
+def test_rules_that_lead_nowhere_stay_while_a_number_is_not_known() -> None:
+    facts, found, _ = settled_host()
+    rules = tuple(item for item in found.ours if isinstance(item, Rule))
+    intents = without_the_last(facts, device_number=TIMEOUT)
+    plan = plan_for(intents, {mac(0), mac(1)}, {}, InPlace(rules), frozenset())
+    assert plan.changes == ()
+    plan = plan_for(intents, {mac(0), mac(1)}, {}, InPlace(rules), frozenset({mac(1)}))
+    assert {change.item for change in plan.changes} == set(rules)
+
+
+def test_names_whose_journal_was_lost_are_taken_back_and_others_are_not() -> None:
+    """The link's group, which is ours, tells that they are; before that they are somebody's."""
+    facts, _, _ = settled_host(2)
+    intents = compute(facts, Config())
+    (intent,) = (one for one in intents.ready if one.mac == mac(1))
+    names = tuple(LinkSetting(intent.link, Setting.ALTNAME, name) for name in intent.altnames)
+    assert len(names) == 2
+    theirs = LinkSetting(intent.link, Setting.ALTNAME, "mine")
+    for group, expected in ((236, set(names)), (7, set())):
+        foreign = (*names, theirs, LinkSetting(intent.link, Setting.GROUP, group))
+        found = InPlace(foreign=foreign)
+        plan = plan_for(intents, {mac(1)}, {}, found, frozenset({mac(1)}))
+        assert {change.item for change in plan.changes} == expected
+        assert plan_for(intents, {mac(1)}, {}, found, frozenset()).changes == ()

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How often the timer's passes look on a host with one ENI and one address (R27)."""
+
+import itertools
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ec2net.core import quiet
+from ec2net.core.outcome import STATUS
+from ec2net.core.state import RunDir
+
+INTENT: dict[str, Any] = {"base": ["10.0.1.4/24"], "further": [], "prefixes": []}
+QUIET: dict[str, Any] = {"enis": [{"intent": INTENT, "trouble": []}], "problems": []}
+BUSY = {**QUIET, "enis": [{"intent": {**INTENT, "further": ["10.0.1.5/32"]}, "trouble": []}]}
+
+
+class Host:
+    """The timer's passes at times of our choice."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.run = RunDir(path)
+        self.now = 30.0
+        monkeypatch.setattr(quiet, "_now", lambda: self.now)
+
+    def passes(self, status: dict[str, Any]) -> bool:
+        """Whether it looked; then it finds ``status``."""
+        if quiet.may_skip(self.run):
+            return False
+        self.run.write(STATUS, status)
+        quiet.looked_at(self.run, status)
+        return True
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("interval", [30, 60, 90, 240, 600])
+def test_a_quiet_host_is_looked_at_every_five_minutes_whenever_the_timer_comes(
+    host: Host, interval: int
+) -> None:
+    """By the minute of the boot it missed its minute now and then: up to 579 s went by."""
+    chance = random.Random(interval)
+    looks = []
+    for _ in range(3000):
+        if host.passes(QUIET):
+            looks.append(host.now)
+        host.now += interval + chance.uniform(0, 5) + 0.3  # RandomizedDelaySec, the pass itself
+    gaps = [later - at for at, later in itertools.pairwise(looks)]
+    assert min(gaps) >= min(270, interval)
+    assert max(gaps) <= max(330, 270 + interval + 6)
+
+
+def test_a_host_that_is_not_quiet_is_looked_at_each_time_and_writes_nothing_for_it(
+    host: Host,
+) -> None:
+    for _ in range(3):
+        assert host.passes(BUSY)
+        host.now += 60
+    assert [path.name for path in host.run.path.iterdir()] == [STATUS]
+    assert host.passes(QUIET)
+    assert not host.passes(QUIET)
+
+
+@pytest.mark.parametrize("stored", [{}, {"boottime": "5"}, {"boottime": None}, {"boottime": 1e9}])
+def test_a_time_that_cannot_be_is_none(host: Host, stored: dict[str, Any]) -> None:
+    assert host.passes(QUIET)
+    host.run.write("quiet.json", stored)
+    assert host.passes(QUIET)
