@@ -28,7 +28,7 @@ COMPLETE_LIMIT = 20.0
 CHECK_LIMIT = 0.3
 """Seconds for one round of connections: a lost SYN is repeated after 1 s, so it counts as lost."""
 
-ENI_UNIT = re.compile(r"ec2net@.*\.service|sys-subsystem-net-devices-.*\.device")
+ENI_UNIT = re.compile(r"ec2net(-udev)?@.*\.service|sys-subsystem-net-devices-.*\.device")
 
 _numbers = itertools.count(1)
 
