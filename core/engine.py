@@ -6,7 +6,7 @@ it so. Both get a deadline and end by it.
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ec2net.core import begun, hold, lastgood, verify
@@ -27,7 +27,7 @@ from ec2net.core.kernel.objects import LinkRef
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.ownership import plan_for
-from ec2net.core.plan import Item, Plan
+from ec2net.core.plan import Action, Change, Item, Plan
 from ec2net.core.plugins import BUILT_IN, Plugins
 from ec2net.core.reachability import Reachability
 from ec2net.core.report import PassReport
@@ -64,6 +64,11 @@ class Engine:
         """Begin another round of IMDS reading with the same connection and token."""
         if self.imds is not None:
             self.imds.new_pass()
+
+    def close(self) -> None:
+        """End the backends' conversations."""
+        for backend in self._backends.values():
+            backend.close()
 
     def prepare(self, mac: Mac, deadline: Deadline) -> None:
         """Begin with an ENI whose link just appeared: what needs no IMDS, if the primary is known.
@@ -139,7 +144,9 @@ class Engine:
         facts = Facts(imds, snapshot.links)
         host = self._intents(facts)
         choices = self._choose(host, links, facts)
-        plans, wanted, failures = self._plans(host, choices, snapshot, deadline, only, without)
+        host, plans, wanted, failures = self._plans(
+            host, choices, snapshot, deadline, only, without
+        )
         observed = frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE)
         problems = (*problems, *failures)
         view = View(
@@ -282,7 +289,10 @@ class Engine:
         deadline: Deadline,
         only: Collection[Mac] | None,
         without: frozenset[Mac],
-    ) -> tuple[dict[str, Plan], dict[Mac, tuple[Item, ...]], tuple[Ec2netError, ...]]:
+    ) -> tuple[
+        HostIntent, dict[str, Plan], dict[Mac, tuple[Item, ...]], tuple[Ec2netError, ...]
+    ]:
+        """The plans by backend, in the order in which they are applied; ``host`` as it is then."""
         plans: dict[str, Plan] = {}
         all_wanted: dict[Mac, tuple[Item, ...]] = {}
         problems: list[Ec2netError] = []
@@ -299,6 +309,9 @@ class Engine:
                 found = backend.observe(
                     snapshot, [link for link in links if link.mac in mine], deadline
                 )
+                remarks = backend.remarks()
+                host = host.ignoring(remarks.left_alone)
+                problems += remarks.problems
                 wanted = {
                     eni.mac: backend.wanted(eni, host, snapshot)
                     for eni in host.ready
@@ -311,7 +324,27 @@ class Engine:
                 continue
             plans[name] = plan_for(host, mine, wanted, found, without)
             all_wanted |= wanted
-        return plans, all_wanted, (*problems, *without_backend(choices, host))
+        problems += self._hand_over(choices, plans)
+        problems += without_backend(choices, host)
+        return host, plans, all_wanted, tuple(problems)
+
+    def _hand_over(
+        self, choices: Mapping[Mac, Choice], plans: dict[str, Plan]
+    ) -> Iterator[Ec2netError]:
+        """Let what a backend made for ENIs that are another's now go, after the other's changes."""
+        for name, backend in self.backends.items():
+            taken = {mac for mac, choice in choices.items() if choice.backend not in (None, name)}
+            if not taken:
+                continue
+            try:
+                left = backend.leftovers(taken)
+            except Ec2netError as error:
+                yield error
+                continue
+            if left:
+                removals = tuple(Change(Action.REMOVE, item, None) for item in left)
+                plan = plans.pop(name, Plan())
+                plans[name] = replace(plan, changes=(*plan.changes, *removals))
 
     def _apply(self, plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
         done: list[Applied] = []

@@ -59,6 +59,8 @@ class Manager(Enum):
     NETWORKD = "systemd-networkd"
     NETWORKMANAGER = "NetworkManager"
     SEVERAL = "both systemd-networkd and NetworkManager"
+    LEFT_ALONE = "by a user's wish nobody"
+    """A user took it from NetworkManager at run time."""
     NOBODY = "no network manager"
 
 
@@ -66,7 +68,8 @@ def link_manager(link: Link, environment: Environment) -> Manager:
     """Who says it manages ``link``, by the state files that both keep per link index.
 
     systemd-networkd: ``ADMIN_STATE`` in /run/systemd/netif/links (sd-network(3));
-    NetworkManager: ``managed`` in /run/NetworkManager/devices (its per-device state).
+    NetworkManager: ``managed`` in /run/NetworkManager/devices (its per-device state), false only
+    if a user said so, absent for what its configuration leaves out.
     """
     networkd = environment.keys(f"/run/systemd/netif/links/{link.index}").get("ADMIN_STATE")
     manager = environment.keys(f"/run/NetworkManager/devices/{link.index}").get("managed")
@@ -76,4 +79,6 @@ def link_manager(link: Link, environment: Environment) -> Manager:
         return Manager.SEVERAL
     if by_networkd:
         return Manager.NETWORKD
-    return Manager.NETWORKMANAGER if by_networkmanager else Manager.NOBODY
+    if by_networkmanager:
+        return Manager.NETWORKMANAGER
+    return Manager.LEFT_ALONE if manager in ("false", "no") else Manager.NOBODY

@@ -13,20 +13,15 @@ from ec2net.backends.networkd import files
 from ec2net.backends.networkd.files import NetworkFile
 from ec2net.core.backend import Applied, Failure, Host
 from ec2net.core.deadline import Deadline
-from ec2net.core.errors import DeadlineExceeded, Ec2netError
+from ec2net.core.errors import Ec2netError
 from ec2net.core.identity import Mac
-from ec2net.core.kernel.link_events import KernelEvents
-from ec2net.core.kernel.objects import Address, AnyAddress, Route
-from ec2net.core.kernel.session import Kernel
+from ec2net.core.live.leases import await_sources
 from ec2net.core.plan import Action, Change, Plan
 
 _log = logging.getLogger("ec2net.networkd")
 
 RELOAD_SECONDS = 10.0
 """networkctl returns when networkd has read its files; a busy boot can make that seconds."""
-
-_ADDRESS_GROUPS = 0x10 | 0x100
-"""RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR."""
 
 
 def apply(
@@ -43,7 +38,7 @@ def apply(
         try:
             reload(deadline)
             limit = deadline.within(host.patience, "waiting for leases")
-            _await_sources(rest, {change.mac for change in attached}, host.kernel, limit)
+            await_sources(rest, {change.mac for change in attached}, host.kernel, limit)
         except Ec2netError as error:
             broken |= {change.mac: error for change in attached}
             failed += [Failure(change, error) for change in attached]
@@ -96,30 +91,3 @@ def reload(deadline: Deadline) -> None:
             f"networkctl reload failed: {result.stderr.strip() or result.returncode}",
             remedy="see 'systemctl status systemd-networkd'",
         )
-
-
-def _await_sources(
-    changes: tuple[Change, ...], macs: set[Mac | None], kernel: Kernel, limit: Deadline
-) -> None:
-    """Wait until the addresses that routes of these ENIs prefer are there: networkd's leases.
-
-    Not coming is no error here: the route that needs it says so.
-    """
-    coming = {c.item.interface.ip for c in changes if isinstance(c.item, Address)}
-    needed: set[AnyAddress] = {
-        change.item.source
-        for change in changes
-        if change.mac in macs
-        and change.action is not Action.REMOVE
-        and isinstance(change.item, Route)
-        and change.item.source is not None
-        and change.item.source not in coming
-    }
-    with KernelEvents(_ADDRESS_GROUPS) as events:
-        try:
-            while needed - kernel.addresses():  # ends by deadline
-                limit.wait(events.fileno())
-                events.drain()
-        except DeadlineExceeded:
-            missing = ", ".join(sorted(map(str, needed - kernel.addresses())))
-            _log.warning("no lease of %s came within %g s", missing, limit.seconds)

@@ -59,7 +59,8 @@ def environment(files: Mapping[str, str]) -> Environment:
         ({NETWORKD: ""}, Manager.NOBODY),
         ({"/run/systemd/netif/links/4": "ADMIN_STATE=configured\n"}, Manager.NOBODY),
         ({NETWORKMANAGER: "[device]\nmanaged=true\n"}, Manager.NETWORKMANAGER),
-        ({NETWORKMANAGER: "[device]\nmanaged=false\n"}, Manager.NOBODY),
+        ({NETWORKMANAGER: "[device]\nmanaged=false\n"}, Manager.LEFT_ALONE),
+        ({NETWORKMANAGER: "[device]\nperm-hw-addr-fake=06:00:00:00:00:01\n"}, Manager.NOBODY),
         (
             {NETWORKD: "ADMIN_STATE=unmanaged\n", NETWORKMANAGER: "[device]\nmanaged=true\n"},
             Manager.NETWORKMANAGER,
