@@ -99,8 +99,9 @@ class Backend(ABC):
         """What the last ``observe`` found besides."""
         return Remarks()
 
-    def leftovers(self, taken: Collection[Mac]) -> tuple[Item, ...]:
+    def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
         """What this backend alone made for ENIs that are another's now (``taken``), such as files.
+        ``mine`` are those that it still has.
 
         It goes once the other one has made its own. Live objects are everybody's: all backends
         share marks and journals, so those are taken over in place, without a gap.

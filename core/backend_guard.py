@@ -44,8 +44,8 @@ class GuardedBackend:
     def remarks(self) -> Remarks:
         return self._guard("remarks", self._backend.remarks)
 
-    def leftovers(self, taken: Collection[Mac]) -> tuple[Item, ...]:
-        return self._guard("leftovers", lambda: self._backend.leftovers(taken))
+    def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
+        return self._guard("leftovers", lambda: self._backend.leftovers(taken, mine))
 
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         return self._guard("wanted", lambda: self._backend.wanted(intent, host, snapshot))

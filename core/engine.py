@@ -333,11 +333,12 @@ class Engine:
     ) -> Iterator[Ec2netError]:
         """Let what a backend made for ENIs that are another's now go, after the other's changes."""
         for name, backend in self.backends.items():
-            taken = {mac for mac, choice in choices.items() if choice.backend not in (None, name)}
+            mine = {mac for mac, choice in choices.items() if choice.backend == name}
+            taken = {mac for mac in choices if choices[mac].backend is not None} - mine
             if not taken:
                 continue
             try:
-                left = backend.leftovers(taken)
+                left = backend.leftovers(taken, mine)
             except Ec2netError as error:
                 yield error
                 continue

@@ -7,6 +7,7 @@ other ENIs' live changes are not to wait for it.
 
 import logging
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from ec2net.backends.networkmanager import attempts, conf
@@ -116,9 +117,19 @@ def _write(change: Change, manager: NetworkManager, deadline: Deadline) -> None:
     assert isinstance(change.item, ConfFile)
     if change.action is Action.REMOVE:
         conf.remove()
-    else:
-        conf.write(change.item)
-    manager.reload_conf(deadline)
+        with suppress(BusError):  # it may be stopped, and the ENIs another backend's
+            manager.reload_conf(deadline)
+        return
+    conf.write(change.item)
+    try:
+        manager.reload_conf(deadline)
+    except Ec2netError:
+        # A file that is there counts as known: it is to be planned again.
+        if isinstance(change.before, ConfFile):
+            conf.write(change.before)
+        else:
+            conf.remove()
+        raise
 
 
 def _activate(

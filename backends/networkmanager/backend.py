@@ -65,11 +65,10 @@ class NetworkManagerBackend(Backend):
         problem = self._seen.problem
         return Remarks(self._seen.left_alone, () if problem is None else (problem,))
 
-    def leftovers(self, taken: Collection[Mac]) -> tuple[Item, ...]:
-        """The file, once the primary and all others are another backend's."""
+    def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
+        """The file, once no ENI is NetworkManager's."""
         file = conf.in_place()
-        gone = file is not None and file.owner in taken and not self._links
-        return (file,) if file is not None and gone else ()
+        return (file,) if file is not None and file.ours and not mine else ()
 
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         items = render(intent, host, snapshot, self.host.kernel.protocol, Base.LEASED)
@@ -79,7 +78,9 @@ class NetworkManagerBackend(Backend):
     def _file(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         primary = next((eni for eni in host.ready if eni.primary), None)
         link = None if primary is None else snapshot.link(primary.link.index)
-        if primary is None or link is None:  # its metric is not known: what is there stays
+        silent = self._seen is not None and self._seen.problem is not None
+        if primary is None or link is None or silent:
+            # Its metric is not known, or the file could not be made known: what is there stays.
             present = conf.in_place()
             return (present,) if present is not None and present.ours else ()
         links = {eni.mac: snapshot.link(eni.link.index) for eni in host.enis if eni.link}

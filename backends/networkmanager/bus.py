@@ -11,10 +11,12 @@ the same names.
 
 import asyncio
 import importlib
+import os
 import socket
 import sys
 import warnings
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -30,6 +32,8 @@ CALL_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
 """For the connection's own end, which the daemon only has to notice."""
 
+_UNIX_PATH = "unix:path="
+_SYSTEM_BUS = f"{_UNIX_PATH}/run/dbus/system_bus_socket"
 _DAEMON = "org.freedesktop.DBus"
 _LIBRARIES = ("dbus_next", "dbus_fast")
 
@@ -54,12 +58,14 @@ class Bus:
     """
 
     def __init__(self, address: str | None = None) -> None:
-        self._address = address
+        self._address = address or os.environ.get("DBUS_SYSTEM_BUS_ADDRESS", _SYSTEM_BUS)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Any = None
         self._library = ""
         self._rules: dict[str, None] = {}
         self._heard: asyncio.Event | None = None
+        self._ended: asyncio.Task[None] | None = None
+        """Done when the connection has ended, for whatever reason."""
 
     def __enter__(self) -> Self:
         return self
@@ -206,16 +212,11 @@ class Bus:
         self._import()
         bus_type = self._module("constants").BusType.SYSTEM
         make = self._module("aio.message_bus").MessageBus
-        before = socket.getdefaulttimeout()
-        # It connects without a limit, and a stopped daemon's queue can be full.
-        socket.setdefaulttimeout(CALL_SECONDS)
-        try:
-            connection = make(bus_address=self._address, bus_type=bus_type)
-        finally:
-            socket.setdefaulttimeout(before)
-        self._connection = connection
+        _try(self._address)
+        self._connection = connection = make(bus_address=self._address, bus_type=bus_type)
         await connection.connect()
         self._heard = asyncio.Event()
+        self._ended = asyncio.create_task(_end_of(connection))
         connection.add_message_handler(self._listen)
 
     def _listen(self, message: Any) -> None:
@@ -225,18 +226,14 @@ class Bus:
     async def _signal(self) -> None:
         """The next signal, or the connection's end."""
         assert self._heard is not None
+        assert self._ended is not None
         heard = asyncio.ensure_future(self._heard.wait())
-        ended = asyncio.ensure_future(self._connection.wait_for_disconnect())
         try:
-            await asyncio.wait((heard, ended), return_when=asyncio.FIRST_COMPLETED)
-            if ended.done() and not heard.done():
+            await asyncio.wait((heard, self._ended), return_when=asyncio.FIRST_COMPLETED)
+            if not heard.done():
                 raise EOFError("the bus closed the connection")
         finally:
             heard.cancel()
-            if not ended.done():
-                ended.cancel()
-            elif not ended.cancelled():
-                ended.exception()  # looked at, so that nobody complains of it
 
     def _drop(self) -> None:
         """End the connection now."""
@@ -245,16 +242,16 @@ class Bus:
 
     async def _end(self) -> None:
         connection, self._connection, self._heard = self._connection, None, None
+        ended, self._ended = self._ended, None
         self._rules.clear()
         sock, stream = connection._sock, getattr(connection, "_stream", None)
         try:
-            if connection.connected:
+            if connection.connected and ended is not None:
                 connection.disconnect()
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await connection.wait_for_disconnect()
-        except (TimeoutError, OSError, EOFError):
-            pass  # what matters is that it is closed below
+                await asyncio.wait((ended,), timeout=CLOSE_SECONDS)
         finally:
+            if ended is not None:
+                ended.cancel()
             loop = asyncio.get_running_loop()
             if sock.fileno() >= 0:
                 loop.remove_reader(sock.fileno())
@@ -285,6 +282,22 @@ class Bus:
 
     def _module(self, name: str) -> Any:
         return importlib.import_module(f"{self._library}.{name}")
+
+
+def _try(address: str) -> None:
+    """Raises ``OSError`` where nobody listens or the queue is full.
+
+    The library would wait for a place in the queue without a limit, and leaves the socket of a
+    failed attempt to the garbage collector.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as attempt:
+        attempt.connect(address.removeprefix(_UNIX_PATH).split(",")[0])
+
+
+async def _end_of(connection: Any) -> None:
+    """Wait for a connection's end, which is an exception where it was not ours."""
+    with suppress(Exception):
+        await connection.wait_for_disconnect()
 
 
 def _to_library(value: Any, variant: Any) -> Any:

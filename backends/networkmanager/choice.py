@@ -2,10 +2,8 @@
 """Whether NetworkManager has a link, from its unit and its state files. Pure over the environment."""
 
 from ec2net.core.backend import Suitability
-from ec2net.core.environment import Environment, Manager, link_manager
+from ec2net.core.environment import NETWORKMANAGER_UNIT, Environment, Manager, link_manager
 from ec2net.core.facts import Link
-
-UNIT = "NetworkManager.service"
 
 _CLOUD_SETUP = ("nm-cloud-setup.timer", "nm-cloud-setup.service")
 _WANTED_BY = ("timers.target.wants", "NetworkManager.service.wants", "multi-user.target.wants")
@@ -17,7 +15,7 @@ def suits(link: Link, environment: Environment) -> Suitability:
     A link that a user took from it (``nmcli device set LINK managed no``) is its, too: to be left
     alone, where the netlink backend would take it for nobody's.
     """
-    if not environment.unit_is_active(UNIT):
+    if not environment.unit_is_active(NETWORKMANAGER_UNIT):
         return Suitability(False, "NetworkManager is not running")
     manager = link_manager(link, environment)
     if manager not in (Manager.NETWORKMANAGER, Manager.NOBODY, Manager.LEFT_ALONE):

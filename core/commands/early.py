@@ -8,11 +8,11 @@ re-configuration when IMDS is read.
 
 import logging
 from argparse import Namespace
-from pathlib import Path
 
 from ec2net.core.compute import early_intent, eni_links
 from ec2net.core.config import AUTO_BACKEND, EniIdentity, EniSettings, Manage
 from ec2net.core.deadline import Deadline
+from ec2net.core.environment import NETWORKMANAGER_UNIT, Environment, is_enabled
 from ec2net.core.errors import DeadlineExceeded, ExitStatus
 from ec2net.core.facts import Link
 from ec2net.core.kernel import udev
@@ -25,13 +25,10 @@ _log = logging.getLogger("ec2net.early")
 HOLD = "hold"
 """90-ec2net.rules: from now on a new ENI waits for its own file."""
 
-_NETWORKMANAGER = "etc/systemd/system/NetworkManager.service"
-_NETWORKMANAGER_WANTED = "etc/systemd/system/multi-user.target.wants/NetworkManager.service"
-
 
 def run(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=True)
-    manager = "networkmanager" if _networkmanager_is_enabled(Path("/")) else "networkd"
+    manager = "networkmanager" if is_enabled(NETWORKMANAGER_UNIT, Environment()) else "networkd"
     if place.config.eni.backend not in (AUTO_BACKEND, manager):
         return ExitStatus.DONE
     with Kernel(place.config.numbers.protocol) as kernel:
@@ -44,14 +41,6 @@ def run(options: Namespace) -> ExitStatus:
     if links:  # else the default has to bring up the first: IMDS must be reached through one
         place.run.write(HOLD, {"by": "ec2net early"})
     return place.status(ExitStatus.DONE)
-
-
-def _networkmanager_is_enabled(root: Path) -> bool:
-    """Wanted and not masked (systemd.unit(5): a link to /dev/null in /etc)."""
-    masked = root / _NETWORKMANAGER
-    if masked.is_symlink() and masked.readlink() == Path("/dev/null"):
-        return False
-    return (root / _NETWORKMANAGER_WANTED).is_symlink()
 
 
 def _named_links(kernel: Kernel, place: Workplace, deadline: Deadline) -> list[Link]:

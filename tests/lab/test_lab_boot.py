@@ -33,6 +33,7 @@ UseMTU=true
 """
 
 
+@pytest.mark.backend("networkd")
 def test_a_booted_host_is_as_its_readme_says(boot: Boot) -> None:
     """The seed's 'Installation verification'; and with networkd's own journal: each link was
     configured once, no lease was lost (upstream: 'DHCP lease lost' at each boot)."""
@@ -102,7 +103,7 @@ def test_a_secondary_in_a_subnet_of_one_family(boot: Boot, kind: str) -> None:
         assert instance.unreachable() == []
         assert instance.bounces(cursor) == []
         assert instance.refresh() == ""
-        assert instance.host.networkctl(eni.name)["State"] == "routable (configured)"
+        assert instance.setting.has_configured(instance.host, eni.name)
 
 
 def test_a_primary_in_an_ipv6_only_subnet(boot: Boot) -> None:
@@ -111,7 +112,7 @@ def test_a_primary_in_an_ipv6_only_subnet(boot: Boot) -> None:
         instance.vpc.attach(subnet, device=0, ipv6=2)
 
     with boot(before=alone) as instance:
-        assert instance.host.networkctl("ens5")["State"] == "routable (configured)"
+        assert instance.setting.has_configured(instance.host, "ens5")
         assert instance.bounces() == []
         assert instance.refresh() == ""
 
@@ -135,6 +136,7 @@ def test_two_enis_in_one_subnet_and_a_second_network_card(boot: Boot) -> None:
         assert instance.bounces() == []
 
 
+@pytest.mark.backend("networkd")
 def test_an_administrators_file_wins(boot: Boot) -> None:
     """R25: a file of the same name in /etc; we write none, and say nothing against it."""
     files = {"/etc/systemd/network/70-ens6.network": ADMIN}
@@ -149,6 +151,7 @@ def test_an_administrators_file_wins(boot: Boot) -> None:
         assert primary["State"] == "routable (configured)"
 
 
+@pytest.mark.backend("networkd")
 def test_a_file_of_netplan_gets_a_drop_in(boot: Boot) -> None:
     """R25, ENU#101: its name sorts before ours, so it is the one in force; it stays so. The
     drop-in is there before networkd reads any, so no lease is lost."""
