@@ -253,13 +253,13 @@ class Bus:
             if ended is not None:
                 ended.cancel()
             loop = asyncio.get_running_loop()
-            if sock.fileno() >= 0:
+            if sock is not None and sock.fileno() >= 0:
                 loop.remove_reader(sock.fileno())
                 loop.remove_writer(sock.fileno())
+                sock.close()
             # dbus-next only shuts it down, and leaves the descriptor to the garbage collector.
             if stream is not None:
                 stream.close()
-            sock.close()
 
     def _import(self) -> None:
         if self._library:
