@@ -141,12 +141,11 @@ class NetworkManagerBackend(Backend):
         return Plan((*anew.changes, *others), plan.conflicts)
 
     def check(self, intent: EniIntent) -> tuple[str, ...]:
-        """What NetworkManager did instead: its own account of its own routes."""
-        if intent.primary or self._seen is None or intent.mac not in self._seen.devices:
+        """An activation that did not move the leased routes is not repeated, so it is told here."""
+        device = self._seen.devices.get(intent.mac) if self._seen is not None else None
+        if device is None or intent.primary or routes(device) is not Routes.MAIN:
             return ()
-        limit = Deadline(_CHECK_SECONDS, "asking NetworkManager")
-        device = self._talk().device(intent.link.name, limit)
-        if device is None or routes(device) is not Routes.MAIN:
+        if not attempts.was_made(self.host.run, intent.mac, device):
             return ()
         text = f"NetworkManager has the leased routes of {intent.link} in main, where they catch"
         return (f"{text} other ENIs' replies (does its own configuration give a route-table?)",)
@@ -167,6 +166,3 @@ class NetworkManagerBackend(Backend):
 
             self._manager = NetworkManager(Bus())
         return self._manager
-
-
-_CHECK_SECONDS = 5.0

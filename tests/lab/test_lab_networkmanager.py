@@ -264,7 +264,7 @@ def test_without_capabilities_networkmanagers_part_is_done(pair: LabInstance) ->
     assert done.returncode == 1
     assert f"+ file {CONF}" in done.stderr
     assert CONF in pair.files()
-    assert f"ens6: add rule 9999: from {address}/32" in done.stderr
+    assert "ens6: add rule 9999: from" in done.stderr
     assert "CAP_NET_ADMIN" in done.stderr
     assert f"+ address {address}/32" in pair.refresh()
     pair.secondary.unassign_ipv4(address)
