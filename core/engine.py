@@ -6,10 +6,10 @@ it so. Both get a deadline and end by it.
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from ec2net.core import begun, hold, lastgood, verify
+from ec2net.core import begun, handover, hold, lastgood, verify
 from ec2net.core.backend import PATIENCE, Applied, Backend, Host
 from ec2net.core.backend_guard import GuardedBackend
 from ec2net.core.choose import Choice, choose, without_backend
@@ -27,7 +27,7 @@ from ec2net.core.kernel.objects import LinkRef
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.ownership import plan_for
-from ec2net.core.plan import Action, Change, Item, Plan
+from ec2net.core.plan import Item, Plan
 from ec2net.core.plugins import BUILT_IN, Plugins
 from ec2net.core.reachability import Reachability
 from ec2net.core.report import PassReport
@@ -324,28 +324,9 @@ class Engine:
                 continue
             plans[name] = plan_for(host, mine, wanted, found, without)
             all_wanted |= wanted
-        problems += self._hand_over(choices, plans)
+        problems += handover.add_leftovers(self.backends, choices, plans)
         problems += without_backend(choices, host)
         return host, plans, all_wanted, tuple(problems)
-
-    def _hand_over(
-        self, choices: Mapping[Mac, Choice], plans: dict[str, Plan]
-    ) -> Iterator[Ec2netError]:
-        """Let what a backend made for ENIs that are another's now go, after the other's changes."""
-        for name, backend in self.backends.items():
-            mine = {mac for mac, choice in choices.items() if choice.backend == name}
-            taken = {mac for mac in choices if choices[mac].backend is not None} - mine
-            if not taken:
-                continue
-            try:
-                left = backend.leftovers(taken, mine)
-            except Ec2netError as error:
-                yield error
-                continue
-            if left:
-                removals = tuple(Change(Action.REMOVE, item, None) for item in left)
-                plan = plans.pop(name, Plan())
-                plans[name] = replace(plan, changes=(*plan.changes, *removals))
 
     def _apply(self, plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
         done: list[Applied] = []

@@ -33,11 +33,9 @@ ACTIVATION_SECONDS = 10.0
 """For a profile's activation until it has addresses: DHCPv4 asks again after 4 s if its first
 question is lost (RFC 2131, 4.1), and so once more."""
 
-LEASE_SECONDS = 8.0
-"""For the first address of each family while a connection is being activated."""
-
 LATE_SECONDS = 2.0
-"""For the other family where it is activated, which one family is enough for."""
+"""For the other family of a connection that is activated, which one family is enough for. While it
+is not, the host's patience counts."""
 
 REAPPLY_ATTEMPTS = 5
 """When others change the applied connection in between, each attempt starts from what they made."""
@@ -72,7 +70,7 @@ def apply(
     skipped = [c for c in rest if c.mac is not None and c.mac in work.broken]
     kept = tuple(c for c in rest if c not in skipped)
     coming = any(device.state < State.ACTIVATED for device in devices.values())
-    seconds = LEASE_SECONDS if coming else LATE_SECONDS
+    seconds = host.patience if coming else min(LATE_SECONDS, host.patience)
     await_sources(kept, devices, host.kernel, deadline.within(seconds, "waiting for leases"))
     made = live(replace(plan, changes=kept), work.activated, deadline)
     work.failed += [Failure(c, work.broken[c.mac]) for c in skipped if c.mac is not None]
