@@ -70,6 +70,8 @@ class Remarks:
 
     left_alone: Mapping[Mac, str] = field(default_factory=dict)
     """ENIs that their manager or their user wants untouched, and why: nothing of them is changed."""
+    waiting: Mapping[Mac, str] = field(default_factory=dict)
+    """ENIs that their manager is not ready with yet: pending, and looked at again soon."""
     problems: tuple[Ec2netError, ...] = ()
     """What could not be told; what does not depend on it is done all the same."""
 

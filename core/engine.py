@@ -310,7 +310,8 @@ class Engine:
                     snapshot, [link for link in links if link.mac in mine], deadline
                 )
                 remarks = backend.remarks()
-                host = host.ignoring(remarks.left_alone)
+                host = host.without(remarks.left_alone, Standing.IGNORED)
+                host = host.without(remarks.waiting, Standing.PENDING)
                 problems += remarks.problems
                 wanted = {
                     eni.mac: backend.wanted(eni, host, snapshot)

@@ -125,11 +125,11 @@ class HostIntent:
     def ready(self) -> tuple[EniIntent, ...]:
         return tuple(eni.intent for eni in self.enis if eni.intent is not None)
 
-    def ignoring(self, reasons: Mapping[Mac, str]) -> "HostIntent":
-        """With these ENIs ignored: what they have stays, and nothing is wanted of them."""
+    def without(self, reasons: Mapping[Mac, str], standing: Standing) -> "HostIntent":
+        """With another standing for these ENIs: what they have stays, and nothing is wanted."""
         enis = tuple(
-            replace(eni, standing=Standing.IGNORED, reason=reasons[eni.mac], intent=None)
-            if eni.mac in reasons
+            replace(eni, standing=standing, reason=reasons[eni.mac], intent=None)
+            if eni.mac in reasons and eni.intent is not None
             else eni
             for eni in self.enis
         )

@@ -63,7 +63,8 @@ class NetworkManagerBackend(Backend):
         if self._seen is None:
             return Remarks()
         problem = self._seen.problem
-        return Remarks(self._seen.left_alone, () if problem is None else (problem,))
+        problems = () if problem is None else (problem,)
+        return Remarks(self._seen.left_alone, self._seen.waiting, problems)
 
     def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
         """The file, once no ENI is NetworkManager's."""

@@ -22,7 +22,12 @@ PRESERVE_EXTERNAL_IP = 0x1
 
 VERSION_ID_MISMATCH = f"{_DEVICE}.VersionIdMismatch"
 NOT_ACTIVE = f"{_DEVICE}.NotActive"
-_UNKNOWN = (f"{NAME}.UnknownDevice", "org.freedesktop.DBus.Error.UnknownObject")
+_UNKNOWN = (
+    f"{NAME}.UnknownDevice",
+    # It went away between two questions.
+    "org.freedesktop.DBus.Error.UnknownObject",
+    "org.freedesktop.DBus.Error.UnknownMethod",
+)
 ABSENT = (
     "org.freedesktop.DBus.Error.ServiceUnknown",
     "org.freedesktop.DBus.Error.NameHasNoOwner",

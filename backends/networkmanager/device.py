@@ -77,11 +77,25 @@ def left_alone(device: Device) -> str:
         return "somebody else configured it (NetworkManager shows it as external)"
     if plain(device.applied.get("user", {}), "data", {}).get(_SKIP) in ("yes", "true", "1"):
         return f"its profile says {_SKIP}"
-    if device.state == State.DISCONNECTED:
-        if device.reason == REASON_USER_REQUESTED:
-            return "a user disconnected it"
-        if device.profiles:
-            return "its profile is not activated"
+    if device.state == State.DISCONNECTED and device.reason == REASON_USER_REQUESTED:
+        return "a user disconnected it"
+    return ""
+
+
+def waits(device: Device | None) -> str:
+    """What is missing until something can be done with a device; empty if nothing is.
+
+    A new link is passed from one state to the next within milliseconds; one whose profile is not to
+    be activated by itself stays here.
+    """
+    if device is None:
+        return "NetworkManager does not know it yet"
+    if device.state < State.DISCONNECTED:
+        return "NetworkManager is not ready with it (is there a carrier?)"
+    if device.state == State.DISCONNECTED and device.profiles:
+        return "NetworkManager has not activated its profile"
+    if device.state > State.ACTIVATED:
+        return "NetworkManager is taking its connection down"
     return ""
 
 

@@ -12,7 +12,7 @@ from ec2net.backends.networkmanager import conf
 from ec2net.backends.networkmanager.bus import BusError, Silence
 from ec2net.backends.networkmanager.choice import cloud_setup
 from ec2net.backends.networkmanager.client import ABSENT, NetworkManager
-from ec2net.backends.networkmanager.device import Device, Routes, left_alone, routes
+from ec2net.backends.networkmanager.device import Device, Routes, left_alone, routes, waits
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
 from ec2net.backends.networkmanager.merge import Key, recorded
 from ec2net.core.deadline import Deadline
@@ -32,6 +32,7 @@ class Seen:
 
     devices: dict[Mac, Device] = field(default_factory=dict)
     left_alone: dict[Mac, str] = field(default_factory=dict)
+    waiting: dict[Mac, str] = field(default_factory=dict)
     problem: Ec2netError | None = None
     """Why it did not answer; nothing of it is changed then."""
 
@@ -44,13 +45,19 @@ def look(manager: NetworkManager, links: Collection[Link], deadline: Deadline) -
             continue
         try:
             device = manager.device(link.name, deadline)
-        except (BusError, Silence) as error:
+        except BusError as error:
+            if not error.name or error.name in ABSENT:
+                return Seen(problem=_said(error))
+            seen.waiting[link.mac] = str(error)  # of this one only
+            continue
+        except Silence as error:
             return Seen(problem=_said(error))
-        if device is None:
-            continue  # it will know it in a moment, or the link is on its way out
-        seen.devices[link.mac] = device
-        if reason := left_alone(device):
+        if device is not None and (reason := left_alone(device)):
             seen.left_alone[link.mac] = reason
+        elif device is None or (reason := waits(device)):
+            seen.waiting[link.mac] = waits(device)
+        if device is not None:
+            seen.devices[link.mac] = device
     return seen
 
 

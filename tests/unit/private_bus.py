@@ -172,3 +172,7 @@ def text(value: str) -> Variant:
 
 def number(value: int) -> Variant:
     return Variant("u", value)
+
+
+def variant(signature: str, value: object) -> Variant:
+    return Variant(signature, value)

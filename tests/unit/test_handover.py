@@ -17,7 +17,7 @@ from ec2net.core.errors import Ec2netError, StateError
 from ec2net.core.facts import Link
 from ec2net.core.handover import add_leftovers
 from ec2net.core.identity import Mac
-from ec2net.core.intent import EniIntent, EniOutcome, HostIntent, Standing
+from ec2net.core.intent import EniIntent, HostIntent
 from ec2net.core.kernel.objects import Rank
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Snapshot
@@ -130,13 +130,3 @@ def test_a_backend_that_cannot_tell_is_a_problem_and_keeps_what_it_has(
     [problem] = add_leftovers(backends, chosen("plain", "plain"), plans)
     assert isinstance(problem, Ec2netError)
     assert plans == {}
-
-
-def test_an_eni_that_is_to_be_left_alone_is_ignored_with_the_reason() -> None:
-    host = HostIntent(tuple(EniOutcome(mac(n), Standing.PENDING, "x", None) for n in (1, 2)))
-    left = host.ignoring({mac(2): "a user disconnected it"})
-    assert [(eni.standing, eni.reason) for eni in left.enis] == [
-        (Standing.PENDING, "x"),
-        (Standing.IGNORED, "a user disconnected it"),
-    ]
-    assert host.ignoring({}) is host

@@ -8,7 +8,7 @@ import pytest
 
 from ec2net.backends.networkmanager import attempts, conf
 from ec2net.backends.networkmanager.conf import ConfFile
-from ec2net.backends.networkmanager.device import Device, Routes, left_alone, routes
+from ec2net.backends.networkmanager.device import Device, Routes, left_alone, routes, waits
 from ec2net.backends.networkmanager.render import conf_file
 from ec2net.backends.networkmanager.typed import Section, Settings, Typed
 from ec2net.core.facts import Link
@@ -43,12 +43,33 @@ def tagged(value: str) -> Settings:
         pytest.param(replace(DEVICE, applied=tagged("no")), "", id="skip tag says no"),
         pytest.param(Device("/d", 30), "", id="no profile: one can be made"),
         pytest.param(Device("/d", 30, reason=39), "a user", id="disconnected by hand"),
-        pytest.param(Device("/d", 30, profiles=1), "not activated", id="its profile waits"),
+        pytest.param(Device("/d", 30, profiles=1), "", id="its profile waits"),
         pytest.param(Device("/d", 20), "", id="not ready yet"),
     ],
 )
 def test_who_is_left_alone(device: Device, reason: str) -> None:
     said = left_alone(device)
+    assert reason in said
+    assert bool(said) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [
+        pytest.param(None, "does not know it", id="unknown"),
+        pytest.param(Device("/d", 20), "not ready", id="no carrier yet"),
+        pytest.param(Device("/d", 30, profiles=1), "not activated", id="its profile waits"),
+        pytest.param(Device("/d", 30), "", id="no profile: one can be made"),
+        pytest.param(Device("/d", 40, profiles=1), "", id="preparing"),
+        pytest.param(Device("/d", 70, profiles=1), "", id="waits for leases, as a pass can"),
+        pytest.param(DEVICE, "", id="activated"),
+        pytest.param(Device("/d", 110, profiles=1), "down", id="deactivating"),
+        pytest.param(Device("/d", 120, profiles=1), "down", id="failed"),
+    ],
+)
+def test_what_is_waited_for(device: Device | None, reason: str) -> None:
+    """A pass at the instant in which a link is new must not take it for done with."""
+    said = waits(device)
     assert reason in said
     assert bool(said) == bool(reason)
 
