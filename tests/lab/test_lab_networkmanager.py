@@ -4,23 +4,17 @@
 import json
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from conftest import Boot
 from kernel_state import assert_same
-from lab_instance import MANY, LabInstance
-from lab_sessions import Sessions
+from lab_instance import MANY, LabInstance, late
+from lab_nmcli import connection, nmcli, no_hook
 from test_lab_boot import rules_and_routes
 
 pytestmark = [pytest.mark.lab, pytest.mark.backend("networkmanager")]
 
 CONF = "/run/NetworkManager/conf.d/80-ec2net.conf"
-REAPPLIES = 100
-
-
-def nmcli(instance: LabInstance, *arguments: str) -> str:
-    return instance.host.run(["nmcli", *arguments]).stdout
 
 
 def profiles(instance: LabInstance) -> str:
@@ -31,14 +25,6 @@ def profiles(instance: LabInstance) -> str:
         ' do [ -e "$f" ] && sed "s|^|$f: |; /timestamp/d" "$f"; done; true'
     )
     return instance.host.run(["sh", "-c", script]).stdout
-
-
-def connection(instance: LabInstance, link: str) -> str:
-    return nmcli(instance, "-g", "GENERAL.CONNECTION", "device", "show", link).strip()
-
-
-def dhcp_messages(instance: LabInstance) -> list[int]:
-    return [len(instance.vpc.dhcp_messages(eni)) for eni in instance.vpc.enis]
 
 
 def reason(instance: LabInstance, link: str) -> str:
@@ -89,6 +75,35 @@ def test_a_wrong_guess_of_the_primary_is_put_right(boot: Boot) -> None:
         for link in ("ens5", "ens6"):
             assert len(instance.configured(link)) == 2
         assert instance.refresh() == ""
+
+
+SHARE = 0.5
+"""Seconds from when IMDS told all and NetworkManager had its leases."""
+
+
+def test_our_share_of_a_hotplug(pair: LabInstance) -> None:
+    """NetworkManager's own activation takes up to 2 s (random delays before a router solicitation and
+    a DHCPv6 one); the best of a few, since the machine has other work too."""
+    shares = []
+    for number in range(4):
+        eni = pair.attach(f"ens{40 + number}", propagation=late(1.0), **MANY)
+        began = time.monotonic()
+        leases = {str(eni.ipv4s[0]), str(eni.ipv6s[0])}
+
+        def leased(name: str = eni.name, leases: set[str] = leases) -> bool:
+            shown = pair.host.ip("addr", "show", "dev", name)
+            return leases <= {a.get("local") for entry in shown for a in entry.get("addr_info", ())}
+
+        pair.host.wait_until(leased, 20, "leases")
+        ready = max(time.monotonic(), began + 1.0)
+        while pair.unreachable(eni):
+            assert time.monotonic() - began < 20, pair.story()
+        shares.append(time.monotonic() - ready)
+        print(f"{pair.setting}: leased {ready - began:.2f} s, usable {shares[-1]:.2f} s later")
+        pair.complete(eni)
+        pair.vpc.detach(eni)
+        pair.until_unit(eni.name, "inactive")
+    assert min(shares) <= SHARE, shares
 
 
 def test_no_profile_is_ever_written(pair: LabInstance) -> None:
@@ -142,18 +157,6 @@ def test_a_connection_that_comes_up_again_is_whole_before_it_counts_as_up(
     pair.complete()
     assert pair.unreachable() == []
     assert pair.refresh() == ""
-
-
-@contextmanager
-def no_hook(instance: LabInstance) -> Iterator[None]:
-    """Without the dispatcher's hook for a while."""
-    folder = "/usr/lib/NetworkManager/dispatcher.d"
-    hooks = (f"{folder}/80-ec2net", f"{folder}/pre-up.d/80-ec2net")
-    instance.host.run(["chmod", "-x", *hooks])
-    try:
-        yield
-    finally:
-        instance.host.run(["chmod", "+x", *hooks])
 
 
 def test_without_the_hook_one_pass_is_enough(pair: LabInstance) -> None:
@@ -226,52 +229,6 @@ def test_a_stopped_networkmanager_costs_a_message_and_no_eni(pair: LabInstance) 
     print(f"{pair.setting}: a pass with a stopped NetworkManager took {took:.1f} s")
 
 
-def test_connections_live_through_a_hundred_reapplies(pair: LabInstance) -> None:
-    """Of ours, on every ENI: the MTU in the applied connection, forth and back. No address, lease or
-    connection notices."""
-    script = f"""
-from ec2net.backends.networkmanager.apply import set_mtu
-from ec2net.backends.networkmanager.bus import Bus
-from ec2net.backends.networkmanager.client import NetworkManager
-from ec2net.core.deadline import Deadline
-limit = Deadline(50, "test")
-with Bus() as bus:
-    manager = NetworkManager(bus)
-    for link in ("ens5", "ens6"):
-        device = manager.device(link, limit)
-        for number in range({REAPPLIES}):
-            set_mtu(device.path, None if number % 2 else 8900, manager, limit)
-        print(manager.device(link, limit).version - device.version)
-"""
-    before, messages = pair.kernel(), dhcp_messages(pair)
-    # The hook would make a pass for each; it is not what is tested.
-    with no_hook(pair), Sessions(pair.vpc, pair.vpc.enis) as sessions:
-        assert len(sessions) > 6
-        done = pair.host.run(["python3", "-c", script])
-        assert sessions.broken() == []
-    # The versions of all devices are counted as one.
-    assert [int(count) >= REAPPLIES for count in done.stdout.split()] == [True, True]
-    assert dhcp_messages(pair) == messages
-    assert_same(before, pair.kernel())
-
-
-def test_connections_live_through_a_hundred_changes(pair: LabInstance) -> None:
-    """What other tools make by Reapply is live here: an address of each family comes or goes, a pass
-    follows, fifty times on each ENI; no DHCP message is sent."""
-    messages, cursor = dhcp_messages(pair), pair.host.cursor()
-    with Sessions(pair.vpc, pair.vpc.enis) as sessions:
-        for _ in range(REAPPLIES // 4):
-            for eni in pair.vpc.enis:
-                ipv4, ipv6 = eni.assign_ipv4(), eni.assign_ipv6()
-                assert pair.refresh().count("+ address") == 2
-                eni.unassign_ipv4(ipv4)
-                eni.unassign_ipv6(ipv6)
-                assert pair.refresh().count("- address") == 2
-        assert sessions.broken() == []
-    assert dhcp_messages(pair) == messages
-    assert pair.bounces(cursor) == []
-
-
 def test_without_capabilities_networkmanagers_part_is_done(pair: LabInstance) -> None:
     """It asks NetworkManager as root, and needs no capability for that; what goes by netlink says
     what it lacks."""
@@ -287,25 +244,6 @@ def test_without_capabilities_networkmanagers_part_is_done(pair: LabInstance) ->
     assert f"+ address {address}/32" in pair.refresh()
     pair.secondary.unassign_ipv4(address)
     pair.refresh()
-
-
-MTU = "/etc/ec2net/ec2net.toml.d/30-mtu.toml"
-
-
-def test_an_mtu_is_set_by_reapply_and_given_back(pair: LabInstance) -> None:
-    """NetworkManager sets its own whenever it sets anything, so it must know."""
-    pair.host.write(MTU, "mtu = 1500\n")
-    said = pair.refresh()
-    assert "MTU 1500 in the applied connection of ens6" in said
-    for link in ("ens5", "ens6"):
-        assert pair.host.ip("link", "show", link)[0]["mtu"] == 1500
-    assert pair.refresh() == ""
-    pair.host.run(["rm", MTU])
-    pair.refresh()
-    for link in ("ens5", "ens6"):
-        assert pair.host.ip("link", "show", link)[0]["mtu"] == 9001
-    assert pair.unreachable() == []
-    assert pair.refresh() == ""
 
 
 @pytest.fixture(scope="module")
