@@ -41,6 +41,10 @@ REAPPLY_ATTEMPTS = 5
 """When others change the applied connection in between, each attempt starts from what they made."""
 
 
+_ORDER = (ConfFile, Activation, AppliedMtu)
+"""Forth and back: an activation takes what the file says, or says no more."""
+
+
 @dataclass(slots=True)
 class _Work:
     """What became of the changes that NetworkManager makes."""
@@ -49,7 +53,7 @@ class _Work:
     failed: list[Failure] = field(default_factory=list)
     broken: dict[Mac, Ec2netError] = field(default_factory=dict)
     silence: Ec2netError | None = None
-    activated: set[Mac] = field(default_factory=set)
+    activated: list[Activation] = field(default_factory=list)
 
 
 def apply(
@@ -57,15 +61,15 @@ def apply(
     manager: NetworkManager,
     devices: dict[Mac, Device],
     host: Host,
-    live: Callable[[Plan, Collection[Mac], Deadline], Applied],
+    live: Callable[[Plan, Collection[Activation], Deadline], Applied],
     deadline: Deadline,
 ) -> Applied:
-    """``live`` makes the changes of kernel objects; for the ENIs that it is given, it looks again
-    first, since an activation takes everything off a link."""
-    own = [c for c in plan.changes if isinstance(c.item, ConfFile | Activation | AppliedMtu)]
+    """``live`` makes the changes of kernel objects; it is told of the activations that were made,
+    since each takes everything off its link."""
+    own = [c for c in plan.changes if isinstance(c.item, _ORDER)]
     rest = tuple(c for c in plan.changes if c not in own)
     work = _Work()
-    for change in own:
+    for change in sorted(own, key=lambda change: _ORDER.index(type(change.item))):
         _make(change, manager, devices, host, work, deadline)
     skipped = [c for c in rest if c.mac is not None and c.mac in work.broken]
     kept = tuple(c for c in rest if c not in skipped)
@@ -95,7 +99,7 @@ def _make(
                 _write(change, manager, deadline)
             case Activation() if change.action is not Action.REMOVE:
                 _activate(item, change.before, manager, devices[item.mac], host, deadline)
-                work.activated.add(item.mac)
+                work.activated.append(item)
             case AppliedMtu():
                 wanted = None if change.action is Action.REMOVE else item.value
                 set_mtu(devices[item.mac].path, wanted, manager, deadline)
@@ -138,6 +142,8 @@ def _activate(
     host: Host,
     deadline: Deadline,
 ) -> None:
+    if item.routes is Routes.NONE:
+        return  # the inverse of one that was made: it is nobody else's, and goes with its link
     limit = deadline.within(ACTIVATION_SECONDS, f"activating a connection on {item.link}")
     if isinstance(before, Activation) and before.routes is Routes.NONE:
         active = manager.add_and_activate(in_memory(item), device.path, limit)

@@ -40,6 +40,7 @@ class NetworkManagerBackend(Backend):
         self._seen: Seen | None = None
         self._links: dict[Mac, Link] = {}
         self._live: dict[Mac, tuple[Item, ...]] = {}
+        self._targets: set[Activation] = set()
 
     @classmethod
     def suits(cls, link: Link, environment: Environment) -> Suitability:
@@ -50,6 +51,7 @@ class NetworkManagerBackend(Backend):
 
         refuse_cloud_setup(self.host.environment)
         self._links = {link.mac: link for link in links if link.mac is not None}
+        self._targets.clear()
         self._seen = look(self._talk(), links, deadline)
         live_items = observe(snapshot, links, self.host.kernel, self._journals)
         own = in_place(self._seen, links)
@@ -106,7 +108,9 @@ class NetworkManagerBackend(Backend):
         target = Routes.MAIN if intent.primary else Routes.PARKED
         tried = where is not target and attempts.was_made(self.host.run, intent.mac, device)
         if where in (Routes.MAIN, Routes.PARKED, Routes.NONE) and not tried:
-            found.append(Activation(intent.link, intent.mac, target))
+            activation = Activation(intent.link, intent.mac, target)
+            self._targets.add(activation)
+            found.append(activation)
         if isinstance(intent.mtu, int) and not self._users_mtu(intent.mac):
             found.append(AppliedMtu(intent.link, intent.mac, intent.mtu))
         return tuple(found)
@@ -124,9 +128,10 @@ class NetworkManagerBackend(Backend):
 
         devices = self._seen.devices if self._seen is not None else {}
 
-        def make_live(part: Plan, again: Collection[Mac], limit: Deadline) -> Applied:
-            for mac in again:
-                part = self._planned_again(part, mac)
+        def make_live(part: Plan, made: Collection[Activation], limit: Deadline) -> Applied:
+            for activation in made:
+                if activation in self._targets:  # else it is the inverse of one
+                    part = self._planned_again(part, activation.mac)
             return live.apply(part, self.host.kernel, self._journals, limit)
 
         return apply(plan, self._talk(), devices, self.host, make_live, deadline)
