@@ -289,9 +289,7 @@ class Engine:
         deadline: Deadline,
         only: Collection[Mac] | None,
         without: frozenset[Mac],
-    ) -> tuple[
-        HostIntent, dict[str, Plan], dict[Mac, tuple[Item, ...]], tuple[Ec2netError, ...]
-    ]:
+    ) -> tuple[HostIntent, dict[str, Plan], dict[Mac, tuple[Item, ...]], tuple[Ec2netError, ...]]:
         """The plans by backend, in the order in which they are applied; ``host`` as it is then."""
         plans: dict[str, Plan] = {}
         all_wanted: dict[Mac, tuple[Item, ...]] = {}

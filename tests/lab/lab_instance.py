@@ -72,6 +72,12 @@ class Setting:
         """Let the manager start anew."""
         host.run(["systemctl", "restart", f"{self.manager}.service"])
 
+    def without_hooks(self, host: LabHost) -> None:
+        """Let no pass begin by itself when a lease is renewed."""
+        if self.backend == "networkmanager":
+            folder = "/usr/lib/NetworkManager/dispatcher.d"
+            host.run(["chmod", "-x", f"{folder}/80-ec2net", f"{folder}/pre-up.d/80-ec2net"])
+
     def has_configured(self, host: LabHost, link: str) -> bool:
         """Whether the manager says that it is done with a link, by a configuration of its own."""
         if self.backend == "networkd":

@@ -115,6 +115,8 @@ def test_an_eni_of_another_kind_changes_nothing_for_the_others(pair: LabInstance
     assert pair.bounces(cursor, but=["ens40"]) == []
 
 
+RTM_NEWADDR = 20
+
 ACTIONS = {
     "refresh": ["ec2net", "refresh"],
     "start": ["ec2net", "start", "ens6"],
@@ -142,7 +144,8 @@ def test_what_changes_nothing_does_nothing(pair: LabInstance, action: str) -> No
         pair.host.run(ACTIONS[action])
         changes = events.taken() if "udev" not in action else []
     assert seen == []
-    assert changes == []
+    # The manager may renew a lease at that moment, of an address that is there already.
+    assert [kind for kind in changes if kind != RTM_NEWADDR] == []
     assert_same(before, pair.kernel())
     assert pair.bounces(cursor) == []
     assert pair.configured("ens5", cursor) + pair.configured("ens6", cursor) == []

@@ -26,6 +26,7 @@ FOREIGN = [
 @pytest.fixture(scope="module")
 def mixed(pair: LabInstance) -> LabInstance:
     """The pair, with rules, routes and an address of somebody else."""
+    pair.setting.without_hooks(pair.host)
     for line in FOREIGN:
         pair.host.run(["ip", *line.split()])
     pair.refresh()
