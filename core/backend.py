@@ -8,7 +8,7 @@ it once. It never reads IMDS or the configuration, and it touches only what is m
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -64,6 +64,18 @@ class Applied:
     failed: tuple[Failure, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """What a look found besides what is in place."""
+
+    left_alone: Mapping[Mac, str] = field(default_factory=dict)
+    """ENIs that their manager or their user wants untouched, and why: nothing of them is changed."""
+    waiting: Mapping[Mac, str] = field(default_factory=dict)
+    """ENIs that their manager is not ready with yet: pending, and looked at again soon."""
+    problems: tuple[Ec2netError, ...] = ()
+    """What could not be told; what does not depend on it is done all the same."""
+
+
 class Backend(ABC):
     """One way to realize intents. Construction must be cheap: heavy imports go inside methods."""
 
@@ -85,6 +97,19 @@ class Backend(ABC):
         Raises ``Ec2netError`` when it cannot be told: nothing is changed then.
         """
 
+    def remarks(self) -> Remarks:
+        """What the last ``observe`` found besides."""
+        return Remarks()
+
+    def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
+        """What this backend alone made for ENIs that are another's now (``taken``), such as files.
+        ``mine`` are those that it still has.
+
+        It goes once the other one has made its own. Live objects are everybody's: all backends
+        share marks and journals, so those are taken over in place, without a gap.
+        """
+        return ()
+
     @abstractmethod
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         """The items that ``intent`` means here, beside the other ENIs of ``host``. Pure."""
@@ -101,3 +126,6 @@ class Backend(ABC):
     @abstractmethod
     def forget(self, attached: Collection[Mac]) -> None:
         """Drop what is remembered of links other than these. Writes nothing if there is none."""
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to close
+        """End conversations. The next verb begins them anew."""

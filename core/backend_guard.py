@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Collection
 from typing import TypeVar
 
-from ec2net.core.backend import Applied, Backend, Failure
+from ec2net.core.backend import Applied, Backend, Failure, Remarks
 from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment
 from ec2net.core.errors import Ec2netError, PluginError
@@ -41,6 +41,12 @@ class GuardedBackend:
             "observe", lambda: self._backend.observe(snapshot, links, deadline), deadline
         )
 
+    def remarks(self) -> Remarks:
+        return self._guard("remarks", self._backend.remarks)
+
+    def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
+        return self._guard("leftovers", lambda: self._backend.leftovers(taken, mine))
+
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         return self._guard("wanted", lambda: self._backend.wanted(intent, host, snapshot))
 
@@ -56,6 +62,9 @@ class GuardedBackend:
 
     def forget(self, attached: Collection[Mac]) -> None:
         self._guard("forget", lambda: self._backend.forget(attached))
+
+    def close(self) -> None:
+        self._guard("close", self._backend.close)
 
     def _guard(self, verb: str, call: Callable[[], T], deadline: Deadline | None = None) -> T:
         try:

@@ -43,6 +43,11 @@ class Deadline:
     def expired(self) -> bool:
         return self.remaining() <= 0
 
+    @property
+    def interruptions(self) -> tuple[Interruption, ...]:
+        """What is watched, for a wait that another event loop makes."""
+        return self._interruptions
+
     def within(self, seconds: float, what: str) -> "Deadline":
         """A part of this deadline: ends after ``seconds`` or with its parent, whichever is first."""
         return Deadline(min(seconds, self.remaining()), what, interruptions=self._interruptions)

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from ec2net.core import begun, hold, lastgood, verify
+from ec2net.core import begun, handover, hold, lastgood, verify
 from ec2net.core.backend import PATIENCE, Applied, Backend, Host
 from ec2net.core.backend_guard import GuardedBackend
 from ec2net.core.choose import Choice, choose, without_backend
@@ -65,6 +65,11 @@ class Engine:
         if self.imds is not None:
             self.imds.new_pass()
 
+    def close(self) -> None:
+        """End the backends' conversations."""
+        for backend in self._backends.values():
+            backend.close()
+
     def primary(self, deadline: Deadline) -> Mac | None:
         """The primary's MAC: remembered, else asked for. Raises ``ImdsError``."""
         known, _ = lastgood.remembered(self.run, {})
@@ -118,7 +123,9 @@ class Engine:
         facts = Facts(heard.facts, snapshot.links)
         host = self._intents(facts)
         choices = self._choose(host, links, facts)
-        plans, wanted, failures = self._plans(host, choices, snapshot, deadline, only, without)
+        host, plans, wanted, failures = self._plans(
+            host, choices, snapshot, deadline, only, without
+        )
         observed = frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE)
         problems = (*heard.problems, *failures)
         view = View(
@@ -270,7 +277,8 @@ class Engine:
         deadline: Deadline,
         only: Collection[Mac] | None,
         without: frozenset[Mac],
-    ) -> tuple[dict[str, Plan], dict[Mac, tuple[Item, ...]], tuple[Ec2netError, ...]]:
+    ) -> tuple[HostIntent, dict[str, Plan], dict[Mac, tuple[Item, ...]], tuple[Ec2netError, ...]]:
+        """The plans by backend, in the order in which they are applied; ``host`` as it is then."""
         plans: dict[str, Plan] = {}
         all_wanted: dict[Mac, tuple[Item, ...]] = {}
         problems: list[Ec2netError] = []
@@ -287,6 +295,10 @@ class Engine:
                 found = backend.observe(
                     snapshot, [link for link in links if link.mac in mine], deadline
                 )
+                remarks = backend.remarks()
+                host = host.without(remarks.left_alone, Standing.IGNORED)
+                host = host.without(remarks.waiting, Standing.PENDING)
+                problems += remarks.problems
                 wanted = {
                     eni.mac: backend.wanted(eni, host, snapshot)
                     for eni in host.ready
@@ -299,7 +311,9 @@ class Engine:
                 continue
             plans[name] = plan_for(host, mine, wanted, found, without)
             all_wanted |= wanted
-        return plans, all_wanted, (*problems, *without_backend(choices, host))
+        problems += handover.add_leftovers(self.backends, choices, plans)
+        problems += without_backend(choices, host)
+        return host, plans, all_wanted, tuple(problems)
 
     def _apply(self, plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
         done: list[Applied] = []

@@ -59,21 +59,47 @@ class Manager(Enum):
     NETWORKD = "systemd-networkd"
     NETWORKMANAGER = "NetworkManager"
     SEVERAL = "both systemd-networkd and NetworkManager"
+    LEFT_ALONE = "by a user's wish nobody"
+    """A user took it from NetworkManager at run time."""
     NOBODY = "no network manager"
+
+
+NETWORKD_UNIT = "systemd-networkd.service"
+NETWORKMANAGER_UNIT = "NetworkManager.service"
+_UNITS = "/etc/systemd/system"
+
+
+def is_enabled(unit: str, environment: Environment) -> bool:
+    """Whether a boot starts it: wanted, and not masked (systemd.unit(5): a link to /dev/null)."""
+    wanted = environment.read_link(f"{_UNITS}/multi-user.target.wants/{unit}") is not None
+    return wanted and environment.read_link(f"{_UNITS}/{unit}") != "/dev/null"
+
+
+def is_at_work(unit: str, environment: Environment) -> bool:
+    """Whether it runs, or will again: both managers leave their state files when they are stopped.
+
+    One that is stopped and no longer enabled has handed over; one that is being restarted has not.
+    """
+    return environment.unit_is_active(unit) or is_enabled(unit, environment)
 
 
 def link_manager(link: Link, environment: Environment) -> Manager:
     """Who says it manages ``link``, by the state files that both keep per link index.
 
     systemd-networkd: ``ADMIN_STATE`` in /run/systemd/netif/links (sd-network(3));
-    NetworkManager: ``managed`` in /run/NetworkManager/devices (its per-device state).
+    NetworkManager: ``managed`` in /run/NetworkManager/devices (its per-device state), false only
+    if a user said so, absent for what its configuration leaves out.
     """
     networkd = environment.keys(f"/run/systemd/netif/links/{link.index}").get("ADMIN_STATE")
     manager = environment.keys(f"/run/NetworkManager/devices/{link.index}").get("managed")
-    by_networkd = networkd not in (None, "unmanaged")
+    by_networkd = networkd not in (None, "unmanaged") and is_at_work(NETWORKD_UNIT, environment)
+    if manager is not None and not is_at_work(NETWORKMANAGER_UNIT, environment):
+        manager = None
     by_networkmanager = manager in ("true", "yes")
     if by_networkd and by_networkmanager:
         return Manager.SEVERAL
     if by_networkd:
         return Manager.NETWORKD
-    return Manager.NETWORKMANAGER if by_networkmanager else Manager.NOBODY
+    if by_networkmanager:
+        return Manager.NETWORKMANAGER
+    return Manager.LEFT_ALONE if manager in ("false", "no") else Manager.NOBODY

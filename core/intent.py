@@ -5,7 +5,8 @@ A backend is handed the whole wanted state each time; what it holds and no inten
 more goes. ``compute`` makes these; nothing downstream reads IMDS or the configuration again.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
@@ -132,6 +133,16 @@ class HostIntent:
     @property
     def ready(self) -> tuple[EniIntent, ...]:
         return tuple(eni.intent for eni in self.enis if eni.intent is not None)
+
+    def without(self, reasons: Mapping[Mac, str], standing: Standing) -> "HostIntent":
+        """With another standing for these ENIs: what they have stays, and nothing is wanted."""
+        enis = tuple(
+            replace(eni, standing=standing, reason=reasons[eni.mac], intent=None)
+            if eni.mac in reasons and eni.intent is not None
+            else eni
+            for eni in self.enis
+        )
+        return self if enis == self.enis else replace(self, enis=enis)
 
     def of(self, mac: Mac) -> EniOutcome | None:
         return next((eni for eni in self.enis if eni.mac == mac), None)

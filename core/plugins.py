@@ -24,6 +24,7 @@ _log = logging.getLogger("ec2net.plugins")
 
 BUILT_IN = {
     "networkd": "ec2net.backends.networkd",
+    "networkmanager": "ec2net.backends.networkmanager",
     "netlink": "ec2net.backends.netlink",
 }
 """In the order in which they are asked whether they suit a link."""

@@ -5,7 +5,7 @@ import logging
 import os
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -89,8 +89,10 @@ def opened(place: Workplace, *, link: str = "", imds: bool = True) -> Iterator["
     to = endpoints(os.environ)  # a wrong variable is an error before anything is opened
     config = place.config
     plugins = Plugins(config.enabled_plugins, disabled=config.disabled_plugins)
-    with Kernel(config.numbers.protocol, config.numbers.tables) as kernel:
-        engine = Engine(config, place.run, kernel, None, plugins)
+    with (
+        Kernel(config.numbers.protocol, config.numbers.tables) as kernel,
+        closing(Engine(config, place.run, kernel, None, plugins)) as engine,
+    ):
         if not imds:
             yield engine
             return

@@ -25,6 +25,9 @@ from ec2net.core.live.render import Base, render
 from ec2net.core.ownership import Journals
 from ec2net.core.plan import InPlace, Item, Plan
 
+AMAZON_LINUX = "amzn"
+"""``ID`` in os-release(5): networkd is its default."""
+
 
 class NetworkdBackend(Backend):
     """systemd-networkd leases the first address of each family; nothing else of it is used."""
@@ -48,6 +51,8 @@ class NetworkdBackend(Backend):
             return Suitability(True, f"{manager.value} manages {link.name}")
         if manager is not Manager.NOBODY:
             return Suitability(False, f"{manager.value} manages {link.name}")
+        if environment.keys("/etc/os-release").get("ID") == AMAZON_LINUX:
+            return Suitability(True, f"nobody manages {link.name}, and this is Amazon Linux")
         for other in environment.eni_links:
             if link_state(other.index, environment).managed:
                 reason = f"nobody manages {link.name}, and systemd-networkd manages {other.name}"
@@ -64,6 +69,12 @@ class NetworkdBackend(Backend):
             (*in_files.foreign, *live_items.foreign),
             live_items.adjustable,
         )
+
+    def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
+        """Their files. networkd is not asked to act on it: it may be stopped for good, and what it
+        leased is held by its successor."""
+        found = files.in_folder(files.FOLDER)
+        return tuple(file for file in found if file.ours and file.owner in taken)
 
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         state = self._states.get(intent.link.index, LinkState("", None))

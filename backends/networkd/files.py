@@ -6,24 +6,18 @@ once per attachment, and no change of addresses, rules or prefixes ever needs a 
 re-configures each link whose file changed: docs/networkd.md has what that costs).
 """
 
-import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ec2net.core import textfile
 from ec2net.core.errors import StateError
 from ec2net.core.identity import Mac
 from ec2net.core.kernel.objects import Rank
-from ec2net.core.state import make_folder
 
 FOLDER = Path("/run/systemd/network")
 HEADER = "# Made by ec2net for"
 """First words of every file of ours: the mark of ownership."""
-
-_MODE = 0o644
-
-_TEMPORARY = ".ec2net-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +62,8 @@ def in_folder(folder: Path) -> tuple[NetworkFile, ...]:
 
 
 def write(file: NetworkFile) -> None:
-    """Unique temporary file, fsync, rename. Raises ``StateError``."""
-    try:
-        make_folder(file.path.parent)
-        descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=file.path.parent)
-        try:
-            with os.fdopen(descriptor, "w") as stream:
-                os.fchmod(stream.fileno(), _MODE)
-                stream.write(file.content)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.rename(temporary, file.path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise StateError(f"cannot write {file.path}: {error.strerror}") from error
+    """Whole or not at all. Raises ``StateError``."""
+    textfile.write(file.path, file.content)
 
 
 def remove(file: NetworkFile) -> None:
@@ -102,7 +82,7 @@ def discard_leftovers(folder: Path = FOLDER) -> None:
 
     Only under the host lock.
     """
-    for pattern in (f"{_TEMPORARY}*", f"*.network.d/{_TEMPORARY}*"):
+    for pattern in (f"{textfile.TEMPORARY}*", f"*.network.d/{textfile.TEMPORARY}*"):
         for temporary in folder.glob(pattern):
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ They need no D-Bus round trip and are there on systemd 252 and 257 alike: ADMIN_
 from dataclasses import dataclass
 from pathlib import Path
 
-from ec2net.core.environment import Environment
+from ec2net.core.environment import NETWORKD_UNIT, Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,4 +32,4 @@ def link_state(index: int, environment: Environment) -> LinkState:
 
 def is_running(environment: Environment) -> bool:
     """Whether systemd-networkd is at work on this host."""
-    return environment.unit_is_active("systemd-networkd.service")
+    return environment.unit_is_active(NETWORKD_UNIT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net early``: before systemd-networkd starts, give the ENIs of the boot their files.
+"""``ec2net early``: before a network manager starts, give it the files for the ENIs of the boot.
 
 No IMDS yet, so roles are a guess: the primary is the ENI that the kernel found first (lowest
 index; drivers probe in PCI order, and device 0 comes first). What a wrong guess costs:
@@ -8,12 +8,12 @@ docs/networkd.md.
 
 import logging
 from argparse import Namespace
-from pathlib import Path
 
 from ec2net.core.compute import early_intent, eni_links
-from ec2net.core.config import AUTO_BACKEND, EniIdentity, Manage
+from ec2net.core.config import AUTO_BACKEND, EniIdentity, EniSettings, Manage
 from ec2net.core.config_files import Source
 from ec2net.core.deadline import Deadline
+from ec2net.core.environment import NETWORKMANAGER_UNIT, Environment, is_enabled
 from ec2net.core.errors import DeadlineExceeded, ExitStatus
 from ec2net.core.facts import Link
 from ec2net.core.kernel import udev
@@ -23,16 +23,11 @@ from ec2net.core.workplace import Workplace, workplace
 
 _log = logging.getLogger("ec2net.early")
 
-_NETWORKMANAGER = "etc/systemd/system/NetworkManager.service"
-_NETWORKMANAGER_WANTED = "etc/systemd/system/multi-user.target.wants/NetworkManager.service"
-
 
 def run(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=True, must_go_on=True)
-    if place.config.eni.backend not in (AUTO_BACKEND, "networkd"):
-        return place.status(ExitStatus.DONE)
-    if _networkmanager_is_enabled(Path("/")):
-        _log.info("NetworkManager is enabled: the ENIs are its, not systemd-networkd's")
+    manager = "networkmanager" if is_enabled(NETWORKMANAGER_UNIT, Environment()) else "networkd"
+    if place.config.eni.backend not in (AUTO_BACKEND, manager):
         return place.status(ExitStatus.DONE)
     with Kernel(place.config.numbers.protocol) as kernel:
         links = _named_links(kernel, place, Deadline(udev.SECONDS, "waiting for udev"))
@@ -41,20 +36,15 @@ def run(options: Namespace) -> ExitStatus:
     if place.loaded.source is Source.BUILT_IN:  # of half a configuration, only the way in
         _log.error("only the first network interface is configured until the files are corrected")
         del links[1:]
+    if manager == "networkmanager":
+        _write_defaults(links, place)
+        return place.status(ExitStatus.DONE)
     provided = [_provide(link, index == 0, place) for index, link in enumerate(links)]
     if all(provided):
         from ec2net.backends.networkd.defaults import withhold
 
         withhold()
     return place.status(ExitStatus.DONE)
-
-
-def _networkmanager_is_enabled(root: Path) -> bool:
-    """Wanted and not masked (systemd.unit(5): a link to /dev/null in /etc)."""
-    masked = root / _NETWORKMANAGER
-    if masked.is_symlink() and masked.readlink() == Path("/dev/null"):
-        return False
-    return (root / _NETWORKMANAGER_WANTED).is_symlink()
 
 
 def _named_links(kernel: Kernel, place: Workplace, deadline: Deadline) -> list[Link]:
@@ -72,6 +62,42 @@ def _named_links(kernel: Kernel, place: Workplace, deadline: Deadline) -> list[L
             events.drain()
 
 
+def _write_defaults(links: list[Link], place: Workplace) -> None:
+    """NetworkManager's: one file for all, by which link is taken for the primary."""
+    from ec2net.backends.networkmanager import conf, render
+
+    present = conf.in_place()
+    if present is not None and present.owner in {link.mac for link in links}:
+        return  # not the boot: a pass has written it, knowing more
+    numbers = place.config.numbers
+    hands_off = [
+        link
+        for index, link in enumerate(links)
+        if _settings(link, index == 0, place).manage in _HANDS_OFF
+    ]
+    first = links[0]
+    assert first.mac is not None
+    early = early_intent(
+        first.mac,
+        LinkRef(first.index, first.name),
+        True,
+        _settings(first, True, place),
+        numbers,
+    )
+    drivers = {link.driver for link in links}
+    conf.write(render.conf_file(first, early.main_metric, early.parking_table, drivers, hands_off))
+    _log.debug("%s: taken for the primary", first.name)
+
+
+_HANDS_OFF = (Manage.IGNORE, Manage.OBSERVE)
+
+
+def _settings(link: Link, primary: bool, place: Workplace) -> EniSettings:
+    assert link.mac is not None
+    known = EniIdentity(link.mac, link_name=link.name, is_primary=primary)
+    return place.config.for_eni(known)
+
+
 def _provide(link: Link, primary: bool, place: Workplace) -> bool:
     """Give it its file, or a drop-in beside somebody else's. False if it depends on the default."""
     from ec2net.backends.networkd import files, render
@@ -79,9 +105,8 @@ def _provide(link: Link, primary: bool, place: Workplace) -> bool:
     from ec2net.backends.networkd.match import foreseen
 
     assert link.mac is not None
-    known = EniIdentity(link.mac, link_name=link.name, is_primary=primary)
-    settings = place.config.for_eni(known)
-    if settings.manage in (Manage.IGNORE, Manage.OBSERVE):
+    settings = _settings(link, primary, place)
+    if settings.manage in _HANDS_OFF:
         return not has_default(link)
     present_files = files.in_folder(files.FOLDER)
     early = early_intent(

@@ -98,10 +98,12 @@ def _addresses(
     here = [found for found in snapshot.addresses if found.item.link.index == intent.link.index]
     leased = {found.item.interface.ip for found in here if found.protocol != protocol}
     ours = {found.item.interface.ip for found in here if found.protocol == protocol}
+    # A backend without a DHCP client brought it up; it stays when a lease of it comes beside.
+    kept = tuple(i for i in intent.base if i.version == 4 and i.ip in ours)
     if base is Base.LEASED or any(i.ip in leased for i in intent.sources if i.version == 6):
-        return (*ipv6, *intent.further)
+        return (*kept, *ipv6, *intent.further)
     # What was added beside a lease stays when the lease ends.
-    return (*(i for i in ipv6 if i.ip in ours), *intent.further)
+    return (*kept, *(i for i in ipv6 if i.ip in ours), *intent.further)
 
 
 def _in_order(

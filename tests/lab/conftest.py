@@ -23,6 +23,21 @@ class Boot(Protocol):
     def __call__(self, **arguments: Any) -> AbstractContextManager[LabInstance]: ...
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests of one network manager in the settings of another."""
+    others = []
+    for item in items:
+        only = item.get_closest_marker("backend")
+        callspec = getattr(item, "callspec", None)
+        if only is not None and callspec is not None:
+            found: Setting = callspec.params["setting"]
+            if found.backend not in only.args:
+                others.append(item)
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _sandbox() -> None:
     """Network and mount namespaces of our own; there is no way back, nor need for one."""

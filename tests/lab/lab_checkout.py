@@ -25,6 +25,7 @@ _PLACES = (
     ("systemd/network", "*", "usr/lib/systemd/network"),
     ("systemd/networkd.conf.d", "*.conf", "usr/lib/systemd/networkd.conf.d"),
     ("systemd/udev", "*.rules", "usr/lib/udev/rules.d"),
+    ("systemd/dispatcher.d", "*", "usr/lib/NetworkManager/dispatcher.d"),
     ("packaging", "ec2net.toml", "usr/lib/ec2net"),
     ("packaging/iproute2", "*.conf", "etc/iproute2/rt_protos.d"),
 )
@@ -55,7 +56,7 @@ def install_program(root: Path) -> None:
 
 
 def install_units(root: Path) -> None:
-    """Units, presets, udev rules, networkd's files and the default configuration."""
+    """Units, presets, udev rules, the managers' files and the default configuration."""
     for folder, pattern, target in _PLACES:
         for source in sorted((CHECKOUT / folder).glob(pattern)):
             place = root / target
@@ -63,7 +64,7 @@ def install_units(root: Path) -> None:
                 shutil.copytree(source, place / source.name, dirs_exist_ok=True)
                 continue
             place.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, place / source.name)
+            shutil.copy(source, place / source.name)  # with its mode: scripts are executable
 
 
 def install_lab(root: Path) -> None:

@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import lab_manager
 from kernel_state import State, kernel_state
 from lab_host import HostError, LabHost, Process
 from lab_journal import Entry
@@ -32,7 +34,7 @@ ENI_UNIT = re.compile(r"ec2net(-udev)?@.*\.service|sys-subsystem-net-devices-.*\
 
 _numbers = itertools.count(1)
 
-STATE = ("/run/ec2net", "/run/systemd/network")
+STATE = ("/run/ec2net", "/run/systemd/network", "/run/NetworkManager/conf.d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +50,65 @@ class Setting:
     @property
     def manager(self) -> str:
         """Who logs about leases: a journal identifier."""
-        return {"networkd": "systemd-networkd"}[self.backend]
+        return _MANAGERS[self.backend].identifier
+
+    def prepare(self, root: Path) -> None:
+        """Make a root file system one with this manager."""
+        if self.backend == "networkmanager":
+            lab_manager.use_networkmanager(root)
 
     def bounces(self, entries: Iterable[Entry]) -> list[str]:
         """Lines by which the network manager says that it took a configuration down."""
-        return [
-            entry.message
-            for entry in entries
-            if entry.identifier == self.manager
-            and re.search(r"lease lost|lease expired|: Failed", entry.message)
-        ]
+        said = (entry.message for entry in entries if entry.identifier == self.manager)
+        return [message for message in said if re.search(_MANAGERS[self.backend].down, message)]
+
+    def configured(self, link: str, entries: Iterable[Entry]) -> list[str]:
+        """Lines by which it says that it began to configure a link."""
+        begins = _MANAGERS[self.backend].begins.format(link=link)
+        said = (entry.message for entry in entries if entry.identifier == self.manager)
+        return [message for message in said if re.search(begins, message)]
+
+    def restart(self, host: LabHost) -> None:
+        """Let the manager start anew."""
+        host.run(["systemctl", "restart", f"{self.manager}.service"])
+
+    def without_hooks(self, host: LabHost) -> None:
+        """Let no pass begin by itself when a lease is renewed."""
+        if self.backend == "networkmanager":
+            folder = "/usr/lib/NetworkManager/dispatcher.d"
+            host.run(["chmod", "-x", f"{folder}/80-ec2net", f"{folder}/pre-up.d/80-ec2net"])
+
+    def has_configured(self, host: LabHost, link: str) -> bool:
+        """Whether the manager says that it is done with a link, by a configuration of its own."""
+        if self.backend == "networkd":
+            return host.networkctl(link)["State"] == "routable (configured)"
+        shown = ["nmcli", "-g", "GENERAL.STATE", "device", "show", link]
+        return host.run(shown).stdout.startswith("100 ")
 
 
-SETTINGS = [Setting(release, "networkd") for release in Release]
+@dataclass(frozen=True, slots=True)
+class _Manager:
+    """How a network manager speaks in its journal."""
+
+    identifier: str
+    down: str
+    begins: str
+
+
+_MANAGERS = {
+    "networkd": _Manager(
+        "systemd-networkd",
+        down=r"lease lost|lease expired|: Failed",
+        begins=r"^{link}: (Rec|C)onfiguring with ",
+    ),
+    "networkmanager": _Manager(
+        "NetworkManager",
+        down=r"activated -> (deactivating|failed)|canceled DHCP|no lease|state changed (expire|fail)",
+        begins=r"device \({link}\): Activation: starting connection",
+    ),
+}
+
+SETTINGS = [Setting(r, backend) for backend in _MANAGERS for r in Release]
 
 
 class LabInstance:
@@ -149,22 +197,17 @@ class LabInstance:
     def files(self) -> dict[str, str]:
         """All files below STATE, with times of change: equal when nothing was written."""
         command = ["find", *STATE, "-printf", "%p %i %T@ %C@\n"]
-        lines = self.host.run(command).stdout.splitlines()
+        lines = self.host.run(command, check=False).stdout.splitlines()
         return dict(line.split(" ", 1) for line in lines)
 
     def bounces(self, since: str = "", but: Iterable[str] = ()) -> list[str]:
         """What the network manager took down since a cursor; ``but``: not of these links."""
         said = self.setting.bounces(self.host.journal(since=since))
-        return [line for line in said if line.split(":")[0] not in but]
+        return [line for line in said if not any(re.search(rf"\b{name}\b", line) for name in but)]
 
     def configured(self, link: str, since: str = "") -> list[str]:
-        """How often networkd began to configure a link, as it says."""
-        return [
-            entry.message
-            for entry in self.host.journal(since=since)
-            if entry.identifier == self.setting.manager
-            and re.match(rf"{link}: (Rec|C)onfiguring with ", entry.message)
-        ]
+        """How often the manager began to configure a link, as it says."""
+        return self.setting.configured(link, self.host.journal(since=since))
 
     def own_processes(self) -> list[Process]:
         """Processes of the program."""
@@ -200,7 +243,9 @@ def booted(
             before(instance)
         else:
             vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
-        with LabHost(vpc, setting.release, units=True, files=files) as host:
+        with LabHost(
+            vpc, setting.release, units=True, files=files, before_boot=setting.prepare
+        ) as host:
             instance.host = host
             if not timer:
                 host.run(["systemctl", "stop", "ec2net-refresh.timer"])

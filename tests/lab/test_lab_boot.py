@@ -62,6 +62,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.backend("networkd")
 def test_a_booted_host_is_as_its_readme_says(boot: Boot) -> None:
     """The seed's 'Installation verification'; and with networkd's own journal: each link was
     configured once, no lease was lost (upstream: 'DHCP lease lost' at each boot)."""
@@ -142,7 +143,7 @@ def test_a_secondary_in_a_subnet_of_one_family(boot: Boot, kind: str) -> None:
         assert instance.unreachable() == []
         assert instance.bounces(cursor) == []
         assert instance.refresh() == ""
-        assert instance.host.networkctl(eni.name)["State"] == "routable (configured)"
+        assert instance.setting.has_configured(instance.host, eni.name)
 
 
 def test_a_primary_in_an_ipv6_only_subnet(boot: Boot) -> None:
@@ -151,7 +152,7 @@ def test_a_primary_in_an_ipv6_only_subnet(boot: Boot) -> None:
         instance.vpc.attach(subnet, device=0, ipv6=2)
 
     with boot(before=alone) as instance:
-        assert instance.host.networkctl("ens5")["State"] == "routable (configured)"
+        assert instance.setting.has_configured(instance.host, "ens5")
         assert instance.bounces() == []
         assert instance.refresh() == ""
 
@@ -175,6 +176,7 @@ def test_two_enis_in_one_subnet_and_a_second_network_card(boot: Boot) -> None:
         assert instance.bounces() == []
 
 
+@pytest.mark.backend("networkd")
 def test_an_administrators_file_wins(boot: Boot) -> None:
     """R7: a file of the same name in /etc; we write none, and say nothing against it."""
     files = {"/etc/systemd/network/70-ens6.network": ADMIN}
@@ -189,6 +191,7 @@ def test_an_administrators_file_wins(boot: Boot) -> None:
         assert primary["State"] == "routable (configured)"
 
 
+@pytest.mark.backend("networkd")
 @pytest.mark.parametrize("name", list(OTHERS))
 def test_somebody_elses_file_in_run_gets_a_drop_in(boot: Boot, name: str) -> None:
     """R7, ENU#101, ENU#146: its name sorts before ours, so it is the one in force; it stays so. The

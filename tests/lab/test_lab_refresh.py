@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What IMDS says changes, or does not: the next pass follows, and nobody's traffic notices."""
 
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -9,7 +10,6 @@ from typing import Any
 
 import pytest
 from kernel_state import KernelEvents, assert_same
-from lab_host import LabHost
 from lab_instance import LabInstance
 from probe import LONGEST, Streams, Traffic
 
@@ -19,26 +19,48 @@ CHANGES = 100
 AT_ONCE = 10
 
 
+CHANGING = {
+    "networkd": (r"Member=Re", "interface='org.freedesktop.network1.Manager'"),
+    "networkmanager": (
+        r"Member=(Reload|Reapply|Activate|AddAnd|Update|Deactivate|Disconnect)",
+        "destination='org.freedesktop.NetworkManager'",
+    ),
+}
+"""What of a manager's interface changes something, and how to match all of it."""
+
+LAST = {
+    "networkd": ("network1", "network1.Manager", "ListLinks"),
+    "networkmanager": ("NetworkManager", "NetworkManager", "GetAllDevices"),
+}
+"""A call that changes nothing and that the program never makes."""
+
+
 @contextmanager
-def reloads(host: LabHost) -> Iterator[list[str]]:
-    """Calls of networkd's Reload and Reconfigure while it lasts, whoever makes them."""
+def reloads(pair: LabInstance) -> Iterator[list[str]]:
+    """Calls that make the network manager do something while it lasts, whoever makes them."""
+    host, backend = pair.host, pair.setting.backend
+    changing, match = CHANGING[backend]
+    name, interface, last = LAST[backend]
     command = ["nsenter", "--target", str(host.leader), "--all", "--", "busctl", "monitor"]
-    match = "type='method_call',interface='org.freedesktop.network1.Manager'"
     found: list[str] = []
     monitor = subprocess.Popen(
-        [*command, f"--match={match}"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, f"--match=type='method_call',{match}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     assert monitor.stdout is not None
     try:
         monitor.stdout.readline()  # it listens
         yield found
         # The monitor sees this call after all others.
-        busctl = ["busctl", "call", "org.freedesktop.network1", "/org/freedesktop/network1"]
-        host.run([*busctl, "org.freedesktop.network1.Manager", "ListLinks"])
+        path = f"/org/freedesktop/{name}"
+        busctl = ["busctl", "call", f"org.freedesktop.{name}", path]
+        host.run([*busctl, f"org.freedesktop.{interface}", last])
         for line in monitor.stdout:
-            if "Member=ListLinks" in line:
+            if f"Member={last}" in line:
                 break
-            if "Member=Reload" in line or "Member=Reconfigure" in line:
+            if re.search(changing, line):
                 found.append(line.strip())
     finally:
         monitor.kill()
@@ -46,10 +68,13 @@ def reloads(host: LabHost) -> Iterator[list[str]]:
         monitor.stdout.close()
 
 
+RELOAD = {"networkd": ["networkctl", "reload"], "networkmanager": ["nmcli", "general", "reload"]}
+
+
 def test_the_monitor_of_reloads_sees_one(pair: LabInstance) -> None:
     """What the other tests rest on."""
-    with reloads(pair.host) as seen:
-        pair.host.run(["networkctl", "reload"])
+    with reloads(pair) as seen:
+        pair.host.run(RELOAD[pair.setting.backend])
     assert len(seen) == 1
 
 
@@ -61,7 +86,7 @@ def test_address_changes_in_imds_cost_no_other_address_a_packet(
     reloads, connections to and from every other address succeed every 20 ms."""
     eni = pair.primary if role == "primary" else pair.secondary
     before, cursor = pair.kernel(), pair.host.cursor()
-    with reloads(pair.host) as seen, Traffic(pair.vpc, pair.vpc.enis) as traffic:
+    with reloads(pair) as seen, Traffic(pair.vpc, pair.vpc.enis) as traffic:
         ipv4, ipv6 = eni.assign_ipv4(), eni.assign_ipv6()
         prefixes = eni.assign_ipv4_prefix(), eni.assign_ipv6_prefix()
         said = pair.refresh()
@@ -108,7 +133,7 @@ def test_a_hundred_changes_cost_no_connection(pair: LabInstance) -> None:
 def test_a_renewed_lease_changes_nothing(pair: LabInstance) -> None:
     """R15, ENU#68: nothing is taken away and made again; the next pass has nothing to do."""
     before, cursor, files = pair.kernel(), pair.host.cursor(), pair.files()
-    with reloads(pair.host) as seen, Traffic(pair.vpc, pair.vpc.enis) as traffic:
+    with reloads(pair) as seen, Traffic(pair.vpc, pair.vpc.enis) as traffic:
         for eni in pair.vpc.enis:
             asked = len(pair.vpc.dhcp_messages(eni))
             pair.host.run(["networkctl", "renew", eni.name])
@@ -135,7 +160,7 @@ def ipv4s(instance: LabInstance, link: str) -> list[dict[str, Any]]:
 
 
 def test_an_eni_of_another_kind_changes_nothing_for_the_others(pair: LabInstance) -> None:
-    """A hotplug, and its detach, reload networkd: no other link notices (C-c)."""
+    """A hotplug, and its detach, may reload the manager: no other link notices (C-c)."""
     cursor = pair.host.cursor()
     with Traffic(pair.vpc, pair.vpc.enis) as traffic:
         eni = pair.attach_many("ens40")
@@ -146,6 +171,8 @@ def test_an_eni_of_another_kind_changes_nothing_for_the_others(pair: LabInstance
     assert pair.configured("ens5", cursor) + pair.configured("ens6", cursor) == []
     assert pair.bounces(cursor, but=["ens40"]) == []
 
+
+RTM_NEWADDR = 20
 
 ACTIONS = {
     "refresh": ["ec2net", "refresh"],
@@ -170,11 +197,12 @@ def test_what_changes_nothing_does_nothing(pair: LabInstance, action: str) -> No
     networkd; a refresh or a start writes no file."""
     pair.refresh()
     before, files, cursor = pair.kernel(), pair.files(), pair.host.cursor()
-    with reloads(pair.host) as seen, KernelEvents(pair.vpc.guest) as events:
+    with reloads(pair) as seen, KernelEvents(pair.vpc.guest) as events:
         pair.host.run(ACTIONS[action])
         changes = events.taken() if "udev" not in action else []
     assert seen == []
-    assert changes == []
+    # The manager may renew a lease at that moment, of an address that is there already.
+    assert [kind for kind in changes if kind != RTM_NEWADDR] == []
     assert_same(before, pair.kernel())
     assert pair.bounces(cursor) == []
     assert pair.configured("ens5", cursor) + pair.configured("ens6", cursor) == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Others act on the host: networkd restarted or reloaded, things deleted by hand, foreign things."""
+"""Others act on the host: the manager restarted or reloaded, things deleted by hand, foreign things."""
 
 import re
 import time
@@ -27,6 +27,7 @@ FOREIGN = [
 @pytest.fixture(scope="module")
 def mixed(pair: LabInstance) -> LabInstance:
     """The pair, with rules, routes and an address of somebody else."""
+    pair.setting.without_hooks(pair.host)
     for line in FOREIGN:
         pair.host.run(["ip", *line.split()])
     pair.refresh()
@@ -45,8 +46,8 @@ def shell(text: str) -> Callable[[LabInstance], None]:
 
 
 def settled(instance: LabInstance) -> None:
-    """networkd has its leases again, and the router advertised itself. (Its own state is no help:
-    257 stays at "configuring" after a reconfiguration that kept the IPv4 lease.)"""
+    """The manager has its leases again, and the router advertised itself. (Its own state is no help:
+    networkd 257 stays at "configuring" after a reconfiguration that kept the IPv4 lease.)"""
     enis = instance.vpc.enis
     instance.host.wait_until(
         lambda: (
@@ -54,7 +55,7 @@ def settled(instance: LabInstance) -> None:
             and all(leased(instance, e.name) for e in enis)
         ),
         20,
-        "networkd at rest",
+        "the manager at rest",
     )
 
 
@@ -82,19 +83,24 @@ def without_metrics(before: State, after: State) -> list[str]:
     return differences(plain(before), plain(after))
 
 
-MANAGER = {
+MANAGER: dict[str, Callable[[LabInstance], None]] = {
     "reload": run("networkctl", "reload"),
     "reload after a foreign file changed": shell(
         "mkdir -p /run/systemd/network && echo '[Match]\nName=dummy9' >"
         " /run/systemd/network/60-dummy9.network && networkctl reload"
     ),
     "reconfigure": run("networkctl", "reconfigure", "ens6"),
-    "restart": run("systemctl", "restart", "systemd-networkd.service"),
+    "restart": lambda instance: instance.setting.restart(instance.host),
 }
 
+ACTIONS = [
+    *(pytest.param(a, marks=pytest.mark.backend("networkd")) for a in MANAGER if a != "restart"),
+    "restart",
+]
 
-@pytest.mark.parametrize("action", list(MANAGER))
-def test_whatever_networkd_is_told_the_state_is_whole_after_a_pass(
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_whatever_the_manager_is_told_the_state_is_whole_after_a_pass(
     mixed: LabInstance, action: str
 ) -> None:
     """R4, R8, ENU#96: leases are kept, foreign rules, routes and addresses stay, what the manager

@@ -8,6 +8,8 @@ import pytest
 from eni_facts import link
 
 from ec2net.backends.netlink.backend import NetlinkBackend
+from ec2net.backends.networkd.backend import NetworkdBackend
+from ec2net.backends.networkmanager.backend import NetworkManagerBackend
 from ec2net.core.backend import Applied, Backend, Suitability
 from ec2net.core.choose import choose
 from ec2net.core.deadline import Deadline
@@ -45,8 +47,19 @@ class OfNetworkd(Backend):
         raise NotImplementedError
 
 
-def environment(files: Mapping[str, str]) -> Environment:
-    return Environment(read_file=files.get)
+RUNNING = {
+    f"/run/systemd/units/invocation:{unit}": "1"
+    for unit in ("systemd-networkd.service", "NetworkManager.service")
+}
+ENABLED = {"/etc/systemd/system/multi-user.target.wants/NetworkManager.service": "/lib/..."}
+MASKED = {**ENABLED, "/etc/systemd/system/NetworkManager.service": "/dev/null"}
+
+
+def environment(
+    files: Mapping[str, str], links: Mapping[str, str] = RUNNING, enis: tuple[Link, ...] = ()
+) -> Environment:
+    """Both managers run, unless ``links`` says otherwise."""
+    return Environment(read_file=files.get, read_link=links.get, eni_links=enis)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +72,8 @@ def environment(files: Mapping[str, str]) -> Environment:
         ({NETWORKD: ""}, Manager.NOBODY),
         ({"/run/systemd/netif/links/4": "ADMIN_STATE=configured\n"}, Manager.NOBODY),
         ({NETWORKMANAGER: "[device]\nmanaged=true\n"}, Manager.NETWORKMANAGER),
-        ({NETWORKMANAGER: "[device]\nmanaged=false\n"}, Manager.NOBODY),
+        ({NETWORKMANAGER: "[device]\nmanaged=false\n"}, Manager.LEFT_ALONE),
+        ({NETWORKMANAGER: "[device]\nperm-hw-addr-fake=06:00:00:00:00:01\n"}, Manager.NOBODY),
         (
             {NETWORKD: "ADMIN_STATE=unmanaged\n", NETWORKMANAGER: "[device]\nmanaged=true\n"},
             Manager.NETWORKMANAGER,
@@ -73,6 +87,22 @@ def environment(files: Mapping[str, str]) -> Environment:
 def test_who_manages_a_link(files: Mapping[str, str], manager: Manager) -> None:
     """R40."""
     assert link_manager(LINK, environment(files)) is manager
+
+
+@pytest.mark.parametrize(
+    ("links", "manager"),
+    [
+        pytest.param(RUNNING, Manager.NETWORKMANAGER, id="running"),
+        pytest.param(ENABLED, Manager.NETWORKMANAGER, id="being restarted"),
+        pytest.param(MASKED, Manager.NOBODY, id="masked"),
+        pytest.param({}, Manager.NOBODY, id="stopped and disabled"),
+    ],
+)
+def test_a_manager_that_was_stopped_for_good_manages_nothing(
+    links: Mapping[str, str], manager: Manager
+) -> None:
+    """Its state files stay. One that is only being restarted must not lose its links to another."""
+    assert link_manager(LINK, environment({NETWORKMANAGER: "managed=true"}, links)) is manager
 
 
 BOTH: dict[str, type[Backend]] = {"of-networkd": OfNetworkd, "netlink": NetlinkBackend}
@@ -133,6 +163,114 @@ def test_the_choice_and_its_reasons(
     configured: str, backends: Mapping[str, type[Backend]], files: Mapping[str, str], answer: str
 ) -> None:
     assert str(choose(configured, LINK, backends, environment(files))) == answer
+
+
+BUILT_IN: dict[str, type[Backend]] = {
+    "networkd": NetworkdBackend,
+    "networkmanager": NetworkManagerBackend,
+    "netlink": NetlinkBackend,
+}
+OTHER = link(2)
+"""Another ENI, of index 4."""
+OTHERS = {"networkd": "/run/systemd/netif/links/4", "nm": "/run/NetworkManager/devices/4"}
+CONFIGURED, MANAGED = "ADMIN_STATE=configured", "managed=true"
+CLOUD_SETUP = {
+    **RUNNING,
+    "/etc/systemd/system/timers.target.wants/nm-cloud-setup.timer": "/usr/lib/...",
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "links", "answer", "reason"),
+    [
+        pytest.param(
+            {NETWORKMANAGER: MANAGED},
+            RUNNING,
+            "networkmanager",
+            "NetworkManager manages ens6",
+            id="NetworkManager has it",
+        ),
+        pytest.param(
+            {NETWORKD: CONFIGURED},
+            RUNNING,
+            "networkd",
+            "systemd-networkd manages ens6",
+            id="networkd has it",
+        ),
+        pytest.param(
+            {NETWORKD: CONFIGURED, NETWORKMANAGER: MANAGED},
+            RUNNING,
+            None,
+            "both systemd-networkd and NetworkManager manages ens6",
+            id="both have it: refused",
+        ),
+        pytest.param(
+            {OTHERS["nm"]: MANAGED},
+            RUNNING,
+            "networkmanager",
+            "nobody manages ens6, and NetworkManager manages ens7",
+            id="just attached beside one of NetworkManager's",
+        ),
+        pytest.param(
+            {OTHERS["networkd"]: CONFIGURED},
+            RUNNING,
+            "networkd",
+            "nobody manages ens6, and systemd-networkd manages ens7",
+            id="just attached beside one of networkd's",
+        ),
+        pytest.param({}, RUNNING, "netlink", "no network manager manages ens6", id="nobody's"),
+        pytest.param({}, {}, "netlink", "no network manager manages ens6", id="no manager runs"),
+        pytest.param(
+            {"/etc/os-release": 'ID="amzn"\n'},
+            RUNNING,
+            "networkd",
+            "this is Amazon Linux",
+            id="Amazon Linux, nobody's",
+        ),
+        pytest.param(
+            {"/etc/os-release": 'ID="amzn"\n', NETWORKMANAGER: MANAGED},
+            RUNNING,
+            "networkmanager",
+            "NetworkManager manages ens6",
+            id="Amazon Linux, but NetworkManager has it",
+        ),
+        pytest.param(
+            {"/etc/os-release": 'ID="amzn"\n'},
+            {},
+            "netlink",
+            "systemd-networkd is not running",
+            id="Amazon Linux without networkd",
+        ),
+        pytest.param(
+            {NETWORKMANAGER: "managed=false"},
+            RUNNING,
+            "networkmanager",
+            "was told not to manage ens6",
+            id="a user took it from NetworkManager: nobody else takes it",
+        ),
+        pytest.param(
+            {NETWORKMANAGER: MANAGED},
+            CLOUD_SETUP,
+            None,
+            "nm-cloud-setup.timer is enabled",
+            id="beside nm-cloud-setup: refused",
+        ),
+        pytest.param(
+            {NETWORKMANAGER: MANAGED},
+            ENABLED,
+            None,
+            "NetworkManager is not running",
+            id="NetworkManager is being restarted: nobody takes its links",
+        ),
+    ],
+)
+def test_the_choice_among_the_built_in_ones(
+    files: Mapping[str, str], links: Mapping[str, str], answer: str | None, reason: str
+) -> None:
+    """By asking the managers; the first that suits has it, and the reasons are told."""
+    choice = choose("auto", LINK, BUILT_IN, environment(files, links, (LINK, OTHER)))
+    assert choice.backend == answer
+    assert reason in str(choice)
 
 
 def test_a_file_that_cannot_be_read_says_nothing() -> None:

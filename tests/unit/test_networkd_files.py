@@ -286,6 +286,7 @@ def test_what_networkd_does_instead_is_named(
 CONFIGURED = "ADMIN_STATE=configured\nNETWORK_FILE=/run/systemd/network/70-ens5.network\n"
 UNMANAGED = "ADMIN_STATE=unmanaged\n"
 RUNNING = {"/run/systemd/units/invocation:systemd-networkd.service": "0123"}
+BOTH_RUNNING = {**RUNNING, "/run/systemd/units/invocation:NetworkManager.service": "1"}
 
 
 def link(index: int, name: str) -> Link:
@@ -340,7 +341,7 @@ def test_the_state_of_a_link_is_what_networkd_wrote() -> None:
                 "/run/systemd/netif/links/3": UNMANAGED,
                 "/run/NetworkManager/devices/3": "[device]\nmanaged=true\n",
             },
-            RUNNING,
+            BOTH_RUNNING,
             False,
             "NetworkManager manages ens6",
         ),
@@ -349,7 +350,7 @@ def test_the_state_of_a_link_is_what_networkd_wrote() -> None:
                 "/run/systemd/netif/links/3": CONFIGURED,
                 "/run/NetworkManager/devices/3": "[device]\nmanaged=true\n",
             },
-            RUNNING,
+            BOTH_RUNNING,
             False,
             "both systemd-networkd and NetworkManager manages ens6",
         ),

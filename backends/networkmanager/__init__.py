@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The NetworkManager backend: it leases the base of each ENI, the rest is live changes."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ec2net.core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from ec2net.core.backend import Backend
+
+
+@hookimpl
+def ec2net_backends() -> "Sequence[type[Backend]]":
+    from ec2net.backends.networkmanager.backend import NetworkManagerBackend
+
+    return (NetworkManagerBackend,)

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether NetworkManager has a link, from its unit and its state files. Pure over the environment."""
+
+from ec2net.core.backend import Suitability
+from ec2net.core.environment import NETWORKMANAGER_UNIT, Environment, Manager, link_manager
+from ec2net.core.facts import Link
+
+_CLOUD_SETUP = ("nm-cloud-setup.timer", "nm-cloud-setup.service")
+_WANTED_BY = ("timers.target.wants", "NetworkManager.service.wants", "multi-user.target.wants")
+
+
+def suits(link: Link, environment: Environment) -> Suitability:
+    """A link that NetworkManager has, or that nobody has while it has another ENI.
+
+    A link that a user took from it (``nmcli device set LINK managed no``) is its, too: to be left
+    alone, where the netlink backend would take it for nobody's.
+    """
+    if not environment.unit_is_active(NETWORKMANAGER_UNIT):
+        return Suitability(False, "NetworkManager is not running")
+    manager = link_manager(link, environment)
+    if manager not in (Manager.NETWORKMANAGER, Manager.NOBODY, Manager.LEFT_ALONE):
+        return Suitability(False, f"{manager.value} manages {link.name}")
+    if unit := cloud_setup(environment):
+        return Suitability(False, f"{unit} is enabled and configures the same interfaces")
+    if manager is Manager.NETWORKMANAGER:
+        return Suitability(True, f"NetworkManager manages {link.name}")
+    if manager is Manager.LEFT_ALONE:
+        return Suitability(True, f"NetworkManager was told not to manage {link.name}")
+    for other in environment.eni_links:
+        if link_manager(other, environment) is Manager.NETWORKMANAGER:
+            reason = f"nobody manages {link.name}, and NetworkManager manages {other.name}"
+            return Suitability(True, reason)
+    return Suitability(False, "NetworkManager manages no ENI")
+
+
+def cloud_setup(environment: Environment) -> str:
+    """Which unit of nm-cloud-setup is enabled or at work; empty if none is."""
+    for unit in _CLOUD_SETUP:
+        places = (f"/etc/systemd/system/{folder}/{unit}" for folder in _WANTED_BY)
+        if environment.unit_is_active(unit) or any(map(environment.read_link, places)):
+            return unit
+    return ""

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is in place: our file, and what NetworkManager says of the ENIs' links.
+
+If it does not answer, the links that its state files call managed are served all the same as
+far as they need nothing of it, since live changes are made without it.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from ec2net.backends.networkmanager import conf
+from ec2net.backends.networkmanager.bus import BusError, Silence
+from ec2net.backends.networkmanager.choice import cloud_setup
+from ec2net.backends.networkmanager.client import ABSENT, NetworkManager
+from ec2net.backends.networkmanager.device import Device, Routes, left_alone, routes, waits
+from ec2net.backends.networkmanager.items import Activation, AppliedMtu
+from ec2net.backends.networkmanager.merge import Key, recorded
+from ec2net.core.deadline import Deadline
+from ec2net.core.environment import Environment
+from ec2net.core.errors import Ec2netError
+from ec2net.core.facts import Link
+from ec2net.core.identity import Mac
+from ec2net.core.kernel.objects import LinkRef
+from ec2net.core.plan import InPlace, Item
+
+MTU: Key = ("802-3-ethernet", "mtu")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look at NetworkManager found."""
+
+    devices: dict[Mac, Device] = field(default_factory=dict)
+    left_alone: dict[Mac, str] = field(default_factory=dict)
+    waiting: dict[Mac, str] = field(default_factory=dict)
+    problem: Ec2netError | None = None
+    """Why it did not answer; nothing of it is changed then."""
+
+
+def look(manager: NetworkManager, links: Collection[Link], deadline: Deadline) -> Seen:
+    """Ask for each link."""
+    seen = Seen()
+    for link in links:
+        if link.mac is None:
+            continue
+        try:
+            device = manager.device(link.name, deadline)
+        except BusError as error:
+            if not error.name or error.name in ABSENT:
+                return Seen(problem=_said(error))
+            seen.waiting[link.mac] = str(error)  # of this one only
+            continue
+        except Silence as error:
+            return Seen(problem=_said(error))
+        if device is not None and (reason := left_alone(device)):
+            seen.left_alone[link.mac] = reason
+        elif device is None or (reason := waits(device)):
+            seen.waiting[link.mac] = waits(device)
+        if device is not None:
+            seen.devices[link.mac] = device
+    return seen
+
+
+def _said(error: Ec2netError) -> Ec2netError:
+    if isinstance(error, BusError) and error.name in ABSENT:
+        return Ec2netError(
+            "is not running",
+            subject="NetworkManager",
+            remedy="systemctl start NetworkManager; until then only live changes are made",
+        )
+    return Ec2netError(
+        f"does not answer: {error}",
+        subject="NetworkManager",
+        remedy="see 'systemctl status NetworkManager'; until then only live changes are made",
+    )
+
+
+def in_place(seen: Seen, links: Collection[Link]) -> InPlace:
+    """A file at our path without our header is somebody's: it is reported, not replaced."""
+    ours: list[Item] = []
+    foreign: list[Item] = []
+    adjustable: list[Item] = []
+    file = conf.in_place()
+    if file is not None:
+        (ours if file.ours else foreign).append(file)
+    for link in links:
+        if link.mac is None or link.mac not in seen.devices or link.mac in seen.left_alone:
+            continue
+        device, ref = seen.devices[link.mac], LinkRef(link.index, link.name)
+        where = routes(device)
+        if where in (Routes.MAIN, Routes.PARKED, Routes.NONE):
+            adjustable.append(Activation(ref, link.mac, where))
+        if entry := recorded(device.applied).get(MTU):
+            ours.append(AppliedMtu(ref, link.mac, int(entry.ours)))
+    return InPlace(tuple(ours), tuple(foreign), tuple(adjustable))
+
+
+def refuse_cloud_setup(environment: Environment) -> None:
+    """Raises ``Ec2netError`` where nm-cloud-setup is enabled: two would write one state."""
+    if unit := cloud_setup(environment):
+        raise Ec2netError(
+            f"{unit} is enabled and configures the same interfaces",
+            subject="NetworkManager",
+            remedy="systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service",
+        )

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wait for what a manager's DHCP client brings: addresses that routes of ours name as source."""
+
+import logging
+from collections.abc import Collection
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import DeadlineExceeded
+from ec2net.core.identity import Mac
+from ec2net.core.kernel.link_events import KernelEvents
+from ec2net.core.kernel.objects import Address, AnyAddress, Route
+from ec2net.core.kernel.session import Kernel
+from ec2net.core.plan import Action, Change
+
+_log = logging.getLogger("ec2net.live")
+
+_ADDRESS_GROUPS = 0x10 | 0x100
+"""RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR."""
+
+
+def await_sources(
+    changes: Collection[Change], macs: Collection[Mac | None], kernel: Kernel, limit: Deadline
+) -> None:
+    """Wait until the addresses that routes of these ENIs prefer are there.
+
+    Not coming is no error here: the route that needs it says so.
+    """
+    coming = {c.item.interface.ip for c in changes if isinstance(c.item, Address)}
+    needed: set[AnyAddress] = {
+        change.item.source
+        for change in changes
+        if change.mac in macs
+        and change.action is not Action.REMOVE
+        and isinstance(change.item, Route)
+        and change.item.source is not None
+        and change.item.source not in coming
+    }
+    if not needed:
+        return
+    with KernelEvents(_ADDRESS_GROUPS) as events:
+        try:
+            while needed - kernel.addresses():  # ends by deadline
+                limit.wait(events.fileno())
+                events.drain()
+        except DeadlineExceeded:
+            missing = ", ".join(sorted(map(str, needed - kernel.addresses())))
+            _log.warning("no lease of %s came within %g s", missing, limit.seconds)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections that stay: one from each address of some ENIs to the outside."""
+
+import socket
+from collections.abc import Iterable
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+
+from ec2net.core.vpc.eni import Eni
+from ec2net.core.vpc.simulated import SimulatedVpc
+
+ANSWER_LIMIT = 5.0
+"""Seconds for an exchange: a lost segment is repeated after 0.2 to 3 s."""
+
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+class Sessions:
+    """As a context manager; every connection is there when it is entered."""
+
+    def __init__(self, vpc: SimulatedVpc, enis: Iterable[Eni]) -> None:
+        self._vpc = vpc
+        self._sources = [address for eni in enis for address in eni.addresses()]
+        self._stack = ExitStack()
+        self._pairs: dict[object, tuple[socket.socket, socket.socket]] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            listeners = {
+                version: stack.enter_context(self._listener(version)) for version in _FAMILIES
+            }
+            for source in self._sources:
+                listener = listeners[source.version]
+                client = stack.enter_context(
+                    self._vpc.guest.socket(_FAMILIES[source.version], socket.SOCK_STREAM)
+                )
+                client.settimeout(ANSWER_LIMIT)
+                client.bind((str(source), 0))
+                client.connect(listener.getsockname()[:2])
+                server, _ = listener.accept()
+                server.settimeout(ANSWER_LIMIT)
+                self._pairs[source] = (client, stack.enter_context(server))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def broken(self) -> list[str]:
+        """The addresses whose connection does not carry both ways any more, and why."""
+        found = []
+        for source, (client, server) in self._pairs.items():
+            try:
+                for one, other in ((client, server), (server, client)):
+                    one.sendall(b"x")
+                    assert other.recv(1) == b"x", "closed"
+            except (OSError, AssertionError) as error:
+                found.append(f"{source}: {error}")
+        return found
+
+    def _listener(self, version: int) -> socket.socket:
+        listener = self._vpc.outside.namespace.socket(_FAMILIES[version], socket.SOCK_STREAM)
+        listener.settimeout(ANSWER_LIMIT)
+        listener.bind((str(self._vpc.outside.address(version)), 0))
+        listener.listen(64)
+        return listener

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ENIs go from one backend to another: what only one of them makes goes, addresses stay."""
+
+import pytest
+from conftest import Boot
+from kernel_state import assert_same
+from lab_instance import MANY, LabInstance
+from probe import Traffic
+from test_lab_boot import rules_and_routes
+
+pytestmark = [pytest.mark.lab, pytest.mark.backend("networkmanager")]
+
+CONF = "/run/NetworkManager/conf.d/80-ec2net.conf"
+
+
+def test_a_change_of_backend_hands_over_without_a_gap(pair: LabInstance) -> None:
+    """To the one without a manager, and back: what only one of them makes goes, addresses stay."""
+    config = "/etc/ec2net/ec2net.toml.d/30-backend.toml"
+    before = pair.kernel()
+    with Traffic(pair.vpc, pair.vpc.enis) as traffic:
+        pair.host.write(config, 'backend = "netlink"\n')
+        pair.refresh()
+        assert CONF not in pair.files()
+        assert pair.refresh() == ""
+        assert pair.unreachable() == []
+        pair.host.run(["rm", config])
+        pair.refresh()
+        assert CONF in pair.files()
+        assert pair.refresh() == ""
+    assert traffic.gaps == []
+    assert_same(rules_and_routes(before), rules_and_routes(pair.kernel()))
+
+
+CHANGE_OF_MANAGER = """\
+set -e
+cd /etc/systemd/system
+rm systemd-networkd.service systemd-networkd.socket
+systemctl daemon-reload
+systemctl disable --now NetworkManager.service
+ec2net early
+systemctl enable --now systemd-networkd.service
+"""
+
+
+def test_a_change_of_manager_hands_over_without_a_gap(boot: Boot) -> None:
+    """From NetworkManager to networkd, as an administrator does it: the addresses stay, the leases
+    are networkd's, and the defaults for profiles are gone."""
+
+    def enis(instance: LabInstance) -> None:
+        instance.vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
+        instance.vpc.attach(instance.two, **MANY)
+
+    with boot(before=enis) as instance:
+        assert CONF in instance.files()
+        with Traffic(instance.vpc, instance.vpc.enis) as traffic:
+            instance.host.run(["sh", "-c", CHANGE_OF_MANAGER])
+            instance.host.wait_until(
+                lambda: all(
+                    instance.host.networkctl(link)["State"] == "routable (configured)"
+                    for link in ("ens5", "ens6")
+                ),
+                20,
+                "networkd has both links",
+            )
+            instance.refresh()
+        assert "systemd-networkd manages ens6" in instance.host.ec2net("backends").stdout
+        files = instance.files()
+        assert CONF not in files
+        assert "/run/systemd/network/70-ens6.network" in files
+        assert traffic.gaps == []
+        assert instance.unreachable() == []
+        assert instance.refresh() == ""

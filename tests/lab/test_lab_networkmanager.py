@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What only NetworkManager has: profiles, a user's edits, devices that are not to be touched."""
+
+import json
+import time
+from collections.abc import Iterator
+
+import pytest
+from conftest import Boot
+from kernel_state import assert_same
+from lab_instance import MANY, LabInstance, late
+from lab_nmcli import connection, nmcli, no_hook
+from test_lab_boot import rules_and_routes
+
+pytestmark = [pytest.mark.lab, pytest.mark.backend("networkmanager")]
+
+CONF = "/run/NetworkManager/conf.d/80-ec2net.conf"
+
+
+def profiles(instance: LabInstance) -> str:
+    """All profiles with their whole text, on disk and in memory."""
+    script = (
+        "cd /; for f in etc/NetworkManager/system-connections/*"
+        " run/NetworkManager/system-connections/*;"
+        ' do [ -e "$f" ] && sed "s|^|$f: |; /timestamp/d" "$f"; done; true'
+    )
+    return instance.host.run(["sh", "-c", script]).stdout
+
+
+def reason(instance: LabInstance, link: str) -> str:
+    """What the status says of why an ENI is not configured."""
+    status = json.loads(instance.host.ec2net("status", "--json", check=False).stdout)
+    return str(next(eni for eni in status["enis"] if eni.get("link") == link).get("reason"))
+
+
+def test_a_booted_host_is_right_from_the_first_activation(boot: Boot) -> None:
+    """Each link is activated once, since its defaults were there before; a reboot ends the same.
+    DNS comes from the primary only (R12)."""
+
+    def enis(instance: LabInstance) -> None:
+        instance.vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
+        instance.vpc.attach(instance.two, **MANY)
+
+    with boot(before=enis) as instance:
+        for link in ("ens5", "ens6"):
+            assert len(instance.configured(link)) == 1
+        assert instance.bounces() == []
+        assert instance.host.ec2net("verify").returncode == 0
+        assert instance.host.ip("link", "show", "ens6")[0]["mtu"] == 9001
+        servers = instance.host.run(["resolvectl", "dns"]).stdout
+        assert "(ens5): 169.254.169.253 fd00:ec2::253\n" in servers
+        assert "(ens6):\n" in servers
+        before = instance.kernel()
+        instance.host.reboot()
+        instance.host.run(["systemctl", "stop", "ec2net-refresh.timer"])
+        instance.complete()
+        assert_same(rules_and_routes(before), rules_and_routes(instance.kernel()))
+        assert len(instance.configured("ens6")) == 1
+        assert instance.bounces() == []
+        assert instance.refresh() == ""
+
+
+def test_a_wrong_guess_of_the_primary_is_put_right(boot: Boot) -> None:
+    """The kernel found the secondary first: at boot that is taken for the primary, whose own leased
+    routes are not in main then. IMDS tells better, and both are activated again, once."""
+
+    def enis(instance: LabInstance) -> None:
+        instance.vpc.attach(instance.two, "ens6", device=1, ipv4=2, ipv6=2)
+        instance.vpc.attach(instance.one, "ens5", device=0, ipv4=2, ipv6=2)
+
+    with boot(before=enis) as instance:
+        assert instance.unreachable() == []
+        main = instance.host.ip("route", "show", "default")
+        assert min(main, key=lambda route: route.get("metric", 0))["dev"] == "ens5"
+        for link in ("ens5", "ens6"):
+            assert len(instance.configured(link)) == 2
+        assert instance.refresh() == ""
+
+
+SHARE = 0.5
+"""Seconds from when IMDS told all and NetworkManager had its leases."""
+
+
+def test_our_share_of_a_hotplug(pair: LabInstance) -> None:
+    """NetworkManager's own activation takes up to 2 s (random delays before a router solicitation and
+    a DHCPv6 one); the best of a few, since the machine has other work too."""
+    shares = []
+    for number in range(4):
+        eni = pair.attach(f"ens{40 + number}", propagation=late(1.0), **MANY)
+        began = time.monotonic()
+        leases = {str(eni.ipv4s[0]), str(eni.ipv6s[0])}
+
+        def leased(name: str = eni.name, leases: set[str] = leases) -> bool:
+            shown = pair.host.ip("addr", "show", "dev", name)
+            return leases <= {a.get("local") for entry in shown for a in entry.get("addr_info", ())}
+
+        pair.host.wait_until(leased, 20, "leases")
+        ready = max(time.monotonic(), began + 1.0)
+        while pair.unreachable(eni):
+            assert time.monotonic() - began < 20, pair.story()
+        shares.append(time.monotonic() - ready)
+        print(f"{pair.setting}: leased {ready - began:.2f} s, usable {shares[-1]:.2f} s later")
+        pair.complete(eni)
+        pair.vpc.detach(eni)
+        pair.until_unit(eni.name, "inactive")
+    assert min(shares) <= SHARE, shares
+
+
+def test_no_profile_is_ever_written(pair: LabInstance) -> None:
+    before = profiles(pair)
+    address = pair.secondary.assign_ipv4()
+    pair.refresh()
+    pair.secondary.unassign_ipv4(address)
+    pair.refresh()
+    assert profiles(pair) == before
+
+
+def test_a_users_edits_survive_and_what_they_cost_is_repaired(pair: LabInstance) -> None:
+    """``nmcli device modify`` takes off the link what is not NetworkManager's (and IPv6 for an
+    instant); the dispatcher's hook has it back at once, and the edit stays."""
+    before = pair.kernel()
+    edits = ["ipv4.dns-search", "example.net", "+ipv4.addresses", "10.0.47.99/32"]
+    nmcli(pair, "device", "modify", "ens6", *edits)
+    nmcli(pair, "connection", "modify", connection(pair, "ens6"), "ipv4.dns-options", "rotate")
+    pair.complete()
+    for _ in range(2):
+        pair.refresh()
+        shown = nmcli(pair, "device", "show", "ens6")
+        assert "10.0.47.99/32" in shown
+        assert "rotate" in nmcli(pair, "connection", "show", connection(pair, "ens6"))
+    assert pair.refresh() == ""
+    nmcli(pair, "connection", "modify", connection(pair, "ens6"), "ipv4.dns-options", "")
+    nmcli(pair, "device", "reapply", "ens6")
+    pair.complete()
+    pair.refresh()
+    assert_same(rules_and_routes(before), rules_and_routes(pair.kernel()))
+
+
+def test_a_connection_that_comes_up_again_is_whole_before_it_counts_as_up(
+    pair: LabInstance,
+) -> None:
+    """The hook of pre-up: nothing is left to do for a pass when nmcli returns."""
+    before, cursor = pair.kernel(), pair.host.cursor()
+    profile = connection(pair, "ens6")
+    nmcli(pair, "connection", "up", profile)
+    pair.complete()
+    assert pair.refresh() == ""
+    pair.host.wait_until(lambda: pair.own_processes() == [], 20, "the hook's passes at their end")
+    assert len(pair.configured("ens6", cursor)) == 1  # what the hook does causes no activation
+    assert_same(rules_and_routes(before), rules_and_routes(pair.kernel()))
+    nmcli(pair, "connection", "down", profile)
+    pair.refresh()  # its rules lead nowhere now
+    assert pair.refresh() == ""
+    assert "a user disconnected it" in reason(pair, "ens6")
+    nmcli(pair, "connection", "up", profile)
+    pair.refresh()
+    pair.complete()
+    assert pair.unreachable() == []
+    assert pair.refresh() == ""
+
+
+def test_without_the_hook_one_pass_is_enough(pair: LabInstance) -> None:
+    with no_hook(pair):
+        nmcli(pair, "connection", "up", connection(pair, "ens6"))
+        assert pair.refresh() != ""
+        assert pair.unreachable() == []
+    pair.complete()
+
+
+def test_an_unmanaged_device_is_left_alone(pair: LabInstance) -> None:
+    """Neither touched nor taken for nobody's, and that is no failure. Given back, NetworkManager calls
+    it external (1.42) until somebody activates a profile."""
+    profile = connection(pair, "ens6")
+    nmcli(pair, "device", "set", "ens6", "managed", "no")
+    try:
+        address = pair.secondary.assign_ipv4()
+        before = pair.kernel()
+        assert pair.refresh() == ""
+        assert_same(before, pair.kernel())
+        assert "does not manage it" in reason(pair, "ens6")
+        assert pair.unreachable(pair.primary) == []
+    finally:
+        pair.secondary.unassign_ipv4(address)
+        nmcli(pair, "device", "set", "ens6", "managed", "yes")
+        nmcli(pair, "connection", "up", profile)
+    pair.refresh()
+    pair.complete()
+
+
+def test_a_device_that_somebody_else_configured_is_not_taken_over(pair: LabInstance) -> None:
+    """NetworkManager shows it as external; a Reapply or an activation would make it its own."""
+    pair.host.run(["systemctl", "stop", "NetworkManager.service"])
+    eni = pair.attach("ens70")
+    for line in ("link set ens70 up", f"addr add {eni.ipv4s[0]}/20 dev ens70"):
+        pair.host.run(["ip", *line.split()])
+    pair.host.run(["systemctl", "start", "NetworkManager.service"])
+    pair.host.wait_until(
+        lambda: "externally" in nmcli(pair, "-g", "GENERAL.STATE", "device", "show", "ens70"),
+        20,
+        "ens70 external",
+    )
+    pair.host.ec2net("refresh", check=False)
+    assert "externally" in nmcli(pair, "-g", "GENERAL.STATE", "device", "show", "ens70")
+    assert "somebody else" in reason(pair, "ens70")
+    pair.vpc.detach(eni)
+    pair.until_unit("ens70", "inactive")
+    pair.refresh()
+    pair.complete()
+
+
+def test_a_stopped_networkmanager_costs_a_message_and_no_eni(pair: LabInstance) -> None:
+    """SIGSTOP: each call ends at its deadline, the live part of every ENI is done all the same."""
+    stop = ["systemctl", "kill", "--signal=STOP", "NetworkManager.service"]
+    pair.host.run(stop)
+    try:
+        address = pair.secondary.assign_ipv4()
+        began = time.monotonic()
+        done = pair.host.ec2net("refresh", check=False)
+        took = time.monotonic() - began
+    finally:
+        pair.host.run([*stop[:2], "--signal=CONT", stop[3]])
+    assert done.returncode == 1
+    assert "NetworkManager: does not answer" in done.stderr
+    assert f"+ address {address}/32 dev ens6" in done.stderr
+    assert took < 10
+    assert pair.unreachable() == []
+    pair.secondary.unassign_ipv4(address)
+    pair.refresh()
+    print(f"{pair.setting}: a pass with a stopped NetworkManager took {took:.1f} s")
+
+
+def test_without_capabilities_networkmanagers_part_is_done(pair: LabInstance) -> None:
+    """It asks NetworkManager as root, and needs no capability for that; what goes by netlink says
+    what it lacks."""
+    address = pair.secondary.assign_ipv4()
+    pair.host.run(["rm", CONF])
+    command = ["systemd-run", "--wait", "--pipe", "--quiet", "-pCapabilityBoundingSet="]
+    done = pair.host.run([*command, "ec2net", "refresh"], check=False)
+    assert done.returncode == 1
+    assert f"+ file {CONF}" in done.stderr
+    assert CONF in pair.files()
+    assert "ens6: add rule 9999: from" in done.stderr
+    assert "CAP_NET_ADMIN" in done.stderr
+    assert f"+ address {address}/32" in pair.refresh()
+    pair.secondary.unassign_ipv4(address)
+    pair.refresh()
+
+
+@pytest.fixture(scope="module")
+def server(boot: Boot) -> Iterator[LabInstance]:
+    """As NetworkManager-config-server has it: no profile is made for an ENI by itself."""
+    primary = "[connection]\nid=primary\ntype=ethernet\ninterface-name=ens5\n"
+    files = {
+        "/etc/NetworkManager/conf.d/00-server.conf": "[main]\nno-auto-default=*\n",
+        "/etc/NetworkManager/system-connections/primary.nmconnection": primary,
+    }
+    with boot(files=files, complete=False) as instance:
+        name = "/etc/NetworkManager/system-connections/primary.nmconnection"
+        instance.host.run(["chmod", "600", name])
+        nmcli(instance, "connection", "reload")
+        nmcli(instance, "connection", "up", "primary")
+        instance.complete()
+        yield instance
+
+
+def test_an_eni_without_a_profile_gets_one_in_memory(server: LabInstance) -> None:
+    """It goes with the ENI, and survives a restart of NetworkManager."""
+    before = profiles(server)
+    eni = server.attach_many("ens60")
+    assert connection(server, "ens60") == "ec2net ens60"
+    found = server.host.run(["ls", "/etc/NetworkManager/system-connections"]).stdout.split()
+    assert found == ["primary.nmconnection"]
+    cursor = server.host.cursor()
+    server.setting.restart(server.host)
+    server.host.wait_until(
+        lambda: server.setting.has_configured(server.host, "ens60"), 20, "ens60 connected"
+    )
+    server.refresh()
+    assert server.unreachable() == []
+    assert server.refresh() == ""
+    assert len(server.configured("ens60", cursor)) == 1
+    server.vpc.detach(eni)
+    server.host.wait_until(lambda: profiles(server) == before, 10, "the profile gone")
+
+
+def test_an_eni_that_was_active_before_us_is_activated_again_once(pair: LabInstance) -> None:
+    """As on a host where ec2net is installed later: its leased routes are in main."""
+    before = pair.kernel()
+    pair.host.run(["rm", CONF])
+    nmcli(pair, "general", "reload", "conf")
+    with no_hook(pair):
+        nmcli(pair, "connection", "up", connection(pair, "ens6"))
+        cursor = pair.host.cursor()
+        said = pair.refresh()
+    assert "connection of ens6 with its leased routes in a table of their own" in said
+    assert len(pair.configured("ens6", cursor)) == 1
+    assert pair.configured("ens5", cursor) == []
+    pair.complete()
+    assert pair.refresh() == ""
+    assert_same(rules_and_routes(before), rules_and_routes(pair.kernel()))
+
+
+def test_beside_nm_cloud_setup_nothing_is_done(pair: LabInstance) -> None:
+    wants = "/etc/systemd/system/timers.target.wants"
+    pair.host.run(["mkdir", "-p", wants])
+    pair.host.run(["ln", "-s", "/usr/lib/systemd/system/x", f"{wants}/nm-cloud-setup.timer"])
+    try:
+        before = pair.kernel()
+        done = pair.host.ec2net("refresh", check=False)
+        assert done.returncode == 1
+        assert "nm-cloud-setup.timer is enabled" in done.stderr
+        assert_same(before, pair.kernel())
+    finally:
+        pair.host.run(["rm", f"{wants}/nm-cloud-setup.timer"])
+    assert pair.refresh() == ""

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A hundred times what other tools make by Reapply, and what is made by Reapply here."""
+
+import pytest
+from kernel_state import assert_same
+from lab_instance import LabInstance
+from lab_nmcli import no_hook
+from lab_sessions import Sessions
+
+pytestmark = [pytest.mark.lab, pytest.mark.backend("networkmanager")]
+
+REAPPLIES = 100
+
+
+def dhcp_messages(instance: LabInstance) -> list[int]:
+    return [len(instance.vpc.dhcp_messages(eni)) for eni in instance.vpc.enis]
+
+
+def test_connections_live_through_a_hundred_reapplies(pair: LabInstance) -> None:
+    """Of ours, on every ENI: the MTU in the applied connection, forth and back. No address, lease or
+    connection notices."""
+    script = f"""
+from ec2net.backends.networkmanager.apply import set_mtu
+from ec2net.backends.networkmanager.bus import Bus
+from ec2net.backends.networkmanager.client import NetworkManager
+from ec2net.core.deadline import Deadline
+limit = Deadline(50, "test")
+with Bus() as bus:
+    manager = NetworkManager(bus)
+    for link in ("ens5", "ens6"):
+        device = manager.device(link, limit)
+        for number in range({REAPPLIES}):
+            set_mtu(device.path, None if number % 2 else 8900, manager, limit)
+        print(manager.device(link, limit).version - device.version)
+"""
+    before, messages = pair.kernel(), dhcp_messages(pair)
+    # The hook would make a pass for each; it is not what is tested.
+    with no_hook(pair), Sessions(pair.vpc, pair.vpc.enis) as sessions:
+        assert len(sessions) > 6
+        done = pair.host.run(["python3", "-c", script])
+        assert sessions.broken() == []
+    # The versions of all devices are counted as one.
+    assert [int(count) >= REAPPLIES for count in done.stdout.split()] == [True, True]
+    assert dhcp_messages(pair) == messages
+    assert_same(before, pair.kernel())
+
+
+def test_connections_live_through_a_hundred_changes(pair: LabInstance) -> None:
+    """What other tools make by Reapply is live here: an address of each family comes or goes, a pass
+    follows, fifty times on each ENI; no DHCP message is sent."""
+    messages, cursor = dhcp_messages(pair), pair.host.cursor()
+    with Sessions(pair.vpc, pair.vpc.enis) as sessions:
+        for _ in range(REAPPLIES // 4):
+            for eni in pair.vpc.enis:
+                ipv4, ipv6 = eni.assign_ipv4(), eni.assign_ipv6()
+                assert pair.refresh().count("+ address") == 2
+                eni.unassign_ipv4(ipv4)
+                eni.unassign_ipv6(ipv6)
+                assert pair.refresh().count("- address") == 2
+        assert sessions.broken() == []
+    assert dhcp_messages(pair) == messages
+    assert pair.bounces(cursor) == []
+
+
+MTU = "/etc/ec2net/ec2net.toml.d/30-mtu.toml"
+
+
+def test_an_mtu_is_set_by_reapply_and_given_back(pair: LabInstance) -> None:
+    """NetworkManager sets its own whenever it sets anything, so it must know."""
+    pair.host.write(MTU, "mtu = 1500\n")
+    said = pair.refresh()
+    assert "MTU 1500 in the applied connection of ens6" in said
+    for link in ("ens5", "ens6"):
+        assert pair.host.ip("link", "show", link)[0]["mtu"] == 1500
+    assert pair.refresh() == ""
+    pair.host.run(["rm", MTU])
+    pair.refresh()
+    for link in ("ens5", "ens6"):
+        assert pair.host.ip("link", "show", link)[0]["mtu"] == 9001
+    assert pair.unreachable() == []
+    assert pair.refresh() == ""

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes when an ENI's backend changes, and when nothing may."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+from eni_facts import mac
+
+from ec2net.core.backend import Applied, Backend, Host, Suitability
+from ec2net.core.backend_guard import GuardedBackend
+from ec2net.core.choose import Choice
+from ec2net.core.deadline import Deadline
+from ec2net.core.environment import Environment
+from ec2net.core.errors import Ec2netError, StateError
+from ec2net.core.facts import Link
+from ec2net.core.handover import add_leftovers
+from ec2net.core.identity import Mac
+from ec2net.core.intent import EniIntent, HostIntent
+from ec2net.core.kernel.objects import Rank
+from ec2net.core.kernel.session import Kernel
+from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.plan import Action, Change, InPlace, Item, Plan
+from ec2net.core.state import RunDir
+
+
+@dataclass(frozen=True)
+class File:
+    of: Mac
+
+    rank = Rank.FILE
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return (self.of,)
+
+    def describe(self) -> str:
+        return f"file of {self.of}"
+
+
+class WithFiles(Backend):
+    """Has made a file for ENI 1 and ENI 2."""
+
+    name: ClassVar[str] = "with-files"
+    broken = False
+
+    @classmethod
+    def suits(cls, link: Link, environment: Environment) -> Suitability:
+        return Suitability(True, "")
+
+    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
+        return InPlace()
+
+    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
+        return ()
+
+    def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
+        if self.broken:
+            raise StateError("cannot read")
+        return tuple(File(m) for m in (mac(1), mac(2)) if m in taken)
+
+    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
+        return Applied(plan.changes)
+
+    def forget(self, attached: Collection[Mac]) -> None:
+        pass
+
+
+class Plain(WithFiles):
+    """Makes nothing of its own."""
+
+    name: ClassVar[str] = "plain"
+
+    def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
+        return ()
+
+
+@pytest.fixture
+def backends(tmp_path: object) -> dict[str, GuardedBackend]:
+    host = Host(Kernel(236), RunDir())
+    return {"with-files": GuardedBackend(WithFiles(host)), "plain": GuardedBackend(Plain(host))}
+
+
+def chosen(*names: str | None) -> dict[Mac, Choice]:
+    return {mac(n): Choice(name, ()) for n, name in enumerate(names, 1)}
+
+
+def removed(plans: dict[str, Plan]) -> dict[str, list[Mac]]:
+    return {
+        name: [change.item.of for change in plan.changes if isinstance(change.item, File)]
+        for name, plan in plans.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("choices", "gone"),
+    [
+        pytest.param(chosen("with-files", "with-files"), {}, id="nothing changed"),
+        pytest.param(chosen("plain", "with-files"), {"with-files": [mac(1)]}, id="one changed"),
+        pytest.param(chosen("plain", "plain"), {"with-files": [mac(1), mac(2)]}, id="both"),
+        pytest.param(chosen(None, None), {}, id="no backend at all: it may come back"),
+        pytest.param(chosen("plain", None), {"with-files": [mac(1)]}, id="one of them has none"),
+        pytest.param({}, {}, id="no ENI"),
+    ],
+)
+def test_what_goes(
+    backends: dict[str, GuardedBackend], choices: dict[Mac, Choice], gone: dict[str, list[Mac]]
+) -> None:
+    plans: dict[str, Plan] = {}
+    assert list(add_leftovers(backends, choices, plans)) == []
+    assert removed(plans) == gone
+
+
+def test_it_goes_after_the_changes_of_the_new_backend(
+    backends: dict[str, GuardedBackend],
+) -> None:
+    own = Change(Action.ADD, File(mac(9)), mac(2))
+    plans = {"with-files": Plan((own,)), "plain": Plan((own,))}
+    assert list(add_leftovers(backends, chosen("plain", "with-files"), plans)) == []
+    assert list(plans) == ["plain", "with-files"]
+    assert plans["with-files"].changes == (own, Change(Action.REMOVE, File(mac(1)), None))
+
+
+def test_a_backend_that_cannot_tell_is_a_problem_and_keeps_what_it_has(
+    backends: dict[str, GuardedBackend], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WithFiles, "broken", True)
+    plans: dict[str, Plan] = {}
+    [problem] = add_leftovers(backends, chosen("plain", "plain"), plans)
+    assert isinstance(problem, Ec2netError)
+    assert plans == {}

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a backend's remarks do to an intent."""
+
+from eni_facts import PRIMARY, eni, link, mac
+
+from ec2net.core.compute import compute
+from ec2net.core.config import Config
+from ec2net.core.facts import Facts, ImdsFacts, Value
+from ec2net.core.intent import Standing
+
+
+def test_an_eni_that_is_to_be_left_alone_is_wanted_nothing_of() -> None:
+    enis = tuple(eni(n) for n in range(3))
+    imds = ImdsFacts(Value(PRIMARY), Value(tuple(e.mac for e in enis)), enis)
+    host = compute(Facts(imds, tuple(link(n) for n in range(3))), Config(drivers=("ena",)))
+    assert len(host.ready) == 3
+    left = host.without({mac(2): "a user disconnected it"}, Standing.IGNORED)
+    assert [eni.mac for eni in left.ready] == [mac(0), mac(1)]
+    before, found = host.of(mac(2)), left.of(mac(2))
+    assert before is not None
+    assert found is not None
+    assert (found.standing, found.reason) == (Standing.IGNORED, "a user disconnected it")
+    assert found.link == before.link
+    assert host.without({}, Standing.PENDING) is host
+    # What another reason keeps from being ready keeps that reason.
+    assert left.without({mac(2): "not yet"}, Standing.PENDING) is left

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The D-Bus client against a real bus, and a NetworkManager that hangs, refuses or goes away."""
+
+import gc
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from private_bus import (
+    FakeNetworkManager,
+    PrivateBus,
+    Refusal,
+    descriptors,
+    fake_networkmanager,
+    number,
+    private_bus,
+    text,
+)
+
+from ec2net.backends.networkmanager.bus import Bus, BusError, Silence
+from ec2net.backends.networkmanager.typed import Typed
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import DeadlineExceeded, Stopped
+
+NAME, PATH = "org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager"
+DEVICE = f"{PATH}/Devices/1"
+
+
+@pytest.fixture
+def daemon() -> Iterator[PrivateBus]:
+    with private_bus() as bus:
+        yield bus
+
+
+@pytest.fixture
+def fake(daemon: PrivateBus) -> Iterator[FakeNetworkManager]:
+    with fake_networkmanager(daemon) as manager:
+        yield manager
+
+
+@pytest.fixture
+def bus(daemon: PrivateBus) -> Iterator[Bus]:
+    with Bus(daemon.address) as client:
+        yield client
+
+
+def call(bus: Bus, member: str, seconds: float = 5.0) -> tuple[object, ...]:
+    return bus.call(NAME, PATH, NAME, member, deadline=Deadline(seconds, "test"))
+
+
+def test_variants_keep_their_types_both_ways(bus: Bus, fake: FakeNetworkManager) -> None:
+    """What is not changed must go back as it came: a u that became an i is refused."""
+    fake.answers["Echo"] = lambda body: ("a{sa{sv}}", body)
+    settings = {
+        "ipv4": {
+            "address-data": Typed("aa{sv}", [{"address": Typed("s", "10.0.2.4")}]),
+            "route-table": Typed("u", 9999),
+        },
+        "user": {"data": Typed("a{ss}", {"org.ec2net.record": "x"})},
+    }
+    answer = bus.call(
+        NAME, PATH, NAME, "Echo", "a{sa{sv}}", (settings,), deadline=Deadline(5, "test")
+    )
+    assert answer == (settings,)
+    [[sent]] = fake.of("Echo")
+    assert sent["ipv4"]["route-table"] == number(9999)
+    assert sent["ipv4"]["address-data"].value == [{"address": text("10.0.2.4")}]
+
+
+def test_a_refusal_names_the_error(bus: Bus, fake: FakeNetworkManager) -> None:
+    def refuse(body: list[object]) -> tuple[str, list[object]]:
+        raise Refusal(f"{NAME}.UnknownDevice", "No device found")
+
+    fake.answers["Get"] = refuse
+    with pytest.raises(BusError, match="No device found") as caught:
+        call(bus, "Get")
+    assert caught.value.name == f"{NAME}.UnknownDevice"
+
+
+def test_nobody_of_that_name_is_an_error_and_is_not_started(bus: Bus) -> None:
+    with pytest.raises(BusError) as caught:
+        call(bus, "Get")
+    assert caught.value.name.endswith(("ServiceUnknown", "NameHasNoOwner"))
+
+
+def test_a_call_that_is_never_answered_ends_at_its_deadline(
+    bus: Bus, fake: FakeNetworkManager
+) -> None:
+    """Neither library has a time limit (dbus-next#92)."""
+    fake.silent.add("Hang")
+    fake.answers["Get"] = lambda body: ("u", [7])
+    began = time.monotonic()
+    with pytest.raises(Silence, match=r"Hang of .*: no answer within 0.3 s"):
+        call(bus, "Hang", 0.3)
+    assert 0.3 <= time.monotonic() - began < 1.0
+    assert call(bus, "Get") == (7,)
+
+
+def test_a_daemon_that_dies_ends_a_pending_call(
+    daemon: PrivateBus, bus: Bus, fake: FakeNetworkManager
+) -> None:
+    fake.silent.add("Hang")
+    killer = threading.Timer(0.2, daemon.kill)
+    killer.start()
+    began = time.monotonic()
+    with pytest.raises(BusError):
+        call(bus, "Hang", 5.0)
+    assert time.monotonic() - began < 2.0
+    killer.join(5)
+
+
+def test_a_restart_of_the_bus_is_survived(daemon: PrivateBus, bus: Bus) -> None:
+    """dbus-next hangs for ever on a connection whose daemon died; resident, it must go on."""
+    with fake_networkmanager(daemon) as fake:
+        fake.answers["Get"] = lambda body: ("u", [7])
+        assert call(bus, "Get") == (7,)
+        daemon.kill()
+        with pytest.raises((BusError, Silence)):
+            call(bus, "Get", 1.0)
+        with pytest.raises(BusError, match="is the system bus running"):
+            call(bus, "Get", 1.0)
+    daemon.start()
+    with fake_networkmanager(daemon) as fake:
+        fake.answers["Get"] = lambda body: ("u", [8])
+        assert call(bus, "Get") == (8,)
+
+
+def test_a_stopped_daemon_ends_connecting_at_the_deadline(daemon: PrivateBus) -> None:
+    daemon.send(signal.SIGSTOP)
+    began = time.monotonic()
+    with Bus(daemon.address) as bus, pytest.raises(Silence):
+        call(bus, "Get", 0.3)
+    assert time.monotonic() - began < 1.0
+    daemon.send(signal.SIGCONT)
+
+
+def test_a_bus_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with Bus(f"unix:path={tmp_path}/none") as bus, pytest.raises(BusError):
+        call(bus, "Get")
+
+
+def test_connections_leave_no_descriptor(daemon: PrivateBus, fake: FakeNetworkManager) -> None:
+    """dbus-next's disconnect() leaves the socket to the garbage collector, with a warning."""
+    fake.answers["Get"] = lambda body: ("u", [7])
+    fake.silent.add("Hang")
+    gc.collect()
+    before = descriptors()
+    for round_ in range(20):
+        with Bus(daemon.address) as bus:
+            call(bus, "Get")
+            if round_ % 5 == 0:
+                with pytest.raises(Silence):
+                    call(bus, "Hang", 0.05)
+    assert descriptors() == before
+    gc.collect()
+
+
+class _Interrupted:
+    """Due as soon as its pipe is readable."""
+
+    def __init__(self) -> None:
+        self.read, self.write = os.pipe()
+
+    def fileno(self) -> int:
+        return self.read
+
+    def check(self) -> None:
+        raise Stopped("SIGTERM")
+
+
+def test_a_signal_to_us_ends_a_call(bus: Bus, fake: FakeNetworkManager) -> None:
+    fake.silent.add("Hang")
+    fake.answers["Get"] = lambda body: ("u", [7])
+    interrupted = _Interrupted()
+    timer = threading.Timer(0.2, os.write, (interrupted.write, b"x"))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(Stopped):
+        bus.call(
+            *(NAME, PATH, NAME, "Hang"),
+            deadline=Deadline(5, "test", interruptions=[interrupted]),
+        )
+    assert time.monotonic() - began < 2.0
+    timer.join(5)
+    assert call(bus, "Get") == (7,)
+    os.close(interrupted.read)
+    os.close(interrupted.write)
+
+
+RULE = f"type='signal',path='{DEVICE}',member='StateChanged'"
+
+
+def test_a_state_is_waited_for_by_its_signal(bus: Bus, fake: FakeNetworkManager) -> None:
+    """Asked once before and once after the signal: nothing polls."""
+    states = iter((30, 100))
+    fake.answers["Get"] = lambda body: ("u", [next(states)])
+
+    def change() -> None:
+        fake.emit(DEVICE, f"{NAME}.Device", "StateChanged", "uuu", [100, 90, 0])
+
+    timer = threading.Timer(0.3, change)
+    timer.start()
+    bus.wait_until(lambda: call(bus, "Get") == (100,), (RULE,), Deadline(5, "test"))
+    assert len(fake.of("Get")) == 2
+    timer.join(5)
+
+
+def test_a_wait_ends_at_its_deadline(bus: Bus, fake: FakeNetworkManager) -> None:
+    with pytest.raises(DeadlineExceeded):
+        bus.wait_until(lambda: False, (RULE,), Deadline(0.3, "test"))
+
+
+def test_a_wait_ends_with_the_bus(daemon: PrivateBus, bus: Bus, fake: FakeNetworkManager) -> None:
+    killer = threading.Timer(0.2, daemon.kill)
+    killer.start()
+    began = time.monotonic()
+    with pytest.raises(BusError):
+        bus.wait_until(lambda: False, (RULE,), Deadline(5, "test"))
+    assert time.monotonic() - began < 2.0
+    killer.join(5)

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What follows from what NetworkManager says of a link, and the file that it is given."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ec2net.backends.networkmanager import attempts, conf
+from ec2net.backends.networkmanager.conf import ConfFile
+from ec2net.backends.networkmanager.device import Device, Routes, left_alone, routes, waits
+from ec2net.backends.networkmanager.render import conf_file
+from ec2net.backends.networkmanager.typed import Section, Settings, Typed
+from ec2net.core.facts import Link
+from ec2net.core.identity import Mac
+from ec2net.core.state import RunDir
+
+
+def route(dest: str, prefix: int = 0, table: int | None = None) -> Section:
+    found: Section = {"dest": Typed("s", dest), "prefix": Typed("u", prefix)}
+    return found if table is None else {**found, "table": Typed("u", table)}
+
+
+MAIN = (route("0.0.0.0"), route("10.0.2.0", 24), route("fe80::", 64))
+PARKED = (route("0.0.0.0", 0, 9999), route("10.0.2.0", 24, 9999), route("fe80::", 64))
+APPLIED: Settings = {"ipv4": {"method": Typed("s", "auto")}, "ipv6": {}}
+DEVICE = Device("/d", state=100, connection="/c", active="/a", applied=APPLIED, routes=MAIN)
+
+
+def tagged(value: str) -> Settings:
+    tag = {"org.freedesktop.nm-cloud-setup.skip": value}
+    return {**APPLIED, "user": {"data": Typed("a{ss}", tag)}}
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [
+        pytest.param(DEVICE, "", id="activated"),
+        pytest.param(replace(DEVICE, managed=False, state=10), "does not manage", id="unmanaged"),
+        pytest.param(replace(DEVICE, flags=0x5C), "", id="other flags"),
+        pytest.param(replace(DEVICE, flags=0xDC), "somebody else", id="external"),
+        pytest.param(replace(DEVICE, applied=tagged("yes")), "nm-cloud-setup.skip", id="skip tag"),
+        pytest.param(replace(DEVICE, applied=tagged("no")), "", id="skip tag says no"),
+        pytest.param(Device("/d", 30), "", id="no profile: one can be made"),
+        pytest.param(Device("/d", 30, reason=39), "a user", id="disconnected by hand"),
+        pytest.param(Device("/d", 30, profiles=1), "", id="its profile waits"),
+        pytest.param(Device("/d", 20), "", id="not ready yet"),
+    ],
+)
+def test_who_is_left_alone(device: Device, reason: str) -> None:
+    said = left_alone(device)
+    assert reason in said
+    assert bool(said) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [
+        pytest.param(None, "does not know it", id="unknown"),
+        pytest.param(Device("/d", 20), "not ready", id="no carrier yet"),
+        pytest.param(Device("/d", 30, profiles=1), "not activated", id="its profile waits"),
+        pytest.param(Device("/d", 30), "", id="no profile: one can be made"),
+        pytest.param(Device("/d", 40, profiles=1), "", id="preparing"),
+        pytest.param(Device("/d", 70, profiles=1), "", id="waits for leases, as a pass can"),
+        pytest.param(DEVICE, "", id="activated"),
+        pytest.param(Device("/d", 110, profiles=1), "down", id="deactivating"),
+        pytest.param(Device("/d", 120, profiles=1), "down", id="failed"),
+    ],
+)
+def test_what_is_waited_for(device: Device | None, reason: str) -> None:
+    """A pass at the instant in which a link is new must not take it for done with."""
+    said = waits(device)
+    assert reason in said
+    assert bool(said) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("device", "where"),
+    [
+        pytest.param(DEVICE, Routes.MAIN, id="as without us"),
+        pytest.param(replace(DEVICE, routes=PARKED), Routes.PARKED, id="parked"),
+        pytest.param(replace(DEVICE, routes=()), Routes.UNKNOWN, id="no lease yet"),
+        pytest.param(replace(DEVICE, routes=MAIN[2:]), Routes.UNKNOWN, id="link-local only"),
+        pytest.param(replace(DEVICE, state=110), Routes.UNKNOWN, id="on its way down"),
+        pytest.param(Device("/d", 30), Routes.NONE, id="no profile"),
+        pytest.param(
+            replace(DEVICE, routes=(*PARKED, *MAIN[:1])), Routes.MAIN, id="one family in main"
+        ),
+        pytest.param(
+            replace(
+                DEVICE,
+                routes=(*PARKED, route("192.0.2.0", 24)),
+                applied={
+                    "ipv4": {"route-data": Typed("aa{sv}", [route("192.0.2.0", 24)])},
+                    "ipv6": {},
+                },
+            ),
+            Routes.PARKED,
+            id="a static route of the profile in main",
+        ),
+        pytest.param(
+            replace(DEVICE, applied={"ipv4": {"route-table": Typed("u", 200)}, "ipv6": {}}),
+            Routes.PROFILE,
+            id="the profile names a table",
+        ),
+    ],
+)
+def test_where_leased_routes_are(device: Device, where: Routes) -> None:
+    assert routes(device) is where
+
+
+def eni(n: int, *, permanent: bool = True) -> Link:
+    return Link(
+        index=n + 2,
+        name=f"ens{n + 5}",
+        mac=Mac(f"06:ec:02:00:00:0{n}"),
+        driver="ena",
+        kind="",
+        mtu=9001,
+        up=True,
+        group=0,
+        permanent=permanent,
+    )
+
+
+WHOLE = """\
+# Made by ec2net for the primary ENI 06:ec:02:00:00:00
+# What a profile says itself counts more; a file of this name in
+# /etc/NetworkManager/conf.d replaces this one.
+
+[connection-80-ec2net-primary]
+match-device=mac:06:ec:02:00:00:00
+ipv4.route-metric=512
+ipv6.route-metric=512
+
+[connection-80-ec2net]
+match-device=driver:ena,driver:ixgbevf,except:mac:06:ec:02:00:00:00
+ipv4.route-table=9999
+ipv6.route-table=9999
+ipv4.dns-priority=200
+ipv6.dns-priority=200
+"""
+
+
+def test_the_file_parks_every_eni_but_the_primary() -> None:
+    """Also one that is attached later: by the driver, not by its MAC."""
+    file = conf_file(eni(0), 512, 9999, {"ixgbevf", "ena"})
+    assert file.content == WHOLE
+    assert file.ours
+    assert file.owner == Mac("06:ec:02:00:00:00")
+
+
+def test_enis_that_are_not_ours_to_configure_are_left_out() -> None:
+    text = conf_file(eni(0), 512, 9999, {"ena"}, [eni(2), eni(1)]).content
+    others = "except:mac:06:ec:02:00:00:01,except:mac:06:ec:02:00:00:02"
+    assert f"match-device=driver:ena,except:mac:06:ec:02:00:00:00,{others}\n" in text
+    alone = conf_file(eni(0), 512, 9999, {"ena"}, [eni(0)]).content
+    assert "route-metric" not in alone
+
+
+def test_a_link_without_a_permanent_mac_is_told_by_its_name() -> None:
+    """NetworkManager compares the permanent one; a veth has none."""
+    text = conf_file(eni(0, permanent=False), 512, 9999, {"veth"}).content
+    assert "match-device=interface-name:=ens5\n" in text
+    assert "match-device=driver:veth,except:interface-name:=ens5\n" in text
+
+
+def test_a_file_of_somebody_else_has_no_owner() -> None:
+    for text in ("", "[connection]\n", f"{conf.HEADER}\n", f"{conf.HEADER} nobody\n"):
+        assert ConfFile(text).owner is None
+
+
+def test_an_activation_of_ours_is_known_again(tmp_path: Path) -> None:
+    """If it did not help, a second one would only take the link down again."""
+    run, mac = RunDir(tmp_path), Mac("06:ec:02:00:00:01")
+    assert not attempts.was_made(run, mac, DEVICE)
+    attempts.note(run, mac, "/a")
+    assert attempts.was_made(run, mac, DEVICE)
+    assert not attempts.was_made(run, mac, replace(DEVICE, active="/b"))
+    assert not attempts.was_made(run, mac, replace(DEVICE, active=""))
+    attempts.keep_only(run, [])
+    assert not attempts.was_made(run, mac, DEVICE)

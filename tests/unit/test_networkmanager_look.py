@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one look at NetworkManager finds, link by link."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from private_bus import (
+    FakeNetworkManager,
+    PrivateBus,
+    Refusal,
+    fake_networkmanager,
+    number,
+    private_bus,
+    text,
+    variant,
+)
+
+from ec2net.backends.networkmanager.bus import Bus
+from ec2net.backends.networkmanager.client import NAME, NetworkManager
+from ec2net.backends.networkmanager.device import Routes, routes
+from ec2net.backends.networkmanager.observe import look
+from ec2net.core.deadline import Deadline
+from ec2net.core.facts import Link
+from ec2net.core.identity import Mac
+
+PATH = "/org/freedesktop/NetworkManager"
+DEVICE, ACTIVE, IP4 = f"{PATH}/Devices/2", f"{PATH}/ActiveConnection/7", f"{PATH}/IP4Config/3"
+
+
+def link(n: int) -> Link:
+    return Link(n, f"ens{n}", Mac(f"06:ec:02:00:00:0{n}"), "ena", "", 9001, True, 0)
+
+
+ENS6 = link(6)
+LIMIT = 5.0
+
+
+@pytest.fixture
+def daemon() -> Iterator[PrivateBus]:
+    with private_bus() as bus:
+        yield bus
+
+
+@pytest.fixture
+def manager(daemon: PrivateBus) -> Iterator[NetworkManager]:
+    with Bus(daemon.address) as bus:
+        yield NetworkManager(bus)
+
+
+def refuse(name: str) -> Any:
+    def answer(body: list[Any]) -> tuple[str, list[Any]]:
+        raise Refusal(name)
+
+    return answer
+
+
+@pytest.fixture
+def fake(daemon: PrivateBus) -> Iterator[FakeNetworkManager]:
+    """Knows ens6: activated, its leased routes in table 9999; no other link."""
+    with fake_networkmanager(daemon) as found:
+        objects: dict[str, dict[str, Any]] = {
+            f"{NAME}.Device": {
+                "State": number(100),
+                "StateReason": variant("(uu)", [100, 0]),
+                "Managed": variant("b", True),
+                "ActiveConnection": variant("o", ACTIVE),
+                "AvailableConnections": variant("ao", [f"{PATH}/Settings/1"]),
+                "Ip4Config": variant("o", IP4),
+                "Ip6Config": variant("o", "/"),
+            },
+            f"{NAME}.Connection.Active": {
+                "Connection": variant("o", f"{PATH}/Settings/1"),
+                "StateFlags": number(0x5C),
+            },
+            f"{NAME}.IP4Config": {
+                "RouteData": variant(
+                    "aa{sv}",
+                    [{"dest": text("0.0.0.0"), "prefix": number(0), "table": number(9999)}],
+                )
+            },
+        }
+
+        def by_name(body: list[Any]) -> tuple[str, list[Any]]:
+            if body != ["ens6"]:
+                raise Refusal(f"{NAME}.UnknownDevice")
+            return "o", [DEVICE]
+
+        found.answers["GetDeviceByIpIface"] = by_name
+        found.answers["GetAll"] = lambda body: ("a{sv}", [objects[body[0]]])
+        found.answers["GetAppliedConnection"] = lambda body: (
+            "a{sa{sv}}t",
+            [{"ipv4": {"method": text("auto")}}, 3],
+        )
+        yield found
+
+
+def test_a_device_and_what_is_applied(manager: NetworkManager, fake: FakeNetworkManager) -> None:
+    seen = look(manager, [ENS6], Deadline(LIMIT, "test"))
+    assert ENS6.mac is not None
+    device = seen.devices[ENS6.mac]
+    assert (device.path, device.active, device.version) == (DEVICE, ACTIVE, 3)
+    assert device.connection == f"{PATH}/Settings/1"
+    assert routes(device) is Routes.PARKED
+    assert (seen.left_alone, seen.waiting, seen.problem) == ({}, {}, None)
+
+
+def test_a_link_that_is_not_known_yet_is_waited_for(
+    manager: NetworkManager, fake: FakeNetworkManager
+) -> None:
+    seen = look(manager, [link(9), ENS6], Deadline(LIMIT, "test"))
+    assert list(seen.devices) == [ENS6.mac]
+    assert list(seen.waiting.values()) == ["NetworkManager does not know it yet"]
+
+
+@pytest.mark.parametrize("error", ["UnknownObject", "UnknownMethod", "AccessDenied"])
+def test_an_error_about_one_device_costs_that_one_only(
+    manager: NetworkManager, fake: FakeNetworkManager, error: str
+) -> None:
+    """It went away between two questions, or NetworkManager refuses."""
+    fake.answers["GetAll"] = refuse(f"org.freedesktop.DBus.Error.{error}")
+    seen = look(manager, [ENS6], Deadline(LIMIT, "test"))
+    assert list(seen.waiting) == [ENS6.mac]
+    assert seen.problem is None
+
+
+def test_a_device_without_an_applied_connection(
+    manager: NetworkManager, fake: FakeNetworkManager
+) -> None:
+    fake.answers["GetAppliedConnection"] = refuse(f"{NAME}.Device.NotActive")
+    seen = look(manager, [ENS6], Deadline(LIMIT, "test"))
+    assert [device.applied for device in seen.devices.values()] == [{}]
+
+
+def test_a_networkmanager_that_is_not_there_is_one_problem(manager: NetworkManager) -> None:
+    seen = look(manager, [ENS6, link(9)], Deadline(LIMIT, "test"))
+    assert "is not running" in str(seen.problem)
+    assert (seen.devices, seen.waiting) == ({}, {})
+
+
+def test_a_silent_networkmanager_is_asked_once(
+    manager: NetworkManager, fake: FakeNetworkManager
+) -> None:
+    """The other links' live changes are not to wait for it."""
+    fake.silent.add("GetDeviceByIpIface")
+    seen = look(manager, [ENS6, link(9)], Deadline(0.3, "test"))
+    assert "does not answer" in str(seen.problem)
+    assert len(fake.of("GetDeviceByIpIface")) == 1

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reapply: once, only for a difference, on the version that was read; a bound on trying again."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from private_bus import FakeNetworkManager, PrivateBus, Refusal, fake_networkmanager, private_bus
+from private_bus import number as variant_number
+from private_bus import text as variant_text
+
+from ec2net.backends.networkmanager.apply import REAPPLY_ATTEMPTS, set_mtu
+from ec2net.backends.networkmanager.bus import Bus, BusError, Silence
+from ec2net.backends.networkmanager.client import (
+    PRESERVE_EXTERNAL_IP,
+    VERSION_ID_MISMATCH,
+    NetworkManager,
+)
+from ec2net.core.deadline import Deadline
+
+DEVICE = "/org/freedesktop/NetworkManager/Devices/2"
+
+
+@pytest.fixture
+def daemon() -> Iterator[PrivateBus]:
+    with private_bus() as bus:
+        yield bus
+
+
+class Applied(FakeNetworkManager):
+    """One device with an applied connection. ``others`` change it that often before a Reapply."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(address)
+        self.version = 3
+        self.others = 0
+        self.settings: dict[str, Any] = {
+            "802-3-ethernet": {},
+            "ipv4": {"method": variant_text("auto"), "dns-priority": variant_number(0)},
+        }
+        self.answers["GetAppliedConnection"] = lambda body: (
+            "a{sa{sv}}t",
+            [self.settings, self.version],
+        )
+        self.answers["Reapply"] = self._reapply
+
+    def _reapply(self, body: list[Any]) -> tuple[str, list[Any]]:
+        settings, version, flags = body
+        assert flags == PRESERVE_EXTERNAL_IP
+        if self.others:
+            self.others -= 1
+            self.version += 1
+        if version != self.version:
+            raise Refusal(VERSION_ID_MISMATCH)
+        self.settings, self.version = settings, version + 1
+        return "", []
+
+
+@pytest.fixture
+def fake(daemon: PrivateBus) -> Iterator[Applied]:
+    fake = Applied(daemon.address)
+    fake.start()
+    try:
+        yield fake
+    finally:
+        fake.stop()
+
+
+@pytest.fixture
+def manager(daemon: PrivateBus) -> Iterator[NetworkManager]:
+    with Bus(daemon.address) as bus:
+        yield NetworkManager(bus)
+
+
+def put(manager: NetworkManager, mtu: int | None, seconds: float = 5.0) -> None:
+    set_mtu(DEVICE, mtu, manager, Deadline(seconds, "test"))
+
+
+def test_it_is_applied_once_and_taken_back(manager: NetworkManager, fake: Applied) -> None:
+    before = fake.settings
+    put(manager, 1500)
+    assert fake.settings["802-3-ethernet"]["mtu"] == variant_number(1500)
+    put(manager, 1500)
+    assert len(fake.of("Reapply")) == 1
+    put(manager, None)
+    assert fake.settings == before
+    put(manager, None)
+    assert len(fake.of("Reapply")) == 2
+
+
+@pytest.mark.parametrize("others", [1, REAPPLY_ATTEMPTS - 1])
+def test_a_change_by_others_in_between_is_read_again(
+    manager: NetworkManager, fake: Applied, others: int
+) -> None:
+    fake.others = others
+    put(manager, 1500)
+    assert len(fake.of("Reapply")) == others + 1
+    assert len(fake.of("GetAppliedConnection")) == others + 1
+    assert fake.settings["802-3-ethernet"]["mtu"] == variant_number(1500)
+
+
+def test_it_is_not_tried_for_ever(manager: NetworkManager, fake: Applied) -> None:
+    fake.others = 100
+    with pytest.raises(BusError) as caught:
+        put(manager, 1500)
+    assert caught.value.name == VERSION_ID_MISMATCH
+    assert len(fake.of("Reapply")) == REAPPLY_ATTEMPTS
+
+
+def test_a_silent_reapply_is_not_repeated(manager: NetworkManager, fake: Applied) -> None:
+    """It may have taken effect: the next pass reads again first."""
+    fake.silent.add("Reapply")
+    with pytest.raises(Silence):
+        put(manager, 1500, 0.3)
+    assert len(fake.of("Reapply")) == 1
+
+
+def test_a_device_without_a_connection_is_left(manager: NetworkManager, daemon: PrivateBus) -> None:
+    def not_active(body: list[Any]) -> tuple[str, list[Any]]:
+        raise Refusal("org.freedesktop.NetworkManager.Device.NotActive")
+
+    with fake_networkmanager(daemon) as fake:
+        fake.answers["GetAppliedConnection"] = not_active
+        put(manager, 1500)
+        assert fake.of("Reapply") == []
