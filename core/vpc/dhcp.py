@@ -173,12 +173,12 @@ class VpcWithDhcp(SimulatedVpc):
         return subnet
 
     def plug(self, eni: Eni) -> None:
-        self._reserve(eni.subnet)
+        self.reserve(eni.subnet)
         super().plug(eni)
 
     def remap(self, eni: Eni, gained: Iterable[Network], lost: Iterable[Network]) -> None:
         super().remap(eni, gained, lost)
-        self._reserve(eni.subnet)
+        self.reserve(eni.subnet)
 
     def dhcp_messages(self, eni: Eni) -> tuple[DhcpMessage, ...]:
         """The DHCPv4 messages of an ENI so far, oldest first."""
@@ -188,7 +188,8 @@ class VpcWithDhcp(SimulatedVpc):
             if str(eni.mac) in message.detail.split()
         )
 
-    def _reserve(self, subnet: Subnet) -> None:
+    def reserve(self, subnet: Subnet) -> None:
+        """Let the DHCP server know the ENIs of a subnet. Those that are plugged it knows."""
         self.servers[subnet].reserve(eni for eni in self.enis if eni.subnet is subnet)
 
 

@@ -24,15 +24,18 @@ class Boot(Protocol):
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests of one network manager in the settings of another."""
+    """Leave out tests of one network manager, or mode, in the settings of another."""
     others = []
     for item in items:
-        only = item.get_closest_marker("backend")
         callspec = getattr(item, "callspec", None)
-        if only is not None and callspec is not None:
-            found: Setting = callspec.params["setting"]
-            if found.backend not in only.args:
-                others.append(item)
+        found: Setting | None = callspec.params.get("setting") if callspec is not None else None
+        if found is None:
+            continue
+        backend, mode = item.get_closest_marker("backend"), item.get_closest_marker("mode")
+        if (backend is not None and found.backend not in backend.args) or (
+            found.mode.value not in mode.args if mode is not None else not found.usual
+        ):
+            others.append(item)
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]

@@ -2,11 +2,13 @@
 """An instance: a booted host with ec2net's units and one backend, and what can be asked of it."""
 
 import itertools
+import json
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,22 @@ ENI_UNIT = re.compile(r"ec2net(-udev)?@.*\.service|sys-subsystem-net-devices-.*\
 
 _numbers = itertools.count(1)
 
+_OF_A_RUN = ("/run/ec2net", "/run/ec2net/control", "/run/ec2net/resident.json")
+
 STATE = ("/run/ec2net", "/run/systemd/network", "/run/NetworkManager/conf.d")
+
+
+class Mode(Enum):
+    """How ec2net is run."""
+
+    RESIDENT = "resident"
+    ON_DEMAND = "on-demand"
+
+
+_ON_DEMAND = Path(__file__).parents[2] / "systemd/preset-on-demand/79-ec2net-on-demand.preset"
+
+_QUIET = "[resident]\npoll = 3600\nfast_for = 0.1\n"
+"""A manager that looks by itself only when an event tells it to, as nobody's timer runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +60,26 @@ class Setting:
 
     release: Release
     backend: str
+    mode: Mode
 
     def __str__(self) -> str:
-        return f"{self.release.value}-{self.backend}"
+        return f"{self.release.value}-{self.backend}-{self.mode.value}"
+
+    @property
+    def resident(self) -> bool:
+        return self.mode is Mode.RESIDENT
+
+    @property
+    def usual(self) -> bool:
+        """Whether tests run on it that do not ask for a mode: on demand is tried on one host, and
+        where it matters."""
+        return self.resident or (self.release, self.backend) == (Release.BOOKWORM, "networkd")
+
+    def files(self, *, timer: bool) -> dict[str, str]:
+        """What makes a host one of this mode."""
+        if not self.resident:
+            return {"/etc/systemd/system-preset/79-ec2net-on-demand.preset": _ON_DEMAND.read_text()}
+        return {} if timer else {"/etc/ec2net/ec2net.toml.d/15-quiet.toml": _QUIET}
 
     @property
     def manager(self) -> str:
@@ -108,7 +142,9 @@ _MANAGERS = {
     ),
 }
 
-SETTINGS = [Setting(r, backend) for backend in _MANAGERS for r in Release]
+SETTINGS = [Setting(r, backend, mode) for backend in _MANAGERS for r in Release for mode in Mode]
+
+_STATES = {"configured": "active", "ignored": "active"}
 
 
 class LabInstance:
@@ -180,10 +216,29 @@ class LabInstance:
         return [tick for tick in ticks if not tick.ok]
 
     def unit_state(self, link: str) -> str:
-        """``active``, ``activating``, ``inactive`` ... of the ENI's unit."""
+        """``active``, ``activating``, ``inactive`` ... of the ENI's unit, or what the manager says
+        of it in these words."""
+        if self.setting.resident:
+            return self._managed_state(link)
         instance = link.replace("-", r"\x2d")  # systemd.unit(5), "String Escaping"
         command = ["systemctl", "is-active", f"ec2net@{instance}.service"]
         return self.host.run(command, check=False).stdout.strip()
+
+    def _managed_state(self, link: str) -> str:
+        read = ["cat", "/run/ec2net/status.json", "/run/ec2net/resident.json"]
+        text = self.host.run(read, check=False).stdout
+        decoder, documents = json.JSONDecoder(), []
+        while text.strip():
+            document, end = decoder.raw_decode(text.lstrip())
+            documents.append(document)
+            text = text.lstrip()[end:]
+        if len(documents) < 2:
+            return "activating"
+        macs = [eni["mac"] for eni in documents[0]["enis"] if eni["link"] == link]
+        states = [eni["state"] for eni in documents[1]["enis"] if eni["mac"] in macs]
+        if not states or states == ["absent"]:
+            return "inactive"
+        return _STATES.get(states[0], "activating")
 
     def advertised_routes(self, link: str) -> list[str]:
         """Default routes that the router's advertisement brought, in whatever table."""
@@ -198,7 +253,9 @@ class LabInstance:
         """All files below STATE, with times of change: equal when nothing was written."""
         command = ["find", *STATE, "-printf", "%p %i %T@ %C@\n"]
         lines = self.host.run(command, check=False).stdout.splitlines()
-        return dict(line.split(" ", 1) for line in lines)
+        files = dict(line.split(" ", 1) for line in lines)
+        # Of one run of the resident manager: its folder's time changes with them.
+        return {name: moment for name, moment in files.items() if name not in _OF_A_RUN}
 
     def bounces(self, since: str = "", but: Iterable[str] = ()) -> list[str]:
         """What the network manager took down since a cursor; ``but``: not of these links."""
@@ -235,8 +292,9 @@ def booted(
 ) -> Iterator[LabInstance]:
     """A booted host with one ENI (``before`` attaches others, or that one differently), complete.
 
-    Without ``timer`` passes come only from units of ENIs and from the test.
+    Without ``timer`` passes come only from units of ENIs, events and the test.
     """
+    files = {**setting.files(timer=timer), **(files or {})}
     with VpcWithDhcp(prefix=f"{next(_numbers)}-") as vpc:
         instance = LabInstance(setting, vpc)
         if before is not None:

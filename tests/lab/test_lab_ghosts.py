@@ -19,7 +19,7 @@ from lab_instance import ENI_UNIT, LabInstance, Setting, udev_stopped
 
 from ec2net.core.vpc.eni import Eni
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.mode("on-demand"), pytest.mark.backend("networkd")]
 
 RACES = int(os.environ.get("EC2NET_RACES", "300"))
 GHOSTS = 20

@@ -179,8 +179,8 @@ ACTIONS = {
     "start": ["ec2net", "start", "ens6"],
     "refresh unit": ["systemctl", "start", "ec2net-refresh.service"],
     "units restarted": [
-        *("systemctl", "restart", "ec2net@ens5.service", "ec2net@ens6.service"),
-        *("ec2net-primary.service", "ec2net-early.service"),
+        *("systemctl", "try-restart", "ec2net@ens5.service", "ec2net@ens6.service"),
+        *("ec2net-primary.service", "ec2net-early.service", "ec2net.service"),
     ],
     "presets and daemon-reload": [
         *("sh", "-c", "systemctl daemon-reload && systemctl preset ec2net-early.service"),

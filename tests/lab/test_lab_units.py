@@ -10,9 +10,10 @@ from lab_instance import LabInstance, late
 
 from ec2net.core.vpc.imds import Propagation
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.mode("on-demand")]
 
 SERVICES = [
+    "ec2net.service",
     "ec2net@ens5.service",
     "ec2net-early.service",
     "ec2net-primary.service",
@@ -23,7 +24,7 @@ SERVICES = [
 FILES = [
     *("ec2net@.service", "ec2net-early.service", "ec2net-primary.service"),
     *("ec2net-refresh.service", "ec2net-refresh.timer", "ec2net-hostname.service"),
-    "ec2net-udev@.service",
+    *("ec2net-udev@.service", "ec2net.service", "ec2net-on-demand.target"),
 ]
 EXPOSURE = 2.0
 
@@ -43,7 +44,7 @@ def test_a_unit_is_sandboxed_and_bounded(pair: LabInstance, service: str) -> Non
     assert float(found[1]) <= EXPOSURE, said
     names = ("TimeoutStartUSec", "TimeoutStopUSec", "MemoryMax", "TasksMax", "Restart", "Type")
     values = show(pair, service, *names, "CollectMode")
-    assert values["Type"] == "oneshot"
+    assert values["Type"] == ("notify" if service == "ec2net.service" else "oneshot")
     assert values["CollectMode"] == "inactive-or-failed"
     for name in ("TimeoutStartUSec", "TimeoutStopUSec", "MemoryMax", "TasksMax"):
         assert values[name] != "infinity", name
