@@ -290,6 +290,10 @@ def test_an_eni_that_was_active_before_us_is_activated_again_once(pair: LabInsta
     nmcli(pair, "general", "reload", "conf")
     with no_hook(pair):
         nmcli(pair, "connection", "up", connection(pair, "ens6"))
+        told = ["-g", "IP4.ROUTE", "device", "show", "ens6"]
+        pair.host.wait_until(  # 1.52 tells of its routes at most three times a second
+            lambda: "dst = 0.0.0.0/0" in nmcli(pair, *told), 10, "routes told by NetworkManager"
+        )
         cursor = pair.host.cursor()
         said = pair.refresh()
     assert "connection of ens6 with its leased routes in a table of their own" in said
