@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the file, activate what needs it, set the MTU, wait for leases, make the live changes.
+"""Write the file, activate what needs it, set the MTU, let the live changes be made.
 
 Each ENI for itself. After a silence nothing more is asked of NetworkManager in this pass: the
 other ENIs' live changes are not to wait for it.
@@ -14,7 +14,7 @@ from ec2net.backends.networkmanager import attempts, conf
 from ec2net.backends.networkmanager.bus import BusError, Silence
 from ec2net.backends.networkmanager.client import VERSION_ID_MISMATCH, NetworkManager
 from ec2net.backends.networkmanager.conf import ConfFile
-from ec2net.backends.networkmanager.device import Device, Routes, State
+from ec2net.backends.networkmanager.device import Device, Routes
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
 from ec2net.backends.networkmanager.merge import merged
 from ec2net.backends.networkmanager.observe import MTU
@@ -24,7 +24,6 @@ from ec2net.core.backend import Applied, Failure, Host
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError
 from ec2net.core.identity import Mac
-from ec2net.core.live.leases import await_sources
 from ec2net.core.plan import Action, Change, Plan
 
 _log = logging.getLogger("ec2net.networkmanager")
@@ -32,10 +31,6 @@ _log = logging.getLogger("ec2net.networkmanager")
 ACTIVATION_SECONDS = 10.0
 """For a profile's activation until it has addresses: DHCPv4 asks again after 4 s if its first
 question is lost (RFC 2131, 4.1), and so once more."""
-
-LATE_SECONDS = 2.0
-"""For the other family of a connection that is activated, which one family is enough for. While it
-is not, the host's patience counts."""
 
 REAPPLY_ATTEMPTS = 5
 """When others change the applied connection in between, each attempt starts from what they made."""
@@ -64,8 +59,8 @@ def apply(
     live: Callable[[Plan, Collection[Activation], Deadline], Applied],
     deadline: Deadline,
 ) -> Applied:
-    """``live`` makes the changes of kernel objects; it is told of the activations that were made,
-    since each takes everything off its link."""
+    """``live`` makes the changes of kernel objects, when the leases that they need are there; it is
+    told of the activations that were made, since each takes everything off its link."""
     own = [c for c in plan.changes if isinstance(c.item, _ORDER)]
     rest = tuple(c for c in plan.changes if c not in own)
     work = _Work()
@@ -73,9 +68,6 @@ def apply(
         _make(change, manager, devices, host, work, deadline)
     skipped = [c for c in rest if c.mac is not None and c.mac in work.broken]
     kept = tuple(c for c in rest if c not in skipped)
-    coming = any(device.state < State.ACTIVATED for device in devices.values())
-    seconds = host.patience if coming else min(LATE_SECONDS, host.patience)
-    await_sources(kept, devices, host.kernel, deadline.within(seconds, "waiting for leases"))
     made = live(replace(plan, changes=kept), work.activated, deadline)
     work.failed += [Failure(c, work.broken[c.mac]) for c in skipped if c.mac is not None]
     return Applied((*work.done, *made.done), (*work.failed, *made.failed))

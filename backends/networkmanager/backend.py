@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ec2net.backends.networkmanager import attempts, conf
 from ec2net.backends.networkmanager.choice import suits
-from ec2net.backends.networkmanager.device import Routes, routes
+from ec2net.backends.networkmanager.device import Routes, State, routes
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
 from ec2net.backends.networkmanager.render import conf_file
 from ec2net.core.backend import Applied, Backend, Host, Remarks, Suitability
@@ -18,6 +18,7 @@ from ec2net.core.identity import Mac
 from ec2net.core.intent import EniIntent, HostIntent, Standing
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.live import apply as live
+from ec2net.core.live.leases import await_sources
 from ec2net.core.live.observe import observe
 from ec2net.core.live.render import Base, render
 from ec2net.core.ownership import Journals
@@ -26,6 +27,11 @@ from ec2net.core.plan import InPlace, Item, Plan, make_plan
 if TYPE_CHECKING:
     from ec2net.backends.networkmanager.client import NetworkManager
     from ec2net.backends.networkmanager.observe import Seen
+
+
+LATE_SECONDS = 2.0
+"""For the other family of a connection that is activated, which one family is enough for. While it
+is not, the host's patience counts."""
 
 
 class NetworkManagerBackend(Backend):
@@ -76,14 +82,16 @@ class NetworkManagerBackend(Backend):
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         items = render(intent, host, snapshot, self.host.kernel.protocol, Base.LEASED)
         self._live[intent.mac] = items
-        return (*self._file(intent, host, snapshot), *self._of_the_manager(intent), *items)
+        file = self._file(intent, host, snapshot)
+        if _primary(host, snapshot) is None:
+            return (*file, *items)  # what an activation would bring is not known
+        return (*file, *self._of_the_manager(intent), *items)
 
     def _file(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
-        primary = next((eni for eni in host.ready if eni.primary), None)
-        link = None if primary is None else snapshot.link(primary.link.index)
+        link = _primary(host, snapshot)
         silent = self._seen is not None and self._seen.problem is not None
-        if primary is None or link is None or silent:
-            # Its metric is not known, or the file could not be made known: what is there stays.
+        if link is None or silent:
+            # The primary is not known, or the file could not be made known: what is there stays.
             present = conf.in_place()
             return (present,) if present is not None and present.ours else ()
         links = {eni.mac: snapshot.link(eni.link.index) for eni in host.enis if eni.link}
@@ -92,7 +100,8 @@ class NetworkManagerBackend(Backend):
         ignored = {eni.mac for eni in host.enis if eni.standing is Standing.IGNORED}
         apart = (observed | ignored) - set(self._left_alone)
         hands_off = [found for mac in apart if (found := links.get(mac)) is not None]
-        early = primary.early
+        # An ENI of its own is only asked for the primary's metric while that has no intent yet.
+        early = next((eni.early for eni in host.ready if eni.primary), intent.early)
         return (conf_file(link, early.main_metric, early.parking_table, drivers, hands_off),)
 
     @property
@@ -132,6 +141,10 @@ class NetworkManagerBackend(Backend):
             for activation in made:
                 if activation in self._targets:  # else it is the inverse of one
                     part = self._planned_again(part, activation.mac)
+            coming = bool(made) or any(d.state < State.ACTIVATED for d in devices.values())
+            patience = self.host.patience if coming else min(LATE_SECONDS, self.host.patience)
+            leases = limit.within(patience, "waiting for leases")
+            await_sources(part.changes, devices, self.host.kernel, leases)
             return live.apply(part, self.host.kernel, self._journals, limit)
 
         return apply(plan, self._talk(), devices, self.host, make_live, deadline)
@@ -172,3 +185,7 @@ class NetworkManagerBackend(Backend):
 
             self._manager = NetworkManager(Bus())
         return self._manager
+
+
+def _primary(host: HostIntent, snapshot: Snapshot) -> Link | None:
+    return None if host.primary_link is None else snapshot.link(host.primary_link.index)

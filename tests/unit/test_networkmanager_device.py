@@ -170,7 +170,9 @@ def test_a_file_of_somebody_else_has_no_owner() -> None:
         assert ConfFile(text).owner is None
 
 
-def test_an_activation_of_ours_is_known_again(tmp_path: Path) -> None:
+def test_an_activation_of_ours_is_known_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If it did not help, a second one would only take the link down again."""
     run, mac = RunDir(tmp_path), Mac("06:ec:02:00:00:01")
     assert not attempts.was_made(run, mac, DEVICE)
@@ -178,5 +180,8 @@ def test_an_activation_of_ours_is_known_again(tmp_path: Path) -> None:
     assert attempts.was_made(run, mac, DEVICE)
     assert not attempts.was_made(run, mac, replace(DEVICE, active="/b"))
     assert not attempts.was_made(run, mac, replace(DEVICE, active=""))
+    with monkeypatch.context() as patched:  # other defaults: it may help now
+        patched.setattr(conf, "in_place", lambda: ConfFile("other"))
+        assert not attempts.was_made(run, mac, DEVICE)
     attempts.keep_only(run, [])
     assert not attempts.was_made(run, mac, DEVICE)
