@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""requests without its guess at character sets, until somebody wants one."""
+
+import json
+import subprocess
+import sys
+
+CODE = """
+import json, sys, warnings
+warnings.simplefilter("error")
+import ec2net.core.imds.transport
+def loaded():
+    return sorted(m for m in sys.modules if m.startswith(("chardet.", "charset_normalizer.")))
+before = loaded()
+import requests
+answer = requests.Response()
+answer._content = "Grüße aus Köln, schöne Grüße".encode("utf-8")
+text = answer.text
+print(json.dumps([before, bool(loaded()), text]))
+"""
+
+
+def test_what_guesses_is_loaded_by_who_uses_it_and_works() -> None:
+    """In a process of its own: a plugin may use requests as it likes."""
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert json.loads(done.stdout) == [[], True, "Grüße aus Köln, schöne Grüße"]
