@@ -28,6 +28,7 @@ def run(options: Namespace) -> ExitStatus:
         ControlSocket(place.run) as control,
     ):
         published = Published(place.run)
+        booting = True
         while True:  # ends by SIGTERM or SIGINT
             signals.hangup = False
             with ExitStack() as stack:
@@ -35,13 +36,23 @@ def run(options: Namespace) -> ExitStatus:
                 engine.listings = {}
                 engine.guard = AbandonableBackend.unless_built_in
                 engine.patience = PATIENCE
-                loop = Loop(place, engine, signals, control, service, published, refresh_ways)
+                loop = Loop(
+                    place,
+                    engine,
+                    signals,
+                    control,
+                    service,
+                    published,
+                    refresh_ways,
+                    booting=booting,
+                )
                 gc.freeze()  # what is there now stays: no collection needs to look at it
                 loop.serve()
             if signals.received is not None:
                 service.stopping()
                 return ExitStatus.DONE
             service.reloading()
+            booting = False
             place = _reread(place, options)
             _log.info("the configuration was read again")
 

@@ -120,8 +120,12 @@ def link_index(name: str) -> int | None:
 
 def link_is_there(index: int) -> bool:
     """Whether this namespace has a link of that index."""
+    return link_name(index) is not None
+
+
+def link_name(index: int) -> str | None:
+    """The name of the link of that index in this namespace, None if there is none."""
     try:
-        socket.if_indextoname(index)
+        return socket.if_indextoname(index)
     except OSError:
-        return False
-    return True
+        return None

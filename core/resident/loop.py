@@ -7,7 +7,7 @@ is stuck is not fed. What can be slow has a deadline, and ``allowance`` is more 
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from ec2net.core.compute import eni_links
 from ec2net.core.deadline import readable
@@ -15,7 +15,7 @@ from ec2net.core.engine import Engine
 from ec2net.core.errors import Ec2netError, Stopped
 from ec2net.core.identity import Mac
 from ec2net.core.kernel import udev
-from ec2net.core.kernel.link_events import KernelEvents
+from ec2net.core.kernel.link_events import KernelEvents, link_name
 from ec2net.core.resident.control import ControlSocket
 from ec2net.core.resident.eni_state import FIRST_RETRY, RETRY_SHARE, State
 from ec2net.core.resident.events import HostEvents
@@ -46,8 +46,13 @@ class Loop:
         service: ServiceManager,
         published: Published,
         refresh_ways: Callable[[Engine], None],
+        *,
+        booting: bool,
     ) -> None:
-        """``refresh_ways`` gives the engine's IMDS client the ways out that there are now."""
+        """``refresh_ways`` gives the engine's IMDS client the ways out that there are now.
+
+        ``booting``: the service manager waits for the primary; not so after a reload.
+        """
         self._config = place.config
         self._engine = engine
         self._signals = signals
@@ -61,7 +66,7 @@ class Loop:
         """ENI links that were begun with, by index."""
         self._unnamed: dict[int, float] = {}
         """Links that udev is not done with: until when it is waited for."""
-        self._ready = False
+        self._ready = not booting
 
     @property
     def allowance(self) -> float:
@@ -71,6 +76,8 @@ class Loop:
     def serve(self) -> None:
         """Until SIGTERM, SIGINT or SIGHUP."""
         self._service.allow(self.allowance)
+        if self._ready:
+            self._service.ready(self._passes.summary())
         numbers = self._config.numbers
         with (
             HostEvents(numbers.protocol, self._config.drivers) as events,
@@ -91,6 +98,8 @@ class Loop:
         self._passes.note_fight()
         now = time.monotonic()
         if work := self._schedule.due(self._passes.tracks.values(), now):
+            if work.kind is Kind.POLL:
+                self._show_unseen(self._known)
             self._passes.do(work)
             if not self._ready:
                 self._boot(work)
@@ -125,6 +134,8 @@ class Loop:
             if changes.links or changes.drift or (changes.addresses and waiting):
                 self._schedule.changed(now)
         if self._control.fileno() in woken and self._control.poked():
+            if self._engine.listings is not None:
+                self._engine.listings.clear()  # who asks wants to see everything
             self._schedule.poke(now)
         if links:
             self._arrivals(events)
@@ -151,9 +162,7 @@ class Loop:
         events.watch(there.keys())
         late = [index for index, end in self._unnamed.items() if end <= time.monotonic()]
         new = frozenset(mac for index, mac in there.items() if self._is_new(index, mac))
-        names = [link.name for same in links.values() for link in same if link.index in late]
-        if lost := unseen(names):
-            show(lost, self._passes.deadline(udev.SECONDS, "udev"))
+        self._show_unseen(late)
         for index in self._known.keys() - there.keys():
             self._forget(self._known.pop(index))
             self._schedule.changed(time.monotonic())
@@ -176,6 +185,12 @@ class Loop:
                 return False
         self._known[index] = mac
         return True
+
+    def _show_unseen(self, links: Iterable[int]) -> None:
+        """Let udev look again at those of these links that it never saw."""
+        names = [name for index in links if (name := link_name(index)) is not None]
+        if lost := unseen(names):
+            show(lost, self._passes.deadline(udev.SECONDS, "udev"))
 
     def _forget(self, mac: Mac) -> None:
         """An ENI that comes (back) may be another device: its keys are listed anew."""

@@ -40,9 +40,9 @@ HOSTS = ((1, ONE), (5, DUAL), (15, FOUR), (15, DUAL), (15, WHOLE), (60, DUAL))
 
 RESIDENT_HOSTS = ((1, ONE), (5, DUAL), (15, DUAL), (60, DUAL))
 POLL_LIMIT = 0.05
-"""Seconds of CPU of a steady poll over ``LIMITED_ENIS`` (issue: a fortieth of the bash tool's)."""
+"""Seconds of CPU of a steady interval over ``LIMITED_ENIS``, a fiftieth of the bash tool's."""
 FURTHER_LIMIT = 0.003
-"""Seconds of CPU in a poll for each ENI beyond those."""
+"""Seconds of CPU in an interval for each ENI beyond those."""
 REQUEST_LIMIT = 31
 MEMORY_LIMIT = 1.15
 """Resident memory, as a multiple of the baseline's."""
@@ -127,7 +127,7 @@ class Bench:
         return f"{_ms(own)} ({own / other:.2f} of the time that the imports alone take)"
 
     def resident(self, enis: int, mix: Mix) -> tuple[tuple[str, ...], float]:
-        """One row: the manager's poll beside a pass on demand of the same host; CPU of a poll."""
+        """One row: the manager's cost beside a pass on demand of the same host; CPU of an interval."""
         name = f"resident, {enis} x ({mix.name})"
         with host(enis, mix, self.environ, self.ec2net) as benched:
             refresh = median(
@@ -135,10 +135,10 @@ class Bench:
             )
             found = cost(benched, self.environ)
         limited = enis == LIMITED_ENIS
-        cpu = f"{_ms(found.poll)}"
+        cpu = _ms(found.interval)
         requests = str(found.requests)
         if limited:
-            cpu = self.judged(f"{name}, CPU", found.poll, POLL_LIMIT, cpu)
+            cpu = self.judged(f"{name}, CPU", found.interval, POLL_LIMIT, cpu)
             requests = self.judged(f"{name}, requests", found.requests, REQUEST_LIMIT, requests)
         bare = peak(BASELINE, self.environ)
         memory = f"{_mib(found.memory)}, {found.memory / bare:.2f} of the imports"
@@ -147,7 +147,7 @@ class Bench:
             mix.name,
             _ms(refresh.cpu),
             cpu,
-            _ms(found.interval),
+            _ms(found.refresh),
             requests,
             str(found.listings),
             self.judged(f"{name}, forks", found.forks, 0, str(found.forks)),
@@ -155,7 +155,7 @@ class Bench:
             self.judged(f"{name}, idle", found.idle_calls, 0, str(found.idle_calls)),
             self.judged(f"{name}, memory", found.memory / bare, MEMORY_LIMIT, memory),
         )
-        return row, found.poll
+        return row, found.interval
 
     def residence(self) -> list[tuple[str, ...]]:
         rows, polls = [], {}
@@ -164,7 +164,7 @@ class Bench:
             rows.append(row)
         each = (polls[60] - polls[15]) / 45
         self.judged("resident, each further ENI", each, FURTHER_LIMIT, _ms(each))
-        print(f"Each further ENI: {each * 1000:.1f} ms of CPU in a poll")
+        print(f"Each further ENI: {each * 1000:.1f} ms of CPU in an interval")
         return rows
 
     def resident_hotplug(self) -> str:
@@ -212,7 +212,15 @@ def main() -> int:
         rows = [bench.host(enis, mix) for enis, mix in HOSTS]
         print(table((*head, "system calls", "peak RSS", "time"), rows), flush=True)
         print("\nResident manager, unchanged host, beside a pass on demand")
-        head = ("ENIs", "each with", "on demand", "poll", "interval", "IMDS requests", "listings")
+        head = (
+            "ENIs",
+            "each with",
+            "on demand",
+            "interval",
+            "refresh",
+            "IMDS requests",
+            "listings",
+        )
         rows = bench.residence()
         more = ("forks", "system calls", "idle calls", "RSS")
         print(table((*head, *more), rows), flush=True)

@@ -34,14 +34,15 @@ _FORKS = frozenset(("fork", "vfork", "clone", "clone3"))
 class Cost:
     """Of one host. CPU in seconds, memory in KiB."""
 
-    poll: float
-    """CPU of a poll that finds nothing new."""
+    refresh: float
+    """CPU of a poll that somebody asked for: all keys and all listings."""
     interval: float
     """CPU of a whole interval: a poll, and the listings of keys half an interval later."""
     requests: int
+    """Of a poll by the timer."""
     listings: int
     calls: int
-    """System calls of a poll."""
+    """System calls of a poll that somebody asked for."""
     forks: int
     idle_calls: int
     """In IDLE_SECONDS between two polls."""
@@ -140,7 +141,7 @@ def resident(benched: BenchedHost, environ: Mapping[str, str], settings: str) ->
 
 
 def cost(benched: BenchedHost, environ: Mapping[str, str]) -> Cost:
-    """Measured in three goes: polls by hand, whole intervals, and one that is traced."""
+    """Measured in three goes: polls that are asked for, one that is traced, and whole intervals."""
     imds = benched.vpc.imds
     with resident(benched, environ, "fast_for = 0.1\npoll = 3600") as manager:
         for _ in range(3):
@@ -150,10 +151,8 @@ def cost(benched: BenchedHost, environ: Mapping[str, str]) -> Cost:
             before = manager.cpu()
             manager.poll()
             used.append(manager.cpu() - before)
-        imds.clear_log()
         with manager.traced() as calls:
             manager.poll()
-        requests = imds.count()
         with manager.traced() as idle:
             time.sleep(IDLE_SECONDS)
         memory = manager.memory()
@@ -161,15 +160,17 @@ def cost(benched: BenchedHost, environ: Mapping[str, str]) -> Cost:
         manager.poll()
         imds.clear_log()
         _await(lambda: _polls(benched) >= 1, "a poll")
-        before, seen, asked = manager.cpu(), _polls(benched), imds.count()
-        _await(lambda: _polls(benched) >= seen + 3, "three intervals")
+        imds.clear_log()
+        before = manager.cpu()
+        _await(lambda: _polls(benched) >= 3, "three intervals")
         interval = (manager.cpu() - before) / 3
-        each = (imds.count() - asked) / 3
+        paths = [request.path for request in imds.requests]
+    listings = sum(path.endswith("/") and not path.endswith("macs/") for path in paths)
     return Cost(
-        poll=statistics.median(used),
+        refresh=statistics.median(used),
         interval=interval,
-        requests=requests,
-        listings=round(each - requests),
+        requests=round((len(paths) - listings) / 3),
+        listings=round(listings / 3),
         calls=len(calls),
         forks=sum(call in _FORKS for call in calls),
         idle_calls=len(idle),

@@ -11,6 +11,8 @@ from kernel_state import assert_same
 from lab_checkout import CHECKOUT
 from lab_instance import MANY, LabInstance
 
+from ec2net.core.vpc.eni import Eni
+
 pytestmark = pytest.mark.lab
 
 IGNORE = '[[eni]]\nmatch = { role = "secondary" }\nmanage = "ignore"\n'
@@ -100,18 +102,22 @@ def test_an_ignored_eni_has_what_others_have_for_it(boot: Boot) -> None:
                 status = instance.host.networkctl(one.name)
                 assert status["Network File"] == "/usr/lib/systemd/network/85-others.network"
                 instance.host.wait_until(
-                    lambda one=one: (
-                        str(one.ipv4s[0])  # type: ignore[misc]
-                        in str(instance.host.ip("-4", "addr", "show", "dev", one.name))
-                    ),
+                    lambda one=one: has_leases(instance, one),  # type: ignore[misc]
                     10,
-                    "their lease",
+                    "their leases",
                 )
             before = instance.kernel()
             shake(instance)
             assert_same(before, instance.kernel())
         assert instance.bounces() == []
         assert instance.unreachable(instance.primary) == []
+
+
+def has_leases(instance: LabInstance, eni: Eni) -> bool:
+    """Its first addresses, and the router's advertisement."""
+    held = str(instance.host.ip("addr", "show", "dev", eni.name))
+    routes = str(instance.host.ip("-6", "route", "show", "default"))
+    return all(str(a) in held for a in (eni.ipv4s[0], eni.ipv6s[0])) and eni.name in routes
 
 
 def test_a_broken_configuration_at_boot_leaves_the_way_in(boot: Boot) -> None:
@@ -137,7 +143,7 @@ def test_a_broken_configuration_at_boot_leaves_the_way_in(boot: Boot) -> None:
 def test_the_default_alone_keeps_the_way_in(boot: Boot) -> None:
     """The program does not run at all: every ENI has DHCP, and the first one's routes come first."""
     broken = "[Service]\nExecStart=\nExecStart=/bin/false\nExecStopPost=\n"
-    units = ("ec2net-early", "ec2net-primary", "ec2net@", "ec2net-refresh")
+    units = ("ec2net", "ec2net-early", "ec2net-primary", "ec2net@", "ec2net-refresh")
     files = {f"/etc/systemd/system/{unit}.service.d/broken.conf": broken for unit in units}
     with boot(before=two, files=files, complete=False) as instance:
         until_primary(instance)
