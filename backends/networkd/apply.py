@@ -83,7 +83,7 @@ def apply(
     work.make(ahead)
     _settle_files(plan, given, UnreadFiles(host.run), work)
     coming = {leases[mac].link.index for mac in given if mac in leases and not work.is_broken(mac)}
-    _await_up(coming, kernel, deadline.within(UP_SECONDS, "waiting for links"))
+    _await_up(coming, kernel, deadline.within(min(UP_SECONDS, host.patience), "waiting for links"))
     rest = [change for change in changes if change not in ahead]
     waiting = held_until(leases, rest)
     if waiting:

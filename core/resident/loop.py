@@ -27,8 +27,9 @@ from ec2net.core.signals import StopSignals
 from ec2net.core.unseen_links import show, unseen
 from ec2net.core.workplace import Workplace
 
-PATIENCE = 1.0
-"""Seconds that a backend may wait for a lease: when one comes later, the kernel says so."""
+PATIENCE = 0.5
+"""Seconds that a backend may wait for a link or a lease, which take 0.1 s: nobody else is served
+meanwhile. When one comes later, the kernel says so."""
 
 MARGIN = 30.0
 """Seconds of the watchdog's time beyond all deadlines of one round of the loop."""
