@@ -9,7 +9,6 @@ address) come last and refuse only the ENIs concerned.
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 
 from ec2net.core.config import (
     Altname,
@@ -21,7 +20,8 @@ from ec2net.core.config import (
     Routing,
 )
 from ec2net.core.conflicts import by_number, refuse_shared_numbers, refuse_shared_sources
-from ec2net.core.facts import Absent, EniFacts, Facts, Link, Reading, T_co, Unknown, Value
+from ec2net.core.facts import Absent, EniFacts, Facts, Link, Reading, Unknown, Value
+from ec2net.core.holdings import NotReady, held_addresses, subnets_of, value_of, why
 from ec2net.core.identity import Mac
 from ec2net.core.intent import (
     EarlyIntent,
@@ -29,12 +29,8 @@ from ec2net.core.intent import (
     EniOutcome,
     HostIntent,
     Standing,
-    host_interface,
 )
 from ec2net.core.kernel.objects import (
-    AnyAddress,
-    AnyInterface,
-    AnyNetwork,
     LinkRef,
     Route,
     Rule,
@@ -53,12 +49,6 @@ from ec2net.core.routing import (
 )
 
 
-class _NotReady(Exception):
-    def __init__(self, standing: Standing, reason: str) -> None:
-        self.standing = standing
-        self.reason = reason
-
-
 def compute(facts: Facts, config: Config) -> HostIntent:
     """The intent of every ENI that IMDS lists and every ENI link that there is."""
     numbers = config.numbers
@@ -69,12 +59,12 @@ def compute(facts: Facts, config: Config) -> HostIntent:
         outcomes.append(_outcome(mac, known.get(mac), links.get(mac, ()), facts, config, numbers))
     outcomes += [
         _without_link(mac)
-        for mac in sorted(_value(facts.imds.listed) or ())
+        for mac in sorted(value_of(facts.imds.listed) or ())
         if mac not in known and mac not in links
     ]
     outcomes = refuse_shared_numbers(outcomes)
     outcomes = refuse_shared_sources(outcomes)
-    primary = _value(facts.imds.primary)
+    primary = value_of(facts.imds.primary)
     return HostIntent(
         enis=tuple(sorted(outcomes, key=by_number)),
         primary_link=next((eni.link for eni in outcomes if eni.mac == primary), None),
@@ -113,13 +103,13 @@ def _outcome(
         Standing.READY,
         "",
         refs[0] if refs else None,
-        _value(eni.interface_id) if eni else None,
+        value_of(eni.interface_id) if eni else None,
         twins=refs[1:],
         table=_table(mac, eni, facts, numbers),
     )
     try:
         intent = _intent(mac, eni, links, facts, config, numbers)
-    except _NotReady as not_ready:
+    except NotReady as not_ready:
         return replace(outcome, standing=not_ready.standing, reason=not_ready.reason)
     return replace(outcome, intent=intent)
 
@@ -136,29 +126,27 @@ def _intent(
     number = _number(eni, is_primary) if eni else None
     settings = config.for_eni(_identity(mac, eni, links, number, is_primary))
     if settings.manage is Manage.IGNORE:
-        raise _NotReady(Standing.IGNORED, 'the configuration says manage = "ignore"')
+        raise NotReady(Standing.IGNORED, 'the configuration says manage = "ignore"')
     if eni is None:
-        raise _NotReady(Standing.PENDING, f"IMDS does not list its MAC {mac} (yet)")
+        raise NotReady(Standing.PENDING, f"IMDS does not list its MAC {mac} (yet)")
     if is_primary is None:
-        raise _NotReady(
-            Standing.PENDING, f"the primary ENI is not known: {_why(facts.imds.primary)}"
-        )
+        raise NotReady(Standing.PENDING, f"the primary ENI is not known: {why(facts.imds.primary)}")
     if number is None:
-        raise _NotReady(Standing.PENDING, _why_no_number(eni))
+        raise NotReady(Standing.PENDING, _why_no_number(eni))
     if not _has_addresses(eni):
-        raise _NotReady(Standing.NO_ADDRESS, "attached without any IP address (EFA-only)")
+        raise NotReady(Standing.NO_ADDRESS, "attached without any IP address (EFA-only)")
     if not links:
-        raise _NotReady(Standing.PENDING, "there is no link with its MAC (yet)")
+        raise NotReady(Standing.PENDING, "there is no link with its MAC (yet)")
     if len(links) > 1:
         names = ", ".join(link.name for link in links)
-        raise _NotReady(Standing.REFUSED, f"several links have its MAC {mac}: {names}")
+        raise NotReady(Standing.REFUSED, f"several links have its MAC {mac}: {names}")
     if links[0].master:
-        raise _NotReady(Standing.IGNORED, _port_of(links[0], facts.links))
+        raise NotReady(Standing.IGNORED, _port_of(links[0], facts.links))
     link = LinkRef(links[0].index, links[0].name)
     ipv6 = _wants_ipv6(eni, settings, links[0])
-    base, further, prefixes = _addresses(eni, ipv6)
+    base, further, prefixes = held_addresses(eni, ipv6)
     first_ipv4 = next((i.ip for i in base if i.version == 4), None)
-    subnets = _subnets(eni, ipv6)
+    subnets = subnets_of(eni, ipv6)
     gateways = tuple(gateway(subnets, version) for version in families(base))
     table = numbers.table(number)
     routed = settings.routing is not Routing.OFF and settings.manage is not Manage.NO_RULES
@@ -171,7 +159,7 @@ def _intent(
         own_routes = table_routes(subnets, gateways, table, link, first_ipv4)
     return EniIntent(
         mac=mac,
-        eni_id=_value(eni.interface_id),
+        eni_id=value_of(eni.interface_id),
         link=link,
         number=number,
         primary=is_primary,
@@ -207,25 +195,25 @@ def _is_primary(mac: Mac, facts: Facts) -> bool | None:
 
 
 def _number(eni: EniFacts, is_primary: bool | None) -> EniNumber | None:
-    """The ENI's number, or None while it is not known. Raises ``_NotReady`` out of range.
+    """The ENI's number, or None while it is not known. Raises ``NotReady`` out of range.
 
     Device number 0 on card 0 belongs to the primary; elsewhere it means that IMDS has not
     propagated the attachment yet (ENU#90: two ENIs in one table).
     """
     if is_primary:
         return PRIMARY
-    device = _value(eni.device_number)
-    card = 0 if isinstance(eni.network_card, Absent) else _value(eni.network_card)
+    device = value_of(eni.device_number)
+    card = 0 if isinstance(eni.network_card, Absent) else value_of(eni.network_card)
     if device is None or card is None or (device == 0 and card == 0):
         return None
     try:
         return EniNumber(card=card, device=device)
     except ValueError as error:
-        raise _NotReady(Standing.REFUSED, f"IMDS gives an impossible place: {error}") from error
+        raise NotReady(Standing.REFUSED, f"IMDS gives an impossible place: {error}") from error
 
 
 def _table(mac: Mac, eni: EniFacts | None, facts: Facts, numbers: NumberPlan) -> int | None:
-    with suppress(_NotReady):
+    with suppress(NotReady):
         number = _number(eni, _is_primary(mac, facts)) if eni else None
         return numbers.table(number) if number else None
     return None
@@ -240,11 +228,11 @@ def _identity(
 ) -> EniIdentity:
     return EniIdentity(
         mac=mac,
-        eni_id=_value(eni.interface_id) if eni else None,
+        eni_id=value_of(eni.interface_id) if eni else None,
         card=number.card if number else None,
         device=number.device if number else None,
-        subnet_ipv4=_value(eni.subnet_ipv4) if eni else None,
-        subnet_ipv6=(_value(eni.subnet_ipv6) or ()) if eni else (),
+        subnet_ipv4=value_of(eni.subnet_ipv4) if eni else None,
+        subnet_ipv6=(value_of(eni.subnet_ipv6) or ()) if eni else (),
         link_name=links[0].name if links else "",
         is_primary=is_primary,
     )
@@ -292,96 +280,8 @@ def _wants_ipv6(eni: EniFacts, settings: EniSettings, link: Link) -> bool:
     return settings.ipv6 is Ipv6Policy.ON
 
 
-def _addresses(
-    eni: EniFacts, ipv6: bool
-) -> tuple[tuple[AnyInterface, ...], tuple[AnyInterface, ...], tuple[AnyNetwork, ...]]:
-    """Base addresses, further addresses, delegated prefixes. Raises ``_NotReady``."""
-    ipv4s = _value(eni.local_ipv4s) or ()
-    ipv6s = (_value(eni.ipv6s) or ()) if ipv6 else ()
-    if not ipv4s and not ipv6s:
-        raise _NotReady(
-            Standing.PENDING,
-            f"no address is known: local-ipv4s {_why(eni.local_ipv4s)},"
-            f" ipv6s {_why(eni.ipv6s) if ipv6 else 'not wanted (IPv6 is off)'}",
-        )
-    ipv4_prefixes = _value(eni.ipv4_prefixes) or ()
-    ipv6_prefixes = (_value(eni.ipv6_prefixes) or ()) if ipv6 else ()
-    subnet_ipv4 = _value(eni.subnet_ipv4)
-    if (ipv4s or ipv4_prefixes) and subnet_ipv4 is None:
-        raise _NotReady(
-            Standing.PENDING, f"subnet-ipv4-cidr-block is not known: {_why(eni.subnet_ipv4)}"
-        )
-    if (ipv6s or ipv6_prefixes) and not isinstance(eni.subnet_ipv6, Value):
-        raise _NotReady(
-            Standing.PENDING, f"subnet-ipv6-cidr-blocks is not known: {_why(eni.subnet_ipv6)}"
-        )
-    prefixes: tuple[AnyNetwork, ...] = (*ipv4_prefixes, *ipv6_prefixes)
-    _check_inside((*ipv4s, *ipv6s), prefixes, _subnets(eni, ipv6))
-    base: list[AnyInterface] = []
-    if ipv4s and subnet_ipv4 is not None:
-        _check_router(ipv4s, ipv4_prefixes, subnet_ipv4)
-        base.append(IPv4Interface((ipv4s[0], subnet_ipv4.prefixlen)))
-    if ipv6s:
-        base.append(host_interface(ipv6s[0]))
-    rest: list[AnyAddress] = [*ipv4s[1:], *ipv6s[1:]]
-    further = [host_interface(address) for address in rest]
-    return tuple(base), tuple(further), prefixes
-
-
-def _check_inside(
-    addresses: Iterable[AnyAddress],
-    prefixes: Iterable[AnyNetwork],
-    subnets: tuple[AnyNetwork, ...],
-) -> None:
-    """Everything an ENI holds lies in its subnet; an answer that says otherwise is not applied.
-
-    A wrong 0.0.0.0/0 would take over the whole host's routing.
-    """
-    for address in addresses:
-        if not any(address in subnet for subnet in subnets):
-            raise _NotReady(Standing.REFUSED, _outside(address, subnets))
-    for prefix in prefixes:
-        if not any(_within(prefix, subnet) for subnet in subnets):
-            raise _NotReady(Standing.REFUSED, _outside(prefix, subnets))
-
-
-def _check_router(
-    addresses: tuple[IPv4Address, ...], prefixes: tuple[IPv4Network, ...], subnet: IPv4Network
-) -> None:
-    """The router is at the subnet's base + 1, so that must exist and be nobody else's."""
-    if (
-        subnet.num_addresses == 1
-        or subnet[1] in addresses
-        or any(subnet[1] in prefix for prefix in prefixes)
-    ):
-        held = ", ".join(map(str, (*addresses, *prefixes)))
-        raise _NotReady(
-            Standing.REFUSED,
-            f"IMDS gives {held} in {subnet}, which leaves no address to the router",
-        )
-
-
-def _outside(what: AnyAddress | AnyNetwork, subnets: tuple[AnyNetwork, ...]) -> str:
-    known = ", ".join(map(str, subnets)) or "none known"
-    return f"IMDS gives {what}, which is outside the ENI's subnet ({known})"
-
-
-def _within(prefix: AnyNetwork, subnet: AnyNetwork) -> bool:
-    if isinstance(prefix, IPv4Network) and isinstance(subnet, IPv4Network):
-        return prefix.subnet_of(subnet)
-    if isinstance(prefix, IPv6Network) and isinstance(subnet, IPv6Network):
-        return prefix.subnet_of(subnet)
-    return False
-
-
-def _subnets(eni: EniFacts, ipv6: bool) -> tuple[AnyNetwork, ...]:
-    subnet_ipv4 = _value(eni.subnet_ipv4)
-    found: tuple[AnyNetwork, ...] = () if subnet_ipv4 is None else (subnet_ipv4,)
-    return found + ((_value(eni.subnet_ipv6) or ()) if ipv6 else ())
-
-
 def _altnames(eni: EniFacts, number: EniNumber, settings: EniSettings) -> tuple[str, ...]:
-    eni_id = _value(eni.interface_id)
+    eni_id = value_of(eni.interface_id)
     names = {
         Altname.ID: str(eni_id) if eni_id else None,
         Altname.DEVICE_NUMBER: f"device-number-{number.device}.{number.card}",
@@ -402,19 +302,9 @@ def _unread(eni: EniFacts) -> tuple[str, ...]:
     return tuple(key for key, reading in keys.items() if isinstance(reading, Unknown))
 
 
-def _value(reading: Reading[T_co]) -> T_co | None:
-    return reading.value if isinstance(reading, Value) else None
-
-
-def _why(reading: Reading[object]) -> str:
-    if isinstance(reading, Unknown):
-        return reading.reason
-    return "absent" if isinstance(reading, Absent) else "known"
-
-
 def _why_no_number(eni: EniFacts) -> str:
     if isinstance(eni.device_number, Value) and eni.device_number.value == 0:
         return "device-number is still 0: IMDS has not propagated the attachment yet"
     if not isinstance(eni.device_number, Value):
-        return f"device-number is not known: {_why(eni.device_number)}"
-    return f"network-card is not known: {_why(eni.network_card)}"
+        return f"device-number is not known: {why(eni.device_number)}"
+    return f"network-card is not known: {why(eni.network_card)}"

@@ -46,18 +46,7 @@ class RunDir:
         except OSError:
             pass  # not there or not readable: write it
         try:
-            make_folder(target.parent)
-            descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    os.fchmod(file.fileno(), mode)
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.rename(temporary, target)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            write_whole(target, content, mode=mode, prefix=_TEMPORARY)
         except OSError as error:
             raise StateError(
                 f"cannot write {target}: {error.strerror}",
@@ -102,3 +91,19 @@ def make_folder(path: Path) -> None:
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
     path.chmod(0o755)
+
+
+def write_whole(path: Path, content: bytes, *, mode: int, prefix: str) -> None:
+    """A unique temporary file (its name begins with ``prefix``), fsync, rename. ``OSError``."""
+    make_folder(path.parent)
+    descriptor, temporary = tempfile.mkstemp(prefix=prefix, dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -7,46 +7,19 @@ re-configures each link whose file changed: docs/networkd.md has what that costs
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from ec2net.core import textfile
 from ec2net.core.errors import StateError
-from ec2net.core.identity import Mac
-from ec2net.core.kernel.objects import Rank
+from ec2net.core.textfile import OwnedFile
 
 FOLDER = Path("/run/systemd/network")
-HEADER = "# Made by ec2net for"
-"""First words of every file of ours: the mark of ownership."""
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkFile:
-    """A file under /run/systemd/network with its whole content."""
+class NetworkFile(OwnedFile):
+    """A file or drop-in under /run/systemd/network."""
 
-    path: Path
-    content: str
-
-    rank = Rank.FILE
-
-    @property
-    def identity(self) -> tuple[object, ...]:
-        return ("file", self.path)
-
-    def describe(self) -> str:
-        return f"file {self.path}"
-
-    @property
-    def ours(self) -> bool:
-        return self.content.startswith(HEADER)
-
-    @property
-    def owner(self) -> Mac | None:
-        """By the header, ``# Made by ec2net for ens6 06:53:e1:d8:f9:29``; None if it is not ours."""
-        try:
-            return Mac.parse(self.content.split("\n", 1)[0].split()[-1]) if self.ours else None
-        except (IndexError, ValueError):
-            return None
+    __slots__ = ()
 
 
 def in_folder(folder: Path) -> tuple[NetworkFile, ...]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ec2net.backends.networkd.files import FOLDER, HEADER
+from ec2net.backends.networkd.files import FOLDER
 from ec2net.core.facts import Link
+from ec2net.core.textfile import HEADER
 
 FOLDERS = (Path("/etc/systemd/network"), FOLDER)
 """A file in the first masks one of the same name in the second. What distributions ship is not

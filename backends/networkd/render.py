@@ -10,10 +10,11 @@ made of live routes.
 import zlib
 from pathlib import Path
 
-from ec2net.backends.networkd.files import FOLDER, HEADER, NetworkFile
+from ec2net.backends.networkd.files import FOLDER, NetworkFile
 from ec2net.core.config import MtuPolicy
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EarlyIntent
+from ec2net.core.textfile import HEADER
 
 _VENDOR = (Path("/usr/lib/systemd/network"), Path("/lib/systemd/network"))
 _ADMIN = Path("/etc/systemd/network")

@@ -7,8 +7,9 @@ the primary's replies; its own table is made of live routes.
 
 from collections.abc import Collection
 
-from ec2net.backends.networkmanager.conf import DNS_PRIORITY, HEADER, ConfFile
+from ec2net.backends.networkmanager.conf import DNS_PRIORITY, PATH, ConfFile
 from ec2net.core.facts import Link
+from ec2net.core.textfile import HEADER
 
 
 def conf_file(
@@ -42,13 +43,13 @@ def conf_file(
         }
         sections.insert(0, ("connection-80-ec2net-primary", own))
     lines = [
-        f"{HEADER} {primary.mac}",
+        f"{HEADER} the primary ENI {primary.mac}",
         "# What a profile says itself counts more; a file of this name in",
         "# /etc/NetworkManager/conf.d replaces this one.",
     ]
     for name, settings in sections:
         lines += ["", f"[{name}]", *(f"{key}={value}" for key, value in settings.items())]
-    return ConfFile("\n".join(lines) + "\n")
+    return ConfFile(PATH, "\n".join(lines) + "\n")
 
 
 def _told(link: Link) -> str:

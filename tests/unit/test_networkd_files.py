@@ -12,7 +12,6 @@ from ec2net.backends.networkd import files
 from ec2net.backends.networkd.backend import NetworkdBackend
 from ec2net.backends.networkd.files import (
     FOLDER,
-    HEADER,
     NetworkFile,
     discard_leftovers,
     in_folder,
@@ -32,6 +31,7 @@ from ec2net.core.intent import EarlyIntent
 from ec2net.core.kernel.objects import LinkRef
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.state import RunDir
+from ec2net.core.textfile import HEADER
 
 MAC = Mac("06:53:e1:d8:f9:29")
 ENS6 = LinkRef(3, "ens6")

@@ -14,6 +14,7 @@ from ec2net.backends.networkmanager.typed import Section, Settings, Typed
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
 from ec2net.core.state import RunDir
+from ec2net.core.textfile import HEADER
 
 
 def route(dest: str, prefix: int = 0, table: int | None = None) -> Section:
@@ -166,8 +167,8 @@ def test_a_link_without_a_permanent_mac_is_told_by_its_name() -> None:
 
 
 def test_a_file_of_somebody_else_has_no_owner() -> None:
-    for text in ("", "[connection]\n", f"{conf.HEADER}\n", f"{conf.HEADER} nobody\n"):
-        assert ConfFile(text).owner is None
+    for text in ("", "[connection]\n", f"{HEADER} the primary ENI\n", f"{HEADER} nobody\n"):
+        assert ConfFile(conf.PATH, text).owner is None
 
 
 def test_an_activation_of_ours_is_known_again(
@@ -181,7 +182,7 @@ def test_an_activation_of_ours_is_known_again(
     assert not attempts.was_made(run, mac, replace(DEVICE, active="/b"))
     assert not attempts.was_made(run, mac, replace(DEVICE, active=""))
     with monkeypatch.context() as patched:  # other defaults: it may help now
-        patched.setattr(conf, "in_place", lambda: ConfFile("other"))
+        patched.setattr(conf, "in_place", lambda: ConfFile(conf.PATH, "other"))
         assert not attempts.was_made(run, mac, DEVICE)
     attempts.keep_only(run, [])
     assert not attempts.was_made(run, mac, DEVICE)
