@@ -71,9 +71,9 @@ class Setting:
 
     @property
     def usual(self) -> bool:
-        """Whether tests run on it that do not ask for a mode: on demand is tried on one host, and
-        where it matters."""
-        return self.resident or (self.release, self.backend) == (Release.BOOKWORM, "networkd")
+        """Whether tests run on it that do not ask for a mode. (Resident beside NetworkManager is
+        not there yet.)"""
+        return self.resident is (self.backend == "networkd")
 
     def files(self, *, timer: bool) -> dict[str, str]:
         """What makes a host one of this mode."""

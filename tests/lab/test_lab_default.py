@@ -13,7 +13,7 @@ from lab_instance import MANY, LabInstance
 
 from ec2net.core.vpc.eni import Eni
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.backend("networkd")]
 
 IGNORE = '[[eni]]\nmatch = { role = "secondary" }\nmanage = "ignore"\n'
 

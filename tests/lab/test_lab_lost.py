@@ -9,7 +9,7 @@ import pytest
 from conftest import Boot
 from lab_instance import MANY, LabInstance, udev_stopped
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.backend("networkd")]
 
 NETWORKCTL = """\
 #!/bin/sh

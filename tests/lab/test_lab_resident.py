@@ -19,13 +19,13 @@ from races import race
 from ec2net.core.vpc.eni import Presence
 from ec2net.core.vpc.imds_faults import Fault, Hang
 
-pytestmark = [pytest.mark.lab, pytest.mark.mode("resident")]
+pytestmark = [pytest.mark.lab, pytest.mark.mode("resident"), pytest.mark.backend("networkd")]
 
 STALL = float(os.environ.get("EC2NET_STALL", "12"))
 """Seconds for which something is stopped. (Seen with 120, too: docs/resident.md.)"""
 
 NAMES = [f"ens{number}" for number in range(100, 150)]
-RACES = int(os.environ.get("EC2NET_RACES", "1000"))
+RACES = int(os.environ.get("EC2NET_RACES", "300"))
 
 
 def show(instance: LabInstance, *properties: str) -> dict[str, str]:
