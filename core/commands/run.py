@@ -29,19 +29,21 @@ def run(options: Namespace) -> ExitStatus:
     ):
         published = Published(place.run)
         while True:  # ends by SIGTERM or SIGINT
-            signals.hangup = False
             with ExitStack() as stack:
                 engine = stack.enter_context(opened(place))
                 engine.listings = {}
                 engine.guard = AbandonableBackend.unless_built_in
                 engine.patience = PATIENCE
                 loop = Loop(place, engine, signals, control, service, published, refresh_ways)
+                gc.unfreeze()  # what was before a reload may go
+                gc.collect()
                 gc.freeze()  # what is there now stays: no collection needs to look at it
                 loop.serve()
             if signals.received is not None:
                 service.stopping()
                 return ExitStatus.DONE
             service.reloading()
+            signals.hangup = False  # another one from here on is another reload
             place = _reread(place, options)
             _log.info("the configuration was read again")
 

@@ -78,9 +78,11 @@ class Loop:
         ):
             try:
                 self._arrivals(events)
-                while not self._signals.hangup:  # ends by a signal
+                while True:  # ends by a signal
                     self._service.alive()
                     self._signals.check()
+                    if self._signals.hangup:  # after the check, which takes its byte away
+                        return
                     self._wait(events, named)
                     self._work()
             except Stopped:
