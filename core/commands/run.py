@@ -10,7 +10,7 @@ from ec2net.core.errors import ConfigError, ExitStatus
 from ec2net.core.lock import SoleManager
 from ec2net.core.resident.abandon import AbandonableBackend
 from ec2net.core.resident.control import ControlSocket
-from ec2net.core.resident.loop import PATIENCE, Loop
+from ec2net.core.resident.loop import MARGIN, PATIENCE, Loop
 from ec2net.core.resident.notify import ServiceManager
 from ec2net.core.resident.published import Published
 from ec2net.core.signals import StopSignals
@@ -22,8 +22,12 @@ _log = logging.getLogger("ec2net.resident")
 def run(options: Namespace) -> ExitStatus:
     service = ServiceManager()
     place = workplace(options, may_fall_back=True)
+
+    def stopping() -> None:
+        service.extend(place.config.pass_seconds + MARGIN)  # a pass that changes things ends first
+
     with (
-        StopSignals(reload=True) as signals,
+        StopSignals(reload=True, stopping=stopping) as signals,
         SoleManager(place.run),
         ControlSocket(place.run) as control,
     ):

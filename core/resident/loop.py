@@ -71,6 +71,8 @@ class Loop:
     def serve(self) -> None:
         """Until SIGTERM, SIGINT or SIGHUP."""
         self._service.allow(self.allowance)
+        # Ready comes with the end of the round in which the time for the link is over.
+        self._service.extend(self._config.timeouts.link + self.allowance)
         numbers = self._config.numbers
         with (
             HostEvents(numbers.protocol, self._config.drivers) as events,
