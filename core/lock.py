@@ -140,39 +140,75 @@ _LOCKED, _FAILED = b"x", b"!"
 """What the waiting thread says."""
 
 
-def _wait(descriptor: int, deadline: Deadline) -> int:
-    """``descriptor``, locked. It is closed if the deadline or an interruption ends the wait."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    decision = threading.Lock()
-    abandoned = False
+class _Waiter:
+    """A thread in flock(2). Whoever gives up leaves it behind, and the next wait takes it up."""
 
-    def lock() -> None:
+    def __init__(self, descriptor: int) -> None:
+        """Raises ``StateError`` if no thread can be had."""
+        self.descriptor = descriptor
+        self.reader, self._writer = os.pipe2(os.O_CLOEXEC)
+        self._decision = threading.Lock()
+        self._wanted, self._ended = True, False
+        try:
+            threading.Thread(target=self._lock, name="ec2net-lock", daemon=True).start()
+        except RuntimeError as error:
+            self.close()
+            raise StateError(f"cannot be waited for: {error}", subject="host lock") from error
+
+    def _lock(self) -> None:
         answer = _FAILED
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
             answer = _LOCKED
         finally:
-            with decision:
-                if abandoned:
-                    os.close(descriptor)  # gives the lock back
-                    os.close(writer)
+            with self._decision:
+                self._ended = True
+                if self._wanted:
+                    os.write(self._writer, answer)
                 else:
-                    os.write(writer, answer)
+                    self.close()  # gives the lock back
 
-    threading.Thread(target=lock, name="ec2net-lock", daemon=True).start()
+    def leave(self) -> bool:
+        """Nobody waits any more; false if it has ended already, for the caller to close."""
+        with self._decision:
+            self._wanted = self._ended
+            return not self._ended
+
+    def take_up(self) -> bool:
+        """Wait for it again; false if it has ended."""
+        with self._decision:
+            self._wanted = not self._ended
+            return self._wanted
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+        self.close_pipe()
+
+    def close_pipe(self) -> None:
+        os.close(self.reader)
+        os.close(self._writer)
+
+
+_left: dict[tuple[int, int], _Waiter] = {}
+"""Left behind, by device and inode of the file: one thread, however often a wait ends in vain."""
+
+
+def _wait(descriptor: int, deadline: Deadline) -> int:
+    """A descriptor that is locked. ``descriptor`` is it, or is closed."""
+    file = os.fstat(descriptor)
+    key = (file.st_dev, file.st_ino)
+    waiter = _left.pop(key, None)
+    if waiter is not None and waiter.take_up():
+        os.close(descriptor)
+    else:
+        waiter = _Waiter(descriptor)
     try:
-        deadline.wait(reader)
-        if os.read(reader, 1) == _FAILED:
-            os.close(descriptor)
-            raise StateError("cannot be taken", subject="host lock")
-    except StateError:
-        raise
+        deadline.wait(waiter.reader)
     except BaseException as error:
-        with decision:
-            got_it = bool(_readable(reader))
-            abandoned = not got_it
-        if got_it:
-            os.close(descriptor)
+        if waiter.leave():
+            _left[key] = waiter
+        else:
+            waiter.close()
         if isinstance(error, DeadlineExceeded):
             raise Ec2netError(
                 "another ec2net is at work and did not finish in time",
@@ -180,15 +216,8 @@ def _wait(descriptor: int, deadline: Deadline) -> int:
                 remedy="it ends by its own deadline; see 'fuser -v /run/ec2net/lock'",
             ) from error
         raise
-    finally:
-        with decision:
-            os.close(reader)
-            if not abandoned:
-                os.close(writer)
-    return descriptor
-
-
-def _readable(descriptor: int) -> bool:
-    import select
-
-    return bool(select.select([descriptor], [], [], 0)[0])
+    if os.read(waiter.reader, 1) == _FAILED:
+        waiter.close()
+        raise StateError("cannot be taken", subject="host lock")
+    waiter.close_pipe()
+    return waiter.descriptor

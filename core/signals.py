@@ -7,6 +7,7 @@ within its deadline, since half an apply may cut the host off IMDS.
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -19,10 +20,14 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class StopSignals:
     """An ``Interruption``, in force while used as a context manager. Main thread only.
 
-    With ``reload``, SIGHUP is noted as well; it ends nothing.
+    With ``reload``, SIGHUP is noted as well; it ends nothing. ``stopping`` is called when the
+    operation is to end, which may take as long as a pass.
     """
 
-    def __init__(self, *, reload: bool = False) -> None:
+    def __init__(
+        self, *, reload: bool = False, stopping: Callable[[], None] = lambda: None
+    ) -> None:
+        self._stopping = stopping
         self.received: signal.Signals | None = None
         self.hangup = False
         """Whether SIGHUP came; who acts on it sets it back."""
@@ -53,6 +58,7 @@ class StopSignals:
             self.hangup = True
         else:
             self.received = signal.Signals(number)
+            self._stopping()
 
     def fileno(self) -> int:
         return self._reader

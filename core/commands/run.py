@@ -10,7 +10,7 @@ from ec2net.core.errors import ConfigError, ExitStatus
 from ec2net.core.lock import SoleManager
 from ec2net.core.resident.abandon import AbandonableBackend
 from ec2net.core.resident.control import ControlSocket
-from ec2net.core.resident.loop import PATIENCE, Loop
+from ec2net.core.resident.loop import MARGIN, PATIENCE, Loop
 from ec2net.core.resident.notify import ServiceManager
 from ec2net.core.resident.published import Published
 from ec2net.core.signals import StopSignals
@@ -22,15 +22,18 @@ _log = logging.getLogger("ec2net.resident")
 def run(options: Namespace) -> ExitStatus:
     service = ServiceManager()
     place = workplace(options, may_fall_back=True)
+
+    def stopping() -> None:
+        service.extend(place.config.pass_seconds + MARGIN)  # a pass that changes things ends first
+
     with (
-        StopSignals(reload=True) as signals,
+        StopSignals(reload=True, stopping=stopping) as signals,
         SoleManager(place.run),
         ControlSocket(place.run) as control,
     ):
         published = Published(place.run)
         booting = True
         while True:  # ends by SIGTERM or SIGINT
-            signals.hangup = False
             with ExitStack() as stack:
                 engine = stack.enter_context(opened(place))
                 engine.listings = {}
@@ -46,6 +49,8 @@ def run(options: Namespace) -> ExitStatus:
                     refresh_ways,
                     booting=booting,
                 )
+                gc.unfreeze()  # what was before a reload may go
+                gc.collect()
                 gc.freeze()  # what is there now stays: no collection needs to look at it
                 loop.serve()
             if signals.received is not None:
@@ -53,6 +58,7 @@ def run(options: Namespace) -> ExitStatus:
                 return ExitStatus.DONE
             service.reloading()
             booting = False
+            signals.hangup = False  # another one from here on is another reload
             place = _reread(place, options)
             _log.info("the configuration was read again")
 

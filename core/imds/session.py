@@ -185,11 +185,13 @@ class Session:
 
     def _renew(self, transport: "Transport", deadline: Deadline, *, tries: int = 1) -> None:
         """PUT for a token. Raises ``ImdsDisabled``, ``TransportError``, ``DeadlineExceeded``."""
-        failure, pause = "", 0.0
+        failure, asked = "", 0.0
         for attempt in range(tries):
-            pause = max(pause, backoff(attempt))
+            pause = max(asked, backoff(attempt))
             if pause and pause >= deadline.remaining():
-                raise TransportError(f"no token: {failure}, to be tried again in {pause:.3g} s")
+                # Not the own pause, which is random: the same trouble is to have the same text.
+                when = f", to be tried again in {asked:.3g} s" if asked else ""
+                raise TransportError(f"no token: {failure}{when}")
             deadline.sleep(pause)
             try:
                 answer = self._send(
@@ -202,13 +204,13 @@ class Session:
             except (ConnectFailed, BadAnswer):
                 raise
             except TransportError as error:
-                failure, pause = str(error), 0.0
+                failure, asked = str(error), 0.0
                 continue
             if answer.status == 200:
                 break
             if answer.status == 403:
                 raise ImdsDisabled(str(transport.candidate))
-            failure, pause = f"HTTP {answer.status}", retry_after(answer.retry_after)
+            failure, asked = f"HTTP {answer.status}", retry_after(answer.retry_after)
             if not is_busy(answer.status):
                 raise TransportError(f"no token: {failure}")
         else:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from ec2net.core.deadline import readable
 from ec2net.core.kernel import pyroute
 
 T = TypeVar("T")
@@ -45,6 +46,9 @@ since the next pass looks again."""
 _LINK_TRIES = 10
 """But a link that is missing from the list would count as gone, with all that is on it: an
 incomplete list of links is an error."""
+
+_LINK_PAUSE = 0.005
+"""Seconds, more with each try (0.2 in all): links come by the hundred on a container host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +129,9 @@ class Dumps:
     def _whole(
         self, kind: Kind, family: int, wanted: Callable[[bytes], bool] | None
     ) -> list[bytes]:
-        for _ in range(_LINK_TRIES if kind is LINKS else _TRIES):
+        for attempt in range(_LINK_TRIES if kind is LINKS else _TRIES):
+            if kind is LINKS and attempt:
+                readable((), attempt * _LINK_PAUSE)
             try:
                 found, interrupted = self._once(kind, family, wanted)
             except OSError as error:

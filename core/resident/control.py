@@ -44,6 +44,7 @@ class ControlSocket:
             )
             self._listening.bind(_address(self._path))
             self._path.chmod(0o600)
+            self._own = self._path.stat()
             self._listening.listen(CLIENTS)
         except OSError as error:
             raise StateError(f"cannot listen on {self._path}: {error.strerror}") from error
@@ -58,7 +59,9 @@ class ControlSocket:
         for client in self._clients:
             client.close()
         self._listening.close()
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            if os.path.samestat(self._path.stat(), self._own):
+                self._path.unlink()  # else another manager's: the directory was deleted
 
     def fileno(self) -> int:
         """Readable when somebody pokes."""

@@ -105,10 +105,11 @@ class HostEvents(KernelEvents):
         if index not in self._enis:
             if index in self._others:
                 return False
-            if drivers.of(name.rstrip(b"\0").decode("utf-8", "surrogateescape")) in self._drivers:
-                return True
-            self._others.add(index)
-            return False
+            driver = drivers.of(name.rstrip(b"\0").decode("utf-8", "surrogateescape"))
+            if driver and driver not in self._drivers:
+                self._others.add(index)
+            # No answer is none: the name may be an old one (udev renames), or a reset goes on.
+            return driver in self._drivers
         looks = (
             flags & _IFF_UP,
             name,

@@ -77,6 +77,8 @@ class Loop:
     def serve(self) -> None:
         """Until SIGTERM, SIGINT or SIGHUP."""
         self._service.allow(self.allowance)
+        # Ready comes with the end of the round in which the time for the link is over.
+        self._service.extend(self._config.timeouts.link + self.allowance)
         if self._ready:
             self._service.ready(self._passes.summary())
         numbers = self._config.numbers
@@ -86,9 +88,11 @@ class Loop:
         ):
             try:
                 self._arrivals(events)
-                while not self._signals.hangup:  # ends by a signal
+                while True:  # ends by a signal
                     self._service.alive()
                     self._signals.check()
+                    if self._signals.hangup:  # after the check, which takes its byte away
+                        return
                     self._wait(events, named)
                     self._work()
             except Stopped:

@@ -49,6 +49,10 @@ class ServiceManager:
             self.watchdog = seconds
             self._tell(f"WATCHDOG_USEC={int(seconds * 1e6)}")
 
+    def extend(self, seconds: float) -> None:
+        """Let a start, or a stop, take so long from now: more than the unit's where that is less."""
+        self._tell(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
     def _tell(self, *lines: str) -> None:
         if not self._address:
             return

@@ -171,7 +171,7 @@ class Passes:
 
     def note_fight(self) -> None:
         """Tell when a repair has to wait, and when none does any more."""
-        fight = [(logging.WARNING, _FIGHT)] if self._schedule.fighting else []
+        fight = [(logging.WARNING, _FIGHT)] if self._schedule.fighting(time.monotonic()) else []
         self._tell("fight", fight, complete=True)
 
     def complain(self, text: str) -> None:

@@ -45,8 +45,7 @@ class Schedule:
         self._poll = now
         self._listings: float | None = None
         self._look: float | None = None
-        self.fighting = False
-        """Whether a repair waits because the budget is used up."""
+        self._fighting = False
 
     def poke(self, now: float) -> None:
         """Somebody wants everything to be looked at, now."""
@@ -57,8 +56,14 @@ class Schedule:
         if self._look is not None:
             return
         wait = self._budget.wait(now)
-        self.fighting = wait > 0
+        self._fighting = wait > 0
         self._look = now + max(self._settings.debounce, wait)
+
+    def fighting(self, now: float) -> bool:
+        """Whether a repair waits because the budget is used up, or would."""
+        if self._look is None and not self._budget.wait(now):
+            self._fighting = False
+        return self._fighting
 
     def due(self, tracks: Iterable[EniTrack], now: float) -> Work | None:
         """The most comprehensive work that is due; what it covers is due no more."""

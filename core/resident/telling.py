@@ -5,17 +5,21 @@ Pure: takes what is said of a subject now, gives what is to be logged (R42).
 """
 
 import logging
+import re
 from collections.abc import Collection, Hashable, Iterable, Iterator
 
 REMINDER = 600.0
 """Seconds."""
+
+_DURATION = re.compile(r"\d+(\.\d+)?(e-\d+)? s\b")
+"""What is left of a deadline differs from pass to pass; the problem does not."""
 
 
 class Telling:
     """What was told, by subject (an ENI, or the host)."""
 
     def __init__(self) -> None:
-        self._told: dict[Hashable, dict[str, float]] = {}
+        self._told: dict[Hashable, dict[str, tuple[str, float]]] = {}
 
     def update(
         self,
@@ -31,22 +35,26 @@ class Telling:
         """
         told = self._told.setdefault(subject, {})
         for level, text in problems:
-            last = told.get(text)
+            first, last = told.get(_same(text), (text, None))
             if last is None:
                 yield level, text
             elif now - last >= REMINDER:
                 yield level, f"still: {text}"
             else:
                 continue
-            told[text] = now
+            told[_same(text)] = (first, now)
         if not complete:
             return
-        texts = {text for _, text in problems}
-        for text in [text for text in told if text not in texts]:
-            del told[text]
-            yield logging.INFO, f"no longer: {text}"
+        texts = {_same(text) for _, text in problems}
+        for same in [same for same in told if same not in texts]:
+            first, _ = told.pop(same)
+            yield logging.INFO, f"no longer: {first}"
 
     def forget(self, subjects: Iterable[Hashable]) -> None:
         """They are gone, and with them what was said."""
         for subject in subjects:
             self._told.pop(subject, None)
+
+
+def _same(text: str) -> str:
+    return _DURATION.sub("... s", text)

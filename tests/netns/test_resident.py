@@ -224,3 +224,16 @@ def test_the_configuration_is_read_again_without_a_change_of_anything(
         manager.hear("RELOADING=1")
         manager.until(lambda: differences(before, instance.kernel()) == [])
         manager.until_configured(2)
+
+
+def test_a_start_and_a_stop_may_take_as_long_as_the_configuration_says(
+    vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    """systemd's 90 s and 60 s are less than what timeouts.link and rollback.after can be."""
+    instance.configure("[timeouts]\nlink = 600\n[rollback]\nafter = 60\n")
+    with managed(instance) as manager:
+        told = [line for line in manager.told if line.startswith("EXTEND_TIMEOUT_USEC=")]
+        assert int(told[0].partition("=")[2]) > 600e6
+        manager.until_configured(2)
+        manager.process.send_signal(signal.SIGTERM)
+        manager.hear("EXTEND_TIMEOUT_USEC=260")  # 20 + 15 + 3 * 60 + 15 s, and 30

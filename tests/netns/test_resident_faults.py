@@ -290,3 +290,36 @@ def test_a_wall_clock_that_jumps_changes_nothing(
 
 def _polls(vpc: SimulatedVpc) -> int:
     return sum(request.path.endswith("interfaces/macs/") for request in vpc.imds.requests)
+
+
+def test_a_link_that_is_renamed_before_its_event_is_read_is_seen(
+    vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    """As udev does while the manager is in a pass: the event has a name that is gone."""
+    instance.configure("[resident]\nfast_for = 0.1\n")
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        manager.poke()
+        manager.stopped(True)
+        eni = vpc.attach(pair[1].subnet, device=2, ipv4=1)
+        vpc.guest.ip(
+            [f"link set {eni.name} down", f"link set {eni.name} name ens99", "link set ens99 up"]
+        )
+        manager.stopped(False)
+        manager.until_configured(3, 5)
+
+
+def test_every_reload_is_made_and_none_costs_memory(
+    vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    """A SIGHUP right after READY, between two looks at the flag, is not lost."""
+    instance.configure("[resident]\nfast_for = 0.1\n")
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        before = 0
+        for count in range(400):
+            manager.process.send_signal(signal.SIGHUP)
+            manager.hear("RELOADING=1", 5)
+            manager.hear("READY=1", 5)
+            before = before or (manager.memory() if count == 50 else 0)
+        assert manager.memory() < 1.1 * before

@@ -176,6 +176,30 @@ def test_an_abandoned_waiter_gives_the_lock_back_and_leaves_no_descriptor(run: R
     assert descriptors() == before
 
 
+def test_waits_in_vain_share_one_thread(run: RunDir) -> None:
+    """The manager tries again and again while somebody holds it; its unit has 16 tasks."""
+    with running(HOLDER, run.path) as first:
+        assert says(first) == "held"
+        for _ in range(5):
+            with pytest.raises(Ec2netError):
+                attempt(run, 0.02)
+        assert len(lock_threads()) == 1
+        with lock_that_is_given_back(run, first):
+            assert lock_threads() == [] or not lock_threads()[0].is_alive()
+    for thread in lock_threads():
+        thread.join(10)
+
+
+@contextmanager
+def lock_that_is_given_back(run: RunDir, holder: subprocess.Popen[str]) -> Iterator[None]:
+    """The lock, whose holder ends while it is waited for."""
+    threading.Timer(0.1, end, [holder]).start()
+    with HostLock(run, Deadline(10)):
+        for thread in lock_threads():
+            thread.join(10)
+        yield
+
+
 def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StateError, match=r"cannot open .*/file/run/lock: Not a directory"):

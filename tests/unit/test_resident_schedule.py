@@ -83,11 +83,22 @@ def test_two_tools_that_fight_do_not_spin() -> None:
             made.repaired(now)
             repairs.append(now)
     assert len(repairs) <= 12 + 12
-    assert made.fighting
+    assert made.fighting(now)
     early = [at for at in repairs if at <= 4.0]
     assert len(early) >= 12  # a short quarrel is settled quickly
     late = [b - a for a, b in itertools.pairwise(repairs[14:])]
     assert min(late) > 4.5
+
+
+def test_a_fight_is_over_when_nobody_takes_anything_away_any_more() -> None:
+    made, now = schedule(), 0.0
+    for _ in range(14):
+        made.changed(now)
+        now = made.next([])
+        assert made.due([], now) == Work(Kind.LOOK)
+        made.repaired(now)
+    assert made.fighting(now)
+    assert not made.fighting(now + 6.0)
 
 
 def test_looks_that_find_nothing_cost_nothing() -> None:
@@ -95,7 +106,7 @@ def test_looks_that_find_nothing_cost_nothing() -> None:
     for number in range(100):
         made.changed(number * 0.3)
         assert made.due([], number * 0.3 + 0.25) == Work(Kind.LOOK)
-    assert not made.fighting
+    assert not made.fighting(30.0)
 
 
 def test_listings_are_not_read_while_imds_fails() -> None:

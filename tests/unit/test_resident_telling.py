@@ -41,3 +41,13 @@ def test_what_is_gone_is_told_anew_when_it_comes_back() -> None:
     list(telling.update("ens6", [DOWN], 0.0))
     telling.forget(["ens6"])
     assert list(telling.update("ens6", [DOWN], 1.0)) == [DOWN]
+
+
+def test_the_same_problem_with_another_time_is_no_other_problem() -> None:
+    """A deadline's rest, in its text, differs from pass to pass."""
+    telling = Telling()
+    first = (logging.ERROR, "GET x did not end within 0.6 s")
+    assert list(telling.update("host", [first], 0.0)) == [first]
+    again = (logging.ERROR, "GET x did not end within 0.599 s")
+    assert list(telling.update("host", [again], 60.0)) == []
+    assert list(telling.update("host", [], 120.0)) == [(logging.INFO, f"no longer: {first[1]}")]
