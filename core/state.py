@@ -46,7 +46,10 @@ class RunDir:
         except OSError:
             pass  # not there or not readable: write it
         try:
-            write_whole(target, content, mode=mode, prefix=_TEMPORARY)
+            try:
+                write_whole(target, content, mode=mode, prefix=_TEMPORARY)
+            except FileNotFoundError:  # discarded by a pass that took it for a killed writer's
+                write_whole(target, content, mode=mode, prefix=_TEMPORARY)
         except OSError as error:
             raise StateError(
                 f"cannot write {target}: {error.strerror}",

@@ -162,3 +162,19 @@ def test_a_file_in_the_place_of_the_directory_is_one_clear_error(tmp_path: Path)
     (tmp_path / "run").touch()
     with pytest.raises(StateError, match=r"cannot write .*: (Not a directory|File exists)"):
         RunDir(tmp_path / "run").write("status.json", OLD)
+
+
+def test_a_temporary_file_that_somebody_discards_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manager publishes outside the host lock, under which others clear up."""
+    run, rename = RunDir(tmp_path), os.rename
+
+    def discarded(source: str, target: Path) -> None:
+        monkeypatch.setattr(os, "rename", rename)
+        run.discard_leftovers()
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", discarded)
+    assert run.write("a.json", {"a": 1})
+    assert run.read("a.json") == {"a": 1}
