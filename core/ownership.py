@@ -232,7 +232,12 @@ def _unjournaled(
 
 
 def _waits(eni: EniOutcome) -> bool:
-    """Whether it is there, and nothing says yet what is wanted of it."""
+    """Whether it is there, and nothing says yet what is wanted of it.
+
+    An ignored link that IMDS never told of is none that anything was made for.
+    """
+    if eni.standing is Standing.IGNORED and eni.eni_id is None:
+        return False
     return bool(eni.links) and eni.intent is None and eni.standing is not Standing.NO_ADDRESS
 
 

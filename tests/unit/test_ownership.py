@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ec2net.core.compute import compute
-from ec2net.core.config import Config
+from ec2net.core.config import Config, EniOverrides, EniSection, Manage, Match
 from ec2net.core.facts import Absent, Facts
 from ec2net.core.identity import Mac
 from ec2net.core.intent import HostIntent, Standing
@@ -281,3 +281,15 @@ def test_names_whose_journal_was_lost_are_taken_back_and_others_are_not() -> Non
         plan = plan_for(intents, {mac(1)}, {}, found, frozenset({mac(1)}))
         assert {change.item for change in plan.changes} == expected
         assert plan_for(intents, {mac(1)}, {}, found, frozenset()).changes == ()
+
+
+def test_an_ignored_link_that_is_no_eni_does_not_keep_what_a_gone_one_left() -> None:
+    """A container's veth where that driver counts: its number is never known, and nobody waits."""
+    facts = host(eni(0), eni(1), eni(2))
+    there = Facts(replace(facts.imds, enis=facts.imds.enis[:1]), (facts.links[0], link(7)))
+    ignore = EniSection(Match(mac=(mac(7),)), EniOverrides(manage=Manage.IGNORE))
+    intents = compute(there, Config(sections=(ignore,)))
+    assert [e.standing for e in intents.enis if e.mac == mac(7)] == [Standing.IGNORED]
+    left = (own("10.0.2.4/32", 2), main_first("10.0.2.4/32"))
+    plan = plan_for(intents, {mac(0), mac(7)}, {}, InPlace(left), frozenset())
+    assert {change.item for change in plan.changes} == set(left)
