@@ -16,6 +16,7 @@ from ec2net.core.identity import Mac
 from ec2net.core.intent import EniIntent, HostIntent
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.live.apply import apply
+from ec2net.core.live.guard import guarded
 from ec2net.core.live.observe import observe
 from ec2net.core.live.render import Base, render
 from ec2net.core.ownership import Journals
@@ -44,7 +45,8 @@ class NetlinkBackend(Backend):
         return render(intent, host, snapshot, self.host.kernel.protocol, base)
 
     def apply(self, plan: Plan, deadline: Deadline) -> Applied:
-        return apply(plan, self.host.kernel, self._journals, deadline)
+        with guarded(plan.changes, self.host.kernel):
+            return apply(plan, self.host.kernel, self._journals, deadline)
 
     def forget(self, attached: Collection[Mac]) -> None:
         self._journals.keep_only(attached)

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from ec2net.backends.networkd import files, guard
+from ec2net.backends.networkd import files
 from ec2net.backends.networkd.files import NetworkFile
 from ec2net.backends.networkd.lease import Lease, held_until
 from ec2net.backends.networkd.reload import reload
@@ -22,6 +22,7 @@ from ec2net.core.errors import DeadlineExceeded, Ec2netError
 from ec2net.core.identity import Mac
 from ec2net.core.kernel.link_events import KernelEvents
 from ec2net.core.kernel.session import Kernel
+from ec2net.core.live import guard
 from ec2net.core.live.apply import Broken
 from ec2net.core.plan import Action, Change, Plan
 

@@ -18,6 +18,7 @@ from ec2net.core.identity import Mac
 from ec2net.core.intent import EniIntent, HostIntent, Standing
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.live import apply as live
+from ec2net.core.live.guard import guarded
 from ec2net.core.live.leases import await_sources
 from ec2net.core.live.observe import observe
 from ec2net.core.live.render import Base, render
@@ -145,7 +146,8 @@ class NetworkManagerBackend(Backend):
             patience = self.host.patience if coming else min(LATE_SECONDS, self.host.patience)
             leases = limit.within(patience, "waiting for leases")
             await_sources(part.changes, devices, self.host.kernel, leases)
-            return live.apply(part, self.host.kernel, self._journals, limit)
+            with guarded(part.changes, self.host.kernel):
+                return live.apply(part, self.host.kernel, self._journals, limit)
 
         return apply(plan, self._talk(), devices, self.host, make_live, deadline)
 

@@ -106,6 +106,10 @@ class Setting:
         """Let the manager start anew."""
         host.run(["systemctl", "restart", f"{self.manager}.service"])
 
+    def reload(self, host: LabHost) -> None:
+        """Let the manager read its configuration again."""
+        host.run(list(_MANAGERS[self.backend].reload))
+
     def without_hooks(self, host: LabHost) -> None:
         """Let no pass begin by itself when a lease is renewed."""
         if self.backend == "networkmanager":
@@ -127,6 +131,7 @@ class _Manager:
     identifier: str
     down: str
     begins: str
+    reload: tuple[str, ...]
 
 
 _MANAGERS = {
@@ -134,11 +139,13 @@ _MANAGERS = {
         "systemd-networkd",
         down=r"lease lost|lease expired|: Failed",
         begins=r"^{link}: (Rec|C)onfiguring with ",
+        reload=("networkctl", "reload"),
     ),
     "networkmanager": _Manager(
         "NetworkManager",
         down=r"activated -> (deactivating|failed)|canceled DHCP|no lease|state changed (expire|fail)",
         begins=r"device \({link}\): Activation: starting connection",
+        reload=("nmcli", "general", "reload"),
     ),
 }
 

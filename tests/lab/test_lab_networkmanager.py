@@ -211,6 +211,8 @@ def test_a_device_that_somebody_else_configured_is_not_taken_over(pair: LabInsta
 def test_a_stopped_networkmanager_costs_a_message_and_no_eni(pair: LabInstance) -> None:
     """SIGSTOP: each call ends at its deadline, the live part of every ENI is done all the same."""
     stop = ["systemctl", "kill", "--signal=STOP", "NetworkManager.service"]
+    # A hook's pass would find the address first, and wait for NetworkManager first.
+    pair.host.wait_until(lambda: pair.own_processes() == [], 20, "no pass is running")
     pair.host.run(stop)
     try:
         address = pair.secondary.assign_ipv4()

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""No packet from an ENI's first address before its table is complete.
+"""No packet from an ENI's addresses before its table is complete.
 
-networkd leases the address; the table's routes follow it some milliseconds later, since the
-kernel wants their source to be there. Answers meanwhile would take main's default route, leave
-through the primary and be dropped by the source check. So the rules come before the lease, and
-for as long as the table has no default route of its own it ends in an unreachable one.
+The table's routes come some milliseconds after the addresses that they prefer as source, since
+the kernel wants those to be there. Answers meanwhile would take main's default route, leave
+through the primary and be dropped by the source check. So for as long as the table has no
+default route of its own it ends in an unreachable one; and where networkd leases the first
+address, the rules come before the lease.
 """
 
-from collections.abc import Collection, Iterable
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from ec2net.core.errors import KernelError
 from ec2net.core.identity import Mac
@@ -20,6 +21,18 @@ _LAST = 2**32 - 1
 """Metric: any other route comes first."""
 
 _NO_LINK = LinkRef(0, "none")
+
+
+@contextmanager
+def guarded(changes: Collection[Change], kernel: Kernel) -> Iterator[None]:
+    """For changes that are made in one go: guards of the tables that get a default route anew."""
+    added = [change for change in changes if change.action is Action.ADD]
+    routes = guards(added, {change.mac for change in added if change.mac is not None})
+    put(routes, kernel)
+    try:
+        yield
+    finally:
+        lift(routes, (), kernel)
 
 
 def ahead(changes: Iterable[Change], coming: Collection[Mac]) -> list[Change]:
