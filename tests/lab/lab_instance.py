@@ -71,9 +71,8 @@ class Setting:
 
     @property
     def usual(self) -> bool:
-        """Whether tests run on it that do not ask for a mode. (Resident beside NetworkManager is
-        not there yet.)"""
-        return self.resident is (self.backend == "networkd")
+        """Whether tests run on it that do not ask for a mode."""
+        return self.resident
 
     def files(self, *, timer: bool) -> dict[str, str]:
         """What makes a host one of this mode."""
