@@ -7,6 +7,7 @@ it so. Both get a deadline and end by it.
 
 import logging
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from ec2net.core import begun, handover, hold, lastgood, verify
@@ -68,7 +69,8 @@ class Engine:
     def close(self) -> None:
         """End the backends' conversations."""
         for backend in self._backends.values():
-            backend.close()
+            with suppress(Ec2netError):  # a plugin's that hangs, say
+                backend.close()
 
     def primary(self, deadline: Deadline) -> Mac | None:
         """The primary's MAC: remembered, else asked for. Raises ``ImdsError``."""

@@ -108,6 +108,19 @@ class SoleManager:
             ) from error
         return self
 
+    def check(self) -> None:
+        """Raises ``StateError`` if the lock file was deleted: another one can start then."""
+        try:
+            same = os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+        except OSError:
+            same = False
+        if not same:
+            raise StateError(
+                f"{self._path} was deleted or replaced",
+                subject="resident manager",
+                remedy="it has to start anew; systemd does that",
+            )
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

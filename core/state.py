@@ -9,6 +9,7 @@ there is not written again, so a pass without a change writes nothing.
 import json
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,8 @@ class RunDir:
     def discard_leftovers(self) -> None:
         """Delete temporary files of killed writers. Only under the host lock."""
         for temporary in self.path.glob(f"**/{_TEMPORARY}*"):
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # one that cannot go (a folder, an immutable file) harms nobody
+                temporary.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> None:

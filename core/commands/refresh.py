@@ -6,6 +6,7 @@ Where the resident manager runs, it makes the pass, at once.
 
 import json
 import logging
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
@@ -26,7 +27,9 @@ _log = logging.getLogger("ec2net.pass")
 
 
 def run(options: Namespace) -> ExitStatus:
-    if options.unless_quiet and may_skip(RunDir(options.run_dir)):
+    # As OnFailure= of the manager it must look (systemd.exec(5), "$MONITOR_UNIT").
+    replacing = "MONITOR_UNIT" in os.environ
+    if options.unless_quiet and not replacing and may_skip(RunDir(options.run_dir)):
         return ExitStatus.DONE
     place = workplace(options, may_fall_back=True)
     timeouts = place.config.timeouts

@@ -5,7 +5,7 @@ import json
 from argparse import Namespace
 
 from ec2net.core.begun import was_begun
-from ec2net.core.errors import ExitStatus, LinkGone
+from ec2net.core.errors import ExitStatus, LinkGone, UsageError
 from ec2net.core.kernel.link_events import link_index
 from ec2net.core.state import RunDir
 from ec2net.core.workplace import link_argument, opened, workplace
@@ -24,10 +24,15 @@ def _remove(name: str, options: Namespace) -> ExitStatus:
     from ec2net.core import outcome
     from ec2net.core.compute import eni_links
     from ec2net.core.deadline import Deadline
-    from ec2net.core.lock import HostLock
+    from ec2net.core.lock import HostLock, manager_runs
     from ec2net.core.signals import StopSignals
 
     place = workplace(options, may_fall_back=True)
+    if not options.if_gone and manager_runs(place.run):
+        raise UsageError(
+            f"the resident manager would configure {name} again at once",
+            remedy='set manage = "ignore" for it and reload ec2net.service, or stop that first',
+        )
     timeouts = place.config.timeouts
     with StopSignals() as signals:
         lock = Deadline(timeouts.lock, "waiting for the host lock", interruptions=[signals])

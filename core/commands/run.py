@@ -28,7 +28,7 @@ def run(options: Namespace) -> ExitStatus:
 
     with (
         StopSignals(reload=True, stopping=stopping) as signals,
-        SoleManager(place.run),
+        SoleManager(place.run) as sole,
         ControlSocket(place.run) as control,
     ):
         published = Published(place.run)
@@ -47,6 +47,7 @@ def run(options: Namespace) -> ExitStatus:
                     service,
                     published,
                     refresh_ways,
+                    sole.check,
                     booting=booting,
                 )
                 gc.unfreeze()  # what was before a reload may go

@@ -25,13 +25,12 @@ QUICK = 5.0
 """Seconds for the verbs that have no deadline: they must not wait for anything."""
 
 
+_last: dict[str, tuple[threading.Thread, str]] = {}
+"""By backend its last call and the verb; a reload makes new backends, and ends no call."""
+
+
 class AbandonableBackend(GuardedBackend):
     """Each call in a thread; a call that does not return is left behind."""
-
-    def __init__(self, backend: Backend) -> None:
-        super().__init__(backend)
-        self._busy: threading.Thread | None = None
-        self._verb = ""
 
     @classmethod
     def unless_built_in(cls, backend: Backend, built_in: bool) -> GuardedBackend:
@@ -39,8 +38,9 @@ class AbandonableBackend(GuardedBackend):
 
     def _call(self, verb: str, call: Callable[[], T], deadline: Deadline | None) -> T:
         """Raises ``PluginError`` at the deadline, and as long as an earlier call has not ended."""
-        if self._busy is not None and self._busy.is_alive():
-            raise self._hangs(f"still hangs in {self._verb}, and is called no more")
+        name = self.kind.name
+        if name in _last and _last[name][0].is_alive():
+            raise self._hangs(f"still hangs in {_last[name][1]}, and is called no more")
         done: list[T] = []
         failed: list[BaseException] = []
         reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -53,16 +53,17 @@ class AbandonableBackend(GuardedBackend):
             finally:
                 os.close(writer)  # turns the reader readable
 
-        self._busy, self._verb = threading.Thread(target=work, name="backend", daemon=True), verb
+        thread = threading.Thread(target=work, name="backend", daemon=True)
+        _last[name] = thread, verb
         seconds = QUICK if deadline is None else deadline.remaining() + GRACE
-        self._busy.start()
+        thread.start()
         try:
             Deadline(seconds, verb).wait(reader)
         except DeadlineExceeded as error:
             raise self._hangs(f"did not return from {verb} within {seconds:.3g} s") from error
         finally:
             os.close(reader)
-        self._busy.join(GRACE)  # it is at its end
+        thread.join(GRACE)  # it is at its end
         if failed:
             raise failed[0]
         return done[0]

@@ -31,6 +31,9 @@ PATIENCE = 0.5
 """Seconds that a backend may wait for a link or a lease, which take 0.1 s: nobody else is served
 meanwhile. When one comes later, the kernel says so."""
 
+RETRY_LINKS = 1.0
+"""Seconds until links are asked for again that the kernel did not tell (ENOBUFS, say)."""
+
 MARGIN = 30.0
 """Seconds of the watchdog's time beyond all deadlines of one round of the loop."""
 
@@ -47,10 +50,12 @@ class Loop:
         service: ServiceManager,
         published: Published,
         refresh_ways: Callable[[Engine], None],
+        check_sole: Callable[[], None],
         *,
         booting: bool,
     ) -> None:
-        """``refresh_ways`` gives the engine's IMDS client the ways out that there are now.
+        """``refresh_ways`` gives the engine's IMDS client the ways out that there are now;
+        ``check_sole`` raises ``StateError`` when another manager could run beside this one.
 
         ``booting``: the service manager waits for the primary; not so after a reload.
         """
@@ -60,6 +65,7 @@ class Loop:
         self._control = control
         self._service = service
         self._refresh_ways = refresh_ways
+        self._check_sole = check_sole
         self._began = time.monotonic()
         self._schedule = Schedule(place.config.resident, self._began, random.uniform)
         self._passes = Passes(place, engine, signals, self._schedule, control, published)
@@ -67,6 +73,8 @@ class Loop:
         """ENI links that were begun with, by index."""
         self._unnamed: dict[int, float] = {}
         """Links that udev is not done with: until when it is waited for."""
+        self._missed: float | None = None
+        """When to ask for the links again, after the kernel did not tell them."""
         self._ready = not booting
 
     @property
@@ -75,7 +83,7 @@ class Loop:
         return 2 * self._config.pass_seconds + MARGIN
 
     def serve(self) -> None:
-        """Until SIGTERM, SIGINT or SIGHUP."""
+        """Until SIGTERM, SIGINT or SIGHUP. Raises ``StateError`` when it is not the only one."""
         self._service.allow(self.allowance)
         # Ready comes with the end of the round in which the time for the link is over.
         self._service.extend(self._config.timeouts.link + self.allowance)
@@ -104,6 +112,8 @@ class Loop:
         now = time.monotonic()
         if work := self._schedule.due(self._passes.tracks.values(), now):
             if work.kind is Kind.POLL:
+                self._check_sole()
+                self._renew_ways()
                 self._show_unseen(self._known)
             self._passes.do(work)
             if not self._ready:
@@ -128,7 +138,8 @@ class Loop:
         sources = (events, named, self._control, self._signals)
         woken = readable([s.fileno() for s in sources], self._next() - time.monotonic())
         now = time.monotonic()
-        links = any(end <= now for end in self._unnamed.values())
+        late = [*self._unnamed.values(), *([] if self._missed is None else [self._missed])]
+        links = any(end <= now for end in late)
         if named.fileno() in woken:
             named.drain()
             links = links or bool(self._unnamed)
@@ -150,6 +161,8 @@ class Loop:
     def _next(self) -> float:
         """When to wake up if nothing happens."""
         ends = [self._schedule.next(self._passes.tracks.values()), *self._unnamed.values()]
+        if self._missed is not None:
+            ends.append(self._missed)
         if not self._ready:
             ends.append(self._began + self._config.timeouts.link)
         if self._service.watchdog is not None:
@@ -158,10 +171,12 @@ class Loop:
 
     def _arrivals(self, events: HostEvents) -> None:
         """Begin with ENIs whose links are new, and forget links that are gone."""
+        self._missed = None
         try:
             links = eni_links(self._engine.kernel.links(), self._config.drivers)
         except Ec2netError as error:
             self._passes.complain(str(error))
+            self._missed = time.monotonic() + RETRY_LINKS
             return
         there = {link.index: mac for mac, same in links.items() for link in same}
         events.watch(there.keys())
@@ -176,9 +191,16 @@ class Loop:
         if new:
             for mac in new:
                 self._forget(mac)
-            self._refresh_ways(self._engine)
+            self._renew_ways()
             if self._passes.tracks:  # the first pass of all is for all
                 self._passes.do(Work(Kind.ENIS, new))
+
+    def _renew_ways(self) -> None:
+        """A link may have come or been renamed. Without the news the ways of before are tried."""
+        try:
+            self._refresh_ways(self._engine)
+        except Ec2netError as error:
+            self._passes.complain(str(error))
 
     def _is_new(self, index: int, mac: Mac) -> bool:
         """Whether to begin with this link now."""

@@ -129,11 +129,12 @@ class Passes:
             for mac, track in self.tracks.items()
         }
         if work.kind is Kind.POLL:
-            self.failures += 1
+            self.failures += isinstance(error, ImdsError)
             self._problems = (error,)
             self._schedule.polled(now, failures=self.failures, quiet=False)
             self._control.answer({"error": str(error), "exit_status": int(error.exit_status)})
         elif work.kind is Kind.LOOK:
+            self._schedule.repaired(now)  # it counts, so that a lasting failure is not a spin
             self._schedule.changed(now)
 
     def _follow(self, report: PassReport, only: frozenset[Mac] | None, now: float) -> None:

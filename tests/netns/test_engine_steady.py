@@ -234,6 +234,11 @@ def test_a_timed_pass_without_news_writes_the_time_only_where_little_goes_on(
         instance.ec2net("refresh", "--unless-quiet")
         assert instance.imds.requests == ()
         assert identities(instance.run_dir) == files
+        # In place of a manager that failed for good it is no timer's.
+        env = {"MONITOR_UNIT": "ec2net.service"}
+        instance.ec2net("refresh", "--unless-quiet", env=env)
+        assert instance.imds.requests != ()
+        instance.imds.clear_log()
         # A pass that somebody asks for looks, whatever the time.
         instance.ec2net("refresh")
         assert instance.imds.requests != ()

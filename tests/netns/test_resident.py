@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The resident manager at its daily work, on the real kernel, with the netlink backend."""
 
+import shutil
 import signal
 import time
 
@@ -113,11 +114,28 @@ def test_there_is_one_manager(vpc: SimulatedVpc, instance: Instance, pair: tuple
             " (see 'systemctl status ec2net.service')\n"
         )
         assert manager.stop() == 0
+    with managed(instance) as manager:  # its lock can be taken by another one now: it makes way
+        shutil.rmtree(instance.run_dir)
+        manager.process.send_signal(signal.SIGHUP)  # a poll, at once
+        assert manager.process.wait(10) == 1
+        assert "resident.lock was deleted or replaced (it has to start anew" in manager.log()
     with managed(instance) as manager:  # killed: the lock goes with it
         manager.process.kill()
         manager.process.wait(10)
     with managed(instance) as manager:
         assert manager.stop() == 0
+
+
+def test_nothing_is_removed_that_the_manager_would_bring_back(
+    instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        before = instance.kernel()
+        done = instance.ec2net("remove", "ens6", status=2)
+        assert "the resident manager would configure ens6 again at once (set manage" in done.stderr
+        instance.ec2net("remove", "--if-gone", "ens6")
+        assert differences(before, instance.kernel()) == []
 
 
 def test_status_shows_what_the_manager_knows_and_anybody_may_look(

@@ -77,11 +77,21 @@ def test_it_is_not_called_again_until_it_returns_and_threads_do_not_grow() -> No
             one.wanted(cast(Any, None), cast(Any, None), cast(Any, None))
     assert len(ours()) == 1
     Hanging.release.set()
-    assert one._busy is not None
-    one._busy.join(5)
+    for thread in ours():
+        thread.join(5)
     assert observe(one) == InPlace()
-    one._busy.join(5)
+    for thread in ours():
+        thread.join(5)
     assert ours() == []
+
+
+def test_a_reload_calls_it_no_more_either() -> None:
+    with pytest.raises(PluginError, match="did not return"):
+        observe(backend())
+    for _ in range(3):
+        with pytest.raises(PluginError, match="still hangs in observe"):
+            observe(backend())
+    assert len(ours()) == 1
 
 
 def test_errors_come_through_as_they_are() -> None:
