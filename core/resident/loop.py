@@ -101,8 +101,8 @@ class Loop:
                     self._signals.check()
                     if self._signals.hangup:  # after the check, which takes its byte away
                         return
-                    self._wait(events, named)
                     self._work()
+                    self._wait(events, named)
             except Stopped:
                 return
 

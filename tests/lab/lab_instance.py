@@ -212,6 +212,16 @@ class LabInstance:
         assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{self.story()}"
         return done.stderr
 
+    def reconfigure(self) -> str:
+        """Let a changed configuration count; what was changed, as it is logged."""
+        if not self.setting.resident:
+            return self.refresh()
+        cursor = self.host.cursor()
+        self.host.run(["systemctl", "reload", "ec2net.service"])
+        self.refresh()  # a poll, by the new configuration
+        said = self.host.journal(since=cursor)
+        return "\n".join(entry.message for entry in said if entry.identifier == "ec2net")
+
     # Asking
 
     def unreachable(self, *enis: Eni) -> list[Tick]:
@@ -275,6 +285,10 @@ class LabInstance:
     def own_processes(self) -> list[Process]:
         """Processes of the program."""
         return [p for p in self.host.processes() if re.search(r"ec2net( |$)", p.command)]
+
+    def at_work(self) -> list[Process]:
+        """Those that end by themselves: not the resident manager."""
+        return [p for p in self.own_processes() if not p.command.endswith("ec2net run")]
 
     def eni_units(self) -> set[str]:
         """Loaded units of ENIs, device units included, in whatever state."""

@@ -19,12 +19,12 @@ def test_a_change_of_backend_hands_over_without_a_gap(pair: LabInstance) -> None
     before = pair.kernel()
     with Traffic(pair.vpc, pair.vpc.enis) as traffic:
         pair.host.write(config, 'backend = "netlink"\n')
-        pair.refresh()
+        pair.reconfigure()
         assert CONF not in pair.files()
         assert pair.refresh() == ""
         assert pair.unreachable() == []
         pair.host.run(["rm", config])
-        pair.refresh()
+        pair.reconfigure()
         assert CONF in pair.files()
         assert pair.refresh() == ""
     assert traffic.gaps == []

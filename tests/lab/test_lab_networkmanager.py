@@ -136,6 +136,7 @@ def test_a_users_edits_survive_and_what_they_cost_is_repaired(pair: LabInstance)
     assert_same(rules_and_routes(before), rules_and_routes(pair.kernel()))
 
 
+@pytest.mark.mode("on-demand")
 def test_a_connection_that_comes_up_again_is_whole_before_it_counts_as_up(
     pair: LabInstance,
 ) -> None:
@@ -157,6 +158,25 @@ def test_a_connection_that_comes_up_again_is_whole_before_it_counts_as_up(
     pair.complete()
     assert pair.unreachable() == []
     assert pair.refresh() == ""
+
+
+@pytest.mark.mode("resident")
+def test_the_manager_needs_no_hook(pair: LabInstance) -> None:
+    """It hears of what an activation takes off the link; one that a user took down is left so."""
+    before, cursor = pair.kernel(), pair.host.cursor()
+    profile = connection(pair, "ens6")
+    nmcli(pair, "connection", "up", profile)
+    pair.complete()
+    assert_same(rules_and_routes(before), rules_and_routes(pair.kernel()))
+    assert len(pair.configured("ens6", cursor)) == 1
+    nmcli(pair, "connection", "down", profile)
+    pair.host.wait_until(
+        lambda: "a user disconnected it" in reason(pair, "ens6"), 20, "ens6 is ignored"
+    )
+    nmcli(pair, "connection", "up", profile)
+    pair.complete()
+    assert pair.refresh() == ""
+    assert_same(rules_and_routes(before), rules_and_routes(pair.kernel()))
 
 
 def test_without_the_hook_one_pass_is_enough(pair: LabInstance) -> None:
@@ -212,7 +232,7 @@ def test_a_stopped_networkmanager_costs_a_message_and_no_eni(pair: LabInstance) 
     """SIGSTOP: each call ends at its deadline, the live part of every ENI is done all the same."""
     stop = ["systemctl", "kill", "--signal=STOP", "NetworkManager.service"]
     # A hook's pass would find the address first, and wait for NetworkManager first.
-    pair.host.wait_until(lambda: pair.own_processes() == [], 20, "no pass is running")
+    pair.host.wait_until(lambda: pair.at_work() == [], 20, "no pass is running")
     pair.host.run(stop)
     try:
         address = pair.secondary.assign_ipv4()
@@ -231,6 +251,7 @@ def test_a_stopped_networkmanager_costs_a_message_and_no_eni(pair: LabInstance) 
     print(f"{pair.setting}: a pass with a stopped NetworkManager took {took:.1f} s")
 
 
+@pytest.mark.mode("on-demand")
 def test_without_capabilities_networkmanagers_part_is_done(pair: LabInstance) -> None:
     """It asks NetworkManager as root, and needs no capability for that; what goes by netlink says
     what it lacks."""

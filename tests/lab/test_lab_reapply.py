@@ -68,13 +68,13 @@ MTU = "/etc/ec2net/ec2net.toml.d/30-mtu.toml"
 def test_an_mtu_is_set_by_reapply_and_given_back(pair: LabInstance) -> None:
     """NetworkManager sets its own whenever it sets anything, so it must know."""
     pair.host.write(MTU, "mtu = 1500\n")
-    said = pair.refresh()
+    said = pair.reconfigure()
     assert "MTU 1500 in the applied connection of ens6" in said
     for link in ("ens5", "ens6"):
         assert pair.host.ip("link", "show", link)[0]["mtu"] == 1500
     assert pair.refresh() == ""
     pair.host.run(["rm", MTU])
-    pair.refresh()
+    pair.reconfigure()
     for link in ("ens5", "ens6"):
         assert pair.host.ip("link", "show", link)[0]["mtu"] == 9001
     assert pair.unreachable() == []
