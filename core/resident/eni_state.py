@@ -72,6 +72,12 @@ class EniTrack:
         """Whether nothing of it is on its way."""
         return self.state not in (State.PENDING, State.DEGRADED)
 
+    @property
+    def stirs(self) -> bool:
+        """Whether an address that it gets may be news: also of one that is ignored, since a user
+        who disconnected it from its manager may have connected it again."""
+        return not self.settled or self.state is State.IGNORED
+
 
 def follow(
     before: EniTrack | None, outcome: EniOutcome, report: PassReport, now: float, pace: Pace

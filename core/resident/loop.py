@@ -146,7 +146,7 @@ class Loop:
         if events.fileno() in woken:
             changes = events.taken()
             links = links or changes.links
-            waiting = not all(track.settled for track in self._passes.tracks.values())
+            waiting = any(track.stirs for track in self._passes.tracks.values())
             if changes.links or changes.drift or (changes.addresses and waiting):
                 self._schedule.changed(now)
         if self._control.fileno() in woken and self._control.poked():
