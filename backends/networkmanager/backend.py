@@ -54,12 +54,19 @@ class NetworkManagerBackend(Backend):
         return suits(link, environment)
 
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
-        from ec2net.backends.networkmanager.observe import in_place, look, refuse_cloud_setup
+        from ec2net.backends.networkmanager.observe import (
+            in_place,
+            look,
+            refuse_cloud_setup,
+            without_it,
+        )
 
         refuse_cloud_setup(self.host.environment)
         self._links = {link.mac: link for link in links if link.mac is not None}
         self._targets.clear()
         self._seen = look(self._talk(), links, deadline)
+        if self._seen.problem is not None:
+            without_it(self._seen, links, snapshot)
         live_items = observe(snapshot, links, self.host.kernel, self._journals)
         own = in_place(self._seen, links)
         return InPlace(

@@ -2,7 +2,8 @@
 """What is in place: our file, and what NetworkManager says of the ENIs' links.
 
 If it does not answer, the links that its state files call managed are served all the same as
-far as they need nothing of it, since live changes are made without it.
+far as they need nothing of it, since live changes are made without it. Not so a link without an
+address: one that got its first from somebody else NetworkManager would call external ever after.
 """
 
 from collections.abc import Collection
@@ -21,6 +22,7 @@ from ec2net.core.errors import Ec2netError
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
 from ec2net.core.kernel.objects import LinkRef
+from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.plan import InPlace, Item
 
 MTU: Key = ("802-3-ethernet", "mtu")
@@ -59,6 +61,18 @@ def look(manager: NetworkManager, links: Collection[Link], deadline: Deadline) -
         if device is not None:
             seen.devices[link.mac] = device
     return seen
+
+
+def without_it(seen: Seen, links: Collection[Link], snapshot: Snapshot) -> None:
+    """Let wait what NetworkManager, which does not answer, has not brought up yet."""
+    addressed = {
+        found.item.link.index
+        for found in snapshot.addresses
+        if not found.item.interface.ip.is_link_local
+    }
+    for link in links:
+        if link.mac is not None and link.index not in addressed:
+            seen.waiting[link.mac] = "NetworkManager, which does not answer, has to bring it up"
 
 
 def _said(error: Ec2netError) -> Ec2netError:

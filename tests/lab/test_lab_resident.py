@@ -19,7 +19,7 @@ from races import race
 from ec2net.core.vpc.eni import Presence
 from ec2net.core.vpc.imds_faults import Fault, Hang
 
-pytestmark = [pytest.mark.lab, pytest.mark.mode("resident"), pytest.mark.backend("networkd")]
+pytestmark = [pytest.mark.lab, pytest.mark.mode("resident")]
 
 STALL = float(os.environ.get("EC2NET_STALL", "12"))
 """Seconds for which something is stopped. (Seen with 120, too: docs/resident.md.)"""

@@ -2,6 +2,7 @@
 """What one look at NetworkManager finds, link by link."""
 
 from collections.abc import Iterator
+from ipaddress import IPv4Interface, IPv6Interface
 from typing import Any
 
 import pytest
@@ -19,10 +20,13 @@ from private_bus import (
 from ec2net.backends.networkmanager.bus import Bus
 from ec2net.backends.networkmanager.client import NAME, NetworkManager
 from ec2net.backends.networkmanager.device import Routes, routes
-from ec2net.backends.networkmanager.observe import look
+from ec2net.backends.networkmanager.observe import Seen, look, without_it
 from ec2net.core.deadline import Deadline
+from ec2net.core.errors import Ec2netError
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
+from ec2net.core.kernel.objects import Address, LinkRef
+from ec2net.core.kernel.snapshot import Found, Snapshot
 
 PATH = "/org/freedesktop/NetworkManager"
 DEVICE, ACTIVE, IP4 = f"{PATH}/Devices/2", f"{PATH}/ActiveConnection/7", f"{PATH}/IP4Config/3"
@@ -146,3 +150,13 @@ def test_a_silent_networkmanager_is_asked_once(
     seen = look(manager, [ENS6, link(9)], Deadline(0.3, "test"))
     assert "does not answer" in str(seen.problem)
     assert len(fake.of("GetDeviceByIpIface")) == 1
+
+
+def test_without_networkmanager_nobody_gives_a_link_its_first_address() -> None:
+    """It would call the link external ever after, and lease nothing (seen with 1.42 and 1.52)."""
+    seen = Seen(problem=Ec2netError("does not answer"))
+    ref = LinkRef(ENS6.index, ENS6.name)
+    held = Found(Address(ref, IPv4Interface("10.0.32.4/20")), 0)
+    own = Found(Address(LinkRef(9, "ens9"), IPv6Interface("fe80::1/64")), 0)
+    without_it(seen, [ENS6, link(9)], Snapshot(addresses=(held, own)))
+    assert list(seen.waiting) == [link(9).mac]
