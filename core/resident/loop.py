@@ -98,13 +98,19 @@ class Loop:
                 self._arrivals(events)
                 while True:  # ends by a signal
                     self._service.alive()
-                    self._signals.check()
-                    if self._signals.hangup:  # after the check, which takes its byte away
+                    if self._hung_up():  # first: who pokes after it means the new configuration
                         return
                     self._work()
+                    if self._hung_up():  # nothing wakes up for a signal that a pass has heard
+                        return
                     self._wait(events, named)
             except Stopped:
                 return
+
+    def _hung_up(self) -> bool:
+        """Whether a reload is wanted. Raises ``Stopped``."""
+        self._signals.check()
+        return self._signals.hangup  # after the check, which takes its byte away
 
     def _work(self) -> None:
         """What is due, if anything is."""
