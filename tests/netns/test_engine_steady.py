@@ -239,6 +239,7 @@ def test_a_timed_pass_without_news_writes_the_time_only_where_little_goes_on(
         instance.ec2net("refresh", "--unless-quiet", env=env)
         assert instance.imds.requests != ()
         instance.imds.clear_log()
+        files = identities(instance.run_dir)
         # A pass that somebody asks for looks, whatever the time.
         instance.ec2net("refresh")
         assert instance.imds.requests != ()
