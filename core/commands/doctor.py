@@ -66,13 +66,16 @@ def _read(
 ) -> Readings:
     """The rest, each in its own share of ``deadline``."""
     host, snapshot = view.host, view.snapshot
+    names = {link.index: link.name for link in snapshot.links}
+    checked = [intent for intent in host.ready if intent.mac not in view.observed_only]
     return Readings(
         *imds,
         readings.read_sysctls(host),
         readings.ask_gateways(gateways(host, snapshot), deadline),
-        engine.kernel.address_states({link.index: link.name for link in snapshot.links}),
+        engine.kernel.address_states(names),
         readings.read_leases(host, environment),
         readings.read_failed_units(deadline),
+        tuple(wrong for eni in checked for wrong in engine.check(eni, view, names, deadline)),
     )
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """All findings, from one look of the engine and the readings. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
+from ec2net.core import verify
 from ec2net.core.doctor import addresses, imds, links, routes, sysctls, units
 from ec2net.core.doctor.finding import Check, Finding, Severity, in_order
 from ec2net.core.doctor.readings import Readings
@@ -44,7 +45,7 @@ def examine(
     found += units.masked(environment)
     found += units.failed(readings.failed_units or ())
     found += tools(environment)
-    found += [*_plan(view), *_unchecked(readings)]
+    found += [*_plan(view), *_routing(view, readings.wrong_ways), *_unchecked(readings)]
     return in_order(found)
 
 
@@ -110,6 +111,21 @@ def _plan(view: View) -> Iterator[Finding]:
             f"not everything is as intended: {len(changes)} changes would be made",
             "see them: ec2net plan; make them: ec2net refresh",
         )
+
+
+def _routing(view: View, wrong: Collection[verify.Finding]) -> Iterator[Finding]:
+    """Per ENI the first, with the number of the others: one cause has them all, as a rule."""
+    for eni in view.host.enis:
+        texts = [found.text for found in wrong if found.mac == eni.mac]
+        if texts:
+            more = f" (and {len(texts) - 1} more of this kind)" if len(texts) > 1 else ""
+            yield Finding(
+                Severity.ERROR,
+                Check.ROUTING,
+                eni.name,
+                f"{texts[0]}{more}",
+                f"see why: ec2net explain {eni.name}; repair: ec2net refresh",
+            )
 
 
 def _unchecked(readings: Readings) -> Iterator[Finding]:

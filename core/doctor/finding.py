@@ -37,6 +37,7 @@ class Check(StrEnum):
     UNIT_FAILED = "unit-failed"
     OTHER_TOOL = "other-tool"
     ENI = "eni"
+    ROUTING = "routing"
     DRIFT = "drift"
     UNCHECKED = "unchecked"
 

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ec2net.core import verify
 from ec2net.core.deadline import Deadline
 from ec2net.core.doctor import units
 from ec2net.core.doctor.addresses import Lease
@@ -44,6 +45,8 @@ class Readings:
     address_states: tuple[AddressState, ...] = ()
     leases: Mapping[int, Lease] | None = None
     failed_units: tuple[str, ...] | None = ()
+    wrong_ways: tuple[verify.Finding, ...] = ()
+    """What ``verify`` finds: by the kernel's answers, and by what managers made of it."""
 
 
 def read_imds(
