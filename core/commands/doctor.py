@@ -4,6 +4,7 @@
 import json
 import os
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -38,7 +39,7 @@ def run(options: Namespace) -> ExitStatus:
     if options.json:
         print(json.dumps(_document(found), indent=2))
     else:
-        print("\n".join(_lines(found)))
+        print("\n".join(lines(found)))
     errors = any(finding.severity is Severity.ERROR for finding in found)
     return ExitStatus.FAILED if errors else place.status(ExitStatus.DONE)
 
@@ -79,20 +80,21 @@ def _read(
     )
 
 
-def _lines(found: Sequence[Finding]) -> list[str]:
-    lines = []
+def lines(found: Sequence[Finding]) -> list[str]:
+    """Two for each finding: what and why, and what to do."""
+    if not found:
+        return ["Nothing is wrong."]
+    text = []
     for finding in found:
         about = f"{finding.subject}: " if finding.subject else ""
-        lines.append(
+        text.append(
             f"{_SIGNS[finding.severity]} {finding.severity.value} [{finding.check}]"
             f" {about}{finding.cause}"
         )
-        lines.append(f"     {finding.remedy}")
-    if not found:
-        return ["Nothing is wrong."]
-    counts = (f"{sum(f.severity is s for f in found)} {s.value}s" for s in Severity)
-    lines.append(f"{', '.join(counts)}.")
-    return lines
+        text.append(f"     {finding.remedy}")
+    counts = Counter(finding.severity for finding in found)
+    told = (f"{counts[s]} {s}{'s' * (counts[s] > 1)}" for s in Severity if counts[s])
+    return [*text, f"{', '.join(told)}."]
 
 
 def _document(found: Sequence[Finding]) -> dict[str, object]:

@@ -8,38 +8,37 @@ from dataclasses import dataclass
 
 from ec2net.core.doctor.finding import Check, Finding, Severity
 from ec2net.core.intent import HostIntent
-from ec2net.core.kernel.objects import AnyAddress, LinkRef
+from ec2net.core.kernel.objects import Address, AnyAddress
 from ec2net.core.kernel.snapshot import AddressState, Snapshot
 
 
 def duplicates(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
     """The same address on two links, one of which is an ENI's."""
     enis = {link.index for eni in host.enis for link in eni.links}
-    links: dict[AnyAddress, dict[int, LinkRef]] = defaultdict(dict)
-    for found in snapshot.addresses:
-        ip = found.item.interface.ip
-        if not ip.is_link_local:
-            links[ip][found.item.link.index] = found.item.link
-    for ip, holders in links.items():
-        held_by = [link for link in holders.values() if link.index in enis]
-        if len(holders) < 2 or not held_by:
+    found: dict[AnyAddress, dict[int, Address]] = defaultdict(dict)
+    for item in (entry.item for entry in snapshot.addresses):
+        if not item.interface.ip.is_link_local:
+            found[item.interface.ip][item.link.index] = item
+    for ip, by_link in found.items():
+        held_by_enis = by_link.keys() & enis
+        if len(by_link) < 2 or not held_by_enis:
             continue
-        wrong = _intruder(ip, list(holders.values()), host)
-        names = " and ".join(link.name for link in holders.values())
+        wrong = _intruder(ip, list(by_link.values()), host)
+        names = " and ".join(item.link.name for item in by_link.values())
         yield Finding(
             # On lo or a dummy it may be meant so: a load balancer's address.
-            Severity.ERROR if len(held_by) > 1 else Severity.WARNING,
+            Severity.ERROR if len(held_by_enis) > 1 else Severity.WARNING,
             Check.DUPLICATE_ADDRESS,
-            wrong.name,
+            wrong.link.name,
             f"{ip} is on {names}: which link answers for it is chance",
-            f"run: ip address del {ip} dev {wrong}",
+            f"run: ip address del {wrong.interface} dev {wrong.link}",
         )
 
 
-def _intruder(ip: AnyAddress, holders: list[LinkRef], host: HostIntent) -> LinkRef:
-    """The link that should not have it: by IMDS it is another's; else the last."""
+def _intruder(ip: AnyAddress, holders: list[Address], host: HostIntent) -> Address:
+    """The one that should not be there: by IMDS it is another link's; else the last."""
     owners = {i.link.index for i in host.ready if any(s.ip == ip for s in i.sources)}
-    return next((link for link in holders if owners and link.index not in owners), holders[-1])
+    return next((item for item in holders if owners and item.link.index not in owners), holders[-1])
 
 
 def unusable(states: Iterable[AddressState], host: HostIntent) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ def wrong_mtus(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
                     f"its MTU is {link.mtu}, and {intent.mtu} is configured",
                     f"run: ec2net refresh; if it comes back, who manages {link.name} sets it",
                 )
-        elif primary is not None and link.index != primary.index and link.mtu != primary.mtu:
+        elif primary is not None and link.mtu != primary.mtu:
             yield Finding(
                 Severity.WARNING,
                 Check.MTU,

@@ -28,6 +28,9 @@ GATEWAY_SECONDS = 1.5
 
 SYSTEMCTL_SECONDS = 2.0
 
+BOOTED = Path("/run/systemd/system")
+"""A folder where systemd runs the host (sd_booted(3))."""
+
 _CAP_NET_ADMIN = 12
 """include/uapi/linux/capability.h"""
 
@@ -122,7 +125,7 @@ def read_leases(host: HostIntent, environment: Environment) -> dict[int, Lease]:
 
 def read_failed_units(deadline: Deadline) -> tuple[str, ...] | None:
     """Ours that have failed; none without systemd, None if it does not tell."""
-    if not Path("/run/systemd/system").is_dir():  # sd_booted(3)
+    if not BOOTED.is_dir():
         return ()
     import subprocess
 

@@ -284,3 +284,10 @@ def test_a_fault_is_named_and_no_other(healthy: Instance, name: str) -> None:
 def test_without_privileges_it_says_what_it_did_not_look_at(healthy: Instance) -> None:
     done = healthy.ec2net("doctor", under=("setpriv", "--reuid=65534", "--clear-groups"))
     assert "gateways were not asked" in done.stdout
+
+
+def test_status_shows_a_tool_that_fights(healthy: Instance) -> None:
+    with below_run("systemd/units/invocation:policy-routes@ens6.service", target="1"):
+        shown = healthy.ec2net("status").stdout
+    assert "! amazon-ec2-net-utils configures ENIs as well: policy-routes@ens6.service" in shown
+    assert "policy-routes" not in healthy.ec2net("status").stdout

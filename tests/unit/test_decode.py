@@ -116,6 +116,7 @@ def test_an_address(message: dict[str, Any], found: Found[Address]) -> None:
         (0x80, [], False, None),
         (0x80, [("IFA_CACHEINFO", {"ifa_valid": 0xFFFFFFFF})], False, None),
         (0x0, [("IFA_CACHEINFO", {"ifa_preferred": 100, "ifa_valid": 300})], False, 300),
+        (0x40, [], False, None),  # tentative: it may turn out well
         (0xC8, [], True, None),  # permanent, tentative, dadfailed
     ],
 )

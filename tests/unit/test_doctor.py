@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Each finding of ``doctor`` comes from what is wrong: MTUs, units, and all of them together."""
 
+import os
+import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,10 +26,12 @@ from eni_facts import PRIMARY, link, mac
 
 from ec2net.core import verify
 from ec2net.core.choose import Choice
-from ec2net.core.doctor import links, units
+from ec2net.core.commands import doctor
+from ec2net.core.deadline import Deadline
+from ec2net.core.doctor import links, readings, units
 from ec2net.core.doctor.examine import examine
 from ec2net.core.doctor.finding import Check, Finding, in_order
-from ec2net.core.doctor.readings import Readings
+from ec2net.core.doctor.readings import Readings, read_failed_units
 from ec2net.core.environment import Environment
 from ec2net.core.errors import Ec2netError, ImdsError
 from ec2net.core.imds.endpoint import IPV4_ENDPOINT, Candidate
@@ -46,6 +51,7 @@ from ec2net.core.view import View
         ({"mtu": 9001}, 9001, 9001, []),
         ({"mtu": 1500}, 9001, 9001, ["ens5", "ens6"]),
         ({"mtu": 1500}, 1500, 1500, []),
+        ({"mtu": 9001}, 9001, 1500, ["ens6"]),
     ],
 )
 def test_an_mtu_that_does_not_fit_is_named(
@@ -140,6 +146,11 @@ PENDING = HOST.without({mac(1): "no device-number yet"}, Standing.PENDING)
         ),
         ({"problems": (ImdsError("silent"),)}, {"ways": (SILENT,)}, [(ERROR, Check.IMDS, "")]),
         (
+            {"problems": (ImdsError("silent"), Ec2netError("is broken", subject="x"))},
+            {"ways": (SILENT,)},
+            [(ERROR, Check.IMDS, ""), (ERROR, Check.ENI, "x")],
+        ),
+        (
             {},
             {"wrong_ways": (verify.Finding(mac(1), "a"), verify.Finding(mac(1), "b"))},
             [(ERROR, Check.ROUTING, "ens6")],
@@ -175,3 +186,41 @@ def test_errors_come_first_and_nothing_twice() -> None:
     warning = replace(note, severity=WARNING)
     error = replace(note, severity=ERROR)
     assert in_order([note, warning, error, note]) == (error, warning, note)
+
+
+def test_what_people_read_has_the_remedy_below_the_cause() -> None:
+    error = Finding(ERROR, Check.MTU, "ens6", "its MTU is 1", "run: ip")
+    warning = Finding(WARNING, Check.IMDS, "", "it is slow", "wait")
+    assert doctor.lines([error, warning, warning]) == [
+        "!! error [mtu] ens6: its MTU is 1",
+        "     run: ip",
+        "! warning [imds] it is slow",
+        "     wait",
+        "! warning [imds] it is slow",
+        "     wait",
+        "1 error, 2 warnings.",
+    ]
+    assert doctor.lines([]) == ["Nothing is wrong."]
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("echo 'ec2net.service loaded failed failed Configure'", ("ec2net.service",)),
+        ("true", ()),
+        ("echo ec2net.service; false", None),
+        ("exec sleep 60", None),
+    ],
+)
+def test_systemctl_is_asked_within_bounds(
+    script: str, expected: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(readings, "BOOTED", tmp_path / "none")
+    assert read_failed_units(Deadline(10)) == ()  # no systemd, nobody to ask
+    monkeypatch.setattr(readings, "BOOTED", tmp_path)
+    began = time.monotonic()
+    assert read_failed_units(Deadline(0.5 if "sleep" in script else 10)) == expected
+    assert time.monotonic() - began < 10

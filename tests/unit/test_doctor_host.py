@@ -102,6 +102,15 @@ def test_an_address_on_two_links_is_named(snapshot: Snapshot, expected: object) 
     assert told(addresses.duplicates(HOST, snapshot)) == expected
 
 
+def test_of_two_enis_the_one_that_imds_does_not_give_it_to_is_named() -> None:
+    """Whichever the kernel lists first."""
+    snapshot = holding((FIRST, "10.0.1.4/32"))
+    snapshot = replace(snapshot, addresses=snapshot.addresses[::-1])
+    (found,) = addresses.duplicates(HOST, snapshot)
+    assert found.subject == "ens5"
+    assert found.remedy == "run: ip address del 10.0.1.4/32 dev ens5"
+
+
 def state(on: LinkRef, text: str, *, duplicate: bool = False, valid: int | None = None) -> Any:
     return AddressState(on, ip_interface(text), duplicate, valid)
 
