@@ -12,6 +12,7 @@ from ec2net.core.errors import Ec2netError, ImdsError
 from ec2net.core.intent import Standing
 from ec2net.core.numbers import NumberPlan
 from ec2net.core.othertools import Danger, recognise
+from ec2net.core.text import count
 from ec2net.core.view import View
 
 _SEVERITIES = {
@@ -108,7 +109,7 @@ def _plan(view: View) -> Iterator[Finding]:
             Severity.WARNING,
             Check.DRIFT,
             "",
-            f"not everything is as intended: {len(changes)} changes would be made",
+            f"not everything is as intended: {count(changes)}",
             "see them: ec2net plan; make them: ec2net refresh",
         )
 

@@ -70,7 +70,7 @@ def missing_defaults(
         if intent.mac in others or not (intent.rules or intent.primary):
             continue
         table = intent.table if intent.rules else MAIN_TABLE
-        for version in {gateway.version for gateway in intent.gateways}:
+        for version in sorted({gateway.version for gateway in intent.gateways}):
             if any(_is_default(found.item, table, version) for found in snapshot.routes):
                 continue
             name = "main" if table == MAIN_TABLE else str(table)

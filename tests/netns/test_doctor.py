@@ -128,6 +128,20 @@ def short_hops(instance: Instance) -> Iterator[None]:
 
 
 @contextmanager
+def short_hops_of_ipv6(instance: Instance) -> Iterator[None]:
+    """The same, where the IPv4 endpoint is not there."""
+    hop_limit = f"net/ipv6/conf/{instance.vpc.enis[0].subnet.bridge}/hop_limit"
+    instance.vpc.silence_imds(4)
+    instance.vpc.router.sysctl({hop_limit: "1"})
+    try:
+        with sysctl(instance, "net/ipv4/ip_forward", "1"):
+            yield
+    finally:
+        instance.vpc.router.sysctl({hop_limit: "64"})
+        instance.vpc.unsilence_imds()
+
+
+@contextmanager
 def silent_gateway(instance: Instance) -> Iterator[None]:
     """The secondary's gateway answers no ARP."""
     instance.vpc.router.nft(
@@ -197,6 +211,11 @@ FAULTS: dict[
         {(WARNING, "imds", "ens6")},
     ),
     "hop limit": (short_hops, {(NOTE, "hop-limit", "")}),
+    "hop limit of IPv6": (short_hops_of_ipv6, {(NOTE, "hop-limit", "")}),
+    "a host that forwards": (
+        lambda i: sysctl(i, "net/ipv4/ip_forward", "1"),
+        set(),
+    ),
     "strict rp_filter": (
         lambda i: sysctl(i, "net/ipv4/conf/ens6/rp_filter", "1"),
         {(WARNING, "rp-filter", "ens6")},
