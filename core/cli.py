@@ -146,6 +146,8 @@ def parser() -> argparse.ArgumentParser:
     add("run", "stay and keep every ENI as IMDS describes it (ec2net.service)", json=False)
     add("status", "show where each ENI stands, from the last pass")
     add("verify", "ask the kernel whether everything is as intended")
+    doctor = add("doctor", "find what is wrong on this host, why, and what to do about it")
+    doctor.epilog = "exit status: 1 if there are errors; 0 also with warnings and notes alone."
     explain = add("explain", "tell the story of a link or an address")
     explain.add_argument("what", metavar="LINK|ADDRESS")
     record = add("record", "write what was observed as JSON, for 'plan --imds'", json=False)

@@ -33,12 +33,21 @@ def _read_link(path: str) -> str | None:
         return None
 
 
+def _list_folder(path: str) -> tuple[str, ...]:
+    try:
+        return tuple(sorted(os.listdir(path)))
+    except OSError:
+        return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Both give None for what cannot be read: a file's text, a symbolic link's target."""
+    """What cannot be read is None: a file's text, a symbolic link's target."""
 
     read_file: Callable[[str], str | None] = _read_file
     read_link: Callable[[str], str | None] = _read_link
+    list_folder: Callable[[str], tuple[str, ...]] = _list_folder
+    """The names in a folder; none for what is no folder."""
     eni_links: tuple[Link, ...] = ()
     """The links of all ENIs: who has one may be meant to have the others."""
 

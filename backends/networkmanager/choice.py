@@ -4,9 +4,7 @@
 from ec2net.core.backend import Suitability
 from ec2net.core.environment import NETWORKMANAGER_UNIT, Environment, Manager, link_manager
 from ec2net.core.facts import Link
-
-_CLOUD_SETUP = ("nm-cloud-setup.timer", "nm-cloud-setup.service")
-_WANTED_BY = ("timers.target.wants", "NetworkManager.service.wants", "multi-user.target.wants")
+from ec2net.core.othertools import cloud_setup
 
 
 def suits(link: Link, environment: Environment) -> Suitability:
@@ -31,12 +29,3 @@ def suits(link: Link, environment: Environment) -> Suitability:
             reason = f"nobody manages {link.name}, and NetworkManager manages {other.name}"
             return Suitability(True, reason)
     return Suitability(False, "NetworkManager manages no ENI")
-
-
-def cloud_setup(environment: Environment) -> str:
-    """Which unit of nm-cloud-setup is enabled or at work; empty if none is."""
-    for unit in _CLOUD_SETUP:
-        places = (f"/etc/systemd/system/{folder}/{unit}" for folder in _WANTED_BY)
-        if environment.unit_is_active(unit) or any(map(environment.read_link, places)):
-            return unit
-    return ""

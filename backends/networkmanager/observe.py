@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 from ec2net.backends.networkmanager import conf
 from ec2net.backends.networkmanager.bus import BusError, Silence
-from ec2net.backends.networkmanager.choice import cloud_setup
 from ec2net.backends.networkmanager.client import ABSENT, NetworkManager
 from ec2net.backends.networkmanager.device import Device, Routes, left_alone, routes, waits
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
@@ -23,6 +22,7 @@ from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
 from ec2net.core.kernel.objects import LinkRef
 from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.othertools import cloud_setup
 from ec2net.core.plan import InPlace, Item
 
 MTU: Key = ("802-3-ethernet", "mtu")

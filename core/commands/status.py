@@ -5,7 +5,10 @@ import json
 from argparse import Namespace
 from typing import Any
 
+from ec2net.core.environment import Environment
 from ec2net.core.errors import Ec2netError, ExitStatus
+from ec2net.core.jsonform import plain
+from ec2net.core.othertools import Danger, recognise
 from ec2net.core.outcome import STATUS
 from ec2net.core.resident.published import published
 from ec2net.core.state import RunDir
@@ -22,6 +25,7 @@ def run(options: Namespace) -> ExitStatus:
             remedy="run 'ec2net refresh'",
         )
     manager = published(run_dir)
+    tools = [tool for tool in recognise(Environment()) if tool.danger is Danger.DOUBLE]
     try:
         lines = _lines(document, manager)
         troubled = document["problems"] or any(eni["trouble"] for eni in document["enis"])
@@ -33,6 +37,10 @@ def run(options: Namespace) -> ExitStatus:
             remedy="run 'ec2net refresh'",
         ) from error
     document["resident"] = manager
+    document["tools"] = [plain(tool) for tool in tools]
+    lines += [
+        f"! {tool.tool} configures ENIs as well: {tool.trace} ({tool.remedy})" for tool in tools
+    ]
     print(json.dumps(document, indent=2) if options.json else "\n".join(lines))
     return ExitStatus.FAILED if troubled or refused else ExitStatus.DONE
 

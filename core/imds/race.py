@@ -7,7 +7,7 @@ once when one fails. Connecting is not enough to win: the probe (a token) decide
 
 import select
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from ec2net.core.deadline import Deadline
@@ -32,6 +32,10 @@ _NAMED = 4
 
 class NobodyAnswers(Exception):
     """No candidate passed its probe; ``str`` says which failed how, in one line."""
+
+    def __init__(self, failures: Mapping[Candidate, str]) -> None:
+        super().__init__(_summary(failures))
+        self.failures = failures
 
 
 def race(
@@ -99,7 +103,7 @@ class _Race:
             self._failures[connection.candidate] = "timed out"
         for candidate in self._waiting:
             self._failures[candidate] = "no time left to try"
-        raise NobodyAnswers(_summary(self._failures))
+        raise NobodyAnswers(self._failures)
 
     def _shares(self) -> int:
         """Into how many parts what is left of the time is divided for a probe."""
@@ -160,7 +164,7 @@ class _Race:
                 connection.close()
 
 
-def _summary(failures: dict[Candidate, str]) -> str:
+def _summary(failures: Mapping[Candidate, str]) -> str:
     by_reason: dict[str, list[str]] = {}
     for candidate, reason in failures.items():
         by_reason.setdefault(reason, []).append(str(candidate))

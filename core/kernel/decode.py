@@ -14,11 +14,12 @@ from ec2net.core.kernel.objects import (
     RouteKind,
     Rule,
 )
-from ec2net.core.kernel.snapshot import Found
+from ec2net.core.kernel.snapshot import AddressState, Found
 
 AF_INET, AF_INET6 = 2, 10
 ARPHRD_ETHER = 1
 IFF_UP = 0x1
+IFA_F_DADFAILED = 0x8
 RTM_F_CLONED = 0x200
 FR_ACT_TO_TBL = 1
 FIB_RULE_INVERT = 2
@@ -92,6 +93,14 @@ def address(message: Mapping[str, Any], names: Mapping[int, str]) -> Found[Addre
         ),
         attributes.get("IFA_PROTO", 0),
     )
+
+
+def address_state(message: Mapping[str, Any], names: Mapping[int, str]) -> AddressState:
+    """RTM_NEWADDR, of which ``address`` leaves out what changes by itself."""
+    found = address(message, names).item
+    valid = _attributes(message).get("IFA_CACHEINFO", {}).get("ifa_valid", _NONE)
+    duplicate = bool(message["flags"] & IFA_F_DADFAILED)
+    return AddressState(found.link, found.interface, duplicate, _unless_none(valid))
 
 
 def route(

@@ -74,6 +74,8 @@ LINKS = Kind(
 """With IFLA_ADDRESS, IFNAME, MTU, MASTER, LINKINFO, GROUP, PROP_LIST and PERM_ADDRESS."""
 ADDRESSES = Kind("ifaddrmsg", 22, 8, frozenset((1, 2, 11)))
 """With IFA_ADDRESS, LOCAL and PROTO."""
+ADDRESS_STATES = Kind("ifaddrmsg", 22, 8, frozenset((1, 2, 6)))
+"""With IFA_ADDRESS, LOCAL and CACHEINFO, which is another one at each dump."""
 ROUTES = Kind("rtmsg", 26, 12, frozenset((1, 4, 5, 6, 7, 15)))
 """With RTA_DST, OIF, GATEWAY, PRIORITY, PREFSRC and TABLE."""
 RULES = Kind("fibmsg", 34, 12)

@@ -8,7 +8,7 @@ explicit and names are resolved from dumps: both are traps of pyroute2 otherwise
 import errno
 import os
 import socket
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,7 +32,7 @@ from ec2net.core.kernel.objects import (
 )
 from ec2net.core.kernel.relevance import RelevantRoutes
 from ec2net.core.kernel.request import Requests
-from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.kernel.snapshot import AddressState, Snapshot
 
 _REMEDIES = {
     errno.EPERM: "run as root or with CAP_NET_ADMIN",
@@ -150,6 +150,15 @@ class Kernel:
         with self._errors("reading addresses"):
             found = self._dumps.read(dump.ADDRESSES, lambda message: decode.address(message, {}))
             return frozenset(entry.item.interface.ip for entry in found)
+
+    def address_states(self, names: Mapping[int, str]) -> tuple[AddressState, ...]:
+        """Of every address, how it is doing. ``names``: link names by index."""
+        with self._errors("reading addresses"):
+            return tuple(
+                self._dumps.read(
+                    dump.ADDRESS_STATES, lambda message: decode.address_state(message, names)
+                )
+            )
 
     def lookup(self, destination: AnyAddress, source: AnyAddress | None = None) -> RouteAnswer:
         """Ask for the way from ``source`` to ``destination``. Raises ``KernelError``.

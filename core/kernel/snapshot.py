@@ -8,6 +8,7 @@ from ec2net.core.facts import Link
 from ec2net.core.kernel.objects import (
     MAIN_TABLE,
     Address,
+    AnyInterface,
     KernelObject,
     LinkRef,
     LinkSetting,
@@ -25,6 +26,18 @@ class Found(Generic[K_co]):
 
     item: K_co
     protocol: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressState:
+    """What becomes of an address: no part of what is wanted, so in no snapshot."""
+
+    link: LinkRef
+    interface: AnyInterface
+    duplicate: bool
+    """Duplicate address detection failed (IFA_F_DADFAILED): it is not used."""
+    valid: int | None
+    """Seconds until it goes unless its lease is renewed; None for never."""
 
 
 @dataclass(frozen=True, slots=True)

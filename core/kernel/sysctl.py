@@ -7,8 +7,9 @@ rtnetlink cannot set it. The names come from the kernel's own dump.
 
 from pathlib import Path
 
-_CONF = Path("/proc/sys/net/ipv6/conf")
-_IPV4_CONF = Path("/proc/sys/net/ipv4/conf")
+_NET = Path("/proc/sys/net")
+_CONF = _NET / "ipv6/conf"
+_IPV4_CONF = _NET / "ipv4/conf"
 
 
 def read_accept_ra(link: str) -> int | None:
@@ -28,6 +29,17 @@ def has_ipv6(link: str) -> bool:
         return (_CONF / link / "disable_ipv6").read_text().strip() != "1"
     except OSError:
         return not (_IPV4_CONF / link).is_dir()
+
+
+def read_number(name: str, link: str = "") -> int | None:
+    """A sysctl below net; ``link`` takes the place of ``LINK`` in ``ipv4/conf/LINK/rp_filter``.
+
+    None for what is not there, and for what is no number.
+    """
+    try:
+        return int((_NET / name.replace("LINK", link)).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def write_accept_ra(link: str, value: int) -> None:

@@ -11,7 +11,7 @@ from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
 from ec2net.core.kernel import decode
 from ec2net.core.kernel.objects import Address, LinkRef, Route, RouteKind, Rule
-from ec2net.core.kernel.snapshot import Found
+from ec2net.core.kernel.snapshot import AddressState, Found
 
 NAMES = {1: "lo", 3: "ens6"}
 ENS6 = LinkRef(3, "ens6")
@@ -108,6 +108,25 @@ def test_an_eni_of_hardware_has_no_kind() -> None:
 )  # fmt: skip
 def test_an_address(message: dict[str, Any], found: Found[Address]) -> None:
     assert decode.address(message, NAMES) == found
+
+
+@pytest.mark.parametrize(
+    ("flags", "cache", "duplicate", "valid"),
+    [
+        (0x80, [], False, None),
+        (0x80, [("IFA_CACHEINFO", {"ifa_valid": 0xFFFFFFFF})], False, None),
+        (0x0, [("IFA_CACHEINFO", {"ifa_preferred": 100, "ifa_valid": 300})], False, 300),
+        (0x40, [], False, None),  # tentative: it may turn out well
+        (0xC8, [], True, None),  # permanent, tentative, dadfailed
+    ],
+)
+def test_the_state_of_an_address(
+    flags: int, cache: list[Any], duplicate: bool, valid: int | None
+) -> None:
+    attrs = [("IFA_ADDRESS", "2001:db8::4"), *cache]
+    message = {"index": 3, "prefixlen": 128, "flags": flags, "attrs": attrs}
+    address = ip_interface("2001:db8::4/128")
+    assert decode.address_state(message, NAMES) == AddressState(ENS6, address, duplicate, valid)
 
 
 def route_message(*attrs: Any, **fields: Any) -> dict[str, Any]:

@@ -23,8 +23,10 @@ from ec2net.core.cli import parser
 from ec2net.core.config_files import load
 from ec2net.core.config_kinds import toml_value
 from ec2net.core.config_schema import HOST, MATCH, PER_ENI, SETTINGS, Criterion, Setting
+from ec2net.core.doctor.finding import Check
 from ec2net.core.errors import ExitStatus
 from ec2net.core.numbers import NumberPlan
+from ec2net.core.othertools import Tool
 
 TOP = Path(__file__).parents[2]
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{p.name}" for p in TOP.glob("docs/*")))
@@ -245,6 +247,13 @@ def test_every_path_and_module_that_is_named_exists(document: str) -> None:
         assert ((TOP / document).parent / target).exists(), target
     for name in re.findall(r"\bec2net\.(?:core|backends)(?:\.\w+)+", text):
         assert _importable(name), name
+
+
+def test_every_check_of_doctor_and_every_tool_is_explained() -> None:
+    rows = re.findall(r"^\| (\S.*?) \|", (TOP / "docs/doctor.md").read_text(), flags=re.MULTILINE)
+    checks = {row.strip("`") for row in rows if row.startswith("`")}
+    assert checks == {check.value for check in Check}
+    assert {tool.value for tool in Tool} <= set(rows)
 
 
 def _importable(name: str) -> bool:

@@ -61,7 +61,9 @@ print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["status", "--help"], ["status"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["status", "--help"], ["doctor", "--help"], ["status"]]
+)
 def test_a_cheap_command_loads_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "status.json").write_text('{"enis": [], "problems": []}')
     if arguments == ["status"]:

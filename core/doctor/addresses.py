@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Addresses that are there twice, that the kernel does not use, or whose lease runs out. Pure."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from ec2net.core.doctor.finding import Check, Finding, Severity
+from ec2net.core.intent import HostIntent
+from ec2net.core.kernel.objects import Address, AnyAddress
+from ec2net.core.kernel.snapshot import AddressState, Snapshot
+
+
+def duplicates(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
+    """The same address on two links, one of which is an ENI's."""
+    enis = {link.index for eni in host.enis for link in eni.links}
+    found: dict[AnyAddress, dict[int, Address]] = defaultdict(dict)
+    for item in (entry.item for entry in snapshot.addresses):
+        if not item.interface.ip.is_link_local:
+            found[item.interface.ip][item.link.index] = item
+    for ip, by_link in found.items():
+        held_by_enis = by_link.keys() & enis
+        if len(by_link) < 2 or not held_by_enis:
+            continue
+        wrong = _intruder(ip, list(by_link.values()), host)
+        names = " and ".join(item.link.name for item in by_link.values())
+        yield Finding(
+            # On lo or a dummy it may be meant so: a load balancer's address.
+            Severity.ERROR if len(held_by_enis) > 1 else Severity.WARNING,
+            Check.DUPLICATE_ADDRESS,
+            wrong.link.name,
+            f"{ip} is on {names}: which link answers for it is chance",
+            f"run: ip address del {wrong.interface} dev {wrong.link}",
+        )
+
+
+def _intruder(ip: AnyAddress, holders: list[Address], host: HostIntent) -> Address:
+    """The one that should not be there: by IMDS it is another link's; else the last."""
+    owners = {i.link.index for i in host.ready if any(s.ip == ip for s in i.sources)}
+    return next((item for item in holders if owners and item.link.index not in owners), holders[-1])
+
+
+def unusable(states: Iterable[AddressState], host: HostIntent) -> Iterator[Finding]:
+    """IPv6 addresses that the kernel does not use: somebody else answered for them (RFC 4862)."""
+    enis = {link.index for eni in host.enis for link in eni.links}
+    for state in states:
+        if state.duplicate and state.link.index in enis:
+            ip = state.interface.ip
+            yield Finding(
+                Severity.ERROR,
+                Check.DUPLICATE_ADDRESS,
+                state.link.name,
+                f"duplicate address detection failed for {ip}: the kernel does not use it",
+                f"find who else has it; then: ip address del {state.interface} dev {state.link}"
+                " && ec2net refresh",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A DHCPv4 lease as systemd-networkd keeps it. Seconds."""
+
+    address: str
+    rebinding: float
+    """T2: from then on any server is asked, since the one that gave it has not answered."""
+    lifetime: float
+
+    @classmethod
+    def parse(cls, keys: Mapping[str, str]) -> "Lease | None":
+        """/run/systemd/netif/leases/IFINDEX (sd_dhcp_lease_save); None if it is none."""
+        lifetime, rebinding = seconds(keys.get("LIFETIME", "")), seconds(keys.get("T2", ""))
+        if not lifetime:
+            return None
+        # T2 may be left out: seven eighths then (RFC 2131, 4.4.5).
+        return cls(keys.get("ADDRESS", ""), rebinding or lifetime * 7 / 8, lifetime)
+
+
+_UNITS = {"w": 604800, "d": 86400, "h": 3600, "min": 60, "s": 1, "": 1}
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*(w|d|h|min|s|)")
+
+
+def seconds(text: str) -> float | None:
+    """A number of seconds, as networkd 252 writes it, or a time span such as ``52min 30s``."""
+    total = 0.0
+    for part in text.split():
+        found = _SPAN.fullmatch(part)
+        if found is None:
+            return None
+        total += float(found[1]) * _UNITS[found[2]]
+    return total if text.strip() else None
+
+
+def overdue(leases: Mapping[int, Lease], states: Iterable[AddressState]) -> Iterator[Finding]:
+    """Leases (by link index) that nobody renews: the kernel counts down past T2."""
+    for state in states:
+        lease = leases.get(state.link.index)
+        if lease is None or state.valid is None or str(state.interface.ip) != lease.address:
+            continue
+        if state.valid < lease.lifetime - lease.rebinding:
+            yield Finding(
+                Severity.WARNING,
+                Check.LEASE,
+                state.link.name,
+                f"the lease of {lease.address} was to be renewed and ends in {state.valid} s",
+                f"run: networkctl renew {state.link}; see 'journalctl -u systemd-networkd'",
+            )

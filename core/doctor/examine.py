@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All findings, from one look of the engine and the readings. Pure."""
+
+from collections.abc import Collection, Iterator
+
+from ec2net.core import verify
+from ec2net.core.doctor import addresses, imds, links, routes, sysctls, units
+from ec2net.core.doctor.finding import Check, Finding, Severity, in_order
+from ec2net.core.doctor.readings import Readings
+from ec2net.core.environment import Environment
+from ec2net.core.errors import Ec2netError, ImdsError
+from ec2net.core.intent import Standing
+from ec2net.core.numbers import NumberPlan
+from ec2net.core.othertools import Danger, recognise
+from ec2net.core.text import count
+from ec2net.core.view import View
+
+_SEVERITIES = {
+    Danger.DOUBLE: Severity.ERROR,
+    Danger.POSSIBLE: Severity.WARNING,
+    Danger.NONE: Severity.NOTE,
+}
+
+
+def examine(
+    view: View, readings: Readings, environment: Environment, numbers: NumberPlan
+) -> tuple[Finding, ...]:
+    """Errors first. ``environment`` has the links of all ENIs."""
+    host, snapshot, others = view.host, view.snapshot, view.observed_only
+    found = [
+        *imds.unreachable(readings.ways, host),
+        *imds.short_hops(readings.reaches_further, readings.sysctls.forwards),
+    ]
+    no_imds = bool(found) and found[0].severity is Severity.ERROR
+    found += [*_problems(view, without_imds=no_imds), *_standings(view)]
+    found += routes.links_down(host, snapshot)
+    found += routes.missing_defaults(host, snapshot, others)
+    found += routes.silent(readings.silent_gateways or ())
+    found += routes.foreign_objects(host, snapshot, numbers, others)
+    found += addresses.duplicates(host, snapshot)
+    found += addresses.unusable(readings.address_states, host)
+    found += addresses.overdue(readings.leases or {}, readings.address_states)
+    found += links.wrong_mtus(host, snapshot)
+    found += sysctls.strict_filters(host, readings.sysctls)
+    found += sysctls.lost_advertisements(host, readings.sysctls)
+    found += units.masked(environment)
+    found += units.failed(readings.failed_units or ())
+    found += tools(environment)
+    found += [*_plan(view), *_routing(view, readings.wrong_ways), *_unchecked(readings)]
+    return in_order(found)
+
+
+def tools(environment: Environment) -> Iterator[Finding]:
+    """Other tools that configure ENIs."""
+    for one in recognise(environment):
+        harm = {
+            Danger.DOUBLE: "; it makes and removes addresses, rules and routes of the same ENIs",
+            Danger.POSSIBLE: "; it may configure the same ENIs",
+            Danger.NONE: "",
+        }[one.danger]
+        yield Finding(
+            _SEVERITIES[one.danger],
+            Check.OTHER_TOOL,
+            one.tool.value,
+            f"{one.trace}{harm}",
+            one.remedy,
+        )
+
+
+def _problems(view: View, *, without_imds: bool) -> Iterator[Finding]:
+    """What the look itself complains of. ``without_imds``: that was said already."""
+    for problem in view.problems:
+        if not (without_imds and isinstance(problem, ImdsError)):
+            yield _of(problem)
+
+
+def _of(problem: Ec2netError) -> Finding:
+    remedy = problem.remedy or "see 'ec2net status' and 'ec2net plan'"
+    return Finding(Severity.ERROR, Check.ENI, problem.subject, problem.problem, remedy)
+
+
+def _standings(view: View) -> Iterator[Finding]:
+    for eni in view.host.enis:
+        if eni.standing is Standing.REFUSED:
+            remedy = f"compare what IMDS tells: ec2net explain {eni.name}"
+            yield Finding(
+                Severity.ERROR, Check.ENI, eni.name, f"it is refused: {eni.reason}", remedy
+            )
+        elif eni.standing is Standing.PENDING:
+            remedy = f"wait for IMDS, or see what is missing: ec2net explain {eni.name}"
+            yield Finding(
+                Severity.WARNING, Check.ENI, eni.name, f"it is pending: {eni.reason}", remedy
+            )
+
+
+def _plan(view: View) -> Iterator[Finding]:
+    for conflict in view.plan.conflicts:
+        eni = view.host.of(conflict.mac)
+        yield Finding(
+            Severity.ERROR,
+            Check.CONFLICT,
+            eni.name if eni else str(conflict.mac),
+            conflict.describe(),
+            "let its maker remove it; what is not ours is never replaced",
+        )
+    changes = view.plan.without(view.observed_only).changes
+    if changes:
+        yield Finding(
+            Severity.WARNING,
+            Check.DRIFT,
+            "",
+            f"not everything is as intended: {count(changes)}",
+            "see them: ec2net plan; make them: ec2net refresh",
+        )
+
+
+def _routing(view: View, wrong: Collection[verify.Finding]) -> Iterator[Finding]:
+    """Per ENI the first, with the number of the others: one cause has them all, as a rule."""
+    for eni in view.host.enis:
+        texts = [found.text for found in wrong if found.mac == eni.mac]
+        if texts:
+            more = f" (and {len(texts) - 1} more of this kind)" if len(texts) > 1 else ""
+            yield Finding(
+                Severity.ERROR,
+                Check.ROUTING,
+                eni.name,
+                f"{texts[0]}{more}",
+                f"see why: ec2net explain {eni.name}; repair: ec2net refresh",
+            )
+
+
+def _unchecked(readings: Readings) -> Iterator[Finding]:
+    if readings.silent_gateways is None:
+        yield Finding(
+            Severity.NOTE,
+            Check.UNCHECKED,
+            "",
+            "gateways were not asked: that takes CAP_NET_ADMIN",
+            "run it as root",
+        )
+    if readings.failed_units is None:
+        yield Finding(
+            Severity.NOTE,
+            Check.UNCHECKED,
+            "",
+            "systemd did not tell which units have failed",
+            "run: systemctl --failed",
+        )

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A finding: what is wrong on the host, why, and what to do about it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """How bad it is. Only an error makes ``doctor`` end with a failure."""
+
+    ERROR = "error"
+    """Traffic of an ENI is lost, or will be."""
+    WARNING = "warning"
+    """Some traffic may be lost, or something will fail later."""
+    NOTE = "note"
+    """Good to know; may be as it is meant to be."""
+
+
+class Check(StrEnum):
+    """What was looked at. The values are a contract with who reads ``--json``: docs/doctor.md."""
+
+    IMDS = "imds"
+    IMDS_DISABLED = "imds-disabled"
+    HOP_LIMIT = "hop-limit"
+    RP_FILTER = "rp-filter"
+    FORWARDING = "forwarding"
+    DEFAULT_ROUTE = "default-route"
+    GATEWAY = "gateway"
+    LINK_DOWN = "link-down"
+    DUPLICATE_ADDRESS = "duplicate-address"
+    FOREIGN_OBJECT = "foreign-object"
+    CONFLICT = "conflict"
+    MTU = "mtu"
+    LEASE = "lease"
+    UNIT_MASKED = "unit-masked"
+    UNIT_FAILED = "unit-failed"
+    OTHER_TOOL = "other-tool"
+    ENI = "eni"
+    ROUTING = "routing"
+    DRIFT = "drift"
+    UNCHECKED = "unchecked"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``subject`` is the link, unit or tool that it is about, empty for the host."""
+
+    severity: Severity
+    check: Check
+    subject: str
+    cause: str
+    remedy: str
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Errors first; findings that say the same only once."""
+    severities = list(Severity)
+    return tuple(sorted(dict.fromkeys(findings), key=lambda f: severities.index(f.severity)))

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ways to IMDS say: none, not the host's own, not through some ENI. Pure."""
+
+from collections.abc import Collection, Iterator
+
+from ec2net.core.doctor.finding import Check, Finding, Severity
+from ec2net.core.imds.ways import Outcome, Way
+from ec2net.core.intent import HostIntent
+
+_MODIFY = "aws ec2 modify-instance-metadata-options --instance-id ID"
+
+
+def unreachable(ways: Collection[Way], host: HostIntent) -> Iterator[Finding]:
+    """The worst alone, if nothing answers: the rest follows from it.
+
+    An endpoint that answers nowhere, while the other one does, is turned off (that of IPv6 is, by
+    default) and no finding. No ways at all: they were not tried.
+    """
+    if not ways:
+        return
+    answering = [way.candidate for way in ways if way.outcome is Outcome.ANSWERS]
+    disabled = [way.candidate for way in ways if way.outcome is Outcome.DISABLED]
+    if not answering and disabled:
+        yield Finding(
+            Severity.ERROR,
+            Check.IMDS_DISABLED,
+            "",
+            f"IMDS is disabled for this instance (403 from {disabled[0]}): what EC2 assigned cannot"
+            " be known",
+            f"run: {_MODIFY} --http-endpoint enabled",
+        )
+        return
+    if not answering:
+        reasons = {way.reason or "no answer": way.candidate for way in reversed(list(ways))}
+        told = "; ".join(f"{way}: {reason}" for reason, way in reversed(reasons.items()))
+        yield Finding(
+            Severity.ERROR,
+            Check.IMDS,
+            "",
+            f"IMDS answers at no endpoint and through no link ({told})",
+            "check that no route, rule or firewall hides 169.254.169.254, and that IMDS is on:"
+            " aws ec2 describe-instances --query '*[].*[].MetadataOptions'",
+        )
+        return
+    by_default = {candidate.endpoint for candidate in answering if not candidate.device}
+    if not by_default:
+        yield Finding(
+            Severity.ERROR,
+            Check.IMDS,
+            "",
+            f"IMDS answers {answering[0]}, but not by the host's own routes: other programs fail",
+            f"see which route hides it: ip route get {answering[0].endpoint.address}",
+        )
+    yield from _through_links(ways, host, by_default)
+
+
+def _through_links(
+    ways: Collection[Way], host: HostIntent, by_default: Collection[object]
+) -> Iterator[Finding]:
+    """ENIs through which an endpoint is silent that answers the host, in a family that they have."""
+    families = {i.link.name: {g.version for g in i.gateways} for i in host.ready}
+    for link, versions in families.items():
+        silent = [
+            way
+            for way in ways
+            if way.candidate.device == link
+            and way.outcome is not Outcome.ANSWERS
+            and way.candidate.endpoint in by_default
+            and way.candidate.endpoint.address.version in versions
+        ]
+        if silent:
+            yield Finding(
+                Severity.WARNING,
+                Check.IMDS,
+                link,
+                f"IMDS does not answer {' and '.join(str(way.candidate) for way in silent)}"
+                f" ({silent[0].reason or silent[0].outcome.value}): if it is the last ENI left,"
+                " nothing can be known",
+                "run: ec2net verify; if that finds nothing, look for a filter (nft, tc) on it",
+            )
+
+
+def short_hops(reaches_further: bool | None, forwards: bool) -> Iterator[Finding]:
+    """``reaches_further`` is None where it was not looked at."""
+    if forwards and reaches_further is False:
+        yield Finding(
+            Severity.NOTE,
+            Check.HOP_LIMIT,
+            "",
+            "answers of IMDS end on this host (hop limit 1), which forwards: containers on a bridge"
+            " get no token",
+            f"if they are to use IMDS: {_MODIFY} --http-put-response-hop-limit 2",
+        )

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MTUs that do not fit: a link's with the configuration, or with the primary's. Pure."""
+
+from collections.abc import Iterator
+
+from ec2net.core.config import MtuPolicy
+from ec2net.core.doctor.finding import Check, Finding, Severity
+from ec2net.core.intent import HostIntent
+from ec2net.core.kernel.snapshot import Snapshot
+
+
+def wrong_mtus(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
+    """The VPC's MTU is the same for all ENIs of an instance (AWS, "Network MTU"): where the
+    configuration leaves it to DHCP or to others, a secondary's should be the primary's."""
+    primary = snapshot.link(host.primary_link.index) if host.primary_link else None
+    for intent in host.ready:
+        link = snapshot.link(intent.link.index)
+        if link is None:
+            continue
+        if not isinstance(intent.mtu, MtuPolicy):
+            if link.mtu != intent.mtu:
+                yield Finding(
+                    Severity.WARNING,
+                    Check.MTU,
+                    link.name,
+                    f"its MTU is {link.mtu}, and {intent.mtu} is configured",
+                    f"run: ec2net refresh; if it comes back, who manages {link.name} sets it",
+                )
+        elif primary is not None and link.mtu != primary.mtu:
+            yield Finding(
+                Severity.WARNING,
+                Check.MTU,
+                link.name,
+                f"its MTU is {link.mtu}, and the primary's ({primary.name}) is {primary.mtu}:"
+                " large packets are lost where ICMP is filtered",
+                f"run: ip link set {link.name} mtu {primary.mtu}, or configure it: mtu ="
+                f" {primary.mtu}",
+            )

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is read of the host for findings, besides a look of the engine. All the I/O; all bounded."""
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ec2net.core import verify
+from ec2net.core.deadline import Deadline
+from ec2net.core.doctor import units
+from ec2net.core.doctor.addresses import Lease
+from ec2net.core.doctor.routes import Gateway
+from ec2net.core.doctor.sysctls import LinkSysctls, Sysctls
+from ec2net.core.environment import Environment
+from ec2net.core.imds.endpoint import Candidate
+from ec2net.core.imds.ways import Outcome, Way, reaches_further, try_all
+from ec2net.core.intent import HostIntent
+from ec2net.core.kernel.neighbours import Neighbours
+from ec2net.core.kernel.snapshot import AddressState
+from ec2net.core.kernel.sysctl import read_number
+
+IMDS_SECONDS = 2.0
+"""For all ways to IMDS together, which are tried at once: as long as a pass searches."""
+
+GATEWAY_SECONDS = 1.5
+"""For all gateways together: two questions of the kernel's (neigh/default/retrans_time_ms is 1 s)."""
+
+SYSTEMCTL_SECONDS = 2.0
+
+BOOTED = Path("/run/systemd/system")
+"""A folder where systemd runs the host (sd_booted(3))."""
+
+_CAP_NET_ADMIN = 12
+"""include/uapi/linux/capability.h"""
+
+_log = logging.getLogger("ec2net.doctor")
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """``None``: it could not be looked at, or there was no need to."""
+
+    ways: tuple[Way, ...] = ()
+    reaches_further: bool | None = None
+    sysctls: Sysctls = field(default_factory=Sysctls)
+    silent_gateways: tuple[Gateway, ...] | None = ()
+    address_states: tuple[AddressState, ...] = ()
+    leases: Mapping[int, Lease] | None = None
+    failed_units: tuple[str, ...] | None = ()
+    wrong_ways: tuple[verify.Finding, ...] = ()
+    """What ``verify`` finds: by the kernel's answers, and by what managers made of it."""
+
+
+def read_imds(
+    candidates: Collection[Candidate], deadline: Deadline, *, user_agent: str
+) -> tuple[tuple[Way, ...], bool | None]:
+    """The ways to IMDS; on a host that forwards also whether its answers reach further."""
+    share = deadline.within(IMDS_SECONDS, "trying the ways to IMDS")
+    ways = try_all(tuple(candidates), share, user_agent=user_agent)
+    good = next((way.candidate for way in ways if way.outcome is Outcome.ANSWERS), None)
+    if good is None or not read_sysctls().forwards:
+        return ways, None
+    return ways, reaches_further(good, deadline, user_agent=user_agent)
+
+
+def read_sysctls(host: HostIntent | None = None) -> Sysctls:
+    """Those of the host, and of the links of ``host``'s ENIs."""
+    links = {
+        link.index: LinkSysctls(
+            read_number("ipv4/conf/LINK/rp_filter", link.name),
+            read_number("ipv6/conf/LINK/forwarding", link.name),
+            read_number("ipv6/conf/LINK/accept_ra", link.name),
+        )
+        for eni in (host.enis if host else ())
+        for link in eni.links
+    }
+    return Sysctls(
+        read_number("ipv4/conf/all/rp_filter"),
+        read_number("ipv4/ip_forward"),
+        read_number("ipv6/conf/all/forwarding"),
+        links,
+    )
+
+
+def ask_gateways(gateways: Collection[Gateway], deadline: Deadline) -> tuple[Gateway, ...] | None:
+    """Those that do not answer; None without the privilege to ask (CAP_NET_ADMIN)."""
+    if not _is_network_admin():
+        return None
+    limit = deadline.within(GATEWAY_SECONDS, "asking gateways")
+    neighbours = Neighbours()
+    try:
+        silent = set(gateways)
+        for gateway in gateways:
+            neighbours.ask(gateway.link.index, gateway.address)
+        while True:  # ends by deadline
+            silent = {g for g in silent if not neighbours.answers(g.link.index, g.address)}
+            if not silent or limit.expired():
+                return tuple(gateway for gateway in gateways if gateway in silent)
+            limit.wait(neighbours.fileno(), seconds=limit.remaining())
+            neighbours.drain()
+    finally:
+        neighbours.close()
+
+
+def _is_network_admin() -> bool:
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return True
+    line = next((line for line in status.splitlines() if line.startswith("CapEff:")), "")
+    return bool(int(line.partition(":")[2] or "0", 16) >> _CAP_NET_ADMIN & 1)
+
+
+def read_leases(host: HostIntent, environment: Environment) -> dict[int, Lease]:
+    """systemd-networkd's, by link index."""
+    leases = {}
+    for eni in host.enis:
+        for link in eni.links:
+            keys = environment.keys(f"/run/systemd/netif/leases/{link.index}")
+            if (lease := Lease.parse(keys)) is not None:
+                leases[link.index] = lease
+    return leases
+
+
+def read_failed_units(deadline: Deadline) -> tuple[str, ...] | None:
+    """Ours that have failed; none without systemd, None if it does not tell."""
+    if not BOOTED.is_dir():
+        return ()
+    import subprocess
+
+    command = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"]
+    try:
+        done = subprocess.run(
+            [*command, units.PATTERN],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=deadline.within(SYSTEMCTL_SECONDS, "systemctl").remaining(),
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        _log.debug("systemctl list-units: %s", error)
+        return None
+    return units.listed(done.stdout) if done.returncode == 0 else None

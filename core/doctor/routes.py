@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Default routes, gateways, and what others put into tables and priorities of ENIs. Pure."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from ec2net.core.doctor.finding import Check, Finding, Severity
+from ec2net.core.identity import Mac
+from ec2net.core.intent import EniIntent, HostIntent
+from ec2net.core.kernel.objects import MAIN_TABLE, AnyAddress, LinkRef, Route, RouteKind, Rule
+from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.numbers import CARDS, DEVICES, NumberPlan
+
+_RTPROT_KERNEL = 2
+"""include/uapi/linux/rtnetlink.h: the kernel made it, together with an address or a device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway of an ENI."""
+
+    mac: Mac
+    link: LinkRef
+    address: AnyAddress
+
+
+def gateways(host: HostIntent, snapshot: Snapshot) -> tuple[Gateway, ...]:
+    """Those that have to answer: of ENIs whose links are up."""
+    return tuple(
+        Gateway(intent.mac, intent.link, address)
+        for intent in host.ready
+        if (link := snapshot.link(intent.link.index)) is not None and link.up
+        for address in intent.gateways
+    )
+
+
+def silent(found: Collection[Gateway]) -> Iterator[Finding]:
+    """``found`` are gateways that were asked and did not answer."""
+    for gateway in found:
+        way = "ARP" if gateway.address.version == 4 else "neighbour solicitations"
+        yield Finding(
+            Severity.ERROR,
+            Check.GATEWAY,
+            gateway.link.name,
+            f"the gateway {gateway.address} does not answer {way}: nothing leaves the subnet",
+            "check that the ENI is attached ('aws ec2 describe-network-interfaces'), that it is in"
+            " the subnet that IMDS tells, and that no filter (nft, ebtables, tc) drops"
+            f" {'ARP' if way == 'ARP' else 'ICMPv6'}",
+        )
+
+
+def links_down(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
+    for intent in host.ready:
+        link = snapshot.link(intent.link.index)
+        if link is not None and not link.up:
+            yield Finding(
+                Severity.ERROR,
+                Check.LINK_DOWN,
+                link.name,
+                "the link is down",
+                f"run: ip link set {link.name} up && ec2net refresh",
+            )
+
+
+def missing_defaults(
+    host: HostIntent, snapshot: Snapshot, others: Collection[Mac] = ()
+) -> Iterator[Finding]:
+    """Tables without a way out. ``others``: ENIs that are only observed, so another's to route."""
+    for intent in host.ready:
+        if intent.mac in others or not (intent.rules or intent.primary):
+            continue
+        table = intent.table if intent.rules else MAIN_TABLE
+        for version in sorted({gateway.version for gateway in intent.gateways}):
+            if any(_is_default(found.item, table, version) for found in snapshot.routes):
+                continue
+            name = "main" if table == MAIN_TABLE else str(table)
+            ours = table != MAIN_TABLE
+            yield Finding(
+                # Whoever set up the primary may have left out IPv6 on purpose.
+                Severity.WARNING if version == 6 and not ours else Severity.ERROR,
+                Check.DEFAULT_ROUTE,
+                intent.link.name,
+                f"table {name} has no IPv{version} default route",
+                "run: ec2net refresh"
+                if ours
+                else f"renew the lease by who manages {intent.link}: 'networkctl renew"
+                f" {intent.link}', 'nmcli device reapply {intent.link}'",
+            )
+
+
+def _is_default(route: Route, table: int, version: int) -> bool:
+    """Multipath ones read as of another kind and count in main; an unreachable one leads nowhere."""
+    return (
+        route.table == table
+        and route.destination.prefixlen == 0
+        and route.destination.version == version
+        and route.kind is not RouteKind.UNREACHABLE
+    )
+
+
+def foreign_objects(
+    host: HostIntent, snapshot: Snapshot, numbers: NumberPlan, others: Collection[Mac] = ()
+) -> Iterator[Finding]:
+    """Rules and routes that carry another protocol number than ours, in numbers that are ENIs'.
+
+    Rules with selectors that are not modelled (marks, links) are not in a snapshot. Tables of ENIs
+    that somebody else routes (``others``, ``manage = "no-rules"``) are theirs.
+    """
+    by_table = {intent.table: intent for intent in host.ready}
+    theirs = {
+        intent.table
+        for intent in host.ready
+        if intent.mac in others or not (intent.rules or intent.primary)
+    }
+    priorities = range(numbers.main_first_priority, numbers.priority_base + DEVICES * CARDS)
+    for rule in (found.item for found in snapshot.rules if found.protocol != numbers.protocol):
+        if rule.table in theirs:
+            continue
+        if rule.priority in priorities or rule.table in numbers.tables:
+            yield _foreign(rule, "", _harm(rule, host))
+    for found in snapshot.routes:
+        route = found.item
+        if found.protocol in (numbers.protocol, _RTPROT_KERNEL) or route.table in theirs:
+            continue
+        if route.table in numbers.tables:
+            owner = by_table.get(route.table)
+            harm = "" if owner is None or not owner.rules else _route_harm(route, owner)
+            yield _foreign(route, owner.link.name if owner else "", harm)
+
+
+def _harm(rule: Rule, host: HostIntent) -> str:
+    """What a foreign rule does to an ENI: it comes first, and leads elsewhere."""
+    for intent in host.ready:
+        for own in intent.rules:
+            if (
+                rule.source.version == own.source.version
+                and rule.source.overlaps(own.source)
+                and rule.priority <= own.priority
+                and own.table == intent.table != rule.table
+                and rule.suppress_prefixlength is None
+            ):
+                return f"it comes before that of {intent.link} and leads elsewhere"
+    return ""
+
+
+def _route_harm(route: Route, owner: EniIntent) -> str:
+    return "" if route.link == owner.link else f"it takes {owner.link}'s traffic elsewhere"
+
+
+def _foreign(item: Rule | Route, subject: str, harm: str) -> Finding:
+    text = item.describe()
+    if isinstance(item, Rule):
+        command = f"ip {'-6 ' if item.source.version == 6 else ''}rule del {_words(text)}"
+    else:
+        command = f"ip {'-6 ' if item.destination.version == 6 else ''}route del {_words(text)}"
+    return Finding(
+        Severity.ERROR if harm else Severity.WARNING,
+        Check.FOREIGN_OBJECT,
+        subject,
+        f"{text}: it is not ours and uses a number of ours{'; ' if harm else ''}{harm}",
+        f"let its maker use other numbers, or change [numbers] in the configuration; by hand:"
+        f" {command}",
+    )
+
+
+def _words(text: str) -> str:
+    """Of an item's description, what ip(8) takes to delete it."""
+    kind, _, rest = text.partition(" ")
+    if kind == "rule":
+        priority, _, selectors = rest.partition(": ")
+        return f"{selectors} priority {priority}"
+    return rest.removeprefix("-6 ")

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sysctls that make the kernel drop what ENIs get. Pure.
+
+Source of the meanings: Documentation/networking/ip-sysctl.rst.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ec2net.core.doctor.finding import Check, Finding, Severity
+from ec2net.core.intent import EniIntent, HostIntent
+from ec2net.core.kernel.objects import MAIN_TABLE
+
+STRICT = 1
+"""rp_filter: a packet is dropped unless its answer would leave through the same link (RFC 3704)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSysctls:
+    """Of one link; None for what cannot be read."""
+
+    rp_filter: int | None = None
+    """net.ipv4.conf.LINK.rp_filter"""
+    ipv6_forwarding: int | None = None
+    """net.ipv6.conf.LINK.forwarding"""
+    accept_ra: int | None = None
+    """net.ipv6.conf.LINK.accept_ra"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sysctls:
+    """Of the host, and of ENIs' links by index."""
+
+    rp_filter_all: int | None = None
+    """net.ipv4.conf.all.rp_filter"""
+    ipv4_forwarding: int | None = None
+    """net.ipv4.ip_forward"""
+    ipv6_forwarding: int | None = None
+    """net.ipv6.conf.all.forwarding"""
+    links: Mapping[int, LinkSysctls] | None = None
+
+    def of(self, intent: EniIntent) -> LinkSysctls:
+        return (self.links or {}).get(intent.link.index, LinkSysctls())
+
+    def rp_filter(self, intent: EniIntent) -> int:
+        """What is in force for a link: the larger of its own value and that of ``all``."""
+        return max(self.rp_filter_all or 0, self.of(intent).rp_filter or 0)
+
+    @property
+    def forwards(self) -> bool:
+        """Whether the host is a router, as with containers on a bridge."""
+        return self.ipv4_forwarding == 1 or self.ipv6_forwarding == 1
+
+
+def strict_filters(host: HostIntent, sysctls: Sysctls) -> Iterator[Finding]:
+    """ENIs whose packets may be answered through another link, with a filter that drops those.
+
+    With rules of its own alone, an ENI is answered through itself and the filter agrees. The
+    primary without rules is, as long as main's default route is its own.
+    """
+    for intent in host.ready:
+        if sysctls.rp_filter(intent) != STRICT or not intent.first(4):
+            continue
+        if any(rule.table == MAIN_TABLE for rule in intent.rules):
+            cause = (
+                "it drops what comes from networks that the main table routes to another device"
+                ' (routing = "main-first"), such as a VPN\'s'
+            )
+        elif intent.rules and sysctls.ipv4_forwarding == 1:
+            cause = "it drops what is to be forwarded to containers: no rule is for their addresses"
+        elif not intent.rules and not intent.primary:
+            cause = "it has no rules of its own, so that the answer would take another link"
+        else:
+            continue
+        yield Finding(
+            Severity.WARNING,
+            Check.RP_FILTER,
+            intent.link.name,
+            f"net.ipv4.conf.{_strict_one(intent, sysctls)}.rp_filter is 1 (strict): {cause}",
+            f"run: sysctl -w net.ipv4.conf.{intent.link}.rp_filter=2"
+            " (loose; the larger of it and of 'all' counts), and put it into /etc/sysctl.d",
+        )
+
+
+def _strict_one(intent: EniIntent, sysctls: Sysctls) -> str:
+    return intent.link.name if sysctls.of(intent).rp_filter == STRICT else "all"
+
+
+def lost_advertisements(host: HostIntent, sysctls: Sysctls) -> Iterator[Finding]:
+    """A router takes no default route from advertisements, unless accept_ra is 2.
+
+    Network managers that read advertisements themselves set accept_ra to 0.
+    """
+    for intent in host.ready:
+        values = sysctls.of(intent)
+        if not intent.ipv6 or not intent.first(6):
+            continue
+        if values.ipv6_forwarding == 1 and values.accept_ra == 1:
+            yield Finding(
+                Severity.WARNING,
+                Check.FORWARDING,
+                intent.link.name,
+                f"net.ipv6.conf.{intent.link}.forwarding is 1 and accept_ra is 1: the kernel ignores"
+                " the router's advertisements, and IPv6 ends with the default route that is there",
+                f"run: sysctl -w net.ipv6.conf.{intent.link}.accept_ra=2,"
+                " and put it into /etc/sysctl.d",
+            )

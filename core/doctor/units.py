@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Our units: masked ones by the file system, failed ones as systemd lists them. Pure."""
+
+from collections.abc import Iterable, Iterator
+
+from ec2net.core.doctor.finding import Check, Finding, Severity
+from ec2net.core.environment import Environment
+
+PATTERN = "ec2net*"
+"""What systemctl is asked for."""
+
+_OURS = ("ec2net.", "ec2net-", "ec2net@")
+_FOLDERS = (
+    "/etc/systemd/system.control",
+    "/run/systemd/system.control",
+    "/etc/systemd/system",
+    "/run/systemd/system",
+)
+_ON_DEMAND = "ec2net-on-demand.target"
+
+
+def masked(environment: Environment) -> Iterator[Finding]:
+    """A link to /dev/null (systemd.unit(5)). An error if nothing else does its work."""
+    wants = environment.read_link(f"/etc/systemd/system/multi-user.target.wants/{_ON_DEMAND}")
+    needed = (_ON_DEMAND, "ec2net-refresh.timer") if wants else ("ec2net.service",)
+    for folder in _FOLDERS:
+        for unit in environment.list_folder(folder):
+            is_mask = environment.read_link(f"{folder}/{unit}") == "/dev/null"
+            if not unit.startswith(_OURS) or not is_mask:
+                continue
+            runtime = " --runtime" if folder.startswith("/run") else ""
+            yield Finding(
+                Severity.ERROR if unit in needed else Severity.WARNING,
+                Check.UNIT_MASKED,
+                unit,
+                f"{folder}/{unit} is a link to /dev/null: the unit cannot be started",
+                f"run: systemctl unmask{runtime} {unit}",
+            )
+
+
+def failed(units: Iterable[str]) -> Iterator[Finding]:
+    for unit in units:
+        yield Finding(
+            Severity.ERROR,
+            Check.UNIT_FAILED,
+            unit,
+            "the unit has failed",
+            f"see why: journalctl -b -u {unit}; then: systemctl restart {unit}",
+        )
+
+
+def listed(output: str) -> tuple[str, ...]:
+    """The units that ``systemctl list-units --plain --no-legend`` names."""
+    return tuple(line.split()[0] for line in output.splitlines() if line.split())

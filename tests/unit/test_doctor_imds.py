@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the ways to IMDS mean, and that all of them are tried within their time."""
+
+import time
+from collections.abc import Iterable
+from ipaddress import IPv4Address
+
+import pytest
+from eni_facts import IPV4_ONLY, eni
+from eni_facts import host as facts
+
+from ec2net.core.compute import compute
+from ec2net.core.config import Config
+from ec2net.core.deadline import Deadline
+from ec2net.core.doctor.finding import Check, Severity
+from ec2net.core.doctor.imds import short_hops, unreachable
+from ec2net.core.imds.endpoint import IPV4_ENDPOINT, IPV6_ENDPOINT, Candidate, Endpoint
+from ec2net.core.imds.ways import Outcome, Way, reaches_further, try_all
+from ec2net.core.vpc.imds import ImdsDouble
+from ec2net.core.vpc.imds_faults import Hang, Reset, Status
+
+HOST = compute(facts(eni(0), eni(1, **IPV4_ONLY)), Config())
+WAYS = [
+    Candidate(endpoint, device)
+    for device in ("", "ens5", "ens6")
+    for endpoint in (IPV4_ENDPOINT, IPV6_ENDPOINT)
+]
+
+
+def ways(answering: Iterable[str], disabled: Iterable[str] = ()) -> list[Way]:
+    """Named ``4``, ``6``, ``4 ens5`` and so on; all others are silent."""
+    answering, disabled, found = set(answering), set(disabled), []
+    for candidate in WAYS:
+        name = f"{candidate.endpoint.address.version} {candidate.device}".strip()
+        outcome = Outcome.SILENT
+        if name in answering | disabled:
+            outcome = Outcome.ANSWERS if name in answering else Outcome.DISABLED
+        found.append(Way(candidate, outcome, "timed out"))
+    return found
+
+
+ALL = {"4", "6", "4 ens5", "6 ens5", "4 ens6"}
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ([], []),
+        (ways(ALL), []),  # ens6 has no IPv6
+        (ways({"4", "4 ens5", "4 ens6"}), []),  # the IPv6 endpoint is off
+        (ways(()), [(Severity.ERROR, Check.IMDS, "")]),
+        (ways((), disabled=ALL), [(Severity.ERROR, Check.IMDS_DISABLED, "")]),
+        (ways({"4", "4 ens5", "4 ens6"}, disabled={"6", "6 ens5"}), []),
+        (ways({"4 ens6"}), [(Severity.ERROR, Check.IMDS, "")]),
+        (ways(ALL - {"4 ens6"}), [(Severity.WARNING, Check.IMDS, "ens6")]),
+        (ways(ALL - {"6 ens5"}), [(Severity.WARNING, Check.IMDS, "ens5")]),
+        (
+            ways({"4"}),
+            [(Severity.WARNING, Check.IMDS, "ens5"), (Severity.WARNING, Check.IMDS, "ens6")],
+        ),
+    ],
+)
+def test_what_the_ways_mean(found: list[Way], expected: object) -> None:
+    assert [(f.severity, f.check, f.subject) for f in unreachable(found, HOST)] == expected
+
+
+def test_reasons_are_told_once_each() -> None:
+    (found,) = unreachable(ways(()), HOST)
+    assert found.cause.endswith("(169.254.169.254: timed out)")
+
+
+@pytest.mark.parametrize(
+    ("further", "forwards", "noted"),
+    [(False, True, True), (True, True, False), (None, True, False), (False, False, False)],
+)
+def test_a_hop_limit_of_1_matters_on_a_host_that_forwards(
+    further: bool | None, forwards: bool, noted: bool
+) -> None:
+    found = list(short_hops(further, forwards))
+    assert [(f.severity, f.check) for f in found] == (
+        [(Severity.NOTE, Check.HOP_LIMIT)] if noted else []
+    )
+
+
+CLOSED = Candidate(Endpoint(IPv4Address("127.0.0.1"), 1))
+
+
+def test_each_way_is_tried_and_one_that_answers_ends_nothing() -> None:
+    with ImdsDouble() as good, ImdsDouble() as off, ImdsDouble() as broken:
+        candidates = [
+            Candidate(Endpoint.parse(double.serve_loopback())) for double in (good, off, broken)
+        ]
+        off.inject(Status(403))
+        broken.inject(Reset())
+        found = try_all([*candidates, CLOSED], Deadline(5), user_agent="test")
+        outcomes = [way.outcome for way in found]
+        assert outcomes == [Outcome.ANSWERS, Outcome.DISABLED, Outcome.SILENT, Outcome.SILENT]
+        assert found[3].reason == "Connection refused"
+        assert good.count("latest/api/token", method="PUT") == 1
+
+
+def test_one_that_hangs_ends_by_the_deadline_and_the_others_are_heard() -> None:
+    with ImdsDouble() as good, ImdsDouble() as hangs:
+        candidates = [
+            Candidate(Endpoint.parse(double.serve_loopback())) for double in (hangs, good)
+        ]
+        hangs.inject(Hang())
+        began = time.monotonic()
+        found = try_all(candidates, Deadline(1), user_agent="test")
+        assert time.monotonic() - began < 2
+        assert [way.outcome for way in found] == [Outcome.SILENT, Outcome.ANSWERS]
+
+
+def test_no_answer_to_the_look_at_the_hop_limit_is_none_that_reaches_further() -> None:
+    with ImdsDouble() as double:
+        candidate = Candidate(Endpoint.parse(double.serve_loopback()))
+        assert reaches_further(candidate, Deadline(5), user_agent="test")
+        double.inject(Hang())
+        began = time.monotonic()
+        assert not reaches_further(candidate, Deadline(5), user_agent="test")
+        assert time.monotonic() - began < 3
+    assert not reaches_further(CLOSED, Deadline(5), user_agent="test")

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Default routes, gateways and numbers: what ``doctor`` finds wrong with them."""
+
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+from doctor_host import (
+    ERROR,
+    FIRST,
+    HOST,
+    KERNEL,
+    NUMBERS,
+    OTHER,
+    OURS,
+    SECOND,
+    SNAPSHOT,
+    STATIC,
+    WARNING,
+    default,
+    intents,
+    told,
+)
+from eni_facts import link, mac
+
+from ec2net.core.config import Manage, Routing
+from ec2net.core.doctor import routes
+from ec2net.core.doctor.finding import Check
+from ec2net.core.kernel.objects import MAIN_TABLE, Route, RouteKind, Rule
+from ec2net.core.kernel.snapshot import Found, Snapshot
+
+
+def with_rule(rule: Rule, protocol: int = STATIC) -> Snapshot:
+    return replace(SNAPSHOT, rules=(*SNAPSHOT.rules, Found(rule, protocol)))
+
+
+def with_route(route: Route, protocol: int = STATIC) -> Snapshot:
+    return replace(SNAPSHOT, routes=(*SNAPSHOT.routes, Found(route, protocol)))
+
+
+def without_routes(table: int, version: int) -> Snapshot:
+    left = (
+        found
+        for found in SNAPSHOT.routes
+        if (found.item.table, found.item.destination.version) != (table, version)
+    )
+    return replace(SNAPSHOT, routes=tuple(left))
+
+
+# Default routes and gateways.
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "expected"),
+    [
+        (SNAPSHOT, []),
+        (without_routes(10001, 4), [(ERROR, Check.DEFAULT_ROUTE, "ens6")]),
+        (without_routes(10001, 6), [(ERROR, Check.DEFAULT_ROUTE, "ens6")]),
+        (without_routes(MAIN_TABLE, 4), [(ERROR, Check.DEFAULT_ROUTE, "ens5")]),
+        (without_routes(MAIN_TABLE, 6), [(WARNING, Check.DEFAULT_ROUTE, "ens5")]),
+        (without_routes(10000, 4), []),  # no rule leads there
+    ],
+)
+def test_a_table_without_a_way_out_is_named(snapshot: Snapshot, expected: object) -> None:
+    assert told(routes.missing_defaults(HOST, snapshot)) == expected
+
+
+def test_an_unreachable_default_is_no_way_out() -> None:
+    guard = default(4, 10001, SECOND, kind=RouteKind.UNREACHABLE)
+    left = without_routes(10001, 4).routes
+    snapshot = replace(SNAPSHOT, routes=(*left, Found(guard, OURS)))
+    assert told(routes.missing_defaults(HOST, snapshot)) == [(ERROR, Check.DEFAULT_ROUTE, "ens6")]
+
+
+@pytest.mark.parametrize("settings", [{"routing": Routing.OFF}, {"manage": Manage.NO_RULES}])
+def test_what_somebody_else_routes_needs_no_table(settings: dict[str, Any]) -> None:
+    assert told(routes.missing_defaults(intents(**settings), without_routes(10001, 4))) == []
+
+
+def test_an_observed_eni_is_somebody_elses_to_route() -> None:
+    snapshot = without_routes(10001, 4)
+    assert told(routes.missing_defaults(HOST, snapshot, {mac(1)})) == []
+
+
+def test_gateways_are_asked_through_links_that_are_up() -> None:
+    down = replace(SNAPSHOT, links=(link(0), link(1, up=False)))
+    asked = {(g.link.name, str(g.address)) for g in routes.gateways(HOST, down)}
+    assert asked == {("ens5", "10.0.0.1"), ("ens5", "fe80:ec2::1")}
+    assert len(routes.gateways(HOST, SNAPSHOT)) == 4
+    assert told(routes.links_down(HOST, down)) == [(ERROR, Check.LINK_DOWN, "ens6")]
+    assert told(routes.links_down(HOST, SNAPSHOT)) == []
+
+
+def test_a_silent_gateway_is_named_with_the_way_it_was_asked() -> None:
+    ipv4, ipv6 = routes.silent([g for g in routes.gateways(HOST, SNAPSHOT) if g.link == SECOND])
+    assert (ipv4.severity, ipv4.check, ipv4.subject) == (ERROR, Check.GATEWAY, "ens6")
+    assert "the gateway 10.0.1.1 does not answer ARP" in ipv4.cause
+    assert "fe80:ec2::1 does not answer neighbour solicitations" in ipv6.cause
+
+
+# Numbers.
+
+
+def rule(source: str, priority: int, table: int, **values: Any) -> Rule:
+    return Rule(ip_network(source), priority, table, **values)
+
+
+FOREIGN = [(WARNING, Check.FOREIGN_OBJECT, "")]
+HARMFUL = [(ERROR, Check.FOREIGN_OBJECT, "")]
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "expected"),
+    [
+        (SNAPSHOT, []),
+        (with_rule(rule("10.0.9.0/24", 10007, 50)), FOREIGN),
+        (with_rule(rule("10.0.9.0/24", 9999, 50)), FOREIGN),
+        (with_rule(rule("10.0.9.0/24", 13199, 50)), FOREIGN),
+        (with_rule(rule("10.0.9.0/24", 13200, 50)), []),
+        (with_rule(rule("10.0.9.0/24", 9998, 50)), []),
+        (with_rule(rule("10.0.9.0/24", 30400, 10002)), FOREIGN),  # nodeadm
+        (with_rule(rule("10.0.9.0/24", 10007, 50), OURS), []),
+        (with_rule(rule("0.0.0.0/0", 32766, 254), KERNEL), []),
+        (with_rule(rule("10.0.1.0/24", 10000, 254)), HARMFUL),
+        (with_rule(rule("10.0.1.0/24", 10002, 254)), FOREIGN),  # comes after ours
+        (with_rule(rule("10.0.1.4/32", 10001, 10001)), FOREIGN),  # says the same: net-utils
+        (with_rule(rule("10.0.1.0/24", 10000, 254, suppress_prefixlength=0)), FOREIGN),
+        (
+            with_route(default(4, 10001, FIRST, metric=100)),
+            [(ERROR, Check.FOREIGN_OBJECT, "ens6")],
+        ),
+        (
+            with_route(default(4, 10001, SECOND, metric=900)),
+            [(WARNING, Check.FOREIGN_OBJECT, "ens6")],
+        ),
+        (with_route(default(4, 10005, OTHER)), FOREIGN),
+        (with_route(default(4, 10001, SECOND, metric=900), KERNEL), []),
+        (with_route(default(4, 500, OTHER)), []),
+        (with_route(default(4, MAIN_TABLE, OTHER)), []),
+    ],
+)
+def test_who_uses_our_numbers_is_named(snapshot: Snapshot, expected: object) -> None:
+    assert told(routes.foreign_objects(HOST, snapshot, NUMBERS)) == expected
+
+
+def test_the_command_that_removes_a_foreign_object_is_one_of_ip() -> None:
+    def command(snapshot: Snapshot) -> str:
+        (found,) = routes.foreign_objects(HOST, snapshot, NUMBERS)
+        return found.remedy.partition("by hand: ")[2]
+
+    assert command(with_rule(rule("10.0.1.0/24", 10000, 254))) == (
+        "ip rule del from 10.0.1.0/24 lookup main priority 10000"
+    )
+    assert command(with_rule(rule("2001:db8::/64", 10000, 50))) == (
+        "ip -6 rule del from 2001:db8::/64 lookup 50 priority 10000"
+    )
+    assert command(with_route(default(6, 10001, FIRST))) == (
+        "ip -6 route del default via fe80:ec2::1 dev ens5 table 10001 metric 512"
+    )
+
+
+@pytest.mark.parametrize("others", [(), (mac(1),)])
+def test_tables_of_enis_that_somebody_else_routes_are_theirs(others: tuple[Any, ...]) -> None:
+    host = HOST if others else intents(manage=Manage.NO_RULES)
+    snapshot = replace(
+        SNAPSHOT,
+        rules=(Found(rule("10.0.1.4/32", 10001, 10001), STATIC),),
+        routes=(Found(default(4, 10001, SECOND), STATIC),),
+    )
+    assert told(routes.foreign_objects(host, snapshot, NUMBERS, others)) == []

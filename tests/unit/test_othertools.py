@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Other tools are recognised by what they leave on a host, and by nothing less."""
+
+from collections.abc import Iterable, Mapping
+
+import pytest
+from eni_facts import link
+
+from ec2net.core.environment import Environment
+from ec2net.core.othertools import Danger, Tool, recognise
+
+UNITS = "/etc/systemd/system"
+NET_UTILS_RULE = "/usr/lib/udev/rules.d/99-vpc-policy-routes.rules"
+MASKED_RULE = "/etc/udev/rules.d/99-vpc-policy-routes.rules"
+HOTPLUG_RULE = "/etc/udev/rules.d/90-cloud-init-hook-hotplug.rules"
+HOTPLUG_SOCKET = f"{UNITS}/cloud-init-hotplugd.socket"
+INTERFACES = "/etc/network/interfaces"
+
+
+def host(
+    files: Mapping[str, str] | None = None, links: Mapping[str, str] | None = None
+) -> Environment:
+    """A host that has these files and symbolic links, and the folders that they are in."""
+    files, links = files or {}, links or {}
+
+    def names(folder: str) -> tuple[str, ...]:
+        return tuple(sorted(_children(folder, (*files, *links))))
+
+    return Environment(files.get, links.get, names, eni_links=(link(0), link(1)))
+
+
+def _children(folder: str, paths: Iterable[str]) -> set[str]:
+    start = f"{folder}/"
+    return {path.removeprefix(start).split("/")[0] for path in paths if path.startswith(start)}
+
+
+ACTIVE = "/run/systemd/units/invocation:"
+
+
+@pytest.mark.parametrize(
+    ("environment", "tool", "danger", "told"),
+    [
+        (
+            host(links={f"{ACTIVE}policy-routes@ens6.service": "1"}),
+            Tool.NET_UTILS,
+            Danger.DOUBLE,
+            "run: systemctl disable --now policy-routes@ens6.service",
+        ),
+        (
+            host(
+                links={
+                    f"{UNITS}/policy-routes@ens6.service.wants/refresh-policy-routes@ens6.timer": "t"
+                }
+            ),
+            Tool.NET_UTILS,
+            Danger.DOUBLE,
+            "run: systemctl disable --now refresh-policy-routes@ens6.timer",
+        ),
+        (
+            host({NET_UTILS_RULE: "SUBSYSTEM==..."}, {f"{ACTIVE}policy-routes@ens6.service": "1"}),
+            Tool.NET_UTILS,
+            Danger.DOUBLE,
+            f"run: ln -sf /dev/null {MASKED_RULE} && udevadm control --reload &&"
+            + " systemctl disable --now policy-routes@ens6.service",
+        ),
+        (
+            host(
+                {"/usr/lib/systemd/network/80-ec2.network": "", NET_UTILS_RULE: "x"},
+                {MASKED_RULE: "/dev/null"},
+            ),
+            Tool.NET_UTILS,
+            Danger.NONE,
+            "the package can be removed",
+        ),
+        (
+            host(links={f"{UNITS}/timers.target.wants/nm-cloud-setup.timer": "t"}),
+            Tool.NM_CLOUD_SETUP,
+            Danger.DOUBLE,
+            "run: systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service",
+        ),
+        (
+            host(links={f"{UNITS}/timers.target.wants/cloud-netconfig.timer": "t"}),
+            Tool.CLOUD_NETCONFIG,
+            Danger.DOUBLE,
+            "run: systemctl disable --now cloud-netconfig.timer",
+        ),
+        (
+            host({"/etc/default/cloud-netconfig": 'CLOUD_NETCONFIG_MANAGE="yes"\n'}),
+            Tool.CLOUD_NETCONFIG,
+            Danger.POSSIBLE,
+            'CLOUD_NETCONFIG_MANAGE="no"',
+        ),
+        (
+            host({HOTPLUG_RULE: "x"}),
+            Tool.CLOUD_INIT,
+            Danger.POSSIBLE,
+            "run: systemctl mask --now cloud-init-hotplugd.socket",
+        ),
+        (
+            host({"/run/systemd/network/80-ec2.network.d/10-eks-disable.conf": ""}),
+            Tool.NODEADM,
+            Danger.POSSIBLE,
+            'manage = "ignore"',
+        ),
+        (
+            host({"/run/systemd/network/70-eks-ens5.network": ""}),
+            Tool.NODEADM,
+            Danger.POSSIBLE,
+            'manage = "ignore"',
+        ),
+        (
+            host({"/etc/netplan/50-cloud-init.yaml": ""}),
+            Tool.NETPLAN,
+            Danger.NONE,
+            "no more than DHCP",
+        ),
+        (
+            host({"/run/systemd/network/10-netplan-ens5.network": ""}),
+            Tool.NETPLAN,
+            Danger.NONE,
+            "no more than DHCP",
+        ),
+        (
+            host({INTERFACES: "auto lo\niface lo inet loopback\n  iface ens6 inet static\n"}),
+            Tool.IFUPDOWN,
+            Danger.NONE,
+            f"out of {INTERFACES}",
+        ),
+        (
+            host({"/run/network/interfaces.d/ens5": "iface ens5 inet dhcp\n"}),
+            Tool.IFUPDOWN,
+            Danger.NONE,
+            "out of /run/network/interfaces.d/ens5",
+        ),
+    ],
+)
+def test_a_tool_is_recognised_and_its_remedy_told(
+    environment: Environment, tool: Tool, danger: Danger, told: str
+) -> None:
+    (found,) = recognise(environment)
+    assert (found.tool, found.danger) == (tool, danger)
+    assert told in found.remedy
+    assert found.trace
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        host(),
+        host({NET_UTILS_RULE: "x"}, {MASKED_RULE: "/dev/null"}),
+        host({NET_UTILS_RULE: "\n"}),  # the EKS AMI empties it
+        host(links={f"{ACTIVE}ec2net@ens6.service": "1"}),
+        host({"/etc/default/cloud-netconfig": 'CLOUD_NETCONFIG_MANAGE="no"\n'}),
+        host({HOTPLUG_RULE: "x"}, {HOTPLUG_SOCKET: "/dev/null"}),
+        host({HOTPLUG_RULE: "x", "/etc/cloud/cloud-init.disabled": ""}),
+        host({"/run/systemd/network/70-ec2net-ens5.network": ""}),
+        host({"/run/systemd/network/80-ec2.network.d/10-mine.conf": ""}),
+        host({"/etc/netplan/README": ""}),
+        host({INTERFACES: "iface ens6 inet manual\niface br0 inet dhcp\n# iface ens5 inet dhcp\n"}),
+    ],
+)
+def test_what_does_nothing_is_no_tool(environment: Environment) -> None:
+    assert recognise(environment) == ()
+
+
+def test_all_tools_are_told() -> None:
+    environment = host(
+        {
+            "/etc/netplan/50-cloud-init.yaml": "",
+            HOTPLUG_RULE: "x",
+            NET_UTILS_RULE: "x",
+        }
+    )
+    found = [one.tool for one in recognise(environment)]
+    assert found == [Tool.NET_UTILS, Tool.CLOUD_INIT, Tool.NETPLAN]
