@@ -9,7 +9,15 @@ from eni_facts import eni, host, link, mac
 
 from ec2net.core.attachment import SETTLING, Links, begin, remember, when_attached
 from ec2net.core.compute import compute
-from ec2net.core.config import Attached, Config, EniOverrides, EniSection, Manage, Match
+from ec2net.core.config import (
+    Attached,
+    Config,
+    EniOverrides,
+    EniSection,
+    Manage,
+    Match,
+    Profile,
+)
 from ec2net.core.facts import Facts, Unknown, Value
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniOutcome, HostIntent, Standing
@@ -142,3 +150,10 @@ def test_the_primary_was_there_whatever_became_of_its_link(
 
 def test_when_it_is_not_known_no_section_is_for_it() -> None:
     assert of(compute(host(eni(0), eni(1)), LATER_IGNORED), 1).standing is Standing.READY
+
+
+def test_whether_one_that_comes_will_be_ours_is_told_beforehand() -> None:
+    """A manager's defaults have to leave it out before it is there."""
+    assert compute(host(eni(0)), LATER_IGNORED).later_apart
+    assert compute(host(eni(0)), Config(profile=Profile.KUBERNETES)).later_apart
+    assert not compute(host(eni(0)), Config()).later_apart
