@@ -12,6 +12,7 @@ import cni
 import pytest
 from instance import MANY, Instance, primary, subnets
 from kernel_state import PROTOCOL, KernelEvents, assert_same, marked
+from manager import managed
 
 from ec2net.core.vpc.connections import Answer
 from ec2net.core.vpc.eni import Eni
@@ -63,6 +64,28 @@ def test_a_later_eni_is_left_alone_from_its_attachment_on(instance: Instance) ->
     told = {row["mac"]: (row["standing"], row["attached"]) for row in rows}
     assert told[str(later.mac)] == ("ignored", "later")
     assert told[str(boot.mac)] == ("ready", "boot")
+
+
+def test_the_resident_manager_leaves_a_later_eni_alone(instance: Instance) -> None:
+    """Also after a restart, and when the CNI sets it up."""
+    vpc = instance.vpc
+    first, second = subnets(vpc, 2)
+    main, boot = primary(vpc, first), vpc.attach(second, **MANY)
+    instance.configure(IGNORE_LATER)
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        later = vpc.attach(second, "ens9", **MANY)
+        manager.until(lambda: manager.states().get(str(later.mac)) == "ignored")
+        cni.set_up(vpc, later)
+        before = instance.kernel()
+        assert manager.poke()["changes"] == []
+        assert manager.stop() == 0
+    with managed(instance) as manager:
+        manager.until(lambda: manager.states().get(str(later.mac)) == "ignored")
+        assert manager.poke()["changes"] == []
+        assert manager.states()[str(boot.mac)] == "configured"
+    assert_same(before, instance.kernel())
+    assert instance.unreachable(main, boot) == []
 
 
 def test_an_eni_of_the_boot_that_comes_back_is_a_later_one(instance: Instance) -> None:
