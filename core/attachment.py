@@ -84,5 +84,5 @@ def _read(run: RunDir) -> AtBoot | None:
             float(data["until"]),
             {Mac.parse(mac): frozenset(map(int, of)) for mac, of in data["links"].items()},
         )
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
         return None  # not written by this version: as if there were none

@@ -107,6 +107,7 @@ def test_without_an_eni_no_record_is_begun(run: RunDir) -> None:
         b'{"until": "x", "links": {}}',
         b'{"until": 0, "links": {"zz": [1]}}',
         b'{"until": 0, "links": [1]}',
+        b'{"until": 0, "links": {"06:ec:02:00:00:01": [Infinity]}}',
         b'{"until": 0, "links": {"06:ec:02:00:00:01": 3}}',
     ],
 )
