@@ -11,7 +11,10 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ec2net.core.config import (
+    ANY_LATER,
+    AUTO_BACKEND,
     Altname,
+    Attached,
     Config,
     EniIdentity,
     EniSettings,
@@ -68,6 +71,7 @@ def compute(facts: Facts, config: Config) -> HostIntent:
     return HostIntent(
         enis=tuple(sorted(outcomes, key=by_number)),
         primary_link=next((eni.link for eni in outcomes if eni.mac == primary), None),
+        later_apart=config.for_eni(ANY_LATER).manage.hands_off,
     )
 
 
@@ -106,6 +110,7 @@ def _outcome(
         value_of(eni.interface_id) if eni else None,
         twins=refs[1:],
         table=_table(mac, eni, facts, numbers),
+        attached=_attached(mac, facts),
     )
     try:
         intent = _intent(mac, eni, links, facts, config, numbers)
@@ -124,9 +129,13 @@ def _intent(
 ) -> EniIntent:
     is_primary = _is_primary(mac, facts)
     number = _number(eni, is_primary) if eni else None
-    settings = config.for_eni(_identity(mac, eni, links, number, is_primary))
+    attached = _attached(mac, facts)
+    settings = config.for_eni(_identity(mac, eni, links, number, is_primary, attached))
     if settings.manage is Manage.IGNORE:
         raise NotReady(Standing.IGNORED, 'the configuration says manage = "ignore"')
+    if settings.backend == AUTO_BACKEND and mac in facts.elsewhere:
+        owner = facts.elsewhere[mac]
+        raise NotReady(Standing.IGNORED, f"udev says that {owner} manages it (ID_NET_MANAGED_BY)")
     if eni is None:
         raise NotReady(Standing.PENDING, f"IMDS does not list its MAC {mac} (yet)")
     if is_primary is None:
@@ -151,10 +160,11 @@ def _intent(
     table = numbers.table(number)
     routed = settings.routing is not Routing.OFF and settings.manage is not Manage.NO_RULES
     own_table = routed and (not is_primary or settings.primary_rules)
+    ours = () if settings.manage is Manage.NO_ADDRESSES else further
     own_rules: tuple[Rule, ...] = ()
     own_routes: tuple[Route, ...] = ()
     if own_table:
-        sources = covers(base + further, ruled(prefixes, settings))
+        sources = covers(base + ours, ruled(prefixes, settings))
         own_rules = rules(sources, settings.routing, number, numbers)
         own_routes = table_routes(subnets, gateways, table, link, first_ipv4)
     return EniIntent(
@@ -167,7 +177,7 @@ def _intent(
         table=table,
         metric=metric(settings, numbers, number),
         base=base,
-        further=() if settings.manage is Manage.NO_ADDRESSES else further,
+        further=ours,
         prefixes=prefixes,
         gateways=gateways,
         rules=own_rules,
@@ -192,6 +202,11 @@ def _port_of(link: Link, links: tuple[Link, ...]) -> str:
 def _is_primary(mac: Mac, facts: Facts) -> bool | None:
     primary = facts.imds.primary
     return mac == primary.value if isinstance(primary, Value) else None
+
+
+def _attached(mac: Mac, facts: Facts) -> Attached | None:
+    """The primary cannot be detached (AWS, "Elastic network interfaces"), whatever its link does."""
+    return Attached.BOOT if _is_primary(mac, facts) else facts.attached.get(mac)
 
 
 def _number(eni: EniFacts, is_primary: bool | None) -> EniNumber | None:
@@ -225,6 +240,7 @@ def _identity(
     links: tuple[Link, ...],
     number: EniNumber | None,
     is_primary: bool | None,
+    attached: Attached | None,
 ) -> EniIdentity:
     return EniIdentity(
         mac=mac,
@@ -235,6 +251,7 @@ def _identity(
         subnet_ipv6=(value_of(eni.subnet_ipv6) or ()) if eni else (),
         link_name=links[0].name if links else "",
         is_primary=is_primary,
+        attached=attached,
     )
 
 
@@ -247,6 +264,7 @@ def identity(outcome: EniOutcome, eni: EniFacts | None, links: tuple[Link, ...])
         links,
         intent.number if intent else None,
         intent.primary if intent else None,
+        outcome.attached,
     )
 
 

@@ -27,6 +27,11 @@ class Manage(StrEnum):
     OBSERVE = "observe"
     IGNORE = "ignore"
 
+    @property
+    def hands_off(self) -> bool:
+        """Whether nothing of the ENI is touched."""
+        return self in (Manage.OBSERVE, Manage.IGNORE)
+
 
 class Routing(StrEnum):
     """What wins for traffic from an ENI's address (docs: Routing semantics)."""
@@ -80,6 +85,13 @@ class Role(StrEnum):
     SECONDARY = "secondary"
 
 
+class Attached(StrEnum):
+    """Whether an ENI was there when the host booted (``core.attachment`` decides and remembers)."""
+
+    BOOT = "boot"
+    LATER = "later"
+
+
 Mtu: TypeAlias = MtuPolicy | int
 """A policy, or the MTU in bytes."""
 
@@ -91,7 +103,7 @@ MainDefaultSetting: TypeAlias = MainDefault | int
 class EniIdentity:
     """What a section can match on. None or empty means not known (yet), and does not match."""
 
-    mac: Mac
+    mac: Mac | None
     eni_id: EniId | None = None
     card: int | None = None
     device: int | None = None
@@ -99,6 +111,11 @@ class EniIdentity:
     subnet_ipv6: tuple[IPv6Network, ...] = ()
     link_name: str = ""
     is_primary: bool | None = None
+    attached: Attached | None = None
+
+
+ANY_LATER = EniIdentity(mac=None, is_primary=False, attached=Attached.LATER)
+"""An ENI of which nothing is known but that it comes later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +168,7 @@ class Match:
     name: tuple[str, ...] = ()
     """Shell globs over the link's name, case-sensitive."""
     role: Role | None = None
+    attached: Attached | None = None
 
     def matches(self, eni: EniIdentity) -> bool:
         """Whether all criteria are known to hold; an empty match holds for none."""
@@ -163,6 +181,7 @@ class Match:
                 self.subnet is None or _inside(self.subnet, eni),
                 not self.name or any(_named(eni.link_name, glob) for glob in self.name),
                 self.role is None or eni.is_primary is (self.role is Role.PRIMARY),
+                self.attached is None or eni.attached is self.attached,
             )
         )
 
@@ -183,6 +202,26 @@ class EniSection:
 
     match: Match
     settings: EniOverrides
+
+
+class Profile(StrEnum):
+    """Sections for a kind of host, which come before all others."""
+
+    NONE = "none"
+    KUBERNETES = "kubernetes"
+    """A CNI (AWS VPC CNI, Cilium's ENI mode) has all later ENIs and all secondary addresses."""
+
+
+PROFILES: dict[Profile, tuple[EniSection, ...]] = {
+    Profile.NONE: (),
+    Profile.KUBERNETES: (
+        EniSection(
+            Match(attached=Attached.BOOT),
+            EniOverrides(manage=Manage.NO_ADDRESSES),
+        ),
+        EniSection(Match(attached=Attached.LATER), EniOverrides(manage=Manage.IGNORE)),
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +258,7 @@ class Config:
 
     eni: EniSettings = field(default_factory=EniSettings)
     """Of every ENI that no section says otherwise about."""
+    profile: Profile = Profile.NONE
     sections: tuple[EniSection, ...] = ()
     """In the order in which they were read: later ones win."""
     numbers: NumberPlan = field(default_factory=NumberPlan)
@@ -242,7 +282,7 @@ class Config:
     def for_eni(self, identity: EniIdentity) -> EniSettings:
         """The settings of one ENI: the general ones, then each matching section, key by key."""
         settings = self.eni
-        for section in self.sections:
+        for section in (*PROFILES[self.profile], *self.sections):
             if section.match.matches(identity):
                 settings = section.settings.over(settings)
         return settings

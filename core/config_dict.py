@@ -19,7 +19,15 @@ from ec2net.core.config import (
     Timeouts,
 )
 from ec2net.core.config_kinds import Kind, plain, toml_key, toml_value
-from ec2net.core.config_schema import MATCH, SECTION_SETTINGS, SETTINGS, TABLES, Criterion, Setting
+from ec2net.core.config_schema import (
+    MATCH,
+    SECTION_SETTINGS,
+    SETTINGS,
+    TABLES,
+    TOP,
+    Criterion,
+    Setting,
+)
 from ec2net.core.errors import ConfigError
 from ec2net.core.numbers import NumberPlan
 
@@ -84,14 +92,15 @@ def build(values: Mapping[str, Any], sections: Iterable[EniSection]) -> Config:
 def read_tree(tree: Mapping[str, Any], report: Report) -> Settings:
     """Check a tree; what is wrong in it is reported and left out of the result."""
     settings = Settings()
-    here = [*SECTION_SETTINGS, *TABLES, SECTIONS]
+    at_top = {**SECTION_SETTINGS, **TOP}
+    here = [*at_top, *TABLES, SECTIONS]
     for name, value in tree.items():
         if name == SECTIONS:
             settings.sections.extend(_read_sections(value, report))
         elif name in TABLES:
             settings.values.update(_read_table(name, value, report))
-        elif name in SECTION_SETTINGS:
-            _take(settings.values, name, SETTINGS[name].kind, value, name, report)
+        elif name in at_top:
+            _take(settings.values, name, at_top[name].kind, value, name, report)
         else:
             _unknown(name, value, here, SETTINGS, "", report)
     return settings

@@ -11,12 +11,14 @@ from typing import Any
 
 from ec2net.core.config import (
     Altname,
+    Attached,
     Config,
     Ipv6Policy,
     MainDefault,
     Manage,
     MtuPolicy,
     PrefixMode,
+    Profile,
     Role,
     Routing,
 )
@@ -85,7 +87,7 @@ PER_ENI: tuple[Setting, ...] = (
         "manage",
         Choice(Manage),
         "How much of the ENI is configured. full: everything; no-addresses: all but secondary addresses"
-        " and prefixes; no-rules: all but rules; observe: nothing, but it is reported; ignore:"
+        " and prefixes, neither on the link nor in rules; no-rules: all but rules; observe: nothing, but it is reported; ignore:"
         " nothing, as if it were not there.",
     ),
     _per_eni(
@@ -141,6 +143,13 @@ PER_ENI: tuple[Setting, ...] = (
 """At the top for every ENI, and in ``[[eni]]`` sections for those that match."""
 
 HOST: tuple[Setting, ...] = (
+    Setting(
+        "profile",
+        Choice(Profile),
+        "Sections that come before all [[eni]] sections. kubernetes: a CNI plugin has the ENIs that"
+        " come after boot (ignored) and all secondary addresses and prefixes of the others.",
+        "profile",
+    ),
     Setting(
         "numbers.table_base",
         # 253 to 255 are default, main and local
@@ -252,7 +261,12 @@ HOST: tuple[Setting, ...] = (
 
 SETTINGS: dict[str, Setting] = {s.key: s for s in (*PER_ENI, *HOST)}
 SECTION_SETTINGS: dict[str, Setting] = {s.key: s for s in PER_ENI}
-TABLES: tuple[str, ...] = tuple(dict.fromkeys(s.key.partition(".")[0] for s in HOST))
+TABLES: tuple[str, ...] = tuple(
+    dict.fromkeys(s.key.partition(".")[0] for s in HOST if "." in s.key)
+)
+
+TOP: dict[str, Setting] = {s.key: s for s in HOST if "." not in s.key}
+"""Of the host, without a table."""
 
 MATCH: dict[str, Criterion] = {
     c.key: c
@@ -264,6 +278,11 @@ MATCH: dict[str, Criterion] = {
         Criterion("subnet", CIDR, "Its subnet is this or lies inside."),
         Criterion("name", Several(GLOB, one_will_do=True), "Its link's name."),
         Criterion("role", Choice(Role), "The instance's primary ENI, or not."),
+        Criterion(
+            "attached",
+            Choice(Attached),
+            "Whether it was there at boot, or came later; the primary always was.",
+        ),
     )
 }
 
@@ -292,7 +311,7 @@ def example_text() -> str:
 
 def _example() -> Iterator[str]:
     yield _HEAD
-    for setting in PER_ENI:
+    for setting in (*PER_ENI, *TOP.values()):
         yield f"\n{_described(setting)}#{setting.key} = {toml_value(setting.default)}\n"
     for table in TABLES:
         yield f"\n[{table}]\n"

@@ -6,18 +6,19 @@ it so. Both get a deadline and end by it.
 """
 
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from ec2net.core import begun, handover, hold, lastgood, verify
+from ec2net.core import attachment, begun, handover, hold, lastgood, verify
 from ec2net.core.backend import PATIENCE, Applied, Backend, Host
 from ec2net.core.backend_guard import GuardedBackend
 from ec2net.core.choose import Choice, choose, without_backend
 from ec2net.core.compute import compute, eni_links, identity
-from ec2net.core.config import AUTO_BACKEND, Config, Manage
+from ec2net.core.config import AUTO_BACKEND, Attached, Config, Manage
 from ec2net.core.deadline import Deadline
-from ec2net.core.environment import Environment
+from ec2net.core.environment import Environment, elsewhere
 from ec2net.core.errors import Ec2netError, ImdsError
 from ec2net.core.facts import Facts, ImdsFacts, Link, Unknown, Value
 from ec2net.core.heard import Heard, indices
@@ -110,11 +111,12 @@ class Engine:
         without: frozenset[Mac] = frozenset(),
         snapshot: Snapshot | None = None,
         heard: Heard | None = None,
+        attached: Mapping[Mac, Attached] | None = None,
     ) -> View:
         """Observe, compute and plan. ``only``: plan for these ENIs, the others as last known.
 
         ``without``: ENIs that nothing is wanted of (``remove``). ``heard``: what ``ask`` gave;
-        without it IMDS is read now.
+        without it IMDS is read now. ``attached``: when each ENI came; None: as remembered.
         """
         snapshot = self._with_silent_enis(snapshot or self.kernel.snapshot(self.config.drivers))
         links = eni_links(snapshot.links, self.config.drivers)
@@ -122,7 +124,10 @@ class Engine:
             heard = self._read_imds(links, only, deadline)
         else:
             heard = heard.still_true(self.run, links)
-        facts = Facts(heard.facts, snapshot.links)
+        if attached is None:
+            attached = attachment.when_attached(self.run, links, time.monotonic())
+        owners = elsewhere(links, self.environment)
+        facts = Facts(heard.facts, snapshot.links, attached, owners)
         host = self._intents(facts)
         choices = self._choose(host, links, facts)
         host, plans, wanted, failures = self._plans(
@@ -179,6 +184,7 @@ class Engine:
         if any(plans.values()):
             ways = Reachability(self.kernel, self.imds)
             trial = Trial.begin(self.run, ways, view.host, self.config.rollback_after, deadline)
+            attachment.remember(self.run, view.host.enis)
             for name in {eni.name for eni in view.host.enis if eni.link and _changes(eni, plans)}:
                 begun.begin(self.run, name)
             deadline.check()  # the last moment for SIGTERM or a gone link to stop it
@@ -381,6 +387,7 @@ class Engine:
             for eni in view.facts.imds.enis
         )
         try:
+            attachment.remember(self.run, view.host.enis)
             hold.remember(self.run, report.held, view.wanted, attached)
             lastgood.remember(self.run, replace(view.facts.imds, enis=good), attached)
             for name in view.plans:

@@ -2,11 +2,12 @@
 """What the choice of a backend may look at, injected: tests give a table, production the host."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
 from ec2net.core.facts import Link
+from ec2net.core.identity import Mac
 
 _LARGEST = 65536
 """Bytes of a file that are read: what is looked at has some hundred."""
@@ -112,3 +113,28 @@ def link_manager(link: Link, environment: Environment) -> Manager:
     if by_networkmanager:
         return Manager.NETWORKMANAGER
     return Manager.LEFT_ALONE if manager in ("false", "no") else Manager.NOBODY
+
+
+NETWORKD_OWNER = "io.systemd.Network"
+NETWORKMANAGER_OWNER = "org.freedesktop.NetworkManager"
+_OUR_OWNER = "ec2net"
+_OWNER_MAX = 64
+
+
+def owner(link: Link, environment: Environment) -> str:
+    """Who manages ``link`` by udev's property ID_NET_MANAGED_BY; empty if it says nothing.
+
+    With another value than their own, systemd-networkd (256, link_is_managed_by_us) and
+    NetworkManager leave a link alone. udev keeps it as a line ``E:KEY=value`` in
+    /run/udev/data/nINDEX (device_update_db in sd-device).
+    """
+    data = environment.keys(f"/run/udev/data/n{link.index}")
+    told = data.get("E:ID_NET_MANAGED_BY", "")[:_OWNER_MAX]
+    return "".join(char for char in told if char.isprintable())
+
+
+def elsewhere(links: Mapping[Mac, tuple[Link, ...]], environment: Environment) -> dict[Mac, str]:
+    """ENIs whose owner is none that a backend works with, and who that is."""
+    known = ("", NETWORKD_OWNER, NETWORKMANAGER_OWNER, _OUR_OWNER)
+    owners = {mac: owner(same[0], environment) for mac, same in links.items()}
+    return {mac: name for mac, name in owners.items() if name not in known}

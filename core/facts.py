@@ -4,10 +4,12 @@
 Text from IMDS is parsed before it gets here and travels no further as text.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Generic, TypeAlias, TypeVar
 
+from ec2net.core.config import Attached
 from ec2net.core.identity import EniId, Mac
 
 T_co = TypeVar("T_co", covariant=True)
@@ -101,3 +103,7 @@ class Facts:
 
     imds: ImdsFacts
     links: tuple[Link, ...]
+    attached: Mapping[Mac, Attached] = field(default_factory=dict)
+    """When each link came (``core.attachment``); of those that lack it is not known."""
+    elsewhere: Mapping[Mac, str] = field(default_factory=dict)
+    """Links that udev says somebody else manages, and who (``environment.elsewhere``)."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from ec2net.core.config import Manage, Mtu
+from ec2net.core.config import Attached, Manage, Mtu
 from ec2net.core.identity import EniId, Mac
 from ec2net.core.kernel.objects import AnyInterface, AnyNetwork, LinkRef, Route, Rule
 from ec2net.core.numbers import EniNumber
@@ -26,7 +26,8 @@ class Standing(Enum):
     NO_ADDRESS = "no-address"
     """EFA-only: attached without any address; there is nothing to route."""
     IGNORED = "ignored"
-    """The configuration says ``manage = "ignore"``, or the link is a port of another one."""
+    """The configuration says ``manage = "ignore"``, udev says that the link is somebody else's, or
+    it is a port of another one."""
     REFUSED = "refused"
     """Its facts contradict themselves or another ENI's; nothing of it is changed or removed."""
 
@@ -110,6 +111,8 @@ class EniOutcome:
     """Further links with its MAC: which one it is cannot be told, so it is refused."""
     table: int | None = None
     """Its table as soon as its number is known, whatever its standing."""
+    attached: Attached | None = None
+    """Whether its link was there at boot; None: not known, or there is no link."""
 
     @property
     def links(self) -> tuple[LinkRef, ...]:
@@ -129,6 +132,8 @@ class HostIntent:
     enis: tuple[EniOutcome, ...]
     primary_link: LinkRef | None = None
     """The link of the primary ENI, also while it has no intent (yet)."""
+    later_apart: bool = False
+    """Whether nothing is to be done for an ENI that comes some time, before it is known."""
 
     @property
     def ready(self) -> tuple[EniIntent, ...]:

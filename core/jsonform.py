@@ -69,6 +69,7 @@ def eni(outcome: EniOutcome) -> dict[str, Any]:
         "mac": str(outcome.mac),
         "eni_id": plain(outcome.eni_id),
         "link": plain(outcome.link),
+        "attached": plain(outcome.attached),
         "standing": outcome.standing.value,
         "reason": outcome.reason,
         "intent": _intent(outcome.intent) if outcome.intent else None,

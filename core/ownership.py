@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any
 
+from ec2net.core.config import Attached
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniIntent, EniOutcome, HostIntent, Standing
 from ec2net.core.kernel.objects import (
@@ -203,14 +204,31 @@ def plan_for(
     """The plan of one backend; of what nobody wants, only what surely is nobody's goes."""
     found = replace(found, ours=(*found.ours, *_unjournaled(found, host, without)))
     owned = owners(found.ours, host)
+    past = _of_earlier_attachments(host, owned)
     stays = {
         eni.mac
         for eni in host.enis
-        if eni.mac not in without and (eni.mac not in mine or _keeps(eni.mac, host, wanted))
+        if eni.mac not in without
+        and (eni.mac not in mine or (eni.mac not in past and _keeps(eni.mac, host, wanted)))
     }
     waiting = [eni for eni in host.enis if eni.mac not in without and _waits(eni)]
     keep = held(owned, stays) | _doubtful(found.ours, owned, waiting)
     return make_plan(wanted, found, keep=keep, owners=owned)
+
+
+def _of_earlier_attachments(host: HostIntent, owned: Mapping[Item, Mac]) -> set[Mac]:
+    """Ignored ENIs that came later, with nothing of ours on their links: they came back.
+
+    What is left of before are the rules, which do not go with a link.
+    """
+    on_links = {mac for item, mac in owned.items() if not isinstance(item, Rule)}
+    return {
+        eni.mac
+        for eni in host.enis
+        if eni.standing is Standing.IGNORED
+        and eni.attached is Attached.LATER
+        and eni.mac not in on_links
+    }
 
 
 def _unjournaled(

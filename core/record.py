@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from ec2net import __version__
 from ec2net.core import bounded_file, jsonform
-from ec2net.core.config import Config
+from ec2net.core.config import Attached, Config
 from ec2net.core.deadline import Deadline
 from ec2net.core.engine import Engine
 from ec2net.core.environment import Environment
@@ -108,6 +108,7 @@ def record(view: View, imds: RecordingImds, config: dict[str, Any]) -> dict[str,
             "rules": [{**jsonform.plain(f.item), "protocol": f.protocol} for f in snapshot.rules],
             "accept_ra": {str(s.link.index): s.value for s in snapshot.accept_ra},
         },
+        "attached": {str(mac): when.value for mac, when in view.facts.attached.items()},
         "config": config,
     }
 
@@ -121,6 +122,7 @@ def plan_from_record(path: Path, config: Config, deadline: Deadline) -> View:
             raise ValueError("it is empty")
         document = json.loads(text)
         tree, kernel = _parts(document)
+        attached = _attached(document)
         snapshot = _snapshot(kernel) if kernel is not None else _assumed(tree, config)
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", subject=str(path)) from error
@@ -139,7 +141,7 @@ def plan_from_record(path: Path, config: Config, deadline: Deadline) -> View:
         Plugins(config.enabled_plugins, disabled=config.disabled_plugins),
         Environment(read_file=lambda path: None, read_link=lambda path: None),
     )
-    return engine.look(deadline, snapshot=snapshot)
+    return engine.look(deadline, snapshot=snapshot, attached=attached)
 
 
 def _parts(document: Any) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -150,6 +152,12 @@ def _parts(document: Any) -> tuple[dict[str, Any], dict[str, Any] | None]:
     for part in _MACS:
         node = node[part]
     return tree, document.get("kernel") if "imds" in document else None
+
+
+def _attached(document: dict[str, Any]) -> dict[Mac, Attached]:
+    """Of a bare tree, and of records of before, it is not known."""
+    told = document.get("attached", {}) if "imds" in document else {}
+    return {Mac.parse(mac): Attached(when) for mac, when in _of(dict, told).items()}
 
 
 def _assumed(tree: dict[str, Any], config: Config) -> Snapshot:

@@ -43,6 +43,9 @@ def gateway(subnets: tuple[AnyNetwork, ...], version: int) -> AnyAddress:
 
 
 def ruled(prefixes: tuple[AnyNetwork, ...], settings: EniSettings) -> tuple[AnyNetwork, ...]:
+    """The delegated prefixes that rules are for; none where somebody else has them."""
+    if settings.manage is Manage.NO_ADDRESSES:
+        return ()
     return tuple(p for p in prefixes if _prefix_mode(p, settings) is not PrefixMode.NONE)
 
 

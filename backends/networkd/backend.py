@@ -14,7 +14,13 @@ from ec2net.backends.networkd.state import LinkState, is_running, link_state
 from ec2net.backends.networkd.unread import UnreadFiles
 from ec2net.core.backend import Applied, Backend, Host, Suitability
 from ec2net.core.deadline import Deadline
-from ec2net.core.environment import Environment, Manager, link_manager
+from ec2net.core.environment import (
+    NETWORKD_OWNER,
+    Environment,
+    Manager,
+    link_manager,
+    owner,
+)
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniIntent, HostIntent
@@ -51,6 +57,8 @@ class NetworkdBackend(Backend):
             return Suitability(True, f"{manager.value} manages {link.name}")
         if manager is not Manager.NOBODY:
             return Suitability(False, f"{manager.value} manages {link.name}")
+        if (name := owner(link, environment)) not in ("", NETWORKD_OWNER):
+            return Suitability(False, f"udev says that {name} manages {link.name}")
         if environment.keys("/etc/os-release").get("ID") == AMAZON_LINUX:
             return Suitability(True, f"nobody manages {link.name}, and this is Amazon Linux")
         for other in environment.eni_links:

@@ -6,6 +6,7 @@ of the boot, as systemd masks files: then an ENI without file of ours has what o
 and nothing else, whether it was there at boot or comes later.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 
 from ec2net.backends.networkd.files import FOLDER
@@ -15,7 +16,11 @@ from ec2net.core.errors import StateError
 from ec2net.core.facts import Link
 from ec2net.core.state import make_folder
 
-DEFAULTS = ("80-ec2net.network", "80-ec2net-later.network")
+LATER = "80-ec2net-later.network"
+"""For all but the first link of the host."""
+DEFAULTS = ("80-ec2net.network", LATER)
+FIRST_INDEX = 2
+"""Of the link that the other one is for (90-ec2net.rules); lo has index 1."""
 
 
 def has_default(link: Link) -> bool:
@@ -24,9 +29,9 @@ def has_default(link: Link) -> bool:
     return file is not None and file.name in DEFAULTS
 
 
-def withhold(folder: Path = FOLDER) -> None:
-    """An administrator's file of such a name, in /etc, comes before the mask. ``StateError``."""
-    for name in DEFAULTS:
+def withhold(names: Collection[str] = DEFAULTS, folder: Path = FOLDER) -> None:
+    """Mask them. An administrator's file of such a name, in /etc, comes before the mask. ``StateError``."""
+    for name in names:
         path = folder / name
         try:
             make_folder(folder)

@@ -110,7 +110,11 @@ class NetworkManagerBackend(Backend):
         hands_off = [found for mac in apart if (found := links.get(mac)) is not None]
         # An ENI of its own is only asked for the primary's metric while that has no intent yet.
         early = next((eni.early for eni in host.ready if eni.primary), intent.early)
-        return (conf_file(link, early.main_metric, early.parking_table, drivers, hands_off),)
+        # Where an ENI that comes is not ours to touch, it must not match before it is known.
+        only = [one for one in links.values() if one] if host.later_apart else None
+        return (
+            conf_file(link, early.main_metric, early.parking_table, drivers, hands_off, only=only),
+        )
 
     @property
     def _left_alone(self) -> Collection[Mac]:

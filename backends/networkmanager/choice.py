@@ -2,7 +2,14 @@
 """Whether NetworkManager has a link, from its unit and its state files. Pure over the environment."""
 
 from ec2net.core.backend import Suitability
-from ec2net.core.environment import NETWORKMANAGER_UNIT, Environment, Manager, link_manager
+from ec2net.core.environment import (
+    NETWORKMANAGER_OWNER,
+    NETWORKMANAGER_UNIT,
+    Environment,
+    Manager,
+    link_manager,
+    owner,
+)
 from ec2net.core.facts import Link
 from ec2net.core.othertools import cloud_setup
 
@@ -24,6 +31,8 @@ def suits(link: Link, environment: Environment) -> Suitability:
         return Suitability(True, f"NetworkManager manages {link.name}")
     if manager is Manager.LEFT_ALONE:
         return Suitability(True, f"NetworkManager was told not to manage {link.name}")
+    if (name := owner(link, environment)) not in ("", NETWORKMANAGER_OWNER):
+        return Suitability(False, f"udev says that {name} manages {link.name}")
     for other in environment.eni_links:
         if link_manager(other, environment) is Manager.NETWORKMANAGER:
             reason = f"nobody manages {link.name}, and NetworkManager manages {other.name}"

@@ -18,23 +18,30 @@ def conf_file(
     parking_table: int,
     drivers: Collection[str],
     hands_off: Collection[Link] = (),
+    *,
+    only: Collection[Link] | None = None,
 ) -> ConfFile:
-    """``metric`` is the primary's in main, ``drivers`` tell an ENI; ``hands_off`` get nothing."""
-    match = [f"driver:{driver}" for driver in sorted(drivers)]
-    others = sorted({_told(link) for link in hands_off} - {_told(primary)})
-    match += [f"except:{told}" for told in (_told(primary), *others)]
-    sections: list[tuple[str, dict[str, str]]] = [
-        (
-            "connection-80-ec2net",
-            {
-                "match-device": ",".join(match),
-                "ipv4.route-table": str(parking_table),
-                "ipv6.route-table": str(parking_table),
-                "ipv4.dns-priority": str(DNS_PRIORITY),
-                "ipv6.dns-priority": str(DNS_PRIORITY),
-            },
-        )
-    ]
+    """``metric`` is the primary's in main, ``drivers`` tell an ENI; ``hands_off`` get nothing.
+
+    ``only``: these links are the ENIs, and one that comes gets nothing.
+    """
+    apart = {_told(primary), *map(_told, hands_off)}
+    if only is None:
+        match = [f"driver:{driver}" for driver in sorted(drivers)]
+        others = sorted(apart - {_told(primary)})
+        match += [f"except:{told}" for told in (_told(primary), *others)]
+    else:
+        match = sorted({_told(link) for link in only} - apart)
+    sections: list[tuple[str, dict[str, str]]] = []
+    if match:
+        parked = {
+            "match-device": ",".join(match),
+            "ipv4.route-table": str(parking_table),
+            "ipv6.route-table": str(parking_table),
+            "ipv4.dns-priority": str(DNS_PRIORITY),
+            "ipv6.dns-priority": str(DNS_PRIORITY),
+        }
+        sections.append(("connection-80-ec2net", parked))
     if primary not in hands_off:
         own = {
             "match-device": _told(primary),

@@ -7,15 +7,19 @@ docs/networkd.md.
 """
 
 import logging
+import time
 from argparse import Namespace
+from collections.abc import Mapping
 
+from ec2net.core import attachment
 from ec2net.core.compute import early_intent, eni_links
-from ec2net.core.config import AUTO_BACKEND, EniIdentity, EniSettings, Manage
+from ec2net.core.config import ANY_LATER, AUTO_BACKEND, Attached, EniIdentity, EniSettings
 from ec2net.core.config_files import Source
 from ec2net.core.deadline import Deadline
-from ec2net.core.environment import NETWORKMANAGER_UNIT, Environment, is_enabled
-from ec2net.core.errors import DeadlineExceeded, ExitStatus
+from ec2net.core.environment import NETWORKMANAGER_UNIT, Environment, elsewhere, is_enabled
+from ec2net.core.errors import DeadlineExceeded, ExitStatus, StateError
 from ec2net.core.facts import Link
+from ec2net.core.identity import Mac
 from ec2net.core.kernel import udev
 from ec2net.core.kernel.objects import LinkRef
 from ec2net.core.kernel.session import Kernel
@@ -27,10 +31,11 @@ _log = logging.getLogger("ec2net.early")
 def run(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=True, must_go_on=True)
     manager = "networkmanager" if is_enabled(NETWORKMANAGER_UNIT, Environment()) else "networkd"
-    if place.config.eni.backend not in (AUTO_BACKEND, manager):
-        return place.status(ExitStatus.DONE)
     with Kernel(place.config.numbers.protocol) as kernel:
-        links = _named_links(kernel, place, Deadline(udev.SECONDS, "waiting for udev"))
+        others = place.config.eni.backend not in (AUTO_BACKEND, manager)
+        deadline = Deadline(udev.SECONDS, "waiting for udev")
+        links = [] if others else _named_links(kernel, place, deadline)
+        _begin_record(eni_links(kernel.links(), place.config.drivers), place)
     if not links:
         return place.status(ExitStatus.DONE)  # the default has to bring up what comes
     if place.loaded.source is Source.BUILT_IN:  # of half a configuration, only the way in
@@ -39,12 +44,29 @@ def run(options: Namespace) -> ExitStatus:
     if manager == "networkmanager":
         _write_defaults(links, place)
         return place.status(ExitStatus.DONE)
-    provided = [_provide(link, index == 0, place) for index, link in enumerate(links)]
-    if all(provided):
-        from ec2net.backends.networkd.defaults import withhold
-
-        withhold()
+    provided = {link.index: _provide(link, link is links[0], place) for link in links}
+    _withhold(provided, place)
     return place.status(ExitStatus.DONE)
+
+
+def _begin_record(links: Mapping[Mac, tuple[Link, ...]], place: Workplace) -> None:
+    """Of the boot's ENIs. Without it the first pass decides, so a full disk is no failure."""
+    try:
+        attachment.begin(place.run, links, time.monotonic())
+    except StateError as error:
+        _log.warning("%s", error)
+
+
+def _withhold(provided: Mapping[int, bool], place: Workplace) -> None:
+    """Mask the defaults that no link depends on, by its index."""
+    from ec2net.backends.networkd.defaults import FIRST_INDEX, LATER, withhold
+
+    if all(provided.values()):
+        withhold()
+    elif place.config.for_eni(ANY_LATER).manage.hands_off and all(
+        done for index, done in provided.items() if index != FIRST_INDEX
+    ):
+        withhold([LATER])
 
 
 def _named_links(kernel: Kernel, place: Workplace, deadline: Deadline) -> list[Link]:
@@ -70,12 +92,9 @@ def _write_defaults(links: list[Link], place: Workplace) -> None:
     if present is not None and present.owner in {link.mac for link in links}:
         return  # not the boot: a pass has written it, knowing more
     numbers = place.config.numbers
-    hands_off = [
-        link
-        for index, link in enumerate(links)
-        if _settings(link, index == 0, place).manage in _HANDS_OFF
-    ]
     first = links[0]
+    hands_off = [link for link in links if _apart(link, _settings(link, link is first, place))]
+    only = links if place.config.for_eni(ANY_LATER).manage.hands_off else None
     assert first.mac is not None
     early = early_intent(
         first.mac,
@@ -85,17 +104,27 @@ def _write_defaults(links: list[Link], place: Workplace) -> None:
         numbers,
     )
     drivers = {link.driver for link in links}
-    conf.write(render.conf_file(first, early.main_metric, early.parking_table, drivers, hands_off))
+    conf.write(
+        render.conf_file(
+            first, early.main_metric, early.parking_table, drivers, hands_off, only=only
+        )
+    )
     _log.debug("%s: taken for the primary", first.name)
-
-
-_HANDS_OFF = (Manage.IGNORE, Manage.OBSERVE)
 
 
 def _settings(link: Link, primary: bool, place: Workplace) -> EniSettings:
     assert link.mac is not None
-    known = EniIdentity(link.mac, link_name=link.name, is_primary=primary)
+    when = attachment.when_attached(place.run, {link.mac: (link,)}, time.monotonic())
+    attached = Attached.BOOT if primary else when[link.mac]
+    known = EniIdentity(link.mac, link_name=link.name, is_primary=primary, attached=attached)
     return place.config.for_eni(known)
+
+
+def _apart(link: Link, settings: EniSettings) -> bool:
+    """Whether it is not ours to touch, by the configuration or by its owner."""
+    assert link.mac is not None
+    owned = bool(elsewhere({link.mac: (link,)}, Environment()))
+    return settings.manage.hands_off or (owned and settings.backend == AUTO_BACKEND)
 
 
 def _provide(link: Link, primary: bool, place: Workplace) -> bool:
@@ -106,7 +135,7 @@ def _provide(link: Link, primary: bool, place: Workplace) -> bool:
 
     assert link.mac is not None
     settings = _settings(link, primary, place)
-    if settings.manage in _HANDS_OFF:
+    if _apart(link, settings):
         return not has_default(link)
     present_files = files.in_folder(files.FOLDER)
     early = early_intent(

@@ -4,10 +4,13 @@
 import json
 import sys
 import tempfile
+import time
 from argparse import Namespace
 from pathlib import Path
 
 from ec2net.core import bounded_file
+from ec2net.core.attachment import when_attached
+from ec2net.core.compute import eni_links
 from ec2net.core.config_dict import to_dict
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError, ExitStatus
@@ -23,8 +26,10 @@ def run(options: Namespace) -> ExitStatus:
         assert engine.imds is not None
         imds = RecordingImds(engine.imds)
         engine.imds = imds
+        links = eni_links(engine.kernel.links(), place.config.drivers)
+        attached = when_attached(place.run, links, time.monotonic())
         engine.run = RunDir(Path(empty))  # as if for the first time: every key is read
-        view = engine.look(deadline)
+        view = engine.look(deadline, attached=attached)
     text = json.dumps(record(view, imds, to_dict(place.config)), indent=1)
     if options.output is None:
         print(text)

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 import pytest
-from eni_facts import link
+from eni_facts import link, mac
 
 from ec2net.backends.netlink.backend import NetlinkBackend
 from ec2net.backends.networkd.backend import NetworkdBackend
@@ -13,7 +13,7 @@ from ec2net.backends.networkmanager.backend import NetworkManagerBackend
 from ec2net.core.backend import Applied, Backend, Suitability
 from ec2net.core.choose import choose
 from ec2net.core.deadline import Deadline
-from ec2net.core.environment import Environment, Manager, link_manager
+from ec2net.core.environment import Environment, Manager, elsewhere, link_manager
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniIntent, HostIntent
@@ -22,6 +22,7 @@ from ec2net.core.plan import InPlace, Item, Plan
 
 LINK = link(1)
 NETWORKD, NETWORKMANAGER = "/run/systemd/netif/links/3", "/run/NetworkManager/devices/3"
+UDEV, MANAGED_BY = "/run/udev/data/n3", "E:ID_NET_DRIVER=ena\nE:ID_NET_MANAGED_BY="
 
 
 class OfNetworkd(Backend):
@@ -262,6 +263,41 @@ CLOUD_SETUP = {
             "NetworkManager is not running",
             id="NetworkManager is being restarted: nobody takes its links",
         ),
+        pytest.param(
+            {"/etc/os-release": 'ID="amzn"\n', UDEV: f"{MANAGED_BY}io.systemd.Network\n"},
+            RUNNING,
+            "networkd",
+            "this is Amazon Linux",
+            id="networkd's by udev",
+        ),
+        pytest.param(
+            {"/etc/os-release": 'ID="amzn"\n', UDEV: f"{MANAGED_BY}ec2net\n"},
+            RUNNING,
+            "netlink",
+            "networkd does not suit: udev says that ec2net manages ens6",
+            id="ours alone by udev",
+        ),
+        pytest.param(
+            {OTHERS["nm"]: MANAGED, UDEV: f"{MANAGED_BY}ec2net\n"},
+            RUNNING,
+            "netlink",
+            "networkmanager does not suit: udev says that ec2net manages ens6",
+            id="ours alone by udev, beside one of NetworkManager's",
+        ),
+        pytest.param(
+            {OTHERS["nm"]: MANAGED, UDEV: f"{MANAGED_BY}org.freedesktop.NetworkManager\n"},
+            RUNNING,
+            "networkmanager",
+            "nobody manages ens6, and NetworkManager manages ens7",
+            id="NetworkManager's by udev",
+        ),
+        pytest.param(
+            {NETWORKD: CONFIGURED, UDEV: f"{MANAGED_BY}ec2net\n"},
+            RUNNING,
+            "networkd",
+            "systemd-networkd manages ens6",
+            id="ours alone by udev, but networkd (before 256) has it",
+        ),
     ],
 )
 def test_the_choice_among_the_built_in_ones(
@@ -271,6 +307,29 @@ def test_the_choice_among_the_built_in_ones(
     choice = choose("auto", LINK, BUILT_IN, environment(files, links, (LINK, OTHER)))
     assert choice.backend == answer
     assert reason in str(choice)
+
+
+@pytest.mark.parametrize(
+    ("data", "owner"),
+    [
+        (None, None),
+        ("", None),
+        ("I:123\nE:ID_NET_DRIVER=ena\nV:1\n", None),
+        (f"{MANAGED_BY}io.systemd.Network\n", None),
+        (f"{MANAGED_BY}org.freedesktop.NetworkManager\n", None),
+        (f"{MANAGED_BY}ec2net\n", None),
+        (f"{MANAGED_BY}\n", None),
+        (f"{MANAGED_BY}com.amazonaws.vpc.cni\nV:1\n", "com.amazonaws.vpc.cni"),
+        (f"{MANAGED_BY}unmanaged\n", "unmanaged"),
+        (f"{MANAGED_BY}a\x1b[1mb\n", "a[1mb"),
+        (f"{MANAGED_BY}{'x' * 1000}\n", "x" * 64),
+        ("S:ID_NET_MANAGED_BY=cni\nG:ID_NET_MANAGED_BY=cni\n", None),
+    ],
+)
+def test_whose_a_link_is_by_udev(data: str | None, owner: str | None) -> None:
+    files = {} if data is None else {UDEV: data}
+    links = {mac(1): (LINK,), mac(2): (OTHER,)}
+    assert elsewhere(links, environment(files)) == ({} if owner is None else {mac(1): owner})
 
 
 def test_a_file_that_cannot_be_read_says_nothing() -> None:

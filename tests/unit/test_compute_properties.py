@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ec2net.core.compute import compute
-from ec2net.core.config import Config, Routing
+from ec2net.core.config import Attached, Config, EniSettings, Manage, PrefixMode, Profile, Routing
 from ec2net.core.facts import EniFacts, Facts, ImdsFacts, Reading, Value
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniIntent, EniOutcome, Standing
@@ -186,15 +186,18 @@ def test_the_rules_cover_exactly_the_sources(own: EniFacts, config: Config) -> N
         if not rules:
             continue
         wanted: list[AnyNetwork] = []
+        pods = intent.manage is Manage.NO_ADDRESSES
         for name in ("local_ipv4s", "ipv6s", "ipv4_prefixes", "ipv6_prefixes"):
             reading = getattr(own, name)
+            if pods and "prefix" in name:
+                continue
             mode = {"ipv4_prefixes": "ipv4_prefix_mode", "ipv6_prefixes": "ipv6_prefix_mode"}
             if name in mode and getattr(config.eni, mode[name]) == "none":
                 continue
             if isinstance(reading, Value) and (intent.ipv6 or "4" in name):
                 wanted += [
                     (IPv4Network if thing.version == 4 else IPv6Network)(thing)
-                    for thing in reading.value
+                    for thing in reading.value[: 1 if pods else None]
                 ]
         assert addresses(tuple(rule.source for rule in rules)) == addresses(tuple(wanted))
 
@@ -309,3 +312,43 @@ def test_every_place_on_every_card_is_ready_with_numbers_of_its_own(
     ready = compute(host(*enis), Config()).ready
     assert [(i.number.card, i.number.device) for i in ready] == sorted(places)
     assert len({i.table for i in ready}) == len({i.metric for i in ready}) == len(places)
+
+
+@settings(deadline=None, max_examples=120)
+@given(
+    st.lists(st.integers(1, 5), unique=True, max_size=4).flatmap(
+        lambda numbers: st.tuples(*(plausible(n) for n in (0, *numbers)))
+    ),
+    st.lists(st.sampled_from([*Attached, None]), min_size=6, max_size=6),
+    st.sampled_from(PrefixMode),
+    st.booleans(),
+)
+def test_with_the_kubernetes_profile_no_address_of_a_pod_is_the_hosts(
+    enis: tuple[EniFacts, ...],
+    attached: list[Attached | None],
+    mode: PrefixMode,
+    primary_rules: bool,
+) -> None:
+    """Neither on a link, nor in the local table, nor in a rule; and nothing is done for later ENIs."""
+    there = host(*enis)
+    when = {own.mac: told for own, told in zip(enis, attached, strict=False) if told is not None}
+    facts = Facts(there.imds, there.links, when)
+    general = EniSettings(
+        manage=Manage.OBSERVE,  # what a section does not say again shows itself
+        ipv4_prefix_mode=mode,
+        ipv6_prefix_mode=mode,
+        primary_rules=primary_rules,
+    )
+    config = Config(eni=general, profile=Profile.KUBERNETES)
+    for outcome in compute(facts, config).enis:
+        if when.get(outcome.mac) is Attached.LATER and outcome.mac != enis[0].mac:
+            assert outcome.standing is Standing.IGNORED
+        intent = outcome.intent
+        if intent is None or intent.manage is Manage.OBSERVE:
+            assert outcome.mac not in when or outcome.standing is not Standing.READY
+            continue
+        own = {interface.ip for interface in intent.base}
+        assert intent.sources == intent.base
+        assert intent.local_routes == ()
+        assert {rule.source.network_address for rule in intent.rules} <= own
+        assert {rule.source.num_addresses for rule in intent.rules} <= {1}

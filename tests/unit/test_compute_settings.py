@@ -55,7 +55,10 @@ def test_no_addresses_leaves_secondary_addresses_to_somebody_else() -> None:
     assert mine.base == DEFAULT.base
     assert mine.further == ()
     assert mine.local_routes == ()
-    assert differing(mine, DEFAULT) == {"manage", "further"}
+    assert differing(mine, DEFAULT) == {"manage", "further", "rules"}
+    bases = {str(interface.ip) for interface in DEFAULT.base}
+    assert {str(rule.source.network_address) for rule in mine.rules} == bases
+    assert {rule.source.num_addresses for rule in mine.rules} == {1}
 
 
 def test_no_rules_makes_no_rule_and_no_table() -> None:

@@ -238,6 +238,22 @@ def test_an_ignored_eni_is_ignored_before_imds_knows_it() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("backend", "standing"), [("auto", Standing.IGNORED), ("netlink", Standing.READY)]
+)
+def test_a_link_that_udev_says_is_somebody_elses_is_left_alone(
+    backend: str, standing: Standing
+) -> None:
+    """But for a backend that the configuration names, which counts whoever manages the link."""
+    known = host(eni(0), eni(1))
+    facts = Facts(known.imds, known.links, elsewhere={mac(1): "org.cni"})
+    outcome = outcome_of(1, facts, backend=backend)
+    assert outcome.standing is standing
+    told = "udev says that org.cni manages it (ID_NET_MANAGED_BY)"
+    assert outcome.reason == (told if standing is Standing.IGNORED else "")
+    assert outcome_of(0, facts).standing is Standing.READY
+
+
 def test_the_primary_is_card_0_device_0_whatever_imds_says_of_its_place() -> None:
     intent = intent_of(0, host(eni(0, device_number=TIMEOUT, network_card=Value(3))))
     assert (intent.primary, intent.number.n, intent.table, intent.metric) == (True, 0, 10000, 512)

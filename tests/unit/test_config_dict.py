@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ec2net.core.config import (
     Altname,
+    Attached,
     Config,
     EniIdentity,
     EniOverrides,
@@ -21,6 +22,7 @@ from ec2net.core.config import (
     Match,
     MtuPolicy,
     PrefixMode,
+    Profile,
     ResidentSettings,
     Role,
     Routing,
@@ -73,11 +75,13 @@ matches = st.builds(
     subnet=st.none() | subnets,
     name=several(globs),
     role=st.none() | st.sampled_from(Role),
+    attached=st.none() | st.sampled_from(Attached),
 ).filter(lambda match: match != Match())
 
 configs = st.builds(
     Config,
     eni=st.builds(EniSettings, **PER_ENI),
+    profile=st.sampled_from(Profile),
     sections=st.lists(
         st.builds(
             EniSection,

@@ -7,6 +7,8 @@ from ipaddress import IPv4Network, IPv6Network
 import pytest
 
 from ec2net.core.config import (
+    ANY_LATER,
+    Attached,
     Config,
     EniIdentity,
     EniOverrides,
@@ -15,6 +17,7 @@ from ec2net.core.config import (
     Manage,
     Match,
     MtuPolicy,
+    Profile,
     Role,
 )
 from ec2net.core.identity import EniId, Mac
@@ -33,6 +36,7 @@ KNOWN = EniIdentity(
     subnet_ipv6=(IPv6Network("2001:db8:1::/64"), IPv6Network("2001:db8:2::/64")),
     link_name="ens6",
     is_primary=False,
+    attached=Attached.LATER,
 )
 UNKNOWN = EniIdentity(mac=MAC)
 
@@ -62,6 +66,8 @@ UNKNOWN = EniIdentity(mac=MAC)
         (Match(name=("ns6",)), False),
         (Match(role=Role.SECONDARY), True),
         (Match(role=Role.PRIMARY), False),
+        (Match(attached=Attached.LATER), True),
+        (Match(attached=Attached.BOOT), False),
         (Match(card=1, device=2, name=("ens*",)), True),
         (Match(card=1, device=3, name=("ens*",)), False),
     ],
@@ -81,6 +87,8 @@ def test_match(match: Match, expected: bool) -> None:
         Match(name=("*",)),
         Match(role=Role.PRIMARY),
         Match(role=Role.SECONDARY),
+        Match(attached=Attached.BOOT),
+        Match(attached=Attached.LATER),
     ],
 )
 def test_what_is_not_known_does_not_match(match: Match) -> None:
@@ -118,3 +126,36 @@ def test_later_sections_win_key_by_key() -> None:
 def test_a_section_that_sets_nothing_changes_nothing() -> None:
     assert all(getattr(EniOverrides(), f.name) is None for f in fields(EniOverrides))
     assert EniOverrides().over(EniSettings(mtu=9001)) == EniSettings(mtu=9001)
+
+
+KUBERNETES = Config(profile=Profile.KUBERNETES)
+
+
+@pytest.mark.parametrize(
+    ("attached", "manage"),
+    [
+        (Attached.BOOT, Manage.NO_ADDRESSES),
+        (Attached.LATER, Manage.IGNORE),
+        (None, Manage.FULL),
+    ],
+)
+def test_the_kubernetes_profile(attached: Attached | None, manage: Manage) -> None:
+    """R30."""
+    assert KUBERNETES.for_eni(replace(KNOWN, attached=attached)) == EniSettings(manage=manage)
+    assert Config().for_eni(replace(KNOWN, attached=attached)) == EniSettings()
+
+
+def test_a_profile_comes_before_every_section_and_after_the_general_settings() -> None:
+    config = Config(
+        eni=EniSettings(manage=Manage.OBSERVE, mtu=1500),
+        profile=Profile.KUBERNETES,
+        sections=(EniSection(Match(card=1), EniOverrides(manage=Manage.NO_RULES)),),
+    )
+    assert config.for_eni(KNOWN) == EniSettings(manage=Manage.NO_RULES, mtu=1500)
+    assert config.for_eni(replace(KNOWN, card=2)) == EniSettings(manage=Manage.IGNORE, mtu=1500)
+
+
+def test_what_is_known_of_an_eni_before_it_comes() -> None:
+    assert KUBERNETES.for_eni(ANY_LATER).manage.hands_off
+    named = EniSection(Match(mac=(MAC,)), EniOverrides(manage=Manage.IGNORE))
+    assert not Config(sections=(named,)).for_eni(ANY_LATER).manage.hands_off

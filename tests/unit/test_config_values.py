@@ -14,13 +14,13 @@ from ec2net.core.errors import ConfigError, ExitStatus
 
 PER_ENI = (
     "altnames, backend, {}ipv4_prefix_mode, ipv6, ipv6_prefix_mode, {}main_default, manage, {}mtu,"
-    " {}primary_rules, {}routing{}"
+    " {}primary_rules, {}{}routing{}"
 )
 AT_THE_TOP = PER_ENI.format(
-    "eni, ", "links, ", "", "numbers, plugins, ", "resident, rollback, ", ", timeouts"
+    "eni, ", "links, ", "", "numbers, plugins, ", "profile, ", "resident, rollback, ", ", timeouts"
 )
-IN_A_SECTION = PER_ENI.format("", "", "match, ", "", "", "")
-CRITERIA = "mac, id, card, device, subnet, name, role"
+IN_A_SECTION = PER_ENI.format("", "", "match, ", "", "", "", "")
+CRITERIA = "mac, id, card, device, subnet, name, role, attached"
 MAC_ALLOWED = 'a MAC address, such as "06:53:e1:d8:f9:29", or a list of such'
 ID_ALLOWED = 'an ENI id, such as "eni-0304feb62015b7959", or a list of such'
 NAME_ALLOWED = 'a link name, or a glob over link names, such as "ens*", or a list of such'
@@ -65,6 +65,7 @@ def problems(text: str) -> list[str]:
         ('ipv6 = "yes"', 'must be "auto", "on" or "off"'),
         ('altnames = "id"', 'must be a list, each "id" or "device-number"'),
         ('altnames = ["id", "name"]', 'must be a list, each "id" or "device-number"'),
+        ('profile = "k8s"', 'must be "none" or "kubernetes"'),
         ("numbers.table_base = 255", "must be a whole number from 256 to 4294964096"),
         ("numbers.table_base = 4294964097", "must be a whole number from 256 to 4294964096"),
         ("numbers.priority_base = 1", "must be a whole number from 2 to 29566"),
@@ -125,6 +126,7 @@ def test_a_value_that_is_not_allowed(text: str, message: str) -> None:
         ('match.name = "sixteencharacter"', f"must be {NAME_ALLOWED}"),
         ('match.name = ["ens*", ".."]', f"must be {NAME_ALLOWED}"),
         ('match.role = "main"', 'must be "primary" or "secondary"'),
+        ('match.attached = "hotplug"', 'must be "boot" or "later"'),
         ("match = 3", "must be a table, such as { card = 1 }"),
         ("match = []", "must be a table, such as { card = 1 }"),
     ],
@@ -204,7 +206,7 @@ def test_a_section_for_nothing(text: str) -> None:
         (
             "[[eni]]\nmatch.cards = 1",
             (
-                "[[eni]] 1: match.cards = 1: no such setting; allowed here are card, device, id, mac,"
+                "[[eni]] 1: match.cards = 1: no such setting; allowed here are attached, card, device, id, mac,"
                 ' name, role, subnet (did you mean "match.card"?)'
             ),
         ),

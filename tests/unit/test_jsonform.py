@@ -105,6 +105,7 @@ def test_an_eni_with_its_intent() -> None:
         "mac": "06:ec:02:00:00:01",
         "eni_id": "eni-00000000000000001",
         "link": "ens6",
+        "attached": None,
         "standing": "ready",
         "reason": "",
     }

@@ -159,6 +159,17 @@ def test_enis_that_are_not_ours_to_configure_are_left_out() -> None:
     assert "route-metric" not in alone
 
 
+def test_where_later_enis_are_not_ours_those_of_now_are_named() -> None:
+    """One that comes is activated at once, before anything could leave it out of the file."""
+    now = [eni(0), eni(2), eni(1), eni(3)]
+    text = conf_file(eni(0), 512, 9999, {"ena"}, [eni(3)], only=now).content
+    assert "match-device=mac:06:ec:02:00:00:01,mac:06:ec:02:00:00:02\n" in text
+    assert "driver:" not in text
+    alone = conf_file(eni(0), 512, 9999, {"ena"}, only=[eni(0)]).content
+    assert "route-table" not in alone
+    assert "match-device=mac:06:ec:02:00:00:00\nipv4.route-metric=512\n" in alone
+
+
 def test_a_link_without_a_permanent_mac_is_told_by_its_name() -> None:
     """NetworkManager compares the permanent one; a veth has none."""
     text = conf_file(eni(0, permanent=False), 512, 9999, {"veth"}).content

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ec2net.core.compute import compute
-from ec2net.core.config import Config, EniOverrides, EniSection, Manage, Match
+from ec2net.core.config import Attached, Config, EniOverrides, EniSection, Manage, Match
 from ec2net.core.facts import Absent, Facts
 from ec2net.core.identity import Mac
 from ec2net.core.intent import HostIntent, Standing
@@ -281,6 +281,31 @@ def test_names_whose_journal_was_lost_are_taken_back_and_others_are_not() -> Non
         plan = plan_for(intents, {mac(1)}, {}, found, frozenset({mac(1)}))
         assert {change.item for change in plan.changes} == expected
         assert plan_for(intents, {mac(1)}, {}, found, frozenset()).changes == ()
+
+
+@pytest.mark.parametrize(
+    ("attached", "rest", "goes"),
+    [
+        pytest.param(Attached.LATER, False, True, id="came back: nothing is on its new link"),
+        pytest.param(Attached.LATER, True, False, id="ignored since it was configured"),
+        pytest.param(Attached.BOOT, False, False, id="never went"),
+        pytest.param(None, False, False, id="nobody knows"),
+    ],
+)
+def test_rules_of_an_earlier_attachment_of_an_ignored_eni_go(
+    attached: Attached | None, rest: bool, goes: bool
+) -> None:
+    """They would take the traffic of pods whose addresses it has now."""
+    facts, found, made = settled_host(2)
+    ignore = EniSection(Match(mac=(mac(1),)), EniOverrides(manage=Manage.IGNORE))
+    told = {} if attached is None else {mac(1): attached}
+    intents = compute(replace(facts, attached=told), Config(sections=(ignore,)))
+    left = tuple(
+        item for item in found.ours if made[item] == mac(1) and (rest or isinstance(item, Rule))
+    )
+    assert any(isinstance(item, Rule) for item in left)
+    plan = plan_for(intents, {mac(0), mac(1)}, {}, InPlace(left), frozenset())
+    assert {change.item for change in plan.changes} == (set(left) if goes else set())
 
 
 def test_an_ignored_link_that_is_no_eni_does_not_keep_what_a_gone_one_left() -> None:

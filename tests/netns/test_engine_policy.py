@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which ENIs are ours: by when they were attached, and beside a CNI plugin (R29, R30)."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack
+from ipaddress import IPv4Address, ip_address, ip_network
+from pathlib import Path
+
+import cni
+import pytest
+from instance import MANY, Instance, primary, subnets
+from kernel_state import PROTOCOL, KernelEvents, assert_same, marked
+from manager import managed
+
+from ec2net.core.vpc.connections import Answer
+from ec2net.core.vpc.eni import Eni
+from ec2net.core.vpc.namespace import Namespace
+
+pytestmark = pytest.mark.netns
+
+IGNORE_LATER = '[[eni]]\nmatch = { attached = "later" }\nmanage = "ignore"\n'
+NETWORKD, UDEV = Path("/run/systemd/network"), Path("/run/udev/data")
+
+
+@pytest.fixture
+def udev(instance: Instance) -> Iterator[Path]:
+    """The data of a udev that is done with every link that there is when it is asked for."""
+    UDEV.mkdir(parents=True)
+    yield UDEV
+    for folder in (UDEV.parent, NETWORKD.parent):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def standing(instance: Instance, eni: Eni) -> tuple[str, str]:
+    row = instance.status()[str(eni.mac)]
+    return row["standing"], row["attached"]
+
+
+def test_a_later_eni_is_left_alone_from_its_attachment_on(instance: Instance) -> None:
+    """R29: not one change over hotplug and refreshes, and none to undo."""
+    vpc = instance.vpc
+    first, second = subnets(vpc, 2)
+    main, boot = primary(vpc, first, **MANY), vpc.attach(second, **MANY)
+    instance.configure(IGNORE_LATER)
+    instance.ec2net("refresh")
+    assert instance.unreachable(main, boot) == []
+    later = vpc.attach(second, "ens9", **MANY)
+    before = instance.kernel()
+    with KernelEvents(instance.guest) as events:
+        instance.ec2net("start", "ens9")
+        for _ in range(3):
+            assert instance.refresh() == []
+        assert events.taken() == []
+    assert_same(before, instance.kernel())
+    assert standing(instance, later) == ("ignored", "later")
+    assert standing(instance, boot) == ("ready", "boot")
+    assert standing(instance, main) == ("ready", "boot")
+    assert instance.unreachable(main, boot) == []
+    record = instance.run_dir / "record.json"  # it tells the same elsewhere
+    instance.ec2net("record", str(record))
+    rows = json.loads(instance.ec2net("plan", "--imds", str(record), "--json").stdout)["enis"]
+    told = {row["mac"]: (row["standing"], row["attached"]) for row in rows}
+    assert told[str(later.mac)] == ("ignored", "later")
+    assert told[str(boot.mac)] == ("ready", "boot")
+
+
+def test_the_resident_manager_leaves_a_later_eni_alone(instance: Instance) -> None:
+    """Also after a restart, and when the CNI sets it up."""
+    vpc = instance.vpc
+    first, second = subnets(vpc, 2)
+    main, boot = primary(vpc, first), vpc.attach(second, **MANY)
+    instance.configure(IGNORE_LATER)
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        later = vpc.attach(second, "ens9", **MANY)
+        manager.until(lambda: manager.states().get(str(later.mac)) == "ignored")
+        cni.set_up(vpc, later)
+        before = instance.kernel()
+        assert manager.poke()["changes"] == []
+        assert manager.stop() == 0
+    with managed(instance) as manager:
+        manager.until(lambda: manager.states().get(str(later.mac)) == "ignored")
+        assert manager.poke()["changes"] == []
+        assert manager.states()[str(boot.mac)] == "configured"
+    assert_same(before, instance.kernel())
+    assert instance.unreachable(main, boot) == []
+
+
+def test_an_eni_of_the_boot_that_comes_back_is_a_later_one(instance: Instance) -> None:
+    vpc = instance.vpc
+    first, second = subnets(vpc, 2)
+    main, boot = primary(vpc, first), vpc.attach(second, **MANY)
+    instance.configure(IGNORE_LATER)
+    instance.ec2net("refresh")
+    vpc.detach(boot)
+    again = vpc.attach(second, boot.name, mac=str(boot.mac), eni_id=str(boot.eni_id), device=1)
+    instance.ec2net("start", again.name)
+    assert standing(instance, again) == ("ignored", "later")
+    assert marked(instance.kernel()) == []
+    instance.configure()
+    instance.ec2net("refresh")
+    assert standing(instance, again) == ("ready", "later")
+    assert instance.unreachable(main, again) == []
+
+
+def test_what_early_saw_is_the_boots_and_a_pass_much_later_decides_no_more(
+    instance: Instance, udev: Path
+) -> None:
+    vpc = instance.vpc
+    first, second = subnets(vpc, 2)
+    main, boot = primary(vpc, first), vpc.attach(second)
+    for eni in (main, boot):
+        (udev / f"n{index(instance, eni)}").touch()
+    instance.configure(IGNORE_LATER)
+    instance.ec2net("early")
+    files = sorted(path.name for path in NETWORKD.iterdir())
+    assert files == [
+        *(f"70-{eni.name}.network" for eni in (main, boot)),
+        "80-ec2net-later.network",
+        "80-ec2net.network",
+    ]
+    shutil.rmtree(NETWORKD)
+    shorten(instance)
+    later = vpc.attach(second, "ens9")
+    (udev / f"n{index(instance, later)}").touch()
+    instance.ec2net("early")  # as after an installation: it knows that this one is none of the boot
+    assert not (NETWORKD / "70-ens9.network").exists()
+    shutil.rmtree(NETWORKD)
+    instance.ec2net("refresh")
+    assert standing(instance, later) == ("ignored", "later")
+    assert standing(instance, boot) == ("ready", "boot")
+
+
+def test_early_leaves_alone_what_udev_says_is_somebody_elses(
+    instance: Instance, udev: Path
+) -> None:
+    vpc = instance.vpc
+    first, second = subnets(vpc, 2)
+    main, theirs = primary(vpc, first), vpc.attach(second)
+    (udev / f"n{index(instance, main)}").touch()
+    data = udev / f"n{index(instance, theirs)}"
+    data.write_text("I:1\nE:ID_NET_DRIVER=veth\nE:ID_NET_MANAGED_BY=com.example.cni\nV:1\n")
+    instance.ec2net("early")
+    assert (NETWORKD / f"70-{main.name}.network").exists()
+    assert not (NETWORKD / f"70-{theirs.name}.network").exists()
+    shutil.rmtree(NETWORKD)
+    instance.ec2net("refresh")
+    assert standing(instance, theirs)[0] == "ignored"
+    reason = instance.status()[str(theirs.mac)]["reason"]
+    assert reason == "udev says that com.example.cni manages it (ID_NET_MANAGED_BY)"
+    assert marked(instance.kernel()) == []
+    data.write_text("I:1\nE:ID_NET_DRIVER=veth\nV:1\n")
+    instance.ec2net("refresh")
+    assert instance.unreachable(main, theirs) == []
+
+
+def index(instance: Instance, eni: Eni) -> int:
+    command = ["cat", f"/sys/class/net/{eni.name}/ifindex"]
+    return int(instance.guest.run(command).stdout)
+
+
+def shorten(instance: Instance) -> None:
+    """The seconds are over in which what comes is still the boot's."""
+    path = instance.run_dir / "at-boot.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "until": 0}))
+
+
+def locals_of(instance: Instance) -> list[str]:
+    """What the host's local table takes for its own."""
+    found = []
+    for version in "46":
+        command = ["ip", "-j", f"-{version}", "route", "show", "table", "local"]
+        found += [route["dst"] for route in json.loads(instance.guest.run(command).stdout)]
+    return found
+
+
+def taken(instance: Instance, *pods: object) -> list[str]:
+    """Where an address of these is the host's, or a rule of ours is for it."""
+    networks = [ip_network(text) for text in locals_of(instance) if text != "default"]
+    state = instance.kernel()
+    rules = [json.loads(line) for version in "46" for line in state[f"rules {version}"]]
+    networks += [
+        ip_network(f"{rule['src']}/{rule['srclen']}" if "srclen" in rule else rule["src"])
+        for rule in rules
+        if str(rule.get("protocol")) == PROTOCOL and rule["src"] != "all"
+    ]
+    addresses = [ip_address(str(pod)) for pod in pods]
+    return [f"{a} in {n}" for a in addresses for n in networks if a in n]
+
+
+def dead(instance: Instance, pods: dict[IPv4Address, Namespace]) -> list[str]:
+    """Pods that do not reach the outside under their own address, or are not reached."""
+    vpc, found = instance.vpc, []
+    outside = vpc.outside
+    for address, inside in pods.items():
+        out = vpc.connect(inside, address, str(outside.ipv4), timeout=4)
+        if not isinstance(out, Answer) or out.seen != address:
+            found.append(f"from {address}: {out}")
+        back = vpc.connect(outside.namespace, outside.ipv4, address, timeout=4)
+        if not isinstance(back, Answer):
+            found.append(f"to {address}: {back}")
+    return found
+
+
+def test_the_kubernetes_profile_leaves_pods_and_their_enis_to_the_cni(instance: Instance) -> None:
+    """R30, K-a: on the primary, on another ENI of the boot, and on one that the CNI attaches."""
+    vpc = instance.vpc
+    first, second = subnets(vpc, 2)
+    main, boot = primary(vpc, first, **MANY), vpc.attach(second, **MANY)
+    instance.configure('profile = "kubernetes"\nipv4_prefix_mode = "local"\n')
+    instance.ec2net("refresh")
+    cni.add_table(vpc, boot)
+    with ExitStack() as stack:
+        pods = {
+            address: stack.enter_context(cni.pod(vpc, address, eni, name))
+            for address, eni, name in (
+                (main.ipv4s[1], None, "one"),
+                (boot.ipv4s[2], boot, "two"),
+                (boot.ipv4_prefixes[0][7], boot, "three"),
+            )
+        }
+        assert dead(instance, pods) == []
+        later = vpc.attach(second, "ens9", **MANY)
+        instance.ec2net("start", "ens9")
+        cni.set_up(vpc, later)
+        address = later.ipv4s[1]
+        pods[address] = stack.enter_context(cni.pod(vpc, address, later, "four"))
+        assert dead(instance, pods) == []
+        before = instance.kernel()
+        secondary = [a for eni in (main, boot, later) for a in (*eni.ipv4s[1:], *eni.ipv6s[1:])]
+        prefixes = [p[n] for eni in (main, boot, later) for p in eni.prefixes() for n in (0, 7)]
+        for _ in range(20):
+            assert instance.refresh() == []
+            assert taken(instance, *secondary, *prefixes) == []
+        assert_same(before, instance.kernel())
+        assert dead(instance, pods) == []
+    assert str(main.ipv4s[0]) in locals_of(instance)
+    assert standing(instance, later) == ("ignored", "later")
+    for eni in (main, boot):
+        for source in (eni.ipv4s[0], eni.ipv6s[0]):
+            abroad = vpc.outside.address(source.version)
+            assert instance.way(abroad, source) == eni.name
+    assert vpc.dropped() == 0
+
+
+def test_a_section_of_the_users_own_counts_more_than_the_profile(instance: Instance) -> None:
+    vpc = instance.vpc
+    first, second = subnets(vpc, 2)
+    main, boot = primary(vpc, first, **MANY), vpc.attach(second, **MANY)
+    whole = f'[[eni]]\nmatch = {{ mac = "{boot.mac}" }}\nmanage = "full"\n'
+    instance.configure(f'profile = "kubernetes"\n{whole}')
+    instance.ec2net("refresh")
+    assert taken(instance, *main.ipv4s[1:], *main.ipv6s[1:]) == []
+    assert instance.unreachable(boot) == []

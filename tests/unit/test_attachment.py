@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What counts as there at boot: decided once per attachment, whatever comes and goes later."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eni_facts import eni, host, link, mac
+
+from ec2net.core.attachment import SETTLING, Links, begin, remember, when_attached
+from ec2net.core.compute import compute
+from ec2net.core.config import (
+    Attached,
+    Config,
+    EniOverrides,
+    EniSection,
+    Manage,
+    Match,
+    Profile,
+)
+from ec2net.core.facts import Facts, Unknown, Value
+from ec2net.core.identity import Mac
+from ec2net.core.intent import EniOutcome, HostIntent, Standing
+from ec2net.core.state import RunDir
+
+BOOT, LATER = Attached.BOOT, Attached.LATER
+LONG = 1000.0
+"""Seconds after boot: no record takes in anything any more."""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path)
+
+
+def links(*numbers: int, **values: Any) -> Links:
+    return {mac(n): (link(n, **values),) for n in numbers}
+
+
+def first_pass(run: RunDir, there: Links, now: float = LONG) -> dict[Mac, Attached]:
+    """A pass decides, and remembers what it decided."""
+    attached = when_attached(run, there, now)
+    found = (same[0] for same in there.values())
+    facts = Facts(host(*(eni(n) for n in range(6))).imds, tuple(found), attached)
+    remember(run, compute(facts, Config()).enis)
+    return attached
+
+
+def test_the_first_pass_decides_where_early_did_not_run(run: RunDir) -> None:
+    assert first_pass(run, links(0, 1)) == {mac(0): BOOT, mac(1): BOOT}
+    assert first_pass(run, links(0, 1, 2)) == {mac(0): BOOT, mac(1): BOOT, mac(2): LATER}
+    assert first_pass(run, links(1, 2)) == {mac(1): BOOT, mac(2): LATER}
+
+
+def test_a_look_decides_nothing(run: RunDir) -> None:
+    assert when_attached(run, links(0, 1), LONG)[mac(1)] is BOOT
+    assert run.names("") == ()
+    first_pass(run, links(0))
+    assert when_attached(run, links(0, 1), LONG)[mac(1)] is LATER
+
+
+def test_one_that_comes_back_is_later(run: RunDir) -> None:
+    first_pass(run, links(0, 1))
+    first_pass(run, links(0))
+    assert first_pass(run, links(1, index=77)) == {mac(1): LATER}
+    assert first_pass(run, links(1, index=77)) == {mac(1): LATER}
+
+
+def test_one_that_visits_another_namespace_is_not_attached_anew(run: RunDir) -> None:
+    """The kernel keeps its index."""
+    first_pass(run, links(0, 1))
+    first_pass(run, links(0))
+    assert first_pass(run, links(0, 1))[mac(1)] is BOOT
+
+
+def test_early_decides_before_the_first_pass(run: RunDir) -> None:
+    begin(run, links(0, 1), 3.0)
+    assert first_pass(run, links(0, 1, 2)) == {mac(0): BOOT, mac(1): BOOT, mac(2): LATER}
+
+
+def test_what_a_driver_probes_a_little_later_is_the_boots_for_good(run: RunDir) -> None:
+    begin(run, links(0), 3.0)
+    assert first_pass(run, links(0, 1), 3.0 + SETTLING - 0.1)[mac(1)] is BOOT
+    after = first_pass(run, links(0, 1, 2), 3.0 + SETTLING)
+    assert after == {mac(0): BOOT, mac(1): BOOT, mac(2): LATER}
+
+
+def test_early_run_again_changes_nothing(run: RunDir) -> None:
+    begin(run, links(0), 3.0)
+    begin(run, links(0, 1), LONG)
+    assert when_attached(run, links(0, 1), LONG)[mac(1)] is LATER
+
+
+def test_without_an_eni_no_record_is_begun(run: RunDir) -> None:
+    """The host's own may be on their way: all of them would be called later."""
+    begin(run, {}, 3.0)
+    first_pass(run, {})
+    assert first_pass(run, links(0)) == {mac(0): BOOT}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"{}",
+        b'{"until": "x", "links": {}}',
+        b'{"until": 0, "links": {"zz": [1]}}',
+        b'{"until": 0, "links": [1]}',
+        b'{"until": 0, "links": {"06:ec:02:00:00:01": [Infinity]}}',
+        b'{"until": 0, "links": {"06:ec:02:00:00:01": 3}}',
+    ],
+)
+def test_a_record_that_is_none_counts_as_none(run: RunDir, content: bytes) -> None:
+    (run.path / "at-boot.json").write_bytes(content)
+    assert first_pass(run, links(0, 1))[mac(1)] is BOOT
+    assert first_pass(run, links(0, 2))[mac(2)] is LATER
+
+
+LATER_IGNORED = Config(
+    sections=(EniSection(Match(attached=LATER), EniOverrides(manage=Manage.IGNORE)),)
+)
+
+
+def of(computed: HostIntent, n: int) -> EniOutcome:
+    outcome = computed.of(mac(n))
+    assert outcome is not None
+    return outcome
+
+
+def test_it_is_in_force_before_imds_knows_the_eni() -> None:
+    """R29: nothing is done first and undone then."""
+    known = host(eni(0), links=(link(0), link(1)))
+    facts = Facts(known.imds, known.links, {mac(0): BOOT, mac(1): LATER})
+    outcome = of(compute(facts, LATER_IGNORED), 1)
+    assert (outcome.standing, outcome.attached) == (Standing.IGNORED, LATER)
+
+
+@pytest.mark.parametrize(
+    ("primary", "standing"),
+    [(Value(mac(0)), Standing.READY), (Unknown("timed out"), Standing.IGNORED)],
+)
+def test_the_primary_was_there_whatever_became_of_its_link(
+    primary: Any, standing: Standing
+) -> None:
+    """It cannot be detached, but its driver can be loaded anew, which gives another index."""
+    known = host(eni(0), primary=primary)
+    facts = Facts(known.imds, known.links, {mac(0): LATER})
+    assert of(compute(facts, LATER_IGNORED), 0).standing is standing
+
+
+def test_when_it_is_not_known_no_section_is_for_it() -> None:
+    assert of(compute(host(eni(0), eni(1)), LATER_IGNORED), 1).standing is Standing.READY
+
+
+def test_whether_one_that_comes_will_be_ours_is_told_beforehand() -> None:
+    """A manager's defaults have to leave it out before it is there."""
+    assert compute(host(eni(0)), LATER_IGNORED).later_apart
+    assert compute(host(eni(0)), Config(profile=Profile.KUBERNETES)).later_apart
+    assert not compute(host(eni(0)), Config()).later_apart

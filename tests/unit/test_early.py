@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``ec2net early`` gives the managers where ENIs that come later are not ours."""
+
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+from eni_facts import eni, host, link, mac
+
+from ec2net.backends.networkd import defaults
+from ec2net.backends.networkmanager import conf
+from ec2net.backends.networkmanager.backend import NetworkManagerBackend
+from ec2net.core import attachment
+from ec2net.core.backend import Host
+from ec2net.core.commands.early import _withhold, _write_defaults
+from ec2net.core.compute import compute
+from ec2net.core.config import Config, EniOverrides, EniSection, Manage, Match, Profile
+from ec2net.core.config_files import LoadedConfig, Source
+from ec2net.core.kernel.session import Kernel
+from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.state import RunDir
+from ec2net.core.workplace import Workplace
+
+KUBERNETES = Config(profile=Profile.KUBERNETES)
+ALL = ["80-ec2net.network", "80-ec2net-later.network"]
+
+
+def workplace(folder: Path, config: Config) -> Workplace:
+    return Workplace(RunDir(folder), LoadedConfig(config, Source.FILES))
+
+
+@pytest.mark.parametrize(
+    ("provided", "config", "masked"),
+    [
+        pytest.param({2: True, 3: True}, Config(), ALL, id="all have their files"),
+        pytest.param({2: False, 3: True}, Config(), [], id="the first depends on its default"),
+        pytest.param({2: False, 3: True}, KUBERNETES, ALL[1:], id="and later ones are not ours"),
+        pytest.param({2: True, 3: False}, KUBERNETES, [], id="another depends on that of others"),
+        pytest.param({3: False}, KUBERNETES, [], id="the first ENI is not the first link"),
+    ],
+)
+def test_a_later_eni_that_is_not_ours_gets_no_default(
+    provided: dict[int, bool],
+    config: Config,
+    masked: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    withhold = defaults.withhold
+
+    def into(names: Collection[str] = defaults.DEFAULTS) -> None:
+        withhold(names, tmp_path / "network")
+
+    monkeypatch.setattr(defaults, "withhold", into)
+    _withhold(provided, workplace(tmp_path, config))
+    found = {path.name: path for path in (tmp_path / "network").glob("*")}
+    assert sorted(found) == sorted(masked)
+    assert all(path.readlink() == Path("/dev/null") for path in found.values())
+
+
+WHOLE = EniSection(Match(mac=(mac(2),)), EniOverrides(manage=Manage.IGNORE))
+
+
+@pytest.mark.parametrize(
+    ("config", "match"),
+    [
+        pytest.param(
+            Config(sections=(WHOLE,)),
+            "driver:ena,except:mac:06:ec:02:00:00:00,except:mac:06:ec:02:00:00:02",
+            id="one is ignored: all others, whenever they come",
+        ),
+        pytest.param(
+            KUBERNETES,
+            "mac:06:ec:02:00:00:01,mac:06:ec:02:00:00:02",
+            id="later ones are ignored: those of now",
+        ),
+        pytest.param(
+            Config(profile=Profile.KUBERNETES, sections=(WHOLE,)),
+            "mac:06:ec:02:00:00:01",
+            id="both",
+        ),
+    ],
+)
+def test_networkmanager_has_defaults_for_what_is_ours(
+    config: Config, match: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[conf.ConfFile] = []
+    monkeypatch.setattr(conf, "in_place", lambda: None)
+    monkeypatch.setattr(conf, "write", written.append)
+    place = workplace(tmp_path, config)
+    links = [link(n, permanent=True) for n in range(3)]
+    attachment.begin(place.run, {mac(n): (links[n],) for n in range(3)}, 3.0)
+    _write_defaults(links, place)
+    (file,) = written
+    assert f"[connection-80-ec2net]\nmatch-device={match}\n" in file.content
+
+
+def test_started_again_it_leaves_out_what_came_since_boot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[conf.ConfFile] = []
+    monkeypatch.setattr(conf, "in_place", lambda: None)
+    monkeypatch.setattr(conf, "write", written.append)
+    place = workplace(tmp_path, KUBERNETES)
+    attachment.begin(place.run, {mac(n): (link(n),) for n in range(2)}, -attachment.SETTLING)
+    _write_defaults([link(n, permanent=True) for n in range(3)], place)
+    assert "match-device=mac:06:ec:02:00:00:01\n" in written[0].content
+
+
+@pytest.mark.parametrize("config", [Config(), KUBERNETES, Config(sections=(WHOLE,))])
+def test_the_first_pass_finds_networkmanagers_file_as_it_wants_it(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when an ENI that is not ours has come meanwhile: no change, so no reload."""
+    written: list[conf.ConfFile] = []
+    monkeypatch.setattr(conf, "in_place", lambda: None)
+    monkeypatch.setattr(conf, "write", written.append)
+    place = workplace(tmp_path, config)
+    links = [link(n, permanent=True) for n in range(4)]
+    attachment.begin(place.run, {mac(n): (links[n],) for n in range(3)}, -attachment.SETTLING)
+    _write_defaults(links[:3], place)
+    facts = replace(host(*map(eni, range(4))), links=tuple(links))
+    attached = attachment.when_attached(place.run, {mac(n): (links[n],) for n in range(4)}, 1000.0)
+    intents = compute(replace(facts, attached=attached), config)
+    backend = NetworkManagerBackend(Host(cast(Kernel, None), place.run))
+    items = backend._file(intents.ready[0], intents, Snapshot(tuple(links)))
+    assert items == tuple(written)
