@@ -266,3 +266,48 @@ def test_a_default_route_that_dhcp_made_counts_as_in_place(instance: Instance) -
     instance.ec2net("remove", eni.name)
     instance.ec2net("remove", vpc.enis[0].name)
     assert_same(before, instance.kernel())
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        "default via 10.0.2.1 dev ens6 onlink tos 0x10",
+        "default via 10.0.2.9 dev ens6 onlink tos 0x10",
+        "default via fe80:ec2::1 dev ens6 metric 1024 from 2001:db8:9::/64",
+    ],
+    ids=["tos", "tos-elsewhere", "source"],
+)
+def test_a_route_of_some_traffic_only_does_not_stand_for_ours(
+    instance: Instance, route: str
+) -> None:
+    """It counted as our default route, so that the ENI's other traffic left by the primary."""
+    vpc = instance.vpc
+    where = subnets(vpc, 2)
+    primary(vpc, where[0])
+    eni = vpc.attach(where[1])
+    # With a link's last IPv4 address the kernel takes its routes, so one stays.
+    stays = f"addr add 192.0.2.1/32 dev {eni.name}"
+    vpc.guest.ip([f"link set {eni.name} up", stays, f"route add {route} table 10001"])
+    before = instance.kernel()
+    instance.ec2net("refresh")
+    assert instance.unreachable(eni) == []
+    instance.ec2net("remove", eni.name)
+    assert_foreign_is_the_same(before, instance.kernel(), vpc.enis)
+
+
+@pytest.mark.parametrize("promoted", ["0", "1"])
+def test_addresses_in_the_subnet_of_ours_outlive_it(instance: Instance, promoted: str) -> None:
+    """The kernel, which has them as secondaries of ours, removed them along with it."""
+    vpc = instance.vpc
+    where = subnets(vpc, 2)
+    primary(vpc, where[0])
+    eni = vpc.attach(where[1])
+    vpc.guest.sysctl({f"net/ipv4/conf/{eni.name}/promote_secondaries": promoted})
+    sysctls = instance.kernel()["sysctls"]
+    instance.ec2net("refresh")
+    for last in (200, 201):
+        vpc.guest.ip([f"addr add 10.0.2.{last}/24 dev {eni.name}"])
+    instance.ec2net("remove", eni.name)
+    here = vpc.guest.run(["ip", "-4", "-o", "addr", "show", "dev", eni.name]).stdout
+    assert [line.split()[3] for line in here.splitlines()] == ["10.0.2.200/24", "10.0.2.201/24"]
+    assert instance.kernel()["sysctls"] == sysctls
