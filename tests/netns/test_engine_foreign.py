@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from instance import MANY, Instance, primary, subnets
-from kernel_state import State, assert_same, in_order, lacking
+from kernel_state import State, assert_same, in_order, lacking, marked
+from manager import managed
 
 from ec2net.core.vpc.eni import Eni
 
@@ -195,6 +196,29 @@ def test_a_rule_like_ours_counts_as_in_place_until_its_maker_takes_it_away(
     assert instance.refresh() == []
     vpc.guest.ip([f"rule del {rule}"])
     assert instance.refresh() == [f"add rule 10001: from {source}/32 lookup 10001"]
+
+
+def test_a_rule_like_ours_costs_its_main_first_rule_nothing_in_passes_for_other_enis(
+    instance: Instance,
+) -> None:
+    """Without a partner of ours nobody seemed to own it: each pass for another ENI removed it, the
+    next one made it again, and the resident manager, which sees both, never came to rest."""
+    vpc = instance.vpc
+    where = subnets(vpc, 2)
+    primary(vpc, where[0])
+    eni = vpc.attach(where[1])
+    vpc.guest.ip([f"rule add priority 10001 from {eni.ipv4s[0]} lookup 10001 protocol static"])
+    instance.ec2net("refresh")
+    before = instance.kernel()
+    instance.ec2net("start", "ens5")
+    assert_same(before, instance.kernel())
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        for _ in range(3):
+            manager.poke()
+        assert "rule 9999" not in manager.log()
+    instance.ec2net("remove", eni.name)
+    assert marked(instance.kernel()) == []
 
 
 CONFLICTS = {
