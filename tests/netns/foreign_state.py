@@ -103,6 +103,24 @@ class Planter:
         for version in (4, 6):
             self.guest.ip(dict.fromkeys(self.rules(eni, version)), version=version)
 
+    def imitate(self, eni: Eni) -> None:
+        """Somebody does what we do, beside what is there of ours: only the mark differs."""
+        own, name, gateway = 10000 + eni.device, eni.name, eni.subnet.gateway_ipv4
+        mark = self.chance.choice(("", " protocol static", " protocol 235"))
+        verb = self.chance.choice(("append", "prepend"))
+        self.add_address(name, f"{eni.subnet.allot_ipv4()}/24")
+        self.guest.ip_each(
+            [
+                f"route {verb} default via {gateway} dev {name} onlink table {own}{mark}",
+                f"route {verb} {eni.subnet.ipv4} dev {name} table {own}{mark}",
+                *(f"rule add priority {own} from {a} lookup {own}{mark}" for a in eni.ipv4s),
+            ]
+        )
+
+    def keeps_ipv4(self, link: str) -> bool:
+        """Whether it has an IPv4 address beside ours: with the last one the kernel takes routes."""
+        return any(where == link and "." in text for where, text in self.addresses)
+
     # Addresses
 
     def _add_addresses(self, eni: Eni, others: Sequence[Eni]) -> None:

@@ -111,6 +111,7 @@ class Life:
             self.restart,
             self.restart,
             self.take_away,
+            self.imitate,
         ]
         self.story.append(self.chance.choice(events)())
         self.check()
@@ -249,6 +250,22 @@ class Life:
         self.expected = self.seen()
         return f"somebody takes {interface} from {link}"
 
+    def imitate(self) -> str:
+        chosen = [e for e in self.here if e.device and self.planter.keeps_ipv4(e.name)]
+        for eni in chosen:
+            self.planter.imitate(eni)
+            self.more()
+        return f"somebody imitates us on {', '.join(eni.name for eni in chosen) or 'nothing'}"
+
+    def settle(self) -> None:
+        """By the defaults, with a secondary ENI, where everything of ours has a double."""
+        self.stop()
+        self.instance.configure()
+        if len(self.here) < 2:
+            self.story.append(self.attach())
+        self.story += [self.refresh(), self.imitate(), self.refresh()]
+        self.check()
+
     def uninstall(self) -> None:
         """All ENIs are removed, one after the other: nothing of ours is left, all of others'."""
         self.stop()
@@ -294,6 +311,7 @@ def live(vpc: SimulatedVpc, instance: Instance, seed: int) -> None:
         life.check()
         for _ in range(STEPS):
             life.happen()
+        life.settle()
         life.uninstall()
     finally:
         life.stop()
