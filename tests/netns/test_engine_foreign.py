@@ -335,3 +335,19 @@ def test_addresses_in_the_subnet_of_ours_outlive_it(instance: Instance, promoted
     here = vpc.guest.run(["ip", "-4", "-o", "addr", "show", "dev", eni.name]).stdout
     assert [line.split()[3] for line in here.splitlines()] == ["10.0.2.200/24", "10.0.2.201/24"]
     assert instance.kernel()["sysctls"] == sysctls
+
+
+def test_behind_an_address_of_its_subnet_the_first_of_ours_moves_no_other(
+    instance: Instance,
+) -> None:
+    """The kernel keeps it last, as a secondary: each pass took all others away and back again."""
+    vpc = instance.vpc
+    where = subnets(vpc, 2)
+    primary(vpc, where[0])
+    eni = vpc.attach(where[1], **MANY)
+    vpc.guest.ip([f"link set {eni.name} up", f"addr add 10.0.2.200/24 dev {eni.name}"])
+    instance.ec2net("refresh")
+    before = instance.kernel()
+    assert instance.refresh() == []
+    assert_same(before, instance.kernel())
+    assert instance.unreachable(eni) == []
