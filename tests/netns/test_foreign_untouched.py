@@ -265,6 +265,7 @@ class Life:
             self.story.append(self.attach())
         self.story += [self.refresh(), self.imitate(), self.refresh()]
         self.check()
+        assert self.instance.refresh(status=None) == [], self.story
 
     def uninstall(self) -> None:
         """All ENIs are removed, one after the other: nothing of ours is left, all of others'."""
