@@ -8,6 +8,7 @@ to go on with the seeds behind it.
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -258,7 +259,8 @@ class Life:
         return f"somebody imitates us on {', '.join(eni.name for eni in chosen) or 'nothing'}"
 
     def settle(self) -> None:
-        """By the defaults, with a secondary ENI, where everything of ours has a double."""
+        """By the defaults, with a secondary ENI, where everything of ours has a double: there is
+        nothing left to do then, for a process of its own nor for the manager."""
         self.stop()
         self.instance.configure()
         if len(self.here) < 2:
@@ -266,6 +268,11 @@ class Life:
         self.story += [self.refresh(), self.imitate(), self.refresh()]
         self.check()
         assert self.instance.refresh(status=None) == [], self.story
+        with managed(self.instance) as manager:
+            for _ in range(2):
+                manager.poke()
+            done = re.findall(r"^ec2net: INFO: \S+: [+~-] .*", manager.log(), flags=re.MULTILINE)
+        assert done == [], [*self.story, *done]
 
     def uninstall(self) -> None:
         """All ENIs are removed, one after the other: nothing of ours is left, all of others'."""
