@@ -158,8 +158,11 @@ def _is_marked(found: Found[KernelObject], protocol: int) -> bool:
     return found.protocol == protocol
 
 
-def owners(ours: Iterable[Item], host: HostIntent) -> dict[Item, Mac]:
-    """For which ENI each item of ours is: by its link, its table, or (main-first) its source."""
+def owners(ours: Iterable[Item], host: HostIntent, foreign: Iterable[Item] = ()) -> dict[Item, Mac]:
+    """For which ENI each item of ours is: by its link, its table, or (main-first) its source.
+
+    The rule that tells a source's table may be somebody else's, who was quicker with it.
+    """
     by_index = {link.index: eni.mac for eni in host.enis for link in eni.links}
     macs = set(by_index.values())
     by_table = {
@@ -172,7 +175,7 @@ def owners(ours: Iterable[Item], host: HostIntent) -> dict[Item, Mac]:
             by_table.setdefault(item.table, by_index.get(item.link.index, Mac("")))
     by_source = {
         item.source: by_table[item.table]
-        for item in ours
+        for item in (*foreign, *ours)
         if isinstance(item, Rule) and item.table in by_table
     }
     found = {}
@@ -203,7 +206,7 @@ def plan_for(
 ) -> Plan:
     """The plan of one backend; of what nobody wants, only what surely is nobody's goes."""
     found = replace(found, ours=(*found.ours, *_unjournaled(found, host, without)))
-    owned = owners(found.ours, host)
+    owned = owners(found.ours, host, found.foreign)
     past = _of_earlier_attachments(host, owned)
     stays = {
         eni.mac

@@ -106,11 +106,13 @@ def address_state(message: Mapping[str, Any], names: Mapping[int, str]) -> Addre
 def route(
     message: Mapping[str, Any], names: Mapping[int, str], *, cloned: bool = False
 ) -> Found[Route] | None:
-    """RTM_NEWROUTE; None for multicast families, and for lookups unless ``cloned``."""
-    if (message["flags"] & RTM_F_CLONED and not cloned) or message["family"] not in (
-        AF_INET,
-        AF_INET6,
-    ):
+    """RTM_NEWROUTE; None for multicast families, and for lookups unless ``cloned``.
+
+    Also for routes of some traffic only (by its TOS, or IPv6 by its source): they are never ours,
+    and the kernel holds them beside a route of ours with the same destination and metric.
+    """
+    of_some = message["flags"] & RTM_F_CLONED or message["tos"] or message["src_len"]
+    if (of_some and not cloned) or message["family"] not in (AF_INET, AF_INET6):
         return None
     attributes = _attributes(message)
     any_address = "0.0.0.0" if message["family"] == AF_INET else "::"

@@ -9,7 +9,7 @@ import errno
 import os
 import socket
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import TracebackType
@@ -184,7 +184,8 @@ class Kernel:
     def remove(self, item: KernelObject) -> None:
         """Remove ``item``; not being there (any more) is success. Raises ``KernelError``."""
         try:
-            self._change(Verb.REMOVE, item)
+            with _keeping_secondaries(item):
+                self._change(Verb.REMOVE, item)
         except KernelError as error:
             gone = (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
             if error.errno not in gone:
@@ -214,6 +215,14 @@ class Kernel:
             yield
         except OSError as error:
             raise _refused(doing, error.errno or 0) from error
+
+
+def _keeping_secondaries(item: KernelObject) -> AbstractContextManager[None]:
+    """Neither a /32 nor an IPv6 address has any."""
+    if isinstance(item, Address) and item.interface.network.prefixlen < 32:
+        with suppress(OSError):  # the link is gone
+            return sysctl.keeping_secondaries(socket.if_indextoname(item.link.index))
+    return nullcontext()
 
 
 def _refused(doing: str, code: int) -> KernelError:

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sysctls per link: net.ipv6.conf.LINK.accept_ra is the only one that is ever written, and only
-on managed links.
+"""Sysctls per link: net.ipv6.conf.LINK.accept_ra is the only one that is ever set, and only on
+managed links; net.ipv4.conf.LINK.promote_secondaries is for the moment of a removal.
 
-rtnetlink cannot set it. The names come from the kernel's own dump.
+rtnetlink cannot set them. The names come from the kernel's own dump.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _NET = Path("/proc/sys/net")
@@ -45,3 +47,26 @@ def read_number(name: str, link: str = "") -> int | None:
 def write_accept_ra(link: str, value: int) -> None:
     """Raises ``OSError``."""
     (_CONF / link / "accept_ra").write_text(f"{value}\n")
+
+
+@contextmanager
+def keeping_secondaries(link: str) -> Iterator[None]:
+    """While an IPv4 address is removed, those that came after it in its subnet stay.
+
+    By the kernel's default they go with it, whoever made them; systemd's (50-default.conf) keeps
+    them. Without effect where it may not be written, or the link is gone.
+    """
+    path = _IPV4_CONF / link / "promote_secondaries"
+    try:
+        before = path.read_text()
+        if before.strip() == "0":
+            path.write_text("1\n")
+    except OSError:
+        yield
+        return
+    try:
+        yield
+    finally:
+        if before.strip() == "0":
+            with suppress(OSError):
+                path.write_text(before)

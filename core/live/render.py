@@ -110,16 +110,21 @@ def _in_order(
     intent: EniIntent, snapshot: Snapshot, wanted: tuple[AnyInterface, ...]
 ) -> Iterator[Address]:
     """The first IPv4 address is the source of what does not name one: R14. A network manager that
-    takes its lease anew puts it last; whatever stands before it then is moved behind."""
+    takes its lease anew puts it last; whatever stands before it then is moved behind.
+
+    Not if it came after somebody's address in its subnet: as a secondary it is always last."""
     here = [
-        found.item.interface.ip
+        found.item.interface
         for found in snapshot.addresses
         if found.item.link.index == intent.link.index
     ]
-    first = intent.first(4)
-    before = here[: here.index(first)] if first in here else []
+    first = next((there for there in here if there.ip == intent.first(4)), None)
+    before = here[: here.index(first)] if first is not None else []
+    if first is not None and first.network in [other.network for other in before]:
+        before = []
+    passed = {other.ip for other in before}
     for interface in wanted:
-        later = interface.version == 4 and interface.ip in before
+        later = interface.version == 4 and interface.ip in passed
         yield (LaterAddress if later else Address)(intent.link, interface)
 
 

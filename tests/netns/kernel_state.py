@@ -2,7 +2,7 @@
 """What the kernel of a namespace says of itself, as data that two moments can be compared by.
 
 All of ``ip -j -d``: links, addresses, the routes of all tables and the rules of both families,
-and the sysctls per link. Timers and counters are left out, and what has no order is sorted.
+nexthop objects, and the sysctls per link. Timers and counters are left out, and what has no order is sorted.
 """
 
 import json
@@ -35,6 +35,7 @@ def kernel_state(namespace: Namespace) -> State:
         state[f"rules {version}"] = [_line(r) for r in _ip(namespace, "rule", version)]
         routes = _ip(namespace, "route", version, "show", "table", "all")
         state[f"routes {version}"] = sorted(map(_line, routes))
+    state["nexthops"] = [_line(n) for n in _ip(namespace, "nexthop")]
     conf = ["grep", "-rs", ".", "/proc/sys/net/ipv4/conf", "/proc/sys/net/ipv6/conf"]
     state["sysctls"] = sorted(namespace.run(conf).stdout.splitlines())
     return state

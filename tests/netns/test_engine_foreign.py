@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from instance import MANY, Instance, primary, subnets
-from kernel_state import State, assert_same, in_order, lacking
+from kernel_state import State, assert_same, in_order, lacking, marked
+from manager import managed
 
 from ec2net.core.vpc.eni import Eni
 
@@ -197,6 +198,29 @@ def test_a_rule_like_ours_counts_as_in_place_until_its_maker_takes_it_away(
     assert instance.refresh() == [f"add rule 10001: from {source}/32 lookup 10001"]
 
 
+def test_a_rule_like_ours_costs_its_main_first_rule_nothing_in_passes_for_other_enis(
+    instance: Instance,
+) -> None:
+    """Without a partner of ours nobody seemed to own it: each pass for another ENI removed it, the
+    next one made it again, and the resident manager, which sees both, never came to rest."""
+    vpc = instance.vpc
+    where = subnets(vpc, 2)
+    primary(vpc, where[0])
+    eni = vpc.attach(where[1])
+    vpc.guest.ip([f"rule add priority 10001 from {eni.ipv4s[0]} lookup 10001 protocol static"])
+    instance.ec2net("refresh")
+    before = instance.kernel()
+    instance.ec2net("start", "ens5")
+    assert_same(before, instance.kernel())
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        for _ in range(3):
+            manager.poke()
+        assert "rule 9999" not in manager.log()
+    instance.ec2net("remove", eni.name)
+    assert marked(instance.kernel()) == []
+
+
 CONFLICTS = {
     "ipv4": "route add default via 10.0.2.9 dev {link} onlink table 10001 proto static",
     "ipv6": "route add default via fe80::9 dev {link} table 10001 proto static metric 1024",
@@ -266,3 +290,64 @@ def test_a_default_route_that_dhcp_made_counts_as_in_place(instance: Instance) -
     instance.ec2net("remove", eni.name)
     instance.ec2net("remove", vpc.enis[0].name)
     assert_same(before, instance.kernel())
+
+
+@pytest.mark.parametrize(
+    "route",
+    [
+        "default via 10.0.2.1 dev ens6 onlink tos 0x10",
+        "default via 10.0.2.9 dev ens6 onlink tos 0x10",
+        "default via fe80:ec2::1 dev ens6 metric 1024 from 2001:db8:9::/64",
+    ],
+    ids=["tos", "tos-elsewhere", "source"],
+)
+def test_a_route_of_some_traffic_only_does_not_stand_for_ours(
+    instance: Instance, route: str
+) -> None:
+    """It counted as our default route, so that the ENI's other traffic left by the primary."""
+    vpc = instance.vpc
+    where = subnets(vpc, 2)
+    primary(vpc, where[0])
+    eni = vpc.attach(where[1])
+    # With a link's last IPv4 address the kernel takes its routes, so one stays.
+    stays = f"addr add 192.0.2.1/32 dev {eni.name}"
+    vpc.guest.ip([f"link set {eni.name} up", stays, f"route add {route} table 10001"])
+    before = instance.kernel()
+    instance.ec2net("refresh")
+    assert instance.unreachable(eni) == []
+    instance.ec2net("remove", eni.name)
+    assert_foreign_is_the_same(before, instance.kernel(), vpc.enis)
+
+
+@pytest.mark.parametrize("promoted", ["0", "1"])
+def test_addresses_in_the_subnet_of_ours_outlive_it(instance: Instance, promoted: str) -> None:
+    """The kernel, which has them as secondaries of ours, removed them along with it."""
+    vpc = instance.vpc
+    where = subnets(vpc, 2)
+    primary(vpc, where[0])
+    eni = vpc.attach(where[1])
+    vpc.guest.sysctl({f"net/ipv4/conf/{eni.name}/promote_secondaries": promoted})
+    sysctls = instance.kernel()["sysctls"]
+    instance.ec2net("refresh")
+    for last in (200, 201):
+        vpc.guest.ip([f"addr add 10.0.2.{last}/24 dev {eni.name}"])
+    instance.ec2net("remove", eni.name)
+    here = vpc.guest.run(["ip", "-4", "-o", "addr", "show", "dev", eni.name]).stdout
+    assert [line.split()[3] for line in here.splitlines()] == ["10.0.2.200/24", "10.0.2.201/24"]
+    assert instance.kernel()["sysctls"] == sysctls
+
+
+def test_behind_an_address_of_its_subnet_the_first_of_ours_moves_no_other(
+    instance: Instance,
+) -> None:
+    """The kernel keeps it last, as a secondary: each pass took all others away and back again."""
+    vpc = instance.vpc
+    where = subnets(vpc, 2)
+    primary(vpc, where[0])
+    eni = vpc.attach(where[1], **MANY)
+    vpc.guest.ip([f"link set {eni.name} up", f"addr add 10.0.2.200/24 dev {eni.name}"])
+    instance.ec2net("refresh")
+    before = instance.kernel()
+    assert instance.refresh() == []
+    assert_same(before, instance.kernel())
+    assert instance.unreachable(eni) == []

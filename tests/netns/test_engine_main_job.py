@@ -2,17 +2,16 @@
 """The main job: every address of every ENI works, in and out, and the source check drops nothing."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from containers import docker0
 from instance import CHECK_SECONDS, FAILING, MANY, Instance, primary, subnets
 
 from ec2net.core.vpc.checks import PrefixUse
 from ec2net.core.vpc.connections import Answer, Attempt, connect_all
-from ec2net.core.vpc.echo import EchoService
 from ec2net.core.vpc.imds import Propagation
 from ec2net.core.vpc.simulated import SimulatedVpc
 
@@ -185,32 +184,6 @@ def test_start_gives_up_a_pending_eni_at_its_deadline_and_the_next_refresh_goes_
     vpc.settle(eni)
     instance.ec2net("refresh")
     assert instance.unreachable(*vpc.enis) == []
-
-
-@contextmanager
-def docker0(vpc: SimulatedVpc) -> Iterator[str]:
-    """A bridge like Docker's with one container that answers; gives the container's address."""
-    container = vpc.namespace("container")
-    vpc.guest.ip(
-        [
-            "link add docker0 type bridge",
-            "addr add 172.17.0.1/16 dev docker0",
-            "link set docker0 up",
-            f"link add veth0 type veth peer name eth0 netns {container.name}",
-            "link set veth0 master docker0 up",
-        ]
-    )
-    container.ip(
-        [
-            "link set lo up",
-            "addr add 172.17.0.2/16 dev eth0",
-            "link set eth0 up",
-            "route add default via 172.17.0.1",
-        ]
-    )
-    with closing(EchoService()) as echo:
-        echo.listen(container)
-        yield "172.17.0.2"
 
 
 def reaches(instance: Instance, source: object, destination: str, link: str) -> bool:

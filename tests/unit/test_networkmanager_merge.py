@@ -131,11 +131,11 @@ def test_nothing_of_us_is_left_and_the_users_last_word_stands(
             expected = users if users is not None else value
             assert (None if present is None else present.value) == expected
         elif value is not None:
-            same = settings["802-3-ethernet"].get("mtu") == Typed("u", value)
-            if same and users is None:
-                continue  # a user who sets what is there already changes nothing
             section: dict[str, Any] = {**settings["802-3-ethernet"], "mtu": Typed("u", value)}
-            settings, users = {**settings, "802-3-ethernet": section}, value
+            settings = {**settings, "802-3-ethernet": section}
+            # What we set before, a user who sets it again (or comes back to it) leaves to us.
+            entry = recorded(settings).get(MTU)
+            users = None if entry is not None and int(entry.ours) == value else value
     settings = merged(settings, {}) or settings
     assert "user" not in settings
     present = settings["802-3-ethernet"].get("mtu")

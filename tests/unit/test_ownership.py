@@ -98,6 +98,13 @@ def test_a_rule_of_main_first_without_its_table_rule_has_no_owner() -> None:
     assert owners((main_first("10.0.1.4/32"),), HOST) == {}
 
 
+def test_the_table_rule_that_tells_whose_main_first_is_may_be_somebody_elses() -> None:
+    """A rule like ours counts as in place, and then there is none of ours beside it."""
+    ours = (main_first("10.0.1.4/32"),)
+    assert owners(ours, HOST, [own("10.0.1.4/32", 1)]) == {ours[0]: mac(1)}
+    assert owners(ours, HOST, [own("10.0.1.4/32", 9)]) == {}
+
+
 def test_what_is_held_is_of_these_enis_only() -> None:
     ours = (own("10.0.1.4/32", 1), own("10.0.2.4/32", 2))
     assert held(owners(ours, HOST), {mac(2)}) == {ours[1]}

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Docker leaves on a host: a bridge with a container behind it, and published ports."""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from ec2net.core.vpc import echo
+from ec2net.core.vpc.echo import EchoService
+from ec2net.core.vpc.namespace import Namespace
+from ec2net.core.vpc.simulated import SimulatedVpc
+
+CONTAINER = "172.17.0.2"
+
+PUBLISHED = 8080
+"""The port of the host that leads to the container's service."""
+
+_PUBLISH = f"""
+table ip docker {{
+    chain prerouting {{
+        type nat hook prerouting priority dstnat;
+        fib daddr type local tcp dport {PUBLISHED} dnat to {CONTAINER}:{echo.PORT}
+    }}
+    chain postrouting {{
+        type nat hook postrouting priority srcnat;
+        ip saddr 172.17.0.0/16 oifname != "docker0" masquerade
+    }}
+}}
+"""
+
+
+@contextmanager
+def docker0(vpc: SimulatedVpc) -> Iterator[str]:
+    """A bridge like Docker's with one container that answers; gives the container's address."""
+    container = vpc.namespace("container")
+    vpc.guest.ip(
+        [
+            "link add docker0 type bridge",
+            "addr add 172.17.0.1/16 dev docker0",
+            "link set docker0 up",
+            f"link add veth0 type veth peer name eth0 netns {container.name}",
+            "link set veth0 master docker0 up",
+        ]
+    )
+    container.ip(
+        [
+            "link set lo up",
+            f"addr add {CONTAINER}/16 dev eth0",
+            "link set eth0 up",
+            "route add default via 172.17.0.1",
+        ]
+    )
+    with closing(EchoService()) as service:
+        service.listen(container)
+        yield CONTAINER
+
+
+def publish(guest: Namespace) -> None:
+    """As ``docker run -p``: forwarding, DNAT to the container, masquerade for what it sends."""
+    guest.sysctl({"net/ipv4/ip_forward": "1"})
+    guest.nft(_PUBLISH)

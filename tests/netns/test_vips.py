@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Virtual addresses that keepalived moves between hosts are keepalived's (keepalived#836).
+
+Some live outside the VPC's subnets, behind a route table of the VPC; others are assigned to
+whichever ENI has them by a script that calls the EC2 API, and then IMDS lists them as well.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+from instance import Instance, primary, subnets
+from kernel_state import assert_same, marked
+from manager import managed
+
+from ec2net.core.vpc.eni import Eni
+
+pytestmark = pytest.mark.netns
+
+Pass = Callable[[], object]
+ROUTED = "192.0.2.200"
+"""Of no subnet: EC2 never assigns it."""
+
+
+@contextmanager
+def passes(instance: Instance, resident: bool) -> Iterator[Pass]:
+    """How a pass is made: by a process of its own, or by the manager that runs."""
+    if not resident:
+        yield lambda: instance.ec2net("refresh")
+        return
+    with managed(instance) as manager:
+        yield manager.poke
+
+
+def lines(instance: Instance, address: object) -> list[str]:
+    """All that the kernel has of an address, on whatever link."""
+    return [line for line in instance.kernel()["addresses"] if f'"{address}"' in line]
+
+
+def keepalived(instance: Instance, verb: str, address: object, eni: Eni) -> None:
+    instance.guest.ip([f"addr {verb} {address}/32 dev {eni.name} label {eni.name}:vip"])
+
+
+@pytest.fixture(params=["primary", "secondary"])
+def eni(request: pytest.FixtureRequest, instance: Instance) -> Eni:
+    where = subnets(instance.vpc, 2)
+    both = {"primary": primary(instance.vpc, where[0]), "secondary": instance.vpc.attach(where[1])}
+    return both[request.param]
+
+
+@pytest.mark.parametrize("resident", [False, True], ids=["on-demand", "resident"])
+def test_a_vip_that_ec2_does_not_know_comes_and_goes_as_keepalived_says(
+    instance: Instance, eni: Eni, resident: bool
+) -> None:
+    with passes(instance, resident) as run_pass:
+        run_pass()
+        without = instance.kernel()
+        keepalived(instance, "add", ROUTED, eni)
+        held = instance.kernel()
+        for _ in range(2):
+            run_pass()
+            assert_same(held, instance.kernel())
+            keepalived(instance, "del", ROUTED, eni)
+            run_pass()
+            assert_same(without, instance.kernel())
+            keepalived(instance, "add", ROUTED, eni)
+
+
+@pytest.mark.parametrize("resident", [False, True], ids=["on-demand", "resident"])
+def test_a_vip_that_ec2_assigns_stays_keepaliveds_and_works(
+    instance: Instance, eni: Eni, resident: bool
+) -> None:
+    vip = eni.subnet.allot_ipv4()
+    with passes(instance, resident) as run_pass:
+        run_pass()
+        without = instance.kernel()
+        for _ in range(2):
+            keepalived(instance, "add", vip, eni)
+            held = lines(instance, vip)
+            run_pass()
+            assert lines(instance, vip) == held
+            eni.assign_ipv4(vip)
+            run_pass()
+            assert lines(instance, vip) == held
+            assert instance.unreachable(eni) == []
+            # Another host has it now. Here it stays until keepalived takes it away.
+            eni.unassign_ipv4(vip)
+            run_pass()
+            assert lines(instance, vip) == held
+            keepalived(instance, "del", vip, eni)
+            run_pass()
+            assert_same(without, instance.kernel())
+
+
+def test_a_vip_that_imds_lists_first_goes_with_its_listing(instance: Instance, eni: Eni) -> None:
+    """It was ours then: nothing of it may be left on a host that it has moved away from."""
+    vip = eni.subnet.allot_ipv4()
+    instance.ec2net("refresh")
+    without = instance.kernel()
+    eni.assign_ipv4(vip)
+    instance.ec2net("refresh")
+    assert len(lines(instance, vip)) == 1
+    eni.unassign_ipv4(vip)
+    instance.ec2net("refresh")
+    assert_same(without, instance.kernel())
+
+
+def test_a_vip_that_imds_lists_for_another_eni_stays_where_keepalived_put_it(
+    instance: Instance,
+) -> None:
+    where = subnets(instance.vpc, 1) * 2
+    first, second = primary(instance.vpc, where[0]), instance.vpc.attach(where[1])
+    vip = second.subnet.allot_ipv4()
+    keepalived(instance, "add", vip, first)
+    (held,) = lines(instance, vip)
+    second.assign_ipv4(vip)
+    instance.ec2net("refresh")
+    assert held in lines(instance, vip)
+    assert len(lines(instance, vip)) == 2
+    second.unassign_ipv4(vip)
+    instance.ec2net("refresh")
+    assert lines(instance, vip) == [held]
+    for eni in (second, first):
+        instance.ec2net("remove", eni.name)
+    assert lines(instance, vip) == [held]
+    assert marked(instance.kernel()) == []
