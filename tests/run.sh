@@ -36,7 +36,10 @@ part "unit" .venv/bin/pytest -q tests/unit
 part "namespaces" .venv/bin/pytest -q tests/netns
 if packaging/setup.sh .venv-oldest oldest; then
     part "unit, oldest libraries" .venv-oldest/bin/pytest -q tests/unit
-    part "namespaces, oldest libraries" env EC2NET_RACES=200 .venv-oldest/bin/pytest -q tests/netns
+    # Left out: the simulated VPC itself, and what the kernel does with the same rules and routes.
+    part "namespaces, oldest libraries" env EC2NET_RACES=200 .venv-oldest/bin/pytest -q tests/netns \
+        --ignore-glob='*/test_vpc_*' --ignore-glob='*/test_vips.py' --ignore-glob='*/test_ways.py' \
+        --ignore-glob='*/test_published_port.py' --ignore-glob='*/test_demo.py'
 else
     not_run "oldest libraries" "the environment could not be made"
 fi

@@ -27,8 +27,9 @@ _log = logging.getLogger("ec2net.pass")
 
 
 def run(options: Namespace) -> ExitStatus:
-    # As OnFailure= of the manager it must look (systemd.exec(5), "$MONITOR_UNIT").
-    replacing = "MONITOR_UNIT" in os.environ
+    # As OnFailure= of the manager it must look (systemd.exec(5), "$MONITOR_SERVICE_RESULT"; it is
+    # told of a manager that never ran, too).
+    replacing = os.environ.get("MONITOR_SERVICE_RESULT", "success") != "success"
     if options.unless_quiet and not replacing and may_skip(RunDir(options.run_dir)):
         return ExitStatus.DONE
     place = workplace(options, may_fall_back=True)

@@ -218,9 +218,15 @@ class LabInstance:
             return self.refresh()
         cursor = self.host.cursor()
         self.host.run(["systemctl", "reload", "ec2net.service"])
-        self.refresh()  # a poll, by the new configuration
-        said = self.host.journal(since=cursor)
-        return "\n".join(entry.message for entry in said if entry.identifier == "ec2net")
+        return self.repaired(cursor)  # a poll, by the new configuration
+
+    def repaired(self, since: str) -> str:
+        """One pass; what it changed, or the manager by itself since then."""
+        said = self.refresh()
+        if not self.setting.resident:
+            return said
+        logged = self.host.journal(since=since)
+        return "\n".join(entry.message for entry in logged if entry.identifier == "ec2net")
 
     # Asking
 

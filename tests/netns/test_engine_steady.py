@@ -235,7 +235,10 @@ def test_a_timed_pass_without_news_writes_the_time_only_where_little_goes_on(
         assert instance.imds.requests == ()
         assert identities(instance.run_dir) == files
         # In place of a manager that failed for good it is no timer's.
-        env = {"MONITOR_UNIT": "ec2net.service"}
+        env = {"MONITOR_UNIT": "ec2net.service", "MONITOR_SERVICE_RESULT": "success"}
+        instance.ec2net("refresh", "--unless-quiet", env=env)
+        assert instance.imds.requests == ()
+        env["MONITOR_SERVICE_RESULT"] = "watchdog"
         instance.ec2net("refresh", "--unless-quiet", env=env)
         assert instance.imds.requests != ()
         instance.imds.clear_log()
