@@ -37,7 +37,7 @@ def two(instance: LabInstance) -> None:
 def example() -> str:
     """Of docs/configuration.md, word for word."""
     text = (CHECKOUT / "docs/configuration.md").read_text()
-    found = re.search(r"where a CNI plugin owns.*?```toml\n(.*?)```", text, re.DOTALL)
+    found = re.search(r"## Beside a CNI plugin.*?```toml\n(.*?)```", text, re.DOTALL)
     assert found
     return found[1]
 
@@ -65,25 +65,28 @@ def until_primary(instance: LabInstance) -> None:
 
 
 def test_the_example_for_a_cni_works_word_for_word(boot: Boot) -> None:
-    """R29, R30: the primary is reachable with its first address, every later ENI is left alone: at
-    boot, at an upgrade, at a hotplug."""
+    """R29, R30: the ENIs of the boot have their first addresses and no other, every later one is left
+    alone: at boot, at an upgrade, at a hotplug."""
     files = {"/etc/ec2net/ec2net.toml": example()}
     with boot(before=two, files=files, complete=False) as instance:
         until_primary(instance)
-        instance.until_unit("ens5", "active")
+        for link in ("ens5", "ens6"):
+            instance.until_unit(link, "active")
         eni = instance.attach("ens20", ipv4=2)
         instance.until_unit("ens20", "active")
         instance.refresh()
         before = instance.kernel()
         shake(instance)
-        for link in ("ens6", "ens20"):
-            assert admin_state(instance, link) == "unmanaged"
-            assert instance.host.ip("addr", "show", "dev", link)[0]["addr_info"] == []
+        assert admin_state(instance, "ens20") == "unmanaged"
+        assert instance.host.ip("addr", "show", "dev", "ens20")[0]["addr_info"] == []
         assert_same(before, instance.kernel())
         assert instance.bounces() == []
-        held = instance.host.ip("-4", "addr", "show", "dev", "ens5")[0]["addr_info"]
-        assert [info["local"] for info in held] == [str(instance.primary.ipv4s[0])]
+        for one in (instance.primary, instance.secondary):
+            held = instance.host.ip("-4", "addr", "show", "dev", one.name)[0]["addr_info"]
+            assert [info["local"] for info in held] == [str(one.ipv4s[0])]
         assert instance.vpc.dropped() == 0
+        first = instance.secondary.ipv4s[0]
+        assert first not in [tick.address for tick in instance.unreachable(instance.secondary)]
         instance.vpc.detach(eni)
 
 
