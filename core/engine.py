@@ -126,10 +126,11 @@ class Engine:
             heard = heard.still_true(self.run, links)
         if attached is None:
             attached = attachment.when_attached(self.run, links, time.monotonic())
-        owners = elsewhere(links, self.environment)
+        environment = self._environment(links)
+        owners = elsewhere(links, environment)
         facts = Facts(heard.facts, snapshot.links, attached, owners)
         host = self._intents(facts)
-        choices = self._choose(host, links, facts)
+        choices = self._choose(host, links, facts, environment)
         host, plans, wanted, failures = self._plans(
             host, choices, snapshot, deadline, only, without
         )
@@ -259,10 +260,13 @@ class Engine:
         return self._backends
 
     def _choose(
-        self, host: HostIntent, links: Mapping[Mac, tuple[Link, ...]], facts: Facts
+        self,
+        host: HostIntent,
+        links: Mapping[Mac, tuple[Link, ...]],
+        facts: Facts,
+        environment: Environment,
     ) -> dict[Mac, Choice]:
         kinds = {name: backend.kind for name, backend in self.backends.items()}
-        environment = self._environment(links)
         known = {eni.mac: eni for eni in facts.imds.enis}
         choices = {}
         for eni in host.enis:
@@ -275,7 +279,8 @@ class Engine:
         return choices
 
     def _environment(self, links: Mapping[Mac, tuple[Link, ...]]) -> Environment:
-        return replace(self.environment, eni_links=tuple(same[0] for same in links.values()))
+        known = tuple(same[0] for same in links.values())
+        return replace(self.environment.once(), eni_links=known)
 
     def _plans(
         self,

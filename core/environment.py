@@ -3,8 +3,9 @@
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cache
 
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
@@ -51,6 +52,10 @@ class Environment:
     """The names in a folder; none for what is no folder."""
     eni_links: tuple[Link, ...] = ()
     """The links of all ENIs: who has one may be meant to have the others."""
+
+    def once(self) -> "Environment":
+        """The same, but each thing is read once: what one look sees does not change under it."""
+        return replace(self, read_file=cache(self.read_file), read_link=cache(self.read_link))
 
     def keys(self, path: str) -> dict[str, str]:
         """A file of ``KEY=value`` lines (os-release, networkd's and NetworkManager's state)."""
