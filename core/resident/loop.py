@@ -73,6 +73,8 @@ class Loop:
         """ENI links that were begun with, by index."""
         self._unnamed: dict[int, float] = {}
         """Links that udev is not done with: until when it is waited for."""
+        self._names: frozenset[tuple[int, str]] = frozenset()
+        """Of the ENI links, by index: IMDS may be asked through each."""
         self._missed: float | None = None
         """When to ask for the links again, after the kernel did not tell them."""
         self._ready = not booting
@@ -119,7 +121,6 @@ class Loop:
         if work := self._schedule.due(self._passes.tracks.values(), now):
             if work.kind is Kind.POLL:
                 self._check_sole()
-                self._renew_ways()
                 self._show_unseen(self._known)
             self._passes.do(work)
             if not self._ready:
@@ -194,10 +195,13 @@ class Loop:
             self._schedule.changed(time.monotonic())
         for index in [i for i in self._unnamed if i not in there or i in self._known]:
             del self._unnamed[index]
+        names = frozenset((link.index, link.name) for same in links.values() for link in same)
+        if names != self._names:
+            self._names = names
+            self._renew_ways()
         if new:
             for mac in new:
                 self._forget(mac)
-            self._renew_ways()
             if self._passes.tracks:  # the first pass of all is for all
                 self._passes.do(Work(Kind.ENIS, new))
 
