@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ec2net.core.command import run_bounded
 from ec2net.core.deadline import Deadline
 from ec2net.core.kernel.link_events import link_index
 
@@ -46,14 +47,7 @@ def end(units: list[str], deadline: Deadline) -> None:
     limit = deadline.within(END_SECONDS, "systemctl")
     for command in (["stop", "--no-block", "--", *units], ["daemon-reload"]):
         try:
-            result = subprocess.run(
-                ["systemctl", *command],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=limit.remaining(),
-                check=False,
-            )
+            result = run_bounded(["systemctl", *command], limit)
         except (OSError, subprocess.TimeoutExpired) as error:
             _log.warning("systemctl %s: %s", command[0], error)
             return

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+from ec2net.core.command import run_bounded
 from ec2net.core.deadline import Deadline
 from ec2net.core.kernel import udev
 from ec2net.core.kernel.link_events import link_index
@@ -38,14 +39,8 @@ def show(links: list[str], deadline: Deadline) -> None:
     _log.info("udev never saw them, and looks again: %s", ", ".join(links))
     units = [f"ec2net-udev@{escaped(name)}.service" for name in links]
     try:
-        result = subprocess.run(
-            ["systemctl", "start", "--no-block", "--", *units],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=deadline.within(SECONDS, "systemctl").remaining(),
-            check=False,
-        )
+        limit = deadline.within(SECONDS, "systemctl")
+        result = run_bounded(["systemctl", "start", "--no-block", "--", *units], limit)
     except (OSError, subprocess.TimeoutExpired) as error:
         _log.warning("systemctl start: %s", error)
         return

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Let networkd read its files again: it then configures the links whose file changed, no others."""
 
+from ec2net.core.command import run_bounded
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError
 
@@ -14,14 +15,7 @@ def reload(deadline: Deadline) -> None:
 
     limit = deadline.within(SECONDS, "networkctl reload")
     try:
-        result = subprocess.run(
-            ["networkctl", "reload"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=limit.remaining(),
-            check=False,
-        )
+        result = run_bounded(["networkctl", "reload"], limit)
     except FileNotFoundError as error:
         raise Ec2netError(
             "there is no networkctl", remedy="is systemd-networkd installed?"

@@ -6,6 +6,7 @@ import subprocess
 from argparse import Namespace
 from pathlib import Path
 
+from ec2net.core.command import run_bounded
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError, ExitStatus
 from ec2net.core.facts import Value
@@ -32,14 +33,7 @@ def run(options: Namespace) -> ExitStatus:
         if not _NAME.fullmatch(name):
             raise Ec2netError(f"IMDS gives no usable local-hostname: {reading}"[:200])
         try:
-            result = subprocess.run(
-                ["hostnamectl", "set-hostname", "--static", name],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                timeout=deadline.remaining(),
-                check=False,
-            )
+            result = run_bounded(["hostnamectl", "set-hostname", "--static", name], deadline)
         except OSError as error:
             raise Ec2netError(f"cannot be run: {error.strerror}", subject="hostnamectl") from error
         except subprocess.TimeoutExpired as error:

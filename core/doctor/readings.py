@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ec2net.core import verify
+from ec2net.core.command import run_bounded
 from ec2net.core.deadline import Deadline
 from ec2net.core.doctor import units
 from ec2net.core.doctor.addresses import Lease
@@ -131,14 +132,8 @@ def read_failed_units(deadline: Deadline) -> tuple[str, ...] | None:
 
     command = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"]
     try:
-        done = subprocess.run(
-            [*command, units.PATTERN],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=deadline.within(SYSTEMCTL_SECONDS, "systemctl").remaining(),
-            check=False,
-        )
+        limit = deadline.within(SYSTEMCTL_SECONDS, "systemctl")
+        done = run_bounded([*command, units.PATTERN], limit)
     except (OSError, subprocess.TimeoutExpired) as error:
         _log.debug("systemctl list-units: %s", error)
         return None
