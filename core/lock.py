@@ -38,6 +38,14 @@ def _open(path: Path) -> int:
         ) from error
 
 
+def _is_current(descriptor: int, path: Path) -> bool:
+    """False if the file was deleted meanwhile: others then lock another one."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
+
+
 class HostLock:
     """Use as a context manager: ``with HostLock(run, deadline): ...``"""
 
@@ -49,18 +57,11 @@ class HostLock:
     def __enter__(self) -> Self:
         """Raises ``StateError`` if the lock file cannot be made, ``Ec2netError`` at the deadline."""
         self._take()
-        while not self._is_current():  # ends by deadline
+        while not _is_current(self._descriptor, self._path):  # ends by deadline
             os.close(self._descriptor)
             self._deadline.check()
             self._take()
         return self
-
-    def _is_current(self) -> bool:
-        """False if the file was deleted meanwhile: others then lock another one."""
-        try:
-            return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
-        except FileNotFoundError:
-            return False
 
     def _take(self) -> None:
         self._descriptor = _open(self._path)
@@ -110,11 +111,7 @@ class SoleManager:
 
     def check(self) -> None:
         """Raises ``StateError`` if the lock file was deleted: another one can start then."""
-        try:
-            same = os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
-        except OSError:
-            same = False
-        if not same:
+        if not _is_current(self._descriptor, self._path):
             raise StateError(
                 f"{self._path} was deleted or replaced",
                 subject="resident manager",
