@@ -145,8 +145,7 @@ class Loop:
         sources = (events, named, self._control, self._signals)
         woken = readable([s.fileno() for s in sources], self._next() - time.monotonic())
         now = time.monotonic()
-        late = [*self._unnamed.values(), *([] if self._missed is None else [self._missed])]
-        links = any(end <= now for end in late)
+        links = any(end <= now for end in self._link_times())
         if named.fileno() in woken:
             named.drain()
             links = links or bool(self._unnamed)
@@ -167,14 +166,16 @@ class Loop:
 
     def _next(self) -> float:
         """When to wake up if nothing happens."""
-        ends = [self._schedule.next(self._passes.tracks.values()), *self._unnamed.values()]
-        if self._missed is not None:
-            ends.append(self._missed)
+        ends = [self._schedule.next(self._passes.tracks.values()), *self._link_times()]
         if not self._ready:
             ends.append(self._began + self._config.timeouts.link)
         if self._service.watchdog is not None:
             ends.append(time.monotonic() + self._service.watchdog / 2)
         return min(ends)
+
+    def _link_times(self) -> list[float]:
+        """When to ask for the links again without being told."""
+        return [*self._unnamed.values(), *([] if self._missed is None else [self._missed])]
 
     def _arrivals(self, events: HostEvents) -> None:
         """Begin with ENIs whose links are new, and forget links that are gone."""
