@@ -66,7 +66,7 @@ def remember(run: RunDir, enis: Iterable[EniOutcome]) -> None:
         if eni.attached is Attached.BOOT and eni.links:
             known = indices.get(eni.mac, frozenset())
             indices[eni.mac] = known | {link.index for link in eni.links}
-    if indices:
+    if indices != record.indices:
         _write(run, AtBoot(record.until, indices))
 
 
