@@ -19,9 +19,9 @@ from ec2net.core.compute import compute, eni_links, identity
 from ec2net.core.config import AUTO_BACKEND, Attached, Config, Manage
 from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment, elsewhere
-from ec2net.core.errors import Ec2netError, ImdsError
-from ec2net.core.facts import Facts, ImdsFacts, Link, Unknown, Value
-from ec2net.core.heard import Heard, indices
+from ec2net.core.errors import Ec2netError
+from ec2net.core.facts import Facts, Link, Value
+from ec2net.core.heard import Heard, hear
 from ec2net.core.identity import Mac
 from ec2net.core.imds.source import Imds
 from ec2net.core.intent import EniIntent, EniOutcome, HostIntent, Standing
@@ -101,7 +101,7 @@ class Engine:
         With no ENI in ``only`` it is not asked: what was last known stands.
         """
         links = self._with_silent_enis(Snapshot(self.kernel.links())).links
-        return self._read_imds(eni_links(links, self.config.drivers), only, deadline)
+        return self._hear(eni_links(links, self.config.drivers), only, deadline)
 
     def look(
         self,
@@ -121,7 +121,7 @@ class Engine:
         snapshot = self._with_silent_enis(snapshot or self.kernel.snapshot(self.config.drivers))
         links = eni_links(snapshot.links, self.config.drivers)
         if heard is None:
-            heard = self._read_imds(links, only, deadline)
+            heard = self._hear(links, only, deadline)
         else:
             heard = heard.still_true(self.run, links)
         if attached is None:
@@ -206,34 +206,14 @@ class Engine:
         self.plugins.pass_finished(report)
         return report
 
-    def _read_imds(
+    def _hear(
         self,
         links: Mapping[Mac, tuple[Link, ...]],
         only: Collection[Mac] | None,
         deadline: Deadline,
     ) -> Heard:
-        known = indices(links)
-        primary, past = lastgood.remembered(self.run, known)
-        wanted = set(links) if only is None else set(only) & set(links)
-        imds = ImdsFacts(Unknown("IMDS was not asked"), Unknown("IMDS was not asked"), ())
-        problems: tuple[Ec2netError, ...] = ()
-        requests = 0
-        if self.imds is not None and (wanted or only is None):
-            from ec2net.core.imds.reader import read_facts
-            from ec2net.core.imds.unread import unread
-
-            share = deadline.within(deadline.remaining() * IMDS_SHARE, "reading IMDS")
-            before = self.imds.requests_made
-            try:
-                imds = read_facts(self.imds, wanted, past, primary, share, self.listings)
-            except ImdsError as error:
-                problems = (error,)
-                unknown = Unknown(error.problem)
-                imds = ImdsFacts(unknown, unknown, ())
-            else:
-                problems = unread(imds)
-            requests = self.imds.requests_made - before
-        return Heard(imds, known, primary, past, problems, requests)
+        share = deadline.within(deadline.remaining() * IMDS_SHARE, "reading IMDS")
+        return hear(self.imds, self.run, links, only, share, self.listings)
 
     def _intents(self, facts: Facts) -> HostIntent:
         host = compute(facts, self.config)

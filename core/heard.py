@@ -3,12 +3,18 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ec2net.core import lastgood
-from ec2net.core.errors import Ec2netError
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import Ec2netError, ImdsError
 from ec2net.core.facts import EniFacts, ImdsFacts, Link, Unknown
 from ec2net.core.identity import Mac
+from ec2net.core.imds.source import Imds
 from ec2net.core.state import RunDir
+
+if TYPE_CHECKING:  # a pass that does not ask needs no reader
+    from ec2net.core.imds.reader import Listings
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,39 @@ class Heard:
         if primary != self.primary:
             imds = replace(imds, primary=Unknown("another pass knows better"))
         return replace(self, imds=imds, indices=now, primary=primary, past=past)
+
+
+def hear(
+    imds: Imds | None,
+    run: RunDir,
+    links: Mapping[Mac, tuple[Link, ...]],
+    only: Collection[Mac] | None,
+    deadline: Deadline,
+    listings: "Listings | None",
+) -> Heard:
+    """Read IMDS for ``only`` these ENIs, or all. Without ``imds``, or with none of them, it is not
+    asked: what was last known stands. What cannot be read is a problem of the outcome."""
+    known = indices(links)
+    primary, past = lastgood.remembered(run, known)
+    wanted = set(links) if only is None else set(only) & set(links)
+    facts = ImdsFacts(Unknown("IMDS was not asked"), Unknown("IMDS was not asked"), ())
+    problems: tuple[Ec2netError, ...] = ()
+    requests = 0
+    if imds is not None and (wanted or only is None):
+        from ec2net.core.imds.reader import read_facts
+        from ec2net.core.imds.unread import unread
+
+        before = imds.requests_made
+        try:
+            facts = read_facts(imds, wanted, past, primary, deadline, listings)
+        except ImdsError as error:
+            problems = (error,)
+            unknown = Unknown(error.problem)
+            facts = ImdsFacts(unknown, unknown, ())
+        else:
+            problems = unread(facts)
+        requests = imds.requests_made - before
+    return Heard(facts, known, primary, past, problems, requests)
 
 
 def indices(links: Mapping[Mac, tuple[Link, ...]]) -> dict[Mac, list[int]]:
