@@ -328,8 +328,7 @@ def test_an_eni_that_was_active_before_us_is_activated_again_once(pair: LabInsta
         )
         if pair.setting.resident:
             pair.host.run(["systemctl", "start", "ec2net.service"])
-        said = pair.refresh()
-    said += "\n".join(entry.message for entry in pair.host.journal(since=cursor))
+        said = pair.repaired(cursor)
     assert "connection of ens6 with its leased routes in a table of their own" in said
     assert len(pair.configured("ens6", cursor)) == 2  # by the user, and by us
     assert pair.configured("ens5", cursor) == []

@@ -68,13 +68,10 @@ def reloads(pair: LabInstance) -> Iterator[list[str]]:
         monitor.stdout.close()
 
 
-RELOAD = {"networkd": ["networkctl", "reload"], "networkmanager": ["nmcli", "general", "reload"]}
-
-
 def test_the_monitor_of_reloads_sees_one(pair: LabInstance) -> None:
     """What the other tests rest on."""
     with reloads(pair) as seen:
-        pair.host.run(RELOAD[pair.setting.backend])
+        pair.setting.reload(pair.host)
     assert len(seen) == 1
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from chance import assign
 from foreign_state import BRIDGE, Planter
 from foreign_view import foreign, without_link
 from instance import Instance, primary, subnets
@@ -135,14 +136,7 @@ class Life:
         return f"attach {eni.name}"
 
     def assign(self) -> str:
-        eni = self.chance.choice(self.vpc.enis)
-        kinds: list[Callable[[], object]] = [
-            eni.assign_ipv4,
-            eni.assign_ipv6,
-            eni.assign_ipv4_prefix,
-            eni.assign_ipv6_prefix,
-        ]
-        return f"assign {self.chance.choice(kinds)()} to {eni.name}"
+        return assign(self.chance, self.vpc.enis)
 
     def assign_what_others_hold(self) -> str:
         """An address that is on a bridge, or on another ENI, before IMDS lists it."""

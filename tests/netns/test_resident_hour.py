@@ -16,6 +16,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import pytest
+from chance import assign
 from instance import Instance, primary, subnets
 from kernel_state import PROTOCOL, State, differences
 from manager import Manager, managed
@@ -108,15 +109,7 @@ class Life:
         return f"detach {eni.name}"
 
     def assign(self) -> str:
-        eni = self.chance.choice(self.vpc.enis)
-        kinds: list[Callable[[], object]] = [
-            eni.assign_ipv4,
-            eni.assign_ipv6,
-            eni.assign_ipv4_prefix,
-            eni.assign_ipv6_prefix,
-        ]
-        what = self.chance.choice(kinds)
-        return f"assign {what()} to {eni.name}"
+        return assign(self.chance, self.vpc.enis)
 
     def unassign(self) -> str:
         eni = self.chance.choice(self.vpc.enis)
