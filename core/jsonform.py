@@ -6,6 +6,7 @@
 
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import Any
 
 from ec2net.core.hold import Hold
@@ -76,6 +77,7 @@ def eni(outcome: EniOutcome) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=128)
 def _intent(intent: EniIntent) -> dict[str, Any]:
     data: dict[str, Any] = plain(intent)
     for key in ("rules", "table_routes", "main_routes", "local_routes"):

@@ -9,12 +9,13 @@ cannot be told; what was remembered for one of them stands.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
 from ec2net.core.facts import Absent, EniFacts, ImdsFacts, Link, Reading, T_co, Unknown, Value
 from ec2net.core.identity import EniId, Mac
-from ec2net.core.state import RunDir
+from ec2net.core.state import RunDir, parsed
 
 _FOLDER = "facts"
 _PRIMARY = "primary.json"
@@ -170,22 +171,28 @@ def remembered(
         primary = None
     facts = {}
     for mac, indices in links.items():
-        data = run.read(_file(mac))
-        if data is None or data.get("ifindex") not in indices:
-            continue
-        try:
-            stood = from_json(data)
-        except (KeyError, ValueError):
-            continue  # not written by this version: read IMDS as if for the first time
-        if stood.mac == mac:
-            facts[mac] = stood
+        stood = _stored(run.content(_file(mac)))
+        if stood is not None and stood[0] in indices and stood[1].mac == mac:
+            facts[mac] = stood[1]
     return primary, facts
+
+
+@lru_cache(maxsize=128)
+def _stored(content: bytes) -> tuple[int, EniFacts] | None:
+    """The link index and the facts of a file; None if this version did not write it.
+
+    IMDS is read then as if for the first time. A manager has the same files pass after pass.
+    """
+    data = parsed(content)
+    try:
+        return (int(data["ifindex"]), from_json(data)) if data else None
+    except (KeyError, ValueError, TypeError):
+        return None
 
 
 def was_eni(run: RunDir, link: Link) -> bool:
     """Whether an earlier pass knew this very attachment of ``link`` as an ENI."""
-    data = run.read(_file(link.mac)) if link.mac is not None else None
-    return data is not None and data.get("ifindex") == link.index
+    return link.mac is not None and link.mac in remembered(run, {link.mac: [link.index]})[1]
 
 
 def remember(run: RunDir, facts: ImdsFacts, links: Mapping[Mac, Collection[int]]) -> None:
@@ -197,7 +204,8 @@ def remember(run: RunDir, facts: ImdsFacts, links: Mapping[Mac, Collection[int]]
         indices = links.get(eni.mac, ())
         if len(indices) == 1:
             (index,) = indices
-            run.write(_file(eni.mac), {**to_json(eni), "ifindex": index})
+            if _stored(run.content(_file(eni.mac))) != (index, eni):
+                run.write(_file(eni.mac), {**to_json(eni), "ifindex": index})
         if indices:
             kept.add(_file(eni.mac))
     for name in run.names(_FOLDER):

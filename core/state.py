@@ -31,15 +31,18 @@ class RunDir:
 
         Everything here can be found out again, so an unreadable file counts as none.
         """
+        return parsed(self.content(name))
+
+    def content(self, name: str) -> bytes:
+        """The bytes stored under ``name``, for who knows what they mean; empty if there are none."""
         try:
-            data = json.loads((self.path / name).read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return None
-        return data if isinstance(data, dict) else None
+            return (self.path / name).read_bytes()
+        except OSError:
+            return b""
 
     def write(self, name: str, data: dict[str, Any], *, mode: int = 0o644) -> bool:
         """Store ``data``; false if that is what is there already. Raises ``StateError``."""
-        content = json.dumps(data, indent=1, sort_keys=True).encode() + b"\n"
+        content = json.dumps(data, sort_keys=True).encode() + b"\n"
         target = self.path / name
         try:
             if target.read_bytes() == content:
@@ -78,6 +81,15 @@ class RunDir:
         for temporary in self.path.glob(f"**/{_TEMPORARY}*"):
             with suppress(OSError):  # one that cannot go (a folder, an immutable file) harms nobody
                 temporary.unlink(missing_ok=True)
+
+
+def parsed(content: bytes) -> dict[str, Any] | None:
+    """The object that is written there; None if it cannot be parsed."""
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
 
 
 def make_folder(path: Path) -> None:

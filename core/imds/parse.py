@@ -3,14 +3,18 @@
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ec2net.core.facts import Reading, Unknown, Value
 
 T = TypeVar("T")
 
 LINES_MAX = 4096
+SAME = 512
+"""Answers that are not parsed again: a manager gets the same pass after pass (60 ENIs: 361)."""
+
 NUMBER_MAX = 999
 """Of device numbers and network cards; ``core.numbers`` decides what can be numbered."""
 
@@ -35,12 +39,17 @@ def many(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:
     """For a key of one value per line: keeps the order, collapses repetitions."""
 
     def parse_many(text: str) -> tuple[T, ...]:
-        lines = [line for raw in text.split("\n") if (line := raw.strip(" \t\r"))]
-        if len(lines) > LINES_MAX:
-            raise ValueError(f"more than {LINES_MAX} lines")
-        return tuple(dict.fromkeys(parse(line) for line in lines))
+        return _parse_lines(parse, text)
 
     return parse_many
+
+
+@lru_cache(maxsize=SAME)
+def _parse_lines(parse: Callable[[str], Any], text: str) -> tuple[Any, ...]:
+    lines = [line for raw in text.split("\n") if (line := raw.strip(" \t\r"))]
+    if len(lines) > LINES_MAX:
+        raise ValueError(f"more than {LINES_MAX} lines")
+    return tuple(dict.fromkeys(parse(line) for line in lines))
 
 
 def parsed(reading: Reading[str], parse: Callable[[str], T]) -> Reading[T]:

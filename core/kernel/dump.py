@@ -12,7 +12,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from ec2net.core.deadline import readable
@@ -82,6 +82,18 @@ RULES = Kind("fibmsg", 34, 12)
 """With everything: an attribute that is not known makes a rule another one."""
 
 
+@dataclass(slots=True)
+class _Memory:
+    """The dump before: what each message became, with its attributes that are looked at.
+
+    Most messages are the same as a whole; those with a lifetime in them are the same but for that.
+    """
+
+    context: object
+    wholes: dict[bytes, tuple[bytes, Any]] = field(default_factory=dict)
+    parts: dict[bytes, tuple[bytes, Any]] = field(default_factory=dict)
+
+
 class Dumps:
     """A socket for dumps."""
 
@@ -91,7 +103,7 @@ class Dumps:
         )
         self._socket.settimeout(_SECONDS)
         self._sequence = 0
-        self._memory: dict[tuple[str, int], tuple[object, dict[bytes, Any]]] = {}
+        self._memory: dict[tuple[str, int], _Memory] = {}
 
     def close(self) -> None:
         self._socket.close()
@@ -111,21 +123,24 @@ class Dumps:
         again; ``context`` is what ``convert`` goes by beside the message. Raises ``OSError``.
         """
         message_class = pyroute.message_class(kind.message)
-        before, known = self._memory.get((kind.message, family), (None, {}))
-        if before != context:
-            known = {}
-        seen: dict[bytes, Any] = {}
+        before = self._memory.get((kind.message, family))
+        if before is None or before.context != context:
+            before = _Memory(context)
+        seen = _Memory(context)
         found: list[T] = []
         for raw in self._whole(kind, family, wanted):
-            part = _only(raw, kind)
-            key = part[_HEADER.size :]
-            if key not in known:
-                message = message_class(part)
-                message.decode()
-                known[key] = convert(message)
-            seen[key] = known[key]
-            found.append(known[key])
-        self._memory[kind.message, family] = (context, seen)
+            whole = raw[_HEADER.size :]
+            known = before.wholes.get(whole)
+            if known is None:
+                part = _only(raw, kind)
+                known = before.parts.get(part[_HEADER.size :])
+                if known is None:
+                    message = message_class(part)
+                    message.decode()
+                    known = (part[_HEADER.size :], convert(message))
+            seen.wholes[whole] = seen.parts[known[0]] = known
+            found.append(known[1])
+        self._memory[kind.message, family] = seen
         return found
 
     def _whole(

@@ -26,7 +26,7 @@ IDLE_SECONDS = 4.0
 """Traced between two polls."""
 LIMIT_SECONDS = 30.0
 
-_CALL = re.compile(r"^(?:\d+ )?(?:\[pid +\d+\] )?(\w+)\(")
+_CALL = re.compile(r"^(?:\d+ +)?(?:\[pid +\d+\] )?(\w+)\(")
 _FORKS = frozenset(("fork", "vfork", "clone", "clone3"))
 
 
