@@ -45,6 +45,7 @@ from ec2net.core.routing import (
     gateway,
     local_routes,
     main_routes,
+    mark_rules,
     metric,
     ruled,
     rules,
@@ -166,6 +167,8 @@ def _intent(
     if own_table:
         sources = covers(base + ours, ruled(prefixes, settings))
         own_rules = rules(sources, settings.routing, number, numbers)
+        if settings.published_ports:
+            own_rules += mark_rules(families(base), number, numbers)
         own_routes = table_routes(subnets, gateways, table, link, first_ipv4)
     return EniIntent(
         mac=mac,

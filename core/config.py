@@ -126,6 +126,7 @@ class EniSettings:
     backend: str = AUTO_BACKEND
     routing: Routing = Routing.MAIN_FIRST
     primary_rules: bool = False
+    published_ports: bool = False
     mtu: Mtu = MtuPolicy.DHCP
     ipv4_prefix_mode: PrefixMode = PrefixMode.RULES
     ipv6_prefix_mode: PrefixMode = PrefixMode.RULES
@@ -142,6 +143,7 @@ class EniOverrides:
     backend: str | None = None
     routing: Routing | None = None
     primary_rules: bool | None = None
+    published_ports: bool | None = None
     mtu: Mtu | None = None
     ipv4_prefix_mode: PrefixMode | None = None
     ipv6_prefix_mode: PrefixMode | None = None

@@ -38,7 +38,7 @@ from ec2net.core.config_kinds import (
     plain,
     toml_value,
 )
-from ec2net.core.numbers import CARDS, DEVICES, EniNumber
+from ec2net.core.numbers import CARDS, DEVICES, MARK_BITS, EniNumber
 
 HIGHEST_NUMBER = EniNumber(card=CARDS - 1, device=DEVICES - 1).n
 """Of an ENI: every base leaves room for this much above it."""
@@ -106,6 +106,12 @@ PER_ENI: tuple[Setting, ...] = (
         "primary_rules",
         Flag(),
         "Whether the primary ENI has rules and a table as the others do.",
+    ),
+    _per_eni(
+        "published_ports",
+        Flag(),
+        "Whether answers to connections that are handed on, as those to a container's published port, leave by the"
+        " secondary ENI that they came in by (in the mark of packets and connections; needs nft).",
     ),
     _per_eni(
         "mtu",
@@ -182,6 +188,12 @@ HOST: tuple[Setting, ...] = (
         Whole(1, 2**31 - 1),
         "Link group that all ENIs are put into.",
         "numbers.link_group",
+    ),
+    Setting(
+        "numbers.mark_shift",
+        Whole(0, 32 - MARK_BITS),
+        "The lowest of the 12 bits of a mark that published_ports uses.",
+        "numbers.mark_shift",
     ),
     Setting(
         "links.drivers",

@@ -15,12 +15,18 @@ change when another ENI comes or goes.
 | metric base + n           | 512 + n   | the ENI's default route in main                       |
 | protocol                  | 236       | mark of our routes, rules and (IFA_PROTO) addresses   |
 | link group                | 236       | links of all ENIs, for the main-first rules           |
+| mark                      | n + 1     | in bits 20 to 31: answers, with ``published_ports``   |
 
 Others' priorities on EC2 hosts lie below 5300 (VPC CNI, tailscale) or above 30000
 (nm-cloud-setup, cloud-netconfig, nodeadm); ours lie between.
 """
 
 from dataclasses import dataclass
+
+from ec2net.core.kernel.objects import Mark
+
+MARK_BITS = 12
+_MARKS = (1 << MARK_BITS) - 1
 
 CARDS = 32
 DEVICES = 100
@@ -60,6 +66,7 @@ class NumberPlan:
     metric_base: int = 512
     protocol: int = 236
     link_group: int = 236
+    mark_shift: int = 20
 
     @property
     def tables(self) -> range:
@@ -74,6 +81,10 @@ class NumberPlan:
 
     def metric(self, number: EniNumber) -> int:
         return self.metric_base + number.n
+
+    def mark(self, number: EniNumber) -> Mark:
+        """Not 0 in its bits, which is what an unmarked packet has."""
+        return Mark((number.n + 1) << self.mark_shift, _MARKS << self.mark_shift)
 
     @property
     def parking_table(self) -> int:

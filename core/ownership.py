@@ -21,6 +21,7 @@ from ec2net.core.kernel.objects import (
     AnyAddress,
     KernelObject,
     LinkSetting,
+    ReplyMarks,
     Route,
     RouteKind,
     Rule,
@@ -176,14 +177,14 @@ def owners(ours: Iterable[Item], host: HostIntent, foreign: Iterable[Item] = ())
     by_source = {
         item.source: by_table[item.table]
         for item in (*foreign, *ours)
-        if isinstance(item, Rule) and item.table in by_table
+        if isinstance(item, Rule) and item.table in by_table and item.mark is None
     }
     found = {}
     for item in ours:
         mac: Mac | None = None
         if isinstance(item, Rule):
             mac = by_table.get(item.table) or by_source.get(item.source)
-        elif isinstance(item, Route | Address | LinkSetting):
+        elif isinstance(item, Route | Address | LinkSetting | ReplyMarks):
             mac = by_index.get(item.link.index)
         elif isinstance(item, Owned):
             mac = item.owner if item.owner in macs else None

@@ -25,6 +25,7 @@ from ec2net.core.kernel.objects import (
     Address,
     LinkRef,
     LinkSetting,
+    Mark,
     Route,
     RouteKind,
     Rule,
@@ -245,12 +246,14 @@ def _route(data: dict[str, Any], names: dict[int, LinkRef]) -> Route:
 
 
 def _rule(data: dict[str, Any]) -> Rule:
+    mark = data.get("mark")  # came later
     return Rule(
         source=ip_network(_of(str, data["source"])),
         priority=int(data["priority"]),
         table=int(data["table"]),
         suppress_prefixlength=_or_none(data["suppress_prefixlength"]),
         suppress_group=_or_none(data["suppress_group"]),
+        mark=Mark(_of(int, mark["value"]), _of(int, mark["mask"])) if mark else None,
     )
 
 

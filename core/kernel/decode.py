@@ -10,6 +10,7 @@ from ec2net.core.identity import Mac
 from ec2net.core.kernel.objects import (
     Address,
     LinkRef,
+    Mark,
     Route,
     RouteKind,
     Rule,
@@ -33,6 +34,8 @@ _RULE_ATTRIBUTES = {
     "FRA_SRC",
     "FRA_SUPPRESS_PREFIXLEN",
     "FRA_SUPPRESS_IFGROUP",
+    "FRA_FWMARK",
+    "FRA_FWMASK",
 }
 
 
@@ -146,6 +149,7 @@ def rule(message: Mapping[str, Any]) -> Found[Rule] | None:
         or message["flags"] & FIB_RULE_INVERT
         or message["family"] not in (AF_INET, AF_INET6)
         or not set(attributes) <= _RULE_ATTRIBUTES
+        or (message["src_len"] and "FRA_FWMASK" in attributes)
     ):
         return None
     any_address = "0.0.0.0" if message["family"] == AF_INET else "::"
@@ -157,9 +161,17 @@ def rule(message: Mapping[str, Any]) -> Found[Rule] | None:
             table=attributes.get("FRA_TABLE", message["table"]),
             suppress_prefixlength=_unless_none(attributes.get("FRA_SUPPRESS_PREFIXLEN")),
             suppress_group=_unless_none(attributes.get("FRA_SUPPRESS_IFGROUP")),
+            mark=_mark(attributes),
         ),
         attributes.get("FRA_PROTOCOL", 0),
     )
+
+
+def _mark(attributes: Mapping[str, Any]) -> Mark | None:
+    """A rule that goes by the mark always has the mask as well (fib_nl_fill_rule)."""
+    if "FRA_FWMASK" not in attributes:
+        return None
+    return Mark(attributes.get("FRA_FWMARK", 0), attributes["FRA_FWMASK"])
 
 
 def _unless_none(value: int | None) -> int | None:

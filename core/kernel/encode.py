@@ -120,6 +120,8 @@ def rule(verb: Verb, item: Rule, protocol: int) -> Request:
         attributes.append(("FRA_SUPPRESS_PREFIXLEN", item.suppress_prefixlength))
     if item.suppress_group is not None:
         attributes.append(("FRA_SUPPRESS_IFGROUP", item.suppress_group))
+    if item.mark is not None:
+        attributes += [("FRA_FWMARK", item.mark.value), ("FRA_FWMASK", item.mark.mask)]
     return Request("fibmsg", _kind(_RTM_NEWRULE, verb), _FLAGS[verb], fields, attributes)
 
 

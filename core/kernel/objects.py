@@ -31,7 +31,8 @@ class Rank(IntEnum):
     """Additions happen in this order, removals in the reverse one (make before break).
 
     An address comes after its rules, so that no packet from it takes another way; routes come
-    after the addresses that they prefer as source, which the kernel insists on.
+    after the addresses that they prefer as source, which the kernel insists on. What marks
+    packets comes last, so that it is never there without the rule that is for them.
     """
 
     FILE = 0
@@ -39,6 +40,7 @@ class Rank(IntEnum):
     RULE = 2
     ADDRESS = 3
     ROUTE = 4
+    MARKS = 5
 
 
 class RouteKind(Enum):
@@ -156,6 +158,17 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """Bits of a packet's mark (fwmark, ct mark): those of ``mask`` are ``value``."""
+
+    value: int
+    mask: int
+
+    def __str__(self) -> str:
+        return f"0x{self.value:x}/0x{self.mask:x}"
+
+
+@dataclass(frozen=True, slots=True)
 class Rule:
     """A policy rule: traffic from ``source`` looks up ``table``."""
 
@@ -166,6 +179,8 @@ class Rule:
     """A route with this prefix length or less does not count (FRA_SUPPRESS_PREFIXLEN)."""
     suppress_group: int | None = None
     """A route to a link of this group does not count (FRA_SUPPRESS_IFGROUP)."""
+    mark: Mark | None = None
+    """Only for packets with this mark (FRA_FWMARK, FRA_FWMASK)."""
 
     rank = Rank.RULE
 
@@ -178,10 +193,12 @@ class Rule:
             self.table,
             self.suppress_prefixlength,
             self.suppress_group,
+            self.mark,
         )
 
     def describe(self) -> str:
-        words = [f"rule {self.priority}: from {self.source} lookup {_table(self.table)}"]
+        marked = f" fwmark {self.mark}" if self.mark is not None else ""
+        words = [f"rule {self.priority}: from {self.source}{marked} lookup {_table(self.table)}"]
         if self.suppress_prefixlength is not None:
             words.append(f"suppress_prefixlength {self.suppress_prefixlength}")
         if self.suppress_group is not None:
@@ -189,7 +206,28 @@ class Rule:
         return " ".join(words)
 
 
-KernelObject: TypeAlias = LinkSetting | Address | Route | Rule
+@dataclass(frozen=True, slots=True)
+class ReplyMarks:
+    """An nftables table: what answers connections that came in by ``link`` gets ``mark``.
+
+    Beside a rule that leads packets with this mark to the routing table ``table``.
+    """
+
+    link: LinkRef
+    table: int
+    mark: Mark
+
+    rank = Rank.MARKS
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        return ("reply marks", self.table)
+
+    def describe(self) -> str:
+        return f"nft: answers to what came in by {self.link} get mark {self.mark}"
+
+
+KernelObject: TypeAlias = LinkSetting | Address | Route | Rule | ReplyMarks
 
 
 def _table(table: int) -> str:

@@ -26,6 +26,7 @@ from ec2net.core.kernel.objects import (
     KernelObject,
     LinkRef,
     LinkSetting,
+    ReplyMarks,
     Route,
     Rule,
     Setting,
@@ -140,7 +141,8 @@ class Kernel:
                 rule
                 for family in families
                 for rule in self._dumps.read(dump.RULES, decode.rule, family=family)
-                if rule is not None
+                # Others' rules by mark are as all that is not modelled.
+                if rule is not None and (not rule.item.mark or rule.protocol == self.protocol)
             ]
         accept_ra = _accept_ra(link for link in links if link.driver in drivers)
         return Snapshot(links, tuple(addresses), tuple(routes), tuple(rules), accept_ra)
@@ -173,6 +175,12 @@ class Kernel:
             raise KernelError(f"{doing}: no answer")
         return RouteAnswer(found.item.link.index, found.item.gateway, found.item.source)
 
+    def reply_marks(self) -> tuple[ReplyMarks, ...]:
+        """The tables of nftables that are ours. Raises ``KernelError``."""
+        from ec2net.core.kernel import nft  # only with published_ports
+
+        return nft.read()
+
     def add(self, item: KernelObject) -> None:
         """Make ``item``; it must not be there. Raises ``KernelError``."""
         self._change(Verb.ADD, item)
@@ -201,6 +209,10 @@ class Kernel:
                     self._requests.send(encode.route(verb, item, self.protocol))
                 case Rule():
                     self._requests.send(encode.rule(verb, item, self.protocol))
+                case ReplyMarks():
+                    from ec2net.core.kernel import nft  # only with published_ports
+
+                    nft.remove(item) if verb is Verb.REMOVE else nft.write(item)
                 case LinkSetting(setting=Setting.ACCEPT_RA):
                     # By its name of now: after a renaming the old one may be another link's.
                     link = socket.if_indextoname(item.link.index)

@@ -14,7 +14,15 @@ from ec2net.core.backend import Applied, Failure
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError, KernelError, LinkGone
 from ec2net.core.identity import Mac
-from ec2net.core.kernel.objects import Address, KernelObject, LinkSetting, Route, Rule, Setting
+from ec2net.core.kernel.objects import (
+    Address,
+    KernelObject,
+    LinkSetting,
+    ReplyMarks,
+    Route,
+    Rule,
+    Setting,
+)
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.ownership import RESTORED, Journal, Journals
 from ec2net.core.plan import Action, Change, Plan
@@ -136,13 +144,15 @@ def version_of(change: Change) -> int:
 
 
 def _harmless(change: Change) -> bool:
+    if isinstance(change.item, ReplyMarks):  # only what is handed on needs them
+        return True
     return isinstance(change.item, LinkSetting) and change.item.setting in _HARMLESS
 
 
 def _make(change: Change, kernel: Kernel, found: dict[Mac, Journal]) -> Ec2netError | None:
     """One change; the error if it failed."""
     item = change.item
-    assert isinstance(item, LinkSetting | Address | Route | Rule), item
+    assert isinstance(item, KernelObject), item
     _log.debug("%s %s", change.action.value, item.describe())
     try:
         match change.action:

@@ -4,7 +4,7 @@
 from collections.abc import Collection
 
 from ec2net.core.facts import Link
-from ec2net.core.kernel.objects import Address, Setting
+from ec2net.core.kernel.objects import Address, Rule, Setting
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.ownership import Journals, marked, unmarked
@@ -39,4 +39,7 @@ def observe(
     for other in unmarked(snapshot, kernel.protocol):
         mine = isinstance(other, Address) and (other.link.index, other.interface.ip) in journaled
         (ours if mine else foreign).append(other)
+    # They are never there without the rule that is for them, so that nft is hardly ever asked.
+    if any(isinstance(item, Rule) and item.mark is not None for item in ours):
+        ours += kernel.reply_marks()
     return InPlace(tuple(ours), tuple(foreign), tuple(adjustable))

@@ -17,6 +17,7 @@ from ec2net.core.kernel.objects import (
     LaterAddress,
     LinkRef,
     LinkSetting,
+    ReplyMarks,
     Route,
     Setting,
 )
@@ -49,7 +50,14 @@ def render(
         *(r for r in intent.main_routes if _ranks_behind(r, primary, snapshot, protocol)),
         *intent.local_routes,
         *intent.rules,
+        *(_reply_marks(intent)),
     )
+
+
+def _reply_marks(intent: EniIntent) -> tuple[ReplyMarks, ...]:
+    """One for both IP versions, where there is a rule that goes by the mark."""
+    marks = dict.fromkeys(rule.mark for rule in intent.rules if rule.mark is not None)
+    return tuple(ReplyMarks(intent.link, intent.table, mark) for mark in marks)
 
 
 def _settings(

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Docker on a host with several ENIs: published ports, and containers that call the host."""
 
+import json
 import re
 from collections.abc import Iterable
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 from containers import CONTAINER, PUBLISHED, docker0, publish
@@ -16,8 +16,6 @@ from ec2net.core.vpc.eni import Eni
 from ec2net.core.vpc.namespace import Namespace
 
 pytestmark = pytest.mark.netns
-
-ROUTING = Path(__file__).parents[2] / "docs/routing.md"
 
 
 def who_answers(
@@ -38,12 +36,15 @@ def enis(instance: Instance) -> tuple[Eni, Eni]:
     return main, eni
 
 
-def told_in_the_document() -> tuple[str, list[str]]:
-    """The nft script, and the commands beside it."""
-    section = ROUTING.read_text().partition("## Containers with published ports")[2]
-    section = section.partition("\n## ")[0]
-    scripts = re.findall(r"^```nft\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)
-    return "".join(scripts), re.findall(r"^# ip (.*)$", section, flags=re.MULTILINE)
+def our_tables(guest: Namespace) -> list[str]:
+    """The nftables tables of ours."""
+    return re.findall(r'"(ec2net_\w+)"', guest.nft_json("list", "tables"))
+
+
+def rules_in(guest: Namespace, name: str) -> list[str]:
+    """What the rules of a table do, without their handles."""
+    entries = json.loads(guest.nft_json("list", "table", "inet", name))["nftables"]
+    return [json.dumps(entry["rule"]["expr"]) for entry in entries if "rule" in entry]
 
 
 def test_a_published_port_is_reached_on_every_address_of_the_primary(
@@ -73,24 +74,71 @@ def test_a_published_port_on_a_secondary_is_answered_by_the_primary(
     }
 
 
-def test_with_what_the_document_tells_a_published_port_is_reached_on_a_secondary_too(
+def test_with_published_ports_it_is_reached_on_a_secondary_too(
     instance: Instance, enis: tuple[Eni, Eni]
 ) -> None:
     vpc, (main, eni) = instance.vpc, enis
     peer = vpc.add_peer(eni.subnet)
-    script, commands = told_in_the_document()
+    instance.configure("published_ports = true\n")
     with docker0(vpc):
         publish(vpc.guest)
-        vpc.guest.nft(script)
-        vpc.guest.ip(commands)
-        rules = instance.kernel()["rules 4"]
+        instance.ec2net("refresh")
         assert instance.refresh() == []
-        assert instance.kernel()["rules 4"] == rules
         for client in (vpc.outside, peer):
             for some in (eni.ipv4s, main.ipv4s):
                 found = who_answers(client.namespace, some, PUBLISHED)
                 assert found == [CONTAINER] * len(some)
+                own = [str(address) for address in some]
+                assert who_answers(client.namespace, own, echo.PORT) == own
     assert vpc.dropped() == 0
+
+
+def test_what_marks_answers_is_made_again_when_somebody_flushes_the_ruleset(
+    instance: Instance, enis: tuple[Eni, Eni]
+) -> None:
+    """``systemctl reload nftables`` does; an emptied table is no table either."""
+    instance.configure("published_ports = true\n")
+    instance.ec2net("refresh")
+    (name,) = our_tables(instance.vpc.guest)
+    whole = rules_in(instance.vpc.guest, name)
+    assert len(whole) == 2
+    for harm in ("flush ruleset", f"flush table inet {name}"):
+        instance.vpc.guest.nft(harm)
+        instance.ec2net("refresh")
+        assert rules_in(instance.vpc.guest, name) == whole
+
+
+def test_what_marks_answers_goes_with_the_setting_and_with_the_eni(
+    instance: Instance, enis: tuple[Eni, Eni]
+) -> None:
+    """And others' tables and marks stay."""
+    vpc, (_, eni) = instance.vpc, enis
+    vpc.guest.nft("table inet theirs { chain c { meta mark set 0x1; }; }")
+    vpc.guest.ip(["rule add priority 9000 fwmark 0x200000/0xfff00000 lookup 10001"])
+    before = instance.kernel()
+    instance.configure("published_ports = true\n")
+    instance.ec2net("refresh")
+    assert len(our_tables(vpc.guest)) == 1
+    instance.configure("")
+    instance.ec2net("refresh")
+    assert our_tables(vpc.guest) == []
+    assert instance.kernel() == before
+    instance.configure("published_ports = true\n")
+    instance.ec2net("refresh")
+    vpc.detach(eni)
+    instance.ec2net("refresh")
+    assert our_tables(vpc.guest) == []
+    assert '"theirs"' in vpc.guest.nft_json("list", "tables")
+
+
+def test_without_nft_everything_else_is_configured_and_that_is_told(
+    instance: Instance, enis: tuple[Eni, Eni]
+) -> None:
+    instance.configure("published_ports = true\n")
+    done = instance.ec2net("refresh", status=1, under=["/usr/bin/env", "PATH=/nowhere"])
+    assert "nft cannot be run: No such file or directory" in done.stderr
+    assert "install nft" in done.stderr
+    assert any('"fwmark": "0x200000"' in rule for rule in instance.kernel()["rules 4"])
 
 
 @pytest.mark.parametrize("routing", ["main-first", "strict"])

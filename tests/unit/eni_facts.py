@@ -247,6 +247,7 @@ settings_of_an_eni = st.builds(
     manage=st.sampled_from(Manage),
     routing=st.sampled_from(Routing),
     primary_rules=st.booleans(),
+    published_ports=st.booleans(),
     mtu=st.sampled_from(MtuPolicy) | st.integers(576, 65535),
     ipv4_prefix_mode=st.sampled_from(PrefixMode),
     ipv6_prefix_mode=st.sampled_from(PrefixMode),

@@ -85,8 +85,8 @@ def check_intent(intent: EniIntent, subnets: list[AnyNetwork], config: Config) -
     for further in intent.further:
         assert further.network.prefixlen == further.max_prefixlen
     for rule in intent.rules:
-        assert inside(rule.source, subnets), rule
-        assert rule.source.prefixlen > 0
+        assert rule.mark is not None or inside(rule.source, subnets), rule
+        assert (rule.mark is not None) == (rule.source.prefixlen == 0)
         assert rule.table in (intent.table, MAIN_TABLE)
     for route in intent.table_routes:
         assert route.table == intent.table
@@ -182,7 +182,7 @@ def test_no_two_enis_share_a_number_or_a_source(facts: Facts, config: Config) ->
 @given(st.integers(1, 5).flatmap(plausible), configs)
 def test_the_rules_cover_exactly_the_sources(own: EniFacts, config: Config) -> None:
     for intent in compute(host(own), config).ready:
-        rules = [rule for rule in intent.rules if rule.table == intent.table]
+        rules = [r for r in intent.rules if r.table == intent.table and r.mark is None]
         if not rules:
             continue
         wanted: list[AnyNetwork] = []
@@ -208,7 +208,7 @@ def test_each_rule_of_main_first_goes_before_the_rule_of_the_eni(
     facts: Facts, config: Config
 ) -> None:
     for intent in compute(facts, config).ready:
-        own = [rule for rule in intent.rules if rule.table == intent.table]
+        own = [r for r in intent.rules if r.table == intent.table and r.mark is None]
         before = [rule for rule in intent.rules if rule.table == MAIN_TABLE]
         assert {rule.suppress_prefixlength for rule in own} <= {None}
         if config.eni.routing is not Routing.MAIN_FIRST:

@@ -2,6 +2,7 @@
 """What each per-ENI setting does to the intent, and that it does nothing else."""
 
 from dataclasses import fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ec2net.core.config import (
 )
 from ec2net.core.config_schema import PER_ENI
 from ec2net.core.intent import EniIntent, Standing
-from ec2net.core.kernel.objects import MAIN_TABLE
+from ec2net.core.kernel.objects import MAIN_TABLE, Mark, Rule
 from ec2net.core.numbers import NumberPlan
 
 PREFIXES: dict[str, Any] = {
@@ -104,6 +105,15 @@ def test_primary_rules_give_the_primary_the_same_treatment() -> None:
     assert {route.table for route in primary.table_routes} == {10000}
     assert primary.main_routes == ()
     assert intent(1, primary_rules=True) == DEFAULT
+
+
+def test_published_ports_lead_what_is_marked_as_an_answer_to_the_own_table() -> None:
+    """R5: a container's answer has its own source when its way is chosen."""
+    mark = Mark(2 << 20, 0xFFF << 20)
+    added = [rule for rule in intent(published_ports=True).rules if rule not in DEFAULT.rules]
+    assert added == [Rule(ip_network(s), 10001, 10001, mark=mark) for s in ("0.0.0.0/0", "::/0")]
+    assert intent(0, published_ports=True).rules == ()
+    assert intent(published_ports=True, manage=Manage.NO_RULES).rules == ()
 
 
 @pytest.mark.parametrize(("key", "version"), [("ipv4_prefix_mode", 4), ("ipv6_prefix_mode", 6)])

@@ -53,6 +53,7 @@ PER_ENI: dict[str, st.SearchStrategy[Any]] = {
     "backend": names,
     "routing": st.sampled_from(Routing),
     "primary_rules": st.booleans(),
+    "published_ports": st.booleans(),
     "mtu": mtus,
     "ipv4_prefix_mode": st.sampled_from(PrefixMode),
     "ipv6_prefix_mode": st.sampled_from(PrefixMode),
@@ -97,6 +98,7 @@ configs = st.builds(
         metric_base=st.integers(1, 2**32 - 1 - 3199),
         protocol=st.integers(128, 185) | st.integers(199, 254),
         link_group=st.integers(1, 2**31 - 1),
+        mark_shift=st.integers(0, 20),
     ),
     resident=st.builds(
         ResidentSettings,

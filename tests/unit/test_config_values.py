@@ -14,7 +14,7 @@ from ec2net.core.errors import ConfigError, ExitStatus
 
 PER_ENI = (
     "altnames, backend, {}ipv4_prefix_mode, ipv6, ipv6_prefix_mode, {}main_default, manage, {}mtu,"
-    " {}primary_rules, {}{}routing{}"
+    " {}primary_rules, {}published_ports, {}routing{}"
 )
 AT_THE_TOP = PER_ENI.format(
     "eni, ", "links, ", "", "numbers, plugins, ", "profile, ", "resident, rollback, ", ", timeouts"
@@ -76,6 +76,7 @@ def problems(text: str) -> list[str]:
         ("numbers.protocol = 255", f"must be {PROTOCOL}"),
         ("numbers.protocol = 186", f"must be {PROTOCOL}"),
         ("numbers.protocol = 198", f"must be {PROTOCOL}"),
+        ("numbers.mark_shift = 21", "must be a whole number from 0 to 20"),
         ("numbers.link_group = 0", "must be a whole number from 1 to 2147483647"),
         ("numbers.link_group = 2147483648", "must be a whole number from 1 to 2147483647"),
         ('links.drivers = "ena"', "must be a list of at least one, each a driver's name"),
@@ -167,7 +168,7 @@ def test_a_section_for_nothing(text: str) -> None:
         (
             "numbers.tabel_base = 1",
             (
-                "numbers.tabel_base = 1: no such setting; allowed here are link_group, metric_base,"
+                "numbers.tabel_base = 1: no such setting; allowed here are link_group, mark_shift, metric_base,"
                 ' priority_base, protocol, table_base (did you mean "numbers.table_base"?)'
             ),
         ),

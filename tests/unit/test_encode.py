@@ -13,6 +13,7 @@ from ec2net.core.kernel.objects import (
     Address,
     LinkRef,
     LinkSetting,
+    Mark,
     Route,
     RouteKind,
     Rule,
@@ -53,6 +54,7 @@ def test_a_route_comes_back_as_it_was_asked_for(route: Route, verb: Verb) -> Non
         Rule(ip_network("10.0.1.4/30"), 10001, 10001),
         Rule(ip_network("2001:db8::/80"), 9999, 254, 0, 236),
         Rule(ip_network("0.0.0.0/0"), 10001, 10001),
+        Rule(ip_network("::/0"), 10001, 10001, mark=Mark(0x200000, 0xFFF00000)),
     ],
     ids=Rule.describe,
 )

@@ -81,6 +81,7 @@ def test_a_plan() -> None:
                     "table": 254,
                     "suppress_prefixlength": 0,
                     "suppress_group": 236,
+                    "mark": None,
                 },
                 "before": None,
             },
