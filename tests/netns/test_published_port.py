@@ -1,32 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Docker on a host with several ENIs: published ports, and containers that call the host."""
 
-import re
-from collections.abc import Iterable
-from ipaddress import ip_address
-from pathlib import Path
-
 import pytest
-from containers import CONTAINER, PUBLISHED, docker0, publish
-from instance import CHECK_SECONDS, FAILING, MANY, Instance, primary, subnets
+from containers import (
+    CONTAINER,
+    PUBLISHED,
+    docker0,
+    inside,
+    publish,
+    told_in_the_document,
+    who_answers,
+)
+from instance import FAILING, MANY, Instance, primary, subnets
 
 from ec2net.core.vpc import echo
-from ec2net.core.vpc.connections import Answer, Attempt, connect_all
 from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.namespace import Namespace
 
 pytestmark = pytest.mark.netns
-
-ROUTING = Path(__file__).parents[2] / "docs/routing.md"
-
-
-def who_answers(
-    client: Namespace, hosts: Iterable[object], port: int, timeout: float = CHECK_SECONDS
-) -> list[str]:
-    """The address that the far end of each connection has; empty if none came about."""
-    attempts = [Attempt(None, ip_address(str(host)), port) for host in hosts]
-    found = connect_all(client, attempts, timeout)
-    return [str(answer.local) if isinstance(answer, Answer) else "" for answer in found]
 
 
 @pytest.fixture
@@ -36,14 +26,6 @@ def enis(instance: Instance) -> tuple[Eni, Eni]:
     main, eni = primary(vpc, first, **MANY), vpc.attach(second, **MANY)
     instance.ec2net("refresh")
     return main, eni
-
-
-def told_in_the_document() -> tuple[str, list[str]]:
-    """The nft script, and the commands beside it."""
-    section = ROUTING.read_text().partition("## Containers with published ports")[2]
-    section = section.partition("\n## ")[0]
-    scripts = re.findall(r"^```nft\n(.*?)^```", section, flags=re.DOTALL | re.MULTILINE)
-    return "".join(scripts), re.findall(r"^# ip (.*)$", section, flags=re.MULTILINE)
 
 
 def test_a_published_port_is_reached_on_every_address_of_the_primary(
@@ -103,7 +85,7 @@ def test_a_container_reaches_the_hosts_addresses_and_the_outside(
     instance.ec2net("refresh")
     with docker0(vpc):
         publish(vpc.guest)
-        container = Namespace("container")
+        container = inside(vpc)
         own = [str(address) for address in main.ipv4s]
         assert who_answers(container, own, echo.PORT) == own
         outside = [vpc.outside.ipv4]
