@@ -30,8 +30,7 @@ def table(instance: Instance) -> Iterator[str]:
         for mode in MODES:
             instance.configure(f'routing = "{mode}"\n')
             instance.ec2net("refresh")
-            of_main[mode] = measured(vpc, main, rows)
-            of_second[mode] = measured(vpc, second, rows)
+            of_main[mode], of_second[mode] = measured(vpc, (main, second), rows)
     assert of_main["main-first"] == of_main["strict"] == of_main["off"]
     yield "| to | from ens6, " + " | ".join(f"`{mode}`" for mode in MODES) + " | from ens5, any |"
     yield "| --- |" + " --- |" * (len(MODES) + 1)

@@ -17,7 +17,7 @@ _BEGIN = "<!-- generated: ways (EC2NET_WRITE=1 pytest tests/netns/test_ways.py) 
 _END = "<!-- end -->"
 
 ATTEMPT_SECONDS = 2.0
-"""For all connections of one ENI, at once: some of them are meant to fail."""
+"""For all connections, at once: some of them are meant to fail."""
 
 TUNNEL = ("link add wg0 type bridge", "link set wg0 up")
 STATIC = (
@@ -60,23 +60,26 @@ def destinations(vpc: SimulatedVpc, enis: Sequence[Eni], container: str) -> list
     ]  # fmt: skip
 
 
-def measured(vpc: SimulatedVpc, eni: Eni, rows: Iterable[Destination]) -> dict[str, str]:
-    """By destination the device, which must be one for all addresses of the ENI.
+def measured(
+    vpc: SimulatedVpc, enis: Sequence[Eni], rows: Iterable[Destination]
+) -> list[dict[str, str]]:
+    """For each ENI, by destination, the device, which must be one for all addresses of the ENI.
 
     The kernel says which; whether somebody answers, or the packets are dropped, is tried out.
     """
     tried = [
-        (to, Attempt(source, ip_address(str(address))))
+        (eni, to, Attempt(source, ip_address(str(address))))
+        for eni in enis
         for to in rows
         for address in to.addresses
         for source in eni.addresses()
         if source.version == ip_address(str(address)).version
     ]
     before = set(vpc.drops())
-    answers = connect_all(vpc.guest, [attempt for _, attempt in tried], ATTEMPT_SECONDS)
+    answers = connect_all(vpc.guest, [attempt for *_, attempt in tried], ATTEMPT_SECONDS)
     dropped = {(drop.source, drop.destination) for drop in set(vpc.drops()) - before}
-    ways: dict[str, set[str]] = {}
-    for (to, attempt), answer in zip(tried, answers, strict=True):
+    ways: dict[str, dict[str, set[str]]] = {eni.name: {} for eni in enis}
+    for (eni, to, attempt), answer in zip(tried, answers, strict=True):
         way = way_of(vpc.guest, attempt.destination, attempt.source)
         wrong = way.startswith("ens") and way != eni.name
         lost = (str(attempt.source), str(attempt.destination)) in dropped
@@ -85,9 +88,9 @@ def measured(vpc: SimulatedVpc, eni: Eni, rows: Iterable[Destination]) -> dict[s
             way = f"{way}, dropped"
         elif to.answers and not isinstance(answer, Answer):
             way = f"{way}, not reached"
-        ways.setdefault(to.name, set()).add(way)
-    assert all(len(found) == 1 for found in ways.values()), ways
-    return {name: found.pop() for name, found in ways.items()}
+        ways[eni.name].setdefault(to.name, set()).add(way)
+    assert all(len(one) == 1 for found in ways.values() for one in found.values()), ways
+    return [{name: one.pop() for name, one in ways[eni.name].items()} for eni in enis]
 
 
 def document() -> tuple[str, str, str]:
