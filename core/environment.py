@@ -76,11 +76,14 @@ class Manager(Enum):
     SEVERAL = "both systemd-networkd and NetworkManager"
     LEFT_ALONE = "by a user's wish nobody"
     """A user took it from NetworkManager at run time."""
+    NOT_UP = "perhaps systemd-networkd, which is not up now,"
+    """It tells of no link while it is stopped or starts."""
     NOBODY = "no network manager"
 
 
 NETWORKD_UNIT = "systemd-networkd.service"
 NETWORKMANAGER_UNIT = "NetworkManager.service"
+_NETWORKD_STATE = "/run/systemd/netif"
 _UNITS = "/etc/systemd/system"
 
 
@@ -91,9 +94,11 @@ def is_enabled(unit: str, environment: Environment) -> bool:
 
 
 def is_at_work(unit: str, environment: Environment) -> bool:
-    """Whether it runs, or will again: both managers leave their state files when they are stopped.
+    """Whether it runs, or will again.
 
     One that is stopped and no longer enabled has handed over; one that is being restarted has not.
+    NetworkManager leaves its state files when it is stopped, systemd-networkd takes away those of
+    links.
     """
     return environment.unit_is_active(unit) or is_enabled(unit, environment)
 
@@ -105,7 +110,8 @@ def link_manager(link: Link, environment: Environment) -> Manager:
     NetworkManager: ``managed`` in /run/NetworkManager/devices (its per-device state), false only
     if a user said so, absent for what its configuration leaves out.
     """
-    networkd = environment.keys(f"/run/systemd/netif/links/{link.index}").get("ADMIN_STATE")
+    not_up = _networkd_is_not_up(environment)  # before its files are read
+    networkd = environment.keys(f"{_NETWORKD_STATE}/links/{link.index}").get("ADMIN_STATE")
     manager = environment.keys(f"/run/NetworkManager/devices/{link.index}").get("managed")
     by_networkd = networkd not in (None, "unmanaged") and is_at_work(NETWORKD_UNIT, environment)
     if manager is not None and not is_at_work(NETWORKMANAGER_UNIT, environment):
@@ -117,7 +123,21 @@ def link_manager(link: Link, environment: Environment) -> Manager:
         return Manager.NETWORKD
     if by_networkmanager:
         return Manager.NETWORKMANAGER
-    return Manager.LEFT_ALONE if manager in ("false", "no") else Manager.NOBODY
+    if manager in ("false", "no"):
+        return Manager.LEFT_ALONE
+    return Manager.NOT_UP if not_up else Manager.NOBODY
+
+
+def _networkd_is_not_up(environment: Environment) -> bool:
+    """Whether it is at work, and tells of no link, not even lo: it is stopped, or has yet to look.
+
+    Its folder is there wherever it is installed (tmpfiles.d/systemd-network.conf).
+    """
+    return (
+        "links" in environment.list_folder(_NETWORKD_STATE)
+        and not any(map(str.isdigit, environment.list_folder(f"{_NETWORKD_STATE}/links")))
+        and is_at_work(NETWORKD_UNIT, environment)
+    )
 
 
 NETWORKD_OWNER = "io.systemd.Network"

@@ -8,7 +8,7 @@ A journal holds for one attachment; it is written before the change that it tell
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
+from ipaddress import ip_interface
 from typing import Any
 
 from ec2net.core.config import Attached
@@ -18,7 +18,7 @@ from ec2net.core.kernel.objects import (
     LOCAL_TABLE,
     MAIN_TABLE,
     Address,
-    AnyAddress,
+    AnyInterface,
     KernelObject,
     LinkSetting,
     ReplyMarks,
@@ -45,8 +45,9 @@ class Journal:
     before: dict[Setting, int] = field(default_factory=dict)
     """The value that a setting had before the first change."""
     altnames: set[str] = field(default_factory=set)
-    addresses: set[AnyAddress] = field(default_factory=set)
-    """Only where the kernel cannot mark addresses."""
+    addresses: set[AnyInterface] = field(default_factory=set)
+    """Only where they cannot be marked in the kernel. With another prefix length it is another one:
+    IPv4 can be on a link with several, each somebody else's."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -77,7 +78,7 @@ class Journals:
         self._run = run
         self._missing: dict[Mac, Journal] = {}
 
-    def compare(self, mac: Mac, journal: Journal, there: Collection[str | AnyAddress]) -> None:
+    def compare(self, mac: Mac, journal: Journal, there: Collection[str | AnyInterface]) -> None:
         """Note which journaled names and addresses are not there any more.
 
         They are struck out by ``keep_only`` unless they are made again before (``expect``): a pass
@@ -89,7 +90,7 @@ class Journals:
             addresses=journal.addresses.difference(there),
         )
 
-    def expect(self, mac: Mac, what: str | AnyAddress) -> None:
+    def expect(self, mac: Mac, what: str | AnyInterface) -> None:
         """It is being made: its entry stays."""
         if mac in self._missing:
             self._missing[mac].altnames.discard(str(what))
@@ -110,7 +111,7 @@ class Journals:
                     if 0 <= int(value) <= _INT_MAX  # else the kernel's message cannot hold it
                 },
                 {str(name) for name in data["altnames"]},
-                {ip_address(text) for text in data["addresses"]},
+                {ip_interface(text) for text in data["addresses"]},
             )
         except (KeyError, ValueError, TypeError, AttributeError):
             return Journal(ifindex)

@@ -79,17 +79,22 @@ class NetworkManager:
             plain(activation, "StateFlags", 0),
             settings,
             version,
-            self._routes(told, deadline),
+            *self._configured(told, deadline),
         )
 
-    def _routes(self, told: Section, deadline: Deadline) -> tuple[Section, ...]:
-        found: list[Section] = []
+    def _configured(
+        self, told: Section, deadline: Deadline
+    ) -> tuple[tuple[Section, ...], tuple[Section, ...]]:
+        """Routes and addresses."""
+        routes: list[Section] = []
+        addresses: list[Section] = []
         for family in ("IP4Config", "IP6Config"):
             path = plain(told, f"Ip{family[2:]}", _NOTHING)
             if path != _NOTHING:
                 config = self._all(path, f"{NAME}.{family}", deadline)
-                found += plain(config, "RouteData", ())
-        return tuple(found)
+                routes += plain(config, "RouteData", ())
+                addresses += plain(config, "AddressData", ())
+        return tuple(routes), tuple(addresses)
 
     def applied(self, device: str, deadline: Deadline) -> tuple[Settings, int]:
         """The settings in force on a device, and their version; empty if none are."""

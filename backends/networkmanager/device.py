@@ -5,8 +5,17 @@ The numbers are NetworkManager's D-Bus API: NMDeviceState, NMDeviceStateReason,
 NMActivationStateFlags.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 
 from ec2net.backends.networkmanager.typed import Section, Settings, plain
 from ec2net.core.kernel.objects import MAIN_TABLE
@@ -66,7 +75,10 @@ class Device:
     """Of ``applied``: a change in between makes Reapply fail."""
     routes: tuple[Section, ...] = ()
     """As NetworkManager tells them (``RouteData``, at most 100 of each family): leased, connected,
-    and static ones of the profile. Good for the policy, not to verify anything by."""
+    static ones of the profile, and what somebody else put on the link. Good for the policy, not to
+    verify anything by."""
+    addresses: tuple[Section, ...] = ()
+    """``AddressData``, whoever made them."""
 
 
 def left_alone(device: Device) -> str:
@@ -100,7 +112,10 @@ def waits(device: Device | None) -> str:
 
 
 def routes(device: Device) -> Routes:
-    """Where its leased routes are. Any family tells: both have one policy."""
+    """Where its leased routes are, told by those to its subnets: others may be anybody's.
+
+    If one family has them in main, so has the device: both have one policy.
+    """
     if device.state == State.DISCONNECTED and not device.profiles:
         return Routes.NONE
     if not State.PREPARE <= device.state <= State.ACTIVATED:
@@ -112,20 +127,30 @@ def routes(device: Device) -> Routes:
         for family in FAMILIES
         for route in plain(device.applied.get(family, {}), "route-data", ())
     }
-    tables = {
-        plain(route, "table", MAIN_TABLE)
-        for route in device.routes
-        if _destination(route) not in static and not _link_local(route)
-    }
-    if not tables:
+    own = [ip_address(plain(address, "address", "")) for address in device.addresses]
+    tables: dict[int, set[int]] = {4: set(), 6: set()}
+    for route in device.routes:
+        if _destination(route) not in static and _connects(route, own):
+            tables[_network(route).version].add(plain(route, "table", MAIN_TABLE))
+    known = [found for found in tables.values() if found]
+    if not known:
         return Routes.UNKNOWN
-    return Routes.MAIN if MAIN_TABLE in tables else Routes.PARKED
+    # Where a lease's route is in a table of its own, one in main is somebody's, such as a VIP's.
+    return Routes.MAIN if {MAIN_TABLE} in known else Routes.PARKED
+
+
+def _connects(route: Section, own: Collection[IPv4Address | IPv6Address]) -> bool:
+    """Whether it leads to a subnet of the link: a lease brings such a route, and a user's static
+    route by the link is none, nor is a default route."""
+    network = _network(route)
+    if network.prefixlen == 0 or network.is_link_local or plain(route, "next-hop", ""):
+        return False
+    return any(address in network for address in own)
 
 
 def _destination(route: Section) -> tuple[str, int]:
     return str(plain(route, "dest", "")), int(plain(route, "prefix", 0))
 
 
-def _link_local(route: Section) -> bool:
-    """IPv6 of the link itself, which is in main whatever the profile says."""
-    return str(plain(route, "dest", "")).startswith(("fe80:", "ff"))
+def _network(route: Section) -> IPv4Network | IPv6Network:
+    return ip_network(_destination(route), strict=False)

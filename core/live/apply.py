@@ -85,9 +85,9 @@ def _open(
         if change.action is Action.REMOVE:
             continue
         if isinstance(item, Address):
-            journals.expect(mac, item.interface.ip)
+            journals.expect(mac, item.interface)
             if not kernel.marks_addresses:
-                journal.addresses.add(item.interface.ip)
+                journal.addresses.add(item.interface)
         elif item.setting is Setting.ALTNAME:
             journals.expect(mac, str(item.value))
             journal.altnames.add(str(item.value))
@@ -112,7 +112,7 @@ def _close(done: list[Change], found: dict[Mac, Journal], journals: Journals) ->
             continue
         journal = found[mac]
         if isinstance(item, Address):
-            journal.addresses.discard(item.interface.ip)
+            journal.addresses.discard(item.interface)
         elif isinstance(item, LinkSetting) and item.setting is Setting.ALTNAME:
             journal.altnames.discard(str(item.value))
         elif isinstance(item, LinkSetting):

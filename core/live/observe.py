@@ -23,7 +23,7 @@ def observe(
         if link.mac is None:
             continue
         journal = journals.read(link.mac, link.index)
-        held = [a.item.interface.ip for a in snapshot.addresses if a.item.link.index == link.index]
+        held = [a.item.interface for a in snapshot.addresses if a.item.link.index == link.index]
         journals.compare(link.mac, journal, {*link.altnames, *held})
         # Also where addresses are marked: an older pyroute2, which cannot, may have made them.
         journaled.update((link.index, address) for address in journal.addresses)
@@ -37,7 +37,7 @@ def observe(
             else:
                 adjustable.append(item)
     for other in unmarked(snapshot, kernel.protocol):
-        mine = isinstance(other, Address) and (other.link.index, other.interface.ip) in journaled
+        mine = isinstance(other, Address) and (other.link.index, other.interface) in journaled
         (ours if mine else foreign).append(other)
     # They are never there without the rule that is for them, so that nft is hardly ever asked.
     if any(isinstance(item, Rule) and item.mark is not None for item in ours):

@@ -31,13 +31,16 @@ _PLACES = (
 )
 
 _LAB = {
-    # A veth counts as an ENI: the two documented ways to widen what is one.
+    # A veth counts as an ENI (the two documented ways to widen what is one), but for what container
+    # runtimes and CNI plugins make.
     "etc/ec2net/ec2net.toml.d/10-lab.toml": '[links]\ndrivers = ["veth"]\n',
     "etc/udev/rules.d/85-ec2net-lab.rules": (
-        'SUBSYSTEM=="net", ENV{ID_NET_DRIVER}=="veth", ENV{EC2NET_LINK}="1"\n'
+        'SUBSYSTEM=="net", ENV{ID_NET_DRIVER}=="veth", KERNEL!="veth*|eni*", ENV{EC2NET_LINK}="1"\n'
     ),
     # Debian's rule of this name makes NetworkManager ignore every veth.
-    "etc/udev/rules.d/85-nm-unmanaged.rules": "",
+    "etc/udev/rules.d/85-nm-unmanaged.rules": (
+        'SUBSYSTEM=="net", ENV{ID_NET_DRIVER}=="veth", KERNEL=="veth*|eni*", ENV{NM_UNMANAGED}="1"\n'
+    ),
 }
 
 

@@ -172,7 +172,8 @@ class Events:
         self.lines: list[tuple[float, str]] = []
         self._pipe = pipe
         self._arrived = threading.Condition()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self._pipe.stdout is not None
@@ -183,6 +184,12 @@ class Events:
                 with self._arrived:
                     self.lines.append((moment, found[2]))
                     self._arrived.notify_all()
+
+    def end(self) -> None:
+        """After the end of the process."""
+        self._reader.join()
+        assert self._pipe.stdout is not None
+        self._pipe.stdout.close()
 
     def settle(self) -> None:
         end = time.monotonic() + LONGEST
@@ -230,8 +237,10 @@ def monitor(vpc: VpcWithDhcp) -> Iterator[Events]:
         text=True,
     )
     time.sleep(0.2)  # it says nothing when it has begun to listen
+    events = Events(process)
     try:
-        yield Events(process)
+        yield events
     finally:
         process.terminate()
         process.wait()
+        events.end()

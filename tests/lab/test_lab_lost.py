@@ -159,3 +159,22 @@ def test_a_lost_event_is_made_up_for(lone: LabInstance, name: str) -> None:
     )
     assert lone.refresh() == ""
     gone(lone, name)
+
+
+def test_a_networkd_that_is_stopped_for_now_keeps_its_links(lone: LabInstance) -> None:
+    """It takes its state of links away when it stops. A pass meanwhile, as one is made when a restart
+    takes routes away, gave them to the netlink backend, and nobody renewed the leases any more."""
+    host, before = lone.host, lone.files()
+    host.run(["systemctl", "stop", "systemd-networkd.socket", "systemd-networkd.service"])
+    try:
+        done = host.ec2net("refresh", check=False)
+        assert done.returncode == 1
+        assert "perhaps systemd-networkd, which is not up now, manages ens5" in done.stderr
+    finally:
+        host.run(["systemctl", "start", "systemd-networkd.service"])
+    host.wait_until(lambda: lone.setting.has_configured(host, "ens5"), 20, "configured again")
+    lone.complete()
+    name = "/run/systemd/network/70-ens5.network"
+    assert lone.files()[name] == before[name]
+    assert lone.refresh() == ""
+    assert "systemd-networkd manages ens5" in host.ec2net("backends").stdout

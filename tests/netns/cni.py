@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """A CNI plugin on the guest, as the AWS VPC CNI is one: its ENIs, its pods, its routing."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address, ip_network
 
+from kernel_state import PROTOCOL, kernel_state
+
+from ec2net.core.vpc.connections import Answer
 from ec2net.core.vpc.echo import EchoService
 from ec2net.core.vpc.eni import Eni
 from ec2net.core.vpc.namespace import Namespace
@@ -77,3 +81,39 @@ def pod(
     with closing(EchoService()) as echo:
         echo.listen(namespace)
         yield namespace
+
+
+def dead(vpc: SimulatedVpc, pods: Mapping[IPv4Address, Namespace]) -> list[str]:
+    """Pods that do not reach the outside under their own address, or are not reached."""
+    found, outside = [], vpc.outside
+    for address, inside in pods.items():
+        out = vpc.connect(inside, address, str(outside.ipv4), timeout=4)
+        if not isinstance(out, Answer) or out.seen != address:
+            found.append(f"from {address}: {out}")
+        back = vpc.connect(outside.namespace, outside.ipv4, address, timeout=4)
+        if not isinstance(back, Answer):
+            found.append(f"to {address}: {back}")
+    return found
+
+
+def locals_of(guest: Namespace) -> list[str]:
+    """What the host's local table takes for its own."""
+    found = []
+    for version in "46":
+        command = ["ip", "-j", f"-{version}", "route", "show", "table", "local"]
+        found += [route["dst"] for route in json.loads(guest.run(command).stdout)]
+    return found
+
+
+def taken(guest: Namespace, *pods: object) -> list[str]:
+    """Where an address of these is the host's, or a rule of ours is for it."""
+    networks = [ip_network(text) for text in locals_of(guest) if text != "default"]
+    state = kernel_state(guest)
+    rules = [json.loads(line) for version in "46" for line in state[f"rules {version}"]]
+    networks += [
+        ip_network(f"{rule['src']}/{rule['srclen']}" if "srclen" in rule else rule["src"])
+        for rule in rules
+        if str(rule.get("protocol")) == PROTOCOL and rule["src"] != "all"
+    ]
+    addresses = [ip_address(str(pod)) for pod in pods]
+    return [f"{a} in {n}" for a in addresses for n in networks if a in n]

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Docker leaves on a host: a bridge with a container behind it, and published ports."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from ipaddress import ip_address
+
+from instance import CHECK_SECONDS
 
 from ec2net.core.vpc import echo
+from ec2net.core.vpc.connections import Answer, Attempt, connect_all
 from ec2net.core.vpc.echo import EchoService
 from ec2net.core.vpc.namespace import Namespace
 from ec2net.core.vpc.simulated import SimulatedVpc
@@ -58,3 +62,17 @@ def publish(guest: Namespace) -> None:
     """As ``docker run -p``: forwarding, DNAT to the container, masquerade for what it sends."""
     guest.sysctl({"net/ipv4/ip_forward": "1"})
     guest.nft(_PUBLISH)
+
+
+def inside(vpc: SimulatedVpc) -> Namespace:
+    """The container of :func:`docker0`."""
+    return Namespace(f"{vpc.prefix}container")
+
+
+def who_answers(
+    client: Namespace, hosts: Iterable[object], port: int, timeout: float = CHECK_SECONDS
+) -> list[str]:
+    """The address that the far end of each connection has; empty if none came about."""
+    attempts = [Attempt(None, ip_address(str(host)), port) for host in hosts]
+    found = connect_all(client, attempts, timeout)
+    return [str(answer.local) if isinstance(answer, Answer) else "" for answer in found]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from kernel_state import State, kernel_state
+from ways import way_of
 
 import ec2net
 from ec2net.core.vpc.checks import PrefixUse
@@ -168,9 +169,7 @@ class Instance:
 
     def way(self, destination: object, source: object) -> str:
         """The link by which the kernel would send, by ``ip route get``; empty: not at all."""
-        command = ["ip", "-j", "route", "get", str(destination), "from", str(source)]
-        answer = self.guest.run(command).stdout
-        return str(json.loads(answer)[0]["dev"]) if answer.strip() else ""
+        return way_of(self.guest, destination, source)
 
 
 def environment() -> dict[str, str]:

@@ -22,7 +22,7 @@ pyroute.knows_address_protocol = lambda: False
 from ec2net.core.cli import main
 sys.exit(main(sys.argv[1:]))
 """
-"""The program with a pyroute2 before 0.7.3, which cannot mark addresses."""
+"""The program with a pyroute2 that cannot mark addresses, as in Debian 12 and 13."""
 
 
 def _host(vpc: SimulatedVpc, **given: int) -> tuple[Eni, Eni]:
@@ -92,15 +92,21 @@ def test_ipv6_addresses_beside_a_lease_outlive_it(vpc: SimulatedVpc, instance: I
     assert instance.unreachable(first) == []
 
 
+def _refresh_unmarked(instance: Instance) -> str:
+    """What was changed, as it is logged."""
+    _, _, _, *arguments = instance.argv("refresh")
+    command = [sys.executable, "-c", UNMARKED, *arguments]
+    done = instance.guest.run(command, timeout=30, env=environment())
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
 def test_addresses_of_an_older_pyroute2_are_still_ours(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     """They stand in the journal. After an upgrade an address that moved away stayed here."""
     _, eni = _host(vpc)
-    _, _, _, *arguments = instance.argv("refresh")
-    command = [sys.executable, "-c", UNMARKED, *arguments]
-    done = instance.guest.run(command, timeout=30, env=environment())
-    assert done.returncode == 0, done.stderr
+    _refresh_unmarked(instance)
     gone = eni.ipv4s[2]
     eni.unassign_ipv4(gone)
 
@@ -108,6 +114,23 @@ def test_addresses_of_an_older_pyroute2_are_still_ours(
 
     assert f"{gone}/" not in instance.guest.run(["ip", "-4", "addr"]).stdout
     assert instance.refresh() == []
+
+
+def test_an_address_of_the_journal_is_somebody_elses_with_another_length(
+    vpc: SimulatedVpc, instance: Instance
+) -> None:
+    """keepalived's 10.0.2.5/24 beside our 10.0.2.5/32 was taken away by the next pass."""
+    _, eni = _host(vpc)
+    _refresh_unmarked(instance)
+    vip = eni.ipv4s[1]
+    instance.guest.ip([f"addr add {vip}/24 dev {eni.name}"])
+    before = instance.kernel()
+    assert _refresh_unmarked(instance) == ""
+    assert_same(before, instance.kernel())
+    eni.unassign_ipv4(vip)
+    _refresh_unmarked(instance)
+    shown = instance.guest.run(["ip", "-4", "addr", "show", "dev", eni.name]).stdout
+    assert (f"{vip}/24" in shown, f"{vip}/32" in shown) == (True, False)
 
 
 def test_routes_with_our_mark_that_we_never_make_are_left_alone(

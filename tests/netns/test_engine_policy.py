@@ -5,18 +5,15 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
-from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 
 import cni
 import pytest
 from instance import MANY, Instance, primary, subnets
-from kernel_state import PROTOCOL, KernelEvents, assert_same, marked
+from kernel_state import KernelEvents, assert_same, marked
 from manager import managed
 
-from ec2net.core.vpc.connections import Answer
 from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.namespace import Namespace
 
 pytestmark = pytest.mark.netns
 
@@ -167,43 +164,6 @@ def shorten(instance: Instance) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "until": 0}))
 
 
-def locals_of(instance: Instance) -> list[str]:
-    """What the host's local table takes for its own."""
-    found = []
-    for version in "46":
-        command = ["ip", "-j", f"-{version}", "route", "show", "table", "local"]
-        found += [route["dst"] for route in json.loads(instance.guest.run(command).stdout)]
-    return found
-
-
-def taken(instance: Instance, *pods: object) -> list[str]:
-    """Where an address of these is the host's, or a rule of ours is for it."""
-    networks = [ip_network(text) for text in locals_of(instance) if text != "default"]
-    state = instance.kernel()
-    rules = [json.loads(line) for version in "46" for line in state[f"rules {version}"]]
-    networks += [
-        ip_network(f"{rule['src']}/{rule['srclen']}" if "srclen" in rule else rule["src"])
-        for rule in rules
-        if str(rule.get("protocol")) == PROTOCOL and rule["src"] != "all"
-    ]
-    addresses = [ip_address(str(pod)) for pod in pods]
-    return [f"{a} in {n}" for a in addresses for n in networks if a in n]
-
-
-def dead(instance: Instance, pods: dict[IPv4Address, Namespace]) -> list[str]:
-    """Pods that do not reach the outside under their own address, or are not reached."""
-    vpc, found = instance.vpc, []
-    outside = vpc.outside
-    for address, inside in pods.items():
-        out = vpc.connect(inside, address, str(outside.ipv4), timeout=4)
-        if not isinstance(out, Answer) or out.seen != address:
-            found.append(f"from {address}: {out}")
-        back = vpc.connect(outside.namespace, outside.ipv4, address, timeout=4)
-        if not isinstance(back, Answer):
-            found.append(f"to {address}: {back}")
-    return found
-
-
 def test_the_kubernetes_profile_leaves_pods_and_their_enis_to_the_cni(instance: Instance) -> None:
     """R30, K-a: on the primary, on another ENI of the boot, and on one that the CNI attaches."""
     vpc = instance.vpc
@@ -221,22 +181,22 @@ def test_the_kubernetes_profile_leaves_pods_and_their_enis_to_the_cni(instance: 
                 (boot.ipv4_prefixes[0][7], boot, "three"),
             )
         }
-        assert dead(instance, pods) == []
+        assert cni.dead(vpc, pods) == []
         later = vpc.attach(second, "ens9", **MANY)
         instance.ec2net("start", "ens9")
         cni.set_up(vpc, later)
         address = later.ipv4s[1]
         pods[address] = stack.enter_context(cni.pod(vpc, address, later, "four"))
-        assert dead(instance, pods) == []
+        assert cni.dead(vpc, pods) == []
         before = instance.kernel()
         secondary = [a for eni in (main, boot, later) for a in (*eni.ipv4s[1:], *eni.ipv6s[1:])]
         prefixes = [p[n] for eni in (main, boot, later) for p in eni.prefixes() for n in (0, 7)]
         for _ in range(20):
             assert instance.refresh() == []
-            assert taken(instance, *secondary, *prefixes) == []
+            assert cni.taken(vpc.guest, *secondary, *prefixes) == []
         assert_same(before, instance.kernel())
-        assert dead(instance, pods) == []
-    assert str(main.ipv4s[0]) in locals_of(instance)
+        assert cni.dead(vpc, pods) == []
+    assert str(main.ipv4s[0]) in cni.locals_of(vpc.guest)
     assert standing(instance, later) == ("ignored", "later")
     for eni in (main, boot):
         for source in (eni.ipv4s[0], eni.ipv6s[0]):
@@ -252,5 +212,5 @@ def test_a_section_of_the_users_own_counts_more_than_the_profile(instance: Insta
     whole = f'[[eni]]\nmatch = {{ mac = "{boot.mac}" }}\nmanage = "full"\n'
     instance.configure(f'profile = "kubernetes"\n{whole}')
     instance.ec2net("refresh")
-    assert taken(instance, *main.ipv4s[1:], *main.ipv6s[1:]) == []
+    assert cni.taken(vpc.guest, *main.ipv4s[1:], *main.ipv6s[1:]) == []
     assert instance.unreachable(boot) == []

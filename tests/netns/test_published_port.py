@@ -3,28 +3,23 @@
 
 import json
 import re
-from collections.abc import Iterable
-from ipaddress import ip_address
 
 import pytest
-from containers import CONTAINER, PUBLISHED, docker0, publish
-from instance import CHECK_SECONDS, FAILING, MANY, Instance, primary, subnets
+from containers import (
+    CONTAINER,
+    PUBLISHED,
+    docker0,
+    inside,
+    publish,
+    who_answers,
+)
+from instance import FAILING, MANY, Instance, primary, subnets
 
 from ec2net.core.vpc import echo
-from ec2net.core.vpc.connections import Answer, Attempt, connect_all
 from ec2net.core.vpc.eni import Eni
 from ec2net.core.vpc.namespace import Namespace
 
 pytestmark = pytest.mark.netns
-
-
-def who_answers(
-    client: Namespace, hosts: Iterable[object], port: int, timeout: float = CHECK_SECONDS
-) -> list[str]:
-    """The address that the far end of each connection has; empty if none came about."""
-    attempts = [Attempt(None, ip_address(str(host)), port) for host in hosts]
-    found = connect_all(client, attempts, timeout)
-    return [str(answer.local) if isinstance(answer, Answer) else "" for answer in found]
 
 
 @pytest.fixture
@@ -151,7 +146,7 @@ def test_a_container_reaches_the_hosts_addresses_and_the_outside(
     instance.ec2net("refresh")
     with docker0(vpc):
         publish(vpc.guest)
-        container = Namespace("container")
+        container = inside(vpc)
         own = [str(address) for address in main.ipv4s]
         assert who_answers(container, own, echo.PORT) == own
         outside = [vpc.outside.ipv4]

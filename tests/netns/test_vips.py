@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 from instance import Instance, primary, subnets
+from keepalived import ROUTED, keepalived, lines
 from kernel_state import assert_same, marked
 from manager import managed
 
@@ -18,8 +19,6 @@ from ec2net.core.vpc.eni import Eni
 pytestmark = pytest.mark.netns
 
 Pass = Callable[[], object]
-ROUTED = "192.0.2.200"
-"""Of no subnet: EC2 never assigns it."""
 
 
 @contextmanager
@@ -30,15 +29,6 @@ def passes(instance: Instance, resident: bool) -> Iterator[Pass]:
         return
     with managed(instance) as manager:
         yield manager.poke
-
-
-def lines(instance: Instance, address: object) -> list[str]:
-    """All that the kernel has of an address, on whatever link."""
-    return [line for line in instance.kernel()["addresses"] if f'"{address}"' in line]
-
-
-def keepalived(instance: Instance, verb: str, address: object, eni: Eni) -> None:
-    instance.guest.ip([f"addr {verb} {address}/32 dev {eni.name} label {eni.name}:vip"])
 
 
 @pytest.fixture(params=["primary", "secondary"])
@@ -55,15 +45,15 @@ def test_a_vip_that_ec2_does_not_know_comes_and_goes_as_keepalived_says(
     with passes(instance, resident) as run_pass:
         run_pass()
         without = instance.kernel()
-        keepalived(instance, "add", ROUTED, eni)
+        keepalived(instance.guest, "add", ROUTED, eni)
         held = instance.kernel()
         for _ in range(2):
             run_pass()
             assert_same(held, instance.kernel())
-            keepalived(instance, "del", ROUTED, eni)
+            keepalived(instance.guest, "del", ROUTED, eni)
             run_pass()
             assert_same(without, instance.kernel())
-            keepalived(instance, "add", ROUTED, eni)
+            keepalived(instance.guest, "add", ROUTED, eni)
 
 
 @pytest.mark.parametrize("resident", [False, True], ids=["on-demand", "resident"])
@@ -75,19 +65,19 @@ def test_a_vip_that_ec2_assigns_stays_keepaliveds_and_works(
         run_pass()
         without = instance.kernel()
         for _ in range(2):
-            keepalived(instance, "add", vip, eni)
-            held = lines(instance, vip)
+            keepalived(instance.guest, "add", vip, eni)
+            held = lines(instance.guest, vip)
             run_pass()
-            assert lines(instance, vip) == held
+            assert lines(instance.guest, vip) == held
             eni.assign_ipv4(vip)
             run_pass()
-            assert lines(instance, vip) == held
+            assert lines(instance.guest, vip) == held
             assert instance.unreachable(eni) == []
             # Another host has it now. Here it stays until keepalived takes it away.
             eni.unassign_ipv4(vip)
             run_pass()
-            assert lines(instance, vip) == held
-            keepalived(instance, "del", vip, eni)
+            assert lines(instance.guest, vip) == held
+            keepalived(instance.guest, "del", vip, eni)
             run_pass()
             assert_same(without, instance.kernel())
 
@@ -99,7 +89,7 @@ def test_a_vip_that_imds_lists_first_goes_with_its_listing(instance: Instance, e
     without = instance.kernel()
     eni.assign_ipv4(vip)
     instance.ec2net("refresh")
-    assert len(lines(instance, vip)) == 1
+    assert len(lines(instance.guest, vip)) == 1
     eni.unassign_ipv4(vip)
     instance.ec2net("refresh")
     assert_same(without, instance.kernel())
@@ -111,16 +101,16 @@ def test_a_vip_that_imds_lists_for_another_eni_stays_where_keepalived_put_it(
     where = subnets(instance.vpc, 1) * 2
     first, second = primary(instance.vpc, where[0]), instance.vpc.attach(where[1])
     vip = second.subnet.allot_ipv4()
-    keepalived(instance, "add", vip, first)
-    (held,) = lines(instance, vip)
+    keepalived(instance.guest, "add", vip, first)
+    (held,) = lines(instance.guest, vip)
     second.assign_ipv4(vip)
     instance.ec2net("refresh")
-    assert held in lines(instance, vip)
-    assert len(lines(instance, vip)) == 2
+    assert held in lines(instance.guest, vip)
+    assert len(lines(instance.guest, vip)) == 2
     second.unassign_ipv4(vip)
     instance.ec2net("refresh")
-    assert lines(instance, vip) == [held]
+    assert lines(instance.guest, vip) == [held]
     for eni in (second, first):
         instance.ec2net("remove", eni.name)
-    assert lines(instance, vip) == [held]
+    assert lines(instance.guest, vip) == [held]
     assert marked(instance.kernel()) == []

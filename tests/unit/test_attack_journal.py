@@ -22,7 +22,7 @@ def test_a_number_that_no_link_can_have_is_not_given_back(tmp_path: Path, value:
         "ifindex": 3,
         "before": {"mtu": value, "group": 7},
         "altnames": ["eni-1"],
-        "addresses": ["10.0.1.5"],
+        "addresses": ["10.0.1.5/32"],
     }
     (tmp_path / "journal" / f"{MAC}.json").write_text(json.dumps(content))
     journal = Journals(RunDir(tmp_path)).read(MAC, 3)

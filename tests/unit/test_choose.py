@@ -60,7 +60,12 @@ def environment(
     files: Mapping[str, str], links: Mapping[str, str] = RUNNING, enis: tuple[Link, ...] = ()
 ) -> Environment:
     """Both managers run, unless ``links`` says otherwise."""
-    return Environment(read_file=files.get, read_link=links.get, eni_links=enis)
+
+    def list_folder(path: str) -> tuple[str, ...]:
+        below = [name.removeprefix(f"{path}/") for name in files if name.startswith(f"{path}/")]
+        return tuple({name.split("/")[0] for name in below if name})
+
+    return Environment(files.get, links.get, list_folder, enis)
 
 
 @pytest.mark.parametrize(
@@ -104,6 +109,41 @@ def test_a_manager_that_was_stopped_for_good_manages_nothing(
 ) -> None:
     """Its state files stay. One that is only being restarted must not lose its links to another."""
     assert link_manager(LINK, environment({NETWORKMANAGER: "managed=true"}, links)) is manager
+
+
+ENABLED_NETWORKD = {
+    "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service": "/lib/..."
+}
+NOT_UP = {"/run/systemd/netif/links/": ""}
+"""The folder is there."""
+
+
+@pytest.mark.parametrize(
+    ("files", "links", "manager"),
+    [
+        pytest.param(NOT_UP, RUNNING, Manager.NOT_UP, id="starting"),
+        pytest.param(NOT_UP, ENABLED_NETWORKD, Manager.NOT_UP, id="stopped for now"),
+        pytest.param(NOT_UP, {}, Manager.NOBODY, id="stopped and disabled"),
+        pytest.param({}, RUNNING, Manager.NOBODY, id="never there: another /run"),
+        pytest.param(
+            {**NOT_UP, "/run/systemd/netif/links/1": "ADMIN_STATE=unmanaged\n"},
+            RUNNING,
+            Manager.NOBODY,
+            id="up, and the link is new",
+        ),
+        pytest.param(
+            {**NOT_UP, NETWORKMANAGER: "managed=true"},
+            RUNNING,
+            Manager.NETWORKMANAGER,
+            id="starting, and the link is NetworkManager's",
+        ),
+    ],
+)
+def test_a_networkd_that_is_not_up_tells_of_no_link(
+    files: Mapping[str, str], links: Mapping[str, str], manager: Manager
+) -> None:
+    """Its links were given to the netlink backend for good by a pass during a restart."""
+    assert link_manager(LINK, environment(files, links)) is manager
 
 
 BOTH: dict[str, type[Backend]] = {"of-networkd": OfNetworkd, "netlink": NetlinkBackend}
@@ -262,6 +302,13 @@ CLOUD_SETUP = {
             None,
             "NetworkManager is not running",
             id="NetworkManager is being restarted: nobody takes its links",
+        ),
+        pytest.param(
+            NOT_UP,
+            ENABLED_NETWORKD,
+            None,
+            "perhaps systemd-networkd, which is not up now, manages ens6",
+            id="networkd is being restarted: nobody takes its links",
         ),
         pytest.param(
             {"/etc/os-release": 'ID="amzn"\n', UDEV: f"{MANAGED_BY}io.systemd.Network\n"},

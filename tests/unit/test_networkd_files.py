@@ -296,7 +296,7 @@ def link(index: int, name: str) -> Link:
 def environment(
     files: dict[str, str], links: dict[str, str], eni_links: tuple[Link, ...] = ()
 ) -> Environment:
-    return Environment(read_file=files.get, read_link=links.get, eni_links=eni_links)
+    return Environment(files.get, links.get, lambda path: (), eni_links)
 
 
 def test_the_state_of_a_link_is_what_networkd_wrote() -> None:

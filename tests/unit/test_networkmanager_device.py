@@ -17,15 +17,55 @@ from ec2net.core.state import RunDir
 from ec2net.core.textfile import HEADER
 
 
-def route(dest: str, prefix: int = 0, table: int | None = None) -> Section:
+def route(dest: str, prefix: int = 0, table: int | None = None, via: str = "") -> Section:
     found: Section = {"dest": Typed("s", dest), "prefix": Typed("u", prefix)}
+    if via:
+        found = {**found, "next-hop": Typed("s", via)}
     return found if table is None else {**found, "table": Typed("u", table)}
 
 
-MAIN = (route("0.0.0.0"), route("10.0.2.0", 24), route("fe80::", 64))
-PARKED = (route("0.0.0.0", 0, 9999), route("10.0.2.0", 24, 9999), route("fe80::", 64))
+def address(text: str, prefix: int) -> Section:
+    return {"address": Typed("s", text), "prefix": Typed("u", prefix)}
+
+
+MAIN = (
+    route("10.0.2.0", 24),
+    route("0.0.0.0", via="10.0.2.1"),
+    route("2001:db8:0:2::", 64),
+    route("fe80::", 64),
+)
+PARKED = (
+    route("10.0.2.0", 24, 9999),
+    route("0.0.0.0", 0, 9999, "10.0.2.1"),
+    route("2001:db8:0:2::", 64, 9999),
+    route("fe80::", 64),
+)
+ADDRESSES = (
+    address("10.0.2.99", 24),
+    address("10.0.2.4", 24),
+    address("2001:db8:0:2::4", 128),
+    address("fe80::4", 64),
+)
 APPLIED: Settings = {"ipv4": {"method": Typed("s", "auto")}, "ipv6": {}}
-DEVICE = Device("/d", state=100, connection="/c", active="/a", applied=APPLIED, routes=MAIN)
+DEVICE = Device(
+    "/d",
+    state=100,
+    connection="/c",
+    active="/a",
+    applied=APPLIED,
+    routes=MAIN,
+    addresses=ADDRESSES,
+)
+USERS = (
+    route("192.0.2.0", 24, via="10.0.2.1"),
+    route("10.0.0.0", 8, via="10.0.2.1"),
+    route("198.51.100.0", 24),
+    route("0.0.0.0", via="10.0.2.1"),
+    route("10.0.2.0", 24),
+    route("2001:db8:9::", 48, via="fe80::1"),
+    route("192.0.2.0", 24, 77),
+)
+"""Others' routes by the link, in main and elsewhere."""
 
 
 def tagged(value: str) -> Settings:
@@ -81,18 +121,31 @@ def test_what_is_waited_for(device: Device | None, reason: str) -> None:
         pytest.param(DEVICE, Routes.MAIN, id="as without us"),
         pytest.param(replace(DEVICE, routes=PARKED), Routes.PARKED, id="parked"),
         pytest.param(replace(DEVICE, routes=()), Routes.UNKNOWN, id="no lease yet"),
-        pytest.param(replace(DEVICE, routes=MAIN[2:]), Routes.UNKNOWN, id="link-local only"),
+        pytest.param(replace(DEVICE, routes=MAIN[3:]), Routes.UNKNOWN, id="link-local only"),
         pytest.param(replace(DEVICE, state=110), Routes.UNKNOWN, id="on its way down"),
         pytest.param(Device("/d", 30), Routes.NONE, id="no profile"),
         pytest.param(
-            replace(DEVICE, routes=(*PARKED, *MAIN[:1])), Routes.MAIN, id="one family in main"
+            replace(DEVICE, routes=(PARKED[0], MAIN[2])), Routes.MAIN, id="one family in main"
+        ),
+        pytest.param(
+            replace(DEVICE, routes=(*PARKED, *USERS)),
+            Routes.PARKED,
+            id="parked, beside others' routes",
+        ),
+        pytest.param(
+            replace(DEVICE, routes=(*MAIN, *USERS)),
+            Routes.MAIN,
+            id="in main, beside others' routes",
+        ),
+        pytest.param(
+            replace(DEVICE, routes=USERS[:4]), Routes.UNKNOWN, id="no lease yet, others' routes"
         ),
         pytest.param(
             replace(
                 DEVICE,
-                routes=(*PARKED, route("192.0.2.0", 24)),
+                routes=(route("10.0.2.0", 25), *PARKED[2:]),
                 applied={
-                    "ipv4": {"route-data": Typed("aa{sv}", [route("192.0.2.0", 24)])},
+                    "ipv4": {"route-data": Typed("aa{sv}", [route("10.0.2.0", 25)])},
                     "ipv6": {},
                 },
             ),

@@ -80,8 +80,11 @@ def fake(daemon: PrivateBus) -> Iterator[FakeNetworkManager]:
             f"{NAME}.IP4Config": {
                 "RouteData": variant(
                     "aa{sv}",
-                    [{"dest": text("0.0.0.0"), "prefix": number(0), "table": number(9999)}],
-                )
+                    [{"dest": text("10.0.2.0"), "prefix": number(24), "table": number(9999)}],
+                ),
+                "AddressData": variant(
+                    "aa{sv}", [{"address": text("10.0.2.4"), "prefix": number(24)}]
+                ),
             },
         }
 

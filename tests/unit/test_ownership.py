@@ -2,7 +2,7 @@
 """What is ours, for which ENI it is, and what the journal of a link keeps."""
 
 from dataclasses import replace
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,7 @@ JOURNAL = Journal(
     3,
     {Setting.MTU: 1500, Setting.ACCEPT_RA: 1},
     {"eni-00000000000000001"},
-    {ip_address("10.0.1.9"), ip_address("2001:db8::9")},
+    {ip_interface("10.0.1.9/32"), ip_interface("2001:db8::9/128")},
 )
 
 

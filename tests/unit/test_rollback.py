@@ -137,7 +137,7 @@ def journal(run: RunDir, mac: Mac, *, mtu: int | None = None) -> None:
     """As an earlier pass left it: it made what is to be removed."""
     table = 10000 + list(LINKS).index(mac)
     settings = {} if mtu is None else {Setting.MTU: mtu}
-    left = Journal(LINKS[mac].index, settings, {f"old-{table}"}, {ip_address("10.0.1.8")})
+    left = Journal(LINKS[mac].index, settings, {f"old-{table}"}, {ip_interface("10.0.1.8/32")})
     Journals(run).write(mac, left)
 
 

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Virtual addresses as keepalived puts them on a link and takes them away."""
+
+from kernel_state import kernel_state
+
+from ec2net.core.vpc.eni import Eni
+from ec2net.core.vpc.namespace import Namespace
+
+ROUTED = "192.0.2.200"
+"""Of no subnet: EC2 never assigns it."""
+
+
+def keepalived(guest: Namespace, verb: str, address: object, eni: Eni) -> None:
+    """``add`` or ``del``."""
+    guest.ip([f"addr {verb} {address}/32 dev {eni.name} label {eni.name}:vip"])
+
+
+def lines(guest: Namespace, address: object) -> list[str]:
+    """All that the kernel has of an address, on whatever link."""
+    return [line for line in kernel_state(guest)["addresses"] if f'"{address}"' in line]
