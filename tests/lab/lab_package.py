@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The deb of the working tree, installed in a root file system as a user installs it."""
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+
+from lab_root import LAYERS, LabUnavailable, Release, cached_root, overlay
+
+import ec2net
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+_LIMIT = 300.0
+"""Seconds: a build takes ten on an idle machine."""
+
+_ENV = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"}
+
+_LAB = {
+    # A veth counts as an ENI: the two documented ways to widen what is one.
+    "etc/ec2net/ec2net.toml.d/10-lab.toml": '[links]\ndrivers = ["veth"]\n',
+    "etc/udev/rules.d/85-ec2net-lab.rules": (
+        'SUBSYSTEM=="net", ENV{ID_NET_DRIVER}=="veth", ENV{EC2NET_LINK}="1"\n'
+    ),
+    # Debian's rule of this name makes NetworkManager ignore every veth.
+    "etc/udev/rules.d/85-nm-unmanaged.rules": "",
+}
+
+_UNITS = (
+    "usr/lib/systemd/*/*ec2net*",
+    "usr/lib/udev/rules.d/*ec2net*",
+    "etc/systemd/system/*.wants/ec2net*",
+)
+
+
+@cache
+def built() -> Path:
+    """The deb, made anew if a source is younger."""
+    return _made(f"ec2net_{ec2net.__version__}-1_all.deb")
+
+
+@cache
+def built_rpm(system: str) -> Path:
+    """The rpm for ``amzn2023`` or ``el9``, made anew, with all packages, if a source is younger."""
+    return _made("complete").with_name(f"ec2net-{ec2net.__version__}-1.{system}.noarch.rpm")
+
+
+def _made(name: str) -> Path:
+    subprocess.run(["make", "--silent", f"dist/{name}"], cwd=CHECKOUT, check=True, timeout=_LIMIT)
+    return CHECKOUT / "dist" / name
+
+
+@cache
+def layer(release: Release) -> Path:
+    """What the installation of the package adds to a root file system: a layer that all hosts of
+    a run share. It goes with the sandbox."""
+    base = LAYERS / f"package-{release.value}"
+    with overlay(base, cached_root(release)) as root:
+        install(root, built())
+    return base / "upper"
+
+
+def install(root: Path, deb: Path) -> None:
+    """``dpkg --install`` in a root file system that is not booted. Raises ``LabUnavailable``."""
+    place = root / "tmp" / deb.name
+    shutil.copy(deb, place)
+    done = subprocess.run(
+        ["chroot", root, "dpkg", "--install", f"/tmp/{deb.name}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=_LIMIT,
+        env=_ENV,
+    )
+    place.unlink()
+    if done.returncode != 0:
+        raise LabUnavailable(f"dpkg --install {deb.name}:\n{done.stdout}{done.stderr}")
+
+
+def drop_units(root: Path) -> None:
+    """Leave the program alone: no unit, no udev rule, no file of a network manager."""
+    for pattern in _UNITS:
+        for path in root.glob(pattern):
+            path.unlink()
+
+
+def add_lab(root: Path) -> None:
+    """What makes the lab's veth links look like ENIs."""
+    for name, text in _LAB.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
