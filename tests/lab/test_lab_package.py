@@ -33,10 +33,8 @@ IPv6DuplicateAddressDetection=0
 WithoutRA=solicit
 """
 
-QUIET = {"/etc/ec2net/ec2net.toml.d/15-quiet.toml": "[resident]\npoll = 3600\nfast_for = 0.1\n"}
-
 # The administrator's, for the one ENI that the host had so far.
-FILES = {"/etc/systemd/network/10-primary.network": PRIMARY, **QUIET}
+FILES = {"/etc/systemd/network/10-primary.network": PRIMARY}
 
 UNITS = ("ec2net.service", "ec2net-early.service", "ec2net-on-demand.target")
 
@@ -54,13 +52,13 @@ _LEFT_OUT = [
 
 
 @contextmanager
-def plain(release: Release) -> Iterator[LabInstance]:
+def plain(release: Release, mode: Mode = Mode.RESIDENT) -> Iterator[LabInstance]:
     """A host with two ENIs that has never seen the package; networkd has the first one."""
     with VpcWithDhcp(prefix="p-") as vpc:
-        instance = LabInstance(Setting(release, "networkd", Mode.RESIDENT), vpc)
+        instance = LabInstance(setting := Setting(release, "networkd", mode), vpc)
         vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
         vpc.attach(instance.two, device=1, ipv4=2, ipv6=1)
-        with LabHost(vpc, release, files=FILES, package=False) as host:
+        with LabHost(vpc, release, files=FILES | setting.files(timer=False), package=False) as host:
             instance.host = host
             yield instance
 
@@ -178,6 +176,22 @@ def test_a_deb_comes_and_goes_on_a_host_that_runs(release: Release, newer: Path)
         assert host.run(["ls", "/run/ec2net"], check=False).returncode != 0
 
 
+def test_a_preset_of_the_administrator_chooses_the_mode_on_demand() -> None:
+    """From the installation on; removed, it leaves no unit of an ENI."""
+    with plain(Release.BOOKWORM, Mode.ON_DEMAND) as instance:
+        host = instance.host
+        until_leased(instance)
+        install(host, lab_package.built())
+        assert enabled(host) == ["disabled", "enabled", "enabled"]
+        host.wait_until(lambda: instance.unreachable(instance.primary) == [], 20, "the primary")
+        later = instance.attach_many()
+        assert instance.unit_state(later.name) == "active"
+        dpkg(host, "--purge", "ec2net")
+        listed = host.run(["systemctl", "list-units", "--plain", "--no-legend", "ec2net*"])
+        assert (listed.stdout, instance.own_processes()) == ("", [])
+        assert instance.unreachable(later) == []
+
+
 def rpm(root: Path, *arguments: str | Path) -> None:
     """The machine's rpm, with the database of a root file system."""
     command = ["rpm", "--force-debian", "--root", root, "--dbpath", "/var/lib/rpm", *arguments]
@@ -205,8 +219,9 @@ def test_the_rpm_brings_all_that_it_needs() -> None:
     with VpcWithDhcp(prefix="r-") as vpc:
         instance = LabInstance(Setting(Release.BOOKWORM, "networkd", Mode.RESIDENT), vpc)
         vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
+        files = instance.setting.files(timer=False)
         with LabHost(
-            vpc, Release.BOOKWORM, files=QUIET, package=False, before_boot=install_rpm
+            vpc, Release.BOOKWORM, files=files, package=False, before_boot=install_rpm
         ) as host:
             instance.host = host
             assert host.ec2net("--version").stdout == f"ec2net {ec2net.__version__}\n"
