@@ -18,6 +18,7 @@ import lab_journal
 import lab_package
 from lab_cgroup import ControlGroup
 from lab_journal import Entry
+from lab_package import Installed
 from lab_root import LAYERS, LabUnavailable, Release, cached_root, layered_root
 
 from ec2net.core.vpc.dhcp import VpcWithDhcp
@@ -30,10 +31,6 @@ RUN_LIMIT = 60.0
 
 _REBOOTED = 133
 """Exit status of systemd-nspawn --keep-unit after a reboot of the container."""
-_ENABLED = (
-    *("ec2net-early.service", "ec2net.service"),
-    *("ec2net-on-demand.target", "ec2net-hostname.service"),
-)
 _RTNETLINK_GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
 """Links, addresses, routes and rules of both families (linux/rtnetlink.h, RTMGRP_*)."""
 _INITIAL_RULES = (("local", 0), ("main", 32766), ("default", 32767))
@@ -64,19 +61,17 @@ class LabHost:
         release: Release,
         *,
         files: dict[str, str] | None = None,
-        units: bool = False,
-        package: bool = True,
+        installed: Installed = Installed.PROGRAM,
         before_boot: Callable[[Path], None] | None = None,
     ) -> None:
-        """``files``: path (as in the host) to text, written before the boot. ``units``: with the
-        package's units and udev rules, enabled as the presets say. ``package``: with the package."""
+        """``files``: path (as in the host) to text, written before the boot. ``installed``: what of
+        the package is there; its units are enabled as the presets say, those of ``files``, too."""
         self.vpc = vpc
         self.release = release
         LabHost._made += 1
         self.name = f"lab{LabHost._made}-{release.value}"
         self._files = files or {}
-        self._units = units
-        self._package = package
+        self._installed = installed
         self._before_boot = before_boot
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._stack = ExitStack()
@@ -86,10 +81,10 @@ class LabHost:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            below = [lab_package.layer(self.release)] if self._package else []
-            self.root = stack.enter_context(
-                layered_root(self.name, *below, cached_root(self.release))
-            )
+            layers = [cached_root(self.release)]
+            if self._installed is not Installed.NOTHING:
+                layers.insert(0, lab_package.layer(self.release))
+            self.root = stack.enter_context(layered_root(self.name, *layers))
             self._group = ControlGroup()
             stack.callback(self._group.remove)
             stack.callback(self._stop)
@@ -108,7 +103,7 @@ class LabHost:
 
     def _install(self) -> None:
         lab_package.add_lab(self.root)
-        if not self._units:
+        if self._installed is Installed.PROGRAM:
             lab_package.drop_units(self.root)
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
         # A DHCP client's identity comes from it: it must outlive a reboot.
@@ -118,15 +113,8 @@ class LabHost:
             self.write(path, text)
         if self._before_boot is not None:
             self._before_boot(self.root)
-        if self._units:
-            # The package was installed before the files were there.
-            for command in (["preset", *_ENABLED], ["preset-all", "--preset-mode=enable-only"]):
-                subprocess.run(
-                    ["chroot", self.root, "systemctl", *command],
-                    check=True,
-                    capture_output=True,
-                    timeout=RUN_LIMIT,
-                )
+        if self._installed is Installed.PACKAGE:
+            lab_package.preset(self.root)
 
     # Boot and end
 

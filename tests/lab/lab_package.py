@@ -4,6 +4,7 @@
 import os
 import shutil
 import subprocess
+from enum import Enum
 from functools import cache
 from pathlib import Path
 
@@ -28,11 +29,26 @@ _LAB = {
     "etc/udev/rules.d/85-nm-unmanaged.rules": "",
 }
 
+_ENABLED = (
+    *("ec2net-early.service", "ec2net.service"),
+    *("ec2net-on-demand.target", "ec2net-hostname.service"),
+)
+"""Units with an [Install] section."""
+
 _UNITS = (
     "usr/lib/systemd/*/*ec2net*",
     "usr/lib/udev/rules.d/*ec2net*",
     "etc/systemd/system/*.wants/ec2net*",
 )
+
+
+class Installed(Enum):
+    """What of the package a host has."""
+
+    NOTHING = "nothing"
+    PROGRAM = "program"
+    """No unit, no udev rule, no file for a network manager."""
+    PACKAGE = "package"
 
 
 @cache
@@ -79,8 +95,16 @@ def install(root: Path, deb: Path) -> None:
         raise LabUnavailable(f"dpkg --install {deb.name}:\n{done.stdout}{done.stderr}")
 
 
+def preset(root: Path) -> None:
+    """Enable what the presets say, those, too, that came after the package."""
+    for command in (["preset", *_ENABLED], ["preset-all", "--preset-mode=enable-only"]):
+        subprocess.run(
+            ["chroot", root, "systemctl", *command], check=True, capture_output=True, timeout=60
+        )
+
+
 def drop_units(root: Path) -> None:
-    """Leave the program alone: no unit, no udev rule, no file of a network manager."""
+    """Leave the program alone."""
     for pattern in _UNITS:
         for path in root.glob(pattern):
             path.unlink()

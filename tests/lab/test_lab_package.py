@@ -13,6 +13,7 @@ import pytest
 from kernel_state import differences
 from lab_host import LabHost
 from lab_instance import LabInstance, Mode, Setting
+from lab_package import Installed
 from lab_root import Release
 
 import ec2net
@@ -39,7 +40,8 @@ FILES = {"/etc/systemd/network/10-primary.network": PRIMARY}
 UNITS = ("ec2net.service", "ec2net-early.service", "ec2net-on-demand.target")
 
 OURS = re.compile(
-    r"/ec2net/.*__pycache__|\.wants/ec2net|^/etc/systemd/system/[^/]*\.wants$|/deb-systemd-helper-enabled(/|$)"
+    r"/ec2net/.*__pycache__|\.wants/ec2net|^/etc/systemd/system/[^/]*\.wants$"
+    r"|/deb-systemd-helper-enabled(/|$)"
 )
 """Bytecode, and where systemd and Debian keep that units are enabled."""
 
@@ -58,7 +60,9 @@ def plain(release: Release, mode: Mode = Mode.RESIDENT) -> Iterator[LabInstance]
         instance = LabInstance(setting := Setting(release, "networkd", mode), vpc)
         vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
         vpc.attach(instance.two, device=1, ipv4=2, ipv6=1)
-        with LabHost(vpc, release, files=FILES | setting.files(timer=False), package=False) as host:
+        with LabHost(
+            vpc, release, files=FILES | setting.files(timer=False), installed=Installed.NOTHING
+        ) as host:
             instance.host = host
             yield instance
 
@@ -221,7 +225,7 @@ def test_the_rpm_brings_all_that_it_needs() -> None:
         vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
         files = instance.setting.files(timer=False)
         with LabHost(
-            vpc, Release.BOOKWORM, files=files, package=False, before_boot=install_rpm
+            vpc, Release.BOOKWORM, files=files, installed=Installed.NOTHING, before_boot=install_rpm
         ) as host:
             instance.host = host
             assert host.ec2net("--version").stdout == f"ec2net {ec2net.__version__}\n"
