@@ -6,12 +6,17 @@ PYTHON ?= python3
 VENV := .venv
 OLDEST := .venv-oldest
 PY := $(VENV)/bin/python
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/ec2net/__init__.py)
+# What a package is made of.
+SOURCES := $(shell find -L src systemd packaging docs *.md *.in *.toml LICENSE -type f \
+	-not -path '*/__pycache__/*' -not -path '*.egg-info/*')
 export PYTHONPATH :=
 
-.PHONY: help setup demo test lint types unit netns lab bench oldest clean
+.PHONY: help setup demo test lint types unit netns lab bench oldest packages packages-test \
+	release-check clean
 
 help:           ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup:          ## install what is missing: Debian packages (as root), the virtual environment
 	@PYTHON=$(PYTHON) packaging/setup.sh $(VENV) newest
@@ -39,7 +44,27 @@ oldest:         ## unit and namespace tests with the oldest supported libraries
 	@PYTHON=$(PYTHON) packaging/setup.sh $(OLDEST) oldest
 	@$(OLDEST)/bin/pytest -q tests/unit tests/netns
 
+packages: setup ## sdist, wheel, deb and rpms in dist/
+	@packaging/setup.sh --packages
+	@$(MAKE) --silent --always-make dist/complete
+	@ls dist
+
+packages-test: setup  ## packages: built, looked into, installed (root only)
+	@packaging/setup.sh --packages && packaging/setup.sh --lab
+	@$(VENV)/bin/pytest -q tests/packages tests/lab/test_lab_package.py
+
+dist/ec2net_$(VERSION)-1_all.deb: $(SOURCES)
+	@packaging/build.sh $(PY) dist deb
+
+# The tarball has the tests, too.
+dist/complete: $(SOURCES) $(shell find tests -type f -name '*.*' -not -path '*/__pycache__/*')
+	@rm -rf dist && packaging/build.sh $(PY) dist wheel deb rpm && touch $@
+
+release-check:  ## whether this commit can be released: version, changelog, tree, tags
+	@packaging/release-check.sh
+
 lab: setup      ## hosts with real systemd (root only)
+	@packaging/setup.sh --packages
 	@packaging/setup.sh --lab
 	@$(VENV)/bin/pytest -q tests/lab
 
@@ -47,4 +72,4 @@ bench: setup    ## cost of a pass, as ratios
 	@$(PY) tests/bench/bench.py
 
 clean:          ## remove environments and caches of the checkout
-	rm -rf $(VENV) $(OLDEST) build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) .cache build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -3,15 +3,17 @@
 #
 #   setup.sh VENV newest|oldest   the Debian packages of the tests, and a virtual environment
 #   setup.sh --lab                the Debian packages of the host lab
+#   setup.sh --packages           what "make packages" builds with
 #
 # Debian packages need root; without root what is missing is named and the script fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-need_packages() {   # package:command ...
+need_packages() {   # package:command ..., or package:file with its whole path
     local missing=() entry
     for entry in "$@"; do
-        PATH=$PATH:/usr/sbin:/sbin command -v "${entry#*:}" >/dev/null || missing+=("${entry%%:*}")
+        [[ ${entry#*:} == /* && -e ${entry#*:} ]] || PATH=$PATH:/usr/sbin:/sbin command -v "${entry#*:}" >/dev/null ||
+            missing+=("${entry%%:*}")
     done
     [ ${#missing[@]} -eq 0 ] && return
     if [ "$(id -u)" -ne 0 ]; then
@@ -28,6 +30,15 @@ need_packages() {   # package:command ...
 
 if [ "${1:-}" = --lab ]; then
     exec tests/lab/setup.sh
+fi
+
+if [ "${1:-}" = --packages ]; then
+    need_packages dpkg-dev:dpkg-buildpackage debhelper:dh dh-python:dh_python3 rpm:rpmbuild \
+        pybuild-plugin-pyproject:/usr/share/doc/pybuild-plugin-pyproject \
+        python3-all:/usr/share/doc/python3-all \
+        python3-setuptools:/usr/lib/python3/dist-packages/setuptools \
+        python3-wheel:/usr/lib/python3/dist-packages/wheel
+    exit
 fi
 
 venv=$1 set=$2

@@ -4,6 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 "$1/bin/mypy"
-for folder in unit netns lab bench; do
+for folder in unit netns lab bench packages; do
     MYPYPATH=src:tests/netns:tests/$folder "$1/bin/mypy" --explicit-package-bases "tests/$folder"
 done

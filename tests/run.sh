@@ -43,6 +43,12 @@ if packaging/setup.sh .venv-oldest oldest; then
 else
     not_run "oldest libraries" "the environment could not be made"
 fi
+if packaging/setup.sh --packages; then
+    part "packages: build" make --silent packages
+    part "packages: contents, pip" .venv/bin/pytest -q tests/packages
+else
+    not_run "packages" "what they are built with could not be installed"
+fi
 if [ -d tests/lab ]; then
     if [ "$(id -u)" -ne 0 ]; then
         not_run "lab hosts" "needs root"

@@ -14,11 +14,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import lab_checkout
 import lab_journal
+import lab_package
 from lab_cgroup import ControlGroup
 from lab_journal import Entry
-from lab_root import LAYERS, LabUnavailable, Release, layered_root
+from lab_package import Installed
+from lab_root import LAYERS, LabUnavailable, Release, cached_root, layered_root
 
 from ec2net.core.vpc.dhcp import VpcWithDhcp
 
@@ -60,17 +61,17 @@ class LabHost:
         release: Release,
         *,
         files: dict[str, str] | None = None,
-        units: bool = False,
+        installed: Installed = Installed.PROGRAM,
         before_boot: Callable[[Path], None] | None = None,
     ) -> None:
-        """``files``: path (as in the host) to text, written before the boot. ``units``: also
-        install the checkout's units and udev rules, enabled as its preset says."""
+        """``files``: path (as in the host) to text, written before the boot. ``installed``: what of
+        the package is there; its units are enabled as the presets say, those of ``files``, too."""
         self.vpc = vpc
         self.release = release
         LabHost._made += 1
         self.name = f"lab{LabHost._made}-{release.value}"
         self._files = files or {}
-        self._units = units
+        self._installed = installed
         self._before_boot = before_boot
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._stack = ExitStack()
@@ -80,7 +81,10 @@ class LabHost:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            self.root = stack.enter_context(layered_root(self.release, self.name))
+            layers = [cached_root(self.release)]
+            if self._installed is not Installed.NOTHING:
+                layers.insert(0, lab_package.layer(self.release))
+            self.root = stack.enter_context(layered_root(self.name, *layers))
             self._group = ControlGroup()
             stack.callback(self._group.remove)
             stack.callback(self._stop)
@@ -98,10 +102,9 @@ class LabHost:
         self._stack.close()
 
     def _install(self) -> None:
-        lab_checkout.install_program(self.root)
-        lab_checkout.install_lab(self.root)
-        if self._units:
-            lab_checkout.install_units(self.root)
+        lab_package.add_lab(self.root)
+        if self._installed is Installed.PROGRAM:
+            lab_package.drop_units(self.root)
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
         # A DHCP client's identity comes from it: it must outlive a reboot.
         number = f"{LabHost._made:032x}"
@@ -110,13 +113,8 @@ class LabHost:
             self.write(path, text)
         if self._before_boot is not None:
             self._before_boot(self.root)
-        if self._units:
-            subprocess.run(
-                ["chroot", self.root, "systemctl", "preset-all", "--preset-mode=enable-only"],
-                check=True,
-                capture_output=True,
-                timeout=RUN_LIMIT,
-            )
+        if self._installed is Installed.PACKAGE:
+            lab_package.preset(self.root)
 
     # Boot and end
 

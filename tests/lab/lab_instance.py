@@ -16,6 +16,7 @@ import lab_manager
 from kernel_state import State, kernel_state
 from lab_host import HostError, LabHost, Process
 from lab_journal import Entry
+from lab_package import Installed
 from lab_root import Release
 
 from ec2net.core.vpc.connections import Tick
@@ -328,7 +329,11 @@ def booted(
         else:
             vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
         with LabHost(
-            vpc, setting.release, units=True, files=files, before_boot=setting.prepare
+            vpc,
+            setting.release,
+            installed=Installed.PACKAGE,
+            files=files,
+            before_boot=setting.prepare,
         ) as host:
             instance.host = host
             if not timer:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The root file system of a host: one from the cache with a layer of its own over it."""
+"""The root file system of a host: one from the cache with layers over it."""
 
 import os
 import subprocess
@@ -41,15 +41,16 @@ def cached_root(release: Release) -> Path:
 
 
 @contextmanager
-def layered_root(release: Release, name: str) -> Iterator[Path]:
-    """A writable root file system; what is written goes to memory and is gone afterwards."""
+def overlay(base: Path, *below: Path) -> Iterator[Path]:
+    """A writable root file system over others, the uppermost first; what is written goes to memory
+    and is afterwards in the folder ``upper`` of ``base``."""
     if os.path.ismount("/run") is False:
         raise LabUnavailable("enter a sandbox first (ec2net.core.vpc.sandbox)")
-    base = LAYERS / name
     upper, work, root = (base / part for part in ("upper", "work", "root"))
     for folder in (upper, work, root):
         folder.mkdir(parents=True)
-    options = f"lowerdir={cached_root(release)},upperdir={upper},workdir={work}"
+    lower = ":".join(map(str, below))
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
     subprocess.run(
         ["mount", "-t", "overlay", "-o", options, "overlay", root], check=True, timeout=30
     )
@@ -57,4 +58,14 @@ def layered_root(release: Release, name: str) -> Iterator[Path]:
         yield root
     finally:
         subprocess.run(["umount", "--lazy", root], check=True, timeout=30)
+
+
+@contextmanager
+def layered_root(name: str, *below: Path) -> Iterator[Path]:
+    """As :func:`overlay`, and all is gone afterwards."""
+    base = LAYERS / name
+    try:
+        with overlay(base, *below) as root:
+            yield root
+    finally:
         subprocess.run(["rm", "-rf", base], check=True, timeout=30)

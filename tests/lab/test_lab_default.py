@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import Boot
 from kernel_state import assert_same
-from lab_checkout import CHECKOUT
 from lab_instance import MANY, LabInstance
+from lab_package import CHECKOUT
 
 from ec2net.core.vpc.eni import Eni
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from lab_cgroup import ControlGroup
-from lab_checkout import CHECKOUT
 from lab_host import LabHost
+from lab_package import CHECKOUT
 from lab_root import LAYERS, Release
 
 from ec2net.core.vpc import sandbox

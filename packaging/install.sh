@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Put all that is no Python where systemd, udev and the network managers look for it:
+#   install.sh DESTDIR
+# The deb and the rpm are made by it.
+set -euo pipefail
+root=$(realpath -m "$1")
+cd "$(dirname "$0")/.."
+
+put() {   # mode target source...
+    install -D -p -m "$1" -t "$root/$2" "${@:3}"
+}
+
+put 644 usr/lib/systemd/system systemd/*.service systemd/*.timer systemd/*.target
+put 644 usr/lib/systemd/system-preset systemd/preset/*.preset
+put 644 usr/lib/systemd/network systemd/network/*.network
+put 644 usr/lib/systemd/networkd.conf.d systemd/networkd.conf.d/*.conf
+put 644 usr/lib/udev/rules.d systemd/udev/*.rules
+put 755 usr/lib/NetworkManager/dispatcher.d systemd/dispatcher.d/80-ec2net
+mkdir -p "$root/usr/lib/NetworkManager/dispatcher.d/pre-up.d"
+# One script, two moments; the release tarball has no links, so it is made here.
+ln -sf ../80-ec2net "$root/usr/lib/NetworkManager/dispatcher.d/pre-up.d/80-ec2net"
+put 644 usr/lib/ec2net packaging/ec2net.toml
+put 644 etc/iproute2/rt_protos.d packaging/iproute2/*.conf
+# For an image that is to run on demand: to be copied to /etc/systemd/system-preset.
+put 644 usr/share/doc/ec2net/examples systemd/preset-on-demand/*.preset

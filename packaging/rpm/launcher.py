@@ -1,0 +1,12 @@
+#!/usr/bin/python3.11 -sP
+# SPDX-License-Identifier: Apache-2.0
+"""The command ``ec2net`` with the libraries that its package brings, whatever else is installed."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib/ec2net/python"))
+
+from ec2net.core.cli import main
+
+sys.exit(main())

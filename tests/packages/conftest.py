@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tests of what "make packages" has built; it is built anew if a source is younger."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def dist() -> Path:
+    """The folder with all packages."""
+    command = ["make", "--silent", "dist/complete"]
+    subprocess.run(command, cwd=TOP, check=True, timeout=600)
+    return TOP / "dist"
+
+
+def output(*command: str | Path) -> str:
+    """What a command prints; ``CalledProcessError`` where it fails."""
+    return subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, timeout=300
+    ).stdout

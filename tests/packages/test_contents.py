@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is in each package: all that the program needs, at its place, and nothing else."""
+
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from conftest import TOP, output
+
+import ec2net
+
+VERSION = ec2net.__version__
+DEB = f"ec2net_{VERSION}-1_all.deb"
+RPMS = {system: f"ec2net-{VERSION}-1.{system}.noarch.rpm" for system in ("amzn2023", "el9")}
+
+PLACED = """\
+/etc/iproute2/rt_protos.d/ec2net.conf
+/usr/bin/ec2net
+/usr/lib/NetworkManager/dispatcher.d/80-ec2net
+/usr/lib/NetworkManager/dispatcher.d/pre-up.d/80-ec2net
+/usr/lib/ec2net/ec2net.toml
+/usr/lib/systemd/network/80-ec2net-later.network
+/usr/lib/systemd/network/80-ec2net.network
+/usr/lib/systemd/networkd.conf.d/80-ec2net.conf
+/usr/lib/systemd/system-preset/80-ec2net.preset
+/usr/lib/systemd/system/ec2net-early.service
+/usr/lib/systemd/system/ec2net-hostname.service
+/usr/lib/systemd/system/ec2net-on-demand.target
+/usr/lib/systemd/system/ec2net-primary.service
+/usr/lib/systemd/system/ec2net-refresh.service
+/usr/lib/systemd/system/ec2net-refresh.timer
+/usr/lib/systemd/system/ec2net-udev@.service
+/usr/lib/systemd/system/ec2net.service
+/usr/lib/systemd/system/ec2net@.service
+/usr/lib/udev/rules.d/90-ec2net.rules
+""".splitlines()
+"""Of the deb and of the rpm, but for Python modules and documents."""
+
+EXECUTABLE = {"/usr/bin/ec2net", "/usr/lib/NetworkManager/dispatcher.d/80-ec2net"}
+
+DISTRIBUTED = ("src", "systemd", "tests", "docs", "packaging")
+"""Folders that the release tarball has whole. It has no links: src/ec2net/core is the folder."""
+
+
+def below(folder: str) -> set[str]:
+    """Files of the checkout, links followed, as the tarball names them."""
+    command = ["find", "-L", folder, "-type", "f"]
+    listed = subprocess.run(
+        command, cwd=TOP, capture_output=True, text=True, timeout=60, check=True
+    )
+    made = re.compile(r"/__pycache__/|\.egg-info/|/build/")
+    return {path for path in listed.stdout.splitlines() if not made.search(path)}
+
+
+def modules() -> set[str]:
+    """The import package, from its own folder."""
+    return {path.removeprefix("src/") for path in below("src")}
+
+
+def split(paths: Iterable[str], python: str) -> tuple[set[str], list[str]]:
+    """What is below a folder for Python, without bytecode; the rest, without documents."""
+    documents = ("/usr/share/doc/", "/usr/share/licenses/")
+    all_paths = set(paths)
+    inside = {path.removeprefix(python) for path in all_paths if path.startswith(python)}
+    rest = [p for p in all_paths if not p.startswith((python, *documents))]
+    return {path for path in inside if "__pycache__" not in path}, sorted(rest)
+
+
+def test_the_tarball_has_every_source_and_the_tests(dist: Path) -> None:
+    with tarfile.open(dist / f"ec2net-{VERSION}.tar.gz") as archive:
+        members = archive.getmembers()
+    assert [member.name for member in members if not (member.isfile() or member.isdir())] == []
+    names = {m.name.partition("/")[2] for m in members if m.isfile()}
+    names = {name for name in names if not name.startswith("src/ec2net.egg-info/")}
+    expected = set[str]().union(*map(below, DISTRIBUTED))
+    assert {name for name in names if "/" in name} == expected
+    assert names - expected == {
+        *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "Makefile", "PKG-INFO"),
+        *("README.md", "SECURITY.md", "pyproject.toml", "setup.cfg"),
+    }
+
+
+def test_the_wheel_has_the_import_package_alone(dist: Path) -> None:
+    with zipfile.ZipFile(dist / f"ec2net-{VERSION}-py3-none-any.whl") as archive:
+        names = set(archive.namelist())
+    about = f"ec2net-{VERSION}.dist-info/"
+    assert {name for name in names if not name.startswith(about)} == modules()
+
+
+def test_the_deb_puts_each_file_at_its_place(dist: Path) -> None:
+    listed = output("dpkg-deb", "--contents", dist / DEB).splitlines()
+    lines = [line.split(maxsplit=5) for line in listed if not line.startswith("d")]
+    paths = {words[5].partition(" -> ")[0].removeprefix(".") for words in lines}
+    python, rest = split(paths, "/usr/lib/python3/dist-packages/")
+    assert {name for name in python if ".dist-info/" not in name} == modules()
+    assert rest == PLACED
+    executable = {words[5].removeprefix(".") for words in lines if words[0] == "-rwxr-xr-x"}
+    assert executable == EXECUTABLE
+    assert {words[1] for words in lines} == {"root/root"}
+
+
+@pytest.mark.parametrize("system", RPMS)
+def test_the_rpm_puts_each_file_at_its_place(dist: Path, system: str) -> None:
+    query = ("rpm", "--query", "--package", "--queryformat")
+    told = output(
+        *query, r"[%{FILENAMES} %{FILEMODES:perms} %{FILEUSERNAME}\n]", dist / RPMS[system]
+    )
+    lines = [line.split() for line in told.splitlines()]
+    files = {path: mode for path, mode, _ in lines if mode[0] != "d"}
+    python, rest = split(files, "/usr/lib/ec2net/python/")
+    assert {name for name in python if name.startswith("ec2net/")} == modules()
+    networkd = "/usr/lib/systemd/system-preset/70-ec2net-networkd.preset"
+    assert rest == sorted([*PLACED, networkd] if system == "amzn2023" else PLACED)
+    assert {path for path in rest if files[path] == "-rwxr-xr-x"} == EXECUTABLE
+    assert {owner for _, _, owner in lines} == {"root"}
+
+
+def test_the_rpm_brings_the_libraries_that_the_project_names(dist: Path) -> None:
+    """And for every architecture: nothing that is compiled."""
+    files = output("rpm", "--query", "--package", "--list", dist / RPMS["el9"]).splitlines()
+    python, _ = split(files, "/usr/lib/ec2net/python/")
+    brought = {name.partition("/")[0] for name in python if name.endswith("/__init__.py")}
+    assert {"pluggy", "requests", "urllib3", "pyroute2", "dbus_next", "ec2net"} <= brought
+    assert [path for path in files if re.search(r"\.so\b", path)] == []
+    requires = output("rpm", "--query", "--package", "--requires", dist / RPMS["el9"]).split("\n")
+    assert [r for r in requires if r and not r.startswith(("rpmlib(", "/bin/sh"))] == [
+        "python3.11",
+        "systemd",
+    ]
+
+
+def test_no_script_of_a_package_touches_a_network_manager(dist: Path, tmp_path: Path) -> None:
+    """G-b: upstream's hand the host to another one. ``sh`` understands each."""
+    output("dpkg-deb", "--control", dist / DEB, tmp_path / "deb")
+    scripts = [tmp_path / "deb" / name for name in ("postinst", "prerm", "postrm")]
+    assert not (tmp_path / "deb/preinst").exists()
+    for tag in ("POSTIN", "PREUN", "POSTUN"):
+        query = ("rpm", "--query", "--package", "--queryformat", f"%{{{tag}}}")
+        scripts.append(tmp_path / tag)
+        scripts[-1].write_text(output(*query, dist / RPMS["amzn2023"]))
+    for script in scripts:
+        output("sh", "-n", script)
+        text = script.read_text()
+        assert "systemctl" in text or "deb-systemd" in text
+        assert re.findall(r"(?i)networkd|NetworkManager|networking|resolv", text) == []
+
+
+def test_an_unpacked_tarball_builds_the_same_bytes(dist: Path, tmp_path: Path) -> None:
+    with tarfile.open(dist / f"ec2net-{VERSION}.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    build = tmp_path / f"ec2net-{VERSION}/packaging/build.sh"
+    output(build, sys.executable, tmp_path / "again", "wheel")
+    for built in sorted((tmp_path / "again").iterdir()):
+        assert built.read_bytes() == (dist / built.name).read_bytes(), built.name
