@@ -190,6 +190,7 @@ def _intent(
         ipv6=ipv6,
         early=early_intent(mac, link, is_primary, settings, numbers),
         unread=_unread(eni),
+        beside=settings.beside,
     )
 
 

@@ -78,6 +78,14 @@ class Altname(StrEnum):
     DEVICE_NUMBER = "device-number"
 
 
+class Rival(StrEnum):
+    """Tools that make and remove the same addresses, rules and routes of ENIs as we do."""
+
+    NET_UTILS = "amazon-ec2-net-utils"
+    NM_CLOUD_SETUP = "nm-cloud-setup"
+    CLOUD_NETCONFIG = "cloud-netconfig"
+
+
 class Role(StrEnum):
     """Primary (its MAC is the instance's in IMDS) or not."""
 
@@ -132,6 +140,7 @@ class EniSettings:
     main_default: MainDefaultSetting = MainDefault.YES
     ipv6: Ipv6Policy = Ipv6Policy.AUTO
     altnames: tuple[Altname, ...] = (Altname.ID, Altname.DEVICE_NUMBER)
+    beside: tuple[Rival, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +157,7 @@ class EniOverrides:
     main_default: MainDefaultSetting | None = None
     ipv6: Ipv6Policy | None = None
     altnames: tuple[Altname, ...] | None = None
+    beside: tuple[Rival, ...] | None = None
 
     def over(self, settings: EniSettings) -> EniSettings:
         """``settings`` with what is set here in their place."""

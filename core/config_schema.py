@@ -19,6 +19,7 @@ from ec2net.core.config import (
     MtuPolicy,
     PrefixMode,
     Profile,
+    Rival,
     Role,
     Routing,
 )
@@ -138,6 +139,12 @@ PER_ENI: tuple[Setting, ...] = (
         "altnames",
         Several(Choice(Altname), may_be_empty=True),
         "Alternative link names: the ENI's id; its card and device number.",
+    ),
+    _per_eni(
+        "beside",
+        Several(Choice(Rival), may_be_empty=True),
+        "Tools that may configure the ENI as well. Of an ENI that another one of these is at work on"
+        " nothing is changed.",
     ),
 )
 """At the top for every ENI, and in ``[[eni]]`` sections for those that match."""

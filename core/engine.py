@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from ec2net.core import attachment, begun, handover, hold, lastgood, verify
+from ec2net.core import attachment, begun, beside, handover, hold, lastgood, verify
 from ec2net.core.backend import PATIENCE, Applied, Backend, Host
 from ec2net.core.backend_guard import GuardedBackend
 from ec2net.core.choose import Choice, choose, without_backend
@@ -19,7 +19,7 @@ from ec2net.core.compute import compute, eni_links, identity
 from ec2net.core.config import AUTO_BACKEND, Attached, Config, Manage
 from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment, elsewhere
-from ec2net.core.errors import Ec2netError
+from ec2net.core.errors import DoubleManagement, Ec2netError
 from ec2net.core.facts import Facts, Link, Value
 from ec2net.core.heard import Heard, hear
 from ec2net.core.identity import Mac
@@ -131,11 +131,14 @@ class Engine:
         facts = Facts(heard.facts, snapshot.links, attached, owners)
         host = self._intents(facts)
         choices = self._choose(host, links, facts, environment)
+        doubled: tuple[DoubleManagement, ...] = ()
+        if not without:  # to take something back is no double work
+            host, choices, doubled = beside.refuse(host, choices, environment)
         host, plans, wanted, failures = self._plans(
             host, choices, snapshot, deadline, only, without
         )
         observed = frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE)
-        problems = (*heard.problems, *failures)
+        problems = (*heard.problems, *doubled, *failures)
         view = View(
             facts,
             snapshot,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from ec2net.core.config import Attached, Manage, Mtu
+from ec2net.core.config import Attached, Manage, Mtu, Rival
 from ec2net.core.identity import EniId, Mac
 from ec2net.core.kernel.objects import AnyInterface, AnyNetwork, LinkRef, Route, Rule
 from ec2net.core.numbers import EniNumber
@@ -85,6 +85,8 @@ class EniIntent:
     early: "EarlyIntent"
     unread: tuple[str, ...]
     """Keys that IMDS did not tell and that were never known: nothing may be removed for them."""
+    beside: tuple[Rival, ...] = ()
+    """Other tools that may configure it as well."""
 
     @property
     def sources(self) -> tuple[AnyInterface, ...]:

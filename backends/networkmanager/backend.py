@@ -54,14 +54,8 @@ class NetworkManagerBackend(Backend):
         return suits(link, environment)
 
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
-        from ec2net.backends.networkmanager.observe import (
-            in_place,
-            look,
-            refuse_cloud_setup,
-            without_it,
-        )
+        from ec2net.backends.networkmanager.observe import in_place, look, without_it
 
-        refuse_cloud_setup(self.host.environment)
         self._links = {link.mac: link for link in links if link.mac is not None}
         self._targets.clear()
         self._seen = look(self._talk(), links, deadline)

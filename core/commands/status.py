@@ -39,7 +39,9 @@ def run(options: Namespace) -> ExitStatus:
     document["resident"] = manager
     document["tools"] = [plain(tool) for tool in tools]
     lines += [
-        f"! {tool.tool} configures ENIs as well: {tool.trace} ({tool.remedy})" for tool in tools
+        f"! {tool.tool} configures ENIs as well: {tool.trace} ({tool.remedy})"
+        for tool in tools
+        if not any(text.startswith(f"{tool.tool}: ") for text in document["problems"])
     ]
     print(json.dumps(document, indent=2) if options.json else "\n".join(lines))
     return ExitStatus.FAILED if troubled or refused else ExitStatus.DONE

@@ -175,10 +175,6 @@ OTHER = link(2)
 """Another ENI, of index 4."""
 OTHERS = {"networkd": "/run/systemd/netif/links/4", "nm": "/run/NetworkManager/devices/4"}
 CONFIGURED, MANAGED = "ADMIN_STATE=configured", "managed=true"
-CLOUD_SETUP = {
-    **RUNNING,
-    "/etc/systemd/system/timers.target.wants/nm-cloud-setup.timer": "/usr/lib/...",
-}
 
 
 @pytest.mark.parametrize(
@@ -248,13 +244,6 @@ CLOUD_SETUP = {
             "networkmanager",
             "was told not to manage ens6",
             id="a user took it from NetworkManager: nobody else takes it",
-        ),
-        pytest.param(
-            {NETWORKMANAGER: MANAGED},
-            CLOUD_SETUP,
-            None,
-            "nm-cloud-setup.timer is enabled",
-            id="beside nm-cloud-setup: refused",
         ),
         pytest.param(
             {NETWORKMANAGER: MANAGED},

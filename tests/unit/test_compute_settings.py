@@ -20,6 +20,7 @@ from ec2net.core.config import (
     Manage,
     Match,
     PrefixMode,
+    Rival,
     Role,
     Routing,
 )
@@ -214,6 +215,11 @@ def test_a_section_changes_only_the_enis_that_it_matches(match: Match, matching:
     section = EniSection(match, EniOverrides(mtu=1400))
     ready = compute(facts, Config(sections=(section,))).ready
     assert {int(i.mac.text[-2:], 16) for i in ready if i.mtu == 1400} == matching
+
+
+def test_who_may_be_at_work_beside_us_changes_nothing_of_the_eni() -> None:
+    accepted = intent(beside=(Rival.NM_CLOUD_SETUP,))
+    assert differing(accepted, DEFAULT) == {"beside"}
 
 
 def test_every_per_eni_setting_has_a_test_here() -> None:

@@ -24,6 +24,7 @@ from ec2net.core.config import (
     PrefixMode,
     Profile,
     ResidentSettings,
+    Rival,
     Role,
     Routing,
     Timeouts,
@@ -59,6 +60,7 @@ PER_ENI: dict[str, st.SearchStrategy[Any]] = {
     "main_default": main_defaults,
     "ipv6": st.sampled_from(Ipv6Policy),
     "altnames": st.lists(st.sampled_from(Altname), unique=True).map(tuple),
+    "beside": st.lists(st.sampled_from(Rival), unique=True).map(tuple),
 }
 
 
