@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from ec2net.core import attachment, begun, beside, handover, hold, lastgood, verify
+from ec2net.core import attachment, begun, beside, drift, handover, hold, lastgood, verify
 from ec2net.core.backend import PATIENCE, Applied, Backend, Host
 from ec2net.core.backend_guard import GuardedBackend
 from ec2net.core.choose import Choice, choose, without_backend
@@ -205,6 +205,8 @@ class Engine:
         if trial is not None:
             seconds = self.config.timeouts.pass_
             report = trial.end(plans, report, self._apply, view.fingerprint, seconds)
+        environment = self._environment(eni_links(view.snapshot.links, self.config.drivers))
+        report = report.with_drifts(drift.follow(self.run, view, report.done, environment))
         report = replace(report, problems=(*report.problems, *self._remember(view, report)))
         self.plugins.pass_finished(report)
         return report
@@ -335,6 +337,8 @@ class Engine:
         for intent in view.host.ready:
             if intent.mac in view.without or intent.link.index not in names:
                 continue
+            if intent.mac in view.observed_only:
+                continue  # what is not so there is no fault of ours
             if intent.mac in changed or intent.mac in failed:
                 findings = self._by_backend(intent, view)
                 if intent.mac in changed:
@@ -380,6 +384,7 @@ class Engine:
             lastgood.remember(self.run, replace(view.facts.imds, enis=good), attached)
             for name in view.plans:
                 self.backends[name].forget(tuple(attached))
+            drift.keep_only(self.run, tuple(attached))
             begun.keep_only(self.run, {link.name for eni in view.host.enis for link in eni.links})
         except Ec2netError as error:
             return (error,)

@@ -2,9 +2,11 @@
 """What a pass found and did, as data: printed, published as status, handed to plugins."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ec2net.core.backend import Failure
+from ec2net.core.config import Manage
+from ec2net.core.drift import Drifts
 from ec2net.core.errors import Ec2netError, ExitStatus
 from ec2net.core.hold import Hold
 from ec2net.core.identity import Mac
@@ -33,10 +35,18 @@ class PassReport:
     """What was made and rolled back: not in ``done``."""
     held: Mapping[Mac, Hold] = field(default_factory=dict)
     """ENIs that stay as they are, since what is wanted of them cut the host off."""
+    drifts: Drifts = field(default_factory=Drifts)
+    """What somebody else took away or changed."""
 
     @property
     def conflicts(self) -> tuple[Conflict, ...]:
-        return self.plan.conflicts
+        """But of ENIs that are only observed: what stands there may be meant to."""
+        observed = {eni.mac for eni in self.host.ready if eni.manage is Manage.OBSERVE}
+        return tuple(found for found in self.plan.conflicts if found.mac not in observed)
+
+    def with_drifts(self, drifts: Drifts) -> "PassReport":
+        """With what went wrong in keeping them, if anything did."""
+        return replace(self, drifts=drifts, problems=(*self.problems, *drifts.problems))
 
     @property
     def exit_status(self) -> ExitStatus:
