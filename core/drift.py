@@ -16,6 +16,7 @@ from ec2net.core.errors import Ec2netError, StateError
 from ec2net.core.hold import fingerprint, now
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniIntent
+from ec2net.core.kernel.objects import Address, LaterAddress
 from ec2net.core.plan import Action, Change, Item, Plan
 from ec2net.core.state import RunDir
 from ec2net.core.suspects import suspects
@@ -94,10 +95,17 @@ class _Record:
     story: tuple[Drift, ...] = ()
 
 
-def follow(run: RunDir, view: View, done: Collection[Change], environment: Environment) -> Drifts:
+def follow(
+    run: RunDir,
+    view: View,
+    done: Collection[Change],
+    back: Collection[Mac | None],
+    environment: Environment,
+) -> Drifts:
     """Compare with what was in place before, and remember what is now.
 
-    ``done``: what this pass made. Writes nothing if nothing differs.
+    ``done``: what this pass made; ``back``: ENIs that are as they were, since their changes were
+    rolled back. Writes nothing if nothing differs.
     """
     made = {
         (change.mac, _mark(change.item)) for change in done if change.action is not Action.REMOVE
@@ -112,6 +120,8 @@ def follow(run: RunDir, view: View, done: Collection[Change], environment: Envir
         if mac in view.wanted:
             marks = {mark for of, mark in made if of == mac}
             after = _next(before, intent, _of(plan, mac), marks, view, environment)
+            if mac in back:
+                after = replace(after, in_place=before.in_place)
         elif mac in view.without:
             after = replace(before, in_place=frozenset())
         else:
@@ -162,7 +172,7 @@ def _next(
     in_place = before.in_place
     if own.changes or own.conflicts or not in_place:
         missing = set(_marks(own)) - made
-        wanted = frozenset(_mark(item) for item in view.wanted[intent.mac])
+        wanted = frozenset(_mark(_as_it_stays(item)) for item in view.wanted[intent.mac])
         in_place = (wanted - missing) | (in_place & missing & wanted)
     told = _told(before.story, drifted, made, intent, view, environment)
     return _Record(before.ifindex, in_place, told)
@@ -235,6 +245,11 @@ def _seconds(old: Drift, new: Drift) -> float:
 
 def _mark(item: Item) -> str:
     return fingerprint(None, (item,))[:_MARK]
+
+
+def _as_it_stays(item: Item) -> Item:
+    """An address that is moved behind the first one is an address like others afterwards."""
+    return Address(item.link, item.interface) if isinstance(item, LaterAddress) else item
 
 
 def _marks(plan: Plan) -> tuple[str, ...]:

@@ -206,8 +206,10 @@ class Engine:
             seconds = self.config.timeouts.pass_
             report = trial.end(plans, report, self._apply, view.fingerprint, seconds)
         environment = self._environment(eni_links(view.snapshot.links, self.config.drivers))
-        report = report.with_drifts(drift.follow(self.run, view, report.done, environment))
-        report = replace(report, problems=(*report.problems, *self._remember(view, report)))
+        back = {change.mac for change in report.undone} | report.held.keys()
+        drifts = drift.follow(self.run, view, report.done, back, environment)
+        lost = self._remember(view, report) or drifts.problems
+        report = replace(report, drifts=drifts, problems=(*report.problems, *lost))
         self.plugins.pass_finished(report)
         return report
 

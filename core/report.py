@@ -2,7 +2,7 @@
 """What a pass found and did, as data: printed, published as status, handed to plugins."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from ec2net.core.backend import Failure
 from ec2net.core.config import Manage
@@ -43,10 +43,6 @@ class PassReport:
         """But of ENIs that are only observed: what stands there may be meant to."""
         observed = {eni.mac for eni in self.host.ready if eni.manage is Manage.OBSERVE}
         return tuple(found for found in self.plan.conflicts if found.mac not in observed)
-
-    def with_drifts(self, drifts: Drifts) -> "PassReport":
-        """With what went wrong in keeping them, if anything did."""
-        return replace(self, drifts=drifts, problems=(*self.problems, *drifts.problems))
 
     @property
     def exit_status(self) -> ExitStatus:

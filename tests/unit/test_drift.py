@@ -2,6 +2,7 @@
 """What counts as somebody else's change, what is kept of it, and when it is told again."""
 
 import json
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from ec2net.core import drift
 from ec2net.core.config import Manage
 from ec2net.core.drift import STORY, Drift, Drifts, follow, keep_only
 from ec2net.core.environment import Environment
-from ec2net.core.kernel.objects import LinkSetting, Setting
+from ec2net.core.identity import Mac
+from ec2net.core.kernel.objects import Address, LaterAddress, LinkSetting, Setting
 from ec2net.core.kernel.snapshot import Found
 from ec2net.core.plan import Action, Change, Conflict, Plan
 from ec2net.core.state import RunDir
@@ -40,12 +42,18 @@ class Host:
         self.now = "2024-08-17T12:00:00Z"
 
     def look(
-        self, plan: Plan | None = None, *, wanted: Any = RULES, made: bool = True, **seen: Any
+        self,
+        plan: Plan | None = None,
+        *,
+        wanted: Any = RULES,
+        made: bool = True,
+        back: Collection[Mac] = (),
+        **seen: Any,
     ) -> Drifts:
         """A pass that makes what is planned, or does not."""
         plan = plan or Plan()
         seen = {"plans": {"netlink": plan}, "wanted": {ENI: tuple(wanted)}, **seen}
-        return follow(self.run, view(**seen), plan.changes if made else (), NOWHERE)
+        return follow(self.run, view(**seen), plan.changes if made else (), back, NOWHERE)
 
     def story(self) -> tuple[Drift, ...]:
         return drift.story(self.run, ENI, IFINDEX)
@@ -84,6 +92,23 @@ def test_what_could_not_be_made_has_not_been_in_place(host: Host) -> None:
     assert host.look(missing(RULES[0]), made=False).news == ()
     ((_, found),) = host.look(missing(RULES[0])).news
     assert (found.open, found.repair, found.times) == (False, drift.REPAIRED, 1)
+
+
+def test_an_address_that_was_moved_is_in_place_like_others(host: Host) -> None:
+    interface = HOST.ready[1].base[0]
+    moved, there = LaterAddress(SECOND, interface), Address(SECOND, interface)
+    move = Plan((Change(Action.REPLACE, moved, ENI, before=there),))
+    for _ in range(2):  # a lease that is taken anew is nobody's hand
+        assert host.look(move, wanted=(moved,)) == Drifts()
+    assert len(host.look(missing(there), wanted=(there,)).news) == 1
+
+
+def test_what_was_rolled_back_is_in_place_as_before(host: Host) -> None:
+    first, second = RULES[:2]
+    host.look(missing(first), wanted=(first,))
+    host.look(missing(second), wanted=(second,), made=False, back=[ENI])
+    ((_, found),) = host.look(missing(first), wanted=(first,)).news
+    assert found.what == (f"{first.describe()} is missing",)
 
 
 def test_what_somebody_brings_back_is_over(host: Host) -> None:
@@ -126,14 +151,14 @@ def test_an_eni_that_is_not_planned_for_has_nothing_new(host: Host) -> None:
     host.look(missing(*RULES))
     host.look(missing(RULES[0]))
     before = host.story()
-    follow(host.run, view(plans={"netlink": missing(RULES[1])}), (), NOWHERE)
+    follow(host.run, view(plans={"netlink": missing(RULES[1])}), (), (), NOWHERE)
     assert host.story() == before
 
 
 def test_what_was_taken_back_is_nobodys_doing(host: Host) -> None:
     host.look(missing(*RULES))
     host.look(missing(RULES[0]))
-    follow(host.run, view(without=frozenset({ENI})), (), NOWHERE)
+    follow(host.run, view(without=frozenset({ENI})), (), (), NOWHERE)
     assert host.look(missing(*RULES)).news == ()
     assert len(host.story()) == 1
 
