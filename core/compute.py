@@ -281,6 +281,7 @@ def early_intent(
         ipv6=settings.ipv6 is not Ipv6Policy.OFF,
         main_metric=metric(settings, numbers, PRIMARY),
         parking_table=numbers.parking_table,
+        dns=settings.dns_default_route,
     )
 
 

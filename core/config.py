@@ -71,6 +71,14 @@ class MainDefault(StrEnum):
     NO = "no"
 
 
+class DnsDefaultRoute(StrEnum):
+    """Whether names of every domain are asked of the ENI's DNS servers; ``auto``: the primary's."""
+
+    AUTO = "auto"
+    YES = "yes"
+    NO = "no"
+
+
 class Altname(StrEnum):
     """Formats of alternative link names."""
 
@@ -141,6 +149,7 @@ class EniSettings:
     ipv6: Ipv6Policy = Ipv6Policy.AUTO
     altnames: tuple[Altname, ...] = (Altname.ID, Altname.DEVICE_NUMBER)
     beside: tuple[Rival, ...] = ()
+    dns_default_route: DnsDefaultRoute = DnsDefaultRoute.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +167,7 @@ class EniOverrides:
     ipv6: Ipv6Policy | None = None
     altnames: tuple[Altname, ...] | None = None
     beside: tuple[Rival, ...] | None = None
+    dns_default_route: DnsDefaultRoute | None = None
 
     def over(self, settings: EniSettings) -> EniSettings:
         """``settings`` with what is set here in their place."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from ec2net.core import attachment, begun, beside, drift, handover, hold, lastgood, verify
 from ec2net.core.backend import PATIENCE, Applied, Backend, Host
 from ec2net.core.backend_guard import GuardedBackend
-from ec2net.core.choose import Choice, choose, without_backend
+from ec2net.core.choose import Choice, choose, unsupported, without_backend
 from ec2net.core.compute import compute, eni_links, identity
 from ec2net.core.config import AUTO_BACKEND, Attached, Config, Manage
 from ec2net.core.deadline import Deadline
@@ -299,6 +299,7 @@ class Engine:
                 host = host.without(remarks.left_alone, Standing.IGNORED)
                 host = host.without(remarks.waiting, Standing.PENDING)
                 problems += remarks.problems
+                problems += unsupported(backend, (e for e in host.ready if e.mac in mine))
                 wanted = {
                     eni.mac: backend.wanted(eni, host, snapshot)
                     for eni in host.ready

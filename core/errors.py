@@ -60,6 +60,10 @@ class DoubleManagement(Ec2netError):
         self.macs = macs
 
 
+class Unsupported(Ec2netError):
+    """The configuration asks for something that the ENI's backend does not have."""
+
+
 class LinkGone(Ec2netError):
     """The link is not there (any more): never came, was deleted or moved to another namespace."""
 

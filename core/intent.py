@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from ec2net.core.config import Attached, Manage, Mtu, Rival
+from ec2net.core.config import Attached, DnsDefaultRoute, Manage, Mtu, Rival
 from ec2net.core.identity import EniId, Mac
 from ec2net.core.kernel.objects import AnyInterface, AnyNetwork, LinkRef, Route, Rule
 from ec2net.core.numbers import EniNumber
@@ -49,6 +49,7 @@ class EarlyIntent:
     """Of the primary's routes in the main table."""
     parking_table: int
     """A table that no rule leads to, for routes that must not be in main."""
+    dns: DnsDefaultRoute = DnsDefaultRoute.AUTO
 
 
 @dataclass(frozen=True, slots=True)
