@@ -114,6 +114,10 @@ class Backend(ABC):
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         """The items that ``intent`` means here, beside the other ENIs of ``host``. Pure."""
 
+    def lacks(self, intent: EniIntent) -> tuple[str, ...]:
+        """What is asked of ``intent`` that this backend does not have, and why. All else is done."""
+        return ()
+
     @abstractmethod
     def apply(self, plan: Plan, deadline: Deadline) -> Applied:
         """Make the changes, in the plan's order, each ENI for itself: a failure ends the work on

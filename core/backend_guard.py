@@ -50,6 +50,9 @@ class GuardedBackend:
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         return self._guard("wanted", lambda: self._backend.wanted(intent, host, snapshot))
 
+    def lacks(self, intent: EniIntent) -> tuple[str, ...]:
+        return self._guard("lacks", lambda: self._backend.lacks(intent))
+
     def apply(self, plan: Plan, deadline: Deadline) -> Applied:
         """Never raises: what is not known to be done counts as failed."""
         try:

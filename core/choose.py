@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which backend a link gets, and why: a pure function of the configuration and an environment."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ec2net.core.backend import Backend
-from ec2net.core.backend_guard import suits
+from ec2net.core.backend_guard import GuardedBackend, suits
 from ec2net.core.config import AUTO_BACKEND
 from ec2net.core.environment import Environment
-from ec2net.core.errors import Ec2netError
+from ec2net.core.errors import Ec2netError, Unsupported
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
-from ec2net.core.intent import HostIntent, Standing
+from ec2net.core.intent import EniIntent, HostIntent, Standing
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,17 @@ def choose(
         if fits and chosen is None:
             chosen = name
     return Choice(chosen, tuple(reasons) or ("no backend is loaded",))
+
+
+def unsupported(backend: GuardedBackend, intents: Iterable[EniIntent]) -> Iterator[Unsupported]:
+    """A problem for each thing that is asked of these ENIs and their backend does not have."""
+    for intent in intents:
+        for lack in backend.lacks(intent):
+            yield Unsupported(
+                f"backend {backend.kind.name}: {lack}",
+                subject=intent.link.name,
+                remedy="leave it out of the configuration for this ENI, or use another backend",
+            )
 
 
 def without_backend(choices: Mapping[Mac, Choice], host: HostIntent) -> tuple[Ec2netError, ...]:

@@ -193,6 +193,7 @@ def _intent(
         ipv6=ipv6,
         early=early_intent(mac, link, is_primary, settings, numbers),
         unread=_unread(eni),
+        beside=settings.beside,
     )
 
 
@@ -283,6 +284,7 @@ def early_intent(
         ipv6=settings.ipv6 is not Ipv6Policy.OFF,
         main_metric=metric(settings, numbers, PRIMARY),
         parking_table=numbers.parking_table,
+        dns=settings.dns_default_route,
     )
 
 

@@ -71,11 +71,27 @@ class MainDefault(StrEnum):
     NO = "no"
 
 
+class DnsDefaultRoute(StrEnum):
+    """Whether names of every domain are asked of the ENI's DNS servers; ``auto``: the primary's."""
+
+    AUTO = "auto"
+    YES = "yes"
+    NO = "no"
+
+
 class Altname(StrEnum):
     """Formats of alternative link names."""
 
     ID = "id"
     DEVICE_NUMBER = "device-number"
+
+
+class Rival(StrEnum):
+    """Tools that make and remove the same addresses, rules and routes of ENIs as we do."""
+
+    NET_UTILS = "amazon-ec2-net-utils"
+    NM_CLOUD_SETUP = "nm-cloud-setup"
+    CLOUD_NETCONFIG = "cloud-netconfig"
 
 
 class Role(StrEnum):
@@ -133,6 +149,8 @@ class EniSettings:
     main_default: MainDefaultSetting = MainDefault.YES
     ipv6: Ipv6Policy = Ipv6Policy.AUTO
     altnames: tuple[Altname, ...] = (Altname.ID, Altname.DEVICE_NUMBER)
+    beside: tuple[Rival, ...] = ()
+    dns_default_route: DnsDefaultRoute = DnsDefaultRoute.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +168,8 @@ class EniOverrides:
     main_default: MainDefaultSetting | None = None
     ipv6: Ipv6Policy | None = None
     altnames: tuple[Altname, ...] | None = None
+    beside: tuple[Rival, ...] | None = None
+    dns_default_route: DnsDefaultRoute | None = None
 
     def over(self, settings: EniSettings) -> EniSettings:
         """``settings`` with what is set here in their place."""

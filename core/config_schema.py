@@ -13,12 +13,14 @@ from ec2net.core.config import (
     Altname,
     Attached,
     Config,
+    DnsDefaultRoute,
     Ipv6Policy,
     MainDefault,
     Manage,
     MtuPolicy,
     PrefixMode,
     Profile,
+    Rival,
     Role,
     Routing,
 )
@@ -144,6 +146,18 @@ PER_ENI: tuple[Setting, ...] = (
         "altnames",
         Several(Choice(Altname), may_be_empty=True),
         "Alternative link names: the ENI's id; its card and device number.",
+    ),
+    _per_eni(
+        "beside",
+        Several(Choice(Rival), may_be_empty=True),
+        "Tools that may configure the ENI as well. Of an ENI that another one of these is at work on"
+        " nothing is changed.",
+    ),
+    _per_eni(
+        "dns_default_route",
+        Choice(DnsDefaultRoute),
+        "Whether names of every domain may be asked of the ENI's DNS servers (systemd-resolved). auto:"
+        " the primary's, but where a file of somebody else counts. yes and no need the networkd backend.",
     ),
 )
 """At the top for every ENI, and in ``[[eni]]`` sections for those that match."""

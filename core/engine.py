@@ -11,15 +11,15 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
-from ec2net.core import attachment, begun, handover, hold, lastgood, verify
+from ec2net.core import attachment, begun, beside, drift, handover, hold, lastgood, verify
 from ec2net.core.backend import PATIENCE, Applied, Backend, Host
 from ec2net.core.backend_guard import GuardedBackend
-from ec2net.core.choose import Choice, choose, without_backend
+from ec2net.core.choose import Choice, choose, unsupported, without_backend
 from ec2net.core.compute import compute, eni_links, identity
 from ec2net.core.config import AUTO_BACKEND, Attached, Config, Manage
 from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment, elsewhere
-from ec2net.core.errors import Ec2netError
+from ec2net.core.errors import DoubleManagement, Ec2netError
 from ec2net.core.facts import Facts, Link, Value
 from ec2net.core.heard import Heard, hear
 from ec2net.core.identity import Mac
@@ -132,11 +132,14 @@ class Engine:
         facts = Facts(heard.facts, snapshot.links, attached, owners)
         host = self._intents(facts)
         choices = self._choose(host, links, facts, environment)
+        doubled: tuple[DoubleManagement, ...] = ()
+        if not without:  # to take something back is no double work
+            host, choices, doubled = beside.refuse(host, choices, environment)
         host, plans, wanted, failures = self._plans(
             host, choices, snapshot, deadline, only, without
         )
         observed = frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE)
-        problems = (*heard.problems, *failures)
+        problems = (*heard.problems, *doubled, *failures)
         view = View(
             facts,
             snapshot,
@@ -203,7 +206,11 @@ class Engine:
         if trial is not None:
             seconds = self.config.timeouts.pass_
             report = trial.end(plans, report, self._apply, view.fingerprint, seconds)
-        report = replace(report, problems=(*report.problems, *self._remember(view, report)))
+        environment = self._environment(eni_links(view.snapshot.links, self.config.drivers))
+        back = {change.mac for change in report.undone} | report.held.keys()
+        drifts = drift.follow(self.run, view, report.done, back, environment)
+        lost = self._remember(view, report) or drifts.problems
+        report = replace(report, drifts=drifts, problems=(*report.problems, *lost))
         self.plugins.pass_finished(report)
         return report
 
@@ -296,6 +303,7 @@ class Engine:
                 host = host.without(remarks.left_alone, Standing.IGNORED)
                 host = host.without(remarks.waiting, Standing.PENDING)
                 problems += remarks.problems
+                problems += unsupported(backend, (e for e in host.ready if e.mac in mine))
                 wanted = {
                     eni.mac: backend.wanted(eni, host, snapshot)
                     for eni in host.ready
@@ -336,6 +344,8 @@ class Engine:
         for intent in view.host.ready:
             if intent.mac in view.without or intent.link.index not in names:
                 continue
+            if intent.mac in view.observed_only:
+                continue  # what is not so there is no fault of ours
             if intent.mac in changed or intent.mac in failed:
                 findings = self._by_backend(intent, view)
                 if intent.mac in changed:
@@ -381,6 +391,7 @@ class Engine:
             lastgood.remember(self.run, replace(view.facts.imds, enis=good), attached)
             for name in view.plans:
                 self.backends[name].forget(tuple(attached))
+            drift.keep_only(self.run, tuple(attached))
             begun.keep_only(self.run, {link.name for eni in view.host.enis for link in eni.links})
         except Ec2netError as error:
             return (error,)

@@ -7,6 +7,8 @@ else that is raised is a bug and shows its traceback.
 
 from enum import IntEnum
 
+from ec2net.core.identity import Mac
+
 
 class ExitStatus(IntEnum):
     """Exit statuses of every command (a contract with units and monitoring)."""
@@ -48,6 +50,18 @@ class ConfigError(Ec2netError):
     """A configuration file that cannot be used; names file, key and what is allowed."""
 
     exit_status = ExitStatus.USAGE
+
+
+class DoubleManagement(Ec2netError):
+    """Another tool configures ENIs as well: nothing of these is changed. ``subject`` is the tool."""
+
+    def __init__(self, problem: str, macs: frozenset[Mac], *, subject: str, remedy: str) -> None:
+        super().__init__(problem, subject=subject, remedy=remedy)
+        self.macs = macs
+
+
+class Unsupported(Ec2netError):
+    """The configuration asks for something that the ENI's backend does not have."""
 
 
 class LinkGone(Ec2netError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from ec2net.core.config import Attached, Manage, Mtu
+from ec2net.core.config import Attached, DnsDefaultRoute, Manage, Mtu, Rival
 from ec2net.core.identity import EniId, Mac
 from ec2net.core.kernel.objects import AnyInterface, AnyNetwork, LinkRef, Route, Rule
 from ec2net.core.numbers import EniNumber
@@ -49,6 +49,7 @@ class EarlyIntent:
     """Of the primary's routes in the main table."""
     parking_table: int
     """A table that no rule leads to, for routes that must not be in main."""
+    dns: DnsDefaultRoute = DnsDefaultRoute.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,8 @@ class EniIntent:
     early: "EarlyIntent"
     unread: tuple[str, ...]
     """Keys that IMDS did not tell and that were never known: nothing may be removed for them."""
+    beside: tuple[Rival, ...] = ()
+    """Other tools that may configure it as well."""
 
     @property
     def sources(self) -> tuple[AnyInterface, ...]:

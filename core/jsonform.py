@@ -7,13 +7,16 @@
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ec2net.core.hold import Hold
 from ec2net.core.identity import EniId, Mac
 from ec2net.core.intent import EniIntent, EniOutcome
 from ec2net.core.kernel.objects import LinkRef
 from ec2net.core.plan import Change, Conflict, Plan
+
+if TYPE_CHECKING:  # who reads a status needs no engine
+    from ec2net.core.drift import Drift
 
 VERSION = 1
 
@@ -62,6 +65,11 @@ def hold(found: Hold | None) -> dict[str, Any] | None:
     if found is None:
         return None
     return {"since": found.since, "reason": found.reason, "changes": list(found.changes)}
+
+
+def drift(found: "Drift | None") -> dict[str, Any] | None:
+    """What somebody else took away or changed; None if that was nothing."""
+    return None if found is None else {k: v for k, v in plain(found).items() if k != "items"}
 
 
 def eni(outcome: EniOutcome) -> dict[str, Any]:

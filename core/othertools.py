@@ -11,7 +11,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from ec2net.core.environment import Environment
+from ec2net.core.config import Rival
+from ec2net.core.environment import (
+    NETWORKMANAGER_UNIT,
+    Environment,
+    Manager,
+    is_at_work,
+    link_manager,
+)
 
 _ETC_UNITS = "/etc/systemd/system"
 _ACTIVE = "/run/systemd/units"
@@ -23,9 +30,9 @@ _WANTED_BY = ("timers.target.wants", "NetworkManager.service.wants", "multi-user
 class Tool(StrEnum):
     """Who else may configure ENIs; the value is what people call it."""
 
-    NET_UTILS = "amazon-ec2-net-utils"
-    NM_CLOUD_SETUP = "nm-cloud-setup"
-    CLOUD_NETCONFIG = "cloud-netconfig"
+    NET_UTILS = Rival.NET_UTILS.value
+    NM_CLOUD_SETUP = Rival.NM_CLOUD_SETUP.value
+    CLOUD_NETCONFIG = Rival.CLOUD_NETCONFIG.value
     CLOUD_INIT = "cloud-init's network hotplug"
     NODEADM = "nodeadm (EKS)"
     NETPLAN = "netplan"
@@ -51,27 +58,23 @@ class Recognised:
     danger: Danger
     trace: str
     remedy: str
+    rival: Rival | None = None
+    """What the configuration calls it, if it is one of those."""
+    links: frozenset[str] | None = None
+    """ENI links that it configures; None: all."""
 
 
 def recognise(environment: Environment) -> tuple[Recognised, ...]:
     """Every tool that is found, in the order of ``Tool``: at most one remark for each."""
-    finders = (
-        _net_utils,
-        _nm_cloud_setup,
-        _cloud_netconfig,
-        _cloud_init,
-        _nodeadm,
-        _netplan,
-        _ifupdown,
-    )
-    found = (finder(environment) for finder in finders)
+    others = (_cloud_init, _nodeadm, _netplan, _ifupdown)
+    found = (finder(environment) for finder in (*_RIVALS, *others))
     return tuple(one for one in found if one is not None)
 
 
-def cloud_setup(environment: Environment) -> str:
-    """Which unit of nm-cloud-setup is enabled or at work; empty if none is."""
-    units = _at_work(("nm-cloud-setup.timer", "nm-cloud-setup.service"), environment)
-    return units[0] if units else ""
+def rivals(environment: Environment) -> tuple[Recognised, ...]:
+    """Those that do the same work as we do. Asked in every pass, so nobody else is looked for."""
+    found = (finder(environment) for finder in _RIVALS)
+    return tuple(one for one in found if one is not None and one.danger is Danger.DOUBLE)
 
 
 def _at_work(units: Collection[str], environment: Environment) -> list[str]:
@@ -84,26 +87,29 @@ def _at_work(units: Collection[str], environment: Environment) -> list[str]:
     ]
 
 
-_NET_UTILS_UNIT = re.compile(r"(?:refresh-)?policy-routes@.+\.(?:service|timer)")
+_NET_UTILS_UNIT = re.compile(r"(?:refresh-)?policy-routes@(.+)\.(?:service|timer)")
 _NET_UTILS_WANTS = re.compile(r"(?:setup-)?policy-routes@.+\.service\.wants|timers\.target\.wants")
 _NET_UTILS_RULE = "99-vpc-policy-routes.rules"
+_NET_UTILS_TEMPLATE = f"{_ETC_UNITS}/policy-routes@.service"
 
 
 def _net_utils(environment: Environment) -> Recognised | None:
     """Its udev rule starts a unit per ENI at each boot, so that disabling units is not enough.
 
-    The EKS AMI empties that rule.
+    The EKS AMI empties that rule; without it only the ENIs that a unit names are its.
     """
     names = {name.removeprefix("invocation:") for name in environment.list_folder(_ACTIVE)}
     for folder in environment.list_folder(_ETC_UNITS):
         if _NET_UTILS_WANTS.fullmatch(folder):
             names.update(environment.list_folder(f"{_ETC_UNITS}/{folder}"))
-    units = sorted(name for name in names if _NET_UTILS_UNIT.fullmatch(name))
+    units = {name: unit[1] for name in sorted(names) if (unit := _NET_UTILS_UNIT.fullmatch(name))}
     mask = f"/etc/udev/rules.d/{_NET_UTILS_RULE}"
-    rule = environment.read_link(mask) != "/dev/null" and any(
+    rule = not _is_null(mask, environment) and any(
         (environment.read_file(f"{folder}/{_NET_UTILS_RULE}") or "").strip()
         for folder in _VENDOR_RULES
     )
+    if rule and _is_null(_NET_UTILS_TEMPLATE, environment):
+        rule = False  # what it would start is masked
     if not units and not rule:
         if "80-ec2.network" not in environment.list_folder("/usr/lib/systemd/network"):
             return None
@@ -116,23 +122,85 @@ def _net_utils(environment: Environment) -> Recognised | None:
     commands = [f"ln -sf /dev/null {mask}", "udevadm control --reload"] if rule else []
     if units:
         commands.append(f"systemctl disable --now {' '.join(units)}")
-    trace = f"{units[0]} is at work" if units else f"its udev rule {_NET_UTILS_RULE} is in force"
-    return Recognised(Tool.NET_UTILS, Danger.DOUBLE, trace, f"run: {' && '.join(commands)}")
-
-
-def _nm_cloud_setup(environment: Environment) -> Recognised | None:
-    unit = cloud_setup(environment)
-    if not unit:
-        return None
+    trace = (
+        f"{next(iter(units))} is at work"
+        if units
+        else f"its udev rule {_NET_UTILS_RULE} is in force"
+    )
     return Recognised(
-        Tool.NM_CLOUD_SETUP,
+        Tool.NET_UTILS,
         Danger.DOUBLE,
-        f"{unit} is enabled",
-        "run: systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service",
+        trace,
+        f"run: {' && '.join(commands)}",
+        Rival.NET_UTILS,
+        None if rule else frozenset(units.values()),
     )
 
 
+def _is_null(path: str, environment: Environment) -> bool:
+    """Masked: a link to /dev/null, for systemd and for udev."""
+    return environment.read_link(path) == "/dev/null"
+
+
+_CLOUD_SETUP = "nm-cloud-setup.service"
+_CLOUD_SETUP_ON = re.compile(
+    r"^[^#;]*NM_CLOUD_SETUP_EC2=[\"']?(?:1|yes|y|true|t|on)\b|^[ \t]*EnvironmentFile=",
+    re.MULTILINE | re.IGNORECASE,
+)
+_UNIT_FOLDERS = (
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+    "/run/systemd/system",
+    _ETC_UNITS,
+)
+
+
+def _nm_cloud_setup(environment: Environment) -> Recognised | None:
+    """It works by NetworkManager, so only on links that NetworkManager has or will have."""
+    units = _at_work(("nm-cloud-setup.timer", _CLOUD_SETUP), environment)
+    if not units:
+        return None
+    trace = f"{units[0]} is enabled"
+    if not _serves_ec2(environment):
+        return Recognised(
+            Tool.NM_CLOUD_SETUP,
+            Danger.NONE,
+            f"{trace}, but nothing sets NM_CLOUD_SETUP_EC2",
+            "nothing has to be done: it does nothing on EC2 without that",
+        )
+    return Recognised(
+        Tool.NM_CLOUD_SETUP,
+        Danger.DOUBLE,
+        trace,
+        "run: systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service",
+        Rival.NM_CLOUD_SETUP,
+        frozenset(_of_networkmanager(environment)),
+    )
+
+
+def _serves_ec2(environment: Environment) -> bool:
+    """Whether its unit or a drop-in turns EC2 on (nm-cloud-setup(8)); so if there is no text of it."""
+    texts = []
+    for folder in _UNIT_FOLDERS:
+        path = f"{folder}/{_CLOUD_SETUP}"
+        paths = (path, *(f"{path}.d/{name}" for name in environment.list_folder(f"{path}.d")))
+        texts += [text for path in paths if (text := environment.read_file(path)) is not None]
+    return not texts or any(_CLOUD_SETUP_ON.search(text) for text in texts)
+
+
+def _of_networkmanager(environment: Environment) -> Iterator[str]:
+    """Links that it has or will have: at boot, and where it has others, nobody's as well."""
+    if is_at_work(NETWORKMANAGER_UNIT, environment):
+        managers = {link.name: link_manager(link, environment) for link in environment.eni_links}
+        has = {Manager.NETWORKMANAGER, Manager.SEVERAL}
+        if has & {*managers.values()} or not environment.unit_is_active(NETWORKMANAGER_UNIT):
+            has.add(Manager.NOBODY)
+        yield from (name for name, manager in managers.items() if manager in has)
+
+
 _CLOUD_NETCONFIG = "/etc/default/cloud-netconfig"
+_IFCFG = "/etc/sysconfig/network/ifcfg-"
+_MANAGE = "CLOUD_NETCONFIG_MANAGE"
 
 
 def _cloud_netconfig(environment: Environment) -> Recognised | None:
@@ -140,18 +208,34 @@ def _cloud_netconfig(environment: Environment) -> Recognised | None:
     units = _at_work(("cloud-netconfig.timer", "cloud-netconfig.service"), environment)
     if units:
         command = f"systemctl disable --now {' '.join(units)}"
-        trace = f"{units[0]} is enabled"
-        return Recognised(Tool.CLOUD_NETCONFIG, Danger.DOUBLE, trace, f"run: {command}")
+        managed = (
+            link.name for link in environment.eni_links if _netconfig_has(link.name, environment)
+        )
+        return Recognised(
+            Tool.CLOUD_NETCONFIG,
+            Danger.DOUBLE,
+            f"{units[0]} is enabled",
+            f"run: {command}",
+            Rival.CLOUD_NETCONFIG,
+            frozenset(managed),
+        )
     if environment.read_file(_CLOUD_NETCONFIG) is None:
         return None
-    if environment.keys(_CLOUD_NETCONFIG).get("CLOUD_NETCONFIG_MANAGE") == "no":
+    if environment.keys(_CLOUD_NETCONFIG).get(_MANAGE) == "no":
         return None
     return Recognised(
         Tool.CLOUD_NETCONFIG,
         Danger.POSSIBLE,
         f"{_CLOUD_NETCONFIG} is there: it is run by udev and by network managers",
-        f'set CLOUD_NETCONFIG_MANAGE="no" in {_CLOUD_NETCONFIG}, or remove the package',
+        f'set {_MANAGE}="no" in {_CLOUD_NETCONFIG}, or remove the package',
     )
+
+
+def _netconfig_has(name: str, environment: Environment) -> bool:
+    """By the link's own file, else by the default (cloud-netconfig's README, "Configuration")."""
+    own = environment.keys(f"{_IFCFG}{name}").get(_MANAGE)
+    told = own or environment.keys(_CLOUD_NETCONFIG).get(_MANAGE, "yes")
+    return told.strip("'\"") != "no"
 
 
 _HOTPLUG_RULES = ("90-cloud-init-hook-hotplug.rules", "10-cloud-init-hook-hotplug.rules")
@@ -233,3 +317,6 @@ def _interfaces_files(environment: Environment) -> Iterator[str]:
     yield _INTERFACES
     for folder in (f"{_INTERFACES}.d", "/run/network/interfaces.d"):
         yield from (f"{folder}/{name}" for name in environment.list_folder(folder))
+
+
+_RIVALS = (_net_utils, _nm_cloud_setup, _cloud_netconfig)

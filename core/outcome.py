@@ -113,6 +113,9 @@ def _eni(
         **jsonform.eni(outcome),
         "backend": report.choices.get(outcome.mac),
         "trouble": list(report.trouble(outcome.mac)) if looked_at else before.get("trouble", []),
+        "drift": jsonform.drift(report.drifts.latest.get(outcome.mac))
+        if looked_at
+        else before.get("drift"),
         "held": jsonform.hold(report.held.get(outcome.mac)) if looked_at else before.get("held"),
     }
     same = before.get("standing") == data["standing"] and before.get("reason") == data["reason"]
@@ -138,7 +141,10 @@ class Line:
 def lines(report: PassReport) -> tuple[Line, ...]:
     """What was changed and what went wrong, in this order."""
     names = {eni.mac: eni.name for eni in report.host.enis}
-    said = []
+    said = [
+        Line(logging.WARNING, f"{_name(names, mac)}: {drift.told()}", mac, lasts=False)
+        for mac, drift in report.drifts.news
+    ]
     for step in report.done:
         text = f"{_name(names, step.mac)}: {step.action.value} {step.item.describe()}"
         said.append(Line(logging.INFO, text, step.mac, lasts=False))

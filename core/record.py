@@ -140,7 +140,7 @@ def plan_from_record(path: Path, config: Config, deadline: Deadline) -> View:
         Kernel(config.numbers.protocol),
         RecordedImds(tree),
         Plugins(config.enabled_plugins, disabled=config.disabled_plugins),
-        Environment(read_file=lambda path: None, read_link=lambda path: None),
+        Environment(lambda path: None, lambda path: None, lambda path: ()),
     )
     return engine.look(deadline, snapshot=snapshot, attached=attached)
 

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ec2net.core.backend import Failure
+from ec2net.core.config import Manage
+from ec2net.core.drift import Drifts
 from ec2net.core.errors import Ec2netError, ExitStatus
 from ec2net.core.hold import Hold
 from ec2net.core.identity import Mac
@@ -33,10 +35,14 @@ class PassReport:
     """What was made and rolled back: not in ``done``."""
     held: Mapping[Mac, Hold] = field(default_factory=dict)
     """ENIs that stay as they are, since what is wanted of them cut the host off."""
+    drifts: Drifts = field(default_factory=Drifts)
+    """What somebody else took away or changed."""
 
     @property
     def conflicts(self) -> tuple[Conflict, ...]:
-        return self.plan.conflicts
+        """But of ENIs that are only observed: what stands there may be meant to."""
+        observed = {eni.mac for eni in self.host.ready if eni.manage is Manage.OBSERVE}
+        return tuple(found for found in self.plan.conflicts if found.mac not in observed)
 
     @property
     def exit_status(self) -> ExitStatus:

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import ClassVar
 
 from ec2net.core.backend import Applied, Backend, Host, Suitability
+from ec2net.core.config import DnsDefaultRoute
 from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment, Manager, link_manager
 from ec2net.core.facts import Link
@@ -43,6 +44,11 @@ class NetlinkBackend(Backend):
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         base = Base.FOREIGN if intent.primary else Base.OURS
         return render(intent, host, snapshot, self.host.kernel.protocol, base)
+
+    def lacks(self, intent: EniIntent) -> tuple[str, ...]:
+        if intent.early.dns is DnsDefaultRoute.AUTO:
+            return ()
+        return ("dns_default_route: it has nothing to do with DNS, as /etc/resolv.conf is made",)
 
     def apply(self, plan: Plan, deadline: Deadline) -> Applied:
         with guarded(plan.changes, self.host.kernel):

@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 
 from ec2net.backends.networkd.files import FOLDER, NetworkFile
-from ec2net.core.config import MtuPolicy
+from ec2net.core.config import DnsDefaultRoute, MtuPolicy
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EarlyIntent
 from ec2net.core.textfile import HEADER
@@ -61,6 +61,11 @@ def network_file(path: Path, early: EarlyIntent, *, permanent: bool) -> NetworkF
     dhcp4 |= routes
     if early.ipv6:
         sections.setdefault("IPv6AcceptRA", {}).update(routes)
+    if early.dns is not DnsDefaultRoute.AUTO:
+        sections["Network"]["DNSDefaultRoute"] = early.dns.value
+    if early.dns is DnsDefaultRoute.YES:  # there is no route without servers
+        for section in ("DHCPv4", *(("DHCPv6", "IPv6AcceptRA") if early.ipv6 else ())):
+            sections.setdefault(section, {})["UseDNS"] = "yes"
     lines = [
         f"{HEADER} {link} {mac}",
         "# Override it with a file of its name in /etc/systemd/network.",

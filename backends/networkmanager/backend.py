@@ -10,7 +10,7 @@ from ec2net.backends.networkmanager.device import Routes, State, routes
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
 from ec2net.backends.networkmanager.render import conf_file
 from ec2net.core.backend import Applied, Backend, Host, Remarks, Suitability
-from ec2net.core.config import Manage
+from ec2net.core.config import DnsDefaultRoute, Manage
 from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment
 from ec2net.core.facts import Link
@@ -35,6 +35,13 @@ LATE_SECONDS = 2.0
 is not, the host's patience counts."""
 
 
+_NO_DNS_ROUTE = (
+    "dns_default_route: NetworkManager has no default for it that a profile leaves open, and profiles"
+    ' are not written (their own: ipv4.dns-search "~.", ipv4.dns-priority)'
+)
+"""NetworkManager.conf(5), CONNECTION SECTION: of DNS there is only the priority."""
+
+
 class NetworkManagerBackend(Backend):
     """NetworkManager leases the first address of each family, by whatever profile it has."""
 
@@ -54,14 +61,8 @@ class NetworkManagerBackend(Backend):
         return suits(link, environment)
 
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
-        from ec2net.backends.networkmanager.observe import (
-            in_place,
-            look,
-            refuse_cloud_setup,
-            without_it,
-        )
+        from ec2net.backends.networkmanager.observe import in_place, look, without_it
 
-        refuse_cloud_setup(self.host.environment)
         self._links = {link.mac: link for link in links if link.mac is not None}
         self._targets.clear()
         self._seen = look(self._talk(), links, deadline)
@@ -143,6 +144,11 @@ class NetworkManagerBackend(Backend):
 
         device = self._seen.devices.get(mac) if self._seen is not None else None
         return device is not None and bool(users_own(device.applied, MTU))
+
+    def lacks(self, intent: EniIntent) -> tuple[str, ...]:
+        if intent.early.dns is DnsDefaultRoute.AUTO:
+            return ()
+        return (_NO_DNS_ROUTE,)
 
     def apply(self, plan: Plan, deadline: Deadline) -> Applied:
         from ec2net.backends.networkmanager.apply import apply

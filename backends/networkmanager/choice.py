@@ -11,7 +11,6 @@ from ec2net.core.environment import (
     owner,
 )
 from ec2net.core.facts import Link
-from ec2net.core.othertools import cloud_setup
 
 
 def suits(link: Link, environment: Environment) -> Suitability:
@@ -25,8 +24,6 @@ def suits(link: Link, environment: Environment) -> Suitability:
     manager = link_manager(link, environment)
     if manager not in (Manager.NETWORKMANAGER, Manager.NOBODY, Manager.LEFT_ALONE):
         return Suitability(False, f"{manager.value} manages {link.name}")
-    if unit := cloud_setup(environment):
-        return Suitability(False, f"{unit} is enabled and configures the same interfaces")
     if manager is Manager.NETWORKMANAGER:
         return Suitability(True, f"NetworkManager manages {link.name}")
     if manager is Manager.LEFT_ALONE:

@@ -16,13 +16,11 @@ from ec2net.backends.networkmanager.device import Device, Routes, left_alone, ro
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
 from ec2net.backends.networkmanager.merge import Key, recorded
 from ec2net.core.deadline import Deadline
-from ec2net.core.environment import Environment
 from ec2net.core.errors import Ec2netError
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
 from ec2net.core.kernel.objects import LinkRef
 from ec2net.core.kernel.snapshot import Snapshot
-from ec2net.core.othertools import cloud_setup
 from ec2net.core.plan import InPlace, Item
 
 MTU: Key = ("802-3-ethernet", "mtu")
@@ -107,13 +105,3 @@ def in_place(seen: Seen, links: Collection[Link]) -> InPlace:
         if entry := recorded(device.applied).get(MTU):
             ours.append(AppliedMtu(ref, link.mac, int(entry.ours)))
     return InPlace(tuple(ours), tuple(foreign), tuple(adjustable))
-
-
-def refuse_cloud_setup(environment: Environment) -> None:
-    """Raises ``Ec2netError`` where nm-cloud-setup is enabled: two would write one state."""
-    if unit := cloud_setup(environment):
-        raise Ec2netError(
-            f"{unit} is enabled and configures the same interfaces",
-            subject="NetworkManager",
-            remedy="systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service",
-        )

@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from ec2net.core import jsonform
 from ec2net.core.deadline import Deadline
-from ec2net.core.errors import ExitStatus
+from ec2net.core.errors import ExitStatus, Unsupported
 from ec2net.core.plugins import origins
 from ec2net.core.text import table
 from ec2net.core.workplace import opened, workplace
@@ -17,6 +17,7 @@ def run(options: Namespace) -> ExitStatus:
     with opened(place, imds=False) as engine:
         view = engine.look(Deadline(place.config.timeouts.pass_, "backends"))
     known = origins()
+    unsupported = [str(problem) for problem in view.problems if isinstance(problem, Unsupported)]
     if options.json:
         document = {
             "version": jsonform.VERSION,
@@ -30,6 +31,7 @@ def run(options: Namespace) -> ExitStatus:
                 }
                 for mac, choice in view.choices.items()
             ],
+            "unsupported": unsupported,
         }
         print(json.dumps(document, indent=2))
         return place.status(ExitStatus.DONE)
@@ -42,4 +44,5 @@ def run(options: Namespace) -> ExitStatus:
             if (eni := view.host.of(mac)) is not None
         ]
         print(table(("LINK", "BACKEND", "WHY"), rows))
+    print("".join(f"! {problem}\n" for problem in unsupported), end="")
     return place.status(ExitStatus.DONE)

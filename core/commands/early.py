@@ -10,8 +10,10 @@ import logging
 import time
 from argparse import Namespace
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ec2net.core import attachment
+from ec2net.core.beside import concerns
 from ec2net.core.compute import early_intent, eni_links
 from ec2net.core.config import ANY_LATER, AUTO_BACKEND, Attached, EniIdentity, EniSettings
 from ec2net.core.config_files import Source
@@ -23,6 +25,7 @@ from ec2net.core.identity import Mac
 from ec2net.core.kernel import udev
 from ec2net.core.kernel.objects import LinkRef
 from ec2net.core.kernel.session import Kernel
+from ec2net.core.othertools import rivals
 from ec2net.core.workplace import Workplace, workplace
 
 _log = logging.getLogger("ec2net.early")
@@ -96,6 +99,8 @@ def _write_defaults(links: list[Link], place: Workplace) -> None:
     hands_off = [link for link in links if _apart(link, _settings(link, link is first, place))]
     only = links if place.config.for_eni(ANY_LATER).manage.hands_off else None
     assert first.mac is not None
+    if _doubled(first, _settings(first, True, place)):
+        return  # all that NetworkManager has is another tool's, also what comes later
     early = early_intent(
         first.mac,
         LinkRef(first.index, first.name),
@@ -121,10 +126,19 @@ def _settings(link: Link, primary: bool, place: Workplace) -> EniSettings:
 
 
 def _apart(link: Link, settings: EniSettings) -> bool:
-    """Whether it is not ours to touch, by the configuration or by its owner."""
+    """Whether it is not ours to touch, by the configuration, by its owner or by another tool."""
     assert link.mac is not None
     owned = bool(elsewhere({link.mac: (link,)}, Environment()))
-    return settings.manage.hands_off or (owned and settings.backend == AUTO_BACKEND)
+    return (
+        settings.manage.hands_off
+        or (owned and settings.backend == AUTO_BACKEND)
+        or _doubled(link, settings)
+    )
+
+
+def _doubled(link: Link, settings: EniSettings) -> bool:
+    environment = replace(Environment(), eni_links=(link,))
+    return any(concerns(tool, link.name, settings.beside) for tool in rivals(environment))
 
 
 def _provide(link: Link, primary: bool, place: Workplace) -> bool:

@@ -6,7 +6,7 @@ from argparse import Namespace
 from ipaddress import ip_address
 from typing import Any
 
-from ec2net.core import jsonform, text
+from ec2net.core import drift, jsonform, text
 from ec2net.core.deadline import Deadline
 from ec2net.core.engine import Engine
 from ec2net.core.errors import Ec2netError, ExitStatus, KernelError, UsageError
@@ -14,6 +14,8 @@ from ec2net.core.facts import Absent, EniFacts, Unknown, Value
 from ec2net.core.intent import EniIntent, EniOutcome
 from ec2net.core.kernel.objects import AnyAddress
 from ec2net.core.plan import Plan
+from ec2net.core.resident.published import published
+from ec2net.core.state import RunDir
 from ec2net.core.verify import ABROAD, SERVICES
 from ec2net.core.view import View
 from ec2net.core.workplace import opened, workplace
@@ -37,6 +39,9 @@ def run(options: Namespace) -> ExitStatus:
         view = engine.look(Deadline(place.config.timeouts.pass_, "explain"))
         outcome, address = _find(options.what, view)
         story = _story(outcome, address, view, engine)
+    story["drift"] = _drifts(place.run, outcome)
+    manager = published(place.run)
+    story["repairs"] = manager.get("fight", "") if manager is not None else ""
     if options.json:
         print(json.dumps({"version": jsonform.VERSION, **story}, indent=2))
     else:
@@ -104,8 +109,21 @@ def _story(
         "would_change": [step.action.value + " " + step.item.describe() for step in own.changes]
         + ["! " + found.describe() for found in own.conflicts],
         "held": jsonform.hold(view.held.get(outcome.mac)),
+        "observed": outcome.mac in view.observed_only,
         "problems": [str(problem) for problem in view.problems],
     }
+
+
+def _drifts(run: RunDir, outcome: EniOutcome) -> list[dict[str, Any]]:
+    """What others changed of the ENI, as passes noticed it; the oldest first."""
+    link = outcome.link
+    known = drift.story(run, outcome.mac, link.index) if link is not None else ()
+    return [{**(jsonform.drift(one) or {}), "text": one.describe()} for one in known]
+
+
+def _when(one: dict[str, Any]) -> str:
+    again = f", {one['times']} times until {one['last']}" if one["times"] > 1 else ""
+    return f"{one['noticed']}{again}: {one['text']}"
 
 
 def _said(facts: EniFacts) -> dict[str, str]:
@@ -141,6 +159,8 @@ def _print(story: dict[str, Any]) -> None:
     print(story["title"])
     standing, held = story["standing"], story["held"]
     would = "a refresh would change" if held is None else f"held since {held['since']}, not changed"
+    if story["observed"]:
+        would = 'different, and left so (manage = "observe")'
     print(f"  {standing}: {story['reason']}" if story["reason"] else f"  {standing}")
     print(f"  backend {story['backend']}: {'; '.join(story['backend_reasons'])}")
     for head, lines in (
@@ -150,6 +170,8 @@ def _print(story: dict[str, Any]) -> None:
         ("the kernel answers", story["kernel"]),
         (would, story["would_change"] or ["nothing"]),
         ("which was tried and rolled back", [held["reason"], *held["changes"]] if held else []),
+        ("others changed, as passes noticed it", [_when(one) for one in story["drift"]]),
+        ("repairs wait", [story["repairs"]] if story["repairs"] else []),
         ("problems", story["problems"]),
     ):
         if lines:

@@ -39,7 +39,9 @@ def run(options: Namespace) -> ExitStatus:
     document["resident"] = manager
     document["tools"] = [plain(tool) for tool in tools]
     lines += [
-        f"! {tool.tool} configures ENIs as well: {tool.trace} ({tool.remedy})" for tool in tools
+        f"! {tool.tool} configures ENIs as well: {tool.trace} ({tool.remedy})"
+        for tool in tools
+        if not any(text.startswith(f"{tool.tool}: ") for text in document["problems"])
     ]
     print(json.dumps(document, indent=2) if options.json else "\n".join(lines))
     return ExitStatus.FAILED if troubled or refused else ExitStatus.DONE
@@ -52,10 +54,22 @@ def _lines(document: dict[str, Any], manager: dict[str, Any] | None) -> list[str
     for eni in document["enis"]:
         name = eni["link"] or eni["eni_id"] or eni["mac"]
         lines += [f"! {name}: {trouble}" for trouble in (eni["reason"], *eni["trouble"]) if trouble]
+        lines += _drift(name, eni.get("drift"))
     lines += [f"! {problem}" for problem in document["problems"]]
     if manager is not None:
+        lines += [f"! {manager['fight']}"] if manager.get("fight") else []
         lines.append(f"The resident manager (process {manager['pid']}) is at work.")
     return lines
+
+
+def _drift(name: str, drift: dict[str, Any] | None) -> list[str]:
+    """What is not repaired, or comes again and again; once is for ``explain``."""
+    if drift is None or not (drift["open"] or drift["times"] > 1):
+        return []
+    times = f" ({drift['times']} times, last at {drift['last']})" if drift["times"] > 1 else ""
+    return [
+        f"! {name}: {'; '.join(drift['what'])}{times}: {drift['repair']}; ec2net explain {name}"
+    ]
 
 
 _HEAD = ("ENI", "LINK", "PLACE", "BACKEND", "STATE", "SINCE", "ADDR", "PREFIX", "TABLE")

@@ -8,7 +8,7 @@ from ec2net.core.doctor import addresses, imds, links, routes, sysctls, units
 from ec2net.core.doctor.finding import Check, Finding, Severity, in_order
 from ec2net.core.doctor.readings import Readings
 from ec2net.core.environment import Environment
-from ec2net.core.errors import Ec2netError, ImdsError
+from ec2net.core.errors import DoubleManagement, Ec2netError, ImdsError
 from ec2net.core.intent import Standing
 from ec2net.core.numbers import NumberPlan
 from ec2net.core.othertools import Danger, recognise
@@ -16,7 +16,7 @@ from ec2net.core.text import count
 from ec2net.core.view import View
 
 _SEVERITIES = {
-    Danger.DOUBLE: Severity.ERROR,
+    Danger.DOUBLE: Severity.WARNING,
     Danger.POSSIBLE: Severity.WARNING,
     Danger.NONE: Severity.NOTE,
 }
@@ -45,16 +45,22 @@ def examine(
     found += sysctls.lost_advertisements(host, readings.sysctls)
     found += units.masked(environment)
     found += units.failed(readings.failed_units or ())
-    found += tools(environment)
+    found += tools(view, environment)
     found += [*_plan(view), *_routing(view, readings.wrong_ways), *_unchecked(readings)]
     return in_order(found)
 
 
-def tools(environment: Environment) -> Iterator[Finding]:
-    """Other tools that configure ENIs."""
+def tools(view: View, environment: Environment) -> Iterator[Finding]:
+    """Other tools that configure ENIs. Where nothing is changed for it, the look said so."""
+    refused = {p.subject: p for p in view.problems if isinstance(p, DoubleManagement)}
     for one in recognise(environment):
+        if problem := refused.get(one.tool.value):
+            yield Finding(
+                Severity.ERROR, Check.OTHER_TOOL, problem.subject, problem.problem, problem.remedy
+            )
+            continue
         harm = {
-            Danger.DOUBLE: "; it makes and removes addresses, rules and routes of the same ENIs",
+            Danger.DOUBLE: "; it does the same work, beside ec2net where that is accepted",
             Danger.POSSIBLE: "; it may configure the same ENIs",
             Danger.NONE: "",
         }[one.danger]
@@ -70,7 +76,8 @@ def tools(environment: Environment) -> Iterator[Finding]:
 def _problems(view: View, *, without_imds: bool) -> Iterator[Finding]:
     """What the look itself complains of. ``without_imds``: that was said already."""
     for problem in view.problems:
-        if not (without_imds and isinstance(problem, ImdsError)):
+        told = isinstance(problem, DoubleManagement)  # with the tools
+        if not told and not (without_imds and isinstance(problem, ImdsError)):
             yield _of(problem)
 
 
@@ -80,7 +87,10 @@ def _of(problem: Ec2netError) -> Finding:
 
 
 def _standings(view: View) -> Iterator[Finding]:
+    doubled = {mac for p in view.problems if isinstance(p, DoubleManagement) for mac in p.macs}
     for eni in view.host.enis:
+        if eni.mac in doubled:
+            continue  # said with the tool
         if eni.standing is Standing.REFUSED:
             remedy = f"compare what IMDS tells: ec2net explain {eni.name}"
             yield Finding(

@@ -8,6 +8,7 @@ has its own backoff, so one that waits or fails delays no other.
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from ec2net.core.config import Manage
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniOutcome, Standing
 from ec2net.core.report import PassReport
@@ -24,6 +25,8 @@ class State(StrEnum):
     """Everything that is wanted is there, by the kernel's own answers."""
     DEGRADED = "degraded"
     """Something that is wanted is not there, or its facts contradict themselves."""
+    OBSERVED = "observed"
+    """Looked at and left as it is (``manage = "observe"``); the reason is what differs."""
     IGNORED = "ignored"
     """Nothing is to be done for it: by the configuration, or since it has no address."""
 
@@ -105,6 +108,9 @@ def _judge(outcome: EniOutcome, report: PassReport) -> tuple[State, str]:
             return State.ABSENT, outcome.reason
         case Standing.PENDING:
             return State.PENDING, outcome.reason
+    if outcome.intent is not None and outcome.intent.manage is Manage.OBSERVE:
+        drift = report.drifts.latest.get(outcome.mac)
+        return State.OBSERVED, drift.summary if drift is not None and drift.open else ""
     if trouble := report.trouble(outcome.mac):
         return State.DEGRADED, trouble[0]
     if outcome.link is not None and report.choices.get(outcome.mac) is None:

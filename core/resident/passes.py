@@ -27,7 +27,7 @@ _log = logging.getLogger("ec2net.resident")
 _HOST = "host"
 """Subject of what is told of no single ENI."""
 
-_FIGHT = "repairs are limited: somebody takes away again and again what is repaired"
+FIGHT = "repairs are limited: somebody takes away again and again what is repaired"
 
 
 class Passes:
@@ -53,6 +53,7 @@ class Passes:
         self._telling = Telling()
         self._problems: tuple[Ec2netError, ...] = ()
         """Of the last poll."""
+        self._fight = ""
         self.tracks: dict[Mac, EniTrack] = {}
         self.failures = 0
         """Polls in a row that IMDS did not answer."""
@@ -172,8 +173,12 @@ class Passes:
 
     def note_fight(self) -> None:
         """Tell when a repair has to wait, and when none does any more."""
-        fight = [(logging.WARNING, _FIGHT)] if self._schedule.fighting(time.monotonic()) else []
+        before = self._fight
+        self._fight = FIGHT if self._schedule.fighting(time.monotonic()) else ""
+        fight = [(logging.WARNING, self._fight)] if self._fight else []
         self._tell("fight", fight, complete=True)
+        if self._fight != before:
+            self._publish()
 
     def complain(self, text: str) -> None:
         """Of what is no single ENI's."""
@@ -187,7 +192,7 @@ class Passes:
     def _publish(self) -> None:
         imds = next((str(p) for p in self._problems if isinstance(p, ImdsError)), "")
         try:
-            self._published.write(self.tracks.values(), imds)
+            self._published.write(self.tracks.values(), imds, self._fight)
         except Ec2netError as error:
             self.complain(str(error))
 

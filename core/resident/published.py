@@ -28,8 +28,9 @@ class Published:
         self._started = now()
         self._since: dict[tuple[object, ...], str] = {}
 
-    def write(self, tracks: Iterable["EniTrack"], imds: str) -> None:
-        """``imds``: what is wrong with it, empty if nothing is. Raises ``StateError``."""
+    def write(self, tracks: Iterable["EniTrack"], imds: str, fight: str) -> None:
+        """``imds``: what is wrong with it, empty if nothing is; ``fight``: why repairs wait,
+        empty if they do not. Raises ``StateError``."""
         since: dict[tuple[object, ...], str] = {}
         rows = []
         for track in sorted(tracks, key=lambda track: track.mac):
@@ -51,6 +52,7 @@ class Published:
                 "pid": os.getpid(),
                 "started": self._started,
                 "imds": imds,
+                "fight": fight,
                 "enis": rows,
             },
         )

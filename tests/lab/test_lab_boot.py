@@ -242,6 +242,32 @@ def test_the_mtu_is_the_leases_a_fixed_one_or_untouched(boot: Boot) -> None:
         assert instance.refresh() == ""
         instance.setting.reload(instance.host)
         assert {n: instance.host.ip("link", "show", n)[0]["mtu"] for n in wanted} == wanted
+        servers_are_asked_as_configured(instance)
+
+
+def servers_are_asked_as_configured(instance: LabInstance) -> None:
+    """``dns_default_route``, which networkd has; without it the rest is done and the fault named."""
+
+    def resolvectl(verb: str, link: str) -> str:
+        return str(instance.host.run(["resolvectl", verb, link]).stdout).partition(": ")[2].strip()
+
+    instance.host.write(
+        "/etc/ec2net/ec2net.toml.d/30-dns.toml",
+        '[[eni]]\nmatch = { name = "ens21" }\ndns_default_route = "yes"\n',
+    )
+    if instance.setting.resident:
+        instance.host.run(["systemctl", "reload", "ec2net.service"])
+    done = instance.host.ec2net("refresh", check=False)
+    if instance.setting.backend != "networkd":
+        assert done.returncode == 1
+        assert "ens21: backend networkmanager: dns_default_route: " in done.stderr
+        return
+    instance.host.wait_until(
+        lambda: "169.254.169.253" in resolvectl("dns", "ens21"), 10, "servers of ens21"
+    )
+    told = [resolvectl("default-route", link) for link in ("ens5", "ens20", "ens21")]
+    assert told == ["yes", "no", "yes"]
+    assert resolvectl("dns", "ens20") == ""
 
 
 OTHERS_UNIT = """\

@@ -338,7 +338,7 @@ def test_an_eni_that_was_active_before_us_is_activated_again_once(pair: LabInsta
     assert marked(before) == marked(pair.kernel())
 
 
-def test_beside_nm_cloud_setup_nothing_is_done(pair: LabInstance) -> None:
+def test_beside_nm_cloud_setup_nothing_is_done_unless_that_is_accepted(pair: LabInstance) -> None:
     wants = "/etc/systemd/system/timers.target.wants"
     pair.host.run(["mkdir", "-p", wants])
     pair.host.run(["ln", "-s", "/usr/lib/systemd/system/x", f"{wants}/nm-cloud-setup.timer"])
@@ -348,6 +348,10 @@ def test_beside_nm_cloud_setup_nothing_is_done(pair: LabInstance) -> None:
         assert done.returncode == 1
         assert "nm-cloud-setup.timer is enabled" in done.stderr
         assert_same(before, pair.kernel())
+        pair.host.write("/etc/ec2net/ec2net.toml", 'beside = ["nm-cloud-setup"]\n')
+        if pair.setting.resident:
+            pair.host.run(["systemctl", "reload", "ec2net.service"])
+        pair.host.ec2net("refresh")
     finally:
-        pair.host.run(["rm", f"{wants}/nm-cloud-setup.timer"])
+        pair.host.run(["rm", "-f", f"{wants}/nm-cloud-setup.timer", "/etc/ec2net/ec2net.toml"])
     assert pair.refresh() == ""

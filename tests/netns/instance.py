@@ -172,6 +172,21 @@ class Instance:
         return way_of(self.guest, destination, source)
 
 
+@contextmanager
+def below_run(path: str, *, target: str = "", text: str = "") -> Iterator[None]:
+    """A file, or a symbolic link to ``target``, in the sandbox's own /run."""
+    place = Path("/run", path)
+    place.parent.mkdir(parents=True)
+    if target:
+        place.symlink_to(target)
+    else:
+        place.write_text(text)
+    try:
+        yield
+    finally:
+        shutil.rmtree("/run/systemd")
+
+
 def environment() -> dict[str, str]:
     """As the tests', without proxies or the like from outside, with this checkout's package."""
     kept = {key: value for key, value in command_path().items() if "AWS_" not in key}

@@ -2,7 +2,6 @@
 """``ec2net doctor`` finds nothing on a healthy host, and names what is broken, each fault by itself."""
 
 import json
-import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from instance import MANY, Instance, primary, subnets
+from instance import MANY, Instance, below_run, primary, subnets
 
 from ec2net.core.doctor.units import masked
 from ec2net.core.environment import Environment
@@ -83,21 +82,6 @@ def ip(instance: Instance, do: str, undo: str) -> Iterator[None]:
     finally:
         instance.guest.ip([undo] if undo else [])
         instance.refresh()
-
-
-@contextmanager
-def below_run(path: str, *, target: str = "", text: str = "") -> Iterator[None]:
-    """A file, or a symbolic link to ``target``, in the sandbox's own /run."""
-    place = Path("/run", path)
-    place.parent.mkdir(parents=True)
-    if target:
-        place.symlink_to(target)
-    else:
-        place.write_text(text)
-    try:
-        yield
-    finally:
-        shutil.rmtree("/run/systemd")
 
 
 @contextmanager

@@ -214,7 +214,7 @@ def test_an_eni_comes_and_goes_without_a_trace(settled: Instance, how: Detach, i
         assert events.taken() != []
     assert settled.unreachable(*vpc.enis) == []
     assert differences(others(before, "ens9"), others(settled.kernel(), "ens9")) != []
-    assert len(files_of(settled, eni)) == 2
+    assert len(files_of(settled, eni)) == 3
     vpc.detach(eni, how)
     if imds == "imds down":
         with settled.imds.fault(Hang()):

@@ -214,3 +214,15 @@ def test_a_section_of_the_users_own_counts_more_than_the_profile(instance: Insta
     instance.ec2net("refresh")
     assert cni.taken(vpc.guest, *main.ipv4s[1:], *main.ipv6s[1:]) == []
     assert instance.unreachable(boot) == []
+
+
+def test_what_the_backend_does_not_have_is_said_and_all_else_is_done(instance: Instance) -> None:
+    vpc = instance.vpc
+    first, second = subnets(vpc, 2)
+    main, other = primary(vpc, first), vpc.attach(second, **MANY)
+    instance.configure('[[eni]]\nmatch = { role = "secondary" }\ndns_default_route = "no"\n')
+    said = instance.ec2net("refresh", status=1).stderr
+    assert "ens6: backend netlink: dns_default_route: it has nothing to do with DNS" in said
+    assert said.count("dns_default_route: ") == 1
+    assert instance.unreachable(main, other) == []
+    assert "! ens6: backend netlink: dns_default_route: " in instance.ec2net("backends").stdout

@@ -2,23 +2,29 @@
 """Which backend a link gets, and the reasons that people are told."""
 
 from collections.abc import Collection, Mapping
-from typing import ClassVar
+from pathlib import Path
+from typing import ClassVar, cast
 
 import pytest
-from eni_facts import link, mac
+from eni_facts import eni, host, link, mac
 
 from ec2net.backends.netlink.backend import NetlinkBackend
 from ec2net.backends.networkd.backend import NetworkdBackend
 from ec2net.backends.networkmanager.backend import NetworkManagerBackend
-from ec2net.core.backend import Applied, Backend, Suitability
-from ec2net.core.choose import choose
+from ec2net.core.backend import Applied, Backend, Host, Suitability
+from ec2net.core.backend_guard import GuardedBackend
+from ec2net.core.choose import choose, unsupported
+from ec2net.core.compute import compute
+from ec2net.core.config import Config, DnsDefaultRoute, EniSettings
 from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment, Manager, elsewhere, link_manager
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniIntent, HostIntent
+from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.plan import InPlace, Item, Plan
+from ec2net.core.state import RunDir
 
 LINK = link(1)
 NETWORKD, NETWORKMANAGER = "/run/systemd/netif/links/3", "/run/NetworkManager/devices/3"
@@ -215,10 +221,6 @@ OTHER = link(2)
 """Another ENI, of index 4."""
 OTHERS = {"networkd": "/run/systemd/netif/links/4", "nm": "/run/NetworkManager/devices/4"}
 CONFIGURED, MANAGED = "ADMIN_STATE=configured", "managed=true"
-CLOUD_SETUP = {
-    **RUNNING,
-    "/etc/systemd/system/timers.target.wants/nm-cloud-setup.timer": "/usr/lib/...",
-}
 
 
 @pytest.mark.parametrize(
@@ -288,13 +290,6 @@ CLOUD_SETUP = {
             "networkmanager",
             "was told not to manage ens6",
             id="a user took it from NetworkManager: nobody else takes it",
-        ),
-        pytest.param(
-            {NETWORKMANAGER: MANAGED},
-            CLOUD_SETUP,
-            None,
-            "nm-cloud-setup.timer is enabled",
-            id="beside nm-cloud-setup: refused",
         ),
         pytest.param(
             {NETWORKMANAGER: MANAGED},
@@ -387,3 +382,24 @@ def test_a_file_that_cannot_be_read_says_nothing() -> None:
 def test_keys_of_a_state_file() -> None:
     text = '# comment\nID="amzn"\nVERSION_ID=2023\n\nbroken\nA=b=c\n'
     assert environment({"f": text}).keys("f") == {"ID": "amzn", "VERSION_ID": "2023", "A": "b=c"}
+
+
+@pytest.mark.parametrize(
+    ("backend", "dns", "lacks"),
+    [
+        (NetworkdBackend, DnsDefaultRoute.YES, False),
+        (NetworkManagerBackend, DnsDefaultRoute.AUTO, False),
+        (NetworkManagerBackend, DnsDefaultRoute.NO, True),
+        (NetlinkBackend, DnsDefaultRoute.AUTO, False),
+        (NetlinkBackend, DnsDefaultRoute.YES, True),
+    ],
+)
+def test_what_a_backend_does_not_have_is_a_problem_that_names_it(
+    backend: type[Backend], dns: DnsDefaultRoute, lacks: bool, tmp_path: Path
+) -> None:
+    made = GuardedBackend(backend(Host(cast(Kernel, None), RunDir(tmp_path))))
+    config = Config(eni=EniSettings(dns_default_route=dns))
+    intents = compute(host(eni(0), eni(1)), config).ready[1:]
+    texts = [str(problem) for problem in unsupported(made, intents)]
+    assert len(texts) == lacks
+    assert all(t.startswith(f"ens6: backend {backend.name}: dns_default_route: ") for t in texts)

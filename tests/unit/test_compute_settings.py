@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each per-ENI setting does to the intent, and that it does nothing else."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from ec2net.core.compute import compute
 from ec2net.core.config import (
     Altname,
     Config,
+    DnsDefaultRoute,
     EniOverrides,
     EniSection,
     EniSettings,
@@ -21,6 +22,7 @@ from ec2net.core.config import (
     Manage,
     Match,
     PrefixMode,
+    Rival,
     Role,
     Routing,
 )
@@ -224,6 +226,17 @@ def test_a_section_changes_only_the_enis_that_it_matches(match: Match, matching:
     section = EniSection(match, EniOverrides(mtu=1400))
     ready = compute(facts, Config(sections=(section,))).ready
     assert {int(i.mac.text[-2:], 16) for i in ready if i.mtu == 1400} == matching
+
+
+def test_who_may_be_at_work_beside_us_changes_nothing_of_the_eni() -> None:
+    accepted = intent(beside=(Rival.NM_CLOUD_SETUP,))
+    assert differing(accepted, DEFAULT) == {"beside"}
+
+
+def test_whose_dns_servers_are_asked_is_for_who_makes_the_base() -> None:
+    asked = intent(dns_default_route=DnsDefaultRoute.YES)
+    assert differing(asked, DEFAULT) == {"early"}
+    assert replace(asked.early, dns=DnsDefaultRoute.AUTO) == DEFAULT.early
 
 
 def test_every_per_eni_setting_has_a_test_here() -> None:

@@ -12,6 +12,7 @@ from ec2net.core.config import (
     Altname,
     Attached,
     Config,
+    DnsDefaultRoute,
     EniIdentity,
     EniOverrides,
     EniSection,
@@ -24,6 +25,7 @@ from ec2net.core.config import (
     PrefixMode,
     Profile,
     ResidentSettings,
+    Rival,
     Role,
     Routing,
     Timeouts,
@@ -60,6 +62,8 @@ PER_ENI: dict[str, st.SearchStrategy[Any]] = {
     "main_default": main_defaults,
     "ipv6": st.sampled_from(Ipv6Policy),
     "altnames": st.lists(st.sampled_from(Altname), unique=True).map(tuple),
+    "dns_default_route": st.sampled_from(DnsDefaultRoute),
+    "beside": st.lists(st.sampled_from(Rival), unique=True).map(tuple),
 }
 
 

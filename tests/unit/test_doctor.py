@@ -33,7 +33,7 @@ from ec2net.core.doctor.examine import examine
 from ec2net.core.doctor.finding import Check, Finding, in_order
 from ec2net.core.doctor.readings import Readings, read_failed_units
 from ec2net.core.environment import Environment
-from ec2net.core.errors import Ec2netError, ImdsError
+from ec2net.core.errors import DoubleManagement, Ec2netError, ImdsError
 from ec2net.core.imds.endpoint import IPV4_ENDPOINT, Candidate
 from ec2net.core.imds.ways import Outcome, Way
 from ec2net.core.intent import Standing
@@ -175,10 +175,18 @@ def test_another_tool_is_as_bad_as_it_is_dangerous() -> None:
     }
     found = examine(view(), Readings(), environment(seen), NUMBERS)
     assert told(found) == [
-        (ERROR, Check.OTHER_TOOL, "nm-cloud-setup"),
+        (WARNING, Check.OTHER_TOOL, "nm-cloud-setup"),  # of no ENI that is ours
         (WARNING, Check.OTHER_TOOL, "cloud-init's network hotplug"),
         (NOTE, Check.OTHER_TOOL, "netplan"),
     ]
+
+
+def test_a_tool_for_which_nothing_is_changed_is_an_error_and_said_once() -> None:
+    seen = {f"{ETC}/timers.target.wants/nm-cloud-setup.timer": "t"}
+    problem = DoubleManagement("p", frozenset({mac(1)}), subject="nm-cloud-setup", remedy="r")
+    refused = HOST.without({mac(1): "why"}, Standing.REFUSED)
+    found = examine(view(host=refused, problems=(problem,)), Readings(), environment(seen), NUMBERS)
+    assert found == (Finding(ERROR, Check.OTHER_TOOL, "nm-cloud-setup", "p", "r"),)
 
 
 def test_errors_come_first_and_nothing_twice() -> None:

@@ -9,15 +9,27 @@ from typing import cast
 import pytest
 from eni_facts import eni, host, link, mac
 
-from ec2net.backends.networkd import defaults
+from ec2net.backends.networkd import defaults, files
+from ec2net.backends.networkd.files import NetworkFile
 from ec2net.backends.networkmanager import conf
 from ec2net.backends.networkmanager.backend import NetworkManagerBackend
 from ec2net.core import attachment
 from ec2net.core.backend import Host
+from ec2net.core.commands import early
 from ec2net.core.commands.early import _withhold, _write_defaults
 from ec2net.core.compute import compute
-from ec2net.core.config import Config, EniOverrides, EniSection, Manage, Match, Profile
+from ec2net.core.config import (
+    Config,
+    EniOverrides,
+    EniSection,
+    EniSettings,
+    Manage,
+    Match,
+    Profile,
+    Rival,
+)
 from ec2net.core.config_files import LoadedConfig, Source
+from ec2net.core.environment import Environment
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.state import RunDir
@@ -127,3 +139,45 @@ def test_the_first_pass_finds_networkmanagers_file_as_it_wants_it(
     backend = NetworkManagerBackend(Host(cast(Kernel, None), place.run))
     items = backend._file(intents.ready[0], intents, Snapshot(tuple(links)))
     assert items == tuple(written)
+
+
+WANTS = "/etc/systemd/system"
+CLOUD_SETUP = {
+    f"{WANTS}/timers.target.wants/nm-cloud-setup.timer": "t",
+    f"{WANTS}/multi-user.target.wants/NetworkManager.service": "n",
+}
+
+
+@pytest.mark.parametrize(
+    ("beside", "count"),
+    [pytest.param((), 0, id="refused"), pytest.param((Rival.NM_CLOUD_SETUP,), 1, id="accepted")],
+)
+def test_networkmanager_gets_nothing_beside_a_tool_that_does_the_same(
+    beside: tuple[Rival, ...], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it has started it says of no link that it has it."""
+    written: list[conf.ConfFile] = []
+    monkeypatch.setattr(conf, "in_place", lambda: None)
+    monkeypatch.setattr(conf, "write", written.append)
+    host = Environment(lambda path: None, CLOUD_SETUP.get, lambda path: ())
+    monkeypatch.setattr(early, "Environment", lambda: host)
+    place = workplace(tmp_path, Config(eni=EniSettings(beside=beside)))
+    _write_defaults([link(0, permanent=True)], place)
+    assert len(written) == count
+
+
+@pytest.mark.parametrize(
+    ("beside", "provided"),
+    [pytest.param((), False, id="refused"), pytest.param((Rival.NET_UTILS,), True, id="accepted")],
+)
+def test_networkd_gets_nothing_beside_a_tool_that_does_the_same(
+    beside: tuple[Rival, ...], provided: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[NetworkFile] = []
+    monkeypatch.setattr(files, "write", written.append)
+    rule = {"/usr/lib/udev/rules.d/99-vpc-policy-routes.rules": "x"}
+    host = Environment(rule.get, lambda path: None, lambda path: ())
+    monkeypatch.setattr(early, "Environment", lambda: host)
+    place = workplace(tmp_path, Config(eni=EniSettings(beside=beside)))
+    early._provide(link(0, permanent=True), True, place)
+    assert bool(written) is provided

@@ -3,6 +3,7 @@
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from ec2net.backends.networkd.state import LinkState, link_state
 from ec2net.backends.networkd.unread import UnreadFiles
 from ec2net.core.backend import Host
 from ec2net.core.compute import compute
-from ec2net.core.config import Config, MtuPolicy
+from ec2net.core.config import Config, DnsDefaultRoute, MtuPolicy
 from ec2net.core.environment import Environment
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
@@ -160,6 +161,56 @@ def test_a_secondary_keeps_its_leased_routes_and_servers_to_itself() -> None:
     } | {parked}
     assert found == expected
     assert 0 < int(parked.partition("=")[2]) < 2**32
+
+
+@pytest.mark.parametrize(
+    ("path", "primary", "dns", "sections"),
+    [
+        (
+            own_path("ens6"),
+            True,
+            "no",
+            {"[Network]": "DNSDefaultRoute=no", "[DHCPv4]": "UseDNS=yes"},
+        ),
+        (
+            own_path("ens6"),
+            False,
+            "no",
+            {"[Network]": "DNSDefaultRoute=no", "[DHCPv4]": "UseDNS=no"},
+        ),
+        (
+            own_path("ens6"),
+            False,
+            "yes",
+            {
+                "[Network]": "DNSDefaultRoute=yes",
+                "[DHCPv4]": "UseDNS=yes",
+                "[DHCPv6]": "UseDNS=yes",
+                "[IPv6AcceptRA]": "UseDNS=yes",
+            },
+        ),
+        (
+            drop_in_path(Path("/run/systemd/network/10-netplan-ens6.network")),
+            False,
+            "yes",
+            {"[Network]": "DNSDefaultRoute=yes", "[DHCPv4]": "UseDNS=yes"},
+        ),
+        (
+            drop_in_path(Path("/run/systemd/network/10-netplan-ens6.network")),
+            True,
+            "no",
+            {"[Network]": "DNSDefaultRoute=no"},
+        ),
+    ],
+)
+def test_whose_dns_servers_are_asked_can_be_said(
+    path: Path, primary: bool, dns: str, sections: dict[str, str]
+) -> None:
+    told = replace(early(primary=primary), dns=DnsDefaultRoute(dns))
+    found = lines(network_file(path, told, permanent=True).content)
+    for section, setting in sections.items():
+        name = setting.partition("=")[0]
+        assert {line for line in found[section] if line.startswith(f"{name}=")} == {setting}
 
 
 def test_two_secondaries_never_park_on_one_metric() -> None:

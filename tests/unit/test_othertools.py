@@ -7,7 +7,7 @@ import pytest
 from eni_facts import link
 
 from ec2net.core.environment import Environment
-from ec2net.core.othertools import Danger, Tool, recognise
+from ec2net.core.othertools import Danger, Tool, recognise, rivals
 
 UNITS = "/etc/systemd/system"
 NET_UTILS_RULE = "/usr/lib/udev/rules.d/99-vpc-policy-routes.rules"
@@ -35,6 +35,10 @@ def _children(folder: str, paths: Iterable[str]) -> set[str]:
 
 
 ACTIVE = "/run/systemd/units/invocation:"
+CLOUD_SETUP = "/usr/lib/systemd/system/nm-cloud-setup.service"
+EC2_ON = '[Service]\nEnvironment="NM_CLOUD_SETUP_EC2=yes"\n'
+NETWORKMANAGER, BY_NM = f"{ACTIVE}NetworkManager.service", "/run/NetworkManager/devices"
+BY_NETWORKD = "/run/systemd/netif/links"
 
 
 @pytest.mark.parametrize(
@@ -77,6 +81,24 @@ ACTIVE = "/run/systemd/units/invocation:"
             Tool.NM_CLOUD_SETUP,
             Danger.DOUBLE,
             "run: systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service",
+        ),
+        (
+            host(
+                {f"{CLOUD_SETUP}.d/10-other.conf": "#Environment=NM_CLOUD_SETUP_EC2=yes\n"},
+                {f"{ACTIVE}nm-cloud-setup.service": "1"},
+            ),
+            Tool.NM_CLOUD_SETUP,
+            Danger.NONE,
+            "does nothing on EC2",
+        ),
+        (
+            host(
+                {CLOUD_SETUP: "[Service]\n", f"{CLOUD_SETUP}.d/10.conf": EC2_ON},
+                {f"{ACTIVE}nm-cloud-setup.service": "1"},
+            ),
+            Tool.NM_CLOUD_SETUP,
+            Danger.DOUBLE,
+            "systemctl disable --now",
         ),
         (
             host(links={f"{UNITS}/timers.target.wants/cloud-netconfig.timer": "t"}),
@@ -149,6 +171,7 @@ def test_a_tool_is_recognised_and_its_remedy_told(
         host(),
         host({NET_UTILS_RULE: "x"}, {MASKED_RULE: "/dev/null"}),
         host({NET_UTILS_RULE: "\n"}),  # the EKS AMI empties it
+        host({NET_UTILS_RULE: "x"}, {f"{UNITS}/policy-routes@.service": "/dev/null"}),
         host(links={f"{ACTIVE}ec2net@ens6.service": "1"}),
         host({"/etc/default/cloud-netconfig": 'CLOUD_NETCONFIG_MANAGE="no"\n'}),
         host({HOTPLUG_RULE: "x"}, {HOTPLUG_SOCKET: "/dev/null"}),
@@ -173,3 +196,74 @@ def test_all_tools_are_told() -> None:
     )
     found = [one.tool for one in recognise(environment)]
     assert found == [Tool.NET_UTILS, Tool.CLOUD_INIT, Tool.NETPLAN]
+
+
+NM_TIMER = {f"{UNITS}/timers.target.wants/nm-cloud-setup.timer": "t"}
+SUSE_TIMER = {f"{ACTIVE}cloud-netconfig.timer": "1"}
+IFCFG = "/etc/sysconfig/network/ifcfg-"
+
+
+@pytest.mark.parametrize(
+    ("environment", "links"),
+    [
+        pytest.param(host({NET_UTILS_RULE: "x"}), None, id="a udev rule is for all"),
+        pytest.param(
+            host(links={f"{ACTIVE}policy-routes@ens6.service": "1"}),
+            {"ens6"},
+            id="a unit is for one",
+        ),
+        pytest.param(
+            host(links={f"{ACTIVE}refresh-policy-routes@gone1.timer": "1"}),
+            {"gone1"},
+            id="a unit of a link that is gone",
+        ),
+        pytest.param(host(links=NM_TIMER), set(), id="without NetworkManager it does nothing"),
+        pytest.param(
+            host({f"{BY_NM}/3": "managed=true"}, {**NM_TIMER, NETWORKMANAGER: "1"}),
+            {"ens5", "ens6"},
+            id="what NetworkManager has, and will have",
+        ),
+        pytest.param(
+            host(
+                {f"{BY_NM}/2": "managed=true", f"{BY_NETWORKD}/3": "ADMIN_STATE=configured"},
+                {**NM_TIMER, NETWORKMANAGER: "1", f"{ACTIVE}systemd-networkd.service": "1"},
+            ),
+            {"ens5"},
+            id="not what networkd has",
+        ),
+        pytest.param(
+            host(
+                links={**NM_TIMER, f"{UNITS}/multi-user.target.wants/NetworkManager.service": "n"}
+            ),
+            {"ens5", "ens6"},
+            id="before NetworkManager has started",
+        ),
+        pytest.param(host(links=SUSE_TIMER), {"ens5", "ens6"}, id="cloud-netconfig: all"),
+        pytest.param(
+            host({f"{IFCFG}ens6": "CLOUD_NETCONFIG_MANAGE='no'\n"}, SUSE_TIMER),
+            {"ens5"},
+            id="but what is left out",
+        ),
+        pytest.param(
+            host(
+                {
+                    "/etc/default/cloud-netconfig": 'CLOUD_NETCONFIG_MANAGE="no"\n',
+                    f"{IFCFG}ens6": "CLOUD_NETCONFIG_MANAGE='yes'\n",
+                },
+                SUSE_TIMER,
+            ),
+            {"ens6"},
+            id="or in turn",
+        ),
+    ],
+)
+def test_which_enis_a_rival_is_for(environment: Environment, links: set[str] | None) -> None:
+    (found,) = rivals(environment)
+    assert found.links == links
+    assert found.rival is not None
+
+
+def test_who_does_other_work_is_no_rival() -> None:
+    left = {"/etc/netplan/50-cloud-init.yaml": "", HOTPLUG_RULE: "x", **dict.fromkeys(NM_TIMER, "")}
+    assert rivals(host({**left, CLOUD_SETUP: "[Service]\n"})) == ()
+    assert rivals(host({"/run/systemd/network/70-eks-ens5.network": ""})) == ()

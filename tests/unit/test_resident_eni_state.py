@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the manager makes of an ENI's outcome, and when it looks again."""
 
+from dataclasses import replace
+
 import pytest
 from eni_facts import eni
 from eni_facts import host as host_facts
 
 from ec2net.core.backend import Failure
 from ec2net.core.compute import compute
-from ec2net.core.config import Config
+from ec2net.core.config import Config, EniSettings, Manage
+from ec2net.core.drift import Drift, Drifts
 from ec2net.core.errors import Ec2netError
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniOutcome, HostIntent, Standing
@@ -122,3 +125,14 @@ def test_one_enis_failure_is_no_others() -> None:
         states[one.mac] = follow(before, one, made, 50.0, PACE)
     assert (states[first.mac].state, states[first.mac].reason) == (State.DEGRADED, "no room")
     assert states[second.mac].state is State.CONFIGURED
+
+
+def test_an_observed_eni_is_neither_configured_nor_degraded() -> None:
+    intent = compute(host_facts(eni(0), eni(1)), Config(eni=EniSettings(manage=Manage.OBSERVE)))
+    one = intent.enis[1]
+    open_ = Drift(("a rule is missing",), ("0f",), "t", "t", 1, (), "only reported", True)
+    for drift, reason in ((open_, "a rule is missing"), (replace(open_, open=False), "")):
+        said = PassReport(intent, Plan(), {one.mac: "netlink"}, drifts=Drifts({one.mac: drift}))
+        track = follow(None, one, said, 100.0, PACE)
+        assert (track.state, track.reason) == (State.OBSERVED, reason)
+        assert track.settled

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What somebody else takes away is told once, and explained; with ``observe`` it is only told."""
+
+import json
+from typing import Any
+
+import pytest
+from instance import Instance, below_run, primary, subnets
+from kernel_state import KernelEvents
+
+from ec2net.core.vpc.eni import Eni
+
+pytestmark = pytest.mark.netns
+
+SOMEBODY = "somebody else's change: "
+RULE = "rule 10001: from 10.0.2.4/31 lookup 10001"
+TAKE_RULE = "rule del priority 10001 from 10.0.2.4/31"
+DEFAULT = "route default via 10.0.2.1 dev ens6 table 10001"
+OBSERVE = '[[eni]]\nmatch = { role = "secondary" }\nmanage = "observe"\n'
+
+
+@pytest.fixture
+def pair(instance: Instance) -> tuple[Eni, Eni]:
+    first, second = subnets(instance.vpc, 2)
+    enis = primary(instance.vpc, first), instance.vpc.attach(second, ipv4=2, ipv6=1)
+    instance.ec2net("refresh")
+    return enis
+
+
+def told(instance: Instance, *, status: int = 0) -> list[str]:
+    """What a refresh says of others' changes, and of their end."""
+    said = instance.ec2net("refresh", status=status).stderr.splitlines()
+    return [line for line in said if SOMEBODY in line or "no longer" in line]
+
+
+def story(instance: Instance, what: str = "ens6") -> list[dict[str, Any]]:
+    document = json.loads(instance.ec2net("explain", what, "--json").stdout)
+    found: list[dict[str, Any]] = document["drift"]
+    return found
+
+
+def test_what_was_taken_away_is_told_once_and_explained(
+    instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    _, eni = pair
+    assert story(instance) == []
+    instance.guest.ip([TAKE_RULE, "addr del 10.0.2.5/32 dev ens6"])
+    (line,) = told(instance)
+    assert f"ens6: {SOMEBODY}" in line
+    assert f"{RULE} is missing" in line
+    assert "address 10.0.2.5/32 dev ens6 is missing" in line
+    assert "made again (who it was the kernel does not tell)" in line
+    before = instance.files()
+    assert told(instance) == []
+    assert instance.files() == before
+    assert "explain" not in instance.ec2net("status").stdout
+
+    instance.guest.ip([TAKE_RULE, "addr del 10.0.2.5/32 dev ens6"])
+    assert told(instance) == []
+    (drift,) = story(instance, "10.0.2.5")
+    assert (drift["times"], drift["open"], drift["repair"]) == (2, False, "made again")
+    assert drift["noticed"] <= drift["last"]
+    shown = instance.ec2net("explain", "ens6").stdout
+    assert f"others changed, as passes noticed it:\n  {drift['noticed']}, 2 times until" in shown
+    assert "(2 times, last at " in instance.ec2net("status").stdout
+
+    eni.unassign_ipv4(eni.ipv4s[1])  # that is nobody's hand
+    eni.assign_ipv4()
+    instance.ec2net("refresh")
+    instance.configure('[[eni]]\nmatch = { name = "ens6" }\nmtu = 1400\nrouting = "strict"\n')
+    assert told(instance) == []
+    instance.ec2net("remove", "ens6")
+    assert told(instance) == []
+    assert len(story(instance)) == 1
+    assert story(instance, "ens5") == []
+
+
+def test_what_is_known_of_who_it_was_is_said(instance: Instance, pair: tuple[Eni, Eni]) -> None:
+    instance.guest.ip(["link set ens6 down"])
+    with below_run("systemd/network/70-eks-ens6.network"):
+        (line,) = told(instance)
+    assert "ens6 was set down, which takes its routes along" in line
+    assert "nodeadm (EKS): /run/systemd/network/70-eks-ens6.network is there" in line
+    assert "link ens6 up is missing" not in line
+    assert "link ens6 up is different (link ens6 down)" in line
+
+
+def test_what_stands_in_the_way_stays_open_until_it_goes(
+    instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    instance.guest.ip(
+        [
+            "route del default table 10001",
+            "route add default via 10.0.2.9 dev ens6 onlink table 10001 proto static",
+        ]
+    )
+    (line,) = told(instance, status=1)
+    assert "what stands there has protocol 4 (static)" in line
+    assert "not made, see 'ec2net status'" in line
+    before = instance.files()
+    assert told(instance, status=1) == []
+    assert instance.files() == before
+    assert story(instance)[0]["open"] is True
+    instance.guest.ip(["route del default table 10001"])
+    (line,) = told(instance)
+    assert f"{DEFAULT} src 10.0.2.4: something" in line
+    assert ": made again" in line
+    (drift,) = story(instance)
+    assert (drift["open"], drift["repair"]) == (False, "made again")
+
+
+def test_an_observed_eni_is_only_reported(instance: Instance, pair: tuple[Eni, Eni]) -> None:
+    instance.configure(OBSERVE)
+    assert told(instance) == []
+    instance.guest.ip([TAKE_RULE])
+    with KernelEvents(instance.guest) as events:
+        (line,) = told(instance)
+        assert f'{RULE} is missing: only reported, since manage = "observe"' in line
+        before = instance.files()
+        assert told(instance) == []
+        assert instance.files() == before
+        assert events.taken() == []
+    shown = instance.ec2net("status").stdout
+    assert f'! ens6: {RULE} is missing: only reported, since manage = "observe"' in shown
+    assert f"! ens6: {RULE} is missing" in instance.ec2net("verify", status=4).stdout
+    explained = instance.ec2net("explain", "ens6").stdout
+    assert f'different, and left so (manage = "observe"):\n  + {RULE}\n' in explained
+    assert "others changed, as passes noticed it:\n" in explained
+
+    instance.guest.ip(["route del 10.0.2.0/24 table 10001"])
+    (line,) = told(instance)
+    assert "route 10.0.2.0/24 dev ens6 table 10001 src 10.0.2.4 is missing" in line
+    instance.guest.ip(
+        [
+            "route add 10.0.2.0/24 dev ens6 table 10001 src 10.0.2.4",
+            "rule add priority 10001 from 10.0.2.4/31 lookup 10001",
+        ]
+    )
+    (line,) = told(instance)
+    assert "no longer: " in line
+    assert "is missing" not in instance.ec2net("status").stdout
+    instance.ec2net("verify")
+
+    instance.guest.ip(
+        [
+            "route del default table 10001",
+            "route add default via 10.0.2.9 dev ens6 onlink table 10001 proto static",
+        ]
+    )
+    (line,) = told(instance)
+    assert "protocol 4 (static)" in line

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which ENIs are refused beside a tool that does the same work, and what is said."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from eni_facts import eni, host, link, mac
+
+from ec2net.core.beside import refuse
+from ec2net.core.choose import Choice
+from ec2net.core.compute import compute
+from ec2net.core.config import Config, EniOverrides, EniSection, EniSettings, Manage, Match, Rival
+from ec2net.core.environment import Environment
+from ec2net.core.identity import Mac
+from ec2net.core.intent import HostIntent, Standing
+
+UNIT = "/run/systemd/units"
+FIRST, SECOND = mac(0), mac(1)
+CHOICES = {FIRST: Choice("netlink", ("a",)), SECOND: Choice("networkd", ("b",))}
+
+
+def beside(*units: str) -> Environment:
+    """A host with these units at work."""
+    names = tuple(f"invocation:{unit}" for unit in units)
+    links = {f"{UNIT}/{name}": "1" for name in names}
+    folders = {UNIT: names}
+    return Environment(
+        lambda path: None,
+        links.get,
+        lambda path: folders.get(path, ()),
+        eni_links=(link(0), link(1)),
+    )
+
+
+def intents(config: Config) -> HostIntent:
+    return compute(host(eni(0), eni(1)), config)
+
+
+def refused(config: Config, environment: Environment) -> set[Mac]:
+    after, choices, _ = refuse(intents(config), CHOICES, environment)
+    found = {one.mac for one in after.enis if one.standing is Standing.REFUSED}
+    assert {one.mac for one in after.enis if one.intent is None} == found
+    assert {m for m, choice in choices.items() if choice.backend is None} == found
+    assert all(choices[m] == CHOICES[m] for m in CHOICES.keys() - found)
+    return found
+
+
+NET_UTILS, SUSE = "policy-routes@ens6.service", "cloud-netconfig.timer"
+ACCEPTED = EniOverrides(beside=(Rival.NET_UTILS,))
+
+
+@pytest.mark.parametrize(
+    ("settings", "units", "expected"),
+    [
+        ({}, (), set()),
+        ({}, (NET_UTILS,), {SECOND}),
+        ({}, (SUSE,), {FIRST, SECOND}),
+        ({"beside": (Rival.NET_UTILS,)}, (NET_UTILS,), set()),
+        ({"beside": (Rival.CLOUD_NETCONFIG,)}, (NET_UTILS,), {SECOND}),
+        ({"beside": (Rival.NET_UTILS,)}, (NET_UTILS, SUSE), {FIRST, SECOND}),
+        ({"beside": tuple(Rival)}, (NET_UTILS, SUSE), set()),
+        ({"manage": Manage.OBSERVE}, (NET_UTILS,), set()),
+        ({"manage": Manage.NO_RULES}, (NET_UTILS,), {SECOND}),
+    ],
+)
+def test_an_eni_is_refused_unless_all_tools_that_are_at_work_on_it_are_accepted(
+    settings: dict[str, Any], units: tuple[str, ...], expected: set[Mac]
+) -> None:
+    assert refused(Config(eni=EniSettings(**settings)), beside(*units)) == expected
+
+
+def test_a_tool_can_be_accepted_for_one_eni() -> None:
+    config = Config(
+        sections=(EniSection(Match(mac=(FIRST,)), replace(ACCEPTED, beside=tuple(Rival))),)
+    )
+    assert refused(config, beside(SUSE)) == {SECOND}
+
+
+def test_the_error_names_the_tool_the_enis_and_both_ways_out() -> None:
+    after, choices, problems = refuse(intents(Config()), CHOICES, beside(NET_UTILS, SUSE))
+    first, second = map(str, problems)
+    assert first == (
+        "amazon-ec2-net-utils: policy-routes@ens6.service is at work, and it configures ens6 as well:"
+        " nothing is changed there (run: systemctl disable --now policy-routes@ens6.service; or"
+        ' accept both: beside = ["amazon-ec2-net-utils"])'
+    )
+    assert "configures ens5, ens6 as well" in second
+    outcome = after.of(SECOND)
+    assert outcome is not None
+    assert outcome.reason == (
+        "amazon-ec2-net-utils configures it as well: policy-routes@ens6.service is at work"
+    )
+    assert choices[SECOND].reasons == (outcome.reason,)
