@@ -55,7 +55,12 @@ class Environment:
 
     def once(self) -> "Environment":
         """The same, but each thing is read once: what one look sees does not change under it."""
-        return replace(self, read_file=cache(self.read_file), read_link=cache(self.read_link))
+        return replace(
+            self,
+            read_file=cache(self.read_file),
+            read_link=cache(self.read_link),
+            list_folder=cache(self.list_folder),
+        )
 
     def keys(self, path: str) -> dict[str, str]:
         """A file of ``KEY=value`` lines (os-release, networkd's and NetworkManager's state)."""
