@@ -42,6 +42,7 @@ def examine(
     found += addresses.overdue(readings.leases or {}, readings.address_states)
     found += links.wrong_mtus(host, snapshot)
     found += sysctls.strict_filters(host, readings.sysctls)
+    found += sysctls.lost_answers(host, readings.sysctls)
     found += sysctls.lost_advertisements(host, readings.sysctls)
     found += units.masked(environment)
     found += units.failed(readings.failed_units or ())

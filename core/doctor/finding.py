@@ -25,6 +25,7 @@ class Check(StrEnum):
     HOP_LIMIT = "hop-limit"
     RP_FILTER = "rp-filter"
     FORWARDING = "forwarding"
+    PUBLISHED_PORTS = "published-ports"
     DEFAULT_ROUTE = "default-route"
     GATEWAY = "gateway"
     LINK_DOWN = "link-down"

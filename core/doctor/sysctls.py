@@ -86,6 +86,23 @@ def _strict_one(intent: EniIntent, sysctls: Sysctls) -> str:
     return intent.link.name if sysctls.of(intent).rp_filter == STRICT else "all"
 
 
+def lost_answers(host: HostIntent, sysctls: Sysctls) -> Iterator[Finding]:
+    """Secondaries by which something may come in that the host hands on, to a container say."""
+    if sysctls.ipv4_forwarding != 1:
+        return
+    for intent in host.ready:
+        marked = any(rule.mark is not None for rule in intent.rules)
+        if intent.rules and not intent.primary and not marked:
+            yield Finding(
+                Severity.NOTE,
+                Check.PUBLISHED_PORTS,
+                intent.link.name,
+                "the host forwards: what comes in here for a container's published port is"
+                " answered through the primary, and dropped by the VPC",
+                "if ports are published on it: published_ports = true in the configuration",
+            )
+
+
 def lost_advertisements(host: HostIntent, sysctls: Sysctls) -> Iterator[Finding]:
     """A router takes no default route from advertisements, unless accept_ra is 2.
 

@@ -6,7 +6,19 @@ from ipaddress import ip_interface
 from typing import Any
 
 import pytest
-from doctor_host import ERROR, FIRST, HOST, OTHER, SECOND, SNAPSHOT, STATIC, WARNING, intents, told
+from doctor_host import (
+    ERROR,
+    FIRST,
+    HOST,
+    NOTE,
+    OTHER,
+    SECOND,
+    SNAPSHOT,
+    STATIC,
+    WARNING,
+    intents,
+    told,
+)
 from eni_facts import IPV4_ONLY, eni
 from eni_facts import host as facts
 
@@ -70,6 +82,24 @@ def test_a_router_that_takes_no_advertisements_is_named(
     values = LinkSysctls(ipv6_forwarding=forwarding, accept_ra=accept_ra)
     found = told(sysctls.lost_advertisements(HOST, Sysctls(links={2: values})))
     assert found == ([(WARNING, Check.FORWARDING, "ens5")] if lost else [])
+
+
+@pytest.mark.parametrize(
+    ("forwarding", "settings", "lost"),
+    [
+        (1, {}, True),
+        (0, {}, False),
+        (None, {}, False),
+        (1, {"published_ports": True}, False),
+        (1, {"routing": Routing.OFF}, False),  # somebody else's rules
+    ],
+)
+def test_answers_of_published_ports(
+    forwarding: int | None, settings: dict[str, Any], lost: bool
+) -> None:
+    """Of a secondary; the primary answers what comes in by it."""
+    found = told(sysctls.lost_answers(intents(**settings), Sysctls(ipv4_forwarding=forwarding)))
+    assert found == ([(NOTE, Check.PUBLISHED_PORTS, "ens6")] if lost else [])
 
 
 def test_advertisements_are_no_matter_without_ipv6() -> None:
