@@ -52,6 +52,9 @@ class Life:
     def until_complete(self, eni: Eni) -> None:
         """Wait for a new ENI, where something is done for it by itself."""
 
+    def until_seen(self) -> None:
+        """Wait until whoever looks after links has seen those of others."""
+
     @property
     def here(self) -> list[Eni]:
         """ENIs whose links are in the guest."""
@@ -61,6 +64,7 @@ class Life:
     def begin(self) -> None:
         """Others have things on the host and on its ENIs."""
         self.planter.plant_host()
+        self.until_seen()
         self.expected = self.seen()
         for eni in self.vpc.enis:
             self.plant(eni)

@@ -61,6 +61,8 @@ class Planter:
     """Foreign ones on ENIs' links: link and address with prefix length."""
     altnames: dict[str, str] = field(default_factory=dict)
     """By link: a name that somebody gave it."""
+    obstacles: float = 0.3
+    """Share of ENIs with a route in the place of one of ours: a failure until it goes."""
     _number: int = 0
 
     def plant_host(self) -> None:
@@ -97,7 +99,7 @@ class Planter:
             lines += [self._route(eni, version) for _ in range(8)]
         lines += self._nexthop_lines(eni)
         self.guest.ip(lines)
-        if self.chance.random() < 0.3:  # unless something is there already
+        if self.chance.random() < self.obstacles:  # unless something is there already
             self.guest.ip_each([self.chance.choice(in_the_way(eni))])
         self._add_addresses(eni, others)
         for version in (4, 6):
