@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from ec2net import __version__
-from ec2net.core.errors import Ec2netError, ExitStatus, Stopped
+from ec2net.core.errors import EXIT_MEANING, Ec2netError, ExitStatus, Stopped
 
-_EPILOG = """\
-exit status: 0 done; 1 failed; 2 wrong usage or configuration; 3 the link is not there (any
-more); 4 verify found drift.  See docs/ for routing, configuration and plugins."""
+_EPILOG = f"""\
+exit status: {", ".join(f"{int(s)} {text}" for s, text in EXIT_MEANING.items())}.  More is in
+ec2net(8), ec2net.toml(5) and ec2net-backends(7).""".replace("`", "")
 
 _DESCRIPTION = "Configure every network interface (ENI) of an EC2 instance, as IMDS describes it."
 
