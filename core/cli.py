@@ -144,15 +144,39 @@ def parser() -> argparse.ArgumentParser:
     remove.add_argument("link", metavar="LINK", help="its name, such as ens6")
     remove.add_argument("--if-gone", action="store_true", help="do nothing while the link is there")
     add("run", "stay and keep every ENI as IMDS describes it (ec2net.service)", json=False)
-    add("status", "show where each ENI stands, from the last pass")
+    status = add("status", "show where each ENI stands, from the last pass")
+    status.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=2.0,
+        metavar="SECONDS",
+        help="look again after so many seconds (2), and show what changed, until Ctrl-C",
+    )
     add("verify", "ask the kernel whether everything is as intended")
     doctor = add("doctor", "find what is wrong on this host, why, and what to do about it")
     doctor.epilog = "exit status: 1 if there are errors; 0 also with warnings and notes alone."
     explain = add("explain", "tell the story of a link or an address")
-    explain.add_argument("what", metavar="LINK|ADDRESS")
+    explain.add_argument(
+        "what",
+        metavar="LINK|ADDRESS",
+        nargs="?",
+        help="an ENI's link, id or MAC, or an address that it holds",
+    )
+    explain.add_argument(
+        "--dot",
+        action="store_true",
+        help="draw sources, rules, tables and links instead, of one ENI or of all, for 'dot -Tsvg'",
+    )
     record = add("record", "write what was observed as JSON, for 'plan --imds'", json=False)
     record.add_argument(
         "output", nargs="?", type=Path, metavar="FILE", help="default: standard output"
+    )
+    record.add_argument(
+        "--redact",
+        action="store_true",
+        help="with other MAC addresses and ENI ids (tokens, credentials and user data are never"
+        " in it; IP addresses are)",
     )
     add("backends", "list backends, and which one each link gets and why")
     config = add("config", "check or show the configuration")

@@ -112,6 +112,7 @@ def _eni(
     data = {
         **jsonform.eni(outcome),
         "backend": report.choices.get(outcome.mac),
+        "there": report.there.get(outcome.mac),
         "trouble": list(report.trouble(outcome.mac)) if looked_at else before.get("trouble", []),
         "held": jsonform.hold(report.held.get(outcome.mac)) if looked_at else before.get("held"),
     }

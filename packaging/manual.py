@@ -44,8 +44,9 @@ def own_arguments(command: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def value_name(action: argparse.Action) -> str:
-    """What stands for its value; empty if it has none."""
-    return "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
+    """What stands for its value; empty if it has none, in brackets if an option can do without."""
+    name = "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
+    return f"[{name}]" if action.option_strings and action.nargs == "?" else name
 
 
 def pages() -> dict[Path, str]:
@@ -88,15 +89,17 @@ def _command(name: str, command: argparse.ArgumentParser) -> Iterator[str]:
 
 
 def _in_usage(action: argparse.Action) -> str:
-    value = "|".join(f"*{word}*" for word in value_name(action).split("|") if word)
-    words = " ".join(filter(None, [*(f"`{o}`" for o in action.option_strings[:1]), value]))
+    words = " ".join(filter(None, [*(f"`{o}`" for o in action.option_strings[:1]), _value(action)]))
     return f"[{words}]" if action.option_strings or action.nargs == "?" else words
 
 
+def _value(action: argparse.Action) -> str:
+    return re.sub(r"[\w-]+", r"*\g<0>*", value_name(action))
+
+
 def _definition(action: argparse.Action) -> str:
-    value = value_name(action)
     names = ", ".join(f"`{option}`" for option in action.option_strings)
-    term = " ".join(filter(None, [names, f"*{value}*" if value else ""]))
+    term = " ".join(filter(None, [names, _value(action)]))
     meaning = (action.help or "") % {"default": action.default}
     return f"{term}\n: {_sentence(meaning)}"
 

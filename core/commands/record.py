@@ -31,6 +31,10 @@ def run(options: Namespace) -> ExitStatus:
         engine.run = RunDir(Path(empty))  # as if for the first time: every key is read
         view = engine.look(deadline, attached=attached)
     text = json.dumps(record(view, imds, to_dict(place.config)), indent=1)
+    if options.redact:
+        from ec2net.core.redact import redacted
+
+        text = redacted(text)
     if options.output is None:
         print(text)
     else:

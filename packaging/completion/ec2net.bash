@@ -13,6 +13,7 @@ _ec2net() {
         --run-dir|--config-root) files=-d ;;
         --imds) files=-f ;;
         --timeout) return ;;
+        --watch) return ;;
         *) previous= ;;
     esac
     if [[ ! $previous ]]; then
@@ -23,11 +24,11 @@ _ec2net() {
             start) words='-h --help -v --verbose --run-dir --config-root --json --primary --timeout'; links=yes ;;
             remove) words='-h --help -v --verbose --run-dir --config-root --json --if-gone'; links=yes ;;
             run) words='-h --help -v --verbose --run-dir --config-root' ;;
-            status) words='-h --help -v --verbose --run-dir --config-root --json' ;;
+            status) words='-h --help -v --verbose --run-dir --config-root --json --watch' ;;
             verify) words='-h --help -v --verbose --run-dir --config-root --json' ;;
             doctor) words='-h --help -v --verbose --run-dir --config-root --json' ;;
-            explain) words='-h --help -v --verbose --run-dir --config-root --json'; links=yes ;;
-            record) words='-h --help -v --verbose --run-dir --config-root'; [[ $word == -* ]] || files=-f ;;
+            explain) words='-h --help -v --verbose --run-dir --config-root --json --dot'; links=yes ;;
+            record) words='-h --help -v --verbose --run-dir --config-root --redact'; [[ $word == -* ]] || files=-f ;;
             backends) words='-h --help -v --verbose --run-dir --config-root --json' ;;
             config) words='-h --help -v --verbose --run-dir --config-root --json --check --show' ;;
             early) words='-h --help -v --verbose --run-dir --config-root' ;;

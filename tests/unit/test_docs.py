@@ -8,6 +8,7 @@ completion for bash.
 import ast
 import importlib.util
 import inspect
+import json
 import re
 import shlex
 import sys
@@ -35,6 +36,7 @@ TOP = Path(__file__).parents[2]
 sys.path.append(str(TOP / "packaging"))
 
 import bash_completion
+import json_schema
 import manual
 from manual import commands, own_arguments, value_name
 
@@ -42,11 +44,14 @@ MANUAL = tuple(sorted(f"packaging/man/{p.name}" for p in manual.FOLDER.glob("*.m
 DOCUMENTS = (
     "README.md",
     "CONTRIBUTING.md",
-    *sorted(f"docs/{p.name}" for p in TOP.glob("docs/*")),
+    *sorted(f"docs/{p.name}" for p in TOP.glob("docs/*.md")),
     *MANUAL,
 )
 ELSEWHERE = {"--strict"}
 """Options of other programs that are named alone."""
+
+ADMINISTRATORS = {"ec2net.toml.d"}
+"""Of /run/ec2net, what the program does not make by itself."""
 
 FOLDERS = ("core", "backends", "systemd", "packaging", "tests", "docs", "src")
 
@@ -105,6 +110,13 @@ def _table(keys: tuple[Setting, ...] | tuple[Criterion, ...]) -> str:
     return "\n".join(rows)
 
 
+def status_keys() -> str:
+    schema = json.loads((TOP / "docs/status.schema.json").read_text())
+    rows = ["| key | type | meaning |", "| --- | --- | --- |"]
+    found = json_schema.rows(schema, schema)
+    return "\n".join([*rows, *(f"| `{path}` | {kind} | {text} |" for path, kind, text in found)])
+
+
 def hook_list() -> str:
     return "\n\n".join(_described(hook) for hook in hooks().values())
 
@@ -136,6 +148,7 @@ GENERATED = {
     ("README.md", "commands"): command_table,
     ("README.md", "exit statuses"): status_table,
     ("docs/configuration.md", "settings"): settings_tables,
+    ("docs/json.md", "status"): status_keys,
     ("docs/plugins.md", "hooks"): hook_list,
     ("docs/plugins.md", "backend"): backend_list,
 }
@@ -205,7 +218,7 @@ def test_every_command_line_is_understood(
 ) -> None:
     targets = set(re.findall(r"^([a-z]+):", (TOP / "Makefile").read_text(), flags=re.MULTILINE))
     for line in command_lines(document):
-        words = shlex.split(line, comments=True)
+        words = shlex.split(re.split(r" (?:\||&&|>) ", line)[0], comments=True)
         if words[0] == "make":
             assert set(words[1:]) <= targets, line
         elif words[0] == "ec2net" and "[" not in line:
@@ -246,7 +259,7 @@ def test_every_unit_and_file_that_is_named_exists(document: str) -> None:
         assert f"{name}.{kind}" in units(), name
     state = {str(name) for path in production_sources() for name in strings(path)}
     for name in re.findall(r"/run/ec2net/([\w.-]*\w)", text):
-        assert name in state or name == "ec2net.toml.d", name
+        assert name in state or name in ADMINISTRATORS, name
     for path in re.findall(
         r"/usr/lib/((?:systemd|NetworkManager|udev)/[\w./-]*ec2net[\w./-]*)", text
     ):
@@ -302,7 +315,8 @@ def test_every_exit_status_has_its_meaning() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_setting_that_is_named_exists(document: str, tmp_path: Path) -> None:
-    for span in spans(document):
+    keys_of_json = document == "docs/json.md"
+    for span in () if keys_of_json else spans(document):
         if re.fullmatch(r"(numbers|links|timeouts|resident|rollback|plugins)\.\w+", span):
             assert span in SETTINGS, span
     samples = [content for language, content in fences(document) if language == "toml"]
