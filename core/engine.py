@@ -92,8 +92,11 @@ class Engine:
         heard: Heard | None = None,
     ) -> PassReport:
         """Look and settle. The caller holds the host lock."""
+        began = time.monotonic() - (heard.seconds if heard is not None else 0.0)
         self.run.discard_leftovers()
-        return self.settle(self.look(deadline, only, heard=heard), deadline, check=check)
+        view = self.look(deadline, only, heard=heard)
+        report = self.settle(view, deadline, check=check)
+        return replace(report, occasion=deadline.what, seconds=time.monotonic() - began)
 
     def ask(self, deadline: Deadline, only: Collection[Mac] | None = None) -> Heard:
         """Read IMDS for a pass. That may take long: before the host lock is taken.

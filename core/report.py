@@ -36,6 +36,10 @@ class PassReport:
     """ENIs that stay as they are, since what is wanted of them cut the host off."""
     there: Mapping[Mac, int] = field(default_factory=dict)
     """How many of each ENI's addresses are on its link after the pass."""
+    occasion: str = ""
+    """What the pass was made for: its deadline's name."""
+    seconds: float = 0.0
+    """How long it took, with the reading of IMDS before it."""
 
     @property
     def conflicts(self) -> tuple[Conflict, ...]:

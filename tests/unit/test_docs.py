@@ -14,7 +14,7 @@ import shlex
 import sys
 import tomllib
 from argparse import ArgumentParser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,8 +29,11 @@ from ec2net.core.config_kinds import toml_value
 from ec2net.core.config_schema import HOST, MATCH, PER_ENI, SETTINGS, Criterion, Setting
 from ec2net.core.doctor.finding import Check
 from ec2net.core.errors import EXIT_MEANING, ExitStatus
+from ec2net.core.intent import Standing
+from ec2net.core.metrics import KINDS, METRICS
 from ec2net.core.numbers import NumberPlan
 from ec2net.core.othertools import Tool
+from ec2net.core.plan import Action
 
 TOP = Path(__file__).parents[2]
 sys.path.append(str(TOP / "packaging"))
@@ -47,10 +50,10 @@ DOCUMENTS = (
     *sorted(f"docs/{p.name}" for p in TOP.glob("docs/*.md")),
     *MANUAL,
 )
-ELSEWHERE = {"--strict"}
+ELSEWHERE = {"--strict", "--collector.textfile.directory=/run/ec2net"}
 """Options of other programs that are named alone."""
 
-ADMINISTRATORS = {"ec2net.toml.d"}
+ADMINISTRATORS = {"ec2net.toml.d", "ec2net.prom"}
 """Of /run/ec2net, what the program does not make by itself."""
 
 FOLDERS = ("core", "backends", "systemd", "packaging", "tests", "docs", "src")
@@ -117,6 +120,22 @@ def status_keys() -> str:
     return "\n".join([*rows, *(f"| `{path}` | {kind} | {text} |" for path, kind, text in found)])
 
 
+def metrics_table() -> str:
+    rows = ["| name | type | meaning |", "| --- | --- | --- |"]
+    rows += [f"| `{name}` | {kind} | {text} |" for name, (kind, text) in METRICS.items()]
+    labels = [
+        f"`kind` of errors is one of {_words(KINDS)};",
+        f"`standing` of ENIs one of {_words([standing.value for standing in Standing])};",
+        f"`action` of changes one of {_words([action.name.lower() for action in Action])};",
+        f"`result` of passes one of {_words(['done', 'failed'])}.",
+    ]
+    return "\n".join([*rows, "", *labels])
+
+
+def _words(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
+
 def hook_list() -> str:
     return "\n\n".join(_described(hook) for hook in hooks().values())
 
@@ -149,6 +168,7 @@ GENERATED = {
     ("README.md", "exit statuses"): status_table,
     ("docs/configuration.md", "settings"): settings_tables,
     ("docs/json.md", "status"): status_keys,
+    ("docs/observation.md", "metrics"): metrics_table,
     ("docs/plugins.md", "hooks"): hook_list,
     ("docs/plugins.md", "backend"): backend_list,
 }
