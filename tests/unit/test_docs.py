@@ -382,6 +382,15 @@ def test_every_check_of_doctor_and_every_tool_is_explained() -> None:
     assert {tool.value for tool in Tool} <= set(rows)
 
 
+def test_every_message_that_is_explained_is_one_of_the_program() -> None:
+    """The first cells of the tables in docs/troubleshooting.md, as far as they are messages."""
+    said = " ".join(" ".join(strings(path)) for path in production_sources())
+    text = (TOP / "docs/troubleshooting.md").read_text()
+    explained = re.findall(r"^\| `([^`]+)`(?: with a reason)? \|", text, flags=re.MULTILINE)
+    assert len(explained) > 15
+    assert [message for message in explained if message not in said] == []
+
+
 def _importable(name: str) -> bool:
     """A module, or something in one."""
     parent, _, last = name.rpartition(".")
