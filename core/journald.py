@@ -15,17 +15,9 @@ from pathlib import Path
 
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import DeadlineExceeded
+from ec2net.core.log import LEVELS
 
 SOCKET = Path("/run/systemd/journal/socket")
-
-LEVELS = {
-    logging.DEBUG: 7,
-    logging.INFO: 6,
-    logging.WARNING: 4,
-    logging.ERROR: 3,
-    logging.CRITICAL: 2,
-}
-"""Levels of syslog (sd-daemon(3))."""
 
 _IDENTIFIER = "ec2net"
 

@@ -6,7 +6,14 @@ import os
 import sys
 from contextlib import suppress
 
-from ec2net.core.journald import LEVELS, JournalHandler
+LEVELS = {
+    logging.DEBUG: 7,
+    logging.INFO: 6,
+    logging.WARNING: 4,
+    logging.ERROR: 3,
+    logging.CRITICAL: 2,
+}
+"""Levels of syslog (sd-daemon(3))."""
 
 
 class _ForJournal(logging.Formatter):
@@ -25,6 +32,8 @@ def set_up(*, verbose: bool) -> None:
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if to_journal():
         handler.setFormatter(_ForJournal("%(message)s"))
+        from ec2net.core.journald import JournalHandler
+
         with suppress(OSError):  # without its socket, the stream will do
             handler = JournalHandler(handler)
     else:
