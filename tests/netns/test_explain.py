@@ -2,6 +2,7 @@
 """The story of a host as a picture, and as a record for others."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,8 +112,12 @@ def test_a_record_gives_the_same_plan_also_without_ids(settled: Instance) -> Non
     settled.ec2net("refresh")
 
 
-def test_no_secret_of_imds_is_in_a_record(settled: Instance) -> None:
+def test_a_record_tells_of_the_host_and_no_secret_of_imds(settled: Instance) -> None:
     text, _ = replayed(settled)
     token = json.loads((settled.run_dir / "imds-token.json").read_text())
     assert str(token["token"]) not in text
-    assert set(json.loads(text)["imds"]["latest"]["meta-data"]) == {"mac", "network"}
+    record = json.loads(text)
+    assert [eni["link"] for eni in record["status"]["enis"]] == ["ens5", "ens6"]
+    assert {choice["backend"] for choice in record["choices"].values()} == {"netlink"}
+    assert record["host"]["kernel"] == os.uname().release
+    assert set(record["imds"]["latest"]["meta-data"]) == {"mac", "network"}
