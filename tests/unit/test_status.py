@@ -2,6 +2,8 @@
 """``ec2net status`` from what a pass published: the table, JSON by its schema, and watching."""
 
 import json
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -18,6 +20,7 @@ sys.path.append(str(TOP / "packaging"))
 import json_schema
 
 from ec2net.core.cli import main
+from ec2net.core.deadline import Deadline
 from ec2net.core.state import RunDir
 from ec2net.core.text import WIDTH, table
 
@@ -207,3 +210,34 @@ def test_a_signal_ends_watching_at_once(run: Path, number: signal.Signals) -> No
         assert process.stdout.readline().startswith("ENI")
         process.send_signal(number)
         assert process.wait(LIMIT) == 1  # what it showed last
+
+
+def test_a_terminal_is_drawn_anew_when_something_changed(run: Path) -> None:
+    publish(run, eni(there=1))
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "ec2net", "status", "--run-dir", str(run), "--watch", "0.05"]
+    with subprocess.Popen(command, stdout=theirs) as process:
+        os.close(theirs)
+        try:
+            seen = read_until(ours, "1/3", "news: ")
+            publish(run, eni(there=2))
+            seen += read_until(ours, "2/3", "news: ")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(LIMIT) == 0
+        finally:
+            process.kill()
+            os.close(ours)
+    assert seen.count("\x1b[H\x1b[2J") == 2  # many looks, and two pictures
+
+
+def read_until(terminal: int, *words: str) -> str:
+    """What is shown until the last of ``words``, in this order."""
+    seen = ""
+    deadline = Deadline(LIMIT, "the terminal")
+    start = 0
+    for word in words:
+        while word not in seen[start:]:
+            deadline.wait(terminal)
+            seen += os.read(terminal, 4096).decode()
+        start = seen.index(word, start)
+    return seen
