@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from ec2net import __version__
-from ec2net.core.errors import Ec2netError, ExitStatus, Stopped
+from ec2net.core.errors import EXIT_MEANING, Ec2netError, ExitStatus, Stopped
 
-_EPILOG = """\
-exit status: 0 done; 1 failed; 2 wrong usage or configuration; 3 the link is not there (any
-more); 4 verify found drift.  See docs/ for routing, configuration and plugins."""
+_EPILOG = f"""\
+exit status: {", ".join(f"{int(s)} {text}" for s, text in EXIT_MEANING.items())}.  More is in
+ec2net(8), ec2net.toml(5) and ec2net-backends(7).""".replace("`", "")
 
 _DESCRIPTION = "Configure every network interface (ENI) of an EC2 instance, as IMDS describes it."
 
@@ -144,15 +144,39 @@ def parser() -> argparse.ArgumentParser:
     remove.add_argument("link", metavar="LINK", help="its name, such as ens6")
     remove.add_argument("--if-gone", action="store_true", help="do nothing while the link is there")
     add("run", "stay and keep every ENI as IMDS describes it (ec2net.service)", json=False)
-    add("status", "show where each ENI stands, from the last pass")
+    status = add("status", "show where each ENI stands, from the last pass")
+    status.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=2.0,
+        metavar="SECONDS",
+        help="look again after so many seconds (2), and show what changed, until Ctrl-C",
+    )
     add("verify", "ask the kernel whether everything is as intended")
     doctor = add("doctor", "find what is wrong on this host, why, and what to do about it")
     doctor.epilog = "exit status: 1 if there are errors; 0 also with warnings and notes alone."
     explain = add("explain", "tell the story of a link or an address")
-    explain.add_argument("what", metavar="LINK|ADDRESS")
+    explain.add_argument(
+        "what",
+        metavar="LINK|ADDRESS",
+        nargs="?",
+        help="an ENI's link, id or MAC, or an address that it holds",
+    )
+    explain.add_argument(
+        "--dot",
+        action="store_true",
+        help="draw sources, rules, tables and links instead, of one ENI or of all, for 'dot -Tsvg'",
+    )
     record = add("record", "write what was observed as JSON, for 'plan --imds'", json=False)
     record.add_argument(
         "output", nargs="?", type=Path, metavar="FILE", help="default: standard output"
+    )
+    record.add_argument(
+        "--redact",
+        action="store_true",
+        help="with other MAC addresses and ENI ids (tokens, credentials and user data are never"
+        " in it; IP addresses are)",
     )
     add("backends", "list backends, and which one each link gets and why")
     config = add("config", "check or show the configuration")

@@ -294,6 +294,8 @@ class Config:
     """``plugins.enabled``: beside the built-in ones and those that ``backend`` names."""
     disabled_plugins: tuple[str, ...] = ()
     """``plugins.disabled``."""
+    metrics_file: str = ""
+    """Where numbers for monitoring go; empty: nowhere."""
 
     @property
     def pass_seconds(self) -> float:

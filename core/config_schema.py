@@ -171,6 +171,14 @@ HOST: tuple[Setting, ...] = (
         "profile",
     ),
     Setting(
+        "metrics_file",
+        matching(
+            r"|/[^\x00-\x1f]*[^\x00-\x1f/]\.prom", 'empty, or an absolute path that ends in ".prom"'
+        ),
+        "A file with numbers of passes, for node_exporter's textfile collector. Empty: none.",
+        "metrics_file",
+    ),
+    Setting(
         "numbers.table_base",
         # 253 to 255 are default, main and local
         Whole(256, _U32_MAX - HIGHEST_NUMBER),

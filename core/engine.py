@@ -32,7 +32,7 @@ from ec2net.core.ownership import plan_for
 from ec2net.core.plan import Item, Plan
 from ec2net.core.plugins import BUILT_IN, Plugins
 from ec2net.core.reachability import Reachability
-from ec2net.core.report import PassReport
+from ec2net.core.report import PassReport, addresses_there
 from ec2net.core.rollback import Trial
 from ec2net.core.state import RunDir
 from ec2net.core.view import View
@@ -93,8 +93,11 @@ class Engine:
         heard: Heard | None = None,
     ) -> PassReport:
         """Look and settle. The caller holds the host lock."""
+        began = time.monotonic() - (heard.seconds if heard is not None else 0.0)
         self.run.discard_leftovers()
-        return self.settle(self.look(deadline, only, heard=heard), deadline, check=check)
+        view = self.look(deadline, only, heard=heard)
+        report = self.settle(view, deadline, check=check)
+        return replace(report, occasion=deadline.what, seconds=time.monotonic() - began)
 
     def ask(self, deadline: Deadline, only: Collection[Mac] | None = None) -> Heard:
         """Read IMDS for a pass. That may take long: before the host lock is taken.
@@ -186,6 +189,7 @@ class Engine:
             held=view.held,
         )
         trial: Trial | None = None
+        after = view.snapshot
         if any(plans.values()):
             ways = Reachability(self.kernel, self.imds)
             trial = Trial.begin(self.run, ways, view.host, self.config.rollback_after, deadline)
@@ -199,7 +203,8 @@ class Engine:
             failed = {failure.change.mac for failure in report.failed}
             changed = {*(change.mac for change in report.done), *check} - failed
             try:
-                findings = self._verify(view, changed, failed, deadline.shielded())
+                after = self.kernel.snapshot(self.config.drivers)
+                findings = self._verify(view, after, changed, failed, deadline.shielded())
                 report = replace(report, findings=findings)
             except Ec2netError as error:  # what was done is remembered and told all the same
                 report = replace(report, problems=(*report.problems, error))
@@ -210,7 +215,9 @@ class Engine:
         back = {change.mac for change in report.undone} | report.held.keys()
         drifts = drift.follow(self.run, view, report.done, back, environment)
         lost = self._remember(view, report) or drifts.problems
-        report = replace(report, drifts=drifts, problems=(*report.problems, *lost))
+        there = addresses_there(view.host, view.snapshot if report.undone else after)
+        problems = (*report.problems, *lost)
+        report = replace(report, drifts=drifts, there=there, problems=problems)
         self.plugins.pass_finished(report)
         return report
 
@@ -333,12 +340,12 @@ class Engine:
     def _verify(
         self,
         view: View,
+        snapshot: Snapshot,
         changed: Collection[Mac | None],
         failed: Collection[Mac | None],
         deadline: Deadline,
     ) -> tuple[verify.Finding, ...]:
-        """Look again at the ENIs that were changed; of those that failed, what the manager did."""
-        snapshot = self.kernel.snapshot(self.config.drivers)
+        """The ENIs that were changed, as they are now; of those that failed, what the manager did."""
         names = {link.index: link.name for link in snapshot.links}
         found: list[verify.Finding] = []
         for intent in view.host.ready:

@@ -20,6 +20,17 @@ class ExitStatus(IntEnum):
     DRIFT = 4
 
 
+EXIT_MEANING = {
+    ExitStatus.DONE: "done; for `verify`: everything is as intended",
+    ExitStatus.FAILED: "failed, or done only in part: the messages say what and why; for `doctor`:"
+    " there are errors, not only warnings",
+    ExitStatus.USAGE: "wrong usage or configuration",
+    ExitStatus.LINK_GONE: "the link is not there (any more): `start` and `remove`",
+    ExitStatus.DRIFT: "`verify` found drift",
+}
+"""What each tells, in the documents' words."""
+
+
 class Ec2netError(Exception):
     """An expected failure.
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What IMDS said, with what was known when it was asked: it may be used only a while later."""
 
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ class Heard:
     """What earlier passes had stored."""
     problems: tuple[Ec2netError, ...] = ()
     requests: int = 0
+    seconds: float = 0.0
+    """How long it took."""
 
     @property
     def facts(self) -> ImdsFacts:
@@ -64,6 +67,7 @@ def hear(
 ) -> Heard:
     """Read IMDS for ``only`` these ENIs, or all. Without ``imds``, or with none of them, it is not
     asked: what was last known stands. What cannot be read is a problem of the outcome."""
+    began = time.monotonic()
     known = indices(links)
     primary, past = lastgood.remembered(run, known)
     wanted = set(links) if only is None else set(only) & set(links)
@@ -84,7 +88,8 @@ def hear(
         else:
             problems = unread(facts)
         requests = imds.requests_made - before
-    return Heard(facts, known, primary, past, problems, requests)
+    seconds = time.monotonic() - began
+    return Heard(facts, known, primary, past, problems, requests, seconds)
 
 
 def indices(links: Mapping[Mac, tuple[Link, ...]]) -> dict[Mac, list[int]]:

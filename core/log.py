@@ -1,24 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where messages go: to the journal with their level when run as a unit, to stderr otherwise."""
+"""Where messages go: to the journal, with level and fields, when run as a unit; else to stderr."""
 
 import logging
 import os
 import sys
+from contextlib import suppress
 
-_JOURNAL_LEVELS = {
+LEVELS = {
     logging.DEBUG: 7,
     logging.INFO: 6,
     logging.WARNING: 4,
     logging.ERROR: 3,
     logging.CRITICAL: 2,
 }
+"""Levels of syslog (sd-daemon(3))."""
 
 
 class _ForJournal(logging.Formatter):
     """Prefixes each line with its syslog level (sd-daemon(3))."""
 
     def format(self, record: logging.LogRecord) -> str:
-        level = _JOURNAL_LEVELS.get(record.levelno, 6)
+        level = LEVELS.get(record.levelno, 6)
         return "\n".join(f"<{level}>{line}" for line in super().format(record).splitlines())
 
 
@@ -27,9 +29,13 @@ def set_up(*, verbose: bool) -> None:
     logger = logging.getLogger("ec2net")
     logger.handlers.clear()
     logger.propagate = False
-    handler = logging.StreamHandler(sys.stderr)
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if to_journal():
         handler.setFormatter(_ForJournal("%(message)s"))
+        from ec2net.core.journald import JournalHandler
+
+        with suppress(OSError):  # without its socket, the stream will do
+            handler = JournalHandler(handler)
     else:
         handler.setFormatter(logging.Formatter("ec2net: %(levelname)s: %(message)s"))
     logger.addHandler(handler)

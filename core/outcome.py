@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ec2net.core import jsonform
@@ -112,6 +112,7 @@ def _eni(
     data = {
         **jsonform.eni(outcome),
         "backend": report.choices.get(outcome.mac),
+        "there": report.there.get(outcome.mac),
         "trouble": list(report.trouble(outcome.mac)) if looked_at else before.get("trouble", []),
         "drift": jsonform.drift(report.drifts.latest.get(outcome.mac))
         if looked_at
@@ -136,37 +137,79 @@ class Line:
     mac: Mac | None = None
     """The ENI that it is about; None: the host."""
     lasts: bool = True
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """For the journal: ENI_ID, LINK, BACKEND, ACTION, REASON, as far as there is such."""
 
 
 def lines(report: PassReport) -> tuple[Line, ...]:
     """What was changed and what went wrong, in this order."""
-    names = {eni.mac: eni.name for eni in report.host.enis}
     said = [
-        Line(logging.WARNING, f"{_name(names, mac)}: {drift.told()}", mac, lasts=False)
+        Line(
+            logging.WARNING,
+            f"{_name(report, mac)}: {drift.told()}",
+            mac,
+            lasts=False,
+            fields=identity(report, mac),
+        )
         for mac, drift in report.drifts.news
     ]
     for step in report.done:
-        text = f"{_name(names, step.mac)}: {step.action.value} {step.item.describe()}"
-        said.append(Line(logging.INFO, text, step.mac, lasts=False))
+        text = f"{_name(report, step.mac)}: {step.action.value} {step.item.describe()}"
+        fields = {**identity(report, step.mac), "ACTION": step.action.name.lower()}
+        if report.occasion:
+            fields["REASON"] = report.occasion
+        said.append(Line(logging.INFO, text, step.mac, lasts=False, fields=fields))
     # One error ends all further changes of its ENI: it is told once, with their number.
     errors = Counter((failure.change.mac, failure.error) for failure in report.failed)
     for (mac, error), changes in errors.items():
         gone = error.exit_status is ExitStatus.LINK_GONE
         more = f"; {changes - 1} more changes were left out" if changes > 1 else ""
         level = logging.INFO if gone else logging.ERROR
-        said.append(Line(level, f"{_name(names, mac)}: {error}{more}", mac, lasts=not gone))
+        said.append(_wrong(report, mac, f"{error}{more}", level=level, lasts=not gone))
     for eni in report.host.enis:
         if eni.standing is Standing.REFUSED:
-            said.append(Line(logging.ERROR, f"{text_.title(eni)}: refused: {eni.reason}", eni.mac))
+            text = f"{text_.title(eni)}: refused: {eni.reason}"
+            fields = {**identity(report, eni.mac), "ACTION": "report", "REASON": eni.reason}
+            said.append(Line(logging.ERROR, text, eni.mac, fields=fields))
     wrong: list[tuple[Mac | None, str]] = [(c.mac, c.describe()) for c in report.conflicts]
     wrong += [(f.mac, f.describe()) for f in report.findings]
-    said += [Line(logging.ERROR, f"{_name(names, mac)}: {text}", mac) for mac, text in wrong]
+    said += [_wrong(report, mac, text) for mac, text in wrong]
     problems = sorted({str(problem) for problem in report.problems})
-    return (*said, *(Line(logging.ERROR, problem) for problem in problems))
+    return (*said, *(_of_host(problem) for problem in problems))
 
 
-def _name(names: Mapping[Mac, str], mac: Mac | None) -> str:
-    return names.get(mac, "gone") if mac else "gone"
+def _of_host(problem: str) -> Line:
+    return Line(logging.ERROR, problem, fields={"ACTION": "report", "REASON": problem})
+
+
+def _wrong(
+    report: PassReport,
+    mac: Mac | None,
+    text: str,
+    *,
+    level: int = logging.ERROR,
+    lasts: bool = True,
+) -> Line:
+    fields = {**identity(report, mac), "ACTION": "report", "REASON": text}
+    return Line(level, f"{_name(report, mac)}: {text}", mac, lasts=lasts, fields=fields)
+
+
+def identity(report: PassReport, mac: Mac | None) -> dict[str, str]:
+    """The fields that name an ENI, and who configures it."""
+    eni = report.of(mac) if mac else None
+    if eni is None:
+        return {}
+    known = {
+        "ENI_ID": eni.eni_id,
+        "LINK": eni.link,
+        "BACKEND": report.choices.get(eni.mac),
+    }
+    return {name: str(value) for name, value in known.items() if value is not None}
+
+
+def _name(report: PassReport, mac: Mac | None) -> str:
+    eni = report.of(mac) if mac else None
+    return eni.name if eni else "gone"
 
 
 def tell(outcome: Outcome) -> None:
@@ -179,6 +222,7 @@ def tell(outcome: Outcome) -> None:
     now = {str(problem) for problem in outcome.report.problems}
     for line in lines(outcome.report):
         known = line.mac is None and line.text in told
-        _log.log(logging.DEBUG if known else line.level, "%s", line.text)
+        level = logging.DEBUG if known else line.level
+        _log.log(level, "%s", line.text, extra={"fields": line.fields})
     for problem in sorted(told - now):
         _log.info("no longer: %s", problem)

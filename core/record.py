@@ -7,6 +7,8 @@ too; the links are then assumed to be there, one for each MAC.
 """
 
 import json
+import os
+import platform
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,9 +86,20 @@ class RecordingImds:
         return reading
 
 
-def record(view: View, imds: RecordingImds, config: dict[str, Any]) -> dict[str, Any]:
-    """The document that ``plan --imds`` reads."""
+def record(
+    view: View,
+    imds: RecordingImds,
+    config: dict[str, Any],
+    environment: Environment,
+    status: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """The document that ``plan --imds`` reads.
+
+    Besides, for who looks into a bug: what host it is, who has which link, and ``status``, what
+    was last published.
+    """
     snapshot = view.snapshot
+    release = environment.keys("/etc/os-release")
     return {
         "version": jsonform.VERSION,
         "ec2net": __version__,
@@ -111,6 +124,16 @@ def record(view: View, imds: RecordingImds, config: dict[str, Any]) -> dict[str,
         },
         "attached": {str(mac): when.value for mac, when in view.facts.attached.items()},
         "config": config,
+        "host": {
+            "kernel": os.uname().release,
+            "os": " ".join(filter(None, (release.get("ID"), release.get("VERSION_ID")))),
+            "python": platform.python_version(),
+        },
+        "choices": {
+            str(mac): {"backend": choice.backend, "reasons": list(choice.reasons)}
+            for mac, choice in view.choices.items()
+        },
+        "status": status,
     }
 
 

@@ -11,6 +11,7 @@ from ec2net.core.errors import Ec2netError, ExitStatus
 from ec2net.core.hold import Hold
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniOutcome, HostIntent, Standing
+from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.plan import Change, Conflict, Plan
 from ec2net.core.verify import Finding
 
@@ -37,6 +38,12 @@ class PassReport:
     """ENIs that stay as they are, since what is wanted of them cut the host off."""
     drifts: Drifts = field(default_factory=Drifts)
     """What somebody else took away or changed."""
+    there: Mapping[Mac, int] = field(default_factory=dict)
+    """How many of each ENI's addresses are on its link after the pass."""
+    occasion: str = ""
+    """What the pass was made for: its deadline's name."""
+    seconds: float = 0.0
+    """How long it took, with the reading of IMDS before it."""
 
     @property
     def conflicts(self) -> tuple[Conflict, ...]:
@@ -64,3 +71,12 @@ class PassReport:
         if hold := self.held.get(mac):
             texts.add(f"held since {hold.since}: {hold.reason}")
         return tuple(sorted(texts))
+
+
+def addresses_there(host: HostIntent, snapshot: Snapshot) -> dict[Mac, int]:
+    """For ``PassReport.there``: addresses count whoever made them, with whatever prefix length."""
+    present = {(found.item.link.index, found.item.interface.ip) for found in snapshot.addresses}
+    return {
+        intent.mac: sum((intent.link.index, source.ip) in present for source in intent.sources)
+        for intent in host.ready
+    }

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# mypy --strict over the package and the tests: types.sh VENV
+# mypy --strict over the package, the tests and what makes documents: types.sh VENV
 # The tests are no package, and each folder of them is a search path of its own, as for pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 "$1/bin/mypy"
 for folder in unit netns lab bench packages; do
-    MYPYPATH=src:tests/netns:tests/$folder "$1/bin/mypy" --explicit-package-bases "tests/$folder"
+    MYPYPATH=src:packaging:tests/netns:tests/$folder "$1/bin/mypy" --explicit-package-bases "tests/$folder"
 done
+MYPYPATH=src:packaging "$1/bin/mypy" --explicit-package-bases packaging/*.py

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net explain LINK|ADDRESS``: what IMDS said, what follows, what the kernel answers."""
+"""``ec2net explain``: what IMDS said, what follows, what the kernel answers; or all as a picture."""
 
 import json
 from argparse import Namespace
@@ -34,9 +34,17 @@ _KEYS = {
 
 
 def run(options: Namespace) -> ExitStatus:
+    if options.what is None and not options.dot:
+        raise UsageError("a link or an address is wanted", remedy="or --dot, for a picture of all")
     place = workplace(options, may_fall_back=True)
     with opened(place) as engine:
         view = engine.look(Deadline(place.config.timeouts.pass_, "explain"))
+        if options.dot:
+            from ec2net.core.picture import dot
+
+            only = None if options.what is None else {_find(options.what, view)[0].mac}
+            print(dot(view, only))
+            return place.status(ExitStatus.DONE)
         outcome, address = _find(options.what, view)
         story = _story(outcome, address, view, engine)
     story["drift"] = _drifts(place.run, outcome)

@@ -14,6 +14,7 @@ from ec2net.core.compute import eni_links
 from ec2net.core.config_dict import to_dict
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError, ExitStatus
+from ec2net.core.outcome import STATUS
 from ec2net.core.record import RecordingImds, record
 from ec2net.core.state import RunDir
 from ec2net.core.workplace import opened, workplace
@@ -30,7 +31,12 @@ def run(options: Namespace) -> ExitStatus:
         attached = when_attached(place.run, links, time.monotonic())
         engine.run = RunDir(Path(empty))  # as if for the first time: every key is read
         view = engine.look(deadline, attached=attached)
-    text = json.dumps(record(view, imds, to_dict(place.config)), indent=1)
+    config, status = to_dict(place.config), place.run.read(STATUS)
+    text = json.dumps(record(view, imds, config, engine.environment, status), indent=1)
+    if options.redact:
+        from ec2net.core.redact import redacted
+
+        text = redacted(text)
     if options.output is None:
         print(text)
     else:

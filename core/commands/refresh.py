@@ -10,11 +10,11 @@ import os
 import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
-from ec2net.core import hold, outcome
+from ec2net.core import hold, metrics, outcome
 from ec2net.core.deadline import Deadline
-from ec2net.core.errors import Ec2netError, ExitStatus, Stopped
+from ec2net.core.errors import Ec2netError, ExitStatus, StateError, Stopped
 from ec2net.core.lock import HostLock, check_lock, manager_runs
 from ec2net.core.quiet import looked_at, may_skip
 from ec2net.core.signals import StopSignals
@@ -44,16 +44,16 @@ def run(options: Namespace) -> ExitStatus:
     check_lock(place.run)
     with StopSignals() as signals, ExitStack() as stack:
         deadline = Deadline(timeouts.pass_, "refresh", interruptions=[signals])
-        with _told(place.run):
+        with _told(place):
             engine = stack.enter_context(opened(place))
             if lost := unseen(engine.kernel.names(place.config.drivers)):
                 show(lost, deadline)
             heard = engine.ask(deadline)
         left = deadline.remaining()
         lock = Deadline(timeouts.lock, "waiting for the host lock", interruptions=[signals])
-        with HostLock(place.run, lock), _told(place.run):
+        with HostLock(place.run, lock), _told(place):
             deadline = Deadline(left, "refresh", interruptions=[signals])
-            report = engine.run_pass(deadline, heard=heard)
+            report = metrics.count(place, engine.run_pass(deadline, heard=heard))
             done = outcome.publish(place, report)
             if options.unless_quiet:
                 looked_at(place.run, done.document)
@@ -94,12 +94,14 @@ def _by_manager(place: Workplace, options: Namespace) -> ExitStatus | None:
 
 
 @contextmanager
-def _told(run_dir: RunDir) -> Iterator[None]:
+def _told(place: Workplace) -> Iterator[None]:
     """``status`` tells of a pass that failed as a whole; not of one that was stopped."""
     try:
         yield
     except Stopped:
         raise
     except Ec2netError as error:
-        outcome.publish_failure(run_dir, error)
+        outcome.publish_failure(place.run, error)
+        with suppress(StateError):
+            metrics.count_failure(place, error)
         raise

@@ -114,7 +114,7 @@ def _passes(
     options: Namespace,
 ) -> ExitStatus:
     """Passes for one ENI, until IMDS tells all of it and the kernel does it."""
-    from ec2net.core import outcome
+    from ec2net.core import metrics, outcome
     from ec2net.core.intent import Standing
     from ec2net.core.lock import HostLock
 
@@ -133,6 +133,7 @@ def _passes(
                 check={mac} if settling else (),
                 heard=heard,
             )
+            report = metrics.count(place, report)
             done = outcome.publish(place, report, only={mac})
         made += report.done
         eni = report.of(mac)

@@ -5,10 +5,10 @@ import logging
 import time
 from dataclasses import replace
 
-from ec2net.core import outcome
+from ec2net.core import metrics, outcome
 from ec2net.core.deadline import Deadline
 from ec2net.core.engine import Engine
-from ec2net.core.errors import Ec2netError, ImdsError, Stopped
+from ec2net.core.errors import Ec2netError, ImdsError, StateError, Stopped
 from ec2net.core.identity import Mac
 from ec2net.core.imds.reader import outdated
 from ec2net.core.lock import HostLock
@@ -51,6 +51,8 @@ class Passes:
         settings = place.config.resident
         self._pace = Pace(settings.poll, settings.fast, settings.fast_for)
         self._telling = Telling()
+        self._identities: dict[Mac | str, dict[str, str]] = {}
+        """Of ENIs, for the journal."""
         self._problems: tuple[Ec2netError, ...] = ()
         """Of the last poll."""
         self._fight = ""
@@ -98,6 +100,7 @@ class Passes:
                 check=check if only is None else check & only,
                 heard=heard,
             )
+            report = metrics.count(self._place, report)
             if work.kind is not Kind.POLL:
                 report = replace(report, problems=_both(self._problems, report.problems))
             done = outcome.publish(self._place, report, only=only)
@@ -124,6 +127,10 @@ class Passes:
         now = time.monotonic()
         self.complain(str(error))
         outcome.publish_failure(self._place.run, error)
+        try:
+            metrics.count_failure(self._place, error)
+        except StateError as failed:
+            self.complain(str(failed))
         again = now + max(1.0, self._pace.fast)
         self.tracks = {
             mac: replace(track, again=again) if mac in work.macs else track
@@ -154,6 +161,7 @@ class Passes:
         for mac in self.tracks.keys() - there:
             del self.tracks[mac]
             self._telling.forget([mac])
+            self._identities.pop(mac, None)
 
     def _say(self, report: PassReport, work: Work, only: frozenset[Mac] | None) -> None:
         """Changes as they are; what lasts when it begins, when it ends, and now and then."""
@@ -161,9 +169,10 @@ class Passes:
         for mac, track in self.tracks.items():
             if (only is None or mac in only) and track.state is not State.PENDING:
                 lasting[mac] = []
+                self._identities[mac] = outcome.identity(report, mac)
         for line in outcome.lines(report):
             if not line.lasts:
-                _log.log(line.level, "%s", line.text)
+                _log.log(line.level, "%s", line.text, extra={"fields": line.fields})
             elif line.mac is None:
                 lasting[_HOST].append((line.level, line.text))
             elif line.mac in lasting:  # else it is on its way
@@ -187,7 +196,8 @@ class Passes:
     def _tell(self, subject: Mac | str, problems: list[tuple[int, str]], *, complete: bool) -> None:
         now = time.monotonic()
         for level, text in self._telling.update(subject, problems, now, complete=complete):
-            _log.log(level, "%s", text)
+            fields = {**self._identities.get(subject, {}), "ACTION": "report", "REASON": text}
+            _log.log(level, "%s", text, extra={"fields": fields})
 
     def _publish(self) -> None:
         imds = next((str(p) for p in self._problems if isinstance(p, ImdsError)), "")

@@ -317,6 +317,16 @@ class LabHost:
         arguments += [f"--after-cursor={since}"] if since else []
         return self._journal(arguments)
 
+    def told(self, *matches: str, since: str) -> list[dict[str, Any]]:
+        """All fields of the entries that journalctl finds by ``FIELD=value`` after a cursor.
+
+        Not by --after-cursor: 252 leaves out the first match if the cursor's entry is none.
+        """
+        self.run(["journalctl", "--sync"])
+        command = ["journalctl", *matches, f"--cursor={since}", "--output=json", "--no-pager"]
+        entries = [json.loads(line) for line in self.run(command).stdout.splitlines()]
+        return [entry for entry in entries if entry["__CURSOR"] != since]
+
     def _journal(self, arguments: Iterable[str]) -> tuple[Entry, ...]:
         command = ["journalctl", "--boot", "--output=json", "--no-pager", *arguments]
         return tuple(lab_journal.parse(self.run(command).stdout.splitlines()))

@@ -205,6 +205,28 @@ STALLED = {
 }
 
 
+def test_a_repair_is_told_with_fields_and_counted(pair: LabInstance) -> None:
+    """As docs/observation.md has it: in its sandbox the manager can write where the document says."""
+    config = "/etc/ec2net/ec2net.toml.d/30-metrics.toml"
+    pair.host.write(config, 'metrics_file = "/run/ec2net/ec2net.prom"\n')
+    pair.host.run(["systemctl", "reload", "ec2net.service"])
+    pair.refresh()
+    cursor = pair.host.cursor()
+    pair.vpc.guest.ip_each(["rule del priority 9999"])
+    pair.host.wait_for_message("ens6: + rule 9999", 20, since=cursor)
+    asked = (f"ENI_ID={pair.vpc.enis[1].eni_id}", "ACTION=add", "LINK=ens6")
+    said = pair.host.told(*asked, "--unit=ec2net.service", since=cursor)
+    assert said
+    assert all(entry["MESSAGE"].startswith("ens6: + rule 9999: from ") for entry in said)
+    assert {entry["REASON"] for entry in said} <= {"look", "poll", "enis"}
+    pair.refresh()
+    lines = pair.host.read("/run/ec2net/ec2net.prom").splitlines()
+    assert f"ec2net_repairs_total {len(said)}" in lines
+    pair.host.run(["rm", config, "/run/ec2net/ec2net.prom", "/run/ec2net/metrics.json"])
+    pair.host.run(["systemctl", "reload", "ec2net.service"])
+    pair.refresh()
+
+
 @pytest.mark.parametrize("what", list(STALLED))
 def test_whoever_stalls_holds_nobody_up(pair: LabInstance, what: str) -> None:
     """Stopped for a while: deadlines hold and the watchdog is fed; what is there stays, and what

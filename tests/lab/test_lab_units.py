@@ -128,6 +128,28 @@ def test_the_timer_refreshes_in_time(boot: Boot) -> None:
         assert said == []
 
 
+PASSES = 10
+
+
+def test_the_journal_can_be_asked_for_an_eni(pair: LabInstance) -> None:
+    """What a pass did is its unit's, though the process has ended when somebody looks whose it was."""
+    eni, cursor = pair.vpc.enis[1], pair.host.cursor()
+    for _ in range(PASSES):
+        pair.vpc.guest.ip_each(["rule del priority 9999"])
+        pair.host.run(
+            ["systemctl", "reset-failed", "ec2net-refresh.service"]
+        )  # the count of starts
+        pair.host.run(["systemctl", "start", "ec2net-refresh.service"])
+    asked = (f"ENI_ID={eni.eni_id}", "ACTION=add", "--unit=ec2net-refresh.service")
+    entries = pair.host.told(*asked, since=cursor)
+    names = ("MESSAGE", "LINK", "REASON", "BACKEND", "PRIORITY", "SYSLOG_IDENTIFIER")
+    told = [tuple(entry[name] for name in names) for entry in entries]
+    assert len(told) == PASSES
+    for message, *fields in told:
+        assert message.startswith("ens6: + rule 9999: from ")
+        assert fields == ["ens6", "refresh", pair.setting.backend, "6", "ec2net"]
+
+
 def test_a_quiet_host_is_asked_seldom(boot: Boot) -> None:
     """One ENI with one address: four passes of five are left out, without a question to IMDS."""
 

@@ -4,6 +4,7 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from instance import Instance
@@ -11,6 +12,8 @@ from instance import Instance
 from ec2net.core.errors import Ec2netError
 from ec2net.core.vpc import sandbox
 from ec2net.core.vpc.simulated import SimulatedVpc
+
+MANUAL = Path(__file__).parents[2] / "packaging/man/ec2net.8.md"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,6 +42,12 @@ def install() -> Callable[[SimulatedVpc], Instance]:
 
 
 @pytest.fixture
-def instance(vpc: SimulatedVpc, install: Callable[[SimulatedVpc], Instance]) -> Instance:
-    """The guest of an empty VPC, with the program."""
-    return install(vpc)
+def instance(vpc: SimulatedVpc, install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
+    """The guest of an empty VPC, with the program. Whatever is in its state directory at the end
+    is in the manual."""
+    instance = install(vpc)
+    yield instance
+    manual = MANUAL.read_text()
+    there = {name.partition("/")[0] for name in instance.files()}
+    left = {n for n in there if not n.startswith(".tmp-")}  # of a writer that was killed
+    assert {name for name in left if f"/run/ec2net/{name}" not in manual} == set()

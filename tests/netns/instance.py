@@ -15,6 +15,11 @@ from typing import Any
 from kernel_state import State, kernel_state
 from ways import way_of
 
+TOP = Path(__file__).parents[2]
+sys.path.append(str(TOP / "packaging"))
+
+import json_schema
+
 import ec2net
 from ec2net.core.vpc.checks import PrefixUse
 from ec2net.core.vpc.connections import Tick
@@ -139,8 +144,10 @@ class Instance:
 
     def status(self) -> dict[str, dict[str, Any]]:
         """Each ENI's row of ``status --json``, by MAC."""
-        done = self.ec2net("status", "--json", status=None)
-        return {eni["mac"]: eni for eni in json.loads(done.stdout)["enis"]}
+        document = json.loads(self.ec2net("status", "--json", status=None).stdout)
+        schema = json.loads((TOP / "docs/status.schema.json").read_text())
+        assert json_schema.violations(document, schema, schema) == []
+        return {eni["mac"]: eni for eni in document["enis"]}
 
     def kernel(self) -> State:
         return kernel_state(self.guest)

@@ -55,7 +55,7 @@ def test_a_later_eni_is_left_alone_from_its_attachment_on(instance: Instance) ->
     assert standing(instance, boot) == ("ready", "boot")
     assert standing(instance, main) == ("ready", "boot")
     assert instance.unreachable(main, boot) == []
-    record = instance.run_dir / "record.json"  # it tells the same elsewhere
+    record = instance.config_root / "record.json"  # it tells the same elsewhere
     instance.ec2net("record", str(record))
     rows = json.loads(instance.ec2net("plan", "--imds", str(record), "--json").stdout)["enis"]
     told = {row["mac"]: (row["standing"], row["attached"]) for row in rows}

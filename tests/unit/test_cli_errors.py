@@ -121,7 +121,6 @@ def test_a_name_that_no_link_can_have(
         (["frobnicate"], "argument COMMAND: invalid choice: 'frobnicate' (choose from ", "ec2net"),
         (["plan", "--colour"], "unrecognized arguments: --colour", "ec2net"),
         (["remove"], "the following arguments are required: LINK", "ec2net remove"),
-        (["explain"], "the following arguments are required: LINK|ADDRESS", "ec2net explain"),
         (["config"], "one of the arguments --check --show is required", "ec2net config"),
         (
             ["config", "--check", "--show"],

@@ -17,7 +17,13 @@ PER_ENI = (
     " {}primary_rules, {}published_ports, {}routing{}"
 )
 AT_THE_TOP = PER_ENI.format(
-    "eni, ", "links, ", "", "numbers, plugins, ", "profile, ", "resident, rollback, ", ", timeouts"
+    "eni, ",
+    "links, ",
+    "metrics_file, ",
+    "numbers, plugins, ",
+    "profile, ",
+    "resident, rollback, ",
+    ", timeouts",
 )
 IN_A_SECTION = PER_ENI.format("", "", "match, ", "", "", "", "")
 CRITERIA = "mac, id, card, device, subnet, name, role, attached"

@@ -1,16 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documents say what is there: commands, options, keys, statuses, hooks, files.
+"""The documents say what is there, and all of it: commands, options, keys, statuses, hooks, files.
 
-Run as a program it rewrites the generated parts of the documents.
+Run as a program it rewrites what is generated: parts of the documents, the manual pages, the
+completion for bash.
 """
 
-import argparse
+import ast
 import importlib.util
 import inspect
+import json
 import re
 import shlex
+import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -24,40 +28,47 @@ from ec2net.core.config_files import load
 from ec2net.core.config_kinds import toml_value
 from ec2net.core.config_schema import HOST, MATCH, PER_ENI, SETTINGS, Criterion, Setting
 from ec2net.core.doctor.finding import Check
-from ec2net.core.errors import ExitStatus
+from ec2net.core.errors import EXIT_MEANING, ExitStatus
+from ec2net.core.intent import Standing
+from ec2net.core.metrics import KINDS, METRICS
 from ec2net.core.numbers import NumberPlan
 from ec2net.core.othertools import Tool
+from ec2net.core.plan import Action
 
 TOP = Path(__file__).parents[2]
-DOCUMENTS = tuple(
-    sorted(str(p.relative_to(TOP)) for folder in ("", "docs/") for p in TOP.glob(f"{folder}*.md"))
+sys.path.append(str(TOP / "packaging"))
+
+import bash_completion
+import json_schema
+import manual
+from manual import commands, own_arguments, value_name
+
+MANUAL = tuple(sorted(f"packaging/man/{p.name}" for p in manual.FOLDER.glob("*.md")))
+DOCUMENTS = (
+    *sorted(str(p.relative_to(TOP)) for folder in ("", "docs/") for p in TOP.glob(f"{folder}*.md")),
+    *MANUAL,
 )
+ELSEWHERE = {"--strict", "--collector.textfile.directory=/run/ec2net"}
+"""Options of other programs that are named alone."""
+
+ADMINISTRATORS = {"ec2net.toml.d", "ec2net.prom"}
+"""Of /run/ec2net, what the program does not make by itself."""
+
 FOLDERS = ("core", "backends", "systemd", "packaging", "tests", "docs", "src")
-COMMON = {"-h", "--help", "-v", "--verbose", "--run-dir", "--config-root", "--json"}
-"""Options of (nearly) every command."""
 
 
 # What is generated.
 
 
-def commands() -> dict[str, argparse.ArgumentParser]:
-    action = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
-    return dict(action.choices)
-
-
-def arguments(command: argparse.ArgumentParser) -> Iterator[str]:
+def arguments(command: ArgumentParser) -> Iterator[str]:
     """As in a usage line; what all commands have is left out."""
-    for action in command._actions:
-        if COMMON.intersection(action.option_strings):
+    for action in own_arguments(command):
+        if "--json" in action.option_strings:
             continue
-        words = [*action.option_strings[:1], *filter(None, [_value_name(action)])]
+        words = [*action.option_strings[:1], *filter(None, [value_name(action)])]
         text = " ".join(words)
         optional = bool(action.option_strings) or action.nargs == "?"
         yield f"[{text}]" if optional else text
-
-
-def _value_name(action: argparse.Action) -> str:
-    return "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
 
 
 def command_table() -> str:
@@ -66,6 +77,11 @@ def command_table() -> str:
         line = " ".join(["ec2net", name, *arguments(command)]).replace("|", "\\|")
         rows.append(f"| `{line}` | {command.description} |")
     return "\n".join(rows)
+
+
+def status_table() -> str:
+    rows = ["| exit status | meaning |", "| --- | --- |"]
+    return "\n".join([*rows, *(f"| {int(s)} | {text} |" for s, text in EXIT_MEANING.items())])
 
 
 def settings_tables() -> str:
@@ -93,6 +109,29 @@ def _table(keys: tuple[Setting, ...] | tuple[Criterion, ...]) -> str:
         default = f" `{toml_value(key.default)}` |" if isinstance(key, Setting) else ""
         rows.append(f"| `{key.key}` |{default} {key.kind.allowed} | {key.meaning} |")
     return "\n".join(rows)
+
+
+def status_keys() -> str:
+    schema = json.loads((TOP / "docs/status.schema.json").read_text())
+    rows = ["| key | type | meaning |", "| --- | --- | --- |"]
+    found = json_schema.rows(schema, schema)
+    return "\n".join([*rows, *(f"| `{path}` | {kind} | {text} |" for path, kind, text in found)])
+
+
+def metrics_table() -> str:
+    rows = ["| name | type | meaning |", "| --- | --- | --- |"]
+    rows += [f"| `{name}` | {kind} | {text} |" for name, (kind, text) in METRICS.items()]
+    labels = [
+        f"`kind` of errors is one of {_words(KINDS)};",
+        f"`standing` of ENIs one of {_words([standing.value for standing in Standing])};",
+        f"`action` of changes one of {_words([action.name.lower() for action in Action])};",
+        f"`result` of passes one of {_words(['done', 'failed'])}.",
+    ]
+    return "\n".join([*rows, "", *labels])
+
+
+def _words(words: Iterable[str]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
 
 
 def hook_list() -> str:
@@ -124,7 +163,10 @@ def _described(function: Callable[..., Any]) -> str:
 
 GENERATED = {
     ("README.md", "commands"): command_table,
+    ("README.md", "exit statuses"): status_table,
     ("docs/configuration.md", "settings"): settings_tables,
+    ("docs/json.md", "status"): status_keys,
+    ("docs/observation.md", "metrics"): metrics_table,
     ("docs/plugins.md", "hooks"): hook_list,
     ("docs/plugins.md", "backend"): backend_list,
 }
@@ -148,16 +190,22 @@ def with_generated(document: str) -> str:
 # What is found in the documents.
 
 
+def read(document: str) -> str:
+    """A document; a page of the manual with what is generated."""
+    path = TOP / document
+    return manual.source_text(path) if document in MANUAL else path.read_text()
+
+
 def fences(document: str) -> Iterator[tuple[str, str]]:
     """Language and content of each fenced block."""
-    text = (TOP / document).read_text()
+    text = read(document)
     for match in re.finditer(r"^```(\w*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE):
         yield match[1], match[2]
 
 
 def spans(document: str) -> Iterator[str]:
     """Inline code outside of fenced blocks."""
-    text = re.sub(r"^```.*?^```$", "", (TOP / document).read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^```.*?^```$", "", read(document), flags=re.DOTALL | re.MULTILINE)
     for match in re.finditer(r"`([^`\n]+)`", text):
         yield match[1].replace("\\|", "|")
 
@@ -166,6 +214,9 @@ def command_lines(document: str) -> Iterator[str]:
     for language, content in fences(document):
         if language == "console":
             yield from re.findall(r"^[$#] (.*)$", content, flags=re.MULTILINE)
+    if document in MANUAL:
+        yield from re.findall(r"^    (ec2net .*)$", read(document), flags=re.MULTILINE)
+        return  # its spans are the generated usage
     yield from (span for span in spans(document) if span.startswith(("ec2net ", "make ")))
 
 
@@ -185,7 +236,7 @@ def test_every_command_line_is_understood(
 ) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text(), flags=re.MULTILINE))
     for line in command_lines(document):
-        words = shlex.split(line, comments=True)
+        words = shlex.split(re.split(r" (?:\||&&|>) ", line)[0], comments=True)
         if words[0] == "make":
             assert set(words[1:]) <= targets, line
         elif words[0] == "ec2net" and "[" not in line:
@@ -194,6 +245,78 @@ def test_every_command_line_is_understood(
             except SystemExit as end:
                 if end.code != 0:  # as after --version
                     pytest.fail(f"{document}: {line!r}: {capsys.readouterr().err}")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_option_that_is_named_exists(document: str) -> None:
+    known = {
+        o for c in (parser(), *commands().values()) for a in c._actions for o in a.option_strings
+    }
+    for span in spans(document):
+        words = span.split()
+        if words[0].startswith("--"):
+            assert words[0] in known | ELSEWHERE, span
+        elif words[0] in commands() and len(words) > 1:
+            options = {o for a in commands()[words[0]]._actions for o in a.option_strings}
+            assert {word for word in words if word.startswith("-")} <= options, span
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_exit_status_that_is_named_exists(document: str) -> None:
+    numbers = re.findall(r"(?:ends?|fails?|exit)(?: with)? status (\d+)", read(document))
+    assert {int(number) for number in numbers} <= set(ExitStatus)
+
+
+def units() -> set[str]:
+    return {path.name for path in (TOP / "systemd").iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_unit_and_file_that_is_named_exists(document: str) -> None:
+    text = read(document).replace("*", "").replace("`", "")
+    for name, kind in re.findall(r"\b(ec2net[a-z-]*@?)\w*\.(service|target|timer)\b", text):
+        assert f"{name}.{kind}" in units(), name
+    state = {str(name) for path in production_sources() for name in strings(path)}
+    for name in re.findall(r"/run/ec2net/([\w.-]*\w)", text):
+        assert name in state or name in ADMINISTRATORS, name
+    for path in re.findall(
+        r"/usr/lib/((?:systemd|NetworkManager|udev)/[\w./-]*ec2net[\w./-]*)", text
+    ):
+        assert list((TOP / "systemd").rglob(Path(path).name)), path
+
+
+def test_every_unit_is_in_the_manual() -> None:
+    text = read("packaging/man/ec2net.8.md").replace("*LINK*", "").replace("`", "")
+    assert {
+        unit for unit in units() if not re.search(rf"(?<![\w-]){re.escape(unit)}", text)
+    } == set()
+
+
+def state_files() -> set[str]:
+    """What ec2net(8) says there is in /run/ec2net."""
+    return set(re.findall(r"/run/ec2net/([\w.-]*\w)", read("packaging/man/ec2net.8.md")))
+
+
+def test_every_state_file_is_in_the_manual() -> None:
+    """By their names in the program; tests/netns/conftest.py looks at what is there."""
+    named = {
+        name
+        for path in production_sources()
+        for name in strings(path)
+        if re.fullmatch(r"[a-z-]+\.(json|lock)", name) and name not in SETTINGS
+    }
+    assert named - state_files() == set()
+    assert len(named) > 8
+
+
+def production_sources() -> list[Path]:
+    return [p for folder in ("core", "backends") for p in (TOP / folder).rglob("*.py")]
+
+
+def strings(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
 def test_every_command_and_option_is_in_the_readme() -> None:
@@ -205,15 +328,14 @@ def test_every_command_and_option_is_in_the_readme() -> None:
                 assert all(option in text for option in action.option_strings), name
 
 
-def test_the_readme_has_each_exit_status_and_no_other() -> None:
-    section = (TOP / "README.md").read_text().partition("| exit status |")[2]
-    told = re.findall(r"^\| (\d+) \|", section, flags=re.MULTILINE)
-    assert [int(number) for number in told] == sorted(ExitStatus)
+def test_every_exit_status_has_its_meaning() -> None:
+    assert list(EXIT_MEANING) == sorted(ExitStatus)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_setting_that_is_named_exists(document: str, tmp_path: Path) -> None:
-    for span in spans(document):
+    keys_of_json = document == "docs/json.md"
+    for span in () if keys_of_json else spans(document):
         if re.fullmatch(r"(numbers|links|timeouts|resident|rollback|plugins)\.\w+", span):
             assert span in SETTINGS, span
     samples = [content for language, content in fences(document) if language == "toml"]
@@ -243,7 +365,7 @@ def test_each_number_is_told_with_its_default() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_path_and_module_that_is_named_exists(document: str) -> None:
-    text = (TOP / document).read_text()
+    text = read(document)
     for path in re.findall(rf"(?<![\w/.-])(?:{'|'.join(FOLDERS)})/[\w./-]*\w/?", text):
         assert (TOP / path).exists(), path
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
@@ -257,6 +379,15 @@ def test_every_check_of_doctor_and_every_tool_is_explained() -> None:
     checks = {row.strip("`") for row in rows if row.startswith("`")}
     assert checks == {check.value for check in Check}
     assert {tool.value for tool in Tool} <= set(rows)
+
+
+def test_every_message_that_is_explained_is_one_of_the_program() -> None:
+    """The first cells of the tables in docs/troubleshooting.md, as far as they are messages."""
+    said = " ".join(" ".join(strings(path)) for path in production_sources())
+    text = (TOP / "docs/troubleshooting.md").read_text()
+    explained = re.findall(r"^\| `([^`]+)`(?: with a reason)? \|", text, flags=re.MULTILINE)
+    assert len(explained) > 15
+    assert [message for message in explained if message not in said] == []
 
 
 def _importable(name: str) -> bool:
@@ -315,6 +446,8 @@ def _check_plugin(module: ModuleType) -> None:
 def main() -> None:
     for document in sorted({name for name, _ in GENERATED}):
         (TOP / document).write_text(with_generated(document))
+    manual.main()
+    bash_completion.main()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manual pages, made of their sources in packaging/man and of the program itself.
+
+What the help texts and the table of settings say is not written a second time: ``{{part}}`` in
+a source stands for it. Run as a program it writes the pages; a test tells when that is due.
+"""
+
+import argparse
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import roff
+
+from ec2net.core.cli import parser
+from ec2net.core.config_kinds import toml_value
+from ec2net.core.config_schema import HOST, MATCH, PER_ENI, Criterion, Setting
+from ec2net.core.errors import EXIT_MEANING
+
+FOLDER = Path(__file__).parent / "man"
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """By name, in the order of the help."""
+    action = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def common_options() -> list[argparse.Action]:
+    """What every command takes, but for ``--help``."""
+    every = [{tuple(a.option_strings) for a in c._actions} for c in commands().values()]
+    shared = set.intersection(*every) - {("-h", "--help")}
+    first = next(iter(commands().values()))
+    return [a for a in first._actions if a.option_strings and tuple(a.option_strings) in shared]
+
+
+def own_arguments(command: argparse.ArgumentParser) -> list[argparse.Action]:
+    """What only this command takes (or only some take)."""
+    common = {tuple(action.option_strings) for action in common_options()}
+    common.add(("-h", "--help"))
+    return [
+        a for a in command._actions if not a.option_strings or tuple(a.option_strings) not in common
+    ]
+
+
+def value_name(action: argparse.Action) -> str:
+    """What stands for its value; empty if it has none, in brackets if an option can do without."""
+    name = "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
+    return f"[{name}]" if action.option_strings and action.nargs == "?" else name
+
+
+def pages() -> dict[Path, str]:
+    """Each page with its content."""
+    return {_target(source): _page(source) for source in sorted(FOLDER.glob("*.md"))}
+
+
+def source_text(source: Path) -> str:
+    """A source with its parts filled in, still Markdown."""
+
+    def part(match: re.Match[str]) -> str:
+        return PARTS[match[1]]()
+
+    return re.sub(r"^\{\{(.+)\}\}$", part, source.read_text(), flags=re.MULTILINE)
+
+
+def _target(source: Path) -> Path:
+    return source.with_suffix("")
+
+
+def _page(source: Path) -> str:
+    name, _, section = _target(source).name.rpartition(".")
+    title, _, body = source_text(source).partition("\n")
+    return roff.page(body, name, int(section), title.removeprefix("# "))
+
+
+def _commands() -> str:
+    return "\n\n".join(
+        part for name, command in commands().items() for part in _command(name, command)
+    )
+
+
+def _command(name: str, command: argparse.ArgumentParser) -> Iterator[str]:
+    own = own_arguments(command)
+    usage = " ".join([f"`ec2net {name}`", *(_in_usage(action) for action in own)])
+    yield f"### {usage}\n\n{_sentence(command.description or '')}"
+    yield from (_definition(a) for a in own if a.help and a.option_strings != ["--json"])
+    if command.epilog:
+        yield _sentence(command.epilog)
+
+
+def _in_usage(action: argparse.Action) -> str:
+    words = " ".join(filter(None, [*(f"`{o}`" for o in action.option_strings[:1]), _value(action)]))
+    return f"[{words}]" if action.option_strings or action.nargs == "?" else words
+
+
+def _value(action: argparse.Action) -> str:
+    return re.sub(r"[\w-]+", r"*\g<0>*", value_name(action))
+
+
+def _definition(action: argparse.Action) -> str:
+    names = ", ".join(f"`{option}`" for option in action.option_strings)
+    term = " ".join(filter(None, [names, _value(action)]))
+    meaning = (action.help or "") % {"default": action.default}
+    return f"{term}\n: {_sentence(meaning)}"
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:].rstrip('.')}." if words else ""
+
+
+def _statuses() -> str:
+    return "\n\n".join(f"{int(s)}\n: {_sentence(text)}" for s, text in EXIT_MEANING.items())
+
+
+def _settings(keys: tuple[Setting, ...] | tuple[Criterion, ...]) -> str:
+    return "\n\n".join(_setting(key) for key in keys)
+
+
+def _setting(key: Setting | Criterion) -> str:
+    default = f" Default: `{toml_value(key.default)}`." if isinstance(key, Setting) else ""
+    return f"`{key.key}`\n: {key.meaning} Allowed: {key.kind.allowed}.{default}"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "commands": _commands,
+    "json": lambda: _definition(
+        next(a for a in commands()["status"]._actions if "--json" in a.option_strings)
+    ),
+    "common options": lambda: "\n\n".join(map(_definition, common_options())),
+    "exit statuses": _statuses,
+    "settings of an ENI": lambda: _settings(PER_ENI),
+    "settings of the host": lambda: _settings(HOST),
+    "criteria": lambda: _settings(tuple(MATCH.values())),
+}
+
+
+def main() -> None:
+    """Write the pages."""
+    for path, content in pages().items():
+        path.write_text(content)
+
+
+if __name__ == "__main__":
+    main()

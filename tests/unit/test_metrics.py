@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is counted when there is no report, and what is kept that is no number."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ec2net.core.config_files import load
+from ec2net.core.errors import DeadlineExceeded, Ec2netError, ImdsError, StateError
+from ec2net.core.metrics import FILE, count_failure
+from ec2net.core.state import RunDir
+from ec2net.core.workplace import Workplace
+
+
+def place(path: Path, metrics_file: object) -> Workplace:
+    etc = path / "etc/ec2net"
+    etc.mkdir(parents=True, exist_ok=True)
+    (etc / "ec2net.toml").write_text(f'metrics_file = "{metrics_file}"\n')
+    return Workplace(RunDir(path / "run"), load(path))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [(ImdsError("x"), "imds"), (DeadlineExceeded("x"), "deadline"), (Ec2netError("x"), "other")],
+)
+def test_a_pass_that_came_to_no_end_is_a_failed_one(
+    tmp_path: Path, error: Ec2netError, kind: str
+) -> None:
+    file = tmp_path / "ec2net.prom"
+    for _ in range(2):
+        count_failure(place(tmp_path, file), error)
+    lines = file.read_text().splitlines()
+    assert 'ec2net_passes_total{result="failed"} 2' in lines
+    assert 'ec2net_passes_total{result="done"} 0' in lines
+    assert f'ec2net_errors_total{{kind="{kind}"}} 2' in lines
+    assert "ec2net_last_success_timestamp_seconds 0" in lines
+
+
+def test_without_a_file_nothing_is_kept(tmp_path: Path) -> None:
+    count_failure(place(tmp_path, ""), ImdsError("x"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_kept_is_not_trusted(tmp_path: Path) -> None:
+    file = tmp_path / "ec2net.prom"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / FILE).write_text(json.dumps({"ec2net_repairs_total": "x", "y": 1}))
+    count_failure(place(tmp_path, file), ImdsError("x"))
+    assert "ec2net_repairs_total 0" in file.read_text().splitlines()
+    assert "y" not in file.read_text().split()
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StateError, match=r"metrics_file: cannot write .*ReadWritePaths="):
+        count_failure(place(tmp_path, tmp_path / "file" / "ec2net.prom"), ImdsError("x"))
+
+
+@pytest.mark.parametrize("value", ["ec2net.prom", "/var/lib/x", "/", "/x/.prom/", "/a\\u0000.prom"])
+def test_a_file_that_the_collector_would_not_read_is_refused(tmp_path: Path, value: str) -> None:
+    (error,) = place(tmp_path, value).loaded.errors
+    assert "metrics_file" in str(error)
