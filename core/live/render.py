@@ -122,9 +122,9 @@ def _in_order(
     before = here[: here.index(first)] if first is not None else []
     if first is not None and first.network in [other.network for other in before]:
         before = []
-    passed = {other.ip for other in before}
     for interface in wanted:
-        later = interface.version == 4 and interface.ip in passed
+        # With another prefix length it is somebody's beside ours, which may stand behind.
+        later = interface.version == 4 and interface in before
         yield (LaterAddress if later else Address)(intent.link, interface)
 
 

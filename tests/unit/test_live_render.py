@@ -22,6 +22,8 @@ OURS, DHCP = 236, 16
         (("10.0.1.4/24", "10.0.1.5/32", "10.0.1.6/32"), []),
         (("10.0.1.5/32", "10.0.1.6/32", "10.0.1.4/24"), ["10.0.1.5/32", "10.0.1.6/32"]),
         (("10.0.1.5/32", "10.0.1.4/24", "10.0.1.6/32"), ["10.0.1.5/32"]),
+        # Somebody's, as well as ours.
+        (("10.0.1.5/26", "10.0.1.4/24", "10.0.1.5/32", "10.0.1.6/32"), []),
         (("10.0.1.5/32", "10.0.1.6/32"), []),  # the first will come behind, and then they move
     ],
 )
@@ -33,7 +35,7 @@ def test_what_stands_before_the_first_address_is_moved_behind_it(
     whole = compute(facts, Config())
     intent = next(intent for intent in whole.ready if not intent.primary)
     there = tuple(
-        Found(Address(intent.link, ip_interface(text)), DHCP if "/24" in text else OURS)
+        Found(Address(intent.link, ip_interface(text)), OURS if "/32" in text else DHCP)
         for text in order
     )
     snapshot = Snapshot(facts.links, addresses=there)
