@@ -6,7 +6,8 @@ only now wanted, or not wanted any more, has not. So /run/ec2net/drift/MAC.json 
 after the last pass, by fingerprint, and the story of what was noticed. It holds for one attachment.
 """
 
-from collections.abc import Collection, Mapping
+import zlib
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -16,7 +17,7 @@ from ec2net.core.errors import Ec2netError, StateError
 from ec2net.core.hold import fingerprint, now
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniIntent
-from ec2net.core.kernel.objects import Address, LaterAddress
+from ec2net.core.kernel.objects import Address, KernelObject, LaterAddress
 from ec2net.core.plan import Action, Change, Item, Plan
 from ec2net.core.state import RunDir
 from ec2net.core.suspects import suspects
@@ -31,6 +32,9 @@ SHOWN = 6
 """Items of one drift that are named."""
 REMINDER = 600.0
 """Seconds after which one that comes again is told again."""
+GIVEN = 90.0
+"""Seconds after a network manager was given another file or setting in which nothing is told: what
+it does to the link then, as systemd-networkd 252 takes its leases anew, is by our wish."""
 _MARK = 16
 """Characters of a fingerprint that are kept."""
 
@@ -92,6 +96,10 @@ class _Record:
 
     ifindex: int
     in_place: frozenset[str] = frozenset()
+    intended: int = 0
+    """Of what was wanted then. It may be in place without a change: a pass before was killed."""
+    given: str = ""
+    """When a network manager was given something else for it; empty: never."""
     story: tuple[Drift, ...] = ()
 
 
@@ -110,6 +118,7 @@ def follow(
     made = {
         (change.mac, _mark(change.item)) for change in done if change.action is not Action.REMOVE
     }
+    given = {change.mac for change in done if not isinstance(change.item, KernelObject)}
     latest: dict[Mac, Drift] = {}
     news: list[tuple[Mac, Drift]] = []
     problems: tuple[Ec2netError, ...] = ()
@@ -121,9 +130,11 @@ def follow(
             marks = {mark for of, mark in made if of == mac}
             after = _next(before, intent, _of(plan, mac), marks, view, environment)
             if mac in back:
-                after = replace(after, in_place=before.in_place)
+                after = replace(after, in_place=before.in_place, intended=before.intended)
+            if mac in given:
+                after = replace(after, given=now())
         elif mac in view.without:
-            after = replace(before, in_place=frozenset())
+            after = replace(before, in_place=frozenset(), intended=0)
         else:
             continue
         if after.story:
@@ -161,21 +172,24 @@ def _next(
 ) -> _Record:
     if intent.mac in view.observed_only:  # whatever is not so, whether it ever was or not
         return replace(before, story=_told(before.story, own, set(), intent, view, environment))
+    told_of = before.in_place
+    if before.given and 0 <= _seconds(before.given, now()) < GIVEN:
+        told_of = frozenset()
     drifted = Plan(
         tuple(
             change
             for change in own.changes
-            if change.action is not Action.REMOVE and _mark(change.item) in before.in_place
+            if change.action is not Action.REMOVE and _mark(change.item) in told_of
         ),
-        tuple(found for found in own.conflicts if _mark(found.item) in before.in_place),
+        tuple(found for found in own.conflicts if _mark(found.item) in told_of),
     )
-    in_place = before.in_place
-    if own.changes or own.conflicts or not in_place:
+    in_place, intended = before.in_place, _intended(view.wanted[intent.mac])
+    if own.changes or own.conflicts or intended != before.intended:
         missing = set(_marks(own)) - made
         wanted = frozenset(_mark(_as_it_stays(item)) for item in view.wanted[intent.mac])
         in_place = (wanted - missing) | (in_place & missing & wanted)
     told = _told(before.story, drifted, made, intent, view, environment)
-    return _Record(before.ifindex, in_place, told)
+    return replace(before, in_place=in_place, intended=intended, story=told)
 
 
 def _of(plan: Plan, mac: Mac) -> Plan:
@@ -236,15 +250,20 @@ def _words(drifted: Plan) -> tuple[str, ...]:
 def _is_news(before: tuple[Drift, ...], drift: Drift) -> bool:
     """Whether it began or ended, or comes again after a while."""
     old = next((old for old in before if old.items == drift.items), None)
-    return old is None or (old.open and not drift.open) or _seconds(old, drift) > REMINDER
+    return old is None or (old.open and not drift.open) or _seconds(old.last, drift.last) > REMINDER
 
 
-def _seconds(old: Drift, new: Drift) -> float:
-    return (datetime.fromisoformat(new.last) - datetime.fromisoformat(old.last)).total_seconds()
+def _seconds(begin: str, end: str) -> float:
+    return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
 
 
 def _mark(item: Item) -> str:
     return fingerprint(None, (item,))[:_MARK]
+
+
+def _intended(wanted: Iterable[Item]) -> int:
+    """Quicker than all fingerprints, which are for passes that find it changed."""
+    return zlib.crc32("\n".join(sorted(item.describe() for item in wanted)).encode())
 
 
 def _as_it_stays(item: Item) -> Item:
@@ -268,7 +287,10 @@ def _read(run: RunDir, mac: Mac, ifindex: int) -> _Record:
         return _Record(ifindex)
     try:
         told = tuple(_drift(row) for row in data["story"])
-        return _Record(ifindex, frozenset(map(str, data["in_place"])), told)
+        given = str(data["given"])
+        _seconds(given or now(), now())  # or it is no time that is written here
+        in_place = frozenset(map(str, data["in_place"]))
+        return _Record(ifindex, in_place, int(data["intended"]), given, told)
     except (KeyError, ValueError, TypeError, AttributeError):
         return _Record(ifindex)
 
@@ -285,5 +307,11 @@ def _write(run: RunDir, mac: Mac, record: _Record) -> None:
     told = [asdict(drift) for drift in record.story]
     run.write(
         _file(mac),
-        {"ifindex": record.ifindex, "in_place": sorted(record.in_place), "story": told},
+        {
+            "ifindex": record.ifindex,
+            "in_place": sorted(record.in_place),
+            "intended": record.intended,
+            "given": record.given,
+            "story": told,
+        },
     )

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from instance import Instance, below_run, primary, subnets
 from kernel_state import KernelEvents
+from manager import managed
 
 from ec2net.core.vpc.eni import Eni
 
@@ -149,3 +150,19 @@ def test_an_observed_eni_is_only_reported(instance: Instance, pair: tuple[Eni, E
     )
     (line,) = told(instance)
     assert "protocol 4 (static)" in line
+
+
+def test_the_resident_manager_only_reports_of_an_observed_eni(
+    instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    instance.configure(OBSERVE)
+    _, eni = pair
+    with managed(instance) as manager, KernelEvents(instance.guest) as events:
+        manager.until(lambda: manager.states().get(str(eni.mac)) == "observed")
+        instance.guest.ip([TAKE_RULE])
+        manager.until(lambda: SOMEBODY in manager.log())
+        assert manager.poke()["changes"] == []
+        assert manager.states()[str(eni.mac)] == "observed"
+        assert manager.log().count(SOMEBODY) == 1
+        assert len(events.taken()) == 1  # of the hand's
+        assert f"! ens6: {RULE} is missing: only reported" in instance.ec2net("status").stdout

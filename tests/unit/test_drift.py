@@ -22,6 +22,7 @@ from ec2net.core.kernel.snapshot import Found
 from ec2net.core.plan import Action, Change, Conflict, Plan
 from ec2net.core.state import RunDir
 from ec2net.core.suspects import suspects
+from ec2net.core.textfile import OwnedFile
 
 ENI = mac(1)
 RULES = HOST.ready[1].rules
@@ -84,6 +85,13 @@ def test_only_what_was_in_place_and_is_wanted_as_it_was_has_drifted(host: Host) 
     assert host.story() == (found,)
 
 
+def test_what_a_killed_pass_made_is_in_place(host: Host) -> None:
+    host.look(missing(RULES[0]), wanted=RULES[:1])
+    host.look(wanted=RULES)  # the others are there, and no pass told of it
+    ((_, found),) = host.look(missing(RULES[1])).news
+    assert found.what == (f"{RULES[1].describe()} is missing",)
+
+
 def test_what_could_not_be_made_has_not_been_in_place(host: Host) -> None:
     host.look(missing(*RULES), made=False)
     assert host.look(missing(*RULES)).news == ()
@@ -101,6 +109,15 @@ def test_an_address_that_was_moved_is_in_place_like_others(host: Host) -> None:
     for _ in range(2):  # a lease that is taken anew is nobody's hand
         assert host.look(move, wanted=(moved,)) == Drifts()
     assert len(host.look(missing(there), wanted=(there,)).news) == 1
+
+
+def test_what_a_manager_does_with_what_it_was_given_is_nobodys_hand(host: Host) -> None:
+    file = OwnedFile(Path("/run/a"), "b")
+    host.look(missing(*RULES, file), wanted=(*RULES, file))
+    host.now = "2024-08-17T12:01:00Z"
+    assert host.look(missing(RULES[0]), wanted=(*RULES, file)) == Drifts()
+    host.now = "2024-08-17T12:02:00Z"
+    assert len(host.look(missing(RULES[0]), wanted=(*RULES, file)).news) == 1
 
 
 def test_what_was_rolled_back_is_in_place_as_before(host: Host) -> None:
@@ -188,6 +205,7 @@ def test_another_attachment_and_what_is_no_record_count_as_nothing(host: Host) -
         {**good, "story": [{}]},
         {**good, "story": None},
         {**good, "in_place": 7},
+        {**good, "given": "once"},
         {**good, "story": [{**good["story"][0], "last": "yesterday"}]},
         {**good, "story": [{**good["story"][0], "more": 1}]},
     ]
