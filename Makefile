@@ -7,9 +7,9 @@ VENV := .venv
 OLDEST := .venv-oldest
 PY := $(VENV)/bin/python
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/ec2net/__init__.py)
-# What a package is made of.
-SOURCES := $(shell find -L src systemd packaging docs *.md *.in *.toml LICENSE -type f \
-	-not -path '*/__pycache__/*' -not -path '*.egg-info/*')
+# What a package is made of; folders, since they tell of a file that is gone.
+SOURCES := $(shell find -L src systemd packaging docs *.md *.in *.toml LICENSE \
+	-not -path '*/__pycache__*' -not -path '*.egg-info*')
 export PYTHONPATH :=
 
 .PHONY: help setup demo test lint types unit netns lab bench oldest packages packages-test \
