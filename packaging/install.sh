@@ -22,5 +22,10 @@ mkdir -p "$root/usr/lib/NetworkManager/dispatcher.d/pre-up.d"
 ln -sf ../80-ec2net "$root/usr/lib/NetworkManager/dispatcher.d/pre-up.d/80-ec2net"
 put 644 usr/lib/ec2net packaging/ec2net.toml
 put 644 etc/iproute2/rt_protos.d packaging/iproute2/*.conf
+for section in 5 7 8; do
+    put 644 usr/share/man/man$section packaging/man/*.$section
+done
+install -D -p -m 644 packaging/completion/ec2net.bash \
+    "$root/usr/share/bash-completion/completions/ec2net"
 # For an image that is to run on demand: to be copied to /etc/systemd/system-preset.
 put 644 usr/share/doc/ec2net/examples systemd/preset-on-demand/*.preset

@@ -38,6 +38,10 @@ PLACED = """\
 /usr/lib/systemd/system/ec2net.service
 /usr/lib/systemd/system/ec2net@.service
 /usr/lib/udev/rules.d/90-ec2net.rules
+/usr/share/bash-completion/completions/ec2net
+/usr/share/man/man5/ec2net.toml.5
+/usr/share/man/man7/ec2net-backends.7
+/usr/share/man/man8/ec2net.8
 """.splitlines()
 """Of the deb and of the rpm, but for Python modules and documents."""
 
@@ -68,6 +72,8 @@ def split(paths: Iterable[str], python: str) -> tuple[set[str], list[str]]:
     all_paths = set(paths)
     inside = {path.removeprefix(python) for path in all_paths if path.startswith(python)}
     rest = [p for p in all_paths if not p.startswith((python, *documents))]
+    # Tools of packages compress manual pages.
+    rest = [p.removesuffix(".gz") if p.startswith("/usr/share/man/") else p for p in rest]
     return {path for path in inside if "__pycache__" not in path}, sorted(rest)
 
 
@@ -116,7 +122,7 @@ def test_the_rpm_puts_each_file_at_its_place(dist: Path, system: str) -> None:
     assert {name for name in python if name.startswith("ec2net/")} == modules()
     networkd = "/usr/lib/systemd/system-preset/70-ec2net-networkd.preset"
     assert rest == sorted([*PLACED, networkd] if system == "amzn2023" else PLACED)
-    assert {path for path in rest if files[path] == "-rwxr-xr-x"} == EXECUTABLE
+    assert {path for path, mode in files.items() if mode == "-rwxr-xr-x"} & set(rest) == EXECUTABLE
     assert {owner for _, _, owner in lines} == {"root"}
 
 
