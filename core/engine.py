@@ -104,7 +104,7 @@ class Engine:
 
         With no ENI in ``only`` it is not asked: what was last known stands.
         """
-        links = self._with_silent_enis(Snapshot(self.kernel.links())).links
+        links = lastgood.with_silent_enis(self.run, self.kernel.links(), self.config.drivers)
         return self._hear(eni_links(links, self.config.drivers), only, deadline)
 
     def look(
@@ -122,7 +122,9 @@ class Engine:
         ``without``: ENIs that nothing is wanted of (``remove``). ``heard``: what ``ask`` gave;
         without it IMDS is read now. ``attached``: when each ENI came; None: as remembered.
         """
-        snapshot = self._with_silent_enis(snapshot or self.kernel.snapshot(self.config.drivers))
+        snapshot = snapshot or self.kernel.snapshot(self.config.drivers)
+        there = lastgood.with_silent_enis(self.run, snapshot.links, self.config.drivers)
+        snapshot = replace(snapshot, links=there)
         links = eni_links(snapshot.links, self.config.drivers)
         if heard is None:
             heard = self._hear(links, only, deadline)
@@ -159,19 +161,6 @@ class Engine:
         held = hold.in_force(self.run, view.fingerprint, changing)
         problems += tuple(held[eni.mac].problem(eni) for eni in host.enis if eni.mac in held)
         return replace(view, held=held, problems=problems)
-
-    def _with_silent_enis(self, snapshot: Snapshot) -> Snapshot:
-        """``snapshot`` with known ENIs as such whose driver cannot be asked just now.
-
-        A device in a reset does not answer; taken for gone, all of it would be removed.
-        """
-        links = tuple(
-            replace(link, driver=self.config.drivers[0])
-            if not link.driver and lastgood.was_eni(self.run, link)
-            else link
-            for link in snapshot.links
-        )
-        return snapshot if links == snapshot.links else replace(snapshot, links=links)
 
     def settle(self, view: View, deadline: Deadline, *, check: Collection[Mac] = ()) -> PassReport:
         """Apply what ``view`` planned, verify it, remember what is good.

@@ -7,7 +7,7 @@ as another device, so nothing carries over. While several links have its MAC, wh
 cannot be told; what was remembered for one of them stands.
 """
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -190,8 +190,22 @@ def _stored(content: bytes) -> tuple[int, EniFacts] | None:
         return None
 
 
-def was_eni(run: RunDir, link: Link) -> bool:
-    """Whether an earlier pass knew this very attachment of ``link`` as an ENI."""
+def with_silent_enis(
+    run: RunDir, links: Iterable[Link], drivers: Sequence[str]
+) -> tuple[Link, ...]:
+    """``links`` with known ENIs as such whose driver cannot be asked just now.
+
+    A device in a reset does not answer; taken for gone, all of it would be removed. ``drivers``:
+    those whose links can be ENIs.
+    """
+    return tuple(
+        replace(link, driver=drivers[0]) if not link.driver and _was_eni(run, link) else link
+        for link in links
+    )
+
+
+def _was_eni(run: RunDir, link: Link) -> bool:
+    """Whether an earlier pass knew this very attachment as an ENI."""
     return link.mac is not None and link.mac in remembered(run, {link.mac: [link.index]})[1]
 
 
