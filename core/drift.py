@@ -184,10 +184,14 @@ def _next(
         tuple(found for found in own.conflicts if _mark(found.item) in told_of),
     )
     in_place, intended = before.in_place, _intended(view.wanted[intent.mac])
-    if own.changes or own.conflicts or intended != before.intended:
+    changing = bool(own.changes or own.conflicts)
+    if changing or intended != before.intended:
         missing = set(_marks(own)) - made
         wanted = frozenset(_mark(_as_it_stays(item)) for item in view.wanted[intent.mac])
-        in_place = (wanted - missing) | (in_place & missing & wanted)
+        if changing or not wanted <= in_place:
+            in_place = (wanted - missing) | (in_place & missing & wanted)
+        else:  # less of it can be told, as while a driver is in a reset: that is no news
+            intended = before.intended
     told = _told(before.story, drifted, made, intent, view, environment)
     return replace(before, in_place=in_place, intended=intended, story=told)
 
