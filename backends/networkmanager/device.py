@@ -129,14 +129,22 @@ def routes(device: Device) -> Routes:
     }
     own = [ip_address(plain(address, "address", "")) for address in device.addresses]
     tables: dict[int, set[int]] = {4: set(), 6: set()}
+    defaults: set[int] = set()
     for route in device.routes:
-        if _destination(route) not in static and _connects(route, own):
-            tables[_network(route).version].add(plain(route, "table", MAIN_TABLE))
-    known = [found for found in tables.values() if found]
-    if not known:
+        network, table = _network(route), plain(route, "table", MAIN_TABLE)
+        if network.prefixlen == 0 and table == MAIN_TABLE:
+            defaults.add(network.version)
+        elif _destination(route) not in static and _connects(route, own):
+            tables[network.version].add(table)
+    if not any(tables.values()):
         return Routes.UNKNOWN
-    # Where a lease's route is in a table of its own, one in main is somebody's, such as a VIP's.
-    return Routes.MAIN if {MAIN_TABLE} in known else Routes.PARKED
+    # Beside one in a table of its own, one in main is somebody's, such as a VIP's; with a default
+    # route beside it in main the former is of a lease before a restart of NetworkManager.
+    in_main = (
+        MAIN_TABLE in found and (len(found) == 1 or version in defaults)
+        for version, found in tables.items()
+    )
+    return Routes.MAIN if any(in_main) else Routes.PARKED
 
 
 def _connects(route: Section, own: Collection[IPv4Address | IPv6Address]) -> bool:

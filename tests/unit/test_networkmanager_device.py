@@ -61,7 +61,6 @@ USERS = (
     route("10.0.0.0", 8, via="10.0.2.1"),
     route("198.51.100.0", 24),
     route("0.0.0.0", via="10.0.2.1"),
-    route("10.0.2.0", 24),
     route("2001:db8:9::", 48, via="fe80::1"),
     route("192.0.2.0", 24, 77),
 )
@@ -138,7 +137,13 @@ def test_what_is_waited_for(device: Device | None, reason: str) -> None:
             id="in main, beside others' routes",
         ),
         pytest.param(
-            replace(DEVICE, routes=USERS[:4]), Routes.UNKNOWN, id="no lease yet, others' routes"
+            replace(DEVICE, routes=USERS), Routes.UNKNOWN, id="no lease yet, others' routes"
+        ),
+        pytest.param(
+            replace(DEVICE, routes=(*PARKED, MAIN[0])), Routes.PARKED, id="parked, a VIP's in main"
+        ),
+        pytest.param(
+            replace(DEVICE, routes=(*PARKED, *MAIN)), Routes.MAIN, id="parked before a restart"
         ),
         pytest.param(
             replace(
