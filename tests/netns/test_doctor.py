@@ -176,6 +176,7 @@ def lease_that_ends(instance: Instance) -> Iterator[None]:
 
 DRIFT = ("warning", "drift", "")
 ERROR, WARNING, NOTE = "error", "warning", "note"
+FORWARDS = (NOTE, "published-ports", "ens6")
 
 FAULTS: dict[
     str,
@@ -194,11 +195,11 @@ FAULTS: dict[
         lambda i: imds_only_through(i, 0),
         {(WARNING, "imds", "ens6")},
     ),
-    "hop limit": (short_hops, {(NOTE, "hop-limit", "")}),
-    "hop limit of IPv6": (short_hops_of_ipv6, {(NOTE, "hop-limit", "")}),
+    "hop limit": (short_hops, {(NOTE, "hop-limit", ""), FORWARDS}),
+    "hop limit of IPv6": (short_hops_of_ipv6, {(NOTE, "hop-limit", ""), FORWARDS}),
     "a host that forwards": (
         lambda i: sysctl(i, "net/ipv4/ip_forward", "1"),
-        set(),
+        {FORWARDS},
     ),
     "strict rp_filter": (
         lambda i: sysctl(i, "net/ipv4/conf/ens6/rp_filter", "1"),

@@ -48,6 +48,7 @@ def intent(**changes: Any) -> dict[str, Any]:
         "mtu": "dhcp",
         "ipv6": False,
         "early": {},
+        "beside": [],
         **changes,
     }
 
@@ -64,6 +65,7 @@ def eni(**changes: Any) -> dict[str, Any]:
         "backend": "networkd",
         "there": 2,
         "trouble": [],
+        "drift": None,
         "held": None,
         "since": "2026-11-22T06:59:57Z",
         **changes,
