@@ -185,6 +185,15 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--show", action="store_true", help="show each effective value and the file that set it"
     )
+    migrate = add("migrate", "take the place of another tool on this host; says how, or does it")
+    migrate.add_argument(
+        "--from",
+        dest="tool",
+        choices=["amazon-ec2-net-utils"],
+        required=True,
+        help="the tool that ends: its units, its udev rule, and the files that it wrote",
+    )
+    migrate.add_argument("--apply", action="store_true", help="do it, and refresh all ENIs")
     add("early", "at boot: give systemd-networkd its files before it starts", json=False)
     add("set-hostname", "set the static hostname from IMDS where there is none", json=False)
     demo = add("demo", "show everything at work in a simulated VPC on this machine", json=False)

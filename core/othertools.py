@@ -90,26 +90,33 @@ def _at_work(units: Collection[str], environment: Environment) -> list[str]:
 _NET_UTILS_UNIT = re.compile(r"(?:refresh-)?policy-routes@(.+)\.(?:service|timer)")
 _NET_UTILS_WANTS = re.compile(r"(?:setup-)?policy-routes@.+\.service\.wants|timers\.target\.wants")
 _NET_UTILS_RULE = "99-vpc-policy-routes.rules"
+NET_UTILS_MASK = f"/etc/udev/rules.d/{_NET_UTILS_RULE}"
+"""In place of its rule: a link to /dev/null."""
 _NET_UTILS_TEMPLATE = f"{_ETC_UNITS}/policy-routes@.service"
 
 
-def _net_utils(environment: Environment) -> Recognised | None:
-    """Its udev rule starts a unit per ENI at each boot, so that disabling units is not enough.
+def net_utils_at_work(environment: Environment) -> tuple[dict[str, str], bool]:
+    """Its units with the link of each, and whether its udev rule is in force.
 
-    The EKS AMI empties that rule; without it only the ENIs that a unit names are its.
+    The rule starts a unit per ENI at each boot, so that disabling units is not enough. The EKS AMI
+    empties it; without it only the ENIs that a unit names are its.
     """
     names = {name.removeprefix("invocation:") for name in environment.list_folder(_ACTIVE)}
     for folder in environment.list_folder(_ETC_UNITS):
         if _NET_UTILS_WANTS.fullmatch(folder):
             names.update(environment.list_folder(f"{_ETC_UNITS}/{folder}"))
     units = {name: unit[1] for name in sorted(names) if (unit := _NET_UTILS_UNIT.fullmatch(name))}
-    mask = f"/etc/udev/rules.d/{_NET_UTILS_RULE}"
-    rule = not _is_null(mask, environment) and any(
+    rule = not _is_null(NET_UTILS_MASK, environment) and any(
         (environment.read_file(f"{folder}/{_NET_UTILS_RULE}") or "").strip()
         for folder in _VENDOR_RULES
     )
     if rule and _is_null(_NET_UTILS_TEMPLATE, environment):
         rule = False  # what it would start is masked
+    return units, rule
+
+
+def _net_utils(environment: Environment) -> Recognised | None:
+    units, rule = net_utils_at_work(environment)
     if not units and not rule:
         if "80-ec2.network" not in environment.list_folder("/usr/lib/systemd/network"):
             return None
@@ -119,7 +126,7 @@ def _net_utils(environment: Environment) -> Recognised | None:
             "/usr/lib/systemd/network/80-ec2.network is there, and its units are not at work",
             "nothing has to be done; the package can be removed",
         )
-    commands = [f"ln -sf /dev/null {mask}", "udevadm control --reload"] if rule else []
+    commands = [f"ln -sf /dev/null {NET_UTILS_MASK}", "udevadm control --reload"] if rule else []
     if units:
         commands.append(f"systemctl disable --now {' '.join(units)}")
     trace = (

@@ -13,12 +13,13 @@ _ec2net() {
         --run-dir|--config-root) files=-d ;;
         --imds) files=-f ;;
         --timeout) return ;;
+        --from) return ;;
         --watch) return ;;
         *) previous= ;;
     esac
     if [[ ! $previous ]]; then
         case $command in
-            '') words='-h --help --version plan refresh start remove run status verify doctor explain record backends config early set-hostname demo' ;;
+            '') words='-h --help --version plan refresh start remove run status verify doctor explain record backends config migrate early set-hostname demo' ;;
             plan) words='-h --help -v --verbose --run-dir --config-root --json --imds' ;;
             refresh) words='-h --help -v --verbose --run-dir --config-root --json --unless-quiet --retry' ;;
             start) words='-h --help -v --verbose --run-dir --config-root --json --primary --timeout'; links=yes ;;
@@ -31,6 +32,7 @@ _ec2net() {
             record) words='-h --help -v --verbose --run-dir --config-root --redact'; [[ $word == -* ]] || files=-f ;;
             backends) words='-h --help -v --verbose --run-dir --config-root --json' ;;
             config) words='-h --help -v --verbose --run-dir --config-root --json --check --show' ;;
+            migrate) words='-h --help -v --verbose --run-dir --config-root --json --from --apply' ;;
             early) words='-h --help -v --verbose --run-dir --config-root' ;;
             set-hostname) words='-h --help -v --verbose --run-dir --config-root' ;;
             demo) words='-h --help -v --verbose --run-dir --config-root --keep-going' ;;

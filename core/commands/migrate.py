@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net migrate --from TOOL``: take the place of another tool on a running host, plan first."""
+
+import json
+from argparse import Namespace
+
+from ec2net.core.deadline import Deadline
+from ec2net.core.environment import Environment
+from ec2net.core.errors import ExitStatus
+from ec2net.core.migrate import Mask, from_net_utils, perform
+
+SECONDS = 60.0
+"""For all steps together; systemctl waits for units that it stops."""
+
+PASSES = 2
+"""systemd-networkd takes its own rules back while the first one is made."""
+
+
+def run(options: Namespace) -> ExitStatus:
+    steps = from_net_utils(Environment())
+    if options.json:
+        print(json.dumps({"version": 1, "steps": [step.describe() for step in steps]}, indent=2))
+    else:
+        print("\n".join(step.describe() for step in steps) or "Nothing is left of it.")
+    if not options.apply:
+        if steps and not options.json:
+            print(f"{len(steps)} steps; nothing was changed. With --apply they are done.")
+        return ExitStatus.DONE
+    perform(steps, Deadline(SECONDS, "migrate"))
+    if not options.json:
+        for step in steps:
+            if isinstance(step, Mask):
+                print(f"To take that back: {step.undo()}")
+    return _refresh(options)
+
+
+def _refresh(options: Namespace) -> ExitStatus:
+    """Configure every ENI, and once more what was taken away meanwhile."""
+    from ec2net.core.commands import refresh
+
+    asked = Namespace(**{**vars(options), "json": False, "unless_quiet": False, "retry": False})
+    status = ExitStatus.DONE
+    for _ in range(PASSES):
+        status = refresh.run(asked)
+    return status
