@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/first-steps.md, command by command, as somebody does it who has nothing but the documents."""
+
+import re
+from collections.abc import Iterator
+
+import lab_package
+import pytest
+from kernel_state import marked
+from lab_package import CHECKOUT
+from lab_root import Release
+from test_lab_package import plain, until_leased
+
+pytestmark = pytest.mark.lab
+
+DOCUMENT = (CHECKOUT / "docs/first-steps.md").read_text()
+
+
+def sections() -> dict[str, str]:
+    """By their titles."""
+    titled = re.split(r"^## ", DOCUMENT, flags=re.MULTILINE)[1:]
+    return {title: text for title, _, text in (part.partition("\n") for part in titled)}
+
+
+def commands(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each command of the blocks, and the lines that it is said to print."""
+    for block in re.findall(r"^```console\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
+        for told in re.split(r"^# ", block, flags=re.MULTILINE)[1:]:
+            command, *lines = told.splitlines()
+            yield command, lines
+
+
+def pattern(line: str) -> str:
+    """``...`` is whatever there is, and columns are as wide as they are."""
+    words = [re.escape(word).replace(r"\.\.\.", ".*") for word in line.split()]
+    return r"^\s*" + r"\s*".join(words)
+
+
+def test_the_document_has_commands() -> None:
+    assert len([command for text in sections().values() for command, _ in commands(text)]) > 20
+
+
+@pytest.mark.parametrize("release", list(Release), ids=lambda release: release.value)
+def test_each_command_does_what_the_document_says(release: Release) -> None:
+    with plain(release) as instance:
+        host = instance.host
+        until_leased(instance)
+        deb = lab_package.built()
+        (host.root / "root" / deb.name).write_bytes(deb.read_bytes())
+        for title, text in sections().items():
+            for command, lines in commands(text):
+                done = host.run(["sh", "-c", f"cd /root && {command}"], check=False, timeout=120)
+                said = done.stdout + done.stderr
+                for line in lines:
+                    assert re.search(pattern(line), said, re.MULTILINE), f"{command}:\n{said}"
+                assert lines or done.returncode == 0, f"{command}:\n{said}"
+            if title == "Install":
+                instance.complete()
+        left = marked(instance.kernel())
+        assert [line for line in left if "ens6" in line or "10001" in line] == []
+        assert instance.unreachable(instance.primary) == []
+        assert host.run(["sh", "-c", "command -v ec2net"], check=False).stdout == ""
