@@ -295,14 +295,15 @@ def _read(run: RunDir, mac: Mac, ifindex: int) -> _Record:
         _seconds(given or now(), now())  # or it is no time that is written here
         in_place = frozenset(map(str, data["in_place"]))
         return _Record(ifindex, in_place, int(data["intended"]), given, told)
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
         return _Record(ifindex)
 
 
 def _drift(row: dict[str, Any]) -> Drift:
     texts = {name: tuple(map(str, row[name])) for name in ("what", "items", "known")}
-    drift = Drift(**{**row, **texts})
-    datetime.fromisoformat(drift.last)  # or it is none that is written here
+    drift = Drift(**{**row, **texts, "times": int(row["times"])})
+    _seconds(drift.noticed, drift.last)  # or these are no times that are written here
+    _seconds(drift.last, now())
     return drift
 
 

@@ -299,14 +299,15 @@ class Engine:
                 host = host.without(remarks.left_alone, Standing.IGNORED)
                 host = host.without(remarks.waiting, Standing.PENDING)
                 problems += remarks.problems
-                problems += unsupported(backend, (e for e in host.ready if e.mac in mine))
-                wanted = {
-                    eni.mac: backend.wanted(eni, host, snapshot)
+                ready = [
+                    eni
                     for eni in host.ready
                     if eni.mac in mine
                     and eni.mac not in without
                     and (only is None or eni.mac in only)
-                }
+                ]
+                problems += unsupported(backend, ready)
+                wanted = {eni.mac: backend.wanted(eni, host, snapshot) for eni in ready}
             except Ec2netError as error:
                 problems.append(error)
                 continue

@@ -44,10 +44,15 @@ class JournalHandler(logging.Handler):
             raise
 
     def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)  # with its traceback, if it has one
+        except (TypeError, ValueError):  # a log call that is wrong must not cost its caller more
+            self.handleError(record)
+            return
         fields: Mapping[str, str] = getattr(record, "fields", {})
         datagram = message(
             {
-                "MESSAGE": record.getMessage(),
+                "MESSAGE": text,
                 "PRIORITY": str(LEVELS.get(record.levelno, 6)),
                 "SYSLOG_IDENTIFIER": _IDENTIFIER,
                 "LOGGER": record.name,

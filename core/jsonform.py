@@ -85,8 +85,20 @@ def eni(outcome: EniOutcome) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=128)
 def _intent(intent: EniIntent) -> dict[str, Any]:
+    try:
+        return _known(intent, intent.link.name)
+    except TypeError:  # a plugin put a list into it
+        return _whole(intent)
+
+
+@lru_cache(maxsize=128)
+def _known(intent: EniIntent, link: str) -> dict[str, Any]:
+    """The same pass after pass; ``link`` is its link's name, by which intents do not differ."""
+    return _whole(intent)
+
+
+def _whole(intent: EniIntent) -> dict[str, Any]:
     data: dict[str, Any] = plain(intent)
     for key in ("rules", "table_routes", "main_routes", "local_routes"):
         data[key] = [item.describe() for item in getattr(intent, key)]

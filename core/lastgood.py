@@ -186,7 +186,7 @@ def _stored(content: bytes) -> tuple[int, EniFacts] | None:
     data = parsed(content)
     try:
         return (int(data["ifindex"]), from_json(data)) if data else None
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         return None
 
 

@@ -109,8 +109,8 @@ def _perform(step: Step, deadline: Deadline) -> None:
     match step:
         case Mask(path=path):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-            with suppress(FileExistsError):  # a file of the administrator's: it counts already
-                os.symlink("/dev/null", path)
+            if not (os.path.islink(path) and os.readlink(path) == "/dev/null"):
+                os.symlink("/dev/null", path)  # not in place of a file of the administrator's
         case Delete(path=path):
             with suppress(FileNotFoundError):
                 if os.path.isdir(path) and not os.path.islink(path):

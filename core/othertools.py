@@ -106,9 +106,11 @@ def net_utils_at_work(environment: Environment) -> tuple[dict[str, str], bool]:
         if _NET_UTILS_WANTS.fullmatch(folder):
             names.update(environment.list_folder(f"{_ETC_UNITS}/{folder}"))
     units = {name: unit[1] for name in sorted(names) if (unit := _NET_UTILS_UNIT.fullmatch(name))}
+    own = environment.read_file(NET_UTILS_MASK)
+    vendors = (environment.read_file(f"{folder}/{_NET_UTILS_RULE}") for folder in _VENDOR_RULES)
+    # A file of the administrator's is in place of the vendor's (udev(7)).
     rule = not _is_null(NET_UTILS_MASK, environment) and any(
-        (environment.read_file(f"{folder}/{_NET_UTILS_RULE}") or "").strip()
-        for folder in _VENDOR_RULES
+        (text or "").strip() for text in (vendors if own is None else [own])
     )
     if rule and _is_null(_NET_UTILS_TEMPLATE, environment):
         rule = False  # what it would start is masked

@@ -86,6 +86,8 @@ def _ways(eni: EniOutcome, view: View, changes: dict[Item, Action]) -> Iterator[
 def _rule(rule: Rule, style: str) -> Iterator[str]:
     source, node = _node("from", str(rule.source)), _node("rule", rule.describe())
     words = [f"rule {rule.priority}"]
+    if rule.mark is not None:
+        words.append(f"marked {rule.mark}")
     if rule.suppress_prefixlength is not None:
         words.append("without default routes")
     if rule.suppress_group is not None:

@@ -9,9 +9,9 @@ import re
 from collections.abc import Callable, Iterable
 from ipaddress import IPv6Address
 
-_MAC = re.compile(r"(?<![0-9a-f:])(?:[0-9a-f]{2}:){5}[0-9a-f]{2}(?![0-9a-f:])", re.IGNORECASE)
+_MAC = re.compile(r"(?<![0-9a-f:])(?:[0-9a-f]{2}:){5}[0-9a-f]{2}(?!:?[0-9a-f])", re.IGNORECASE)
 _ENI_ID = re.compile(r"\beni-[0-9a-f]{8,17}\b")
-_IPV6 = re.compile(r"(?<![\w:.])[0-9a-f]*:[0-9a-f:]*:[0-9a-f]*(?![\w:.])", re.IGNORECASE)
+_IPV6 = re.compile(r"(?<![\w:.])[0-9a-f]*:[0-9a-f:]*:[0-9a-f]*(?!\w|:|\.\d)", re.IGNORECASE)
 
 _NOBODY = ("00:00:00:00:00:00", "ff:ff:ff:ff:ff:ff")
 _INTERFACE_ID = (1 << 64) - 1

@@ -87,7 +87,7 @@ def _look(run_dir: RunDir) -> _Shown:
     lines += [
         f"! {tool.tool} configures ENIs as well: {tool.trace} ({tool.remedy})"
         for tool in tools
-        if not any(text.startswith(f"{tool.tool}: ") for text in document["problems"])
+        if not any(str(text).startswith(f"{tool.tool}: ") for text in document["problems"])
     ]
     status = ExitStatus.FAILED if troubled or refused else ExitStatus.DONE
     return _Shown("\n".join(lines), document, status)

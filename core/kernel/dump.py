@@ -103,7 +103,7 @@ class Dumps:
         )
         self._socket.settimeout(_SECONDS)
         self._sequence = 0
-        self._memory: dict[tuple[str, int], _Memory] = {}
+        self._memory: dict[tuple[Kind, int], _Memory] = {}
 
     def close(self) -> None:
         self._socket.close()
@@ -123,7 +123,7 @@ class Dumps:
         again; ``context`` is what ``convert`` goes by beside the message. Raises ``OSError``.
         """
         message_class = pyroute.message_class(kind.message)
-        before = self._memory.get((kind.message, family))
+        before = self._memory.get((kind, family))
         if before is None or before.context != context:
             before = _Memory(context)
         seen = _Memory(context)
@@ -140,7 +140,7 @@ class Dumps:
                     known = (part[_HEADER.size :], convert(message))
             seen.wholes[whole] = seen.parts[known[0]] = known
             found.append(known[1])
-        self._memory[kind.message, family] = seen
+        self._memory[kind, family] = seen
         return found
 
     def _whole(

@@ -158,7 +158,9 @@ class Kernel:
         with self._errors("reading addresses"):
             return tuple(
                 self._dumps.read(
-                    dump.ADDRESS_STATES, lambda message: decode.address_state(message, names)
+                    dump.ADDRESS_STATES,
+                    lambda message: decode.address_state(message, names),
+                    context=dict(names),
                 )
             )
 

@@ -48,6 +48,8 @@ def apply(
     """
     done: list[Change] = []
     failed: list[Failure] = []
+    left: dict[int, Ec2netError] = {}
+    """By table why what marks packets for it is still there."""
     broken = {} if broken is None else broken
     open_journals = _open(plan, kernel, journals, broken)
     for change in plan.changes:
@@ -55,12 +57,16 @@ def apply(
         error = broken.get((mac, _BOTH), broken.get((mac, version))) if mac is not None else None
         if error is None and deadline.expired():
             error = deadline.exceeded()
+        if error is None and isinstance(change.item, Rule) and change.item.mark is not None:
+            error = left.get(change.item.table)  # else nothing would tell of it any more
         if error is None:
             error = _make(change, kernel, open_journals)
         if error is None:
             done.append(change)
             continue
         failed.append(Failure(change, error))
+        if isinstance(change.item, ReplyMarks) and change.action is Action.REMOVE:
+            left[change.item.table] = error
         if mac is not None and not _harmless(change):
             broken.setdefault((mac, version), error)
     _close(done, open_journals, journals)

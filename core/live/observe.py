@@ -2,7 +2,9 @@
 """What is in place, told apart by mark and journal. Reads the snapshot and the journals only."""
 
 from collections.abc import Collection
+from contextlib import suppress
 
+from ec2net.core.errors import KernelError
 from ec2net.core.facts import Link
 from ec2net.core.kernel.objects import Address, Rule, Setting
 from ec2net.core.kernel.session import Kernel
@@ -41,5 +43,6 @@ def observe(
         (ours if mine else foreign).append(other)
     # They are never there without the rule that is for them, so that nft is hardly ever asked.
     if any(isinstance(item, Rule) and item.mark is not None for item in ours):
-        ours += kernel.reply_marks()
+        with suppress(KernelError):  # they count as missing: making them tells what is wrong
+            ours += kernel.reply_marks()
     return InPlace(tuple(ours), tuple(foreign), tuple(adjustable))

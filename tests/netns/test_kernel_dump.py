@@ -11,7 +11,7 @@ from ec2net.core.facts import Link
 from ec2net.core.kernel import dump
 from ec2net.core.kernel.objects import LOCAL_TABLE, MAIN_TABLE, RouteKind, Rule
 from ec2net.core.kernel.session import Kernel
-from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.kernel.snapshot import AddressState, Snapshot
 from ec2net.core.vpc.namespace import Namespace
 
 pytestmark = pytest.mark.netns
@@ -149,3 +149,14 @@ def test_links_are_named_by_their_driver_alone(host: Namespace) -> None:
             return kernel.names(("veth", "ena"))
 
     assert sorted(host.call(names)) == ["eth0", "peer0"]
+
+
+def test_states_of_addresses_are_no_addresses(host: Namespace) -> None:
+    """Two dumps of one kind of message, each remembered for itself."""
+
+    def read() -> tuple[object, ...]:
+        with Kernel(OURS, TABLES) as kernel:
+            kernel.addresses()
+            return kernel.address_states({})
+
+    assert {type(state) for state in host.call(read)} == {AddressState}

@@ -3,6 +3,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from containers import (
@@ -134,6 +135,33 @@ def test_without_nft_everything_else_is_configured_and_that_is_told(
     assert "nft cannot be run: No such file or directory" in done.stderr
     assert "install nft" in done.stderr
     assert any('"fwmark": "0x200000"' in rule for rule in instance.kernel()["rules 4"])
+    # Nor does it keep anything else from being done, then or later.
+    enis[1].unassign_ipv4(enis[1].ipv4s[-1])
+    done = instance.ec2net("refresh", status=1, under=["/usr/bin/env", "PATH=/nowhere"])
+    assert "install nft" in done.stderr
+    assert instance.plan()["changes"] != []  # what marks answers
+    instance.configure("")
+    instance.ec2net("refresh", under=["/usr/bin/env", "PATH=/nowhere"])
+    assert not any("fwmark" in rule for rule in instance.kernel()["rules 4"])
+    assert instance.plan()["changes"] == []
+
+
+def test_a_table_that_cannot_be_removed_keeps_the_rule_that_tells_of_it(
+    instance: Instance, enis: tuple[Eni, Eni], tmp_path: Path
+) -> None:
+    """Else nobody would ever look for it again."""
+    instance.configure("published_ports = true\n")
+    instance.ec2net("refresh")
+    broken = tmp_path / "nft"
+    broken.write_text('#!/bin/sh\ncase "$1" in delete*) exit 1;; esac\nexec /usr/sbin/nft "$@"\n')
+    broken.chmod(0o755)
+    instance.configure("")
+    instance.ec2net("refresh", status=1, under=["/usr/bin/env", f"PATH={tmp_path}:/usr/bin:/bin"])
+    assert any("fwmark" in rule for rule in instance.kernel()["rules 4"])
+    assert len(our_tables(instance.vpc.guest)) == 1
+    instance.ec2net("refresh")
+    assert our_tables(instance.vpc.guest) == []
+    assert not any("fwmark" in rule for rule in instance.kernel()["rules 4"])
 
 
 @pytest.mark.parametrize("routing", ["main-first", "strict"])

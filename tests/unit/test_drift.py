@@ -2,6 +2,7 @@
 """What counts as somebody else's change, what is kept of it, and when it is told again."""
 
 import json
+import math
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -207,7 +208,10 @@ def test_another_attachment_and_what_is_no_record_count_as_nothing(host: Host) -
         {**good, "in_place": 7},
         {**good, "given": "once"},
         {**good, "story": [{**good["story"][0], "last": "yesterday"}]},
+        {**good, "story": [{**good["story"][0], "last": "2026-11-22T06:59:57"}]},  # no zone
+        {**good, "story": [{**good["story"][0], "times": "often"}]},
         {**good, "story": [{**good["story"][0], "more": 1}]},
+        {**good, "intended": math.inf},
     ]
     for data in bad:
         file.write_text(json.dumps(data))

@@ -77,6 +77,24 @@ def test_any_text_arrives_as_it_is(journal: socket.socket, log: logging.Logger, 
     assert fields["REASON"] == fields["MESSAGE"]
 
 
+def test_an_exception_has_its_traceback(journal: socket.socket, log: logging.Logger) -> None:
+    try:
+        raise RuntimeError("a plugin's")
+    except RuntimeError:
+        log.exception("a plugin failed")
+    text = parsed(journal.recv(1 << 16))["MESSAGE"]
+    assert text.startswith("a plugin failed\nTraceback")
+    assert text.endswith("RuntimeError: a plugin's")
+
+
+def test_a_log_call_that_is_wrong_costs_its_caller_nothing(
+    log: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = log.makeRecord(log.name, logging.INFO, "here", 1, "%d", ("no number",), None)
+    log.handlers[0].handle(wrong)  # pytest's own handler raises
+    assert "Logging error" in capsys.readouterr().err
+
+
 def test_nobody_can_smuggle_a_field_in() -> None:
     assert parsed(message({"REASON": "x\nPRIORITY=0"})) == {"REASON": "x\nPRIORITY=0"}
 

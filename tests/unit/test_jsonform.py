@@ -2,6 +2,7 @@
 """The JSON that machines read: a contract, checked whole where it is small."""
 
 import json
+from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
@@ -117,6 +118,27 @@ def test_an_eni_with_its_intent() -> None:
         "route default via 10.0.1.1 dev ens6 table main src 10.0.1.4 metric 513"
     ]
     assert len(intent["rules"]) == 4
+
+
+def test_a_renamed_link_has_its_new_name() -> None:
+    """Intents do not differ by it, and their JSON is remembered."""
+    outcome = compute(host(eni(0), eni(1)), Config()).of(mac(1))
+    assert outcome is not None
+    assert outcome.intent is not None
+    before = jsonform.eni(outcome)["intent"]
+    link = LinkRef(outcome.intent.link.index, "renamed")
+    other = replace(outcome, intent=replace(outcome.intent, link=link))
+    assert other == outcome
+    after = jsonform.eni(other)["intent"]
+    assert (before["link"], after["link"]) == (str(outcome.intent.link), "renamed")
+
+
+def test_an_intent_that_a_plugin_made_of_other_parts_can_be_written() -> None:
+    outcome = compute(host(eni(0), eni(1)), Config()).of(mac(1))
+    assert outcome is not None
+    assert outcome.intent is not None
+    listed = replace(outcome.intent, altnames=["a", "b"])  # type: ignore[arg-type]
+    assert jsonform.eni(replace(outcome, intent=listed))["intent"]["altnames"] == ["a", "b"]
 
 
 def test_an_eni_without_an_intent() -> None:

@@ -33,6 +33,22 @@ def test_what_is_made_of_a_mac_goes_with_it(before: str, after: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (f"several links have its MAC {MAC}: a, b", "several links have its MAC {}: a, b"),
+        (f"{MAC}: pending", "{}: pending"),
+        (f"by {MAC}.", "by {}."),
+    ],
+)
+def test_what_follows_a_mac_does_not_hide_it(before: str, after: str) -> None:
+    assert redacted(before) == after.format("02:00:00:00:00:01")
+
+
+def test_an_address_at_the_end_of_a_sentence() -> None:
+    assert redacted(f"{MAC} has fe80::453:e1ff:fed8:f929.").endswith(" has fe80::ff:fe00:1.")
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "10.0.2.4/30 2001:db8:0:2::4/127 fe80:ec2::1 ::/0 :: 12:30:45",
