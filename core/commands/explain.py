@@ -11,8 +11,9 @@ from ec2net.core.deadline import Deadline
 from ec2net.core.engine import Engine
 from ec2net.core.errors import Ec2netError, ExitStatus, KernelError, UsageError
 from ec2net.core.facts import Absent, EniFacts, Unknown, Value
+from ec2net.core.holdings import value_of
 from ec2net.core.intent import EniIntent, EniOutcome
-from ec2net.core.kernel.objects import AnyAddress
+from ec2net.core.kernel.objects import AnyAddress, AnyNetwork
 from ec2net.core.plan import Plan
 from ec2net.core.resident.published import published
 from ec2net.core.state import RunDir
@@ -63,12 +64,13 @@ def _find(what: str, view: View) -> tuple[EniOutcome, AnyAddress | None]:
         address = ip_address(what)
     except ValueError:
         address = None
+    facts = {eni.mac: eni for eni in view.facts.imds.enis}
     for outcome in view.host.enis:
         link = view.snapshot.link(outcome.link.index) if outcome.link else None
         names = {str(outcome.mac), str(outcome.eni_id), *(link.altnames if link else ())}
         if what in names or (link is not None and what == link.name):
             return outcome, None
-        if address is not None and outcome.intent is not None and _holds(outcome.intent, address):
+        if address is not None and outcome.mac in facts and _has(facts[outcome.mac], address):
             return outcome, address
     known = ", ".join(outcome.name for outcome in view.host.enis) or "none"
     if view.problems:
@@ -78,7 +80,20 @@ def _find(what: str, view: View) -> tuple[EniOutcome, AnyAddress | None]:
     raise UsageError(f"{what} is no ENI's link, id, MAC or address", remedy=f"ENIs here: {known}")
 
 
-def _holds(intent: EniIntent, address: AnyAddress) -> bool:
+def _has(eni: EniFacts, address: AnyAddress) -> bool:
+    """By what IMDS says, whatever becomes of it: an ignored ENI's is somebody's question, too."""
+    addresses: tuple[AnyAddress, ...] = (
+        *(value_of(eni.local_ipv4s) or ()),
+        *(value_of(eni.ipv6s) or ()),
+    )
+    prefixes: tuple[AnyNetwork, ...] = (
+        *(value_of(eni.ipv4_prefixes) or ()),
+        *(value_of(eni.ipv6_prefixes) or ()),
+    )
+    return address in addresses or any(address in prefix for prefix in prefixes)
+
+
+def _is_used(intent: EniIntent, address: AnyAddress) -> bool:
     return any(interface.ip == address for interface in intent.sources) or any(
         address in prefix for prefix in intent.prefixes
     )
@@ -94,7 +109,11 @@ def _story(
         tuple(step for step in view.plan.changes if step.mac == outcome.mac),
         tuple(found for found in view.plan.conflicts if found.mac == outcome.mac),
     )
-    sources = [address] if address is not None else [i.ip for i in intent.sources] if intent else []
+    sources: list[AnyAddress] = []
+    if intent is not None and address is None:
+        sources += [interface.ip for interface in intent.sources]
+    elif intent is not None and address is not None and _is_used(intent, address):
+        sources.append(address)
     return {
         "title": text.title(outcome),
         "standing": outcome.standing.value,

@@ -87,6 +87,22 @@ def test_without_a_link_or_an_address_there_is_nothing_to_tell(settled: Instance
     assert "or --dot" in settled.ec2net("explain", status=2).stderr
 
 
+@pytest.mark.parametrize("manage", ["ignore", "no-addresses"])
+@pytest.mark.parametrize("address", ["10.0.2.5", "10.0.2.225", "2001:db8:0:2::5"])
+def test_an_address_that_is_left_alone_has_a_story_as_well(
+    settled: Instance, manage: str, address: str
+) -> None:
+    """Why it cannot be reached is asked of such an address more than of any other."""
+    settled.configure(f'[[eni]]\nmatch = {{ device = 1 }}\nmanage = "{manage}"\n')
+    story = json.loads(settled.ec2net("explain", address, "--json").stdout)
+    settled.configure()
+    assert "ens6" in story["title"]
+    assert story["imds"]["local-ipv4s"].startswith("10.0.2.4, 10.0.2.5")
+    assert story["standing"] == ("ignored" if manage == "ignore" else "ready")
+    if manage == "ignore":
+        assert story["kernel"] == []
+
+
 def replayed(instance: Instance, *options: str) -> tuple[str, dict[str, Any]]:
     """A record of the host, and the plan that is made from it."""
     file = Path(instance.config_root) / "record.json"
