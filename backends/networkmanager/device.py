@@ -138,6 +138,8 @@ def routes(device: Device) -> Routes:
             tables[network.version].add(table)
     if not any(tables.values()):
         return Routes.UNKNOWN
+    # Ours in main are not among them: NetworkManager lists no route of a protocol such as 236
+    # (ip_route_is_tracked in src/libnm-platform/nm-linux-platform.c; seen with 1.42 and 1.52).
     # Beside one in a table of its own, one in main is somebody's, such as a VIP's; with a default
     # route beside it in main the former is of a lease before a restart of NetworkManager.
     in_main = (
