@@ -88,9 +88,14 @@ def _command(name: str, command: argparse.ArgumentParser) -> Iterator[str]:
         yield _sentence(command.epilog)
 
 
+def may_be_left_out(action: argparse.Action) -> bool:
+    """An argument that is not needed."""
+    return bool(action.option_strings and not action.required) or action.nargs == "?"
+
+
 def _in_usage(action: argparse.Action) -> str:
     words = " ".join(filter(None, [*(f"`{o}`" for o in action.option_strings[:1]), _value(action)]))
-    return f"[{words}]" if action.option_strings or action.nargs == "?" else words
+    return f"[{words}]" if may_be_left_out(action) else words
 
 
 def _value(action: argparse.Action) -> str:

@@ -41,7 +41,7 @@ sys.path.append(str(TOP / "packaging"))
 import bash_completion
 import json_schema
 import manual
-from manual import commands, own_arguments, value_name
+from manual import commands, may_be_left_out, own_arguments, value_name
 
 MANUAL = tuple(sorted(f"packaging/man/{p.name}" for p in manual.FOLDER.glob("*.md")))
 DOCUMENTS = (
@@ -67,8 +67,7 @@ def arguments(command: ArgumentParser) -> Iterator[str]:
             continue
         words = [*action.option_strings[:1], *filter(None, [value_name(action)])]
         text = " ".join(words)
-        optional = bool(action.option_strings) or action.nargs == "?"
-        yield f"[{text}]" if optional else text
+        yield f"[{text}]" if may_be_left_out(action) else text
 
 
 def command_table() -> str:
