@@ -14,11 +14,12 @@ from typing import Any
 
 from ec2net.core.environment import Environment
 from ec2net.core.errors import Ec2netError, StateError
-from ec2net.core.hold import fingerprint, now
+from ec2net.core.hold import fingerprint
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniIntent
 from ec2net.core.kernel.objects import Address, KernelObject, LaterAddress
 from ec2net.core.plan import Action, Change, Item, Plan
+from ec2net.core.stamp import now
 from ec2net.core.state import RunDir
 from ec2net.core.suspects import suspects
 from ec2net.core.verify import differences

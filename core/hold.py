@@ -6,7 +6,6 @@ fingerprint of the wanted items.
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from enum import Enum
@@ -100,7 +99,3 @@ def read(run: RunDir) -> dict[Mac, Hold]:
         except (KeyError, ValueError, TypeError):
             continue
     return found
-
-
-def now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

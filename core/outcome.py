@@ -6,14 +6,13 @@ pass that has nothing to say logs nothing at info or above.
 """
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ec2net.core import jsonform
+from ec2net.core import jsonform, stamp
 from ec2net.core import text as text_
 from ec2net.core.errors import Ec2netError, ExitStatus, StateError
 from ec2net.core.identity import Mac
@@ -120,12 +119,8 @@ def _eni(
         "held": jsonform.hold(report.held.get(outcome.mac)) if looked_at else before.get("held"),
     }
     same = before.get("standing") == data["standing"] and before.get("reason") == data["reason"]
-    data["since"] = before.get("since") if same else _now()
+    data["since"] = before.get("since") if same else stamp.now()
     return data
-
-
-def _now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 
 @dataclass(frozen=True, slots=True)

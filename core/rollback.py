@@ -14,13 +14,14 @@ from typing import TypeAlias
 from ec2net.core.backend import Applied
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError, ExitStatus, StateError
-from ec2net.core.hold import Hold, now
+from ec2net.core.hold import Hold
 from ec2net.core.identity import Mac
 from ec2net.core.intent import HostIntent
 from ec2net.core.ownership import Journal, Journals
 from ec2net.core.plan import Change, Plan, inverse
 from ec2net.core.reachability import Reachability, Reached
 from ec2net.core.report import PassReport
+from ec2net.core.stamp import now
 from ec2net.core.state import RunDir
 
 _log = logging.getLogger("ec2net.rollback")

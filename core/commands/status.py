@@ -16,6 +16,7 @@ from ec2net.core.othertools import Danger, recognise
 from ec2net.core.outcome import STATUS
 from ec2net.core.resident.published import published
 from ec2net.core.signals import StopSignals
+from ec2net.core.stamp import utc
 from ec2net.core.state import RunDir
 from ec2net.core.text import WIDTH, table
 
@@ -99,7 +100,7 @@ def _written(run_dir: RunDir) -> str:
         seconds = (run_dir.path / STATUS).stat().st_mtime
     except OSError:  # it went meanwhile
         seconds = time.time()
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+    return utc(seconds)
 
 
 def _lines(document: dict[str, Any]) -> list[str]:

@@ -6,12 +6,12 @@ while nothing happens.
 """
 
 import os
-import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ec2net.core import jsonform
 from ec2net.core.lock import manager_runs
+from ec2net.core.stamp import now
 from ec2net.core.state import RunDir
 
 if TYPE_CHECKING:  # who only reads it needs no engine
@@ -61,7 +61,3 @@ class Published:
 def published(run: RunDir) -> dict[str, Any] | None:
     """The state of the manager that runs; None if none does."""
     return run.read(FILE) if manager_runs(run) else None
-
-
-def now() -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
