@@ -129,7 +129,7 @@ def follow(
         before = _read(run, mac, intent.link.index)
         if mac in view.wanted:
             marks = {mark for of, mark in made if of == mac}
-            after = _next(before, intent, _of(plan, mac), marks, view, environment)
+            after = _next(before, intent, plan.of(mac), marks, view, environment)
             if mac in back:
                 after = replace(after, in_place=before.in_place, intended=before.intended)
             if mac in given:
@@ -195,13 +195,6 @@ def _next(
             intended = before.intended
     told = _told(before.story, drifted, made, intent, view, environment)
     return replace(before, in_place=in_place, intended=intended, story=told)
-
-
-def _of(plan: Plan, mac: Mac) -> Plan:
-    return Plan(
-        tuple(change for change in plan.changes if change.mac == mac),
-        tuple(found for found in plan.conflicts if found.mac == mac),
-    )
 
 
 def _told(

@@ -47,7 +47,8 @@ def _items(eni: EniOutcome, view: View) -> tuple[Item, ...]:
     wanted: list[Item] = []
     if intent is not None:
         wanted += [*intent.rules, *intent.table_routes, *intent.main_routes]
-    removed = [s.item for s in view.plan.changes if s.action is Action.REMOVE and s.mac == eni.mac]
+    own = view.plan.of(eni.mac)
+    removed = [step.item for step in own.changes if step.action is Action.REMOVE]
     return (*wanted, *(item for item in removed if isinstance(item, Rule | Route)))
 
 

@@ -101,6 +101,13 @@ class Plan:
     def __bool__(self) -> bool:
         return bool(self.changes)
 
+    def of(self, mac: Mac | None) -> "Plan":
+        """What of it is for this ENI."""
+        return Plan(
+            tuple(change for change in self.changes if change.mac == mac),
+            tuple(found for found in self.conflicts if found.mac == mac),
+        )
+
     def without(self, macs: Collection[Mac | None]) -> "Plan":
         """The same but for the changes of these ENIs."""
         return replace(self, changes=tuple(c for c in self.changes if c.mac not in macs))

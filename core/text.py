@@ -40,15 +40,14 @@ def plan(whole: Plan, host: HostIntent, *, stream: TextIO | None = None) -> str:
     colour = colours(stream or sys.stdout)
     lines: list[str] = []
     for outcome in host.enis:
-        own = [step for step in whole.changes if step.mac == outcome.mac]
-        conflicts = [found for found in whole.conflicts if found.mac == outcome.mac]
-        if not own and not conflicts and outcome.standing is Standing.READY:
+        own = whole.of(outcome.mac)
+        if not own.changes and not own.conflicts and outcome.standing is Standing.READY:
             continue
         lines.append(title(outcome))
         if outcome.standing is not Standing.READY:
             lines.append(f"  {outcome.standing.value}: {outcome.reason}")
-        lines += [f"  {change(step, colour=colour)}" for step in own]
-        lines += [f"  ! {found.describe()}" for found in conflicts]
+        lines += [f"  {change(step, colour=colour)}" for step in own.changes]
+        lines += [f"  ! {found.describe()}" for found in own.conflicts]
     orphans = [step for step in whole.changes if host.of(step.mac or Mac("")) is None]
     if orphans:
         lines.append("left over from ENIs that are gone")

@@ -14,7 +14,6 @@ from ec2net.core.facts import Absent, EniFacts, Unknown, Value
 from ec2net.core.holdings import value_of
 from ec2net.core.intent import EniIntent, EniOutcome
 from ec2net.core.kernel.objects import AnyAddress, AnyNetwork
-from ec2net.core.plan import Plan
 from ec2net.core.resident.published import published
 from ec2net.core.state import RunDir
 from ec2net.core.verify import ABROAD, SERVICES
@@ -105,10 +104,7 @@ def _story(
     facts = next((eni for eni in view.facts.imds.enis if eni.mac == outcome.mac), None)
     choice = view.choices.get(outcome.mac)
     intent = outcome.intent
-    own = Plan(
-        tuple(step for step in view.plan.changes if step.mac == outcome.mac),
-        tuple(found for found in view.plan.conflicts if found.mac == outcome.mac),
-    )
+    own = view.plan.of(outcome.mac)
     sources: list[AnyAddress] = []
     if intent is not None and address is None:
         sources += [interface.ip for interface in intent.sources]
