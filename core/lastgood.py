@@ -171,10 +171,14 @@ def remembered(
         primary = None
     facts = {}
     for mac, indices in links.items():
-        stood = _stored(run.content(_file(mac)))
-        if stood is not None and stood[0] in indices and stood[1].mac == mac:
-            facts[mac] = stood[1]
+        if stood := _remembered(run, mac, indices):
+            facts[mac] = stood
     return primary, facts
+
+
+def _remembered(run: RunDir, mac: Mac, indices: Collection[int]) -> EniFacts | None:
+    stood = _stored(run.content(_file(mac)))
+    return stood[1] if stood and stood[0] in indices and stood[1].mac == mac else None
 
 
 @lru_cache(maxsize=128)
@@ -206,7 +210,7 @@ def with_silent_enis(
 
 def _was_eni(run: RunDir, link: Link) -> bool:
     """Whether an earlier pass knew this very attachment as an ENI."""
-    return link.mac is not None and link.mac in remembered(run, {link.mac: [link.index]})[1]
+    return link.mac is not None and _remembered(run, link.mac, [link.index]) is not None
 
 
 def remember(run: RunDir, facts: ImdsFacts, links: Mapping[Mac, Collection[int]]) -> None:
