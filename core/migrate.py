@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What amazon-ec2-net-utils left on a running host, as steps that take it away. Planned first, pure.
+"""What amazon-ec2-net-utils left on a running host, as steps that take it away: planned, then done.
 
-Nothing but its own files is named: those that its library writes (2.7.4: create_interface_config,
-create_rules, create_ipv4_aliases), the lock folder, and the units that its udev rule starts.
+Nothing but its own is named: the files that its library writes (2.7.4: create_interface_config,
+create_rules, create_ipv4_aliases), its udev rule, and the units that this starts. Its lock folder
+in /run harms nobody and stays until the next boot.
 """
 
 import os

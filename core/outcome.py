@@ -164,7 +164,7 @@ def lines(report: PassReport) -> tuple[Line, ...]:
     for eni in report.host.enis:
         if eni.standing is Standing.REFUSED:
             text = f"{text_.title(eni)}: refused: {eni.reason}"
-            fields = {**identity(report, eni.mac), "ACTION": "report", "REASON": eni.reason}
+            fields = reported(eni.reason, identity(report, eni.mac))
             said.append(Line(logging.ERROR, text, eni.mac, fields=fields))
     wrong: list[tuple[Mac | None, str]] = [(c.mac, c.describe()) for c in report.conflicts]
     wrong += [(f.mac, f.describe()) for f in report.findings]
@@ -174,7 +174,7 @@ def lines(report: PassReport) -> tuple[Line, ...]:
 
 
 def _of_host(problem: str) -> Line:
-    return Line(logging.ERROR, problem, fields={"ACTION": "report", "REASON": problem})
+    return Line(logging.ERROR, problem, fields=reported(problem, {}))
 
 
 def _wrong(
@@ -185,8 +185,13 @@ def _wrong(
     level: int = logging.ERROR,
     lasts: bool = True,
 ) -> Line:
-    fields = {**identity(report, mac), "ACTION": "report", "REASON": text}
+    fields = reported(text, identity(report, mac))
     return Line(level, f"{_name(report, mac)}: {text}", mac, lasts=lasts, fields=fields)
+
+
+def reported(reason: str, whose: Mapping[str, str]) -> dict[str, str]:
+    """The journal's fields of what is told and not changed. ``whose``: as by ``identity``."""
+    return {**whose, "ACTION": "report", "REASON": reason}
 
 
 def identity(report: PassReport, mac: Mac | None) -> dict[str, str]:

@@ -196,7 +196,7 @@ class Passes:
     def _tell(self, subject: Mac | str, problems: list[tuple[int, str]], *, complete: bool) -> None:
         now = time.monotonic()
         for level, text in self._telling.update(subject, problems, now, complete=complete):
-            fields = {**self._identities.get(subject, {}), "ACTION": "report", "REASON": text}
+            fields = outcome.reported(text, self._identities.get(subject, {}))
             _log.log(level, "%s", text, extra={"fields": fields})
 
     def _publish(self) -> None:
