@@ -60,14 +60,7 @@ def test_pods_keep_their_addresses_and_their_traffic_through_everything(boot: Bo
         end_of_boot(instance)
         events = stack.enter_context(monitor(vpc))
         cni.add_table(vpc, eni)
-        pods = {
-            address: stack.enter_context(cni.pod(vpc, address, on, name))
-            for address, on, name in (
-                (main.ipv4s[1], None, "one"),
-                (eni.ipv4s[2], eni, "two"),
-                (eni.ipv4_prefixes[0][7], eni, "three"),
-            )
-        }
+        pods = cni.three_pods(stack, vpc, main, eni)
         assert cni.dead(vpc, pods) == []
         with pods_traffic(vpc, pods) as probes:
             later = instance.attach("ens9", **MANY)

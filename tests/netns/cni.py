@@ -3,7 +3,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from ipaddress import IPv4Address, ip_address, ip_network
 
 from kernel_state import PROTOCOL, kernel_state
@@ -81,6 +81,20 @@ def pod(
     with closing(EchoService()) as echo:
         echo.listen(namespace)
         yield namespace
+
+
+def three_pods(
+    stack: ExitStack, vpc: SimulatedVpc, main: Eni, eni: Eni
+) -> dict[IPv4Address, Namespace]:
+    """By their addresses: one of the primary, one of another ENI, and one of its delegated prefix."""
+    return {
+        address: stack.enter_context(pod(vpc, address, on, name))
+        for address, on, name in (
+            (main.ipv4s[1], None, "one"),
+            (eni.ipv4s[2], eni, "two"),
+            (eni.ipv4_prefixes[0][7], eni, "three"),
+        )
+    }
 
 
 def dead(vpc: SimulatedVpc, pods: Mapping[IPv4Address, Namespace]) -> list[str]:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -214,3 +214,15 @@ def primary(vpc: SimulatedVpc, subnet: Subnet, **given: Any) -> Eni:
     eni = vpc.attach(subnet, device=0, **given)
     vpc.configure_primary_base(eni)
     return eni
+
+
+@contextmanager
+def two_enis(install: Callable[[SimulatedVpc], Instance], prefix: str) -> Iterator[Instance]:
+    """The primary and a secondary, both with everything, configured."""
+    with SimulatedVpc(prefix=prefix) as vpc:
+        instance = install(vpc)
+        first, second = subnets(vpc, 2)
+        primary(vpc, first, **MANY)
+        vpc.attach(second, **MANY)
+        instance.ec2net("refresh")
+        yield instance

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from instance import MANY, Instance, primary, subnets
+from instance import MANY, Instance, primary, subnets, two_enis
 from kernel_state import KernelEvents, State, assert_same, differences, marked
 
 from ec2net.core.vpc.eni import Detach, Eni
@@ -29,12 +29,7 @@ DISCARD = 9
 @pytest.fixture(scope="module")
 def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
     """The primary, a secondary with everything, configured; each test leaves it so."""
-    with SimulatedVpc(prefix="changes-") as vpc:
-        instance = install(vpc)
-        first, second = subnets(vpc, 2)
-        primary(vpc, first, **MANY)
-        vpc.attach(second, **MANY)
-        instance.ec2net("refresh")
+    with two_enis(install, "changes-") as instance:
         yield instance
 
 

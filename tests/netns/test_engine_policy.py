@@ -173,14 +173,7 @@ def test_the_kubernetes_profile_leaves_pods_and_their_enis_to_the_cni(instance: 
     instance.ec2net("refresh")
     cni.add_table(vpc, boot)
     with ExitStack() as stack:
-        pods = {
-            address: stack.enter_context(cni.pod(vpc, address, eni, name))
-            for address, eni, name in (
-                (main.ipv4s[1], None, "one"),
-                (boot.ipv4s[2], boot, "two"),
-                (boot.ipv4_prefixes[0][7], boot, "three"),
-            )
-        }
+        pods = cni.three_pods(stack, vpc, main, boot)
         assert cni.dead(vpc, pods) == []
         later = vpc.attach(second, "ens9", **MANY)
         instance.ec2net("start", "ens9")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instance import MANY, Instance, primary, subnets
+from instance import Instance, two_enis
 
 from ec2net.core.vpc.simulated import SimulatedVpc
 
@@ -18,12 +18,7 @@ pytestmark = pytest.mark.netns
 
 @pytest.fixture(scope="module")
 def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
-    with SimulatedVpc(prefix="story-") as vpc:
-        instance = install(vpc)
-        first, second = subnets(vpc, 2)
-        primary(vpc, first, **MANY)
-        vpc.attach(second, **MANY)
-        instance.ec2net("refresh")
+    with two_enis(install, "story-") as instance:
         yield instance
 
 
