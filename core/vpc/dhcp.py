@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,8 @@ class DhcpMessage:
     bridge: str
     detail: str
     """The rest of the line: addresses, the MAC (IPv4) or the client's DUID (IPv6)."""
+    seconds: float
+    """When the line was read, by CLOCK_MONOTONIC."""
 
 
 class SubnetServer:
@@ -61,7 +64,7 @@ class SubnetServer:
         self._folder = Path(tempfile.mkdtemp(prefix=f"ec2net-{subnet.bridge}-", dir="/run"))
         self._hosts = self._folder / "hosts"
         self._hosts.write_text("")
-        self._lines: list[str] = []
+        self._lines: list[tuple[float, str]] = []
         self._said = threading.Condition()
         self._ended = False
         _leave_only_the_gateway(router, subnet)
@@ -86,9 +89,11 @@ class SubnetServer:
         """What clients sent and what was answered, since the start."""
         with self._said:
             lines = list(self._lines)
-        found = (_REQUEST.search(line) for line in lines)
+        found = ((seconds, _REQUEST.search(line)) for seconds, line in lines)
         return tuple(
-            DhcpMessage(match[1], match["bridge"], match["rest"]) for match in found if match
+            DhcpMessage(match[1], match["bridge"], match["rest"], seconds)
+            for seconds, match in found
+            if match
         )
 
     @property
@@ -127,10 +132,10 @@ class SubnetServer:
     def _await_line(self, wanted: str, mark: int = 0) -> None:
         with self._said:
             known = self._said.wait_for(
-                lambda: self._ended or any(wanted in line for line in self._lines[mark:]),
+                lambda: self._ended or any(wanted in line for _, line in self._lines[mark:]),
                 _START_LIMIT,
             )
-            said = list(self._lines[mark:])
+            said = [line for _, line in self._lines[mark:]]
         if any(wanted in line for line in said):
             return
         if known:
@@ -145,7 +150,7 @@ class SubnetServer:
         assert self._process.stderr is not None
         for line in self._process.stderr:
             with self._said:
-                self._lines.append(line.rstrip("\n"))
+                self._lines.append((time.monotonic(), line.rstrip("\n")))
                 self._said.notify_all()
         with self._said:
             self._ended = True

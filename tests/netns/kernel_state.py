@@ -8,7 +8,7 @@ nexthop objects, and the sysctls per link. Timers and counters are left out, and
 import json
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 from ec2net.core.vpc.namespace import Namespace
@@ -118,7 +118,11 @@ def _timeless(data: Any) -> Any:
 
 
 class KernelEvents:
-    """Notifications of links, addresses, routes and rules in a namespace, from now on."""
+    """Notifications of links, addresses, routes and rules in a namespace, from now on.
+
+    But for those that only tell a leased address to live longer: leases are renewed by their own
+    clock (DHCPv6 after 225 s), and nothing else changes by it.
+    """
 
     # RTMGRP_* and 1 << (RTNLGRP_* - 1) (include/uapi/linux/rtnetlink.h).
     _LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV4_RULE = 0x1, 0x10, 0x40, 0x80
@@ -129,6 +133,7 @@ class KernelEvents:
 
     def __init__(self, namespace: Namespace) -> None:
         self._socket = namespace.call(self._open)
+        self._leased = namespace.call(_leased_now)
 
     def __enter__(self) -> Self:
         return self
@@ -154,7 +159,58 @@ class KernelEvents:
                 data = self._socket.recv(1 << 20, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return types
-            while len(data) >= 16:
-                length, kind = struct.unpack_from("=IH", data)
-                types.append(kind)
-                data = data[(length + 3) & ~3 :]
+            types += [kind for kind, body in _messages(data) if not self._renewed(kind, body)]
+
+    def _renewed(self, kind: int, body: bytes) -> bool:
+        leased = _lifeless(body) if kind in (_RTM_NEWADDR, _RTM_DELADDR) else None
+        if leased is None:
+            return False
+        known = leased in self._leased
+        if kind == _RTM_DELADDR:
+            self._leased.discard(leased)
+            return False
+        self._leased.add(leased)
+        return known
+
+
+_RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
+_NLMSG_DONE, _NLM_F_REQUEST, _NLM_F_DUMP = 3, 0x1, 0x300
+_IFA_CACHEINFO, _FOREVER = 6, 0xFFFFFFFF
+
+
+def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and body of each netlink message."""
+    while len(data) >= 16:
+        length, kind = struct.unpack_from("=IH", data)
+        yield kind, data[16:length]
+        data = data[(length + 3) & ~3 :]
+
+
+def _lifeless(body: bytes) -> bytes | None:
+    """An address without its lifetimes; None if it lives for ever (struct ifaddrmsg, IFA_*)."""
+    rest, attributes = body[:8], body[8:]
+    forever = True
+    while len(attributes) >= 4:
+        length, kind = struct.unpack_from("=HH", attributes)
+        if kind == _IFA_CACHEINFO:
+            forever = struct.unpack_from("=II", attributes, 4)[1] == _FOREVER
+        else:
+            rest += attributes[:length]
+        attributes = attributes[(length + 3) & ~3 :]
+    return None if forever else rest
+
+
+def _leased_now() -> set[bytes]:
+    """The addresses with a lifetime, as :func:`_lifeless` has them."""
+    leased: set[bytes] = set()
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as asking:
+        asking.settimeout(10)
+        flags = _NLM_F_REQUEST | _NLM_F_DUMP
+        asking.send(struct.pack("=IHHII8x", 24, _RTM_GETADDR, flags, 1, 0))
+        while True:  # ends with the dump, or by the timeout
+            for kind, body in _messages(asking.recv(1 << 20)):
+                if kind == _NLMSG_DONE:
+                    return leased
+                address = _lifeless(body)
+                if address is not None:
+                    leased.add(address)
