@@ -42,6 +42,7 @@ from ec2net.core.numbers import PRIMARY, EniNumber, NumberPlan
 from ec2net.core.routing import (
     covers,
     families,
+    fast_failure,
     gateway,
     local_routes,
     main_routes,
@@ -68,12 +69,25 @@ def compute(facts: Facts, config: Config) -> HostIntent:
     ]
     outcomes = refuse_shared_numbers(outcomes)
     outcomes = refuse_shared_sources(outcomes)
+    outcomes = _where_ipv4_is(outcomes)
     primary = value_of(facts.imds.primary)
     return HostIntent(
         enis=tuple(sorted(outcomes, key=by_number)),
         primary_link=next((eni.link for eni in outcomes if eni.mac == primary), None),
         later_apart=config.for_eni(ANY_LATER).manage.hands_off,
     )
+
+
+def _where_ipv4_is(outcomes: list[EniOutcome]) -> list[EniOutcome]:
+    """Where any ENI has IPv4, the host's does not fail at once (``ipv4_fast_failure``)."""
+    if not any(i.first(4) for outcome in outcomes if (i := outcome.intent)):
+        return outcomes
+    return [
+        replace(outcome, intent=replace(intent, no_ipv4=()))
+        if (intent := outcome.intent) is not None and intent.no_ipv4
+        else outcome
+        for outcome in outcomes
+    ]
 
 
 def _without_link(mac: Mac) -> EniOutcome:
@@ -194,7 +208,18 @@ def _intent(
         early=early_intent(mac, link, is_primary, settings, numbers),
         unread=_unread(eni),
         beside=settings.beside,
+        no_ipv4=_no_ipv4(eni, is_primary, settings, numbers),
     )
+
+
+def _no_ipv4(
+    eni: EniFacts, is_primary: bool, settings: EniSettings, numbers: NumberPlan
+) -> tuple[Rule, ...]:
+    """Only where IMDS says for sure that the subnet has none."""
+    sure = isinstance(eni.local_ipv4s, Absent) and isinstance(eni.subnet_ipv4, Absent)
+    if not (sure and is_primary and settings.ipv4_fast_failure):
+        return ()
+    return () if settings.manage is Manage.NO_RULES else fast_failure(numbers)
 
 
 def _port_of(link: Link, links: tuple[Link, ...]) -> str:

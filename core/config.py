@@ -151,6 +151,7 @@ class EniSettings:
     altnames: tuple[Altname, ...] = (Altname.ID, Altname.DEVICE_NUMBER)
     beside: tuple[Rival, ...] = ()
     dns_default_route: DnsDefaultRoute = DnsDefaultRoute.AUTO
+    ipv4_fast_failure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +171,7 @@ class EniOverrides:
     altnames: tuple[Altname, ...] | None = None
     beside: tuple[Rival, ...] | None = None
     dns_default_route: DnsDefaultRoute | None = None
+    ipv4_fast_failure: bool | None = None
 
     def over(self, settings: EniSettings) -> EniSettings:
         """``settings`` with what is set here in their place."""

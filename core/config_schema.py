@@ -159,6 +159,12 @@ PER_ENI: tuple[Setting, ...] = (
         "Whether names of every domain may be asked of the ENI's DNS servers (systemd-resolved). auto:"
         " the primary's, but where a file of somebody else counts. yes and no need the networkd backend.",
     ),
+    _per_eni(
+        "ipv4_fast_failure",
+        Flag(),
+        "Whether IPv4 connections abroad fail at once while no ENI has IPv4 (IPv6-only subnets), and"
+        " not after minutes. The primary's counts.",
+    ),
 )
 """At the top for every ENI, and in ``[[eni]]`` sections for those that match."""
 

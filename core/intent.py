@@ -88,6 +88,8 @@ class EniIntent:
     """Keys that IMDS did not tell and that were never known: nothing may be removed for them."""
     beside: tuple[Rival, ...] = ()
     """Other tools that may configure it as well."""
+    no_ipv4: tuple[Rule, ...] = ()
+    """By which the host's IPv4 fails at once (``ipv4_fast_failure``); of the primary."""
 
     @property
     def sources(self) -> tuple[AnyInterface, ...]:

@@ -13,6 +13,7 @@ change when another ENI comes or goes.
 | priority base + n         | 10000 + n | the ENI's own rules                                   |
 | table base + n            | 10000 + n | the ENI's own routes                                  |
 | metric base + n           | 512 + n   | the ENI's default route in main                       |
+| 32762 to 32765            |           | rules of ``ipv4_fast_failure``, last before main's    |
 | protocol                  | 236       | mark of our routes, rules and (IFA_PROTO) addresses   |
 | link group                | 236       | links of all ENIs, for the main-first rules           |
 | mark                      | n + 1     | in bits 20 to 31: answers, with ``published_ports``   |
@@ -53,6 +54,9 @@ class EniNumber:
     def __str__(self) -> str:
         return f"card {self.card} device {self.device}"
 
+
+LAST_PRIORITIES = range(32762, 32766)
+"""Before main's (32766; fib_default_rules_init), behind everybody's who wants anything before that."""
 
 PRIMARY = EniNumber(card=0, device=0)
 

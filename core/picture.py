@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniIntent, EniOutcome
-from ec2net.core.kernel.objects import MAIN_TABLE, Route, Rule
+from ec2net.core.kernel.objects import MAIN_TABLE, Route, Rule, RuleAction
 from ec2net.core.plan import Action, Item
 from ec2net.core.view import View
 
@@ -87,17 +87,22 @@ def _ways(eni: EniOutcome, view: View, changes: dict[Item, Action]) -> Iterator[
 def _rule(rule: Rule, style: str) -> Iterator[str]:
     source, node = _node("from", str(rule.source)), _node("rule", rule.describe())
     words = [f"rule {rule.priority}"]
+    if rule.destination is not None:
+        words.append(f"to {rule.destination}")
     if rule.mark is not None:
         words.append(f"marked {rule.mark}")
     if rule.suppress_prefixlength is not None:
         words.append("without default routes")
     if rule.suppress_group is not None:
-        words.append("and those by ENIs")
+        words.append("without those by ENIs")
+    if rule.action is RuleAction.UNREACHABLE:
+        words.append("unreachable")
     yield f'  {source} [label={_quoted(str(rule.source))} shape="plaintext"];'
     yield f"  {node} [label={_label(words)}{style}];"
     yield f"  {source} -> {node} [{style.lstrip()}];"
-    yield f"  {node} -> {_table(rule.table)} [{style.lstrip()}];"
-    yield f"  {_table(rule.table)} [{_table_label(rule.table)}];"
+    if rule.action is RuleAction.LOOKUP:
+        yield f"  {node} -> {_table(rule.table)} [{style.lstrip()}];"
+        yield f"  {_table(rule.table)} [{_table_label(rule.table)}];"
 
 
 def _route(route: Route, style: str) -> Iterator[str]:

@@ -31,6 +31,7 @@ from ec2net.core.kernel.objects import (
     Route,
     RouteKind,
     Rule,
+    RuleAction,
     Setting,
 )
 from ec2net.core.kernel.session import Kernel
@@ -277,6 +278,8 @@ def _rule(data: dict[str, Any]) -> Rule:
         suppress_prefixlength=_or_none(data["suppress_prefixlength"]),
         suppress_group=_or_none(data["suppress_group"]),
         mark=Mark(_of(int, mark["value"]), _of(int, mark["mask"])) if mark else None,
+        destination=ip_network(_of(str, to)) if (to := data.get("destination")) else None,
+        action=RuleAction(data.get("action", RuleAction.LOOKUP.value)),
     )
 
 

@@ -57,7 +57,7 @@ class Trial:
         return cls(
             run,
             ways,
-            ways.now(deadline),
+            _but_what_shall_go(ways.now(deadline), host),
             {mac: journals.read(mac, index) for mac, index in links.items()},
             after,
         )
@@ -102,6 +102,13 @@ class Trial:
 
     def _wait(self) -> Deadline:
         return Deadline(self.after, "waiting for what was reachable")
+
+
+def _but_what_shall_go(reached: Reached, host: HostIntent) -> Reached:
+    """With ``ipv4_fast_failure`` no way abroad is left for IPv4."""
+    if any(intent.no_ipv4 for intent in host.ready):
+        return replace(reached, gateways=reached.gateways - {4})
+    return reached
 
 
 class _Undoing:

@@ -18,8 +18,9 @@ from ec2net.core.kernel.objects import (
     Route,
     RouteKind,
     Rule,
+    RuleAction,
 )
-from ec2net.core.numbers import EniNumber, NumberPlan
+from ec2net.core.numbers import LAST_PRIORITIES, EniNumber, NumberPlan
 
 IPV6_GATEWAY = IPv6Address("fe80:ec2::1")
 """The VPC router's link-local address in every subnet (amazon-vpc-cni-k8s uses it as well)."""
@@ -28,6 +29,7 @@ _DEFAULT: dict[int, AnyNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("
 IPV6_METRIC = 1024
 """What the kernel makes of metric 0 (IP6_RT_PRIO_USER); given, so that it reads back equal."""
 
+_LINK_LOCAL_IPV4 = IPv4Network("169.254.0.0/16")
 _LINK_LOCAL_IPV6 = IPv6Network("fe80::/64")
 
 
@@ -94,6 +96,23 @@ def mark_rules(versions: Iterable[int], number: EniNumber, numbers: NumberPlan) 
     priority, table = numbers.priority(number), numbers.table(number)
     mark = numbers.mark(number)
     return tuple(Rule(_DEFAULT[version], priority, table, mark=mark) for version in versions)
+
+
+def fast_failure(numbers: NumberPlan) -> tuple[Rule, ...]:
+    """IPv4 that no way but an ENI's is for fails at once, where no ENI has IPv4.
+
+    In an IPv6-only subnet DHCP leases 169.254.0.0/16 with a default route, so that connections
+    abroad would wait for answers that never come (R33). Ways are left to networks and hosts that
+    main names, to default routes by other links (a VPN's) and to EC2's link-local services.
+    """
+    everything = _DEFAULT[4]
+    specific, elsewhere, services, rest = LAST_PRIORITIES
+    return (
+        Rule(everything, specific, MAIN_TABLE, suppress_prefixlength=0),
+        Rule(everything, elsewhere, MAIN_TABLE, suppress_group=numbers.link_group),
+        Rule(everything, services, MAIN_TABLE, destination=_LINK_LOCAL_IPV4),
+        Rule(everything, rest, 0, action=RuleAction.UNREACHABLE),
+    )
 
 
 def table_routes(

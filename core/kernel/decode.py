@@ -14,6 +14,7 @@ from ec2net.core.kernel.objects import (
     Route,
     RouteKind,
     Rule,
+    RuleAction,
 )
 from ec2net.core.kernel.snapshot import AddressState, Found
 
@@ -22,9 +23,10 @@ ARPHRD_ETHER = 1
 IFF_UP = 0x1
 IFA_F_DADFAILED = 0x8
 RTM_F_CLONED = 0x200
-FR_ACT_TO_TBL = 1
 FIB_RULE_INVERT = 2
 _NONE = 0xFFFFFFFF
+RULE_ACTIONS = {1: RuleAction.LOOKUP, 7: RuleAction.UNREACHABLE}
+"""FR_ACT_TO_TBL, FR_ACT_UNREACHABLE (include/uapi/linux/fib_rules.h)."""
 KINDS = {1: RouteKind.UNICAST, 2: RouteKind.LOCAL, 7: RouteKind.UNREACHABLE}
 # Attributes that a rule of ours can have; any other one makes it somebody's with more selectors.
 _RULE_ATTRIBUTES = {
@@ -32,6 +34,7 @@ _RULE_ATTRIBUTES = {
     "FRA_PRIORITY",
     "FRA_PROTOCOL",
     "FRA_SRC",
+    "FRA_DST",
     "FRA_SUPPRESS_PREFIXLEN",
     "FRA_SUPPRESS_IFGROUP",
     "FRA_FWMARK",
@@ -142,18 +145,20 @@ def rule(message: Mapping[str, Any]) -> Found[Rule] | None:
     attributes = {
         key: value for key, value in message["attrs"] if key != "UNKNOWN" and value is not None
     }
+    action = RULE_ACTIONS.get(message["action"])
+    selectors = message["src_len"], message["dst_len"], "FRA_FWMASK" in attributes
     if (
-        message["action"] != FR_ACT_TO_TBL
-        or message["dst_len"]
+        action is None
         or message["tos"]
         or message["flags"] & FIB_RULE_INVERT
         or message["family"] not in (AF_INET, AF_INET6)
         or not set(attributes) <= _RULE_ATTRIBUTES
-        or (message["src_len"] and "FRA_FWMASK" in attributes)
+        or sum(map(bool, selectors)) > (1 if action is RuleAction.LOOKUP else 0)
     ):
         return None
     any_address = "0.0.0.0" if message["family"] == AF_INET else "::"
     source = f"{attributes.get('FRA_SRC', any_address)}/{message['src_len']}"
+    destination = f"{attributes.get('FRA_DST', any_address)}/{message['dst_len']}"
     return Found(
         Rule(
             source=ip_network(source, strict=False),
@@ -162,6 +167,8 @@ def rule(message: Mapping[str, Any]) -> Found[Rule] | None:
             suppress_prefixlength=_unless_none(attributes.get("FRA_SUPPRESS_PREFIXLEN")),
             suppress_group=_unless_none(attributes.get("FRA_SUPPRESS_IFGROUP")),
             mark=_mark(attributes),
+            destination=ip_network(destination, strict=False) if message["dst_len"] else None,
+            action=action,
         ),
         attributes.get("FRA_PROTOCOL", 0),
     )

@@ -4,7 +4,7 @@
 from enum import Enum
 from typing import Any
 
-from ec2net.core.kernel.decode import FR_ACT_TO_TBL, IFF_UP, KINDS, family
+from ec2net.core.kernel.decode import IFF_UP, KINDS, RULE_ACTIONS, family
 from ec2net.core.kernel.objects import (
     Address,
     AnyAddress,
@@ -31,6 +31,7 @@ _DELETE = 1
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
 _RTNH_F_ONLINK = 4
 _TYPES = {kind: number for number, kind in KINDS.items()}
+_RULE_ACTIONS = {action: number for number, action in RULE_ACTIONS.items()}
 
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 
@@ -107,13 +108,16 @@ def rule(verb: Verb, item: Rule, protocol: int) -> Request:
         "family": family(item.source.version),
         "src_len": item.source.prefixlen,
         "table": item.table if item.table <= _LAST_SMALL_TABLE else 0,
-        "action": FR_ACT_TO_TBL,
+        "action": _RULE_ACTIONS[item.action],
     }
     attributes: list[tuple[str, Any]] = [
         ("FRA_PRIORITY", item.priority),
         ("FRA_TABLE", item.table),
         ("FRA_PROTOCOL", protocol),
     ]
+    if item.destination is not None:
+        fields["dst_len"] = item.destination.prefixlen
+        attributes.append(("FRA_DST", str(item.destination.network_address)))
     if item.source.prefixlen:
         attributes.append(("FRA_SRC", str(item.source.network_address)))
     if item.suppress_prefixlength is not None:

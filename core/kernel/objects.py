@@ -52,6 +52,14 @@ class RouteKind(Enum):
     OTHER = "other"
 
 
+class RuleAction(Enum):
+    """What a policy rule does with what it is for (FR_ACT_*)."""
+
+    LOOKUP = "lookup"
+    UNREACHABLE = "unreachable"
+    """Fails at once, as if there were no route."""
+
+
 class Setting(Enum):
     """Settings of a link that are changed."""
 
@@ -170,7 +178,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A policy rule: traffic from ``source`` looks up ``table``."""
+    """A policy rule: traffic from ``source`` looks up ``table`` (0 if it looks nothing up)."""
 
     source: AnyNetwork
     priority: int
@@ -181,6 +189,9 @@ class Rule:
     """A route to a link of this group does not count (FRA_SUPPRESS_IFGROUP)."""
     mark: Mark | None = None
     """Only for packets with this mark (FRA_FWMARK, FRA_FWMASK)."""
+    destination: AnyNetwork | None = None
+    """Only for packets to there (FRA_DST)."""
+    action: RuleAction = RuleAction.LOOKUP
 
     rank = Rank.RULE
 
@@ -194,11 +205,19 @@ class Rule:
             self.suppress_prefixlength,
             self.suppress_group,
             self.mark,
+            self.destination,
+            self.action,
         )
 
     def describe(self) -> str:
-        marked = f" fwmark {self.mark}" if self.mark is not None else ""
-        words = [f"rule {self.priority}: from {self.source}{marked} lookup {_table(self.table)}"]
+        words = [f"rule {self.priority}: from {self.source}"]
+        if self.destination is not None:
+            words.append(f"to {self.destination}")
+        if self.mark is not None:
+            words.append(f"fwmark {self.mark}")
+        words.append(self.action.value)
+        if self.action is RuleAction.LOOKUP:
+            words.append(_table(self.table))
         if self.suppress_prefixlength is not None:
             words.append(f"suppress_prefixlength {self.suppress_prefixlength}")
         if self.suppress_group is not None:

@@ -50,6 +50,7 @@ def render(
         *(r for r in intent.main_routes if _ranks_behind(r, primary, snapshot, protocol)),
         *intent.local_routes,
         *intent.rules,
+        *intent.no_ipv4,
         *_reply_marks(intent),
     )
 

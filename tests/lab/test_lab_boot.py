@@ -151,8 +151,11 @@ def test_a_primary_in_an_ipv6_only_subnet(boot: Boot) -> None:
         subnet = instance.vpc.add_subnet(None, "2001:db8:0:7::/64")
         instance.vpc.attach(subnet, device=0, ipv6=2)
 
-    with boot(before=alone) as instance:
+    fast = {"/etc/ec2net/ec2net.toml.d/20-fast.toml": "ipv4_fast_failure = true\n"}
+    with boot(before=alone, files=fast) as instance:
         assert instance.setting.has_configured(instance.host, "ens5")
+        last = [r for r in instance.host.ip("rule", "show") if r["priority"] == 32765]
+        assert [rule["action"] for rule in last] == ["unreachable"]
         assert instance.bounces() == []
         assert instance.refresh() == ""
 

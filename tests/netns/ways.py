@@ -108,8 +108,12 @@ def told(column: int) -> dict[str, str]:
     return {cells[0]: cells[1 + column] for cells in rows}
 
 
-def way_of(guest: Namespace, destination: object, source: object) -> str:
-    """The link by which the kernel would send, by ``ip route get``; empty: not at all."""
-    command = ["ip", "-j", "route", "get", str(destination), "from", str(source)]
+def way_of(guest: Namespace, destination: object, source: object = None) -> str:
+    """The link by which the kernel would send, by ``ip route get``; empty: not at all.
+
+    Without ``source`` as for a program that leaves it to the kernel.
+    """
+    bound = [] if source is None else ["from", str(source)]
+    command = ["ip", "-j", "route", "get", str(destination), *bound]
     answer = guest.run(command).stdout
     return str(json.loads(answer)[0]["dev"]) if answer.strip() else ""

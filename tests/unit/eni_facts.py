@@ -248,6 +248,7 @@ settings_of_an_eni = st.builds(
     routing=st.sampled_from(Routing),
     primary_rules=st.booleans(),
     published_ports=st.booleans(),
+    ipv4_fast_failure=st.booleans(),
     mtu=st.sampled_from(MtuPolicy) | st.integers(576, 65535),
     ipv4_prefix_mode=st.sampled_from(PrefixMode),
     ipv6_prefix_mode=st.sampled_from(PrefixMode),

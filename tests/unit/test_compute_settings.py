@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eni_facts import IPV4_ONLY, eni, host, mac, prefixes4, prefixes6
+from eni_facts import IPV4_ONLY, IPV6_ONLY, eni, host, mac, prefixes4, prefixes6
 
 from ec2net.core.compute import compute
 from ec2net.core.config import (
@@ -27,8 +27,9 @@ from ec2net.core.config import (
     Routing,
 )
 from ec2net.core.config_schema import PER_ENI
+from ec2net.core.facts import Facts, Unknown
 from ec2net.core.intent import EniIntent, Standing
-from ec2net.core.kernel.objects import MAIN_TABLE, Mark, Rule
+from ec2net.core.kernel.objects import MAIN_TABLE, Mark, Rule, RuleAction
 from ec2net.core.numbers import NumberPlan
 
 PREFIXES: dict[str, Any] = {
@@ -237,6 +238,38 @@ def test_whose_dns_servers_are_asked_is_for_who_makes_the_base() -> None:
     asked = intent(dns_default_route=DnsDefaultRoute.YES)
     assert differing(asked, DEFAULT) == {"early"}
     assert replace(asked.early, dns=DnsDefaultRoute.AUTO) == DEFAULT.early
+
+
+ONLY_IPV6 = host(eni(0, **IPV6_ONLY), eni(1, **IPV6_ONLY))
+FAST = Config(eni=EniSettings(ipv4_fast_failure=True))
+
+
+def test_ipv4_fails_at_once_where_no_eni_has_it() -> None:
+    """R33: as the last of all rules, after every way that is not an ENI's."""
+    first, second = compute(ONLY_IPV6, FAST).ready
+    assert [(r.priority, r.table, r.action) for r in first.no_ipv4] == [
+        (32762, MAIN_TABLE, RuleAction.LOOKUP),
+        (32763, MAIN_TABLE, RuleAction.LOOKUP),
+        (32764, MAIN_TABLE, RuleAction.LOOKUP),
+        (32765, 0, RuleAction.UNREACHABLE),
+    ]
+    assert second.no_ipv4 == ()
+    (without, _) = compute(ONLY_IPV6, Config()).ready
+    assert differing(first, without) == {"no_ipv4"}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        host(eni(0), eni(1, **IPV6_ONLY)),
+        host(eni(0, **IPV6_ONLY), eni(1)),
+        host(eni(0, **{**IPV6_ONLY, "local_ipv4s": Unknown("timed out")})),
+        host(eni(0, **{**IPV6_ONLY, "subnet_ipv4": Unknown("timed out")})),
+    ],
+    ids=["the primary has it", "a secondary has it", "addresses not told", "subnet not told"],
+)
+def test_ipv4_does_not_fail_where_it_is_or_may_be(facts: Facts) -> None:
+    assert {intent.no_ipv4 for intent in compute(facts, FAST).ready} <= {()}
 
 
 def test_every_per_eni_setting_has_a_test_here() -> None:

@@ -56,6 +56,7 @@ PER_ENI: dict[str, st.SearchStrategy[Any]] = {
     "routing": st.sampled_from(Routing),
     "primary_rules": st.booleans(),
     "published_ports": st.booleans(),
+    "ipv4_fast_failure": st.booleans(),
     "mtu": mtus,
     "ipv4_prefix_mode": st.sampled_from(PrefixMode),
     "ipv6_prefix_mode": st.sampled_from(PrefixMode),

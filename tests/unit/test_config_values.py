@@ -13,7 +13,7 @@ from ec2net.core.config_kinds import toml_key, toml_value
 from ec2net.core.errors import ConfigError, ExitStatus
 
 PER_ENI = (
-    "altnames, backend, beside, dns_default_route, {}ipv4_prefix_mode, ipv6, ipv6_prefix_mode, {}main_default, manage, {}mtu,"
+    "altnames, backend, beside, dns_default_route, {}ipv4_fast_failure, ipv4_prefix_mode, ipv6, ipv6_prefix_mode, {}main_default, manage, {}mtu,"
     " {}primary_rules, {}published_ports, {}routing{}"
 )
 AT_THE_TOP = PER_ENI.format(

@@ -272,6 +272,14 @@ SOURCE = ("FRA_SRC", "10.0.1.4")
         pytest.param(rule_message(SOURCE, action=7, src_len=16), id="unreachable"),
         pytest.param(rule_message(SOURCE, ("FRA_IP_PROTO", 6), src_len=16), id="ipproto"),
         pytest.param(rule_message(SOURCE, dst_len=24, src_len=16), id="to"),
+        pytest.param(
+            rule_message(("FRA_DST", "10.0.1.4"), action=7, dst_len=16), id="unreachable, to"
+        ),
+        pytest.param(
+            rule_message(("FRA_FWMARK", 7), ("FRA_FWMASK", 7), ("FRA_DST", "10.0.1.4"), dst_len=16),
+            id="fwmark, to",
+        ),
+        pytest.param(rule_message(action=6), id="blackhole"),
         pytest.param(rule_message(SOURCE, tos=16, src_len=16), id="tos"),
         pytest.param(rule_message(SOURCE, ("FRA_IIFNAME", "docker0"), src_len=16), id="iif"),
         pytest.param(rule_message(family=128), id="multicast"),

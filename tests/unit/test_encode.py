@@ -17,6 +17,7 @@ from ec2net.core.kernel.objects import (
     Route,
     RouteKind,
     Rule,
+    RuleAction,
     Setting,
 )
 from ec2net.core.kernel.request import Request, encoded
@@ -55,6 +56,8 @@ def test_a_route_comes_back_as_it_was_asked_for(route: Route, verb: Verb) -> Non
         Rule(ip_network("2001:db8::/80"), 9999, 254, 0, 236),
         Rule(ip_network("0.0.0.0/0"), 10001, 10001),
         Rule(ip_network("::/0"), 10001, 10001, mark=Mark(0x200000, 0xFFF00000)),
+        Rule(ip_network("0.0.0.0/0"), 32764, 254, destination=ip_network("169.254.0.0/16")),
+        Rule(ip_network("0.0.0.0/0"), 32765, 0, action=RuleAction.UNREACHABLE),
     ],
     ids=Rule.describe,
 )

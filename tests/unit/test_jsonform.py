@@ -83,6 +83,8 @@ def test_a_plan() -> None:
                     "suppress_prefixlength": 0,
                     "suppress_group": 236,
                     "mark": None,
+                    "destination": None,
+                    "action": "lookup",
                 },
                 "before": None,
             },
