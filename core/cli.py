@@ -43,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # As an exception, Ctrl-C could come up anywhere; commands that change things ask for it
         # themselves (StopSignals), the others can end at once. The demo says good-bye.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if options.command != "run":  # it waits all its life
+            from ec2net.core import waiting
+
+            waiting.set_up()
     try:
         command = importlib.import_module(f"ec2net.core.commands.{name}")
         status: ExitStatus = command.run(options)

@@ -213,7 +213,7 @@ def _wait(descriptor: int, deadline: Deadline) -> int:
     else:
         waiter = _Waiter(descriptor)
     try:
-        deadline.wait(waiter.reader)
+        deadline.named("waiting for the host lock").wait(waiter.reader)
     except BaseException as error:
         if waiter.leave():
             _left[key] = waiter

@@ -126,7 +126,7 @@ def _run(step: Command, words: Sequence[str], deadline: Deadline) -> None:
     import subprocess  # as in core.command
 
     try:
-        done = run_bounded(words, deadline)
+        done = run_bounded(words, deadline.named(" ".join(words)))
     except subprocess.TimeoutExpired as error:
         raise _failed(step, f"not done after {error.timeout:.0f} s") from error
     if done.returncode:

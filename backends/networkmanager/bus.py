@@ -11,12 +11,13 @@ the same names.
 
 import asyncio
 import importlib
+import math
 import os
 import socket
 import sys
 import warnings
-from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -153,7 +154,8 @@ class Bus:
         for interruption in watched:
             loop.add_reader(interruption.fileno(), look, interruption.check)
         try:
-            return loop.run_until_complete(asyncio.wait_for(task, deadline.remaining()))
+            with deadline.looked_at() as tell, _repeated(tell, loop):
+                return loop.run_until_complete(asyncio.wait_for(task, deadline.remaining()))
         except TimeoutError:
             self._drop()
             raise Silence(
@@ -282,6 +284,24 @@ class Bus:
 
     def _module(self, name: str) -> Any:
         return importlib.import_module(f"{self._library}.{name}")
+
+
+@contextmanager
+def _repeated(tell: Callable[[], float], loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """``tell`` is called as often as it wants while ``loop`` runs."""
+    due: asyncio.TimerHandle | None = None
+
+    def again() -> None:
+        nonlocal due
+        seconds = tell()
+        due = loop.call_later(seconds, again) if seconds < math.inf else None
+
+    again()
+    try:
+        yield
+    finally:
+        if due is not None:
+            due.cancel()
 
 
 def _try(address: str) -> None:

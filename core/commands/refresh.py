@@ -78,7 +78,8 @@ def _by_manager(place: Workplace, options: Namespace) -> ExitStatus | None:
     timeouts = place.config.timeouts
     with StopSignals() as signals:
         seconds = 2 * (timeouts.lock + timeouts.pass_)  # it may be in the middle of a pass
-        answer = poke(place.run, Deadline(seconds, "refresh", interruptions=[signals]))
+        manager = Deadline(seconds, "waiting for the resident manager", interruptions=[signals])
+        answer = poke(place.run, manager)
     if answer is None:
         return None
     status = ExitStatus(int(answer.pop("exit_status", ExitStatus.FAILED)))

@@ -61,11 +61,12 @@ def _start_primary(options: Namespace) -> ExitStatus:
     seconds = options.timeout or place.config.timeouts.link
     with StopSignals() as signals, opened(place) as engine:
         deadline = Deadline(seconds, "start --primary", interruptions=[signals])
+        waiting = deadline.named("waiting for IMDS")
         pause = _FIRST_RETRY
         while True:  # ends by deadline
             engine.new_pass()
             try:
-                mac = engine.primary(deadline)
+                mac = engine.primary(waiting)
                 problem = "IMDS does not tell its MAC"
             except ImdsError as error:
                 mac, problem = None, str(error)
@@ -75,7 +76,7 @@ def _start_primary(options: Namespace) -> ExitStatus:
                 raise Ec2netError(
                     f"not known after {seconds:g} s: {problem}", subject="primary ENI"
                 )
-            deadline.sleep(pause)
+            waiting.sleep(pause)
             pause = _next_pause(deadline)
         return place.status(_passes("primary ENI", mac, place, engine, deadline, options))
 
@@ -151,7 +152,9 @@ def _passes(
                 subject=name,
                 remedy="the next refresh goes on with it",
             )
-        deadline.sleep(pause)
+        awaited = (eni and eni.reason) or "its network manager is not done"
+        until = settling if settling and report.findings else deadline
+        until.named(f"waiting for {name}: {awaited}").sleep(pause)
         pause = _next_pause(deadline)
     done = replace(done, report=replace(done.report, done=made))
     outcome.tell(done)

@@ -99,9 +99,10 @@ def wait_for_link(name: str, events: LinkEvents, deadline: Deadline) -> int:
     Waits in one poll(2) per link event: a wait for a link that never comes on a quiet host is
     a single system call.
     """
+    waiting = deadline.named(f"waiting for link {name}")
     while (index := link_index(name)) is None:  # ends by deadline
         try:
-            deadline.wait(events.fileno())
+            waiting.wait(events.fileno())
         except DeadlineExceeded as error:
             raise LinkGone(
                 f"no such link appeared within {deadline.seconds:g} s", subject=name

@@ -5,6 +5,7 @@ ENU#148, ENU#160: 766 detached ENIs left 1787 processes behind, with a load of 4
 """
 
 import os
+import pty
 import re
 import subprocess
 import time
@@ -268,6 +269,23 @@ def test_what_another_pass_learnt_meanwhile_is_not_undone(settled: Instance) -> 
     assert settled.refresh() == []
     vpc.detach(eni)
     settled.ec2net("refresh")
+
+
+def test_a_slow_imds_is_told_of_on_a_terminal(settled: Instance) -> None:
+    ours, theirs = pty.openpty()
+    command = ["ip", "netns", "exec", settled.guest.name, *settled.argv("refresh")]
+    try:
+        with settled.imds.fault(Fault(Delay(2.0), "local-ipv4s$", count=1)) as fault:
+            subprocess.run(command, env=environment(), stderr=theirs, timeout=30, check=True)
+            assert fault.hits == 1
+        said = os.read(ours, 4096).decode()
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    begin, *shown, blank, end = said.split("\r")
+    assert shown
+    assert all(re.fullmatch(r"ec2net: reading IMDS \(\d+ s at most\) *", text) for text in shown)
+    assert (begin, blank.strip(" "), end) == ("", "", "")
 
 
 def test_a_busy_lock_is_waited_for_no_longer_than_configured(settled: Instance) -> None:

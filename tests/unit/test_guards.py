@@ -125,6 +125,7 @@ def keywords(call: ast.Call) -> set[str | None]:
 
 WAITS_ELSEWHERE = {
     "backends/networkmanager/bus.py": "a coroutine; _run ends it with what is left of the deadline",
+    "core/command.py": "what is left of the deadline, then a kill",
     "core/deadline.py": "the one place that waits: poll with what is left of the deadline",
     "core/kernel/dump.py": "a socket with SO_RCVTIMEO; parts of a dump are queued already",
     "core/kernel/neighbours.py": "a non-blocking socket; the answer is queued before send returns",

@@ -23,6 +23,7 @@ from private_bus import (
 
 from ec2net.backends.networkmanager.bus import Bus, BusError, Silence
 from ec2net.backends.networkmanager.typed import Typed
+from ec2net.core import waiting
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import DeadlineExceeded, Stopped
 
@@ -98,6 +99,23 @@ def test_a_call_that_is_never_answered_ends_at_its_deadline(
         call(bus, "Hang", 0.3)
     assert 0.3 <= time.monotonic() - began < 1.0
     assert call(bus, "Get") == (7,)
+
+
+def test_a_call_that_lasts_is_shown(
+    bus: Bus, fake: FakeNetworkManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    class Often(waiting.InLog):
+        def look(self, what: str, seconds: float) -> float:
+            seen.append(what)
+            return 0.05
+
+    monkeypatch.setattr(Deadline, "onlooker", Often())
+    fake.silent.add("Hang")
+    with pytest.raises(Silence):
+        call(bus, "Hang", 0.3)
+    assert 3 <= seen.count(f"Hang of {NAME}") <= 8
 
 
 def test_a_daemon_that_dies_ends_a_pending_call(

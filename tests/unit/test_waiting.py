@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is told of a long wait: on a real terminal, elsewhere, and never of a short one."""
+
+import math
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ec2net.core import waiting
+from ec2net.core.command import run_bounded
+from ec2net.core.deadline import Deadline
+from ec2net.core.errors import DeadlineExceeded
+
+LIMIT = 20.0
+LOCKER = """
+import sys
+from pathlib import Path
+from ec2net.core import waiting
+from ec2net.core.deadline import Deadline
+from ec2net.core.lock import HostLock
+from ec2net.core.state import RunDir
+waiting.set_up()
+with HostLock(RunDir(Path(sys.argv[1])), Deadline(20, "refresh")):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "seconds", "text"),
+    [
+        ("waiting for the host lock", 27.2, "waiting for the host lock (28 s at most)"),
+        ("reading IMDS", 3.0, "reading IMDS (3 s at most)"),
+        ("reading IMDS", 0.0, "reading IMDS (0 s at most)"),
+        ("writing a\n\x1b[2Jb", 1, "writing a??[2Jb (1 s at most)"),
+    ],
+)
+def test_the_line_says_what_and_how_long_still(what: str, seconds: float, text: str) -> None:
+    assert waiting.line(what, seconds) == text
+
+
+class Screen:
+    """A terminal of its own, and what was written to it."""
+
+    def __init__(self) -> None:
+        self.ours, self.theirs = pty.openpty()
+        self.written = ""
+
+    def read(self, word: str) -> None:
+        """Until ``word`` was written."""
+        deadline = Deadline(LIMIT, f"the terminal: {word}")
+        while word not in self.written:
+            deadline.wait(self.ours)
+            self.written += os.read(self.ours, 4096).decode()
+
+    @property
+    def shown(self) -> list[str]:
+        """The lines as somebody sees them: after CR, writing goes on over what is there."""
+        lines = []
+        for text in self.written.replace("\r\n", "\n").split("\n"):
+            line = ""
+            for part in text.split("\r"):
+                line = part + line[len(part) :]
+            lines.append(line.rstrip())
+        return [line for line in lines if line]
+
+    def told(self) -> list[str]:
+        """What was shown one after the other in one place."""
+        return [part.strip() for part in self.written.split("\r") if "at most" in part]
+
+
+@pytest.fixture
+def screen() -> Iterator[Screen]:
+    made = Screen()
+    yield made
+    os.close(made.ours)
+    os.close(made.theirs)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch, screen: Screen) -> Iterator[Screen]:
+    """The terminal of this process, where 0.1 s is long and each 0.1 s has its own line."""
+    monkeypatch.setattr(waiting, "PATIENCE", 0.1)
+    monkeypatch.setattr(waiting, "EACH", 0.1)
+    with open(screen.theirs, "w", closefd=False) as stream:
+        monkeypatch.setattr(Deadline, "onlooker", waiting.AtTerminal(stream))
+        yield screen
+
+
+def ghost(run_dir: Path, seconds: float) -> list[str]:
+    """The program, waiting for a link that does not come."""
+    places = ["--run-dir", str(run_dir), "--config-root", str(run_dir)]
+    return [sys.executable, "-m", "ec2net", "start", "ghost0", "--timeout", f"{seconds}", *places]
+
+
+def test_a_terminal_counts_down_in_one_line_that_goes(screen: Screen, tmp_path: Path) -> None:
+    with subprocess.Popen(ghost(tmp_path, 2.9), stderr=screen.theirs) as process:
+        assert process.wait(LIMIT) == 3
+    screen.read("appeared")
+    said = "ec2net: waiting for link ghost0"
+    assert screen.told() == [f"{said} (2 s at most)", f"{said} (1 s at most)"]
+    assert screen.shown == ["ec2net: ghost0: no such link appeared within 2.9 s"]
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_a_pipe_is_told_once_if_that_is_wanted(tmp_path: Path, verbose: bool) -> None:
+    command = ghost(tmp_path, 1.9) + ["-v"] * verbose
+    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+    assert done.stderr.splitlines() == [
+        *["ec2net: DEBUG: waiting for link ghost0 (1 s at most)"] * verbose,
+        "ec2net: ghost0: no such link appeared within 1.9 s",
+    ]
+
+
+def test_the_line_goes_when_the_lock_is_there(screen: Screen, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LOCKER, str(tmp_path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == b"held\n"
+        with subprocess.Popen(
+            command, stdin=pipe, stdout=screen.theirs, stderr=screen.theirs
+        ) as it:
+            screen.read("ec2net: waiting for the host lock (19 s at most)")
+            first.communicate(timeout=LIMIT)
+            screen.read("held")
+            it.communicate(timeout=LIMIT)
+    assert screen.shown == ["held"]
+
+
+def test_a_signal_ends_a_wait_that_is_shown(screen: Screen, tmp_path: Path) -> None:
+    with subprocess.Popen(ghost(tmp_path, 60), stderr=screen.theirs) as process:
+        screen.read("(59 s at most)")
+        process.send_signal(signal.SIGINT)
+        process.wait(LIMIT)
+    screen.read("stopped")
+    assert screen.shown == ["ec2net: stopped by SIGINT before anything was changed"]
+
+
+def test_the_part_that_a_person_knows_is_shown(impatient: Screen) -> None:
+    """Neither the command, which they gave, nor the request that is under way."""
+    whole = Deadline(30, "refresh")
+    request = whole.within(20, "refresh").within(10, "reading IMDS").within(1, "GET /latest/mac")
+    request.watching().shielded().wait(seconds=0.15)
+    impatient.read("ec2net: reading IMDS (10 s at most)")
+
+
+def test_many_short_waits_are_one_long_one(impatient: Screen) -> None:
+    for _ in range(4):
+        Deadline(9.9, "reading IMDS").sleep(0.08)
+    impatient.read("ec2net: reading IMDS (10 s at most)")
+
+
+def test_short_waits_with_work_in_between_are_not(
+    impatient: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "LULL", 0.0)
+    for _ in range(4):
+        Deadline(9.9, "reading IMDS").sleep(0.08)
+    os.write(impatient.theirs, b"end")
+    impatient.read("end")
+    assert impatient.written == "end"
+
+
+def test_a_terminal_that_was_stopped_stops_nobody(impatient: Screen) -> None:
+    os.write(impatient.ours, b"\x13")  # Ctrl-S
+    began = time.monotonic()
+    Deadline(30, "reading IMDS").sleep(0.3)
+    assert time.monotonic() - began < 5
+    os.write(impatient.ours, b"\x11")
+
+
+def test_a_terminal_that_went_away_is_not_missed(impatient: Screen) -> None:
+    replaced = os.open("/dev/null", os.O_RDWR)
+    os.dup2(replaced, impatient.ours)  # its other end is hung up
+    os.close(replaced)
+    Deadline(30, "reading IMDS").sleep(0.3)
+
+
+class Recorder:
+    """An onlooker that wants to look often."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+        self.open = 0
+
+    def begin(self) -> None:
+        self.open += 1
+
+    def look(self, what: str, seconds: float) -> float:
+        self.seen.append(what)
+        return 0.05
+
+    def end(self) -> None:
+        self.open -= 1
+
+
+@pytest.fixture
+def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    made = Recorder()
+    monkeypatch.setattr(Deadline, "onlooker", made)
+    return made
+
+
+def test_commands_of_the_host_are_looked_at_too(recorder: Recorder) -> None:
+    script = "sleep 0.3; echo said; echo complained >&2; exit 3"
+    done = run_bounded(["sh", "-c", script], Deadline(LIMIT, "migrate").named("sh"))
+    assert (done.returncode, done.stdout, done.stderr) == (3, "said\n", "complained\n")
+    assert recorder.seen.count("sh") >= 3
+    assert recorder.open == 0
+
+
+def test_a_command_of_the_host_is_killed_at_the_deadline(recorder: Recorder) -> None:
+    began = time.monotonic()
+    with pytest.raises(subprocess.TimeoutExpired) as caught:
+        run_bounded(["sleep", "60"], Deadline(0.3, "sleep"))
+    assert math.isclose(caught.value.timeout, 0.3, abs_tol=0.1)
+    assert time.monotonic() - began < 5
+    assert recorder.open == 0
+
+
+def test_a_wait_that_fails_is_over(recorder: Recorder) -> None:
+    with pytest.raises(DeadlineExceeded):
+        Deadline(0.01, "x").wait()
+    Deadline(5, "x").check()
+    assert recorder.seen == ["x"] * len(recorder.seen)
+    assert recorder.open == 0
+
+
+@pytest.mark.parametrize(("command", "tells"), [("status", "InLog"), ("run", "NoneType")])
+def test_the_resident_manager_waits_in_silence(command: str, tells: str) -> None:
+    script = (
+        "from ec2net.core.cli import main\n"
+        "from ec2net.core.deadline import Deadline\n"
+        "main()\n"
+        "print(type(Deadline.onlooker).__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, command, "-v", "--run-dir", "/dev/null"],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert done.stdout == f"{tells}\n"
