@@ -1,9 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of JSON Schema our schemas use: whether a document obeys one, and one as a table. Pure."""
+"""What of JSON Schema our schema uses: whether a document obeys it, and it as tables."""
 
+import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+
+_FILE = Path(__file__).parents[1] / "docs/json.schema.json"
+
+_TOLD = 8
+"""An enumeration of more words is in the schema only."""
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),
@@ -13,6 +20,18 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "array": (list,),
     "object": (dict,),
 }
+
+
+def load() -> dict[str, Any]:
+    """The schema of all documents; that of a command's is the definition of its name."""
+    schema: dict[str, Any] = json.loads(_FILE.read_text())
+    return schema
+
+
+def wrong_in(document: Any, command: str) -> list[str]:
+    """Where what ``command`` printed is not as the schema says."""
+    schema = load()
+    return violations(document, schema["$defs"][command], schema)
 
 
 def violations(value: Any, schema: dict[str, Any], root: dict[str, Any], at: str = "") -> list[str]:
@@ -27,9 +46,10 @@ def violations(value: Any, schema: dict[str, Any], root: dict[str, Any], at: str
         for number, item in enumerate(value):
             wrong += violations(item, schema.get("items", {}), root, f"{at}[{number}]")
     if isinstance(value, dict):
+        more = schema.get("additionalProperties") or {}
         for key, item in value.items():
             wrong += violations(
-                item, schema.get("properties", {}).get(key, {}), root, f"{at}.{key}"
+                item, schema.get("properties", {}).get(key, more), root, f"{at}.{key}"
             )
     return wrong
 
@@ -53,6 +73,12 @@ def _own(value: Any, schema: dict[str, Any], at: str) -> Iterator[str]:
 
 
 def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
+    while "$ref" in schema:  # ends where no reference leads on
+        schema = _target(schema, root)
+    return schema
+
+
+def _target(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
     found = root
     for part in schema["$ref"].removeprefix("#/").split("/"):
         found = found[part]
@@ -60,34 +86,59 @@ def _resolved(schema: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
 
 
 def rows(
-    schema: dict[str, Any], root: dict[str, Any], path: str = ""
+    schema: dict[str, Any],
+    root: dict[str, Any],
+    path: str = "",
+    shown: dict[str, str] | None = None,
 ) -> Iterator[tuple[str, str, str]]:
-    """Path, type and meaning of each key, in the schema's order."""
-    for key, one in schema.get("properties", {}).items():
+    """Path, type and meaning of each key, in the schema's order.
+
+    ``shown``: where the keys of a definition are told already, by its name; they are not repeated,
+    and what is told here is added.
+    """
+    shown = {} if shown is None else shown
+    for key, one in _resolved(schema, root).get("properties", {}).items():
         where = f"{path}{key}"
-        inner, kind = one, _kind(one, root)
-        for alternative in one.get("anyOf", ()):
-            inner = alternative if "$ref" in alternative else inner
-        inner = _resolved(inner, root) if "$ref" in inner else inner
-        yield where, kind, one.get("description", "")
-        if inner.get("type") == "array":
-            item = inner["items"]
-            inner = _resolved(item, root) if "$ref" in item else item
-            where += "[]"
-        yield from rows(inner, root, f"{where}.")
+        name, inner, mark = _inside(one, root)
+        text, there = one.get("description", ""), shown.get(name)
+        keys = inner.get("properties")
+        again = f" Its keys are those of {there}." if keys and there else ""
+        yield where, _kind(one, root), f"{text}{again}"
+        if keys and not there:
+            if name:
+                shown[name] = f"`{where}{mark}`"
+            yield from rows(inner, root, f"{where}{mark}.", shown)
+
+
+def _inside(schema: dict[str, Any], root: dict[str, Any]) -> tuple[str, dict[str, Any], str]:
+    """What a value consists of: the name of its definition, that, and a mark for many of them."""
+    mark = ""
+    for alternative in schema.get("anyOf", ()):
+        schema = alternative if "$ref" in alternative else schema
+    name = schema.get("$ref", "")
+    schema = _resolved(schema, root)
+    if schema.get("type") == "array":
+        inner, mark = schema["items"], "[]"
+    elif isinstance(schema.get("additionalProperties"), dict):
+        inner, mark = schema["additionalProperties"], ".*"
+    else:
+        return name, schema, mark
+    return inner.get("$ref", ""), _resolved(inner, root), mark
 
 
 def _kind(schema: dict[str, Any], root: dict[str, Any]) -> str:
     if "$ref" in schema:
-        name = schema["$ref"].rpartition("/")[2]
-        return "a time" if name == "time" else _kind(_resolved(schema, root), root)
+        is_time = schema["$ref"].endswith("/time")
+        return "a time" if is_time else _kind(_target(schema, root), root)
     if "anyOf" in schema:
         return " or ".join(sorted({_kind(one, root) for one in schema["anyOf"]}, key="null".__eq__))
     if "const" in schema or "enum" in schema:
-        return " or ".join(
-            repr(w).replace("'", '"').replace("None", "null")
-            for w in schema.get("enum", [schema.get("const")])
-        )
+        words = schema.get("enum", [schema.get("const")])
+        if len(words) > _TOLD:
+            return "string"
+        return " or ".join(repr(w).replace("'", '"').replace("None", "null") for w in words)
+    if "type" not in schema:
+        return "any"
     if schema["type"] == "array":
         return f"array of {_kind(schema['items'], root)}s"
     names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]

@@ -5,6 +5,7 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
+from ec2net.core import jsonform
 from ec2net.core.config_files import load, show, show_dict
 from ec2net.core.errors import ExitStatus
 from ec2net.core.state import RunDir
@@ -14,7 +15,7 @@ from ec2net.core.workplace import LAST_GOOD
 def run(options: Namespace) -> ExitStatus:
     loaded = load(Path(options.config_root), RunDir(options.run_dir).read(LAST_GOOD))
     if options.json:
-        print(json.dumps(show_dict(loaded), indent=2))
+        print(json.dumps({"version": jsonform.VERSION, **show_dict(loaded)}, indent=2))
     elif options.check:
         for error in loaded.errors:
             print(error)

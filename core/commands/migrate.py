@@ -4,6 +4,7 @@
 import json
 from argparse import Namespace
 
+from ec2net.core import jsonform
 from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment
 from ec2net.core.errors import ExitStatus
@@ -19,7 +20,8 @@ PASSES = 2
 def run(options: Namespace) -> ExitStatus:
     steps = from_net_utils(Environment())
     if options.json:
-        print(json.dumps({"version": 1, "steps": [step.describe() for step in steps]}, indent=2))
+        document = {"version": jsonform.VERSION, "steps": [step.describe() for step in steps]}
+        print(json.dumps(document, indent=2))
     else:
         print("\n".join(step.describe() for step in steps) or "Nothing is left of it.")
     if not options.apply:

@@ -77,6 +77,15 @@ def split(paths: Iterable[str], python: str) -> tuple[set[str], list[str]]:
     return {path for path in inside if "__pycache__" not in path}, sorted(rest)
 
 
+def documents(paths: Iterable[str]) -> set[str]:
+    """Names of what is below a folder for documents; tools of packages compress large ones."""
+    return {Path(p).name.removesuffix(".gz") for p in paths if p.startswith("/usr/share/doc/")}
+
+
+WRITTEN = {path.name for path in (TOP / "docs").iterdir()}
+"""What documents refer to each other by."""
+
+
 def test_the_tarball_has_every_source_and_the_tests(dist: Path) -> None:
     with tarfile.open(dist / f"ec2net-{VERSION}.tar.gz") as archive:
         members = archive.getmembers()
@@ -108,6 +117,7 @@ def test_the_deb_puts_each_file_at_its_place(dist: Path) -> None:
     executable = {words[5].removeprefix(".") for words in lines if words[0] == "-rwxr-xr-x"}
     assert executable == EXECUTABLE
     assert {words[1] for words in lines} == {"root/root"}
+    assert documents(paths) > WRITTEN
 
 
 @pytest.mark.parametrize("system", RPMS)
@@ -124,6 +134,7 @@ def test_the_rpm_puts_each_file_at_its_place(dist: Path, system: str) -> None:
     assert rest == sorted([*PLACED, networkd] if system == "amzn2023" else PLACED)
     assert {path for path, mode in files.items() if mode == "-rwxr-xr-x"} & set(rest) == EXECUTABLE
     assert {owner for _, _, owner in lines} == {"root"}
+    assert documents(files) > WRITTEN
 
 
 def test_the_rpm_brings_the_libraries_that_the_project_names(dist: Path) -> None:

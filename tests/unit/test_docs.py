@@ -8,13 +8,13 @@ completion for bash.
 import ast
 import importlib.util
 import inspect
-import json
 import re
 import shlex
 import sys
 import tomllib
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,6 +53,11 @@ ELSEWHERE = {"--strict", "--collector.textfile.directory=/run/ec2net"}
 
 ADMINISTRATORS = {"ec2net.toml.d", "ec2net.prom"}
 """Of /run/ec2net, what the program does not make by itself."""
+
+JSON_COMMANDS = (
+    *("status", "plan", "refresh", "verify", "doctor", "explain", "backends", "config", "migrate"),
+)
+"""In the order of docs/json.md; `start` and `remove` print what `refresh` prints."""
 
 FOLDERS = ("core", "backends", "systemd", "packaging", "tests", "docs", "src")
 
@@ -110,11 +115,23 @@ def _table(keys: tuple[Setting, ...] | tuple[Criterion, ...]) -> str:
     return "\n".join(rows)
 
 
-def status_keys() -> str:
-    schema = json.loads((TOP / "docs/status.schema.json").read_text())
-    rows = ["| key | type | meaning |", "| --- | --- | --- |"]
-    found = json_schema.rows(schema, schema)
-    return "\n".join([*rows, *(f"| `{path}` | {kind} | {text} |" for path, kind, text in found)])
+@cache
+def json_tables() -> dict[str, str]:
+    """By command, the keys of what it prints; those of a part are told where it comes first."""
+    schema = json_schema.load()
+    shown: dict[str, str] = {}
+    tables = {}
+    for command in JSON_COMMANDS:
+        before = set(shown)
+        found = json_schema.rows(schema["$defs"][command], schema, shown=shown)
+        rows = [f"| `{path}` | {kind} | {text} |" for path, kind, text in found]
+        tables[command] = "\n".join(["| key | type | meaning |", "| --- | --- | --- |", *rows])
+        shown |= {name: f"{shown[name]} of `{command}`" for name in shown.keys() - before}
+    return tables
+
+
+def json_keys(command: str) -> str:
+    return json_tables()[command]
 
 
 def metrics_table() -> str:
@@ -160,11 +177,14 @@ def _described(function: Callable[..., Any]) -> str:
     return f"### `{function.__name__}`\n\n`{function.__name__}{signature}`\n\n{text}"
 
 
-GENERATED = {
+GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "commands"): command_table,
     ("README.md", "exit statuses"): status_table,
     ("docs/configuration.md", "settings"): settings_tables,
-    ("docs/json.md", "status"): status_keys,
+    **{
+        ("docs/json.md", f"json {command}"): partial(json_keys, command)
+        for command in JSON_COMMANDS
+    },
     ("docs/observation.md", "metrics"): metrics_table,
     ("docs/plugins.md", "hooks"): hook_list,
     ("docs/plugins.md", "backend"): backend_list,

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each command prints with --json is as docs/json.schema.json says (``Instance.ec2net`` looks),
+when all is well and when it is not."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from instance import Instance, two_enis
+
+from ec2net.core.vpc.imds_faults import Fault, Status
+from ec2net.core.vpc.simulated import SimulatedVpc
+
+pytestmark = pytest.mark.netns
+
+COMMANDS = (
+    "plan",
+    "refresh",
+    "start ens6",
+    "verify",
+    "doctor",
+    "explain ens6",
+    "backends",
+    "status",
+)
+
+
+@pytest.fixture(scope="module")
+def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
+    with two_enis(install, "json-") as instance:
+        yield instance
+
+
+def document(instance: Instance, command: str, status: int | None = 0) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        instance.ec2net(*command.split(), "--json", status=status).stdout
+    )
+    return found
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_of_a_host_that_is_well(settled: Instance, command: str) -> None:
+    status = None if command == "doctor" else 0
+    assert document(settled, command, status)["version"] == 1
+
+
+def test_of_a_host_that_is_ill(settled: Instance) -> None:
+    """Somebody took a rule and an address away, and put a route of theirs in the place of one."""
+    settled.guest.ip(
+        [
+            "rule del priority 10001 from 10.0.2.4/30",
+            "address del 10.0.2.5/32 dev ens6",
+            "route del default table 10001",
+            "route add default via 10.0.2.9 dev ens6 onlink table 10001 proto static",
+        ]
+    )
+    found = {command: document(settled, command, None) for command in COMMANDS}
+    assert found["plan"]["changes"]
+    assert found["plan"]["conflicts"]
+    assert found["refresh"]["changes"]
+    assert found["verify"]["findings"]
+    assert found["doctor"]["findings"]
+    assert found["explain ens6"]["drift"]
+    assert found["status"]["enis"][1]["trouble"]
+
+
+@pytest.mark.parametrize("command", ["plan", "refresh", "verify"])
+def test_without_imds(settled: Instance, command: str) -> None:
+    with settled.imds.fault(Fault(Status(403), "")):
+        assert document(settled, command, 1)["problems"]
+
+
+def test_of_what_is_taken_back(settled: Instance) -> None:
+    assert document(settled, "remove ens6")["changes"]
