@@ -21,6 +21,8 @@ mkdir -p "$root/usr/lib/NetworkManager/dispatcher.d/pre-up.d"
 # One script, two moments; the release tarball has no links, so it is made here.
 ln -sf ../80-ec2net "$root/usr/lib/NetworkManager/dispatcher.d/pre-up.d/80-ec2net"
 put 644 usr/lib/ec2net packaging/ec2net.toml
+# On nobody's path: the name is another package's.
+put 755 usr/lib/ec2net packaging/setup-policy-routes
 put 644 etc/iproute2/rt_protos.d packaging/iproute2/*.conf
 for section in 5 7 8; do
     put 644 usr/share/man/man$section packaging/man/*.$section

@@ -125,3 +125,11 @@ def test_a_running_host_is_handed_over(boot: Boot) -> None:
         instance.attach("ens20", ipv4=2)
         instance.complete()
         assert their_files(instance) == []
+        # A script that knows its command alone goes on, by one link.
+        host.run(["ln", "-s", "/usr/lib/ec2net/setup-policy-routes", "/usr/local/bin/"])
+        theirs_by_ours = "/usr/local/bin/setup-policy-routes"
+        for verb in ("start", "refresh", "stop"):
+            host.run([theirs_by_ours, "ens20", verb])
+        refused = host.run([theirs_by_ours, "ens20", "remove"], check=False)
+        assert "the resident manager would configure ens20 again" in refused.stderr
+        assert instance.unreachable() == []

@@ -24,6 +24,7 @@ PLACED = """\
 /usr/lib/NetworkManager/dispatcher.d/80-ec2net
 /usr/lib/NetworkManager/dispatcher.d/pre-up.d/80-ec2net
 /usr/lib/ec2net/ec2net.toml
+/usr/lib/ec2net/setup-policy-routes
 /usr/lib/systemd/network/80-ec2net-later.network
 /usr/lib/systemd/network/80-ec2net.network
 /usr/lib/systemd/networkd.conf.d/80-ec2net.conf
@@ -45,7 +46,11 @@ PLACED = """\
 """.splitlines()
 """Of the deb and of the rpm, but for Python modules and documents."""
 
-EXECUTABLE = {"/usr/bin/ec2net", "/usr/lib/NetworkManager/dispatcher.d/80-ec2net"}
+EXECUTABLE = {
+    "/usr/bin/ec2net",
+    "/usr/lib/NetworkManager/dispatcher.d/80-ec2net",
+    "/usr/lib/ec2net/setup-policy-routes",
+}
 
 DISTRIBUTED = ("src", "systemd", "tests", "docs", "packaging")
 """Folders that the release tarball has whole. It has no links: src/ec2net/core is the folder."""
