@@ -58,7 +58,7 @@ def without_backend(choices: Mapping[Mac, Choice], host: HostIntent) -> tuple[Ec
     """A problem for each ENI that could be configured, if a backend would have it."""
     return tuple(
         Ec2netError(
-            f"no backend for it: {'; '.join(choices[eni.mac].reasons)}",
+            f"no backend for it, it stays as it is: {'; '.join(choices[eni.mac].reasons)}",
             subject=eni.name,
             remedy='name one in the configuration: backend = "..."',
         )

@@ -300,6 +300,12 @@ class Config:
     """Where numbers for monitoring go; empty: nowhere."""
 
     @property
+    def named_backends(self) -> tuple[str, ...]:
+        """Each that the configuration names, for the host or for some ENIs; sorted."""
+        named = {self.eni.backend, *(section.settings.backend for section in self.sections)}
+        return tuple(sorted(name for name in named if name not in (None, AUTO_BACKEND)))
+
+    @property
     def pass_seconds(self) -> float:
         """The longest that one pass can take, with the wait for the lock and a roll-back."""
         back = 3 * self.rollback_after + self.timeouts.pass_ if self.rollback_after else 0

@@ -287,7 +287,8 @@ HOST: tuple[Setting, ...] = (
     Setting(
         "plugins.enabled",
         Several(matching(r"[A-Za-z0-9_.-]{1,64}", "a plugin's name"), may_be_empty=True),
-        "Plugins to load by their entry point, beside the backend in force.",
+        "Plugins to load by their entry point, beside the backends that are named. Without one of"
+        " these nothing is changed.",
         "enabled_plugins",
     ),
     Setting(

@@ -16,7 +16,7 @@ from ec2net.core.backend import PATIENCE, Applied, Backend, Host
 from ec2net.core.backend_guard import GuardedBackend
 from ec2net.core.choose import Choice, choose, unsupported, without_backend
 from ec2net.core.compute import compute, eni_links, identity
-from ec2net.core.config import AUTO_BACKEND, Attached, Config, Manage
+from ec2net.core.config import Attached, Config, Manage
 from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment, elsewhere
 from ec2net.core.errors import DoubleManagement, Ec2netError
@@ -144,7 +144,7 @@ class Engine:
             host, choices, snapshot, deadline, only, without
         )
         observed = frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE)
-        problems = (*heard.problems, *doubled, *failures)
+        problems = (*heard.problems, *self.plugins.problems, *doubled, *failures)
         view = View(
             facts,
             snapshot,
@@ -236,9 +236,6 @@ class Engine:
     def backends(self) -> Mapping[str, GuardedBackend]:
         """The backends that the configuration can mean, made once."""
         if not self._backends:
-            names = {self.config.eni.backend, *(s.settings.backend for s in self.config.sections)}
-            for name in sorted(name for name in names if name not in (None, AUTO_BACKEND)):
-                self.plugins.load(str(name))
             host = Host(self.kernel, self.run, self.environment, self.patience)
             self._backends = {
                 name: self.guard(kind(host), name in BUILT_IN)

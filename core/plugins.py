@@ -7,18 +7,22 @@ only for a name that is not built in.
 
 import importlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from ec2net.core import hookspecs
 from ec2net.core.backend import Backend
+from ec2net.core.config import Config
 from ec2net.core.errors import PluginError
 from ec2net.core.facts import Facts
 from ec2net.core.intent import EniIntent
 from ec2net.core.report import PassReport
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 _log = logging.getLogger("ec2net.plugins")
 
@@ -28,6 +32,8 @@ BUILT_IN = {
     "netlink": "ec2net.backends.netlink",
 }
 """In the order in which they are asked whether they suit a link."""
+
+_CORRECT = "correct it, 'ec2net backends -v' tells where it fails; then restart ec2net.service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +45,20 @@ class Origin:
 
 
 class Plugins:
-    """The loaded plugins. ``names`` are those that the configuration asks for."""
+    """The loaded plugins.
 
-    def __init__(self, names: Iterable[str] = (), *, disabled: Iterable[str] = ()) -> None:
+    ``names`` must be there: they may adjust any intent, so without one nothing is right
+    (``PluginError``). One of ``backends`` that is not, or is broken, costs the ENIs that have it
+    only, and is among ``problems``.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str] = (),
+        *,
+        backends: Iterable[str] = (),
+        disabled: Iterable[str] = (),
+    ) -> None:
         self._manager = pluggy.PluginManager(hookspecs.GROUP)
         self._manager.add_hookspecs(hookspecs)
         self._disabled = frozenset(disabled)
@@ -51,53 +68,71 @@ class Plugins:
             if name not in self._disabled:
                 self._manager.register(importlib.import_module(module), name)
         for name in names:
-            self.load(name)
-        self._check()
+            self._load(name)
+        self._missing: list[PluginError] = []
+        self._faults: list[PluginError] = []
+        for name in backends:
+            try:
+                self._load(name)
+            except PluginError as error:
+                self._missing.append(error)
 
-    def load(self, name: str) -> None:
+    @classmethod
+    def of(cls, config: Config) -> "Plugins":
+        """Those that the configuration names. Raises ``PluginError``."""
+        return cls(
+            config.enabled_plugins,
+            backends=config.named_backends,
+            disabled=config.disabled_plugins,
+        )
+
+    @property
+    def problems(self) -> tuple[PluginError, ...]:
+        """Backends that cannot be had, and why; complete once ``backends`` was called."""
+        return (*self._missing, *self._faults)
+
+    def _load(self, name: str) -> None:
         """Load the plugin called ``name`` by its entry point. Raises ``PluginError``."""
         if name in BUILT_IN or self._manager.has_plugin(name):
             return
+        subject = f"plugin {name}"
         if name in self._disabled:
-            raise PluginError(
-                "is named and disabled in the configuration", subject=f"plugin {name}"
-            )
+            raise PluginError("is named and disabled in the configuration", subject=subject)
         try:
             found = self._manager.load_setuptools_entrypoints(hookspecs.GROUP, name=name)
+            self._manager.check_pending()  # a misspelt hook would silently do nothing
         except Exception as error:  # whatever importing a third party's module raises
-            raise PluginError(
-                f"cannot be loaded: {type(error).__name__}: {error}", subject=f"plugin {name}"
-            ) from error
+            self._manager.unregister(name=name)
+            raise _broken(name, "cannot be loaded", error) from error
         if not found:
             raise PluginError(
                 f"there is no entry point of this name in the group {hookspecs.GROUP!r}",
-                subject=f"plugin {name}",
+                subject=subject,
                 remedy="install it, or correct the configuration; 'ec2net backends' lists names",
             )
-        self._check()
 
     def backends(self) -> dict[str, type[Backend]]:
         """The backend classes by name, in the order in which the plugins were loaded.
 
-        A plugin that fails here, and a class that is no backend, is reported and left out: its
-        ENIs are then without a backend, the others are not. Raises ``PluginError`` if two
-        backends share a name.
+        A plugin that fails here, and a class that is no backend or has the name of another one, is
+        left out, and among ``problems``: its ENIs are then without a backend, the others are not.
         """
         found: dict[str, type[Backend]] = {}
+        self._faults.clear()
         for implementation in self._manager.hook.ec2net_backends.get_hookimpls():
             plugin = implementation.plugin_name
             try:
                 brought: Any = implementation.function()
                 classes = tuple(brought)
-            except Exception:  # whatever a plugin raises: it must not cost the pass
-                _log.exception("plugin %s failed in ec2net_backends; left out", plugin)
+            except Exception as error:  # whatever a plugin raises: it must not cost the pass
+                self._faults.append(_broken(plugin, "failed in ec2net_backends", error))
                 continue
             for backend in classes:
-                fault = _fault(backend)
-                if fault:
-                    _log.error("plugin %s brings %r, which %s; left out", plugin, backend, fault)
-                elif backend.name in found:
-                    raise PluginError("two plugins bring it", subject=f"backend {backend.name}")
+                if fault := _fault(backend, found):
+                    problem = f"brings {backend!r}, which {fault}"
+                    self._faults.append(
+                        PluginError(problem, subject=f"plugin {plugin}", remedy=_CORRECT)
+                    )
                 else:
                     found[backend.name] = backend
         return found
@@ -125,22 +160,25 @@ class Plugins:
         except Exception:  # whatever a plugin raises: the pass is done already
             _log.exception("a plugin failed in ec2net_pass_finished; ignored")
 
-    def _check(self) -> None:
-        """A misspelt hook is an error, not a plugin that silently does nothing."""
-        try:
-            self._manager.check_pending()
-        except pluggy.PluginValidationError as error:
-            raise PluginError(str(error), subject="plugins") from error
+
+def _broken(plugin: str, what: str, error: Exception) -> PluginError:
+    """For people, on one line; who asks for everything gets the traceback."""
+    _log.debug("plugin %s %s", plugin, what, exc_info=error)
+    told = " ".join(f"{type(error).__name__}: {error}".split())
+    return PluginError(f"{what}: {told}", subject=f"plugin {plugin}", remedy=_CORRECT)
 
 
-def _fault(backend: object) -> str:
+def _fault(backend: object, others: Collection[str]) -> str:
     """What keeps a class from being a backend; empty if nothing does."""
     if not (isinstance(backend, type) and issubclass(backend, Backend)):
         return "is not derived from Backend"
     missing = sorted(getattr(backend, "__abstractmethods__", ()))
     if missing:
         return f"lacks {', '.join(missing)}"
-    return "" if isinstance(getattr(backend, "name", None), str) else "has no name"
+    name = getattr(backend, "name", None)
+    if not isinstance(name, str):
+        return "has no name"
+    return f"has the name of another one, {name}" if name in others else ""
 
 
 def _place(intent: EniIntent) -> tuple[object, ...]:
@@ -154,6 +192,13 @@ def origins() -> tuple[Origin, ...]:
     found = [Origin(name, "built in") for name in BUILT_IN]
     for entry in entry_points(group=hookspecs.GROUP):
         if entry.name not in BUILT_IN:
-            dist = entry.dist
-            found.append(Origin(entry.name, f"{dist.name} {dist.version}" if dist else entry.value))
+            found.append(Origin(entry.name, _distribution(entry)))
     return tuple(found)
+
+
+def _distribution(entry: "EntryPoint") -> str:
+    """Its name and version; the module where what was made by hand does not tell them."""
+    dist = entry.dist
+    if dist is None or not (dist.read_text("METADATA") or dist.read_text("PKG-INFO")):
+        return entry.value
+    return f"{dist.name} {dist.version}"

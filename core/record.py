@@ -163,7 +163,7 @@ def plan_from_record(path: Path, config: Config, deadline: Deadline) -> View:
         RunDir(Path("/dev/null")),  # nothing is remembered, nothing is written
         Kernel(config.numbers.protocol),
         RecordedImds(tree),
-        Plugins(config.enabled_plugins, disabled=config.disabled_plugins),
+        Plugins.of(config),
         Environment(lambda path: None, lambda path: None, lambda path: ()),
     )
     return engine.look(deadline, snapshot=snapshot, attached=attached)

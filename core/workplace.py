@@ -88,7 +88,7 @@ def opened(place: Workplace, *, link: str = "", imds: bool = True) -> Iterator["
 
     to = endpoints(os.environ)  # a wrong variable is an error before anything is opened
     config = place.config
-    plugins = Plugins(config.enabled_plugins, disabled=config.disabled_plugins)
+    plugins = Plugins.of(config)
     with (
         Kernel(config.numbers.protocol, config.numbers.tables) as kernel,
         closing(Engine(config, place.run, kernel, None, plugins)) as engine,

@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from ec2net.core import jsonform
 from ec2net.core.deadline import Deadline
-from ec2net.core.errors import ExitStatus, Unsupported
+from ec2net.core.errors import ExitStatus, PluginError, Unsupported
 from ec2net.core.plugins import origins
 from ec2net.core.text import table
 from ec2net.core.workplace import opened, workplace
@@ -14,11 +14,15 @@ from ec2net.core.workplace import opened, workplace
 
 def run(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=True)
+    known = origins()
+    if not options.json:  # a plugin that cannot be loaded may be one that is not there
+        print(table(("PLUGIN", "FROM"), [(origin.name, origin.source) for origin in known]))
     with opened(place, imds=False) as engine:
         view = engine.look(Deadline(place.config.timeouts.pass_, "backends"))
-    known = origins()
-    unsupported = [str(problem) for problem in view.problems if isinstance(problem, Unsupported)]
     if options.json:
+        unsupported = [
+            str(problem) for problem in view.problems if isinstance(problem, Unsupported)
+        ]
         document = {
             "version": jsonform.VERSION,
             "plugins": [{"name": o.name, "source": o.source} for o in known],
@@ -35,7 +39,6 @@ def run(options: Namespace) -> ExitStatus:
         }
         print(json.dumps(document, indent=2))
         return place.status(ExitStatus.DONE)
-    print(table(("PLUGIN", "FROM"), [(origin.name, origin.source) for origin in known]))
     if view.choices:
         print()
         rows = [
@@ -44,5 +47,6 @@ def run(options: Namespace) -> ExitStatus:
             if (eni := view.host.of(mac)) is not None
         ]
         print(table(("LINK", "BACKEND", "WHY"), rows))
-    print("".join(f"! {problem}\n" for problem in unsupported), end="")
+    told = (problem for problem in view.problems if isinstance(problem, Unsupported | PluginError))
+    print("".join(f"! {problem}\n" for problem in told), end="")
     return place.status(ExitStatus.DONE)

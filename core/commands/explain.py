@@ -185,7 +185,7 @@ def _print(story: dict[str, Any]) -> None:
     if story["observed"]:
         would = 'different, and left so (manage = "observe")'
     print(f"  {standing}: {story['reason']}" if story["reason"] else f"  {standing}")
-    print(f"  backend {story['backend']}: {'; '.join(story['backend_reasons'])}")
+    print(f"  backend {story['backend'] or 'none'}: {'; '.join(story['backend_reasons'])}")
     for head, lines in (
         ("IMDS says", [f"{key} {value}" for key, value in story["imds"].items()]),
         ("so these rules are wanted", story["rules"]),
