@@ -15,6 +15,9 @@ pytestmark = pytest.mark.lab
 
 DOCUMENT = (CHECKOUT / "docs/first-steps.md").read_text()
 
+BACKEND = "ec2net_static.py"
+"""As which the document has a reader save the complete backend of docs/plugins.md."""
+
 
 def sections() -> dict[str, str]:
     """By their titles."""
@@ -30,6 +33,13 @@ def commands(text: str) -> Iterator[tuple[str, list[str]]]:
             yield command, lines
 
 
+def complete_backend() -> str:
+    """The module at the end of docs/plugins.md."""
+    text = (CHECKOUT / "docs/plugins.md").read_text()
+    *_, module = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    return str(module)
+
+
 def pattern(line: str) -> str:
     """``...`` is whatever there is, and columns are as wide as they are."""
     words = [re.escape(word).replace(r"\.\.\.", ".*") for word in line.split()]
@@ -37,7 +47,8 @@ def pattern(line: str) -> str:
 
 
 def test_the_document_has_commands() -> None:
-    assert len([command for text in sections().values() for command, _ in commands(text)]) > 20
+    assert len([command for text in sections().values() for command, _ in commands(text)]) > 50
+    assert f"`{BACKEND}`" in DOCUMENT
 
 
 @pytest.mark.parametrize("release", list(Release), ids=lambda release: release.value)
@@ -47,6 +58,7 @@ def test_each_command_does_what_the_document_says(release: Release) -> None:
         until_leased(instance)
         deb = lab_package.built()
         (host.root / "root" / deb.name).write_bytes(deb.read_bytes())
+        (host.root / "root" / BACKEND).write_text(complete_backend())
         for title, text in sections().items():
             for command, lines in commands(text):
                 done = host.run(["sh", "-c", f"cd /root && {command}"], check=False, timeout=120)
