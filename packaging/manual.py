@@ -7,6 +7,7 @@ a source stands for it. Run as a program it writes the pages; a test tells when 
 
 import argparse
 import re
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from ec2net.core.config_schema import HOST, MATCH, PER_ENI, Criterion, Setting
 from ec2net.core.errors import EXIT_MEANING
 
 FOLDER = Path(__file__).parent / "man"
+_TOP = FOLDER.parents[1]
 
 
 def commands() -> dict[str, argparse.ArgumentParser]:
@@ -126,6 +128,18 @@ def _setting(key: Setting | Criterion) -> str:
     return f"`{key.key}`\n: {key.meaning} Allowed: {key.kind.allowed}.{default}"
 
 
+def _section(document: str, title: str) -> str:
+    """A section of a document, in the Markdown of our pages: blocks of code are indented."""
+    text = (_TOP / document).read_text()
+    _, _, rest = text.partition(f"\n## {title}\n")
+    body = rest.partition("\n## ")[0]
+    assert body, f"{document} has no section {title}"
+    body = re.sub(r"^<!-- .* -->\n", "", body, flags=re.MULTILINE)
+    body = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", body)
+    fenced = re.compile(r"^```\w*\n(.*?)\n```$", flags=re.DOTALL | re.MULTILINE)
+    return fenced.sub(lambda block: textwrap.indent(block[1], "    "), body).strip()
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": _commands,
     "json": lambda: _definition(
@@ -136,6 +150,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings of an ENI": lambda: _settings(PER_ENI),
     "settings of the host": lambda: _settings(HOST),
     "criteria": lambda: _settings(tuple(MATCH.values())),
+    "hooks": lambda: _section("docs/plugins.md", "Hooks"),
+    "contract of a backend": lambda: _section("docs/plugins.md", "Backends"),
+    "installation of a backend": lambda: _section("docs/first-steps.md", "Write a backend"),
 }
 
 

@@ -13,13 +13,15 @@ import pytest
 from kernel_state import differences
 from lab_host import LabHost
 from lab_instance import LabInstance, Mode, Setting
-from lab_package import Installed
+from lab_package import CHECKOUT, Installed
 from lab_root import Release
 
 import ec2net
 from ec2net.core.vpc.dhcp import VpcWithDhcp
 
 pytestmark = pytest.mark.lab
+
+EXAMPLE = CHECKOUT / "tests/plugin_example"
 
 NEXT = "99.0"
 """The version of an upgrade."""
@@ -204,6 +206,18 @@ def rpm(root: Path, *arguments: str | Path) -> None:
     assert not re.search("warning|error|fail", done.stderr), done.stderr  # of scriptlets, too
 
 
+def assert_finds_plugins(host: LabHost, python: str) -> None:
+    """One that an administrator put where ``python`` looks for such."""
+    asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    site = host.run(asked).stdout.strip()
+    host.write(f"{site}/ec2net_noop.py", (EXAMPLE / "ec2net_noop.py").read_text())
+    host.write(f"{site}/ec2net_noop-1.dist-info/entry_points.txt", "[ec2net]\nnoop = ec2net_noop\n")
+    config = "/etc/ec2net/ec2net.toml.d/30-plugin.toml"
+    host.write(config, '[[eni]]\nmatch = { name = "ens6" }\nbackend = "noop"\n')
+    assert re.search(r"ens6 +noop ", host.ec2net("backends").stdout)
+    host.run(["sh", "-c", f"rm -r {config} {site}/*ec2net* {site}/__pycache__"])
+
+
 def scriptlet(package: Path, tag: str) -> str:
     query = ("rpm", "--query", "--package", "--queryformat", f"%{{{tag}}}")
     return subprocess.run(
@@ -235,6 +249,7 @@ def test_the_rpm_brings_all_that_it_needs() -> None:
             host.ec2net("verify")
             host.ec2net("record", "/root/record.json")
             assert "ens6" in host.ec2net("plan", "--imds", "/root/record.json").stdout
+            assert_finds_plugins(host, "python3.11")
 
             kernel, process = instance.kernel(), main_pid(host)
             host.run(["sh", "-c", scriptlet(package, "POSTUN"), "sh", "1"])  # of an upgrade
