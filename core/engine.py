@@ -28,7 +28,7 @@ from ec2net.core.intent import EniIntent, EniOutcome, HostIntent, Standing
 from ec2net.core.kernel.link_events import link_is_there
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Snapshot
-from ec2net.core.ownership import plan_for
+from ec2net.core.ownership import plan_for, snapshot_of
 from ec2net.core.plan import Item, Plan
 from ec2net.core.plugins import BUILT_IN, Plugins
 from ec2net.core.reachability import Reachability
@@ -122,7 +122,7 @@ class Engine:
         ``without``: ENIs that nothing is wanted of (``remove``). ``heard``: what ``ask`` gave;
         without it IMDS is read now. ``attached``: when each ENI came; None: as remembered.
         """
-        snapshot = snapshot or self.kernel.snapshot(self.config.drivers)
+        snapshot = snapshot or snapshot_of(self.kernel, self.config.drivers, self.run)
         there = lastgood.with_silent_enis(self.run, snapshot.links, self.config.drivers)
         snapshot = replace(snapshot, links=there)
         links = eni_links(snapshot.links, self.config.drivers)
@@ -192,7 +192,7 @@ class Engine:
             failed = {failure.change.mac for failure in report.failed}
             changed = {*(change.mac for change in report.done), *check} - failed
             try:
-                after = self.kernel.snapshot(self.config.drivers)
+                after = snapshot_of(self.kernel, self.config.drivers, self.run)
                 findings = self._verify(view, after, changed, failed, deadline.shielded())
                 report = replace(report, findings=findings)
             except Ec2netError as error:  # what was done is remembered and told all the same

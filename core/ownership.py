@@ -12,6 +12,7 @@ from ipaddress import ip_interface
 from typing import Any
 
 from ec2net.core.config import Attached
+from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniIntent, EniOutcome, HostIntent, Standing
 from ec2net.core.kernel.objects import (
@@ -27,6 +28,7 @@ from ec2net.core.kernel.objects import (
     Rule,
     Setting,
 )
+from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Found, Snapshot
 from ec2net.core.plan import InPlace, Item, Owned, Plan, make_plan
 from ec2net.core.state import RunDir
@@ -116,6 +118,16 @@ class Journals:
         except (KeyError, ValueError, TypeError, AttributeError):
             return Journal(ifindex)
 
+    def addresses(self, links: Iterable[Link]) -> frozenset[tuple[int, AnyInterface]]:
+        """Those of all journals, with the index of their link."""
+        there = set(self._run.names(_FOLDER))
+        return frozenset(
+            (link.index, interface)
+            for link in links
+            if link.mac is not None and _file(link.mac) in there
+            for interface in self.read(link.mac, link.index).addresses
+        )
+
     def write(self, mac: Mac, journal: Journal) -> None:
         """Raises ``StateError``."""
         if journal.empty:
@@ -141,6 +153,26 @@ class Journals:
 
 def _file(mac: Mac) -> str:
     return f"{_FOLDER}/{mac}.json"
+
+
+def snapshot_of(kernel: Kernel, drivers: Iterable[str], run: RunDir) -> Snapshot:
+    """The kernel's, in which addresses are marked. Raises ``KernelError``."""
+    snapshot = kernel.snapshot(drivers)
+    if kernel.marks_addresses:
+        return snapshot
+    return with_journaled(snapshot, Journals(run), kernel.protocol)
+
+
+def with_journaled(snapshot: Snapshot, journals: Journals, protocol: int) -> Snapshot:
+    """Addresses as if they were marked, where they cannot be: those of the journals are."""
+    ours = journals.addresses(snapshot.links)
+    addresses = tuple(
+        replace(found, protocol=protocol)
+        if (found.item.link.index, found.item.interface) in ours
+        else found
+        for found in snapshot.addresses
+    )
+    return replace(snapshot, addresses=addresses)
 
 
 def marked(snapshot: Snapshot, protocol: int) -> tuple[KernelObject, ...]:

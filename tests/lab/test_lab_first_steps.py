@@ -68,6 +68,10 @@ def test_each_command_does_what_the_document_says(release: Release) -> None:
                 assert lines or done.returncode == 0, f"{command}:\n{said}"
             if title == "Install":
                 instance.complete()
+            if title == "Write a backend":  # it came and went, and no address meanwhile
+                told = host.run(["journalctl", "--unit=ec2net.service", "--output=cat"]).stdout
+                assert "backend for it, it stays" in told
+                assert "- address" not in told
         left = marked(instance.kernel())
         assert [line for line in left if "ens6" in line or "10001" in line] == []
         assert instance.unreachable(instance.primary) == []

@@ -34,6 +34,7 @@ from ec2net.core.ownership import (
     owners,
     plan_for,
     unmarked,
+    with_journaled,
 )
 from ec2net.core.plan import Action, InPlace, Item
 from ec2net.core.state import RunDir
@@ -144,6 +145,18 @@ def test_a_journal_without_an_entry_leaves_no_file(journals: Journals, tmp_path:
     journals.write(mac(1), JOURNAL)
     journals.write(mac(1), Journal(3))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_journaled_addresses_count_as_marked_ones(journals: Journals) -> None:
+    """Debian 12's pyroute2 cannot mark any: what a backend brought up was taken away by the next."""
+    mine, others = ip_interface("10.0.1.4/24"), ip_interface("10.0.1.5/24")
+    journals.write(mac(1), Journal(3, addresses={mine}))
+    journals.write(mac(2), Journal(9, addresses={others}))  # of an earlier attachment
+    links = (link(1), link(2))
+    there = [(FIRST, mine), (FIRST, others), (SECOND, others)]
+    snapshot = Snapshot(links, tuple(Found(Address(*one), 0) for one in there))
+    found = with_journaled(snapshot, journals, 236).addresses
+    assert [one.protocol for one in found] == [236, 0, 0]
 
 
 def test_journals_of_gone_links_are_forgotten(journals: Journals) -> None:
