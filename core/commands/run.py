@@ -6,8 +6,9 @@ import logging
 from argparse import Namespace
 from contextlib import ExitStack
 
-from ec2net.core.errors import ConfigError, ExitStatus
+from ec2net.core.errors import ConfigError, ExitStatus, PluginError
 from ec2net.core.lock import SoleManager
+from ec2net.core.plugins import Plugins
 from ec2net.core.resident.abandon import AbandonableBackend
 from ec2net.core.resident.control import ControlSocket
 from ec2net.core.resident.loop import MARGIN, PATIENCE, Loop
@@ -65,9 +66,14 @@ def run(options: Namespace) -> ExitStatus:
 
 
 def _reread(before: Workplace, options: Namespace) -> Workplace:
-    """The configuration of now; a broken one was told of, and changes nothing."""
+    """The configuration of now; a broken one is told of, and changes nothing.
+
+    So is one that enables a plugin which cannot be loaded: at a start that is the end.
+    """
     try:
-        return workplace(options, may_fall_back=True)
-    except ConfigError as error:
+        place = workplace(options, may_fall_back=True)
+        Plugins.of(place.config)
+    except (ConfigError, PluginError) as error:
         _log.error("%s", error)
         return before
+    return place

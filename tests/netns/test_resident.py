@@ -231,7 +231,13 @@ def test_the_configuration_is_read_again_without_a_change_of_anything(
             manager.hear("RELOADING=1")
             manager.hear("READY=1")
             assert events.taken() == []
-        assert "the last good configuration stays in force" in manager.log()
+            assert "the last good configuration stays in force" in manager.log()
+            instance.configure('[plugins]\nenabled = ["gone"]\n')
+            manager.process.send_signal(signal.SIGHUP)
+            manager.hear("RELOADING=1")
+            manager.hear("READY=1")
+            assert "plugin gone: there is no entry point" in manager.log()
+            assert events.taken() == []
         instance.configure("mtu = 1400\n")
         manager.process.send_signal(signal.SIGHUP)
         manager.hear("RELOADING=1")
