@@ -137,7 +137,12 @@ def _section(document: str, title: str) -> str:
     body = re.sub(r"^<!-- .* -->\n", "", body, flags=re.MULTILINE)
     body = re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", body)
     fenced = re.compile(r"^```\w*\n(.*?)\n```$", flags=re.DOTALL | re.MULTILINE)
-    return fenced.sub(lambda block: textwrap.indent(block[1], "    "), body).strip()
+    return fenced.sub(lambda block: textwrap.indent(block[1], "    "), body).strip("\n")
+
+
+def _first_step(title: str) -> str:
+    """Its commands are run by a test."""
+    return _section("docs/first-steps.md", title)
 
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -150,9 +155,16 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings of an ENI": lambda: _settings(PER_ENI),
     "settings of the host": lambda: _settings(HOST),
     "criteria": lambda: _settings(tuple(MATCH.values())),
+    "see where each ENI stands": lambda: _first_step("See where each ENI stands"),
+    "say who configures an ENI": lambda: _first_step("Say who configures an ENI"),
+    "leave an ENI alone": lambda: _first_step("Leave an ENI alone"),
+    "find why an address cannot be reached": lambda: _first_step(
+        "Find why an address cannot be reached"
+    ),
+    "uninstall": lambda: _first_step("Uninstall"),
     "hooks": lambda: _section("docs/plugins.md", "Hooks"),
     "contract of a backend": lambda: _section("docs/plugins.md", "Backends"),
-    "installation of a backend": lambda: _section("docs/first-steps.md", "Write a backend"),
+    "installation of a backend": lambda: _first_step("Write a backend"),
 }
 
 
