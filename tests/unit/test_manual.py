@@ -61,6 +61,12 @@ def test_every_command_and_option_is_in_ec2net_8() -> None:
             assert all(option in shown for option in action.option_strings), name
 
 
+def test_commands_of_the_documents_are_shown_line_by_line() -> None:
+    """Also those that a section begins with."""
+    assert "\n.EX\n# ec2net status\n" in PAGES[manual.FOLDER / "ec2net.8"]
+    assert "\n.EX\n# mkdir ec2net_static" in PAGES[manual.FOLDER / "ec2net-backends.7"]
+
+
 def test_every_setting_is_in_ec2net_toml_5() -> None:
     shown = rendered(PAGES[manual.FOLDER / "ec2net.toml.5"])
     for key in (*SETTINGS, *MATCH):
