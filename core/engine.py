@@ -238,8 +238,8 @@ class Engine:
         if not self._backends:
             host = Host(self.kernel, self.run, self.environment, self.patience)
             self._backends = {
-                name: self.guard(kind(host), name in BUILT_IN)
-                for name, kind in self.plugins.backends().items()
+                name: self.guard(backend, name in BUILT_IN)
+                for name, backend in self.plugins.made(host).items()
             }
         return self._backends
 

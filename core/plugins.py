@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from ec2net.core import hookspecs
-from ec2net.core.backend import Backend
+from ec2net.core.backend import Backend, Host
 from ec2net.core.config import Config
 from ec2net.core.errors import PluginError
 from ec2net.core.facts import Facts
@@ -88,7 +88,7 @@ class Plugins:
 
     @property
     def problems(self) -> tuple[PluginError, ...]:
-        """Backends that cannot be had, and why; complete once ``backends`` was called."""
+        """Backends that cannot be had, and why; complete once they were ``made``."""
         return (*self._missing, *self._faults)
 
     def _load(self, name: str) -> None:
@@ -103,7 +103,7 @@ class Plugins:
             self._manager.check_pending()  # a misspelt hook would silently do nothing
         except Exception as error:  # whatever importing a third party's module raises
             self._manager.unregister(name=name)
-            raise _broken(name, "cannot be loaded", error) from error
+            raise _broken(subject, "cannot be loaded", error) from error
         if not found:
             raise PluginError(
                 f"there is no entry point of this name in the group {hookspecs.GROUP!r}",
@@ -120,22 +120,30 @@ class Plugins:
         found: dict[str, type[Backend]] = {}
         self._faults.clear()
         for implementation in self._manager.hook.ec2net_backends.get_hookimpls():
-            plugin = implementation.plugin_name
+            subject = f"plugin {implementation.plugin_name}"
             try:
                 brought: Any = implementation.function()
                 classes = tuple(brought)
             except Exception as error:  # whatever a plugin raises: it must not cost the pass
-                self._faults.append(_broken(plugin, "failed in ec2net_backends", error))
+                self._faults.append(_broken(subject, "failed in ec2net_backends", error))
                 continue
             for backend in classes:
                 if fault := _fault(backend, found):
                     problem = f"brings {backend!r}, which {fault}"
-                    self._faults.append(
-                        PluginError(problem, subject=f"plugin {plugin}", remedy=_CORRECT)
-                    )
+                    self._faults.append(PluginError(problem, subject=subject, remedy=_CORRECT))
                 else:
                     found[backend.name] = backend
         return found
+
+    def made(self, host: Host) -> dict[str, Backend]:
+        """Each of ``backends`` for this host. One that cannot be made is left out like the others."""
+        made = {}
+        for name, kind in self.backends().items():
+            try:
+                made[name] = kind(host)
+            except Exception as error:  # whatever a plugin raises: it must not cost the pass
+                self._faults.append(_broken(f"backend {name}", "cannot be made", error))
+        return made
 
     def adjust(self, intent: EniIntent, facts: Facts) -> EniIntent:
         """``intent`` as plugins want it; as it was if one breaks the contract."""
@@ -161,11 +169,11 @@ class Plugins:
             _log.exception("a plugin failed in ec2net_pass_finished; ignored")
 
 
-def _broken(plugin: str, what: str, error: Exception) -> PluginError:
+def _broken(subject: str, what: str, error: Exception) -> PluginError:
     """For people, on one line; who asks for everything gets the traceback."""
-    _log.debug("plugin %s %s", plugin, what, exc_info=error)
+    _log.debug("%s %s", subject, what, exc_info=error)
     told = " ".join(f"{type(error).__name__}: {error}".split())
-    return PluginError(f"{what}: {told}", subject=f"plugin {plugin}", remedy=_CORRECT)
+    return PluginError(f"{what}: {told}", subject=subject, remedy=_CORRECT)
 
 
 def _fault(backend: object, others: Collection[str]) -> str:

@@ -414,6 +414,27 @@ def test_a_class_that_is_no_backend_is_left_out(
     assert problem.subject == "plugin ec2net_test_0"
 
 
+def test_a_backend_that_cannot_be_made_is_left_out(program: Program) -> None:
+    """A mistake in its ``__init__`` costs no other one."""
+    module = (EXAMPLE / "ec2net_noop.py").read_text()
+    faulty = module.replace(
+        'name: ClassVar[str] = "noop"',
+        'name: ClassVar[str] = "faulty"\n\n    def __init__(self, host):\n        host.kernl',
+    )
+    site = program.path / "site"
+    (site / "faulty.dist-info").mkdir(parents=True)
+    (site / "faulty.dist-info/entry_points.txt").write_text("[ec2net]\nfaulty = faulty\n")
+    (site / "faulty.py").write_text(faulty)
+    program.sites.append(site)
+    program.configure(
+        f'backend = "netlink"\n[[eni]]\nmatch = {{ mac = "{MACS[0]}" }}\nbackend = "faulty"\n'
+    )
+    plan = program.plan()
+    assert "! backend faulty: cannot be made: AttributeError: 'Host' object has no" in plan.stdout
+    assert 'backend "faulty" is configured but not there' in plan.stdout
+    assert "+ rule" in plan.stdout
+
+
 def test_built_in_backends_come_first_and_in_their_order(
     plugin: Callable[[str], Plugins],
 ) -> None:
