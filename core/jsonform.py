@@ -100,6 +100,6 @@ def _known(intent: EniIntent, link: str) -> dict[str, Any]:
 
 def _whole(intent: EniIntent) -> dict[str, Any]:
     data: dict[str, Any] = plain(intent)
-    for key in ("rules", "table_routes", "main_routes", "local_routes"):
+    for key in ("rules", "no_ipv4", "table_routes", "main_routes", "local_routes"):
         data[key] = [item.describe() for item in getattr(intent, key)]
     return data

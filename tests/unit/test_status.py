@@ -48,6 +48,7 @@ def intent(**changes: Any) -> dict[str, Any]:
         "ipv6": False,
         "early": {},
         "beside": [],
+        "no_ipv4": [],
         **changes,
     }
 
