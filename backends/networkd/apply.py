@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from ec2net.backends.networkd import files
+from ec2net.backends.networkd.defaults import are_in_force, withhold
 from ec2net.backends.networkd.files import NetworkFile
 from ec2net.backends.networkd.lease import Lease, held_until
 from ec2net.backends.networkd.reload import reload
@@ -82,7 +83,7 @@ def apply(
     guards = guard.guards(changes, given)
     guard.put(guards, kernel)
     work.make(ahead)
-    _settle_files(plan, given, UnreadFiles(host.run), work)
+    _settle_files(plan, given, host, work)
     coming = {leases[mac].link.index for mac in given if mac in leases and not work.is_broken(mac)}
     _await_up(coming, kernel, deadline.within(min(UP_SECONDS, host.patience), "waiting for links"))
     rest = [change for change in changes if change not in ahead]
@@ -115,8 +116,9 @@ def _given(plan: Plan) -> set[Mac]:
     return {mac for mac in given if mac is not None}
 
 
-def _settle_files(plan: Plan, given: Collection[Mac], unread: UnreadFiles, work: _Pass) -> None:
+def _settle_files(plan: Plan, given: Collection[Mac], host: Host, work: _Pass) -> None:
     """Write and remove files, and let networkd read them; those of gone links concern it no more."""
+    unread = UnreadFiles(host.run)
     due = [replace(c, mac=c.item.mac) for c in plan.changes if isinstance(c.item, Unread)]
     for change in plan.changes:
         if not isinstance(change.item, NetworkFile):
@@ -131,6 +133,8 @@ def _settle_files(plan: Plan, given: Collection[Mac], unread: UnreadFiles, work:
             (due if change.mac in given else work.done).append(change)
     if due:
         try:
+            if not are_in_force(host.environment):
+                withhold()  # before networkd reads them: as at boot, where the package came later
             reload(work.deadline)
             unread.clear()
         except Ec2netError as error:

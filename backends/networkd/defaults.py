@@ -10,7 +10,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ec2net.backends.networkd.files import FOLDER
-from ec2net.backends.networkd.state import link_state
+from ec2net.backends.networkd.state import LINKS, LinkState, link_state
 from ec2net.core.environment import Environment
 from ec2net.core.errors import StateError
 from ec2net.core.facts import Link
@@ -25,8 +25,20 @@ FIRST_INDEX = 2
 
 def has_default(link: Link) -> bool:
     """Whether one of them is in force for the link now."""
-    file = link_state(link.index, Environment()).file
-    return file is not None and file.name in DEFAULTS
+    return _is_default(link_state(link.index, Environment()))
+
+
+def _is_default(state: LinkState) -> bool:
+    return state.file is not None and state.file.name in DEFAULTS
+
+
+def are_in_force(environment: Environment) -> bool:
+    """Whether one of them is, for any link, now."""
+    return any(
+        _is_default(link_state(int(name), environment))
+        for name in environment.list_folder(LINKS)
+        if name.isdecimal()
+    )
 
 
 def withhold(names: Collection[str] = DEFAULTS, folder: Path = FOLDER) -> None:

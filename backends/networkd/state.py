@@ -11,6 +11,9 @@ from pathlib import Path
 
 from ec2net.core.environment import NETWORKD_UNIT, Environment
 
+LINKS = "/run/systemd/netif/links"
+"""A file for each link, by its index."""
+
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
@@ -25,7 +28,7 @@ class LinkState:
 
 
 def link_state(index: int, environment: Environment) -> LinkState:
-    keys = environment.keys(f"/run/systemd/netif/links/{index}")
+    keys = environment.keys(f"{LINKS}/{index}")
     file = keys.get("NETWORK_FILE")
     return LinkState(keys.get("ADMIN_STATE", ""), Path(file) if file else None)
 
