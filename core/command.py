@@ -27,6 +27,7 @@ def run_bounded(command: Sequence[str], limit: Deadline) -> "CompletedProcess[st
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            process_group=0,  # Ctrl-C is for us, who know what is begun
         ) as process,
     ):
         try:

@@ -8,7 +8,8 @@ from ec2net.core import jsonform
 from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment
 from ec2net.core.errors import ExitStatus
-from ec2net.core.migrate import Mask, from_net_utils, perform
+from ec2net.core.migrate import from_net_utils
+from ec2net.core.steps import Mask, perform
 
 SECONDS = 60.0
 """For all steps together; systemctl waits for units that it stops."""
@@ -28,7 +29,7 @@ def run(options: Namespace) -> ExitStatus:
         if steps and not options.json:
             print(f"{len(steps)} steps; nothing was changed. With --apply they are done.")
         return ExitStatus.DONE
-    perform(steps, Deadline(SECONDS, "migrate"))
+    perform(steps, Deadline(SECONDS, "migrate"), subject="migrate")
     if not options.json:
         for step in steps:
             if isinstance(step, Mask):

@@ -8,7 +8,8 @@ from test_othertools import ACTIVE, MASKED_RULE, NET_UTILS_RULE, host
 
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError
-from ec2net.core.migrate import BASE, Command, Delete, Mask, Step, from_net_utils, perform
+from ec2net.core.migrate import BASE, from_net_utils
+from ec2net.core.steps import Command, Delete, Mask, Step, perform
 
 RUN = "/run/systemd/network"
 WHOLE = host(
@@ -68,7 +69,7 @@ def test_steps_are_done_in_their_order_and_can_be_done_again(tmp_path: Path) -> 
         Delete(str(folder)),
     )
     for _ in range(2):
-        perform(steps, Deadline(10))
+        perform(steps, Deadline(10), subject="migrate")
         assert not folder.exists()
     assert said.read_text() == "/dev/null\n/dev/null\n"
 
@@ -88,7 +89,7 @@ def test_a_step_that_fails_ends_the_work_and_says_so(
     after = tmp_path / "eni.conf"
     after.write_text("")
     with pytest.raises(Ec2netError) as failed:
-        perform((Command(command), Delete(str(after))), Deadline(seconds))
+        perform((Command(command), Delete(str(after))), Deadline(seconds), subject="migrate")
     assert f"run {' '.join(command)}: {why}" in str(failed.value)
     assert "goes on from here" in str(failed.value)
     assert after.exists()
@@ -98,5 +99,5 @@ def test_a_folder_with_something_else_in_it_is_not_deleted(tmp_path: Path) -> No
     """It came after the plan was made."""
     (tmp_path / "mine.conf").write_text("")
     with pytest.raises(Ec2netError, match="Directory not empty"):
-        perform((Delete(str(tmp_path)),), Deadline(10))
+        perform((Delete(str(tmp_path)),), Deadline(10), subject="migrate")
     assert (tmp_path / "mine.conf").exists()
