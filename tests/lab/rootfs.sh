@@ -19,7 +19,7 @@ cache=${EC2NET_CACHE:-/var/cache/ec2net}
 self=$(readlink -f "$0")
 packages=(
     systemd systemd-sysv systemd-resolved udev dbus          # the host
-    network-manager                                          # present, masked until a test wants it
+    network-manager ifupdown isc-dhcp-client                 # present, masked until a test wants it
     iproute2 nftables procps strace                          # to look at it
     python3 python3-pluggy python3-requests python3-pyroute2 python3-dbus-next python3-dbus-fast
 )
@@ -58,7 +58,8 @@ for attempt in 1 2 3; do
     if mmdebstrap --quiet --mode=root --variant=minbase --include="$include" \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
         --dpkgopt='path-exclude=/usr/share/locale/*' \
-        --customize-hook='chroot "$1" systemctl mask NetworkManager.service NetworkManager-wait-online.service NetworkManager-dispatcher.service' \
+        --customize-hook='chroot "$1" systemctl mask NetworkManager.service NetworkManager-wait-online.service NetworkManager-dispatcher.service networking.service' \
+        --customize-hook='ln -s /dev/null "$1/etc/udev/rules.d/80-ifupdown.rules"' \
         --customize-hook='chroot "$1" systemctl enable systemd-networkd.service systemd-resolved.service' \
         --customize-hook='chroot "$1" systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer systemd-tmpfiles-clean.timer getty@.service console-getty.service getty.target' \
         --customize-hook='rm -f "$1/etc/resolv.conf" "$1/etc/hostname" "$1/etc/machine-id"; ln -s ../run/systemd/resolve/stub-resolv.conf "$1/etc/resolv.conf"; rm -rf "$1/var/lib/apt/lists/"*' \
