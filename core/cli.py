@@ -198,6 +198,14 @@ def parser() -> argparse.ArgumentParser:
         help="the tool that ends: its units, its udev rule, and the files that it wrote",
     )
     migrate.add_argument("--apply", action="store_true", help="do it, and refresh all ENIs")
+    adopt = add("adopt", "hand this host to another network manager; says how, or does it")
+    adopt.add_argument(
+        "manager",
+        choices=["networkd"],
+        help="systemd-networkd with systemd-resolved, from NetworkManager or ifupdown",
+    )
+    adopt.add_argument("--undo", action="store_true", help="give the host back as it was")
+    adopt.add_argument("--apply", action="store_true", help="do it, and refresh all ENIs")
     add("early", "at boot: give systemd-networkd its files before it starts", json=False)
     add("set-hostname", "set the static hostname from IMDS where there is none", json=False)
     demo = add("demo", "show everything at work in a simulated VPC on this machine", json=False)

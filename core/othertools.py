@@ -308,17 +308,23 @@ _STANZA = re.compile(r"^[ \t]*iface[ \t]+(\S+)[ \t]+(inet6?)[ \t]+(\S+)", re.MUL
 
 def _ifupdown(environment: Environment) -> Recognised | None:
     names = {name for link in environment.eni_links for name in (link.name, *link.altnames)}
+    for path, name, method in interfaces_stanzas(environment):
+        if name in names and method != "manual":
+            return Recognised(
+                Tool.IFUPDOWN,
+                Danger.NONE,
+                f"{path} configures {name} ({method})",
+                "nothing has to be done if it is the primary ENI with dhcp: take secondary ENIs,"
+                f" and 'up' lines with routes and rules, out of {path}",
+            )
+    return None
+
+
+def interfaces_stanzas(environment: Environment) -> Iterator[tuple[str, str, str]]:
+    """Of every file of ifupdown: its path, the name of a link, and the method by which it comes up."""
     for path in _interfaces_files(environment):
         for name, _, method in _STANZA.findall(environment.read_file(path) or ""):
-            if name in names and method != "manual":
-                return Recognised(
-                    Tool.IFUPDOWN,
-                    Danger.NONE,
-                    f"{path} configures {name} ({method})",
-                    "nothing has to be done if it is the primary ENI with dhcp: take secondary ENIs,"
-                    f" and 'up' lines with routes and rules, out of {path}",
-                )
-    return None
+            yield path, name, method
 
 
 def _interfaces_files(environment: Environment) -> Iterator[str]:

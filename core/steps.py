@@ -63,11 +63,16 @@ class Link:
         if os.path.lexists(self.path) and not os.path.islink(self.path):
             raise FileExistsError(0, "it is no symbolic link")
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
-        temporary = f"{self.path}.ec2net-{os.getpid()}"
-        with suppress(FileNotFoundError):
-            os.unlink(temporary)  # of a killed one with the same number
-        os.symlink(self.target, temporary)
-        os.rename(temporary, self.path)
+        replace_by_link(self.path, self.target)
+
+
+def replace_by_link(path: str, target: str) -> None:
+    """A symbolic link in place of whatever file is there, at once. ``OSError``."""
+    temporary = f"{path}.ec2net-{os.getpid()}"
+    with suppress(FileNotFoundError):
+        os.unlink(temporary)  # of a killed one with the same number
+    os.symlink(target, temporary)
+    os.rename(temporary, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +109,8 @@ class Command:
         except subprocess.TimeoutExpired as error:
             raise Ec2netError(f"not done after {error.timeout:.0f} s") from error
         if done.returncode:
-            said = done.stderr.strip().splitlines()
-            raise Ec2netError(said[-1] if said else f"exit status {done.returncode}")
+            said = " ".join(done.stderr.split())  # systemctl tells the cause, then where to look
+            raise Ec2netError(said or f"exit status {done.returncode}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 
 from ec2net.backends.networkd.files import FOLDER, NetworkFile
+from ec2net.core.adopt.fallback import PATH as FALLBACK
 from ec2net.core.config import DnsDefaultRoute, MtuPolicy
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EarlyIntent
@@ -31,10 +32,11 @@ def drop_in_path(active: Path) -> Path:
 def place(link: str, active: Path | None) -> Path | None:
     """Where our file goes, by the .network file that is in force now; None: nowhere.
 
-    None in force, ours, or a distribution's default: our own file, which sorts before it.
+    None in force, ours, or a default (a distribution's, a handover's): our own file, which sorts
+    before it.
     Somebody's in /run (netplan, EKS): a drop-in beside it. An administrator's in /etc wins.
     """
-    if active is None or active == own_path(link) or active.parent in _VENDOR:
+    if active is None or active in (own_path(link), FALLBACK) or active.parent in _VENDOR:
         return own_path(link)
     if _ADMIN in active.parents:
         return None

@@ -14,9 +14,6 @@ from ec2net.core.steps import Mask, perform
 SECONDS = 60.0
 """For all steps together; systemctl waits for units that it stops."""
 
-PASSES = 2
-"""systemd-networkd takes its own rules back while the first one is made."""
-
 
 def run(options: Namespace) -> ExitStatus:
     steps = from_net_utils(Environment())
@@ -34,15 +31,6 @@ def run(options: Namespace) -> ExitStatus:
         for step in steps:
             if isinstance(step, Mask):
                 print(f"To take that back: {step.undo()}")
-    return _refresh(options)
-
-
-def _refresh(options: Namespace) -> ExitStatus:
-    """Configure every ENI, and once more what was taken away meanwhile."""
     from ec2net.core.commands import refresh
 
-    asked = Namespace(**{**vars(options), "json": False, "unless_quiet": False, "retry": False})
-    status = ExitStatus.DONE
-    for _ in range(PASSES):
-        status = refresh.run(asked)
-    return status
+    return refresh.again(options)

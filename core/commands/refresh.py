@@ -25,6 +25,9 @@ from ec2net.core.workplace import Workplace, opened, workplace
 
 _log = logging.getLogger("ec2net.pass")
 
+_AGAIN = 2
+"""Passes."""
+
 
 def run(options: Namespace) -> ExitStatus:
     # As OnFailure= of the manager it must look (systemd.exec(5), "$MONITOR_SERVICE_RESULT"; it is
@@ -66,6 +69,16 @@ def run(options: Namespace) -> ExitStatus:
     elif sys.stdout.isatty() and not report.done:
         print("Nothing to change.")
     return place.status(report.exit_status)
+
+
+def again(options: Namespace) -> ExitStatus:
+    """Configure every ENI after a change of who does what, and once more what the one who goes took
+    away meanwhile."""
+    asked = Namespace(**{**vars(options), "json": False, "unless_quiet": False, "retry": False})
+    status = ExitStatus.DONE
+    for _ in range(_AGAIN):
+        status = run(asked)
+    return status
 
 
 def _by_manager(place: Workplace, options: Namespace) -> ExitStatus | None:

@@ -19,7 +19,7 @@ _ec2net() {
     esac
     if [[ ! $previous ]]; then
         case $command in
-            '') words='-h --help --version plan refresh start remove run status verify doctor explain record backends config migrate early set-hostname demo' ;;
+            '') words='-h --help --version plan refresh start remove run status verify doctor explain record backends config migrate adopt early set-hostname demo' ;;
             plan) words='-h --help -v --verbose --run-dir --config-root --json --imds' ;;
             refresh) words='-h --help -v --verbose --run-dir --config-root --json --unless-quiet --retry' ;;
             start) words='-h --help -v --verbose --run-dir --config-root --json --primary --timeout'; links=yes ;;
@@ -33,6 +33,7 @@ _ec2net() {
             backends) words='-h --help -v --verbose --run-dir --config-root --json' ;;
             config) words='-h --help -v --verbose --run-dir --config-root --json --check --show' ;;
             migrate) words='-h --help -v --verbose --run-dir --config-root --json --from --apply' ;;
+            adopt) words='-h --help -v --verbose --run-dir --config-root --json --undo --apply' ;;
             early) words='-h --help -v --verbose --run-dir --config-root' ;;
             set-hostname) words='-h --help -v --verbose --run-dir --config-root' ;;
             demo) words='-h --help -v --verbose --run-dir --config-root --keep-going' ;;

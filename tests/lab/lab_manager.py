@@ -19,11 +19,33 @@ _NETWORKMANAGER = {
 }
 
 
+_INTERFACES = """\
+auto lo ens5
+iface lo inet loopback
+iface ens5 inet dhcp
+iface ens5 inet6 dhcp
+"""
+
+
+def use_ifupdown(root: Path) -> None:
+    """ifupdown for the primary instead of networkd, and a /etc/resolv.conf that is its DHCP client's."""
+    _mask_networkd(root / UNITS)
+    for name in ("networking.service", "sysinit.target.wants/systemd-resolved.service"):
+        (root / UNITS / name).unlink()
+    (root / "etc/network/interfaces").write_text(_INTERFACES)
+    (root / "etc/resolv.conf").unlink()
+    (root / "etc/resolv.conf").write_text("nameserver 169.254.169.253\n")
+
+
+def _mask_networkd(folder: Path) -> None:
+    for unit in _NETWORKD:
+        (folder / unit).symlink_to("/dev/null")
+
+
 def use_networkmanager(root: Path) -> None:
     """NetworkManager instead of networkd, from the next boot on."""
     folder = root / UNITS
-    for unit in _NETWORKD:
-        (folder / unit).symlink_to("/dev/null")
+    _mask_networkd(folder)
     for unit, wants in _NETWORKMANAGER.items():
         (folder / unit).unlink()
         (folder / wants).mkdir(exist_ok=True)

@@ -243,6 +243,7 @@ def test_beside_somebody_elses_file_only_what_the_promises_need() -> None:
             "/run/systemd/network/10-netplan-ens6.network",
             FOLDER / "10-netplan-ens6.network.d/50-ec2net.conf",
         ),
+        ("/etc/systemd/network/95-ec2net-adopted.network", own_path("ens6")),
         ("/etc/systemd/network/70-ens6.network", None),
         ("/etc/systemd/network/en.network", None),
     ],

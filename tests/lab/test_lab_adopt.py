@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host that runs is handed to systemd-networkd and systemd-resolved, and given back as it was."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from conftest import Boot
+from kernel_state import differences
+from lab_host import LabHost
+from lab_instance import MANY, LabInstance, Mode, Setting, booted
+from lab_manager import use_ifupdown
+from lab_package import Installed
+from lab_root import Release
+from probe import Traffic
+from test_lab_package import files
+
+from ec2net.core.vpc.dhcp import VpcWithDhcp
+
+pytestmark = [pytest.mark.lab, pytest.mark.backend("networkmanager")]
+
+ADOPT = ("ec2net", "adopt", "networkd")
+PREFIX = '"dst": "fe80::/64"'
+"""The kernel makes a route of it with each link-local address; NetworkManager has another one."""
+
+DHCLIENT = "dhclient -"
+
+RESOLV_CONF = "# by hand\nnameserver 169.254.169.253\n"
+UNITS = (
+    *("NetworkManager.service", "NetworkManager-dispatcher.service"),
+    *("NetworkManager-wait-online.service", "systemd-networkd.service", "systemd-networkd.socket"),
+    *("systemd-networkd-wait-online.service", "systemd-resolved.service"),
+    *("networking.service", "ifup@ens5.service"),
+)
+
+
+def two(instance: LabInstance) -> None:
+    instance.vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
+    instance.vpc.attach(instance.two, **MANY)
+
+
+def disk(instance: LabInstance) -> dict[str, str]:
+    """All files, but what NetworkManager notes of each of its runs."""
+    found = files(instance.host)
+    return {p: t for p, t in found.items() if not p.startswith("/var/lib/NetworkManager")}
+
+
+def unit_states(instance: LabInstance) -> str:
+    """Enablement and masks of all of them; which are active, but for the one that comes and goes."""
+    enabled = ["systemctl", "show", "--property=Id,UnitFileState", *UNITS]
+    active = ["systemctl", "is-active", *(unit for unit in UNITS if "dispatcher" not in unit)]
+    run = instance.host.run
+    return run(enabled).stdout + run(active, check=False).stdout
+
+
+def test_from_networkmanager_and_back(boot: Boot) -> None:
+    """G-b: their installation was a one-way street. Without a gap either way, and nothing is left."""
+    with boot(before=two) as instance:
+        host = instance.host
+        host.run(["systemctl", "disable", "--now", "systemd-resolved.service"])
+        host.run(["rm", "/etc/resolv.conf"])
+        host.write("/etc/resolv.conf", RESOLV_CONF)
+        host.run(["chmod", "604", "/etc/resolv.conf"])
+        kernel, units, was = instance.kernel(), unit_states(instance), disk(instance)
+        planned = host.run([*ADOPT]).stdout
+        assert "run systemctl stop NetworkManager-dispatcher" in planned
+        assert "nothing was changed" in planned
+        steps = json.loads(host.run([*ADOPT, "--json"]).stdout)["steps"]
+        assert planned.splitlines()[: len(steps)] == steps
+        assert (instance.kernel(), disk(instance)) == (kernel, was)
+
+        with Traffic(instance.vpc, instance.vpc.enis) as traffic:
+            host.run([*ADOPT, "--apply"])
+            adopted(instance)
+            host.run([*ADOPT, "--undo", "--apply"])
+        assert traffic.gaps == []
+        assert instance.unreachable() == []
+        assert (unit_states(instance), disk(instance)) == (units, was)
+        assert [line for line in differences(kernel, instance.kernel()) if PREFIX not in line] == []
+        assert host.run([*ADOPT, "--undo"]).stdout == "There is nothing to give back.\n"
+
+
+KILLED = """
+import os, signal
+from ec2net.core import steps
+from ec2net.core.cli import main
+
+def do(self, deadline):
+    if self.words[1:] == ("start", "systemd-networkd.service"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    run(self, deadline)
+
+run, steps.Command.do = steps.Command.do, do
+main(["adopt", "networkd", "--apply"])
+"""
+"""It ends when NetworkManager is stopped and nobody has taken its place."""
+
+
+def test_a_boot_in_the_middle_finds_a_manager() -> None:
+    """The same command goes on from there. Given back, NetworkManager is told to take links that
+    somebody else has configured in this boot. And the host outlives the package."""
+    with booted(Setting(Release.BOOKWORM, "networkmanager", Mode.RESIDENT), before=two) as instance:
+        host = instance.host
+        units, was = unit_states(instance), disk(instance)
+        killed = host.run(["python3", "-c", KILLED], check=False)
+        assert killed.returncode != 0
+        active = host.run(["systemctl", "is-active", *UNITS[0:1], *UNITS[3:4]], check=False)
+        assert active.stdout == "inactive\ninactive\n"
+        host.reboot()
+        instance.complete()
+        host.run([*ADOPT, "--apply"])
+        adopted(instance)
+        host.run([*ADOPT, "--undo", "--apply"])
+        instance.complete()
+        assert (unit_states(instance), disk(instance)) == (units, was)
+        assert "networkmanager suits: NetworkManager manages ens6" in host.ec2net("backends").stdout
+
+        host.run([*ADOPT, "--apply"])
+        purged = host.run(["dpkg", "--purge", "ec2net"])
+        assert "What it was is told by /var/lib/ec2net/adopted.json" in purged.stderr
+        host.reboot()
+        host.wait_until(
+            lambda: host.networkctl("ens5")["State"] == "routable (configured)", 20, "ens5"
+        )
+        assert str(instance.primary.ipv4s[0]) in host.run(["ip", "addr"]).stdout
+
+
+def adopted(instance: LabInstance) -> None:
+    """systemd-networkd has the links, systemd-resolved answers."""
+    host = instance.host
+    assert host.run([*ADOPT, "--apply"]).stdout == "There is nothing to do.\n"
+    for link in ("ens5", "ens6"):
+        assert f"systemd-networkd manages {link}" in host.ec2net("backends").stdout
+    assert host.run(["readlink", "/etc/resolv.conf"]).stdout.endswith("stub-resolv.conf\n")
+    assert "169.254.169.253" in host.run(["resolvectl", "dns", "ens5"]).stdout
+    assert instance.unreachable() == []
+
+
+@contextmanager
+def by_ifupdown(release: Release) -> Iterator[LabInstance]:
+    """A host whose primary has its addresses by ifupdown and dhclient."""
+    with VpcWithDhcp(prefix="i-") as vpc:
+        instance = LabInstance(setting := Setting(release, "networkd", Mode.RESIDENT), vpc)
+        two(instance)
+        rollback = {"/etc/ec2net/ec2net.toml.d/30-rollback.toml": "[rollback]\nafter = 3\n"}
+        with LabHost(
+            vpc,
+            release,
+            installed=Installed.PACKAGE,
+            files=setting.files(timer=False) | rollback,
+            before_boot=use_ifupdown,
+        ) as host:
+            instance.host = host
+            host.wait_until(lambda: instance.unreachable() == [], 20, "all addresses")
+            yield instance
+
+
+def dhclients(instance: LabInstance) -> list[str]:
+    processes = instance.host.processes()
+    return sorted(p.command.removeprefix("/usr/sbin/") for p in processes if DHCLIENT in p.command)
+
+
+def test_from_ifupdown_and_back() -> None:
+    """ifdown would take the addresses away. Without a lease for the new manager everything is given
+    back at once, and that is told."""
+    with by_ifupdown(Release.TRIXIE) as instance:
+        host, server = instance.host, instance.vpc.servers[instance.one].pid
+        units, was, ran = unit_states(instance), disk(instance), dhclients(instance)
+        assert len(ran) == 2
+        with Traffic(instance.vpc, instance.vpc.enis) as traffic:
+            os.kill(server, signal.SIGSTOP)
+            failed = host.run([*ADOPT, "--apply"], check=False)
+            os.kill(server, signal.SIGCONT)
+            assert failed.returncode == 1
+            assert "ens5 is configuring after 3 s; everything was given back" in failed.stderr
+            as_before(instance, units, was, ran)
+            host.run([*ADOPT, "--apply"])
+            adopted(instance)
+        assert traffic.gaps == []
+        host.run([*ADOPT, "--undo", "--apply"])
+        as_before(instance, units, was, ran)
+
+
+def as_before(instance: LabInstance, units: str, was: dict[str, str], ran: list[str]) -> None:
+    """dhclient runs again and has its lease. At its start it takes IPv6 addresses off the link that
+    it has not leased itself (dhclient-script, PREINIT6), which a pass makes again."""
+    host = instance.host
+    host.wait_until(lambda: dhclients(instance) == ran, 20, "dhclient in the background")
+    host.wait_until(lambda: instance.unreachable() == [], 20, "all addresses")
+    assert unit_states(instance) == units
+    now = disk(instance)
+    changed = {path for path in was.keys() | now.keys() if was.get(path) != now.get(path)}
+    assert {path for path in changed if not path.startswith("/var/lib/dhcp/")} <= {
+        "/etc/resolv.conf"
+    }
+    assert now["/etc/resolv.conf"].split()[:2] == was["/etc/resolv.conf"].split()[:2]
