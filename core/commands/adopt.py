@@ -12,6 +12,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 
+from ec2net.core import jsonform
 from ec2net.core.adopt import plan, record, remarks
 from ec2net.core.adopt.check import Trial, primary_of
 from ec2net.core.adopt.host import Host, by_index, look
@@ -233,7 +234,8 @@ def _tell(
     """Before anything is done: afterwards there may be no terminal."""
     described = [step.describe() for step in steps]
     if options.json:
-        print(json.dumps({"version": 1, "steps": described, "remarks": list(told)}, indent=2))
+        document = {"version": jsonform.VERSION, "steps": described, "remarks": list(told)}
+        print(json.dumps(document, indent=2))
     elif not steps:
         nothing = "There is nothing to give back." if options.undo else "There is nothing to do."
         print(nothing)

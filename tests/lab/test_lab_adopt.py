@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import json_schema
 import pytest
 from conftest import Boot
 from kernel_state import differences
@@ -68,8 +69,9 @@ def test_from_networkmanager_and_back(boot: Boot) -> None:
         planned = host.run([*ADOPT]).stdout
         assert "run systemctl stop NetworkManager-dispatcher" in planned
         assert "nothing was changed" in planned
-        steps = json.loads(host.run([*ADOPT, "--json"]).stdout)["steps"]
-        assert planned.splitlines()[: len(steps)] == steps
+        document = json.loads(host.run([*ADOPT, "--json"]).stdout)
+        assert json_schema.wrong_in(document, "adopt") == []
+        assert planned.splitlines()[: len(document["steps"])] == document["steps"]
         assert (instance.kernel(), disk(instance)) == (kernel, was)
 
         with Traffic(instance.vpc, instance.vpc.enis) as traffic:

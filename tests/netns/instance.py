@@ -95,7 +95,8 @@ class Instance:
         assert status is None or done.returncode == status, said
         assert "Traceback" not in done.stderr, said
         if "--json" in arguments and done.stdout:
-            assert json_schema.wrong_in(json.loads(done.stdout), arguments[0]) == []
+            wrong = json_schema.wrong_in(json.loads(done.stdout), arguments[0])
+            assert not wrong, wrong
         return done
 
     @contextmanager

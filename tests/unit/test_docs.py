@@ -55,7 +55,18 @@ ADMINISTRATORS = {"ec2net.toml.d", "ec2net.prom"}
 """Of /run/ec2net, what the program does not make by itself."""
 
 JSON_COMMANDS = (
-    *("status", "plan", "refresh", "verify", "doctor", "explain", "backends", "config", "migrate"),
+    *(
+        "status",
+        "plan",
+        "refresh",
+        "verify",
+        "doctor",
+        "explain",
+        "backends",
+        "config",
+        "migrate",
+        "adopt",
+    ),
 )
 """In the order of docs/json.md; `start` and `remove` print what `refresh` prints."""
 
