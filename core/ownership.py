@@ -30,6 +30,7 @@ from ec2net.core.kernel.objects import (
 )
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Found, Snapshot
+from ec2net.core.numbers import LAST_PRIORITIES
 from ec2net.core.plan import InPlace, Item, Owned, Plan, make_plan
 from ec2net.core.state import RunDir
 
@@ -195,9 +196,11 @@ def _is_marked(found: Found[KernelObject], protocol: int) -> bool:
 def owners(ours: Iterable[Item], host: HostIntent, foreign: Iterable[Item] = ()) -> dict[Item, Mac]:
     """For which ENI each item of ours is: by its link, its table, or (main-first) its source.
 
-    The rule that tells a source's table may be somebody else's, who was quicker with it.
+    The rule that tells a source's table may be somebody else's, who was quicker with it. By which
+    the host's IPv4 fails (``ipv4_fast_failure``), is the primary's.
     """
     by_index = {link.index: eni.mac for eni in host.enis for link in eni.links}
+    primary = by_index.get(host.primary_link.index) if host.primary_link is not None else None
     macs = set(by_index.values())
     by_table = {
         **{eni.table: eni.mac for eni in host.enis if eni.table is not None and eni.links},
@@ -216,7 +219,8 @@ def owners(ours: Iterable[Item], host: HostIntent, foreign: Iterable[Item] = ())
     for item in ours:
         mac: Mac | None = None
         if isinstance(item, Rule):
-            mac = by_table.get(item.table) or by_source.get(item.source)
+            last = item.priority in LAST_PRIORITIES
+            mac = by_table.get(item.table) or (primary if last else by_source.get(item.source))
         elif isinstance(item, Route | Address | LinkSetting | ReplyMarks):
             mac = by_index.get(item.link.index)
         elif isinstance(item, Owned):
@@ -250,6 +254,7 @@ def plan_for(
     }
     waiting = [eni for eni in host.enis if eni.mac not in without and _waits(eni)]
     keep = held(owned, stays) | _doubtful(found.ours, owned, waiting)
+    keep -= _overtaken(owned, host, mine)
     return make_plan(wanted, found, keep=keep, owners=owned)
 
 
@@ -283,6 +288,21 @@ def _unjournaled(
         and LinkSetting(intent.link, Setting.GROUP, intent.link_group) in foreign
         for altname in intent.altnames
         if (name := LinkSetting(intent.link, Setting.ALTNAME, altname)) in foreign
+    )
+
+
+def _overtaken(
+    owned: Mapping[Item, Mac], host: HostIntent, mine: Collection[Mac]
+) -> frozenset[Item]:
+    """Rules of ``ipv4_fast_failure`` that stop to be right: they go in a pass for another ENI too."""
+    last = {intent.mac: intent.no_ipv4 for intent in host.ready if not intent.unread}
+    return frozenset(
+        item
+        for item, mac in owned.items()
+        if isinstance(item, Rule)
+        and item.priority in LAST_PRIORITIES
+        and mac in mine
+        and item not in last.get(mac, (item,))
     )
 
 

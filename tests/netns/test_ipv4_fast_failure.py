@@ -81,6 +81,22 @@ def test_every_other_way_of_ipv4_stays(instance: Instance) -> None:
         assert instance.refresh() == []
 
 
+def test_a_pass_for_another_eni_changes_nothing_of_it_until_that_has_ipv4(
+    instance: Instance,
+) -> None:
+    vpc = instance.vpc
+    ipv6_only(vpc)
+    second = vpc.attach(vpc.add_subnet(None, "2001:db8:0:2::/64"), ipv6=1)
+    instance.configure(CONFIGURATION)
+    instance.refresh()
+    for command in ("start", "remove"):
+        instance.ec2net(command, second.name)
+        assert connecting(vpc, ABROAD) == errno.ENETUNREACH
+    third = vpc.attach(vpc.add_subnet("10.0.3.0/24", "2001:db8:0:3::/64"))
+    instance.ec2net("start", third.name)
+    assert way_of(vpc.guest, ABROAD) != ""
+
+
 @pytest.mark.parametrize("end", ["setting", "IPv4"])
 def test_it_ends_with_the_setting_and_with_the_first_ipv4(instance: Instance, end: str) -> None:
     vpc = instance.vpc

@@ -7,12 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eni_facts import KEYS, TIMEOUT, eni, host, ipv4, link, mac
+from eni_facts import IPV6_ONLY, KEYS, TIMEOUT, eni, host, ipv4, link, mac
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ec2net.core.compute import compute
-from ec2net.core.config import Attached, Config, EniOverrides, EniSection, Manage, Match
+from ec2net.core.config import (
+    Attached,
+    Config,
+    EniOverrides,
+    EniSection,
+    EniSettings,
+    Manage,
+    Match,
+)
 from ec2net.core.facts import Absent, Facts
 from ec2net.core.identity import Mac
 from ec2net.core.intent import HostIntent, Standing
@@ -37,6 +45,7 @@ from ec2net.core.ownership import (
     with_journaled,
 )
 from ec2net.core.plan import Action, InPlace, Item
+from ec2net.core.routing import fast_failure
 from ec2net.core.state import RunDir
 
 HOST = compute(host(eni(0), eni(1), eni(2)), Config())
@@ -285,6 +294,27 @@ def test_rules_that_lead_nowhere_stay_while_a_number_is_not_known() -> None:
     assert plan.changes == ()
     plan = plan_for(intents, {mac(0), mac(1)}, {}, InPlace(rules), frozenset({mac(1)}))
     assert {change.item for change in plan.changes} == set(rules)
+
+
+NO_IPV4 = fast_failure(Config().numbers)
+
+
+def removed_without_the_primary(second: dict[str, Any], mine: set[Mac]) -> set[Item]:
+    """Of ``ipv4_fast_failure``, by a plan for the other ENI alone."""
+    facts = host(eni(0, **IPV6_ONLY), eni(1, **second))
+    intents = compute(facts, Config(eni=EniSettings(ipv4_fast_failure=True)))
+    plan = plan_for(intents, mine, {mac(1): ()}, InPlace(NO_IPV4), frozenset())
+    return {change.item for change in plan.changes}
+
+
+@pytest.mark.parametrize("mine", [{mac(1)}, {mac(0), mac(1)}], ids=["backend", "pass"])
+def test_a_plan_without_the_primary_leaves_ipv4_failing(mine: set[Mac]) -> None:
+    """Of a backend that does not have it, of a pass for another ENI."""
+    assert removed_without_the_primary(IPV6_ONLY, mine) == set()
+
+
+def test_a_pass_for_an_eni_with_ipv4_ends_its_failing() -> None:
+    assert removed_without_the_primary({}, {mac(0), mac(1)}) == set(NO_IPV4)
 
 
 def test_names_whose_journal_was_lost_are_taken_back_and_others_are_not() -> None:
