@@ -112,7 +112,19 @@ class AtTerminal(_Patient):
                 return
 
     def _write(self, text: str) -> None:
-        """Not to a terminal that was stopped (Ctrl-S): that would be a wait without an end."""
-        if select.select([], [self._stream], [], 0)[1]:
+        """Not to a terminal that was stopped (Ctrl-S): that would be a wait without an end.
+
+        Nor from the background: somebody types there, and ``stty tostop`` would stop the process.
+        """
+        ready = select.select([], [self._stream], [], 0)[1]
+        if ready and _in_foreground(self._stream.fileno()):
             self._stream.write(text)
             self._stream.flush()
+
+
+def _in_foreground(terminal: int) -> bool:
+    """Also where the terminal is not the one that controls this process: no job control then."""
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return True

@@ -109,6 +109,22 @@ def test_a_terminal_counts_down_in_one_line_that_goes(screen: Screen, tmp_path: 
     assert screen.shown == ["ec2net: ghost0: no such link appeared within 2.9 s"]
 
 
+IN_BACKGROUND = """
+import fcntl, subprocess, sys, termios
+fcntl.ioctl(2, termios.TIOCSCTTY, 0)
+sys.exit(subprocess.call(sys.argv[1:], process_group=0))
+"""
+
+
+def test_from_the_background_a_terminal_is_told_nothing(screen: Screen, tmp_path: Path) -> None:
+    """Somebody types there; and with ``stty tostop`` a process that holds the lock would stop."""
+    command = [sys.executable, "-c", IN_BACKGROUND, *ghost(tmp_path, 1.9)]
+    with subprocess.Popen(command, stderr=screen.theirs, start_new_session=True) as process:
+        assert process.wait(LIMIT) == 3
+    screen.read("appeared")
+    assert screen.told() == []
+
+
 @pytest.mark.parametrize("verbose", [True, False])
 def test_a_pipe_is_told_once_if_that_is_wanted(tmp_path: Path, verbose: bool) -> None:
     command = ghost(tmp_path, 1.9) + ["-v"] * verbose
