@@ -36,6 +36,10 @@ BUILT_IN = {
 _CORRECT = "correct it, 'ec2net backends -v' tells where it fails; then restart ec2net.service"
 
 
+_FAULTS = (Exception, SystemExit)
+"""A module that misses another one may leave by ``sys.exit``."""
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a backend comes from, for people."""
@@ -101,7 +105,7 @@ class Plugins:
         try:
             found = self._manager.load_setuptools_entrypoints(hookspecs.GROUP, name=name)
             self._manager.check_pending()  # a misspelt hook would silently do nothing
-        except Exception as error:  # whatever importing a third party's module raises
+        except _FAULTS as error:  # whatever importing a third party's module raises
             self._manager.unregister(name=name)
             raise _broken(subject, "cannot be loaded", error) from error
         if not found:
@@ -124,7 +128,7 @@ class Plugins:
             try:
                 brought: Any = implementation.function()
                 classes = tuple(brought)
-            except Exception as error:  # whatever a plugin raises: it must not cost the pass
+            except _FAULTS as error:  # whatever a plugin raises: it must not cost the pass
                 self._faults.append(_broken(subject, "failed in ec2net_backends", error))
                 continue
             for backend in classes:
@@ -141,7 +145,7 @@ class Plugins:
         for name, kind in self.backends().items():
             try:
                 made[name] = kind(host)
-            except Exception as error:  # whatever a plugin raises: it must not cost the pass
+            except _FAULTS as error:  # whatever a plugin raises: it must not cost the pass
                 self._faults.append(_broken(f"backend {name}", "cannot be made", error))
         return made
 
@@ -169,7 +173,7 @@ class Plugins:
             _log.exception("a plugin failed in ec2net_pass_finished; ignored")
 
 
-def _broken(subject: str, what: str, error: Exception) -> PluginError:
+def _broken(subject: str, what: str, error: BaseException) -> PluginError:
     """For people, on one line; who asks for everything gets the traceback."""
     _log.debug("%s %s", subject, what, exc_info=error)
     told = " ".join(f"{type(error).__name__}: {error}".split())

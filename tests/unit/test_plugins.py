@@ -277,6 +277,7 @@ def test_an_argument_that_a_hook_does_not_have_is_an_error(
         ("import no_such_module\n", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("1 / 0\n", "ZeroDivisionError: division by zero"),
         ("def broken(:\n", "SyntaxError"),
+        ("import sys\nsys.exit('needs boto3')\n", "SystemExit: needs boto3"),
     ],
 )
 def test_a_plugin_that_cannot_be_imported_is_one_clear_error(
