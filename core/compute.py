@@ -6,7 +6,7 @@ that ENI and costs the others nothing. Checks that need two ENIs (one number, on
 address) come last and refuse only the ENIs concerned.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -69,7 +69,7 @@ def compute(facts: Facts, config: Config) -> HostIntent:
     ]
     outcomes = refuse_shared_numbers(outcomes)
     outcomes = refuse_shared_sources(outcomes)
-    outcomes = _where_ipv4_is(outcomes)
+    outcomes = _where_ipv4_is(outcomes, known)
     primary = value_of(facts.imds.primary)
     return HostIntent(
         enis=tuple(sorted(outcomes, key=by_number)),
@@ -78,9 +78,13 @@ def compute(facts: Facts, config: Config) -> HostIntent:
     )
 
 
-def _where_ipv4_is(outcomes: list[EniOutcome]) -> list[EniOutcome]:
-    """Where any ENI has IPv4, the host's does not fail at once (``ipv4_fast_failure``)."""
-    if not any(i.first(4) for outcome in outcomes if (i := outcome.intent)):
+def _where_ipv4_is(outcomes: list[EniOutcome], known: Mapping[Mac, EniFacts]) -> list[EniOutcome]:
+    """Where any ENI has IPv4, the host's does not fail at once (``ipv4_fast_failure``).
+
+    Nor where one may have it, ready or not: somebody else may use one that is ignored.
+    """
+    maybe = {mac for mac, eni in known.items() if not isinstance(eni.local_ipv4s, Absent)}
+    if not any(outcome.links and outcome.mac in maybe for outcome in outcomes):
         return outcomes
     return [
         replace(outcome, intent=replace(intent, no_ipv4=()))

@@ -263,13 +263,39 @@ def test_ipv4_fails_at_once_where_no_eni_has_it() -> None:
     [
         host(eni(0), eni(1, **IPV6_ONLY)),
         host(eni(0, **IPV6_ONLY), eni(1)),
+        host(eni(0, **IPV6_ONLY), eni(1, device_number=Unknown("timed out"))),
+        host(eni(0, **IPV6_ONLY), eni(1, **{**IPV6_ONLY, "local_ipv4s": Unknown("timed out")})),
         host(eni(0, **{**IPV6_ONLY, "local_ipv4s": Unknown("timed out")})),
         host(eni(0, **{**IPV6_ONLY, "subnet_ipv4": Unknown("timed out")})),
     ],
-    ids=["the primary has it", "a secondary has it", "addresses not told", "subnet not told"],
+    ids=[
+        "the primary has it",
+        "a secondary has it",
+        "one that is pending has it",
+        "a secondary's addresses not told",
+        "addresses not told",
+        "subnet not told",
+    ],
 )
 def test_ipv4_does_not_fail_where_it_is_or_may_be(facts: Facts) -> None:
     assert {intent.no_ipv4 for intent in compute(facts, FAST).ready} <= {()}
+
+
+def test_ipv4_does_not_fail_where_an_ignored_eni_has_it() -> None:
+    ignored = EniSection(Match(mac=(mac(1),)), EniOverrides(manage=Manage.IGNORE))
+    config = replace(FAST, sections=(ignored,))
+    (first,) = compute(host(eni(0, **IPV6_ONLY), eni(1)), config).ready
+    assert first.no_ipv4 == ()
+    (first,) = compute(ONLY_IPV6, config).ready
+    assert first.no_ipv4 != ()
+
+
+def test_an_eni_without_a_link_here_brings_no_ipv4() -> None:
+    """Its IPv4 is in another namespace, or a driver of user space has it."""
+    facts = host(eni(0, **IPV6_ONLY), eni(1))
+    facts = replace(facts, links=facts.links[:1])
+    (first,) = compute(facts, FAST).ready
+    assert first.no_ipv4 != ()
 
 
 def test_every_per_eni_setting_has_a_test_here() -> None:
