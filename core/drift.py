@@ -119,6 +119,9 @@ def follow(
     made = {
         (change.mac, _mark(change.item)) for change in done if change.action is not Action.REMOVE
     }
+    removed = {
+        (change.mac, _mark(change.item)) for change in done if change.action is Action.REMOVE
+    }
     given = {change.mac for change in done if not isinstance(change.item, KernelObject)}
     latest: dict[Mac, Drift] = {}
     news: list[tuple[Mac, Drift]] = []
@@ -136,6 +139,8 @@ def follow(
                 after = replace(after, given=now())
         elif mac in view.without:
             after = replace(before, in_place=frozenset(), intended=0)
+        elif (gone := {mark for of, mark in removed if of == mac}) and mac not in back:
+            after = replace(before, in_place=before.in_place - gone)  # for another ENI's sake
         else:
             continue
         if after.story:

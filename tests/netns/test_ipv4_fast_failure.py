@@ -95,6 +95,10 @@ def test_a_pass_for_another_eni_changes_nothing_of_it_until_that_has_ipv4(
     third = vpc.attach(vpc.add_subnet("10.0.3.0/24", "2001:db8:0:3::/64"))
     instance.ec2net("start", third.name)
     assert way_of(vpc.guest, ABROAD) != ""
+    instance.refresh()
+    vpc.detach(third)
+    assert "somebody else" not in instance.ec2net("refresh").stderr
+    assert connecting(vpc, ABROAD) == errno.ENETUNREACH
 
 
 @pytest.mark.parametrize("end", ["setting", "IPv4"])
