@@ -129,7 +129,12 @@ def foreign_objects(
 
 
 def _harm(rule: Rule, host: HostIntent) -> str:
-    """What a foreign rule does to an ENI: it comes first, and leads elsewhere."""
+    """What a foreign rule does to an ENI: it comes first, and leads elsewhere.
+
+    One for some destinations only, such as a VPN's, is not harm but its purpose.
+    """
+    if rule.destination is not None:
+        return ""
     for intent in host.ready:
         for own in intent.rules:
             if (

@@ -126,6 +126,8 @@ HARMFUL = [(ERROR, Check.FOREIGN_OBJECT, "")]
         (with_rule(rule("10.0.1.0/24", 10002, 254)), FOREIGN),  # comes after ours
         (with_rule(rule("10.0.1.4/32", 10001, 10001)), FOREIGN),  # says the same: net-utils
         (with_rule(rule("10.0.1.0/24", 10000, 254, suppress_prefixlength=0)), FOREIGN),
+        (with_rule(rule("0.0.0.0/0", 10000, 52)), HARMFUL),
+        (with_rule(rule("0.0.0.0/0", 10000, 52, destination=ip_network("10.8.0.0/16"))), FOREIGN),
         (
             with_route(default(4, 10001, FIRST, metric=100)),
             [(ERROR, Check.FOREIGN_OBJECT, "ens6")],
