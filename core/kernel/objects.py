@@ -32,7 +32,8 @@ class Rank(IntEnum):
 
     An address comes after its rules, so that no packet from it takes another way; routes come
     after the addresses that they prefer as source, which the kernel insists on. What marks
-    packets comes last, so that it is never there without the rule that is for them.
+    packets comes behind, so that it is never there without the rule that is for them; what has
+    them fail comes last, so that every way around it is there.
     """
 
     FILE = 0
@@ -41,6 +42,7 @@ class Rank(IntEnum):
     ADDRESS = 3
     ROUTE = 4
     MARKS = 5
+    FAILURE = 6
 
 
 class RouteKind(Enum):
@@ -193,7 +195,9 @@ class Rule:
     """Only for packets to there (FRA_DST)."""
     action: RuleAction = RuleAction.LOOKUP
 
-    rank = Rank.RULE
+    @property
+    def rank(self) -> Rank:
+        return Rank.RULE if self.action is RuleAction.LOOKUP else Rank.FAILURE
 
     @property
     def identity(self) -> tuple[object, ...]:

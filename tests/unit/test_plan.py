@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ec2net.core.config import Config
 from ec2net.core.identity import Mac
 from ec2net.core.kernel.objects import (
     Address,
@@ -21,6 +22,7 @@ from ec2net.core.kernel.objects import (
     Setting,
 )
 from ec2net.core.plan import Action, InPlace, Item, Plan, inverse, make_plan, satisfies
+from ec2net.core.routing import fast_failure
 
 MAC, OTHER = Mac("06:ec:02:00:00:01"), Mac("06:ec:02:00:00:02")
 LINK = LinkRef(3, "ens6")
@@ -57,6 +59,14 @@ def test_additions_go_up_the_ranks_then_removals_go_down() -> None:
         *((Action.REMOVE, item) for item in down),
     ]
     assert Rank.LINK < Rank.ADDRESS < Rank.ROUTE  # the kernel insists: up, then source, then route
+
+
+def test_what_has_ipv4_fail_comes_last_and_goes_first() -> None:
+    """No ENI's services are cut off in between, nor by a kill."""
+    rules = fast_failure(Config().numbers)
+    made = make_plan({MAC: (*rules, *WANTED)}, InPlace())
+    assert made.changes[-1].item == rules[-1]
+    assert make_plan({MAC: ()}, InPlace(ours=rules)).changes[0].item == rules[-1]
 
 
 def test_what_is_ours_and_different_is_replaced_and_says_what_it_was() -> None:
