@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import pytest
 
-# kernel_state is shared with the namespace tests.
-sys.path.append(str(Path(__file__).parents[1] / "netns"))
+# kernel_state is shared with the namespace tests, json_schema with the documents.
+TOP = Path(__file__).parents[2]
+sys.path += [str(TOP / "tests/netns"), str(TOP / "packaging")]
 
 from lab_instance import SETTINGS, LabInstance, Setting, booted
 

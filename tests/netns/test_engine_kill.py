@@ -25,6 +25,9 @@ pytestmark = pytest.mark.netns
 
 KILLS = 50
 RTM_NEWRULE = 32
+ATTEMPTS = 8
+"""To send a signal in the middle: the first event may be one that a link makes by itself, before the
+pass, and on a busy machine the pass may be over when it is heard of."""
 SEED = 20240817
 
 OTHER = """\
@@ -215,15 +218,19 @@ def test_sigterm_after_the_first_change_lets_the_pass_complete(
     host: Instance, fresh: tuple[State, int]
 ) -> None:
     """Half an apply may cut the host off IMDS (nm-cloud-setup learnt it: B-b)."""
-    good, all_events = fresh
-    with KernelEvents(host.guest) as events, host.running("refresh") as process:
-        seen: list[int] = []
-        while RTM_NEWRULE not in seen:  # what a link does by itself is no change of the pass
+    good, _ = fresh
+    for _ in range(ATTEMPTS):
+        reset(host)
+        with KernelEvents(host.guest) as events, host.running("refresh") as process:
             assert select.select([events], [], [], 20)[0]
-            seen += events.taken()
-        process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=20)
-    assert len(seen) < all_events / 2
+            process.send_signal(signal.SIGTERM)
+            events.taken()
+            _, said = process.communicate(timeout=20)
+            later = events.taken()
+        if marked(host.kernel()) and RTM_NEWRULE in later:
+            break
+    else:
+        pytest.fail("no signal came between the first change and the last rule")
     assert process.returncode == 0, said
     assert_same(good, host.kernel())
     assert host.refresh() == []
