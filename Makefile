@@ -66,6 +66,7 @@ release-check:  ## whether this commit can be released: version, changelog, tree
 lab: setup      ## hosts with real systemd (root only)
 	@packaging/setup.sh --packages
 	@packaging/setup.sh --lab
+	@$(MAKE) --silent dist/complete
 	@$(VENV)/bin/pytest -q tests/lab
 
 bench: setup    ## cost of a pass, as ratios
