@@ -282,10 +282,14 @@ def test_a_slow_imds_is_told_of_on_a_terminal(settled: Instance) -> None:
     finally:
         os.close(ours)
         os.close(theirs)
-    begin, *shown, blank, end = said.split("\r")
-    assert shown
-    assert all(re.fullmatch(r"ec2net: reading IMDS \(\d+ s at most\) *", text) for text in shown)
+    begin, *written, blank, end = said.split("\r")
     assert (begin, blank.strip(" "), end) == ("", "", "")
+    # A busy machine may have it wiped, and shown again for the next request.
+    shown = [text for text in written if text.strip(" ")]
+    assert shown
+    assert all(re.fullmatch(r"ec2net: reading IMDS \(\d+ s at most\) *", text) for text in shown), (
+        said
+    )
 
 
 def test_a_busy_lock_is_waited_for_no_longer_than_configured(settled: Instance) -> None:
