@@ -10,7 +10,7 @@ from ipaddress import IPv6Address
 
 from ec2net.core.errors import KernelError
 from ec2net.core.facts import Link
-from ec2net.core.kernel.objects import MAIN_TABLE, Route
+from ec2net.core.kernel.objects import MAIN_TABLE, Address, Route
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.ownership import Journals
 from ec2net.core.state import RunDir
@@ -63,11 +63,20 @@ def link_locals(
     kernel: Kernel, names: Mapping[int, str], drivers: Collection[str]
 ) -> dict[str, tuple[str, ...]]:
     """By link name, its link-local addresses. ``names``: by index."""
-    found: dict[str, tuple[str, ...]] = {}
+    return {
+        name: tuple(str(address.interface.ip) for address in addresses)
+        for name, addresses in _link_locals(kernel, names, drivers).items()
+    }
+
+
+def _link_locals(
+    kernel: Kernel, names: Mapping[int, str], drivers: Collection[str]
+) -> dict[str, list[Address]]:
+    found: dict[str, list[Address]] = {}
     for entry in kernel.snapshot(drivers).addresses:
         ip, name = entry.item.interface.ip, names.get(entry.item.link.index)
         if name is not None and isinstance(ip, IPv6Address) and ip.is_link_local:
-            found[name] = (*found.get(name, ()), str(ip))
+            found.setdefault(name, []).append(entry.item)
     return found
 
 
@@ -78,10 +87,8 @@ def clear_link_locals(
     drivers: Collection[str],
 ) -> None:
     """Those that were not there before, where one that was still is."""
-    now = link_locals(kernel, names, drivers)
-    for entry in kernel.snapshot(drivers).addresses:
-        name, text = names.get(entry.item.link.index), str(entry.item.interface.ip)
-        if name is None or text not in now.get(name, ()) or text in before.get(name, ()):
-            continue
-        if set(now[name]) & set(before.get(name, ())):
-            kernel.remove(entry.item)
+    for name, addresses in _link_locals(kernel, names, drivers).items():
+        new = [a for a in addresses if str(a.interface.ip) not in before.get(name, ())]
+        if len(new) < len(addresses):
+            for address in new:
+                kernel.remove(address)

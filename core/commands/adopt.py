@@ -61,7 +61,7 @@ def run(options: Namespace) -> ExitStatus:
         with opened(place) as engine:
             adoption = _Adoption(place, engine, options)
             if not options.apply:
-                _tell(options, adoption.steps(), adoption.remarks())
+                _tell(options, *adoption.planned())
                 return ExitStatus.DONE
             engine.ask(asked)
             lock = Deadline(place.config.timeouts.lock, "host lock", interruptions=[signals])
@@ -83,11 +83,13 @@ class _Adoption:
         self._options = options
         self._trial: Trial | None = None
 
-    def steps(self) -> tuple[Step, ...]:
-        """Raises ``Ec2netError`` where it cannot be done."""
+    def planned(self) -> tuple[tuple[Step, ...], tuple[str, ...]]:
+        """The steps, and what is to be told with them. Raises ``Ec2netError`` where it cannot be done."""
         before, host = record.read(), self._look()
         if self._options.undo:
-            return () if before is None else plan.back(before, host, self._works(plan.Way.BACK))
+            works = self._works(plan.Way.BACK)
+            steps = () if before is None else plan.back(before, host, works)
+            return steps, remarks.of_undoing(host)
         if self._place.config.eni.backend not in (AUTO_BACKEND, "networkd"):
             raise Ec2netError(
                 f'the configuration says backend = "{self._place.config.eni.backend}"',
@@ -97,16 +99,12 @@ class _Adoption:
         steps = plan.forward(host, self._works(plan.Way.FORWARD))
         if steps:
             plan.refuse(host)
-        return steps
-
-    def remarks(self) -> tuple[str, ...]:
-        host = self._look()
-        return remarks.of_undoing(host) if self._options.undo else remarks.remarks(host.environment)
+        return steps, remarks.remarks(host.environment)
 
     def apply(self, deadline: Deadline) -> bool:
         """Do it; whether anything was done. Raises ``Ec2netError``, with all undone or not."""
-        steps = self.steps()
-        _tell(self._options, steps, self.remarks(), apply=True)
+        steps, told = self.planned()
+        _tell(self._options, steps, told, apply=True)
         if not steps:
             return False
         self._trial = self._before(deadline)
