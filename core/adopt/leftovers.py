@@ -4,16 +4,12 @@
 Its default routes and those of subnets stay, whoever made them: they are the way that is used now.
 """
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 from ipaddress import IPv6Address
 
 from ec2net.core.errors import KernelError
-from ec2net.core.facts import Link
 from ec2net.core.kernel.objects import MAIN_TABLE, Address, Route
 from ec2net.core.kernel.session import Kernel
-from ec2net.core.ownership import Journals
-from ec2net.core.state import RunDir
 
 _DHCP, _RA = 16, 9
 """RTPROT_DHCP, RTPROT_RA (include/uapi/linux/rtnetlink.h)."""
@@ -33,18 +29,6 @@ def clear_routes(links: Collection[int], drivers: Collection[str], parking: int 
                 mine = found.protocol == protocol and route.link.index in links
                 if mine and (route.table == parking or _is_to_one_host(route)):
                     _remove(theirs, route)
-
-
-def disown_first_addresses(run: RunDir, links: Iterable[Link]) -> None:
-    """Those that the netlink backend brought up, from its journals: they are leased from now on, and
-    the kernel does not tell the lease's from ours. Raises ``StateError``. Under the host lock."""
-    journals = Journals(run)
-    for link in links:
-        assert link.mac is not None
-        journal = journals.read(link.mac, link.index)
-        first = {i for i in journal.addresses if i.version == 4 and i.network.prefixlen < 32}
-        if first:
-            journals.write(link.mac, replace(journal, addresses=journal.addresses - first))
 
 
 def _is_to_one_host(route: Route) -> bool:

@@ -16,11 +16,7 @@ from ec2net.core import jsonform
 from ec2net.core.adopt import plan, record, remarks
 from ec2net.core.adopt.check import Trial, primary_of
 from ec2net.core.adopt.host import Host, by_index, look
-from ec2net.core.adopt.leftovers import (
-    clear_link_locals,
-    clear_routes,
-    disown_first_addresses,
-)
+from ec2net.core.adopt.leftovers import clear_link_locals, clear_routes
 from ec2net.core.adopt.record import Before
 from ec2net.core.command import run_bounded
 from ec2net.core.commands import early, refresh
@@ -177,7 +173,6 @@ class _Adoption:
         environment = self._look().environment
         if not self._options.undo:
             clear_routes(by_index(environment), self._place.config.drivers, None)
-            disown_first_addresses(self._place.run, environment.eni_links)
         early.run(self._options)
 
     def _clear(self, deadline: Deadline) -> None:
