@@ -42,7 +42,9 @@ def refuse(
         for mac, reason in reasons.items()
         if mac in choices
     }
-    return host.without(reasons, Standing.REFUSED), {**choices, **refused}, tuple(problems)
+    host = host.without(reasons, Standing.REFUSED)
+    enis = tuple(replace(eni, apart=True) if eni.mac in reasons else eni for eni in host.enis)
+    return replace(host, enis=enis), {**choices, **refused}, tuple(problems)
 
 
 def concerns(tool: Recognised, link: str, accepted: Collection[Rival]) -> bool:

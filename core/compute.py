@@ -132,10 +132,19 @@ def _outcome(
         attached=_attached(mac, facts),
     )
     try:
-        intent = _intent(mac, eni, links, facts, config, numbers)
+        number = _number(eni, _is_primary(mac, facts)) if eni else None
+        known = _identity(mac, eni, links, number, _is_primary(mac, facts), outcome.attached)
+        settings = config.for_eni(known)
+        outcome = replace(outcome, apart=_is_apart(mac, links, settings, facts))
+        intent = _intent(mac, eni, links, facts, settings, number, numbers)
     except NotReady as not_ready:
         return replace(outcome, standing=not_ready.standing, reason=not_ready.reason)
     return replace(outcome, intent=intent)
+
+
+def _is_apart(mac: Mac, links: tuple[Link, ...], settings: EniSettings, facts: Facts) -> bool:
+    owned = settings.backend == AUTO_BACKEND and mac in facts.elsewhere
+    return settings.manage.hands_off or owned or any(link.master for link in links[:1])
 
 
 def _intent(
@@ -143,13 +152,11 @@ def _intent(
     eni: EniFacts | None,
     links: tuple[Link, ...],
     facts: Facts,
-    config: Config,
+    settings: EniSettings,
+    number: EniNumber | None,
     numbers: NumberPlan,
 ) -> EniIntent:
     is_primary = _is_primary(mac, facts)
-    number = _number(eni, is_primary) if eni else None
-    attached = _attached(mac, facts)
-    settings = config.for_eni(_identity(mac, eni, links, number, is_primary, attached))
     if settings.manage is Manage.IGNORE:
         raise NotReady(Standing.IGNORED, 'the configuration says manage = "ignore"')
     if settings.backend == AUTO_BACKEND and mac in facts.elsewhere:

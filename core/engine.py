@@ -225,7 +225,9 @@ class Engine:
             self._computed = (facts, compute(facts, self.config))
         host = self._computed[1]
         adjusted = tuple(
-            replace(eni, intent=self.plugins.adjust(eni.intent, facts)) if eni.intent else eni
+            replace(eni, intent=intent, apart=intent.manage.hands_off)
+            if eni.intent and (intent := self.plugins.adjust(eni.intent, facts))
+            else eni
             for eni in host.enis
         )
         for eni in adjusted:

@@ -118,6 +118,9 @@ class EniOutcome:
     """Its table as soon as its number is known, whatever its standing."""
     attached: Attached | None = None
     """Whether its link was there at boot; None: not known, or there is no link."""
+    apart: bool = False
+    """Whether it is another's by the configuration, by its owner or by another tool, whatever its
+    standing: a default for all ENIs is none for it."""
 
     @property
     def links(self) -> tuple[LinkRef, ...]:

@@ -10,12 +10,12 @@ from ec2net.backends.networkmanager.device import Routes, State, routes
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
 from ec2net.backends.networkmanager.render import conf_file
 from ec2net.core.backend import Applied, Backend, Host, Remarks, Suitability
-from ec2net.core.config import DnsDefaultRoute, Manage
+from ec2net.core.config import DnsDefaultRoute
 from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
-from ec2net.core.intent import EniIntent, HostIntent, Standing
+from ec2net.core.intent import EniIntent, HostIntent
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.live import apply as live
 from ec2net.core.live.guard import guarded
@@ -105,10 +105,8 @@ class NetworkManagerBackend(Backend):
             return (present,) if present is not None and present.ours else ()
         links = {eni.mac: snapshot.link(eni.link.index) for eni in host.enis if eni.link}
         drivers = {found.driver for found in links.values() if found is not None}
-        observed = {eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE}
-        ignored = {eni.mac for eni in host.enis if eni.standing is Standing.IGNORED}
-        apart = (observed | ignored) - set(self._left_alone)
-        hands_off = [found for mac in apart if (found := links.get(mac)) is not None]
+        # Not those that NetworkManager leaves alone now: a user may let it have them again.
+        hands_off = [one for eni in host.enis if eni.apart and (one := links.get(eni.mac))]
         # An ENI of its own is only asked for the primary's metric while that has no intent yet.
         early = next((eni.early for eni in host.ready if eni.primary), intent.early)
         # Where an ENI that comes is not ours to touch, it must not match before it is known.
@@ -116,10 +114,6 @@ class NetworkManagerBackend(Backend):
         return (
             conf_file(link, early.main_metric, early.parking_table, drivers, hands_off, only=only),
         )
-
-    @property
-    def _left_alone(self) -> Collection[Mac]:
-        return self._seen.left_alone if self._seen is not None else ()
 
     def _of_the_manager(self, intent: EniIntent) -> tuple[Item, ...]:
         device = self._seen.devices.get(intent.mac) if self._seen is not None else None

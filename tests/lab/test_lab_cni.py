@@ -22,6 +22,8 @@ pytestmark = pytest.mark.lab
 
 REFRESHES = 20
 
+DEFAULTS = "/run/NetworkManager/conf.d/80-ec2net.conf"
+
 FILES = {
     # What a package of the plugin ships.
     "/usr/lib/ec2net/ec2net.toml.d/50-cni.toml": (
@@ -74,6 +76,8 @@ def test_pods_keep_their_addresses_and_their_traffic_through_everything(boot: Bo
                 for _ in range(REFRESHES):
                     assert instance.refresh() == ""
                 assert_same(before, instance.kernel())
+                if instance.setting.backend == "networkmanager":
+                    assert str(later.mac) not in instance.host.read(DEFAULTS)
                 instance.setting.restart(instance.host)
                 instance.host.run(["systemctl", "restart", "ec2net.service"])
                 until_configured(instance, main, eni, later)

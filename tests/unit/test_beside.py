@@ -42,6 +42,7 @@ def refused(config: Config, environment: Environment) -> set[Mac]:
     found = {one.mac for one in after.enis if one.standing is Standing.REFUSED}
     assert {one.mac for one in after.enis if one.intent is None} == found
     assert {m for m, choice in choices.items() if choice.backend is None} == found
+    assert all(one.apart for one in after.enis if one.mac in found)
     assert all(choices[m] == CHOICES[m] for m in CHOICES.keys() - found)
     return found
 

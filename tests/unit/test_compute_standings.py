@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where an ENI stands, and the reason that people are told, case by case."""
 
+from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network, ip_interface
 from typing import Any
 
@@ -252,6 +253,31 @@ def test_a_link_that_udev_says_is_somebody_elses_is_left_alone(
     told = "udev says that org.cni manages it (ID_NET_MANAGED_BY)"
     assert outcome.reason == (told if standing is Standing.IGNORED else "")
     assert outcome_of(0, facts).standing is Standing.READY
+
+
+@pytest.mark.parametrize(
+    ("facts", "settings", "apart"),
+    [
+        pytest.param({}, {}, False, id="ready"),
+        pytest.param({}, {"manage": Manage.NO_RULES}, False, id="ready, not with everything"),
+        pytest.param({}, {"manage": Manage.OBSERVE}, True, id="observed"),
+        pytest.param({}, {"manage": Manage.IGNORE}, True, id="ignored"),
+        pytest.param({"elsewhere": {mac(1): "org.cni"}}, {}, True, id="its owner's"),
+        pytest.param(
+            {"elsewhere": {mac(1): "org.cni"}},
+            {"backend": "netlink"},
+            False,
+            id="ours all the same",
+        ),
+        pytest.param({"links": (link(0), link(1, master=9))}, {}, True, id="a port"),
+    ],
+)
+@pytest.mark.parametrize("told", [True, False], ids=["told", "not told yet"])
+def test_whether_an_eni_is_anothers_does_not_depend_on_what_imds_tells(
+    facts: dict[str, Any], settings: dict[str, Any], apart: bool, told: bool
+) -> None:
+    known = host(eni(0), eni(1)) if told else host(eni(0), links=(link(0), link(1)))
+    assert outcome_of(1, replace(known, **facts), **settings).apart is apart
 
 
 def test_the_primary_is_card_0_device_0_whatever_imds_says_of_its_place() -> None:

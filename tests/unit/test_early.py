@@ -30,6 +30,7 @@ from ec2net.core.config import (
 )
 from ec2net.core.config_files import LoadedConfig, Source
 from ec2net.core.environment import Environment
+from ec2net.core.intent import Standing
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.state import RunDir
@@ -121,11 +122,19 @@ def test_started_again_it_leaves_out_what_came_since_boot(
     assert "match-device=mac:06:ec:02:00:00:01\n" in written[0].content
 
 
-@pytest.mark.parametrize("config", [Config(), KUBERNETES, Config(sections=(WHOLE,))])
+WATCHED = EniSection(Match(mac=(mac(2),)), EniOverrides(manage=Manage.OBSERVE))
+
+
+@pytest.mark.parametrize("unmanaged", [(), (1,), (2,), (3,), (2, 3)])
+@pytest.mark.parametrize(
+    "config", [Config(), KUBERNETES, Config(sections=(WHOLE,)), Config(sections=(WATCHED,))]
+)
 def test_the_first_pass_finds_networkmanagers_file_as_it_wants_it(
-    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, unmanaged: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when an ENI that is not ours has come meanwhile: no change, so no reload."""
+    """Also when an ENI that is not ours has come meanwhile, and whatever NetworkManager manages now:
+    no change, so no reload. (The pass that heard first of one that it does not manage gave it a
+    default.)"""
     written: list[conf.ConfFile] = []
     monkeypatch.setattr(conf, "in_place", lambda: None)
     monkeypatch.setattr(conf, "write", written.append)
@@ -136,6 +145,8 @@ def test_the_first_pass_finds_networkmanagers_file_as_it_wants_it(
     facts = replace(host(*map(eni, range(4))), links=tuple(links))
     attached = attachment.when_attached(place.run, {mac(n): (links[n],) for n in range(4)}, 1000.0)
     intents = compute(replace(facts, attached=attached), config)
+    reasons = dict.fromkeys(map(mac, unmanaged), "NetworkManager does not manage it")
+    intents = intents.without(reasons, Standing.IGNORED)
     backend = NetworkManagerBackend(Host(cast(Kernel, None), place.run))
     items = backend._file(intents.ready[0], intents, Snapshot(tuple(links)))
     assert items == tuple(written)
