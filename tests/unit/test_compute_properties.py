@@ -40,6 +40,12 @@ def alone(facts: Facts, mac: Mac) -> Facts:
     )
 
 
+def of_its_own(outcome: EniOutcome) -> EniOutcome:
+    """Without what is of the whole host: any ENI with IPv4 ends ``ipv4_fast_failure``."""
+    intent = outcome.intent
+    return outcome if intent is None else replace(outcome, intent=replace(intent, no_ipv4=()))
+
+
 def addresses(networks: tuple[AnyNetwork, ...]) -> list[tuple[int, int, int]]:
     """The same set of addresses as merged ranges (version, first, last): not by ipaddress."""
     ranges = sorted((n.version, int(n.network_address), int(n.broadcast_address)) for n in networks)
@@ -135,7 +141,8 @@ def test_an_eni_gets_what_it_would_get_alone_or_is_refused_for_a_clash(
     for outcome in compute(facts, config).enis:
         if not clashed(outcome):
             lonely = compute(alone(facts, outcome.mac), config).of(outcome.mac)
-            assert lonely == outcome
+            assert lonely is not None
+            assert of_its_own(lonely) == of_its_own(outcome)
 
 
 @settings(deadline=None, max_examples=80)
