@@ -9,20 +9,18 @@ import importlib
 import logging
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pluggy
 
-from ec2net.core import hookspecs
+from ec2net.core import entrypoints, hookspecs
 from ec2net.core.backend import Backend, Host
 from ec2net.core.config import Config
+from ec2net.core.entrypoints import Unreadable
 from ec2net.core.errors import PluginError
 from ec2net.core.facts import Facts
 from ec2net.core.intent import EniIntent
 from ec2net.core.report import PassReport
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
 
 _log = logging.getLogger("ec2net.plugins")
 
@@ -102,18 +100,24 @@ class Plugins:
         subject = f"plugin {name}"
         if name in self._disabled:
             raise PluginError("is named and disabled in the configuration", subject=subject)
-        try:
-            found = self._manager.load_setuptools_entrypoints(hookspecs.GROUP, name=name)
-            self._manager.check_pending()  # a misspelt hook would silently do nothing
-        except _FAULTS as error:  # whatever importing a third party's module raises
-            self._manager.unregister(name=name)
-            raise _broken(subject, "cannot be loaded", error) from error
-        if not found:
-            raise PluginError(
-                f"there is no entry point of this name in the group {hookspecs.GROUP!r}",
-                subject=subject,
-                remedy="install it, or correct the configuration; 'ec2net backends' lists names",
-            )
+        unreadable = []
+        for entry in entrypoints.installed():
+            if isinstance(entry, Unreadable):
+                unreadable.append(entry)
+            elif entry.name == name:
+                try:
+                    self._manager.register(entry.load(), name)
+                    self._manager.check_pending()  # a misspelt hook would silently do nothing
+                except _FAULTS as error:  # whatever importing a third party's module raises
+                    self._manager.unregister(name=name)
+                    raise _broken(subject, "cannot be loaded", error) from error
+                return
+        problem = f"there is no entry point of this name in the group {hookspecs.GROUP!r}"
+        raise PluginError(
+            "; ".join((problem, *map(str, unreadable))),
+            subject=subject,
+            remedy="install it, or correct the configuration; 'ec2net backends' lists names",
+        )
 
     def backends(self) -> dict[str, type[Backend]]:
         """The backend classes by name, in the order in which the plugins were loaded.
@@ -199,18 +203,8 @@ def _place(intent: EniIntent) -> tuple[object, ...]:
 
 def origins() -> tuple[Origin, ...]:
     """Every backend and plugin that could be named, built in or installed."""
-    from importlib.metadata import entry_points
-
     found = [Origin(name, "built in") for name in BUILT_IN]
-    for entry in entry_points(group=hookspecs.GROUP):
-        if entry.name not in BUILT_IN:
-            found.append(Origin(entry.name, _distribution(entry)))
+    for entry in entrypoints.installed():
+        if not isinstance(entry, Unreadable) and entry.name not in BUILT_IN:
+            found.append(Origin(entry.name, entrypoints.source(entry)))
     return tuple(found)
-
-
-def _distribution(entry: "EntryPoint") -> str:
-    """Its name and version; the module where what was made by hand does not tell them."""
-    dist = entry.dist
-    if dist is None or not (dist.read_text("METADATA") or dist.read_text("PKG-INFO")):
-        return entry.value
-    return f"{dist.name} {dist.version}"

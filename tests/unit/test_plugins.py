@@ -21,7 +21,7 @@ from ec2net.core.errors import PluginError
 from ec2net.core.facts import Value
 from ec2net.core.intent import EniIntent, HostIntent
 from ec2net.core.plan import Plan
-from ec2net.core.plugins import BUILT_IN, Plugins
+from ec2net.core.plugins import BUILT_IN, Plugins, origins
 from ec2net.core.report import PassReport
 
 EXAMPLE = Path(__file__).parent.parent / "plugin_example"
@@ -320,6 +320,39 @@ def test_a_plugin_whose_metadata_was_forgotten_is_listed_by_its_module(
     listed = program("backends")
     assert (listed.returncode, listed.stderr) == (0, "")
     assert "mine            by_hand\n" in listed.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"[ec2net]\nt\xfcr = x\n", "UnicodeDecodeError: 'utf-8' codec can't decode"),
+        (b"[console_scripts]\nno value\n", "TypeError: "),
+    ],
+)
+def test_a_file_of_entry_points_that_cannot_be_read_costs_its_own_plugins_only(
+    content: bytes,
+    why: str,
+    plugin: Callable[[str], Plugins],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Anybody's: importlib.metadata then tells of no plugin at all. It is named where one is missed."""
+    folder = tmp_path / "site/anybody-1.dist-info"
+    folder.mkdir(parents=True)
+    (folder / "entry_points.txt").write_bytes(content)
+    nameless = tmp_path / "site/nameless-1.dist-info"
+    nameless.mkdir()
+    (nameless / "METADATA").write_bytes(b"Name: \xfc\n")
+    (nameless / "entry_points.txt").write_text("[ec2net]\nnameless = a_module\n")
+    monkeypatch.syspath_prepend(folder.parent)
+    plugin("")
+    assert [o.source for o in origins() if o.name == "nameless"] == ["a_module"]
+    assert Plugins(["ec2net_test_0"]).problems == ()
+    assert [o.source for o in origins() if o.name == "ec2net_test_0"] == ["ec2net_test_0 1"]
+    with pytest.raises(PluginError) as caught:
+        Plugins(["t\xfcr"])
+    told = f"in the group 'ec2net'; {folder}/entry_points.txt cannot be read: {why}"
+    assert told in str(caught.value)
 
 
 def test_a_hook_that_raises_does_not_cost_the_pass(
