@@ -90,11 +90,37 @@ NETWORKD_UNIT = "systemd-networkd.service"
 NETWORKMANAGER_UNIT = "NetworkManager.service"
 _NETWORKD_STATE = "/run/systemd/netif"
 _UNITS = "/etc/systemd/system"
+UNIT_FOLDERS = (
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+    "/usr/local/lib/systemd/system",
+    _UNITS,
+    "/run/systemd/system",
+    "/run/systemd/generator",
+    "/run/systemd/generator.late",
+)
+"""Where units are (systemd.unit(5)); which comes first does not count here."""
+
+
+def is_wanted(unit: str, by: str, environment: Environment) -> bool:
+    """Whether what ``by`` names is to start it, and it can be: a removed package leaves its link.
+
+    systemd goes by the link's name (systemd.unit(5), "Wants="), so where it leads to does not count.
+    """
+    if environment.read_link(f"{_UNITS}/{by}/{unit}") is None:
+        return False
+    kind, at, instance = unit.partition("@")
+    template = f"{kind}@.{instance.rpartition('.')[2]}" if at else unit
+    return any(
+        environment.read_file(f"{folder}/{name}") is not None
+        for name in dict.fromkeys((unit, template))
+        for folder in UNIT_FOLDERS
+    )
 
 
 def is_enabled(unit: str, environment: Environment) -> bool:
     """Whether a boot starts it: wanted, and not masked (systemd.unit(5): a link to /dev/null)."""
-    wanted = environment.read_link(f"{_UNITS}/multi-user.target.wants/{unit}") is not None
+    wanted = is_wanted(unit, "multi-user.target.wants", environment)
     return wanted and environment.read_link(f"{_UNITS}/{unit}") != "/dev/null"
 
 

@@ -14,9 +14,11 @@ from enum import Enum, StrEnum
 from ec2net.core.config import Rival
 from ec2net.core.environment import (
     NETWORKMANAGER_UNIT,
+    UNIT_FOLDERS,
     Environment,
     Manager,
     is_at_work,
+    is_wanted,
     link_manager,
 )
 
@@ -83,7 +85,7 @@ def _at_work(units: Collection[str], environment: Environment) -> list[str]:
         unit
         for unit in units
         if environment.unit_is_active(unit)
-        or any(environment.read_link(f"{_ETC_UNITS}/{folder}/{unit}") for folder in _WANTED_BY)
+        or any(is_wanted(unit, folder, environment) for folder in _WANTED_BY)
     ]
 
 
@@ -104,7 +106,8 @@ def net_utils_at_work(environment: Environment) -> tuple[dict[str, str], bool]:
     names = {name.removeprefix("invocation:") for name in environment.list_folder(_ACTIVE)}
     for folder in environment.list_folder(_ETC_UNITS):
         if _NET_UTILS_WANTS.fullmatch(folder):
-            names.update(environment.list_folder(f"{_ETC_UNITS}/{folder}"))
+            wanted = environment.list_folder(f"{_ETC_UNITS}/{folder}")
+            names.update(name for name in wanted if is_wanted(name, folder, environment))
     units = {name: unit[1] for name in sorted(names) if (unit := _NET_UTILS_UNIT.fullmatch(name))}
     own = environment.read_file(NET_UTILS_MASK)
     vendors = (environment.read_file(f"{folder}/{_NET_UTILS_RULE}") for folder in _VENDOR_RULES)
@@ -156,12 +159,6 @@ _CLOUD_SETUP_ON = re.compile(
     r"^[^#;]*NM_CLOUD_SETUP_EC2=[\"']?(?:1|yes|y|true|t|on)\b|^[ \t]*EnvironmentFile=",
     re.MULTILINE | re.IGNORECASE,
 )
-_UNIT_FOLDERS = (
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-    "/run/systemd/system",
-    _ETC_UNITS,
-)
 
 
 def _nm_cloud_setup(environment: Environment) -> Recognised | None:
@@ -190,7 +187,7 @@ def _nm_cloud_setup(environment: Environment) -> Recognised | None:
 def _serves_ec2(environment: Environment) -> bool:
     """Whether its unit or a drop-in turns EC2 on (nm-cloud-setup(8)); so if there is no text of it."""
     texts = []
-    for folder in _UNIT_FOLDERS:
+    for folder in UNIT_FOLDERS:
         path = f"{folder}/{_CLOUD_SETUP}"
         paths = (path, *(f"{path}.d/{name}" for name in environment.list_folder(f"{path}.d")))
         texts += [text for path in paths if (text := environment.read_file(path)) is not None]

@@ -341,7 +341,9 @@ def test_an_eni_that_was_active_before_us_is_activated_again_once(pair: LabInsta
 def test_beside_nm_cloud_setup_nothing_is_done_unless_that_is_accepted(pair: LabInstance) -> None:
     wants = "/etc/systemd/system/timers.target.wants"
     pair.host.run(["mkdir", "-p", wants])
-    pair.host.run(["ln", "-s", "/usr/lib/systemd/system/x", f"{wants}/nm-cloud-setup.timer"])
+    timer = "/run/systemd/system/nm-cloud-setup.timer"
+    pair.host.write(timer, "[Timer]\nOnBootSec=1d\n")
+    pair.host.run(["ln", "-s", timer, f"{wants}/nm-cloud-setup.timer"])
     try:
         before = pair.kernel()
         done = pair.host.ec2net("refresh", check=False)
@@ -353,5 +355,7 @@ def test_beside_nm_cloud_setup_nothing_is_done_unless_that_is_accepted(pair: Lab
             pair.host.run(["systemctl", "reload", "ec2net.service"])
         pair.host.ec2net("refresh")
     finally:
-        pair.host.run(["rm", "-f", f"{wants}/nm-cloud-setup.timer", "/etc/ec2net/ec2net.toml"])
+        pair.host.run(
+            ["rm", "-f", timer, f"{wants}/nm-cloud-setup.timer", "/etc/ec2net/ec2net.toml"]
+        )
     assert pair.refresh() == ""

@@ -58,6 +58,10 @@ RUNNING = {
     f"/run/systemd/units/invocation:{unit}": "1"
     for unit in ("systemd-networkd.service", "NetworkManager.service")
 }
+SHIPPED = [
+    f"/usr/lib/systemd/system/{unit}"
+    for unit in ("systemd-networkd.service", "NetworkManager.service")
+]
 ENABLED = {"/etc/systemd/system/multi-user.target.wants/NetworkManager.service": "/lib/..."}
 MASKED = {**ENABLED, "/etc/systemd/system/NetworkManager.service": "/dev/null"}
 
@@ -71,7 +75,10 @@ def environment(
         below = [name.removeprefix(f"{path}/") for name in files if name.startswith(f"{path}/")]
         return tuple({name.split("/")[0] for name in below if name})
 
-    return Environment(files.get, links.get, list_folder, enis)
+    shipped = dict.fromkeys(SHIPPED, "[Unit]\n")
+    return Environment(
+        lambda path: files.get(path, shipped.get(path)), links.get, list_folder, enis
+    )
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,8 @@ def test_networkmanager_gets_nothing_beside_a_tool_that_does_the_same(
     written: list[conf.ConfFile] = []
     monkeypatch.setattr(conf, "in_place", lambda: None)
     monkeypatch.setattr(conf, "write", written.append)
-    host = Environment(lambda path: None, CLOUD_SETUP.get, lambda path: ())
+    shipped = {f"/usr/lib/systemd/system/{path.rpartition('/')[2]}": "x" for path in CLOUD_SETUP}
+    host = Environment(lambda path: shipped.get(path), CLOUD_SETUP.get, lambda path: ())
     monkeypatch.setattr(early, "Environment", lambda: host)
     place = workplace(tmp_path, Config(eni=EniSettings(beside=beside)))
     _write_defaults([link(0, permanent=True)], place)

@@ -17,11 +17,25 @@ HOTPLUG_SOCKET = f"{UNITS}/cloud-init-hotplugd.socket"
 INTERFACES = "/etc/network/interfaces"
 
 
+SHIPPED = [
+    f"/usr/lib/systemd/system/{unit}"
+    for unit in (
+        "NetworkManager.service",
+        "cloud-netconfig.timer",
+        "nm-cloud-setup.timer",
+        "refresh-policy-routes@.timer",
+    )
+]
+
+
 def host(
-    files: Mapping[str, str] | None = None, links: Mapping[str, str] | None = None
+    files: Mapping[str, str] | None = None,
+    links: Mapping[str, str] | None = None,
+    shipped: Iterable[str] = SHIPPED,
 ) -> Environment:
-    """A host that has these files and symbolic links, and the folders that they are in."""
-    files, links = files or {}, links or {}
+    """A host that has these files and symbolic links, and the folders that they are in; and the units
+    of every package, unless ``shipped`` says otherwise."""
+    files, links = {**dict.fromkeys(shipped, "[Unit]\n"), **(files or {})}, links or {}
 
     def names(folder: str) -> tuple[str, ...]:
         return tuple(sorted(_children(folder, (*files, *links))))
@@ -261,6 +275,25 @@ def test_which_enis_a_rival_is_for(environment: Environment, links: set[str] | N
     (found,) = rivals(environment)
     assert found.links == links
     assert found.rival is not None
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        pytest.param(f"{UNITS}/timers.target.wants/nm-cloud-setup.timer", id="nm-cloud-setup"),
+        pytest.param(f"{UNITS}/timers.target.wants/cloud-netconfig.timer", id="cloud-netconfig"),
+        pytest.param(
+            f"{UNITS}/policy-routes@ens6.service.wants/refresh-policy-routes@ens6.timer",
+            id="amazon-ec2-net-utils",
+        ),
+    ],
+)
+def test_what_a_removed_package_left_enabled_is_no_rival(wanted: str) -> None:
+    """systemd starts nothing by it, and 'systemctl disable' does not know it any more."""
+    assert len(rivals(host(links={wanted: "t"}))) == 1
+    assert recognise(host(links={wanted: "t"}, shipped=())) == ()
+    instead = f"/run/systemd/system/{wanted.rpartition('/')[2]}"  # wherever the link leads to
+    assert len(rivals(host({instead: "x"}, {wanted: "t"}, shipped=()))) == 1
 
 
 def test_who_does_other_work_is_no_rival() -> None:
