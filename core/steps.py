@@ -127,6 +127,14 @@ class Work:
         self.work(deadline)
 
 
+def as_plan(steps: Sequence[Step], remarks: Sequence[str] = (), *, apply: bool) -> str:
+    """For people, before anything is done; ``apply``: it will be, else how to have it done is told."""
+    lines = [*(step.describe() for step in steps), *(f"! {remark}" for remark in remarks)]
+    if not apply:
+        lines.append(f"{len(steps)} steps; nothing was changed. With --apply they are done.")
+    return "\n".join(lines)
+
+
 def perform(
     steps: Sequence[Step],
     deadline: Deadline,

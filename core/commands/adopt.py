@@ -28,7 +28,7 @@ from ec2net.core.lock import HostLock, check_lock
 from ec2net.core.reachability import Reachability
 from ec2net.core.signals import StopSignals
 from ec2net.core.stamp import now
-from ec2net.core.steps import Step, StepFailed, perform
+from ec2net.core.steps import Step, StepFailed, as_plan, perform
 from ec2net.core.verify import ABROAD
 from ec2net.core.workplace import Workplace, opened, workplace
 
@@ -225,20 +225,17 @@ def _tell(
     options: Namespace, steps: Sequence[Step], told: Sequence[str], *, apply: bool = False
 ) -> None:
     """Before anything is done: afterwards there may be no terminal."""
-    described = [step.describe() for step in steps]
     if options.json:
+        described = [step.describe() for step in steps]
         document = {"version": jsonform.VERSION, "steps": described, "remarks": list(told)}
         print(json.dumps(document, indent=2))
     elif not steps:
         nothing = "There is nothing to give back." if options.undo else "There is nothing to do."
         print(nothing)
     else:
-        print("\n".join(described))
-        print("".join(f"! {remark}\n" for remark in told), end="")
+        print(as_plan(steps, told, apply=apply))
         if apply and not options.undo:
             print(f"To take that back: {_UNDO}")
-        if not apply:
-            print(f"{len(steps)} steps; nothing was changed. With --apply they are done.")
     if apply:
         import sys
 

@@ -9,7 +9,7 @@ from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment
 from ec2net.core.errors import ExitStatus
 from ec2net.core.migrate import from_net_utils
-from ec2net.core.steps import Mask, perform
+from ec2net.core.steps import Mask, as_plan, perform
 
 SECONDS = 60.0
 """For all steps together; systemctl waits for units that it stops."""
@@ -21,10 +21,8 @@ def run(options: Namespace) -> ExitStatus:
         document = {"version": jsonform.VERSION, "steps": [step.describe() for step in steps]}
         print(json.dumps(document, indent=2))
     else:
-        print("\n".join(step.describe() for step in steps) or "Nothing is left of it.")
+        print(as_plan(steps, apply=options.apply) if steps else "Nothing is left of it.")
     if not options.apply:
-        if steps and not options.json:
-            print(f"{len(steps)} steps; nothing was changed. With --apply they are done.")
         return ExitStatus.DONE
     perform(steps, Deadline(SECONDS, "migrate"), subject="migrate")
     if not options.json:
