@@ -167,10 +167,14 @@ def parser() -> argparse.ArgumentParser:
         nargs="?",
         help="an ENI's link, id or MAC, or an address that it holds",
     )
-    explain.add_argument(
+    how = explain.add_mutually_exclusive_group()
+    how.add_argument(
         "--dot",
         action="store_true",
-        help="draw sources, rules, tables and links instead, of one ENI or of all, for 'dot -Tsvg'",
+        help="draw sources, rules, tables and links instead, of one ENI or of all, in the language DOT",
+    )
+    how.add_argument(
+        "--svg", action="store_true", help="the same as an SVG picture, by graphviz's dot"
     )
     record = add("record", "write what was observed as JSON, for 'plan --imds'", json=False)
     record.add_argument(

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A command of the host, run with an end."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import IO, TYPE_CHECKING
 
 from ec2net.core.deadline import Deadline
 
@@ -10,8 +12,10 @@ if TYPE_CHECKING:
     from subprocess import CompletedProcess
 
 
-def run_bounded(command: Sequence[str], limit: Deadline) -> "CompletedProcess[str]":
-    """What it said and how it ended, whatever its status.
+def run_bounded(
+    command: Sequence[str], limit: Deadline, *, given: str | None = None
+) -> "CompletedProcess[str]":
+    """What it said and how it ended, whatever its status. ``given``: its standard input.
 
     Raises ``OSError`` where it cannot be run, ``subprocess.TimeoutExpired`` when it was killed at
     the deadline.
@@ -20,10 +24,11 @@ def run_bounded(command: Sequence[str], limit: Deadline) -> "CompletedProcess[st
 
     seconds = limit.remaining()
     with (
+        _readable(given) as stdin,
         limit.looked_at() as look,
         subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -42,3 +47,13 @@ def run_bounded(command: Sequence[str], limit: Deadline) -> "CompletedProcess[st
             process.kill()
             raise
     return subprocess.CompletedProcess(command, process.returncode, said, complained)
+
+
+@contextmanager
+def _readable(given: str | None) -> Iterator[IO[str]]:
+    """A file, since communicate() forgets what it has not written yet when it is called again."""
+    with open(os.devnull) if given is None else os.fdopen(os.memfd_create("given"), "w+") as file:
+        if given is not None:
+            file.write(given)
+            file.seek(0)
+        yield file

@@ -3,6 +3,7 @@
 
 import json
 from argparse import Namespace
+from collections.abc import Collection
 from ipaddress import ip_address
 from typing import Any
 
@@ -12,6 +13,7 @@ from ec2net.core.engine import Engine
 from ec2net.core.errors import Ec2netError, ExitStatus, KernelError, UsageError
 from ec2net.core.facts import Absent, EniFacts, Unknown, Value
 from ec2net.core.holdings import value_of
+from ec2net.core.identity import Mac
 from ec2net.core.intent import EniIntent, EniOutcome
 from ec2net.core.kernel.objects import AnyAddress, AnyNetwork
 from ec2net.core.resident.published import published
@@ -34,16 +36,15 @@ _KEYS = {
 
 
 def run(options: Namespace) -> ExitStatus:
-    if options.what is None and not options.dot:
-        raise UsageError("a link or an address is wanted", remedy="or --dot, for a picture of all")
+    picture = options.dot or options.svg
+    if options.what is None and not picture:
+        raise UsageError("a link or an address is wanted", remedy="or --svg, for a picture of all")
     place = workplace(options, may_fall_back=True)
     with opened(place) as engine:
         view = engine.look(Deadline(place.config.timeouts.pass_, "explain"))
-        if options.dot:
-            from ec2net.core.picture import dot
-
+        if picture:
             only = None if options.what is None else {_find(options.what, view)[0].mac}
-            print(dot(view, only))
+            _draw(view, only, svg=options.svg)
             return place.status(ExitStatus.DONE)
         outcome, address = _find(options.what, view)
         story = _story(outcome, address, view, engine)
@@ -55,6 +56,17 @@ def run(options: Namespace) -> ExitStatus:
     else:
         _print(story)
     return place.status(ExitStatus.DONE)
+
+
+def _draw(view: View, only: Collection[Mac] | None, *, svg: bool) -> None:
+    from ec2net.core.picture import dot
+
+    drawn = dot(view, only)
+    if svg:
+        from ec2net.core import graphviz
+
+        drawn = graphviz.svg(drawn)
+    print(drawn.rstrip("\n"))
 
 
 def _find(what: str, view: View) -> tuple[EniOutcome, AnyAddress | None]:

@@ -28,7 +28,7 @@ _ec2net() {
             status) words='-h --help -v --verbose --run-dir --config-root --json --watch' ;;
             verify) words='-h --help -v --verbose --run-dir --config-root --json' ;;
             doctor) words='-h --help -v --verbose --run-dir --config-root --json' ;;
-            explain) words='-h --help -v --verbose --run-dir --config-root --json --dot'; links=yes ;;
+            explain) words='-h --help -v --verbose --run-dir --config-root --json --dot --svg'; links=yes ;;
             record) words='-h --help -v --verbose --run-dir --config-root --redact'; [[ $word == -* ]] || files=-f ;;
             backends) words='-h --help -v --verbose --run-dir --config-root --json' ;;
             config) words='-h --help -v --verbose --run-dir --config-root --json --check --show' ;;

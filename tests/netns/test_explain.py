@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from instance import Instance, two_enis
@@ -22,6 +23,7 @@ def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
         yield instance
 
 
+SVG = "{http://www.w3.org/2000/svg}"
 QUOTED = r'"((?:[^"\\]|\\.)*)"'
 ATTRIBUTES = rf"\[((?:[a-z]+={QUOTED} ?)*)\]"
 STATEMENT = re.compile(rf"{QUOTED}(?: -> {QUOTED})?(?: {ATTRIBUTES})?;")
@@ -78,8 +80,18 @@ def test_one_eni_alone_and_an_odd_name(settled: Instance) -> None:
     settled.ec2net("refresh")
 
 
+def test_the_picture_can_be_drawn(settled: Instance) -> None:
+    """By graphviz itself, so it is of its language, and what is in it can be read."""
+    nodes, edges = picture(settled.ec2net("explain", "--dot", "ens6").stdout)
+    drawn = ElementTree.fromstring(settled.ec2net("explain", "--svg", "ens6").stdout)
+    titles = [title.text or "" for title in drawn.iter(f"{SVG}title")]
+    assert {title for title in titles if "->" not in title} == {*nodes, "ec2net"}
+    assert {title for title in titles if "->" in title} == {f"{a}->{b}" for a, b, _ in edges}
+    assert "card 0 device 1" in [text.text for text in drawn.iter(f"{SVG}text")]
+
+
 def test_without_a_link_or_an_address_there_is_nothing_to_tell(settled: Instance) -> None:
-    assert "or --dot" in settled.ec2net("explain", status=2).stderr
+    assert "or --svg" in settled.ec2net("explain", status=2).stderr
 
 
 @pytest.mark.parametrize("manage", ["ignore", "no-addresses"])

@@ -233,6 +233,18 @@ def test_commands_of_the_host_are_looked_at_too(recorder: Recorder) -> None:
     assert recorder.open == 0
 
 
+def test_a_command_gets_all_it_is_given_however_slowly_it_reads(recorder: Recorder) -> None:
+    given = "a line\n" * 50_000  # more than a pipe holds
+    done = run_bounded(["sh", "-c", "sleep 0.3; cat"], Deadline(LIMIT, "cat"), given=given)
+    assert done.stdout == given
+    assert recorder.seen.count("cat") >= 3
+
+
+def test_a_command_may_end_before_it_has_read_what_it_is_given() -> None:
+    done = run_bounded(["false"], Deadline(LIMIT, "false"), given="a line\n" * 50_000)
+    assert (done.returncode, done.stdout) == (1, "")
+
+
 def test_a_command_of_the_host_is_killed_at_the_deadline(recorder: Recorder) -> None:
     began = time.monotonic()
     with pytest.raises(subprocess.TimeoutExpired) as caught:

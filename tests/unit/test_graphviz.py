@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A picture that cannot be drawn, and why. What is drawn: tests/netns/test_explain.py."""
+
+from pathlib import Path
+
+import pytest
+
+from ec2net.core import graphviz
+from ec2net.core.errors import Ec2netError
+
+INSTEAD = "or --dot, for something else that draws it"
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        pytest.param(
+            None, f"dot is not installed, which draws it (install the package graphviz, {INSTEAD})"
+        ),
+        pytest.param("no program", f"dot cannot be run: Exec format error ({INSTEAD})"),
+        pytest.param("#!/bin/sh\nexit 3\n", f"dot failed: exit status 3 ({INSTEAD})"),
+        pytest.param(
+            "#!/bin/sh\necho 'Error: line 1' >&2; exit 1\n",
+            f"dot failed: Error: line 1 ({INSTEAD})",
+        ),
+        pytest.param(
+            "#!/bin/sh\nexec /bin/sleep 60\n",
+            f"dot has not drawn it after 0 s (draw one ENI, {INSTEAD})",
+        ),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_is_one_clear_error(
+    program: str | None, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if program is not None:
+        (tmp_path / "dot").write_text(program)
+        (tmp_path / "dot").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(graphviz, "SECONDS", 0.2)
+    with pytest.raises(Ec2netError) as caught:
+        graphviz.svg("digraph ec2net {}")
+    assert str(caught.value) == told
