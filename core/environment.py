@@ -103,7 +103,8 @@ UNIT_FOLDERS = (
 
 
 def is_wanted(unit: str, by: str, environment: Environment) -> bool:
-    """Whether what ``by`` names is to start it, and it can be: a removed package leaves its link.
+    """Whether what ``by`` names is to start it, and it can be: a removed package leaves its link, and
+    so does a mask (systemd.unit(5): a link to /dev/null).
 
     systemd goes by the link's name (systemd.unit(5), "Wants="), so where it leads to does not count.
     """
@@ -111,17 +112,17 @@ def is_wanted(unit: str, by: str, environment: Environment) -> bool:
         return False
     kind, at, instance = unit.partition("@")
     template = f"{kind}@.{instance.rpartition('.')[2]}" if at else unit
-    return any(
-        environment.read_file(f"{folder}/{name}") is not None
-        for name in dict.fromkeys((unit, template))
-        for folder in UNIT_FOLDERS
-    )
+    for name in (unit, template):  # an instance's own file comes first
+        if environment.read_link(f"{_UNITS}/{name}") == "/dev/null":
+            return False
+        if any(environment.read_file(f"{folder}/{name}") is not None for folder in UNIT_FOLDERS):
+            return True
+    return False
 
 
 def is_enabled(unit: str, environment: Environment) -> bool:
-    """Whether a boot starts it: wanted, and not masked (systemd.unit(5): a link to /dev/null)."""
-    wanted = is_wanted(unit, "multi-user.target.wants", environment)
-    return wanted and environment.read_link(f"{_UNITS}/{unit}") != "/dev/null"
+    """Whether a boot starts it."""
+    return is_wanted(unit, "multi-user.target.wants", environment)
 
 
 def is_at_work(unit: str, environment: Environment) -> bool:

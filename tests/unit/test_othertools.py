@@ -15,6 +15,7 @@ MASKED_RULE = "/etc/udev/rules.d/99-vpc-policy-routes.rules"
 HOTPLUG_RULE = "/etc/udev/rules.d/90-cloud-init-hook-hotplug.rules"
 HOTPLUG_SOCKET = f"{UNITS}/cloud-init-hotplugd.socket"
 INTERFACES = "/etc/network/interfaces"
+NET_UTILS_TIMER = "policy-routes@ens6.service.wants/refresh-policy-routes@ens6.timer"
 
 
 SHIPPED = [
@@ -294,6 +295,32 @@ def test_what_a_removed_package_left_enabled_is_no_rival(wanted: str) -> None:
     assert recognise(host(links={wanted: "t"}, shipped=())) == ()
     instead = f"/run/systemd/system/{wanted.rpartition('/')[2]}"  # wherever the link leads to
     assert len(rivals(host({instead: "x"}, {wanted: "t"}, shipped=()))) == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "masked"),
+    [
+        ("timers.target.wants/nm-cloud-setup.timer", "nm-cloud-setup.timer"),
+        ("timers.target.wants/cloud-netconfig.timer", "cloud-netconfig.timer"),
+        (NET_UTILS_TIMER, "refresh-policy-routes@ens6.timer"),
+        (NET_UTILS_TIMER, "refresh-policy-routes@.timer"),
+    ],
+)
+def test_what_an_administrator_has_masked_is_no_rival_though_its_link_stays(
+    wanted: str, masked: str
+) -> None:
+    """'systemctl mask' leaves the links of 'enable' (systemctl(1)); /dev/null can be read."""
+    enabled, mask = {f"{UNITS}/{wanted}": "t"}, f"{UNITS}/{masked}"
+    assert len(rivals(host(links=enabled))) == 1
+    assert recognise(host({mask: ""}, {**enabled, mask: "/dev/null"})) == ()
+    running = {f"{ACTIVE}{wanted.rpartition('/')[2]}": "1"}  # masked while it runs
+    assert len(rivals(host({mask: ""}, {**enabled, mask: "/dev/null", **running}))) == 1
+
+
+def test_an_instance_with_a_unit_of_its_own_counts_though_its_template_is_masked() -> None:
+    template, own = (f"{UNITS}/refresh-policy-routes@{name}.timer" for name in ("", "ens6"))
+    links = {f"{UNITS}/{NET_UTILS_TIMER}": "t", template: "/dev/null"}
+    assert len(rivals(host({template: "", own: "[Timer]\n"}, links))) == 1
 
 
 def test_who_does_other_work_is_no_rival() -> None:
