@@ -203,8 +203,8 @@ def _place(intent: EniIntent) -> tuple[object, ...]:
 
 def origins() -> tuple[Origin, ...]:
     """Every backend and plugin that could be named, built in or installed."""
-    found = [Origin(name, "built in") for name in BUILT_IN]
+    found = {name: Origin(name, "built in") for name in BUILT_IN}
     for entry in entrypoints.installed():
-        if not isinstance(entry, Unreadable) and entry.name not in BUILT_IN:
-            found.append(Origin(entry.name, entrypoints.source(entry)))
-    return tuple(found)
+        if not isinstance(entry, Unreadable) and entry.name not in found:
+            found[entry.name] = Origin(entry.name, entrypoints.source(entry))
+    return tuple(found.values())

@@ -355,6 +355,21 @@ def test_a_file_of_entry_points_that_cannot_be_read_costs_its_own_plugins_only(
     assert told in str(caught.value)
 
 
+def test_a_plugin_that_sys_path_leads_to_more_than_once_is_listed_once_as_it_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkout beside an installed copy, or a folder that is named twice."""
+    for version in ("1", "2"):
+        folder = tmp_path / version / "twice.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Name: twice\nVersion: {version}\n")
+        (folder / "entry_points.txt").write_text("[ec2net]\ntwice = twice\n")
+        (folder.parent / "twice.py").touch()
+    for again in ("1", "2", "1"):
+        monkeypatch.syspath_prepend(tmp_path / again)
+    assert [origin.source for origin in origins() if origin.name == "twice"] == ["twice 1"]
+
+
 def test_a_hook_that_raises_does_not_cost_the_pass(
     plugin: Callable[[str], Plugins], caplog: pytest.LogCaptureFixture
 ) -> None:
