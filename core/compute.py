@@ -131,12 +131,10 @@ def _outcome(
         table=_table(mac, eni, facts, numbers),
         attached=_attached(mac, facts),
     )
+    settings = config.for_eni(identity(outcome, eni, links, facts))
+    outcome = replace(outcome, apart=_is_apart(mac, links, settings, facts))
     try:
-        number = _number(eni, _is_primary(mac, facts)) if eni else None
-        known = _identity(mac, eni, links, number, _is_primary(mac, facts), outcome.attached)
-        settings = config.for_eni(known)
-        outcome = replace(outcome, apart=_is_apart(mac, links, settings, facts))
-        intent = _intent(mac, eni, links, facts, settings, number, numbers)
+        intent = _intent(mac, eni, links, facts, settings, numbers)
     except NotReady as not_ready:
         return replace(outcome, standing=not_ready.standing, reason=not_ready.reason)
     return replace(outcome, intent=intent)
@@ -153,7 +151,6 @@ def _intent(
     links: tuple[Link, ...],
     facts: Facts,
     settings: EniSettings,
-    number: EniNumber | None,
     numbers: NumberPlan,
 ) -> EniIntent:
     is_primary = _is_primary(mac, facts)
@@ -166,6 +163,7 @@ def _intent(
         raise NotReady(Standing.PENDING, f"IMDS does not list its MAC {mac} (yet)")
     if is_primary is None:
         raise NotReady(Standing.PENDING, f"the primary ENI is not known: {why(facts.imds.primary)}")
+    number = _number(eni, is_primary)
     if number is None:
         raise NotReady(Standing.PENDING, _why_no_number(eni))
     if not _has_addresses(eni):
@@ -267,23 +265,26 @@ def _number(eni: EniFacts, is_primary: bool | None) -> EniNumber | None:
         raise NotReady(Standing.REFUSED, f"IMDS gives an impossible place: {error}") from error
 
 
-def _table(mac: Mac, eni: EniFacts | None, facts: Facts, numbers: NumberPlan) -> int | None:
+def _known_number(eni: EniFacts | None, is_primary: bool | None) -> EniNumber | None:
+    """As ``_number``, and none where that is refused."""
     with suppress(NotReady):
-        number = _number(eni, _is_primary(mac, facts)) if eni else None
-        return numbers.table(number) if number else None
+        return _number(eni, is_primary) if eni else None
     return None
 
 
-def _identity(
-    mac: Mac,
-    eni: EniFacts | None,
-    links: tuple[Link, ...],
-    number: EniNumber | None,
-    is_primary: bool | None,
-    attached: Attached | None,
+def _table(mac: Mac, eni: EniFacts | None, facts: Facts, numbers: NumberPlan) -> int | None:
+    number = _known_number(eni, _is_primary(mac, facts))
+    return numbers.table(number) if number else None
+
+
+def identity(
+    outcome: EniOutcome, eni: EniFacts | None, links: tuple[Link, ...], facts: Facts
 ) -> EniIdentity:
+    """What sections of the configuration match on: the same whatever the ENI's standing."""
+    is_primary = _is_primary(outcome.mac, facts)
+    number = _known_number(eni, is_primary)
     return EniIdentity(
-        mac=mac,
+        mac=outcome.mac,
         eni_id=value_of(eni.interface_id) if eni else None,
         card=number.card if number else None,
         device=number.device if number else None,
@@ -291,20 +292,7 @@ def _identity(
         subnet_ipv6=(value_of(eni.subnet_ipv6) or ()) if eni else (),
         link_name=links[0].name if links else "",
         is_primary=is_primary,
-        attached=attached,
-    )
-
-
-def identity(outcome: EniOutcome, eni: EniFacts | None, links: tuple[Link, ...]) -> EniIdentity:
-    """What sections of the configuration match on, for an ENI whatever its standing."""
-    intent = outcome.intent
-    return _identity(
-        outcome.mac,
-        eni,
-        links,
-        intent.number if intent else None,
-        intent.primary if intent else None,
-        outcome.attached,
+        attached=outcome.attached,
     )
 
 

@@ -259,8 +259,9 @@ class Engine:
             if not links.get(eni.mac):
                 continue
             link = links[eni.mac][0]
-            settings = self.config.for_eni(identity(eni, known.get(eni.mac), links[eni.mac]))
-            choices[eni.mac] = choose(settings.backend, link, kinds, environment)
+            found = identity(eni, known.get(eni.mac), links[eni.mac], facts)
+            configured = self.config.for_eni(found).backend
+            choices[eni.mac] = choose(configured, link, kinds, environment)
             _log.debug("%s: backend %s", eni.name, choices[eni.mac])
         return choices
 

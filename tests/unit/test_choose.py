@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar, cast
 
 import pytest
-from eni_facts import eni, host, link, mac
+from eni_facts import eni, host, ipv4, link, mac
 
 from ec2net.backends.netlink.backend import NetlinkBackend
 from ec2net.backends.networkd.backend import NetworkdBackend
@@ -15,15 +15,25 @@ from ec2net.core.backend import Applied, Backend, Host, Suitability
 from ec2net.core.backend_guard import GuardedBackend
 from ec2net.core.choose import choose, unsupported
 from ec2net.core.compute import compute
-from ec2net.core.config import Config, DnsDefaultRoute, EniSettings
+from ec2net.core.config import (
+    Config,
+    DnsDefaultRoute,
+    EniOverrides,
+    EniSection,
+    EniSettings,
+    Match,
+    Role,
+)
 from ec2net.core.deadline import Deadline
+from ec2net.core.engine import Engine
 from ec2net.core.environment import Environment, Manager, elsewhere, link_manager
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
-from ec2net.core.intent import EniIntent, HostIntent
+from ec2net.core.intent import EniIntent, HostIntent, Standing
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.plan import InPlace, Item, Plan
+from ec2net.core.plugins import Plugins
 from ec2net.core.state import RunDir
 
 LINK = link(1)
@@ -410,3 +420,21 @@ def test_what_a_backend_does_not_have_is_a_problem_that_names_it(
     texts = [str(problem) for problem in unsupported(made, intents)]
     assert len(texts) == lacks
     assert all(t.startswith(f"ens6: backend {backend.name}: dns_default_route: ") for t in texts)
+
+
+@pytest.mark.parametrize("match", [Match(role=Role.SECONDARY), Match(device=1)])
+def test_an_eni_that_is_refused_for_now_keeps_the_backend_that_a_section_names(
+    match: Match, tmp_path: Path
+) -> None:
+    """By its place or its role: with another backend the files that it has would go as leftovers."""
+    pinned = EniSection(match, EniOverrides(backend="networkd"))
+    config = Config(eni=EniSettings(backend="netlink"), sections=(pinned,))
+    outside = eni(1, local_ipv4s=ipv4("192.0.2.4"))
+    links = {mac(n): (link(n),) for n in range(2)}
+    engine = Engine(config, RunDir(tmp_path), cast(Kernel, None), None, Plugins())
+    for second, standing in ((eni(1), Standing.READY), (outside, Standing.REFUSED)):
+        facts = host(eni(0), second)
+        intents = compute(facts, config)
+        assert [outcome.standing for outcome in intents.enis] == [Standing.READY, standing]
+        choices = engine._choose(intents, links, facts, environment({}))
+        assert [choice.backend for choice in choices.values()] == ["netlink", "networkd"]

@@ -255,6 +255,12 @@ def test_a_link_that_udev_says_is_somebody_elses_is_left_alone(
     assert outcome_of(0, facts).standing is Standing.READY
 
 
+def test_an_ignored_eni_is_ignored_whatever_place_imds_gives_it() -> None:
+    """It is nothing of ours: that cannot be an error in each pass."""
+    outcome = outcome_of(1, host(eni(0), secondary(device_number=Value(100))), manage=Manage.IGNORE)
+    assert (outcome.standing, outcome.apart) == (Standing.IGNORED, True)
+
+
 @pytest.mark.parametrize(
     ("facts", "settings", "apart"),
     [
