@@ -105,8 +105,9 @@ class Backend(ABC):
         """What this backend alone made for ENIs that are another's now (``taken``), such as files.
         ``mine`` are those that it still has.
 
-        It goes once the other one has made its own. Live objects are everybody's: all backends
-        share marks and journals, so those are taken over in place, without a gap.
+        It goes once the other one has made its own; an item that says its ``owner`` stays as long as
+        that ENI is only observed, or held. Live objects are everybody's: all backends share marks and
+        journals, so those are taken over in place, without a gap.
         """
         return ()
 

@@ -157,7 +157,7 @@ class Engine:
             problems=problems,
             requests=heard.requests,
         )
-        changing = {change.mac for change in view.plan.changes} - observed
+        changing = {change.whose for change in view.plan.changes} - observed
         held = hold.in_force(self.run, view.fingerprint, changing)
         problems += tuple(held[eni.mac].problem(eni) for eni in host.enis if eni.mac in held)
         return replace(view, held=held, problems=problems)
@@ -313,7 +313,7 @@ class Engine:
                 continue
             plans[name] = plan_for(host, mine, wanted, found, without)
             all_wanted |= wanted
-        problems += handover.add_leftovers(self.backends, choices, plans)
+        problems += handover.add_leftovers(self.backends, choices, {*all_wanted, *without}, plans)
         problems += without_backend(choices, host)
         return host, plans, all_wanted, tuple(problems)
 

@@ -5,7 +5,7 @@ Live objects carry one mark and settings one journal whichever backend made them
 them as its own. What is left is what a single backend makes, such as files.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from ec2net.core.backend_guard import GuardedBackend
@@ -18,16 +18,19 @@ from ec2net.core.plan import Action, Change, Plan
 def add_leftovers(
     backends: Mapping[str, GuardedBackend],
     choices: Mapping[Mac, Choice],
+    planned: Collection[Mac],
     plans: dict[str, Plan],
 ) -> Iterator[Ec2netError]:
     """Plan the end of what each backend made for ENIs that are another's now, after all else.
 
-    ``plans`` is in the order in which plans are applied. Nothing goes for an ENI that no backend
-    will have: its manager may be on its way back.
+    ``plans`` is in the order in which plans are applied. Nothing goes for an ENI that is not among
+    ``planned``, since no other has made its own yet, nor for one that no backend will have: its manager
+    may be on its way back.
     """
+    successors = {mac: choices[mac].backend for mac in planned if mac in choices}
     for name, backend in backends.items():
         mine = {mac for mac, choice in choices.items() if choice.backend == name}
-        taken = {mac for mac in choices if choices[mac].backend is not None} - mine
+        taken = {mac for mac, other in successors.items() if other is not None} - mine
         if not taken:
             continue
         try:

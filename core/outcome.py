@@ -149,13 +149,13 @@ def lines(report: PassReport) -> tuple[Line, ...]:
         for mac, drift in report.drifts.news
     ]
     for step in report.done:
-        text = f"{_name(report, step.mac)}: {step.action.value} {step.item.describe()}"
-        fields = {**identity(report, step.mac), "ACTION": step.action.name.lower()}
+        text = f"{_name(report, step.whose)}: {step.action.value} {step.item.describe()}"
+        fields = {**identity(report, step.whose), "ACTION": step.action.name.lower()}
         if report.occasion:
             fields["REASON"] = report.occasion
-        said.append(Line(logging.INFO, text, step.mac, lasts=False, fields=fields))
+        said.append(Line(logging.INFO, text, step.whose, lasts=False, fields=fields))
     # One error ends all further changes of its ENI: it is told once, with their number.
-    errors = Counter((failure.change.mac, failure.error) for failure in report.failed)
+    errors = Counter((failure.change.whose, failure.error) for failure in report.failed)
     for (mac, error), changes in errors.items():
         gone = error.exit_status is ExitStatus.LINK_GONE
         more = f"; {changes - 1} more changes were left out" if changes > 1 else ""

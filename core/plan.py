@@ -57,6 +57,13 @@ class Change:
     before: Item | None = None
 
     @property
+    def whose(self) -> Mac | None:
+        """The ENI that it is for, or was: also of what goes with nothing else being done for it."""
+        if self.mac is None and isinstance(self.item, Owned):
+            return self.item.owner
+        return self.mac
+
+    @property
     def inverse(self) -> "Change":
         """What takes it back."""
         if self.action is Action.REPLACE:
@@ -104,13 +111,13 @@ class Plan:
     def of(self, mac: Mac | None) -> "Plan":
         """What of it is for this ENI."""
         return Plan(
-            tuple(change for change in self.changes if change.mac == mac),
+            tuple(change for change in self.changes if change.whose == mac),
             tuple(found for found in self.conflicts if found.mac == mac),
         )
 
     def without(self, macs: Collection[Mac | None]) -> "Plan":
         """The same but for the changes of these ENIs."""
-        return replace(self, changes=tuple(c for c in self.changes if c.mac not in macs))
+        return replace(self, changes=tuple(c for c in self.changes if c.whose not in macs))
 
 
 def make_plan(

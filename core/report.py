@@ -65,7 +65,7 @@ class PassReport:
 
     def trouble(self, mac: Mac) -> tuple[str, ...]:
         """What of one ENI is not as it should be, each once, sorted."""
-        texts = {str(failure.error) for failure in self.failed if failure.change.mac == mac}
+        texts = {str(failure.error) for failure in self.failed if failure.change.whose == mac}
         texts |= {found.describe() for found in self.conflicts if found.mac == mac}
         texts |= {found.describe() for found in self.findings if found.mac == mac}
         if hold := self.held.get(mac):

@@ -91,7 +91,7 @@ class Trial:
             story += f"; {still} is not back either, so the next pass tries again"
         else:
             story += "; all is back"
-            macs = {c.mac for c in report.undone} if culprit is None else {culprit}
+            macs = {c.whose for c in report.undone} if culprit is None else {culprit}
             held = {
                 mac: Hold(wanted, when, was, tuple(_lines(report.undone, mac)))
                 for mac in self.journals
@@ -131,7 +131,7 @@ class _Undoing:
 
     def run(self, lost: Reached, deadline: Deadline, looking: Deadline) -> Mac | None:
         """Undo all; the ENI with whose changes gone all was back, if that showed at once."""
-        changed = {change.mac for change in self._done}
+        changed = {change.whose for change in self._done}
         macs = [mac for mac in reversed(list(self._trial.journals)) if mac in changed]
         culprit = None
         for mac in macs:
@@ -157,7 +157,7 @@ class _Undoing:
         # While both states are mixed, a kill must find all of it told.
         self._write(mac, before.with_all_of(present))
         back = {
-            name: Plan(inverse(c for c in plan.changes if c in self._done and c.mac == mac))
+            name: Plan(inverse(c for c in plan.changes if c in self._done and c.whose == mac))
             for name, plan in reversed(list(self._plans.items()))
         }
         failed = {
@@ -182,5 +182,5 @@ class _Undoing:
 
 def _lines(changes: tuple[Change, ...], mac: Mac) -> Iterator[str]:
     for change in changes:
-        if change.mac == mac:
+        if change.whose == mac:
             yield f"{change.action.value} {change.item.describe()}"

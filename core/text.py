@@ -48,7 +48,7 @@ def plan(whole: Plan, host: HostIntent, *, stream: TextIO | None = None) -> str:
             lines.append(f"  {outcome.standing.value}: {outcome.reason}")
         lines += [f"  {change(step, colour=colour)}" for step in own.changes]
         lines += [f"  ! {found.describe()}" for found in own.conflicts]
-    orphans = [step for step in whole.changes if host.of(step.mac or Mac("")) is None]
+    orphans = [step for step in whole.changes if host.of(step.whose or Mac("")) is None]
     if orphans:
         lines.append("left over from ENIs that are gone")
         lines += [f"  {change(step, colour=colour)}" for step in orphans]

@@ -8,6 +8,7 @@ from typing import ClassVar
 import pytest
 from eni_facts import mac
 
+from ec2net.core import text
 from ec2net.core.backend import Applied, Backend, Host, Suitability
 from ec2net.core.backend_guard import GuardedBackend
 from ec2net.core.choose import Choice
@@ -17,8 +18,8 @@ from ec2net.core.errors import Ec2netError, StateError
 from ec2net.core.facts import Link
 from ec2net.core.handover import add_leftovers
 from ec2net.core.identity import Mac
-from ec2net.core.intent import EniIntent, HostIntent
-from ec2net.core.kernel.objects import Rank
+from ec2net.core.intent import EniIntent, EniOutcome, HostIntent, Standing
+from ec2net.core.kernel.objects import LinkRef, Rank
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.snapshot import Snapshot
 from ec2net.core.plan import Action, Change, InPlace, Item, Plan
@@ -37,6 +38,20 @@ class File:
 
     def describe(self) -> str:
         return f"file of {self.of}"
+
+
+@dataclass(frozen=True)
+class Owning(File):
+    @property
+    def owner(self) -> Mac:
+        return self.of
+
+
+def outcome(n: int) -> EniOutcome:
+    return EniOutcome(mac(n), Standing.READY, "", LinkRef(n + 2, f"ens{n + 5}"))
+
+
+BOTH = (mac(1), mac(2))
 
 
 class WithFiles(Backend):
@@ -108,8 +123,29 @@ def test_what_goes(
     backends: dict[str, GuardedBackend], choices: dict[Mac, Choice], gone: dict[str, list[Mac]]
 ) -> None:
     plans: dict[str, Plan] = {}
-    assert list(add_leftovers(backends, choices, plans)) == []
+    assert list(add_leftovers(backends, choices, BOTH, plans)) == []
     assert removed(plans) == gone
+
+
+@pytest.mark.parametrize("planned", [(), (mac(2),)])
+def test_nothing_goes_for_an_eni_that_the_new_backend_makes_nothing_for(
+    backends: dict[str, GuardedBackend], planned: tuple[Mac, ...]
+) -> None:
+    """Ignored, pending, refused, or not of this pass: what it has stays."""
+    plans: dict[str, Plan] = {}
+    assert list(add_leftovers(backends, chosen("plain", "plain"), planned, plans)) == []
+    assert removed(plans) == ({"with-files": [*planned]} if planned else {})
+
+
+@pytest.mark.parametrize("of", [mac(1), None], ids=["said by the item", "not said"])
+def test_what_goes_counts_as_a_change_of_the_eni_that_it_was_for(of: Mac | None) -> None:
+    """So it stays with one that is only observed, or held; and is not called a gone ENI's."""
+    removal = Change(Action.REMOVE, Owning(mac(1)) if of else File(mac(1)), None)
+    assert removal.whose == of
+    plan, host_ = Plan((removal,)), HostIntent((outcome(1), outcome(2)))
+    assert plan.without({mac(2)}).changes == plan.of(of).changes == (removal,)
+    assert plan.without({mac(1)}).changes == (() if of else (removal,))
+    assert ("left over from ENIs that are gone" in text.plan(plan, host_)) is (of is None)
 
 
 def test_it_goes_after_the_changes_of_the_new_backend(
@@ -117,7 +153,7 @@ def test_it_goes_after_the_changes_of_the_new_backend(
 ) -> None:
     own = Change(Action.ADD, File(mac(9)), mac(2))
     plans = {"with-files": Plan((own,)), "plain": Plan((own,))}
-    assert list(add_leftovers(backends, chosen("plain", "with-files"), plans)) == []
+    assert list(add_leftovers(backends, chosen("plain", "with-files"), BOTH, plans)) == []
     assert list(plans) == ["plain", "with-files"]
     assert plans["with-files"].changes == (own, Change(Action.REMOVE, File(mac(1)), None))
 
@@ -127,6 +163,6 @@ def test_a_backend_that_cannot_tell_is_a_problem_and_keeps_what_it_has(
 ) -> None:
     monkeypatch.setattr(WithFiles, "broken", True)
     plans: dict[str, Plan] = {}
-    [problem] = add_leftovers(backends, chosen("plain", "plain"), plans)
+    [problem] = add_leftovers(backends, chosen("plain", "plain"), BOTH, plans)
     assert isinstance(problem, Ec2netError)
     assert plans == {}

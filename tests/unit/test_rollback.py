@@ -32,6 +32,7 @@ from ec2net.core.reachability import Reached
 from ec2net.core.report import PassReport
 from ec2net.core.rollback import Trial
 from ec2net.core.state import RunDir
+from ec2net.core.textfile import HEADER
 
 FIRST, SECOND, THIRD = (Mac(f"06:ec:02:00:00:0{n}") for n in range(3))
 LINKS = {mac: LinkRef(n + 2, f"ens{n + 5}") for n, mac in enumerate((FIRST, SECOND, THIRD))}
@@ -301,3 +302,35 @@ def test_files_for_networkd_come_back_with_their_content(
     assert files(RunDir(folder)) == stored
     assert set(report.undone) == set(changes)
     assert len(reloads) == 2
+
+
+def test_a_file_that_went_with_a_change_of_backend_comes_back_and_networkd_is_not_asked(
+    run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was removed without a reload, too: at networkd's next start the ENI would be without."""
+    monkeypatch.setattr(networkd, "reload", lambda _: pytest.fail("a reload"))
+    folder = tmp_path / "network"
+    folder.mkdir()
+    left = NetworkFile(folder / "70-ens6.network", f"{HEADER} ens6 {SECOND}\n")
+    gone = NetworkFile(folder / "70-ens9.network", f"{HEADER} ens9 06:ec:02:00:00:09\n")
+    for file in (left, gone):
+        file.path.write_text(file.content)
+    removals = tuple(Change(Action.REMOVE, file, None) for file in (left, gone))
+    plans = {"netlink": Plan(tuple(changes_of(SECOND))), "networkd": Plan(removals)}
+    kernel: Any = before(SECOND)
+
+    def make(plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
+        lively = apply(plans["netlink"], kernel, Journals(run), deadline)
+        files_ = networkd.apply(
+            plans["networkd"], Host(kernel, run), lambda *_: Applied(), {}, deadline
+        )
+        return Applied((*lively.done, *files_.done), (*lively.failed, *files_.failed))
+
+    anything: Any = Ways(IMDS, NOTHING)
+    trial = Trial.begin(run, anything, HOST, 1, Deadline(5))
+    report = PassReport(HOST, Plan(), {}, done=make(plans, Deadline(5)).done)
+    assert not left.path.exists()
+    report = trial.end(plans, report, make, str, 5)
+    assert left.path.read_text() == left.content
+    assert (report.done, gone.path.exists()) == ((removals[1],), False)
+    assert report.held[SECOND].changes[-1] == f"- file {left.path}"
