@@ -57,5 +57,7 @@ def end(units: list[str], deadline: Deadline) -> None:
 
 def _unescaped(instance: str) -> str:
     """As ``%I`` (systemd.unit(5), "String Escaping")."""
-    plain = instance.replace("-", "/")
-    return re.sub(r"\\x([0-9a-f]{2})", lambda found: chr(int(found[1], 16)), plain)
+    plain = os.fsencode(instance.replace("-", "/"))
+    return os.fsdecode(
+        re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes((int(found[1], 16),)), plain)
+    )
