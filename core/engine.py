@@ -143,7 +143,9 @@ class Engine:
         host, plans, wanted, failures = self._plans(
             host, choices, snapshot, deadline, only, without
         )
-        observed = frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE)
+        observed = (
+            frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE) - without
+        )
         problems = (*heard.problems, *self.plugins.problems, *doubled, *failures)
         view = View(
             facts,

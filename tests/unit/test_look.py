@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one look of the engine comes to, of facts that are given."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from eni_facts import eni, host, link, mac
+
+from ec2net.core.config import Config, EniSettings, Manage
+from ec2net.core.deadline import Deadline
+from ec2net.core.engine import Engine
+from ec2net.core.environment import Environment
+from ec2net.core.heard import Heard
+from ec2net.core.intent import Standing
+from ec2net.core.kernel.objects import Rule
+from ec2net.core.kernel.snapshot import Found, Snapshot
+from ec2net.core.plan import Action
+from ec2net.core.plugins import Plugins
+from ec2net.core.state import RunDir
+from ec2net.core.view import View
+
+PROTOCOL = 236
+FACTS = host(eni(0), eni(1))
+INDICES = {mac(n): [link(n).index] for n in range(2)}
+
+
+def look(run: RunDir, config: Config, snapshot: Snapshot, **how: Any) -> View:
+    """On a host without any network manager."""
+    kernel: Any = SimpleNamespace(protocol=PROTOCOL)
+    nothing = Environment(lambda path: None, lambda path: None, lambda path: ())
+    engine = Engine(config, run, kernel, None, Plugins(), nothing)
+    heard = Heard(FACTS.imds, INDICES, None, {})
+    return engine.look(Deadline(5), snapshot=snapshot, heard=heard, attached={}, **how)
+
+
+@pytest.mark.parametrize("manage", list(Manage))
+def test_what_is_to_be_taken_back_is_taken_back_whatever_the_policy_is_now(
+    manage: Manage, tmp_path: Path
+) -> None:
+    run = RunDir(tmp_path)
+    made = look(run, Config(), Snapshot(FACTS.links)).wanted[mac(1)]
+    rules = tuple(Found(item, PROTOCOL) for item in made if isinstance(item, Rule))
+    there = Snapshot(FACTS.links, rules=rules)
+    without = frozenset({mac(1)})
+    view = look(run, Config(eni=EniSettings(manage=manage)), there, only=without, without=without)
+    assert all(e.standing in (Standing.READY, Standing.IGNORED) for e in view.host.enis)
+    changes = view.plan.without(view.observed_only).changes
+    removed = {c.item for c in changes if c.action is Action.REMOVE}
+    assert removed == {found.item for found in rules}
