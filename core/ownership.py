@@ -116,7 +116,7 @@ class Journals:
                 {str(name) for name in data["altnames"]},
                 {ip_interface(text) for text in data["addresses"]},
             )
-        except (KeyError, ValueError, TypeError, AttributeError):
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
             return Journal(ifindex)
 
     def addresses(self, links: Iterable[Link]) -> frozenset[tuple[int, AnyInterface]]:

@@ -47,6 +47,9 @@ SIZE_MAX = 16 << 20
 
 _MACS = ("latest", "meta-data", "network", "interfaces", "macs")
 
+_DAMAGES = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What is no record ends in one of these."""
+
 
 class RecordingImds:
     """Passes requests on and keeps what came back."""
@@ -151,7 +154,7 @@ def plan_from_record(path: Path, config: Config, deadline: Deadline) -> View:
         snapshot = _snapshot(kernel) if kernel is not None else _assumed(tree, config)
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", subject=str(path)) from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except _DAMAGES as error:
         reason = f"there is no {error}" if isinstance(error, KeyError) else error
         raise UsageError(
             f"is not a record of ec2net or a tree of IMDS: {reason}",

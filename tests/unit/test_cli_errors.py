@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -319,7 +320,24 @@ RECORD: dict[str, Any] = {
         "accept_ra": {"2": 0},
     },
 }
-JUNK = [None, 5, -1, "x", "", [], {}, [1], {"a": 1}, True, 1e99, 10**30, "10.0.0.1", ["x"]]
+JUNK = [
+    None,
+    5,
+    -1,
+    "x",
+    "",
+    [],
+    {},
+    [1],
+    {"a": 1},
+    True,
+    1e99,
+    inf,
+    nan,
+    10**30,
+    "10.0.0.1",
+    ["x"],
+]
 
 
 def places(node: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

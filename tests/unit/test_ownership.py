@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,7 @@ def test_journals_of_gone_links_are_forgotten(journals: Journals) -> None:
         {"before": None},
         {"before": {"colour": 1}},
         {"before": {"mtu": "big"}},
+        {"before": {"mtu": inf}},
         {"altnames": 5},
         {"addresses": ["10.0.1.999"]},
         {"addresses": None},
