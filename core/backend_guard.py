@@ -12,7 +12,7 @@ from typing import TypeVar
 from ec2net.core.backend import Applied, Backend, Failure, Remarks
 from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment
-from ec2net.core.errors import Ec2netError, PluginError
+from ec2net.core.errors import PLUGIN_FAULTS, Ec2netError, PluginError
 from ec2net.core.facts import Link
 from ec2net.core.identity import Mac
 from ec2net.core.intent import EniIntent, HostIntent
@@ -37,31 +37,36 @@ class GuardedBackend:
         return cls(backend)
 
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
-        return self._guard(
-            "observe", lambda: self._backend.observe(snapshot, links, deadline), deadline
-        )
+        def observe() -> InPlace:
+            return _of(InPlace, self._backend.observe(snapshot, links, deadline))
+
+        return self._guard("observe", observe, deadline)
 
     def remarks(self) -> Remarks:
-        return self._guard("remarks", self._backend.remarks)
+        return self._guard("remarks", lambda: _of(Remarks, self._backend.remarks()))
 
     def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
-        return self._guard("leftovers", lambda: self._backend.leftovers(taken, mine))
+        return self._guard("leftovers", lambda: tuple(self._backend.leftovers(taken, mine)))
 
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
-        return self._guard("wanted", lambda: self._backend.wanted(intent, host, snapshot))
+        return self._guard("wanted", lambda: tuple(self._backend.wanted(intent, host, snapshot)))
 
     def lacks(self, intent: EniIntent) -> tuple[str, ...]:
-        return self._guard("lacks", lambda: self._backend.lacks(intent))
+        return self._guard("lacks", lambda: tuple(self._backend.lacks(intent)))
 
     def apply(self, plan: Plan, deadline: Deadline) -> Applied:
         """Never raises: what is not known to be done counts as failed."""
+
+        def apply() -> Applied:
+            return _of(Applied, self._backend.apply(plan, deadline))
+
         try:
-            return self._guard("apply", lambda: self._backend.apply(plan, deadline), deadline)
+            return self._guard("apply", apply, deadline)
         except Ec2netError as error:
             return Applied(failed=tuple(Failure(change, error) for change in plan.changes))
 
     def check(self, intent: EniIntent) -> tuple[str, ...]:
-        return self._guard("check", lambda: self._backend.check(intent))
+        return self._guard("check", lambda: tuple(self._backend.check(intent)))
 
     def forget(self, attached: Collection[Mac]) -> None:
         self._guard("forget", lambda: self._backend.forget(attached))
@@ -74,7 +79,7 @@ class GuardedBackend:
             return self._call(verb, call, deadline)
         except Ec2netError:
             raise
-        except Exception as error:
+        except PLUGIN_FAULTS as error:
             raise _broken(self.kind, verb, error) from error
 
     def _call(self, verb: str, call: Callable[[], T], deadline: Deadline | None) -> T:
@@ -89,11 +94,18 @@ def suits(kind: type[Backend], link: Link, environment: Environment) -> tuple[bo
         return verdict.suits, verdict.reason
     except Ec2netError as error:
         return False, str(error)
-    except Exception as error:
+    except PLUGIN_FAULTS as error:
         return False, str(_broken(kind, "suits", error))
 
 
-def _broken(kind: type[Backend], verb: str, error: Exception) -> PluginError:
+def _of(kind: type[T], given: object) -> T:
+    """``given``, which must be one. Raises ``TypeError``."""
+    if not isinstance(given, kind):
+        raise TypeError(f"it gives {type(given).__name__} and not {kind.__name__}")
+    return given
+
+
+def _broken(kind: type[Backend], verb: str, error: BaseException) -> PluginError:
     _log.error("backend %s failed in %s", kind.name, verb, exc_info=error)
     return PluginError(
         f"failed in {verb}: {type(error).__name__}: {error}",

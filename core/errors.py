@@ -113,3 +113,8 @@ class StateError(Ec2netError):
 
 class PluginError(Ec2netError):
     """A plugin is missing, misspelt or broke its contract; names the plugin and the hook."""
+
+
+PLUGIN_FAULTS = (Exception, SystemExit)
+"""What a third party's code may raise: a module that misses another one leaves by ``sys.exit``, and so
+does the code of a command that is called as a function."""

@@ -17,7 +17,7 @@ from ec2net.core import entrypoints, hookspecs
 from ec2net.core.backend import Backend, Host
 from ec2net.core.config import Config
 from ec2net.core.entrypoints import Unreadable
-from ec2net.core.errors import PluginError
+from ec2net.core.errors import PLUGIN_FAULTS, PluginError
 from ec2net.core.facts import Facts
 from ec2net.core.intent import EniIntent
 from ec2net.core.report import PassReport
@@ -32,10 +32,6 @@ BUILT_IN = {
 """In the order in which they are asked whether they suit a link."""
 
 _CORRECT = "correct it, 'ec2net backends -v' tells where it fails; then restart ec2net.service"
-
-
-_FAULTS = (Exception, SystemExit)
-"""A module that misses another one may leave by ``sys.exit``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +104,7 @@ class Plugins:
                 try:
                     self._manager.register(entry.load(), name)
                     self._manager.check_pending()  # a misspelt hook would silently do nothing
-                except _FAULTS as error:  # whatever importing a third party's module raises
+                except PLUGIN_FAULTS as error:  # whatever importing a third party's module raises
                     self._manager.unregister(name=name)
                     raise _broken(subject, "cannot be loaded", error) from error
                 return
@@ -132,7 +128,7 @@ class Plugins:
             try:
                 brought: Any = implementation.function()
                 classes = tuple(brought)
-            except _FAULTS as error:  # whatever a plugin raises: it must not cost the pass
+            except PLUGIN_FAULTS as error:  # whatever a plugin raises: it must not cost the pass
                 self._faults.append(_broken(subject, "failed in ec2net_backends", error))
                 continue
             for backend in classes:
@@ -149,7 +145,7 @@ class Plugins:
         for name, kind in self.backends().items():
             try:
                 made[name] = kind(host)
-            except _FAULTS as error:  # whatever a plugin raises: it must not cost the pass
+            except PLUGIN_FAULTS as error:  # whatever a plugin raises: it must not cost the pass
                 self._faults.append(_broken(f"backend {name}", "cannot be made", error))
         return made
 
@@ -157,7 +153,7 @@ class Plugins:
         """``intent`` as plugins want it; as it was if one breaks the contract."""
         try:
             adjusted = self._manager.hook.ec2net_adjust_intent(intent=intent, facts=facts)
-        except Exception:  # whatever a plugin raises: it must not cost the pass
+        except PLUGIN_FAULTS:  # whatever a plugin raises: it must not cost the pass
             _log.exception("%s: a plugin failed in ec2net_adjust_intent; ignored", intent.link)
             return intent
         if adjusted is None:
@@ -173,7 +169,7 @@ class Plugins:
     def pass_finished(self, report: PassReport) -> None:
         try:
             self._manager.hook.ec2net_pass_finished(report=report)
-        except Exception:  # whatever a plugin raises: the pass is done already
+        except PLUGIN_FAULTS:  # whatever a plugin raises: the pass is done already
             _log.exception("a plugin failed in ec2net_pass_finished; ignored")
 
 

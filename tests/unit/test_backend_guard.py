@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A third party's backend that breaks its contract costs its own part of a pass, with its name."""
 
+import sys
 from collections.abc import Callable
 from ipaddress import ip_network
 from typing import Any, NoReturn
@@ -32,9 +33,17 @@ def refused(*_: Any) -> NoReturn:
     raise KernelError("no", errno=1)
 
 
-def backend(method: Callable[..., NoReturn]) -> GuardedBackend:
+def leaving(*_: Any) -> NoReturn:
+    sys.exit("usage: third ...")
+
+
+def forgetful(*_: Any) -> None:
+    """Whose author forgot to return anything."""
+
+
+def backend(method: Callable[..., None]) -> GuardedBackend:
     """A backend each of whose verbs is ``method``."""
-    verbs = ("observe", "wanted", "apply", "check", "forget")
+    verbs = ("observe", "remarks", "leftovers", "wanted", "lacks", "apply", "check", "forget")
     kind = type(
         "Third", (Backend,), {"name": "third", "suits": broken, **dict.fromkeys(verbs, method)}
     )
@@ -73,6 +82,41 @@ def test_an_apply_that_raises_has_done_nothing_that_is_known(
     assert applied.done == ()
     assert [failure.change for failure in applied.failed] == [CHANGE]
     assert isinstance(applied.failed[0].error, error)
+
+
+@pytest.mark.parametrize("method", [leaving, forgetful])
+@pytest.mark.parametrize(
+    ("verb", "arguments"),
+    [
+        ("observe", (Snapshot(), [LINK], Deadline(1))),
+        ("remarks", ()),
+        ("leftovers", ([MAC], [])),
+        ("wanted", (None, None, Snapshot())),
+        ("lacks", (None,)),
+        ("check", (None,)),
+    ],
+)
+def test_one_that_leaves_or_gives_nothing_is_an_error_with_its_name(
+    verb: str, arguments: tuple[Any, ...], method: Callable[..., None]
+) -> None:
+    """It ended the process, or the pass of all ENIs, with a traceback."""
+    with pytest.raises(PluginError, match=f"backend third: failed in {verb}: "):
+        getattr(backend(method), verb)(*arguments)
+
+
+@pytest.mark.parametrize("method", [leaving, forgetful])
+def test_an_apply_that_leaves_or_gives_nothing_has_done_nothing_that_is_known(
+    method: Callable[..., None],
+) -> None:
+    applied = backend(method).apply(Plan((CHANGE,)), Deadline(1))
+    assert [failure.change for failure in applied.failed] == [CHANGE]
+
+
+def test_one_that_leaves_or_gives_nothing_when_asked_suits_nothing() -> None:
+    for method in (leaving, forgetful):
+        kind = type("Third", (Backend,), {"name": "third", "suits": method})
+        choice = choose("auto", LINK, {"third": kind}, Environment(lambda path: None))
+        assert "third does not suit: backend third: failed in suits: " in str(choice)
 
 
 def test_one_that_fails_when_asked_suits_nothing() -> None:
