@@ -9,7 +9,7 @@ A journal holds for one attachment; it is written before the change that it tell
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface
-from typing import Any
+from typing import Any, TypeGuard
 
 from ec2net.core.config import Attached
 from ec2net.core.facts import Link
@@ -208,7 +208,11 @@ def owners(ours: Iterable[Item], host: HostIntent, foreign: Iterable[Item] = ())
     }
     ours = tuple(ours)
     for item in ours:
-        if isinstance(item, Route) and item.table not in (MAIN_TABLE, LOCAL_TABLE):
+        if (
+            isinstance(item, Route)
+            and not _is_guard(item)
+            and item.table not in (MAIN_TABLE, LOCAL_TABLE)
+        ):
             by_table.setdefault(item.table, by_index.get(item.link.index, Mac("")))
     by_source = {
         item.source: by_table[item.table]
@@ -221,6 +225,8 @@ def owners(ours: Iterable[Item], host: HostIntent, foreign: Iterable[Item] = ())
         if isinstance(item, Rule):
             last = item.priority in LAST_PRIORITIES
             mac = by_table.get(item.table) or (primary if last else by_source.get(item.source))
+        elif _is_guard(item):
+            mac = by_table.get(item.table)
         elif isinstance(item, Route | Address | LinkSetting | ReplyMarks):
             mac = by_index.get(item.link.index)
         elif isinstance(item, Owned):
@@ -228,6 +234,11 @@ def owners(ours: Iterable[Item], host: HostIntent, foreign: Iterable[Item] = ())
         if mac is not None and mac.text:
             found[item] = mac
     return found
+
+
+def _is_guard(item: Item) -> TypeGuard[Route]:
+    """A table's last route (``core/live/guard.py``): it has no link, and stays when that goes."""
+    return isinstance(item, Route) and item.kind is RouteKind.UNREACHABLE
 
 
 def held(owned: Mapping[Item, Mac], macs: Collection[Mac]) -> frozenset[Item]:
@@ -261,9 +272,9 @@ def plan_for(
 def _of_earlier_attachments(host: HostIntent, owned: Mapping[Item, Mac]) -> set[Mac]:
     """Ignored ENIs that came later, with nothing of ours on their links: they came back.
 
-    What is left of before are the rules, which do not go with a link.
+    What is left of before are the rules, and a guard, which do not go with a link.
     """
-    on_links = {mac for item, mac in owned.items() if not isinstance(item, Rule)}
+    on_links = {m for item, m in owned.items() if not (isinstance(item, Rule) or _is_guard(item))}
     return {
         eni.mac
         for eni in host.enis

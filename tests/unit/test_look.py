@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one look of the engine comes to, of facts that are given."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,7 @@ from ec2net.core.engine import Engine
 from ec2net.core.environment import Environment
 from ec2net.core.heard import Heard
 from ec2net.core.intent import Standing
-from ec2net.core.kernel.objects import Rule
+from ec2net.core.kernel.objects import LinkRef, Route, RouteKind, Rule
 from ec2net.core.kernel.snapshot import Found, Snapshot
 from ec2net.core.plan import Action
 from ec2net.core.plugins import Plugins
@@ -49,3 +50,19 @@ def test_what_is_to_be_taken_back_is_taken_back_whatever_the_policy_is_now(
     changes = view.plan.without(view.observed_only).changes
     removed = {c.item for c in changes if c.action is Action.REMOVE}
     assert removed == {found.item for found in rules}
+
+
+@pytest.mark.parametrize(("everything", "link_index"), [("0.0.0.0/0", 0), ("::/0", 1)])
+def test_the_guard_of_a_table_is_its_enis_and_stays_in_a_pass_for_another(
+    everything: str, link_index: int, tmp_path: Path
+) -> None:
+    """While its lease is on its way. It went first of all in the pass that waited for it, too, since
+    nobody's changes wait for nothing."""
+    metric, nowhere = 2**32 - 1, LinkRef(link_index, "none")
+    guard = Route(ip_network(everything), 10001, metric, nowhere, kind=RouteKind.UNREACHABLE)
+    snapshot = Snapshot(FACTS.links, routes=(Found(guard, PROTOCOL),))
+    of_another = look(RunDir(tmp_path), Config(), snapshot, only={mac(0)})
+    assert guard not in [change.item for change in of_another.plan.changes]
+    own = look(RunDir(tmp_path), Config(), snapshot).plan.of(mac(1))
+    assert own.changes[-1].item == guard
+    assert own.changes[-1].action is Action.REMOVE

@@ -31,6 +31,7 @@ from ec2net.core.kernel.objects import (
     LinkRef,
     LinkSetting,
     Route,
+    RouteKind,
     Rule,
     Setting,
 )
@@ -91,6 +92,19 @@ def test_rules_of_an_eni_without_an_intent_are_told_by_the_routes_of_their_table
     ours = (route(10001, FIRST), own("10.0.1.4/32", 1), main_first("10.0.1.4/32"))
     assert set(owners(ours, pending).values()) == {mac(1)}
     assert held(owners(ours, pending), [mac(1)]) == frozenset(ours)
+
+
+def guard(table: int) -> Route:
+    """As ``core/live/guard.py`` puts it; it stays when its link goes."""
+    nowhere = LinkRef(0, "none")
+    return Route(ip_network("0.0.0.0/0"), table, 2**32 - 1, nowhere, kind=RouteKind.UNREACHABLE)
+
+
+def test_a_guard_is_for_the_eni_of_its_table() -> None:
+    assert owners((guard(10001), guard(10009)), HOST) == {guard(10001): mac(1)}
+    # Where the table's number is not known, its routes tell; the guard does not hide them.
+    ours = (guard(10009), route(10009, SECOND), own("10.0.9.4/32", 9))
+    assert owners(ours, HOST) == dict.fromkeys(ours, mac(2))
 
 
 def test_what_is_nobody_s_has_no_owner() -> None:
@@ -356,6 +370,7 @@ def test_rules_of_an_earlier_attachment_of_an_ignored_eni_go(
         item for item in found.ours if made[item] == mac(1) and (rest or isinstance(item, Rule))
     )
     assert any(isinstance(item, Rule) for item in left)
+    left += (guard(10001),)
     plan = plan_for(intents, {mac(0), mac(1)}, {}, InPlace(left), frozenset())
     assert {change.item for change in plan.changes} == (set(left) if goes else set())
 
