@@ -171,6 +171,26 @@ def _start_networkd(host: Host) -> Step:
     return Command(("systemctl", "start", units.NETWORKD))
 
 
+def refuse_back(was: Before, host: Host) -> None:
+    """Raises ``Ec2netError`` where nobody would have the network: who had it was removed since then."""
+    if units.is_wanted(units.NETWORKD, was.links):
+        return
+    had = [
+        unit
+        for unit in (units.NETWORKMANAGER, units.NETWORKING)
+        if unit in was.active or units.is_wanted(unit, was.links)
+    ]
+    gone = [unit for unit in had if not units.is_installed(unit, host.environment)]
+    programs = (client.words[0] for client in was.clients)
+    gone += [p for p in programs if p.startswith("/") and host.environment.read_file(p) is None]
+    if gone:
+        raise Ec2netError(
+            f"{gone[0]} is not installed any more: nobody would have the network",
+            subject="adopt",
+            remedy="install the package that it is from again",
+        )
+
+
 def back(was: Before, host: Host, works: Works) -> tuple[Step, ...]:
     """From whatever the host is to what it was; done again it goes on where it ended."""
     environment = host.environment
@@ -211,7 +231,9 @@ def _old_back(was: Before, host: Host, works: Works) -> Iterator[Step]:
     stopped = [
         unit
         for unit in reversed(units.NETWORKMANAGERS)
-        if unit in was.active and unit not in host.active
+        if unit in was.active
+        and unit not in host.active
+        and units.is_installed(unit, host.environment)
     ]
     if stopped:
         if units.NETWORKMANAGER in stopped:

@@ -83,9 +83,10 @@ class _Adoption:
         """The steps, and what is to be told with them. Raises ``Ec2netError`` where it cannot be done."""
         before, host = record.read(), self._look()
         if self._options.undo:
-            works = self._works(plan.Way.BACK)
-            steps = () if before is None else plan.back(before, host, works)
-            return steps, remarks.of_undoing(host)
+            if before is None:
+                return (), remarks.of_undoing(host)
+            plan.refuse_back(before, host)
+            return plan.back(before, host, self._works(plan.Way.BACK)), remarks.of_undoing(host)
         if self._place.config.eni.backend not in (AUTO_BACKEND, "networkd"):
             raise Ec2netError(
                 f'the configuration says backend = "{self._place.config.eni.backend}"',

@@ -13,7 +13,7 @@ from ec2net.core.adopt.clients import Client, Clients
 from ec2net.core.adopt.fallback import PATH as FALLBACK
 from ec2net.core.adopt.fallback import text
 from ec2net.core.adopt.host import Host
-from ec2net.core.adopt.plan import Works, back, before, forward, refuse
+from ec2net.core.adopt.plan import Works, back, before, forward, refuse, refuse_back
 from ec2net.core.adopt.resolv_conf import Kept, Kind, ResolvConf
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError
@@ -189,6 +189,50 @@ def test_a_handover_that_cannot_be_made_or_taken_back_is_refused(
     with pytest.raises(Ec2netError, match=why) as refused:
         refuse(replace(good, **change))  # type: ignore[arg-type]
     assert refused.value.remedy
+
+
+BY_IFUPDOWN = {f"{WANTS}/networking.service": "x"}
+IFUPDOWN = {f"{SHIPPED}/networking.service": "[Unit]", "/sbin/dhclient": "ELF"}
+
+
+@pytest.mark.parametrize(
+    ("links", "clients", "gone", "why"),
+    [
+        (BY_NETWORKMANAGER, (), f"{SHIPPED}/NetworkManager.service", "NetworkManager.service"),
+        (BY_IFUPDOWN, (), f"{SHIPPED}/networking.service", "networking.service"),
+        (
+            BY_IFUPDOWN,
+            (replace(DHCLIENT, words=("/sbin/dhclient", "ens5")),),
+            "/sbin/dhclient",
+            "/sbin/dhclient",
+        ),
+    ],
+)
+def test_a_host_is_not_given_back_to_what_is_not_there_any_more(
+    links: Mapping[str, str], clients: tuple[Client, ...], gone: str, why: str
+) -> None:
+    """Its package was removed since then: systemd-networkd would be stopped, and nobody started."""
+    was = before(host(links, IFUPDOWN, clients=Clients(clients)), "now")
+    shipped = {**INSTALLED, **IFUPDOWN, f"{SHIPPED}/NetworkManager.service": "x"}
+    seen = environment(shipped, ENABLED, shipped=())
+    refuse_back(was, replace(adopted(), environment=seen))
+    del shipped[gone]
+    without = replace(adopted(), environment=environment(shipped, ENABLED, shipped=()))
+    with pytest.raises(Ec2netError, match=f"{why} is not installed any more") as refused:
+        refuse_back(was, without)
+    assert refused.value.remedy
+    # Where systemd-networkd was enabled before, it stays.
+    kept = replace(was, links={**was.links, **ENABLED}, active=(NETWORKD,), clients=())
+    refuse_back(kept, without)
+
+
+def test_what_was_active_and_is_not_there_any_more_is_not_started() -> None:
+    """It would be a failure each time, and nothing after it would be done."""
+    active = (units.NETWORKMANAGER, "nm-cloud-setup.timer")
+    was = before(host(BY_NETWORKMANAGER, active=active), "now")
+    shipped = {**INSTALLED, f"{SHIPPED}/NetworkManager.service": "x"}
+    now = replace(adopted(), environment=environment(shipped, ENABLED, shipped=()))
+    assert "run systemctl start NetworkManager.service" in told(back(was, now, WORKS))
 
 
 def test_it_is_given_back_in_steps_that_end_where_it_began() -> None:
