@@ -172,7 +172,16 @@ def _start_networkd(host: Host) -> Step:
 
 
 def refuse_back(was: Before, host: Host) -> None:
-    """Raises ``Ec2netError`` where nobody would have the network: who had it was removed since then."""
+    """Raises ``Ec2netError`` where nobody would have the network, or resolve a name: what is to be
+    given back was removed since then."""
+    resolves = was.resolv_conf is not Kind.OTHER or units.RESOLVED in was.active
+    now = host.resolv_conf
+    if not resolves and now.kind is Kind.RESOLVEDS and now.aside is Kept.NOTHING:
+        raise Ec2netError(
+            f"{ASIDE} is gone: {RESOLV_CONF} would lead to a systemd-resolved that is stopped",
+            subject="adopt",
+            remedy=f"write there what {RESOLV_CONF} is to be",
+        )
     if units.is_wanted(units.NETWORKD, was.links):
         return
     had = [

@@ -2,6 +2,7 @@
 """What is done to hand a host over, and to give it back, by what the host is. Pure."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -215,15 +216,36 @@ def test_a_host_is_not_given_back_to_what_is_not_there_any_more(
     was = before(host(links, IFUPDOWN, clients=Clients(clients)), "now")
     shipped = {**INSTALLED, **IFUPDOWN, f"{SHIPPED}/NetworkManager.service": "x"}
     seen = environment(shipped, ENABLED, shipped=())
-    refuse_back(was, replace(adopted(), environment=seen))
+    now = replace(adopted(), resolv_conf=ResolvConf(Kind.RESOLVEDS, aside=Kept.ANOTHER))
+    refuse_back(was, replace(now, environment=seen))
     del shipped[gone]
-    without = replace(adopted(), environment=environment(shipped, ENABLED, shipped=()))
+    without = replace(now, environment=environment(shipped, ENABLED, shipped=()))
     with pytest.raises(Ec2netError, match=f"{why} is not installed any more") as refused:
         refuse_back(was, without)
     assert refused.value.remedy
     # Where systemd-networkd was enabled before, it stays.
     kept = replace(was, links={**was.links, **ENABLED}, active=(NETWORKD,), clients=())
     refuse_back(kept, without)
+
+
+@pytest.mark.parametrize(
+    ("kind", "aside", "resolved", "refused"),
+    [
+        pytest.param(Kind.RESOLVEDS, Kept.NOTHING, False, True, id="somebody deleted it"),
+        pytest.param(Kind.RESOLVEDS, Kept.NOTHING, True, False, id="systemd-resolved stays"),
+        pytest.param(Kind.RESOLVEDS, Kept.ANOTHER, False, False, id="it is there"),
+        pytest.param(Kind.OTHER, Kept.NOTHING, False, False, id="given back already"),
+    ],
+)
+def test_a_host_is_not_given_back_without_what_its_resolv_conf_was(
+    kind: Kind, aside: Kept, resolved: bool, refused: bool
+) -> None:
+    """It would lead to a systemd-resolved that was stopped."""
+    active = (units.NETWORKMANAGER, *([RESOLVED] if resolved else []))
+    was = before(host(BY_NETWORKMANAGER, active=active), "now")
+    now = replace(adopted(), resolv_conf=ResolvConf(kind, aside=aside))
+    with pytest.raises(Ec2netError, match="before-ec2net is gone") if refused else nullcontext():
+        refuse_back(was, now)
 
 
 def test_what_was_active_and_is_not_there_any_more_is_not_started() -> None:
