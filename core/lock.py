@@ -93,7 +93,8 @@ class SoleManager:
         try:
             make_folder(self._path.parent)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._descriptor = os.open(self._path, flags, 0o644)
+            self._descriptor = os.open(self._path, flags, 0o600)
+            os.fchmod(self._descriptor, 0o600)  # who can open it can hold a shared lock, for ever
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(self._descriptor)
@@ -129,8 +130,11 @@ class SoleManager:
 
 def manager_runs(run: RunDir) -> bool:
     """Whether a resident manager holds its lock. Needs no privilege."""
+    path = run.path / _MANAGER
     try:
-        descriptor = os.open(run.path / _MANAGER, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        return _is_listed(path)
     except OSError:
         return False
     try:
@@ -142,6 +146,18 @@ def manager_runs(run: RunDir) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _is_listed(path: Path) -> bool:
+    """Whether the kernel tells of an exclusive flock(2) on a file (proc_locks(5)); everybody may ask."""
+    try:
+        status = os.stat(path)
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return False
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    held = ["FLOCK", "ADVISORY", "WRITE", f"{device}:{status.st_ino}"]
+    return any([*words[1:4], *words[5:6]] == held for words in map(str.split, lines))
 
 
 _MANAGER = "resident.lock"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The host lock between real processes."""
 
+import fcntl
 import os
 import select
 import stat
@@ -16,7 +17,7 @@ import pytest
 
 from ec2net.core.deadline import Deadline
 from ec2net.core.errors import Ec2netError, LinkGone, StateError
-from ec2net.core.lock import HostLock
+from ec2net.core.lock import HostLock, SoleManager, manager_runs
 from ec2net.core.state import RunDir
 
 HOLDER = """
@@ -198,6 +199,43 @@ def lock_that_is_given_back(run: RunDir, holder: subprocess.Popen[str]) -> Itera
         for thread in lock_threads():
             thread.join(10)
         yield
+
+
+def mode(run: RunDir) -> int:
+    return stat.S_IMODE((run.path / "resident.lock").stat().st_mode)
+
+
+def test_nobody_but_root_can_keep_the_manager_from_its_lock(run: RunDir) -> None:
+    """flock(2) asks for no permission but to open the file: whoever reads it can hold it shared."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    (run.path / "resident.lock").touch(mode=0o644)  # as it was made once
+    with SoleManager(run):
+        assert mode(run) == 0o600
+    (run.path / "resident.lock").unlink()
+    with SoleManager(run):
+        assert mode(run) == 0o600
+
+
+def test_everybody_can_see_whether_the_manager_runs(
+    run: RunDir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = run.path / "resident.lock"
+    opened = os.open
+
+    def refusing(path: Path, *rest: int) -> int:
+        if path == file:
+            raise PermissionError
+        return opened(path, *rest)
+
+    assert not manager_runs(run)
+    with SoleManager(run):
+        assert manager_runs(run)
+        monkeypatch.setattr(os, "open", refusing)
+        assert manager_runs(run)
+    assert not manager_runs(run)
+    with file.open() as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+        assert not manager_runs(run)
 
 
 def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
