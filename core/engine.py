@@ -143,9 +143,8 @@ class Engine:
         host, plans, wanted, failures = self._plans(
             host, choices, snapshot, deadline, only, without
         )
-        observed = (
-            frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE) - without
-        )
+        watched = frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE)
+        observed = watched - without  # what is to be taken back is, whatever the policy
         problems = (*heard.problems, *self.plugins.problems, *doubled, *failures)
         view = View(
             facts,
