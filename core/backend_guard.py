@@ -51,6 +51,10 @@ class GuardedBackend:
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         return self._guard("wanted", lambda: tuple(self._backend.wanted(intent, host, snapshot)))
 
+    def planned(self, compare: Callable[[], Plan]) -> Plan:
+        """What ``compare`` makes of its items, which may be anything."""
+        return self._guard("wanted", compare)
+
     def lacks(self, intent: EniIntent) -> tuple[str, ...]:
         return self._guard("lacks", lambda: tuple(self._backend.lacks(intent)))
 

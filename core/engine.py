@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from ec2net.core import attachment, begun, beside, drift, handover, hold, lastgood, verify
 from ec2net.core.backend import PATIENCE, Applied, Backend, Host
@@ -309,10 +310,10 @@ class Engine:
                 ]
                 problems += unsupported(backend, ready)
                 wanted = {eni.mac: backend.wanted(eni, host, snapshot) for eni in ready}
+                plans[name] = backend.planned(partial(plan_for, host, mine, wanted, found, without))
             except Ec2netError as error:
                 problems.append(error)
                 continue
-            plans[name] = plan_for(host, mine, wanted, found, without)
             all_wanted |= wanted
         problems += handover.add_leftovers(self.backends, choices, {*all_wanted, *without}, plans)
         problems += without_backend(choices, host)

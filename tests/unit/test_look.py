@@ -4,20 +4,23 @@
 from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from eni_facts import eni, host, link, mac
 
-from ec2net.core.config import Config, EniSettings, Manage
+from ec2net.backends.netlink.backend import NetlinkBackend
+from ec2net.core.backend import Backend, Host
+from ec2net.core.backend_guard import GuardedBackend
+from ec2net.core.config import Config, EniOverrides, EniSection, EniSettings, Manage, Match
 from ec2net.core.deadline import Deadline
 from ec2net.core.engine import Engine
 from ec2net.core.environment import Environment
 from ec2net.core.heard import Heard
-from ec2net.core.intent import Standing
+from ec2net.core.intent import EniIntent, HostIntent, Standing
 from ec2net.core.kernel.objects import LinkRef, Route, RouteKind, Rule
 from ec2net.core.kernel.snapshot import Found, Snapshot
-from ec2net.core.plan import Action
+from ec2net.core.plan import Action, Item
 from ec2net.core.plugins import Plugins
 from ec2net.core.state import RunDir
 from ec2net.core.view import View
@@ -27,11 +30,16 @@ FACTS = host(eni(0), eni(1))
 INDICES = {mac(n): [link(n).index] for n in range(2)}
 
 
-def look(run: RunDir, config: Config, snapshot: Snapshot, **how: Any) -> View:
-    """On a host without any network manager."""
+def look(
+    run: RunDir, config: Config, snapshot: Snapshot, *third: type[Backend], **how: Any
+) -> View:
+    """On a host without any network manager. ``third``: backends of somebody else."""
     kernel: Any = SimpleNamespace(protocol=PROTOCOL)
     nothing = Environment(lambda path: None, lambda path: None, lambda path: ())
     engine = Engine(config, run, kernel, None, Plugins(), nothing)
+    kinds: tuple[type[Backend], ...] = (NetlinkBackend, *third)
+    made = {kind.name: kind(Host(kernel, run)) for kind in kinds}
+    engine._backends = {name: GuardedBackend(backend) for name, backend in made.items()}
     heard = Heard(FACTS.imds, INDICES, None, {})
     return engine.look(Deadline(5), snapshot=snapshot, heard=heard, attached={}, **how)
 
@@ -66,3 +74,22 @@ def test_the_guard_of_a_table_is_its_enis_and_stays_in_a_pass_for_another(
     own = look(RunDir(tmp_path), Config(), snapshot).plan.of(mac(1))
     assert own.changes[-1].item == guard
     assert own.changes[-1].action is Action.REMOVE
+
+
+class Third(NetlinkBackend):
+    """Whose items are none."""
+
+    name: ClassVar[str] = "third"
+
+    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
+        anything: Any = ("address 10.0.1.4",)
+        return tuple(anything)
+
+
+def test_a_backend_whose_items_are_none_costs_its_own_enis_only(tmp_path: Path) -> None:
+    """It ended each pass of the whole host with a traceback."""
+    section = EniSection(Match(mac=(mac(1),)), EniOverrides(backend="third"))
+    view = look(RunDir(tmp_path), Config(sections=(section,)), Snapshot(FACTS.links), Third)
+    assert {change.mac for change in view.plan.changes} == {mac(0)}
+    (problem,) = view.problems
+    assert str(problem).startswith("backend third: failed in wanted: AttributeError")
