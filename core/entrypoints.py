@@ -54,6 +54,7 @@ def source(entry: "EntryPoint") -> str:
     try:
         if dist is None or not (dist.read_text("METADATA") or dist.read_text("PKG-INFO")):
             return entry.value
-        return f"{dist.name} {dist.version}"
-    except _FAULTS:
+        told = (dist.name, dist.version)
+    except (*_FAULTS, KeyError):  # what the metadata lack is None, or one
         return entry.value
+    return " ".join(told) if all(told) else entry.value

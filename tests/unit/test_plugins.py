@@ -309,13 +309,16 @@ def test_a_broken_plugin_brings_nothing_and_keeps_no_other_from_being_loaded(
     ]
 
 
+@pytest.mark.parametrize("metadata", [None, "Version: 1\n", "Name: by-hand\n"])
 def test_a_plugin_whose_metadata_was_forgotten_is_listed_by_its_module(
-    program: Program, tmp_path: Path
+    metadata: str | None, program: Program, tmp_path: Path
 ) -> None:
     program.configure('[links]\ndrivers = ["no-such-driver"]\n')
     by_hand = tmp_path / "site"
     (by_hand / "by_hand.dist-info").mkdir(parents=True)
     (by_hand / "by_hand.dist-info/entry_points.txt").write_text("[ec2net]\nmine = by_hand\n")
+    if metadata is not None:
+        (by_hand / "by_hand.dist-info/METADATA").write_text(metadata)
     program.sites.append(by_hand)
     listed = program("backends")
     assert (listed.returncode, listed.stderr) == (0, "")
