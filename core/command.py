@@ -32,6 +32,7 @@ def run_bounded(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
             process_group=0,  # Ctrl-C is for us, who know what is begun
         ) as process,
     ):
