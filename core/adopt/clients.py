@@ -18,6 +18,8 @@ from ec2net.core.deadline import Deadline
 from ec2net.core.steps import Command
 
 _NAMES = ("dhclient", "udhcpc")
+_BUSYBOX = "busybox"
+"""The program of udhcpc."""
 ANOTHER = "dhcpcd"
 """It serves all links as one, under a title instead of its arguments: it could not be given back."""
 
@@ -48,12 +50,20 @@ class Clients:
 
 
 def look(names: Collection[str], proc: Path = Path("/proc")) -> Clients:
-    """Those of these links, in this network namespace. NetworkManager's own go with it."""
+    """Those of these links, of this user (root) and in these namespaces. NetworkManager's own go with it.
+
+    Anybody can call a program so, and a container's root can: what is recorded of one is run again by root.
+    """
     found, another = [], False
     for pid, comm, words in _processes(proc):
         another |= comm == ANOTHER
         of = [name for name in names if name in words]
-        if comm in _NAMES and of and not any("NetworkManager" in word for word in words):
+        if (
+            comm in _NAMES
+            and of
+            and _is_own(pid, proc)
+            and not any("NetworkManager" in word for word in words)
+        ):
             found.append(Client(of[0], words, pid, _is_suspended(pid, proc)))
     return Clients(tuple(found), another)
 
@@ -68,6 +78,19 @@ def _processes(proc: Path) -> Iterator[tuple[int, str, tuple[str, ...]]]:
                     continue
                 words = (proc / pid / "cmdline").read_bytes().decode(errors="surrogateescape")
                 yield int(pid), comm, tuple(words.rstrip("\0").split("\0"))
+
+
+def _is_own(pid: int, proc: Path) -> bool:
+    """By all of its user ids (proc_pid_status(5)), the namespace of processes, and the program: a link
+    of such a name to one that becomes root (sudo) is run by anybody, with whatever arguments."""
+    with suppress(OSError):
+        lines = (proc / str(pid) / "status").read_text(errors="replace").splitlines()
+        uids = [line.split()[1:] for line in lines if line.startswith("Uid:")]
+        here, there = (os.readlink(proc / name / "ns/pid") for name in ("self", str(pid)))
+        program = os.readlink(proc / str(pid) / "exe").removesuffix(" (deleted)")
+        named = os.path.basename(program) in (*_NAMES, _BUSYBOX)
+        return uids == [[str(os.geteuid())] * 4] and here == there and named
+    return False
 
 
 def _is_suspended(pid: int, proc: Path) -> bool:

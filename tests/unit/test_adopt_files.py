@@ -3,8 +3,8 @@
 
 import json
 import os
+import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -145,15 +145,10 @@ def test_a_record_that_is_no_record_is_told(tmp_path: Path, spoil: str) -> None:
 
 
 def test_a_dhcp_client_is_found_suspended_and_killed(tmp_path: Path) -> None:
-    code = "import signal, sys; sys.stdout.write('up\\n'); sys.stdout.flush(); signal.pause()"
-    script = tmp_path / "dhclient"
-    script.write_text(f"#!{sys.executable}\n{code}\n")
-    script.chmod(0o755)
-    words = [str(script), "-pf", "/run/dhclient.ens5.pid", "ens77"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE) as running:
+    program = shutil.copy("/bin/cat", tmp_path / "dhclient")
+    words = [str(program), "-", "/run/dhclient.ens5.pid", "ens77"]  # waits for what it is told
+    with subprocess.Popen(words, stdin=subprocess.PIPE) as running:  # which has begun then
         try:
-            assert running.stdout is not None
-            running.stdout.readline()
             (found,) = clients.look(["ens77"]).of_enis
             assert (found.pid, found.link, found.suspended) == (running.pid, "ens77", False)
             assert clients.look(["ens7"]).of_enis == ()
@@ -166,6 +161,40 @@ def test_a_dhcp_client_is_found_suspended_and_killed(tmp_path: Path) -> None:
             Signal(Fate.KILL, found).do(SOON)  # it has ended
         finally:
             running.kill()
+
+
+def client_process(
+    proc: Path, pid: str, uids: str, *, program: str = "/sbin/dhclient", **namespaces: str
+) -> None:
+    """A process by the name of a DHCP client."""
+    (proc / pid / "ns").mkdir(parents=True)
+    for kind in ("net", "pid"):
+        (proc / pid / "ns" / kind).symlink_to(namespaces.get(f"of_{kind}", f"{kind}:[1]"))
+    (proc / pid / "exe").symlink_to(program)
+    (proc / pid / "comm").write_text("dhclient\n")
+    (proc / pid / "cmdline").write_bytes(b"/tmp/dhclient\0ens5\0")
+    (proc / pid / "status").write_text(f"Name:\tdhclient\nUid:\t{uids}\nGid:\t0\t0\t0\t0\n")
+
+
+@pytest.mark.parametrize(
+    ("uids", "other", "found"),
+    [
+        ("{0}\t{0}\t{0}\t{0}", {}, True),
+        ("65534\t65534\t65534\t65534", {}, False),
+        ("65534\t{0}\t{0}\t{0}", {}, False),
+        ("{0}\t{0}\t{0}\t{0}", {"of_pid": "pid:[2]"}, False),
+        ("{0}\t{0}\t{0}\t{0}", {"of_net": "net:[2]"}, False),
+        ("{0}\t{0}\t{0}\t{0}", {"program": "/usr/bin/sudo"}, False),
+        ("{0}\t{0}\t{0}\t{0}", {"program": "/sbin/dhclient (deleted)"}, True),
+    ],
+)
+def test_only_a_process_of_ones_own_is_a_dhcp_client(
+    uids: str, other: dict[str, str], found: bool, tmp_path: Path
+) -> None:
+    """Anybody can call his program so, and what is recorded of it is run by root when it is given back."""
+    client_process(tmp_path, "self", "0")
+    client_process(tmp_path, "77", uids.format(os.geteuid()), **other)
+    assert [client.pid for client in clients.look(["ens5"], tmp_path).of_enis] == [77] * found
 
 
 def test_a_link_is_put_in_place_of_a_link_and_of_nothing_else(tmp_path: Path) -> None:
