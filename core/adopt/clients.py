@@ -73,7 +73,7 @@ def _processes(proc: Path) -> Iterator[tuple[int, str, tuple[str, ...]]]:
         here = os.readlink(proc / "self/ns/net")
         for pid in filter(str.isdigit, os.listdir(proc)):
             with suppress(OSError):  # it has ended
-                comm = (proc / pid / "comm").read_text().strip()
+                comm = (proc / pid / "comm").read_text(errors="replace").strip()
                 if comm not in (*_NAMES, ANOTHER) or os.readlink(proc / pid / "ns/net") != here:
                     continue
                 words = (proc / pid / "cmdline").read_bytes().decode(errors="surrogateescape")
@@ -95,7 +95,8 @@ def _is_own(pid: int, proc: Path) -> bool:
 
 def _is_suspended(pid: int, proc: Path) -> bool:
     with suppress(OSError):
-        return (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+        told = (proc / str(pid) / "stat").read_text(errors="replace")
+        return told.rpartition(")")[2].split()[0] == "T"
     return False
 
 

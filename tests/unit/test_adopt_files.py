@@ -194,6 +194,8 @@ def test_only_a_process_of_ones_own_is_a_dhcp_client(
     """Anybody can call his program so, and what is recorded of it is run by root when it is given back."""
     client_process(tmp_path, "self", "0")
     client_process(tmp_path, "77", uids.format(os.geteuid()), **other)
+    client_process(tmp_path, "78", "65534\t65534\t65534\t65534")
+    (tmp_path / "78/comm").write_bytes(b"\xff\n")  # prctl(2) takes any name
     assert [client.pid for client in clients.look(["ens5"], tmp_path).of_enis] == [77] * found
 
 
