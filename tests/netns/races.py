@@ -30,17 +30,21 @@ class Raced:
 def race(
     vpc: SimulatedVpc, subnet: Subnet, names: Sequence[str], count: int, chance: random.Random
 ) -> Raced:
-    """Attach and detach ``count`` ENIs under these names, as many at a time as there are names."""
+    """Attach and detach ``count`` ENIs under these names, as many at a time as there are names.
+
+    How many of them move away does not depend on chance, which ones do.
+    """
     done = Raced()
     trash = vpc.namespace(f"trash{chance.randrange(1 << 30):x}")
+    leave = frozenset(chance.sample(range(count), round(count * MOVED)))
     free = list(names)
     alive: list[tuple[float, int, Eni]] = []
     order = itertools.count()
 
     def end_one() -> None:
-        moment, _, eni = heapq.heappop(alive)
+        moment, number, eni = heapq.heappop(alive)
         time.sleep(max(0.0, moment - time.monotonic()))
-        if chance.random() < MOVED:
+        if number in leave:
             vpc.detach(eni, Detach.MOVE, into=trash)
             done.moved += 1
         vpc.detach(eni)
