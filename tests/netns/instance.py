@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -154,9 +154,13 @@ class Instance:
         return kernel_state(self.guest)
 
     def files(self) -> dict[str, bytes]:
-        """The state directory: names and contents."""
-        found = (path for path in self.run_dir.rglob("*") if path.is_file())
-        return {str(path.relative_to(self.run_dir)): path.read_bytes() for path in found}
+        """The state directory: names and contents. A manager that runs may delete some meanwhile."""
+        found = {}
+        for path in self.run_dir.rglob("*"):
+            with suppress(FileNotFoundError):
+                if path.is_file():
+                    found[str(path.relative_to(self.run_dir))] = path.read_bytes()
+        return found
 
     def forget(self) -> None:
         """Empty the state directory, as a reboot does."""

@@ -87,6 +87,10 @@ class Manager:
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
+    def rest(self) -> None:
+        """Wait until it has nothing to do: what is counted then is of no pass that is under way."""
+        self.until(lambda: self.poke()["changes"] == [], what="at rest")
+
     def stop(self) -> int:
         """End it by SIGTERM; its exit status."""
         self.process.send_signal(signal.SIGTERM)

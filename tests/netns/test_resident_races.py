@@ -37,6 +37,7 @@ def test_a_thousand_races_leave_nothing(vpc: SimulatedVpc, instance: Instance) -
         race(vpc, crowd, NAMES, 50, chance)  # to warm up
         manager.until_configured(2)
         manager.until(lambda: instance.files().keys() == _own_files(vpc, instance), what="files")
+        manager.rest()
         kernel, memory, descriptors = instance.kernel(), manager.memory(), manager.descriptors()
         files, cpu, began = instance.files().keys(), manager.cpu(), time.monotonic()
         moved = 0
@@ -57,6 +58,7 @@ def test_a_thousand_races_leave_nothing(vpc: SimulatedVpc, instance: Instance) -
             30,
             "nothing left",
         )
+        manager.rest()
         assert moved > RACES / 4
         assert traffic.made > 100
         assert traffic.gaps == []
