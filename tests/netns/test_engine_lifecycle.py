@@ -23,8 +23,12 @@ from ec2net.core.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
-ENDING = 1.5
-"""Seconds for the interpreter to start and end beside what a test times, on a busy machine."""
+ENDING = 3.0
+"""Seconds for the interpreter to start and end beside what a test times, on a very busy machine; what
+must not be waited for takes more."""
+
+ATTEMPTS = 6
+"""To be in the middle of a pass, which may be over on a busy machine."""
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +98,10 @@ def test_waiting_for_a_link_makes_no_system_calls(settled: Instance, tmp_path: P
     first = next(n for n, (_, call) in enumerate(calls) if "poll(" in call)
     said = next(n for n, (_, call) in enumerate(calls) if "no such link appeared" in call)
     began, wait = calls[first]
-    assert calls[said][0] - began >= 3
-    assert [call for at, call in calls[first:said] if at < began + 3] == [wait]
+    left = re.search(r", (\d+)\) = 0 \(Timeout\)$", wait)
+    assert left, wait
+    assert 2 < int(left[1]) / 1000 <= 3  # some ms may have gone by since the deadline was made
+    assert calls[first + 1][0] - began >= int(left[1]) / 1000
     made = [call for _, call in calls[first + 1 : said] if not call.startswith(MEMORY)]
     assert len(made) <= A_HANDFUL, made
 
@@ -169,11 +175,11 @@ def test_a_link_that_goes_mid_way_ends_start_at_once(settled: Instance, how: Det
     try:
         with settled.imds.fault(Hang()), settled.running("start", "ens9") as process:
             assert settled.imds.wait_for(timeout=20)
-            gone = time.monotonic()
             if how is Detach.DELETE:
                 vpc.unplug(eni)
             else:
                 vpc.detach(eni, how)
+            gone = time.monotonic()
             _, said = process.communicate(timeout=20)
             assert time.monotonic() - gone < 1
         assert process.returncode == 3, said
@@ -195,11 +201,11 @@ def test_a_link_that_goes_while_its_number_is_awaited(settled: Instance, how: De
         unsettled = Fault(Hang(), "/device-number$")
         with settled.imds.fault(unsettled), settled.running("start", "ens9") as process:
             assert settled.imds.wait_for("device-number", timeout=20)
-            gone = time.monotonic()
             if how is Detach.DELETE:
                 vpc.unplug(eni)
             else:
                 vpc.detach(eni, how)
+            gone = time.monotonic()
             assert process.wait(20) == 3
             assert time.monotonic() - gone < 1
     finally:
@@ -207,26 +213,36 @@ def test_a_link_that_goes_while_its_number_is_awaited(settled: Instance, how: De
     settled.ec2net("refresh")
 
 
-@pytest.mark.parametrize("many", [2, 15, 25, 35])
-def test_a_link_that_goes_during_an_apply_is_no_error(settled: Instance, many: int) -> None:
-    """After so many kernel events, verification included; and nothing of it stays behind."""
-    vpc, before = settled.vpc, settled.kernel()
+def unplugged_during_start(instance: Instance, many: int) -> tuple[int, str]:
+    """Exit status of ``start``, and what it said, when the link goes after so many kernel events."""
+    vpc, seen = instance.vpc, 0
     eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
-    seen = 0
     try:
-        with KernelEvents(settled.guest) as events, settled.running("start", "ens9") as process:
+        with KernelEvents(instance.guest) as events, instance.running("start", "ens9") as process:
             while process.poll() is None and seen < many:
                 seen += len(events.taken())
             vpc.unplug(eni)
             _, said = process.communicate(timeout=20)
     finally:
         vpc.detach(eni)
-    # The later the link goes, the likelier all was done and looked at before.
-    assert process.returncode in ((3,) if many == 2 else (0, 3)), said
-    # While the kernel takes a link down, for an instant it is there and answers so.
-    assert "ERROR" not in said or "Network is down" in said
-    settled.ec2net("refresh")
-    assert_same(before, settled.kernel())
+    return process.returncode, said
+
+
+@pytest.mark.parametrize("many", [2, 15, 25, 35])
+def test_a_link_that_goes_during_an_apply_is_no_error(settled: Instance, many: int) -> None:
+    """After so many kernel events, verification included; and nothing of it stays behind."""
+    before = settled.kernel()
+    for _ in range(ATTEMPTS):
+        status, said = unplugged_during_start(settled, many)
+        assert status in (0, 3), said
+        # While the kernel takes a link down, for an instant it is there and answers so.
+        assert "ERROR" not in said or "Network is down" in said
+        settled.ec2net("refresh")
+        assert_same(before, settled.kernel())
+        # The later the link goes, the likelier all was done and looked at before.
+        if status == 3 or many > 2:
+            return
+    pytest.fail("the link never went before all was done")
 
 
 @pytest.mark.parametrize("command", [["start", "ens9"], ["refresh"]], ids=" ".join)
@@ -254,19 +270,24 @@ def test_what_another_pass_learnt_meanwhile_is_not_undone(settled: Instance) -> 
     vpc = settled.vpc
     eni = vpc.attach(vpc.subnets[1], "ens9", ipv4=2, ipv6=2)
     settled.ec2net("start", "ens9")
-    settled.imds.clear_log()
     slow = Fault(Delay(2.0), f"{eni.mac}/local-ipv4s$", count=1)
-    with settled.imds.fault(slow) as fault, settled.running("start", "ens9") as process:
-        assert settled.imds.wait_for(f"{eni.mac}/local-ipv4s", timeout=20)
-        assert settled.imds.count(f"{eni.mac}/ipv6s") == 1
-        address = eni.assign_ipv6()
-        (change, *_) = settled.refresh()
-        assert str(address) in change or "rule" in change
-        assert process.poll() is None, "the reading that is to be old came to its end"
-        _, said = process.communicate(timeout=20)
-        assert fault.hits == 1
-    assert (process.returncode, said) == (0, "")
-    assert settled.refresh() == []
+    for _ in range(ATTEMPTS):
+        settled.imds.clear_log()
+        with settled.imds.fault(slow) as fault, settled.running("start", "ens9") as process:
+            assert settled.imds.wait_for(f"{eni.mac}/local-ipv4s", timeout=20)
+            assert settled.imds.count(f"{eni.mac}/ipv6s") == 1
+            address = eni.assign_ipv6()
+            (change, *_) = settled.refresh()
+            assert str(address) in change or "rule" in change
+            was_old = process.poll() is None
+            _, said = process.communicate(timeout=20)
+            assert fault.hits == 1
+        assert (process.returncode, said) == (0, "")
+        assert settled.refresh() == []
+        if was_old:
+            break
+    else:
+        pytest.fail("the reading that is to be old always came to its end before the other pass")
     vpc.detach(eni)
     settled.ec2net("refresh")
 
