@@ -373,13 +373,21 @@ def test_the_resident_manager_rolls_back_and_holds_too(host: Host) -> None:
     instance, eni = host.instance, host.instance.vpc.enis[1]
     before = instance.kernel()
     with managed(instance, env=host.env) as manager:
+
+        def rolled_back() -> int:
+            """How often; by the pass that was asked for, or by one of its own that came first."""
+            return manager.log().count("ERROR: 1 changes were rolled back at ")
+
         manager.until_configured(2)
         host.order(eni1=host.cut_off())
-        assert host.refresh(status=1)["rolled_back"] != []
+        host.refresh(status=1)
+        assert rolled_back() == 1
         assert_same(before, instance.kernel())
         assert "IMDS could be reached before" in str(instance.status()[str(eni.mac)]["trouble"])
         assert host.refresh(status=1)["rolled_back"] == []
-        assert host.refresh("--retry", status=1)["rolled_back"] != []
+        assert rolled_back() == 1
+        host.refresh("--retry", status=1)
+        assert rolled_back() == 2
         host.order()
         host.refresh()
         manager.until_configured(2)
