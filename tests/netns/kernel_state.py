@@ -8,6 +8,7 @@ nexthop objects, and the sysctls per link. Timers and counters are left out, and
 import json
 import socket
 import struct
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
@@ -20,11 +21,14 @@ State = dict[str, list[str]]
 
 _TIMERS = ("_timer", "_life_time", "expires")
 
+_TENTATIVE_SECONDS = 3.0
+"""More than duplicate detection takes."""
+
 
 def kernel_state(namespace: Namespace) -> State:
     """By subject (``links``, ``rules 4``, ``routes 6`` ...), each object as one line of JSON."""
     state: State = {"links": [], "addresses": []}
-    for link in _ip(namespace, "address"):
+    for link in _links(namespace):
         name, family = link["ifname"], link.pop("addr_info")
         if "altnames" in link:
             link["altnames"].sort()
@@ -39,6 +43,17 @@ def kernel_state(namespace: Namespace) -> State:
     conf = ["grep", "-rs", ".", "/proc/sys/net/ipv4/conf", "/proc/sys/net/ipv6/conf"]
     state["sysctls"] = sorted(namespace.run(conf).stdout.splitlines())
     return state
+
+
+def _links(namespace: Namespace) -> list[dict[str, Any]]:
+    """With their addresses, when none is on its way any more: a worker of the kernel makes a new link's own
+    one usable a moment after it was set up, also where no duplicates are looked for."""
+    ends = time.monotonic() + _TENTATIVE_SECONDS
+    while True:  # ends by time; each look is a process of its own
+        links = _ip(namespace, "address")
+        waiting = [a for link in links for a in link["addr_info"] if a.get("tentative")]
+        if all(a.get("dadfailed") for a in waiting) or time.monotonic() > ends:
+            return links
 
 
 def differences(before: State, after: State) -> list[str]:
