@@ -163,12 +163,16 @@ def test_a_steady_poll_reads_little_and_writes_and_says_nothing(
     primary(vpc, first, ipv4=2, ipv6=2)
     for device in range(1, 15):
         vpc.attach(second, device=device, ipv4=2, ipv6=2)
-    instance.configure(QUICKLY_SETTLED + "poll = 3\n")
+    instance.configure(QUICKLY_SETTLED)
     with managed(instance) as manager:
         manager.until_configured(15)
+        manager.rest()
         vpc.imds.clear_log()
         manager.poke()
         assert vpc.imds.count() == 46  # who asks sees new keys, too
+        instance.configure(QUICKLY_SETTLED + "poll = 3\n")
+        manager.process.send_signal(signal.SIGHUP)
+        manager.poke()
         files, said = instance.files(), manager.log()
         vpc.imds.clear_log()
         with KernelEvents(vpc.guest) as events:

@@ -313,7 +313,7 @@ def test_a_link_that_is_renamed_before_its_event_is_read_is_seen(
             [f"link set {eni.name} down", f"link set {eni.name} name ens99", "link set ens99 up"]
         )
         manager.stopped(False)
-        manager.until_configured(3, 5)
+        manager.until_configured(3)  # not by a poll, which comes in a minute
 
 
 def test_every_reload_is_made_and_none_costs_memory(
