@@ -180,7 +180,8 @@ def _intent(
     base, further, prefixes = held_addresses(eni, ipv6)
     first_ipv4 = next((i.ip for i in base if i.version == 4), None)
     subnets = subnets_of(eni, ipv6)
-    gateways = tuple(gateway(subnets, version) for version in families(base))
+    held = ruled(prefixes, settings)  # maybe all that it has of a family
+    gateways = tuple(gateway(subnets, version) for version in families((*base, *held)))
     table = numbers.table(number)
     routed = settings.routing is not Routing.OFF and settings.manage is not Manage.NO_RULES
     own_table = routed and (not is_primary or settings.primary_rules)
@@ -188,7 +189,7 @@ def _intent(
     own_rules: tuple[Rule, ...] = ()
     own_routes: tuple[Route, ...] = ()
     if own_table:
-        sources = covers(base + ours, ruled(prefixes, settings))
+        sources = covers(base + ours, held)
         own_rules = rules(sources, settings.routing, number, numbers)
         if settings.published_ports:
             own_rules += mark_rules(families(base), number, numbers)

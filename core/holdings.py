@@ -43,8 +43,9 @@ def held_addresses(
     prefixes: tuple[AnyNetwork, ...] = (*ipv4_prefixes, *ipv6_prefixes)
     _check_inside((*ipv4s, *ipv6s), prefixes, subnets_of(eni, ipv6))
     base: list[AnyInterface] = []
-    if ipv4s and subnet_ipv4 is not None:
+    if (ipv4s or ipv4_prefixes) and subnet_ipv4 is not None:
         _check_router(ipv4s, ipv4_prefixes, subnet_ipv4)
+    if ipv4s and subnet_ipv4 is not None:
         base.append(IPv4Interface((ipv4s[0], subnet_ipv4.prefixlen)))
     if ipv6s:
         base.append(host_interface(ipv6s[0]))

@@ -72,7 +72,7 @@ class EniIntent:
     prefixes: tuple[AnyNetwork, ...]
     """Delegated prefixes, whatever the prefix mode."""
     gateways: tuple[IPv4Address | IPv6Address, ...]
-    """The VPC's router for each family that the ENI has."""
+    """The VPC's router for each family of which the ENI has an address, or a prefix with rules."""
     rules: tuple[Rule, ...]
     table_routes: tuple[Route, ...]
     main_routes: tuple[Route, ...]

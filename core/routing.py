@@ -33,8 +33,8 @@ _LINK_LOCAL_IPV4 = IPv4Network("169.254.0.0/16")
 _LINK_LOCAL_IPV6 = IPv6Network("fe80::/64")
 
 
-def families(base: Iterable[AnyInterface]) -> tuple[int, ...]:
-    return tuple(sorted({interface.version for interface in base}))
+def families(held: Iterable[AnyInterface | AnyNetwork]) -> tuple[int, ...]:
+    return tuple(sorted({one.version for one in held}))
 
 
 def gateway(subnets: tuple[AnyNetwork, ...], version: int) -> AnyAddress:
@@ -158,15 +158,10 @@ def main_routes(
         return ()
     own_metric = metric(settings, numbers, number)
     return tuple(
-        Route(
-            _DEFAULT[router.version],
-            MAIN_TABLE,
-            own_metric,
-            link,
-            router,
-            next(i.ip for i in base if i.version == router.version),
-        )
+        Route(_DEFAULT[router.version], MAIN_TABLE, own_metric, link, router, interface.ip)
         for router in gateways
+        for interface in base
+        if interface.version == router.version
     )
 
 

@@ -57,8 +57,9 @@ def unreachable(ways: Collection[Way], host: HostIntent) -> Iterator[Finding]:
 def _through_links(
     ways: Collection[Way], host: HostIntent, by_default: Collection[object]
 ) -> Iterator[Finding]:
-    """ENIs through which an endpoint is silent that answers the host, in a family that they have."""
-    families = {i.link.name: {g.version for g in i.gateways} for i in host.ready}
+    """ENIs through which an endpoint is silent that answers the host, in a family that they have
+    an address of."""
+    families = {i.link.name: {own.version for own in i.base} for i in host.ready}
     for link, versions in families.items():
         silent = [
             way

@@ -75,6 +75,20 @@ def test_prefix_mode_local_makes_every_address_of_a_prefix_the_hosts_own(
     assert instance.unreachable(*vpc.enis) == []
 
 
+def test_a_prefix_works_without_an_address_of_its_family(instance: Instance) -> None:
+    """EC2 delegates a /80 to an ENI that has no IPv6 address as well."""
+    vpc = instance.vpc
+    first, second = subnets(vpc, 2)
+    primary(vpc, first)
+    eni = vpc.attach(second, ipv4=2, ipv6=0, ipv6_prefixes=1)
+    instance.ec2net("refresh")
+    assert instance.unreachable(*vpc.enis) == []
+    assert_settled(instance)
+    eni.unassign_ipv6_prefix(eni.ipv6_prefixes[0])
+    instance.ec2net("refresh")
+    assert '"table": "10001"' not in str(instance.kernel()["routes 6"])
+
+
 def test_a_prefix_without_a_mode_is_left_alone(instance: Instance) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)

@@ -23,7 +23,7 @@ from eni_facts import (
 )
 
 from ec2net.core.compute import compute
-from ec2net.core.config import Config, EniSettings, Ipv6Policy, Manage
+from ec2net.core.config import Config, EniSettings, Ipv6Policy, Manage, PrefixMode
 from ec2net.core.facts import Absent, EniFacts, Facts, Reading, Unknown, Value
 from ec2net.core.intent import EniIntent, EniOutcome, HostIntent, Standing
 
@@ -411,6 +411,30 @@ def test_the_whole_intent_of_a_secondary_with_prefixes() -> None:
     assert intent.local_routes == ()
     assert intent.altnames == ("eni-00000000000000001", "device-number-1.0")
     assert intent.unread == ()
+
+
+def test_a_prefix_has_a_way_out_where_it_is_all_that_the_eni_has_of_its_family() -> None:
+    """Its rule led to a table without a default route, and the source check dropped its traffic."""
+    prefix = prefixes6("2001:db8:0:1:1::/80")
+    facts = host(eni(0), secondary(ipv6s=Absent(), ipv6_prefixes=prefix))
+    intent = intent_of(1, facts)
+    assert [
+        route.describe() for route in intent.table_routes if route.destination.version == 6
+    ] == [
+        "route 2001:db8:0:1::/64 dev ens6 table 10001 metric 1024",
+        "route fe80::/64 dev ens6 table 10001 metric 1024",
+        "route -6 default via fe80:ec2::1 dev ens6 table 10001 metric 1024",
+    ]
+    assert [route.destination.version for route in intent.main_routes] == [4]  # it has no address
+    without = intent_of(1, facts, ipv6_prefix_mode=PrefixMode.NONE)
+    assert [gateway.version for gateway in without.gateways] == [4]
+
+
+def test_a_prefix_without_an_address_leaves_the_router_its_own() -> None:
+    facts = host(eni(0), secondary(local_ipv4s=Absent(), ipv4_prefixes=prefixes4("10.0.1.0/28")))
+    outcome = outcome_of(1, facts)
+    assert outcome.standing is Standing.REFUSED
+    assert "leaves no address to the router" in outcome.reason
 
 
 def test_adjacent_sources_become_one_rule() -> None:
