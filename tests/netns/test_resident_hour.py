@@ -204,8 +204,9 @@ class Life:
             return [f"the manager ended: {self.manager.log()}"]
         plan = json.loads(self.instance.ec2net("plan", "--json", status=None).stdout)
         found = [f"to do: {change['text']}" for change in plan["changes"]]
-        found += [f"{tick}" for tick in self.instance.unreachable()] if not found else []
-        return found
+        found += [f"pending: {eni['mac']}" for eni in plan["enis"] if eni["standing"] == "pending"]
+        enis = self.vpc.enis
+        return found or [f"{tick}" for tick in self.instance.unreachable(*enis)]
 
 
 def test_an_hour_of_random_events(vpc: SimulatedVpc, instance: Instance) -> None:
