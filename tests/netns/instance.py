@@ -169,8 +169,9 @@ class Instance:
     def unreachable(
         self, *enis: Eni, host: Host | None = None, prefixes: PrefixUse = PrefixUse.CLAIM
     ) -> list[Tick | str]:
-        """Addresses that do not work, in or out, and sources that the source check dropped."""
-        before = self.vpc.dropped()
+        """Addresses that do not work, in or out, and sources that the source check dropped; of all
+        ENIs if none is named."""
+        before, enis = self.vpc.dropped(), enis or tuple(self.vpc.enis)
         ticks = self.vpc.check_out(*enis, to=host, prefixes=prefixes, timeout=CHECK_SECONDS)
         ticks += self.vpc.check_in(*enis, of=host, prefixes=prefixes, timeout=CHECK_SECONDS)
         assert len(ticks) >= 2 * len(enis)

@@ -205,8 +205,7 @@ class Life:
         plan = json.loads(self.instance.ec2net("plan", "--json", status=None).stdout)
         found = [f"to do: {change['text']}" for change in plan["changes"]]
         found += [f"pending: {eni['mac']}" for eni in plan["enis"] if eni["standing"] == "pending"]
-        enis = self.vpc.enis
-        return found or [f"{tick}" for tick in self.instance.unreachable(*enis)]
+        return found or [f"{tick}" for tick in self.instance.unreachable()]
 
 
 def test_an_hour_of_random_events(vpc: SimulatedVpc, instance: Instance) -> None:
