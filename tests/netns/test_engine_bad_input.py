@@ -21,6 +21,12 @@ from ec2net.core.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
+STARTING = 3.0
+"""Seconds for the interpreter and the kernel's dumps on a very busy machine."""
+
+SEARCH = 3.0
+"""Seconds for which IMDS is looked for where it does not answer (R19)."""
+
 
 @pytest.fixture(scope="module")
 def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
@@ -216,7 +222,7 @@ def test_a_link_name_that_the_kernel_would_not_take(
     files = settled.files()
     started = time.monotonic()
     done = settled.ec2net(command, name, status=2)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < STARTING
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert settled.files() == files
 
@@ -228,7 +234,7 @@ def test_no_imds_at_all(settled: Instance) -> None:
     try:
         started = time.monotonic()
         done = settled.ec2net("refresh", status=1)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < SEARCH + STARTING
     finally:
         settled.vpc.unsilence_imds()
     assert len(done.stderr.splitlines()) == 1

@@ -345,10 +345,9 @@ def test_remove_needs_no_imds_and_collects_what_a_gone_link_left(settled: Instan
     eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
     settled.ec2net("refresh")
     vpc.detach(eni)
-    with settled.imds.fault(Hang()):
-        started = time.monotonic()
-        settled.ec2net("remove", "ens9")
-        assert time.monotonic() - started < 2
+    settled.imds.clear_log()
+    settled.ec2net("remove", "ens9")
+    assert settled.imds.requests == ()
     assert_same(before, settled.kernel())
     done = settled.ec2net("remove", "ens9", status=3)
     assert "ens9" in done.stderr
