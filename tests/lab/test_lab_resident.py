@@ -304,7 +304,7 @@ def test_a_thousand_races_leave_one_process(boot: Boot) -> None:
         took = time.monotonic() - began
         nothing_left(pair)
         assert traffic.gaps == []
-        assert moved > RACES / 4
+        assert moved >= RACES / 4
         assert main_pid(pair) == pid
         assert status_of(pair, "Threads") == 1
         assert descriptors(pair) == fds

@@ -59,7 +59,7 @@ def test_a_thousand_races_leave_nothing(vpc: SimulatedVpc, instance: Instance) -
             "nothing left",
         )
         manager.rest()
-        assert moved > RACES / 4
+        assert moved >= RACES / 4
         assert traffic.made > 100
         assert traffic.gaps == []
         assert (manager.threads(), manager.children()) == (1, [])
