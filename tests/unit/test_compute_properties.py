@@ -114,7 +114,7 @@ def check_intent(intent: EniIntent, subnets: list[AnyNetwork], config: Config) -
         assert {rule.source.version for rule in intent.rules} <= {4}
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(any_facts(), configs)
 def test_any_facts_give_each_eni_a_valid_intent_or_a_named_reason(
     facts: Facts, config: Config
@@ -133,7 +133,7 @@ def test_any_facts_give_each_eni_a_valid_intent_or_a_named_reason(
             check_intent(outcome.intent, subnets_of(facts, outcome.mac), config)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(any_facts(), configs)
 def test_an_eni_gets_what_it_would_get_alone_or_is_refused_for_a_clash(
     facts: Facts, config: Config
@@ -145,7 +145,7 @@ def test_an_eni_gets_what_it_would_get_alone_or_is_refused_for_a_clash(
             assert of_its_own(lonely) == of_its_own(outcome)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(any_facts(), configs, st.randoms(use_true_random=False))
 def test_the_order_of_what_was_read_decides_nothing(
     facts: Facts, config: Config, shuffled: random.Random
@@ -157,7 +157,7 @@ def test_the_order_of_what_was_read_decides_nothing(
     assert other.ready == compute(facts, config).ready
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(any_facts(), configs, st.sampled_from(["eth{}", "ens{}4", "enp{}s0", "eni{:011x}", "wan{}"]))
 def test_no_decision_depends_on_a_link_s_name(facts: Facts, config: Config, form: str) -> None:
     """R39: names of tools break where names differ (ens5, eth0, enp39s0, eni* veths)."""
@@ -169,7 +169,7 @@ def test_no_decision_depends_on_a_link_s_name(facts: Facts, config: Config, form
     assert all(intent.link.name == form.format(intent.link.index) for intent in after.ready)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(any_facts(), configs)
 def test_no_two_enis_share_a_number_or_a_source(facts: Facts, config: Config) -> None:
     ready = compute(facts, config).ready
@@ -185,7 +185,7 @@ def test_no_two_enis_share_a_number_or_a_source(facts: Facts, config: Config) ->
     assert sum(last - first + 1 for _, first, last in together) == sum(sizes)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(st.integers(1, 5).flatmap(plausible), configs)
 def test_the_rules_cover_exactly_the_sources(own: EniFacts, config: Config) -> None:
     for intent in compute(host(own), config).ready:
@@ -209,7 +209,7 @@ def test_the_rules_cover_exactly_the_sources(own: EniFacts, config: Config) -> N
         assert addresses(tuple(rule.source for rule in rules)) == addresses(tuple(wanted))
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(any_facts(), configs)
 def test_each_rule_of_main_first_goes_before_the_rule_of_the_eni(
     facts: Facts, config: Config
@@ -228,7 +228,7 @@ def test_each_rule_of_main_first_goes_before_the_rule_of_the_eni(
             assert (rule.suppress_prefixlength, rule.suppress_group) == (0, intent.link_group)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(st.data(), configs)
 def test_what_could_not_be_read_leaves_the_intent_as_it_was(
     data: st.DataObject, config: Config
@@ -256,7 +256,7 @@ def test_what_could_not_be_read_leaves_the_intent_as_it_was(
             assert (then.standing, then.intent) == (outcome.standing, outcome.intent)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.data(), configs)
 def test_news_beside_what_could_not_be_read_only_adds(data: st.DataObject, config: Config) -> None:
     """A partly failed reading: known keys that failed stay, keys that were read may grow."""
@@ -299,7 +299,7 @@ def test_no_two_places_share_a_number_up_to_32_cards_of_100_devices() -> None:
     assert not {253, 254, 255} & set(map(plan.table, places))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.sets(
         st.tuples(st.integers(0, CARDS - 1), st.integers(1, DEVICES - 1)), min_size=1, max_size=60
@@ -321,7 +321,7 @@ def test_every_place_on_every_card_is_ready_with_numbers_of_its_own(
     assert len({i.table for i in ready}) == len({i.metric for i in ready}) == len(places)
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(
     st.lists(st.integers(1, 5), unique=True, max_size=4).flatmap(
         lambda numbers: st.tuples(*(plausible(n) for n in (0, *numbers)))

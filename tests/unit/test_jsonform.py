@@ -150,7 +150,7 @@ def test_an_eni_without_an_intent() -> None:
     assert (form["standing"], form["intent"]) == ("pending", None)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(any_facts())
 def test_every_outcome_can_be_written_as_json(facts: Facts) -> None:
     for outcome in compute(facts, Config()).enis:

@@ -107,7 +107,6 @@ def without_reasons(facts: EniFacts) -> EniFacts:
     return replace(facts, **changes)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 5).flatmap(any_eni))
 def test_facts_survive_json(facts: EniFacts) -> None:
     stored = json.loads(json.dumps(to_json(facts)))
@@ -191,7 +190,7 @@ junk = st.recursive(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.sampled_from([*KEYS, "mac", "ifindex"]), junk, min_size=1, max_size=3))
 def test_a_corrupt_file_gives_no_facts_or_facts_of_the_right_types(
     run: RunDir, damage: dict[str, Any]

@@ -254,7 +254,7 @@ COUNT = 3
 MADE = len(settled_host(COUNT)[2])
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     twins=st.sets(st.integers(0, COUNT - 1)),
     listed=st.sets(st.integers(0, COUNT - 1)),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ec2net.core.config import Config
@@ -176,7 +176,6 @@ def follow(plan: Plan, before: InPlace) -> InPlace:
     return InPlace(tuple(ours.values()), before.foreign, tuple(adjustable.values()))
 
 
-@settings(deadline=None)
 @given(several, several, found(), st.randoms(use_true_random=False))
 def test_following_a_plan_leads_to_what_is_wanted_and_touches_nothing_foreign(
     mine: list[Item], others: list[Item], before: InPlace, chance: object
@@ -201,7 +200,6 @@ def test_following_a_plan_leads_to_what_is_wanted_and_touches_nothing_foreign(
     assert again.conflicts == plan.conflicts
 
 
-@settings(deadline=None)
 @given(several, found())
 def test_the_order_is_always_additions_up_removals_down(mine: list[Item], before: InPlace) -> None:
     changes = make_plan({MAC: mine}, before).changes
@@ -214,7 +212,6 @@ def test_the_order_is_always_additions_up_removals_down(mine: list[Item], before
     assert order == sorted(order)
 
 
-@settings(deadline=None)
 @given(several, several, found(), st.integers(0, 40))
 def test_the_inverse_of_what_was_done_leads_back(
     mine: list[Item], others: list[Item], before: InPlace, length: int

@@ -35,9 +35,7 @@ values = st.recursive(
 )
 
 
-@settings(
-    deadline=None, max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.text(), values))
 def test_what_is_written_is_read(run: RunDir, data: dict[str, Any]) -> None:
     run.write(NAME, data)
