@@ -166,14 +166,14 @@ def test_32_black_holes(server: ImdsServer) -> None:
         started = time.monotonic()
         with pytest.raises(ImdsError):
             client.get(MAC, within(30))
-        assert time.monotonic() - started < 0.1
+        assert time.monotonic() - started < 1
 
 
 def test_black_holes_and_a_short_deadline() -> None:
     with black_holes(3) as holes, ImdsClient(holes) as client:
         started = time.monotonic()
         assert isinstance(client.get(MAC, within(0.3)), Unknown)
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 1.5
 
 
 def test_nothing_to_try() -> None:
@@ -187,7 +187,7 @@ def test_refusals_start_the_next_at_once(server: ImdsServer) -> None:
         client = stack.enter_context(ImdsClient([*refusals, *server.candidates]))
         started = time.monotonic()
         assert client.get(MAC, within()) == Value(PRIMARY)
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 0.8  # each in its turn they would take 1 s
 
 
 @pytest.mark.parametrize("fault", [hang, reset, status(500), status(404), status(200, "no token")])
@@ -225,14 +225,14 @@ def test_the_preferred_wins_without_a_second_connection(server: ImdsServer) -> N
 
 
 def test_good_one_is_remembered_and_costs_nothing(server: ImdsServer, tmp_path: Path) -> None:
-    with black_holes(3) as holes:
+    with black_holes(8) as holes:
         every = [*holes, *server.candidates]
         with ImdsClient(every, state=RunDir(tmp_path)) as client:
             client.get(MAC, within())
         with ImdsClient(every, state=RunDir(tmp_path)) as client:
             started = time.monotonic()
             assert client.get(MAC, within()) == Value(PRIMARY)
-            assert time.monotonic() - started < 0.2
+            assert time.monotonic() - started < 0.7  # behind the others it would take 0.8 s
             assert client.requests_made == 1
     assert server.connections == 2
 
