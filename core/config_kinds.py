@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from itertools import accumulate
 from typing import Any, Protocol
 
 from ec2net.core.identity import EniId, Mac, parse_link_name
@@ -229,8 +230,14 @@ def toml_key(key: str) -> str:
 
 
 def _quoted(text: str) -> str:
+    """Cut by how long it is when it is spelt: an escape has up to twelve characters."""
     # DEL is the one control character that JSON leaves as it is
-    return json.dumps(_cut(text)).replace("\x7f", "\\u007f")
+    spelt = [json.dumps(char)[1:-1].replace("\x7f", "\\u007f") for char in text[: SHOWN_MAX + 1]]
+    ends = list(accumulate(map(len, spelt), initial=0))
+    if ends[-1] > SHOWN_MAX:
+        fits = sum(end <= SHOWN_MAX - 3 for end in ends[1:])
+        spelt = [*spelt[:fits], "..."]
+    return f'"{"".join(spelt)}"'
 
 
 def _cut(text: str) -> str:

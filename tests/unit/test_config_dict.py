@@ -5,7 +5,7 @@ import json
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ec2net.core.config import (
@@ -166,6 +166,7 @@ def test_the_stored_form_has_every_key() -> None:
 
 
 @given(trees)
+@example({"after": ["\U000e0001" * 80] * 3})
 def test_any_tree_gives_settings_or_messages_of_one_line(tree: dict[str, Any]) -> None:
     messages: list[str] = []
     read_tree(tree, lambda problem, remedy: messages.extend((problem, remedy)))
