@@ -127,6 +127,14 @@ class Stage:
         echo = EchoService()
         stack.callback(echo.close)
         echo.listen(container)
+        self._wait_for_links()
+
+    def _wait_for_links(self) -> None:
+        """Until the kernel has done for the new links what it does by itself a moment later."""
+        bridge = ["ip", "link", "show", "docker0"]
+        tentative = ["ip", "-6", "address", "show", "tentative"]
+        while "state UP" not in self.guest.run(bridge).stdout or self.guest.run(tentative).stdout:
+            self.deadline.check()
 
     @property
     def guest(self) -> Namespace:

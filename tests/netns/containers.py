@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 from instance import CHECK_SECONDS
 
+from ec2net.core.deadline import Deadline
 from ec2net.core.vpc import echo
 from ec2net.core.vpc.connections import Answer, Attempt, connect_all
 from ec2net.core.vpc.echo import EchoService
@@ -53,6 +54,10 @@ def docker0(vpc: SimulatedVpc) -> Iterator[str]:
             "route add default via 172.17.0.1",
         ]
     )
+    # The bridge forwards when the kernel has heard of the other end of its port.
+    deadline = Deadline(10, "docker0")
+    while "state UP" not in vpc.guest.run(["ip", "link", "show", "docker0"]).stdout:
+        deadline.check()
     with closing(EchoService()) as service:
         service.listen(container)
         yield CONTAINER
