@@ -31,7 +31,11 @@ COMPLETE_LIMIT = 20.0
 """Seconds for an ENI to become complete where the time is not what is tested."""
 
 CHECK_LIMIT = 0.3
-"""Seconds for one round of connections: a lost SYN is repeated after 1 s, so it counts as lost."""
+"""Seconds for one round of connections where they are tried until they come about."""
+
+ANSWER_LIMIT = 0.9
+"""Seconds for connections that are tried once: a busy machine may be late, but a lost SYN is repeated
+after 1 s, so it counts as lost."""
 
 ENI_UNIT = re.compile(r"ec2net(-udev)?@.*\.service|sys-subsystem-net-devices-.*\.device")
 
@@ -188,7 +192,7 @@ class LabInstance:
         """Wait until every address works both ways and the ENIs' units are done; seconds."""
         began = time.monotonic()
         wanted = enis or tuple(self.vpc.enis)
-        while bad := self.unreachable(*wanted):
+        while bad := self.unreachable(*wanted, limit=CHECK_LIMIT):
             if time.monotonic() - began > limit:
                 raise HostError(f"not complete after {limit:g} s: {bad}\n{self.story()}")
         took = time.monotonic() - began
@@ -231,11 +235,11 @@ class LabInstance:
 
     # Asking
 
-    def unreachable(self, *enis: Eni) -> list[Tick]:
+    def unreachable(self, *enis: Eni, limit: float = ANSWER_LIMIT) -> list[Tick]:
         """The addresses that do not work in both directions (all ENIs' by default)."""
         wanted = enis or tuple(self.vpc.enis)
-        ticks = self.vpc.check_in(*wanted, timeout=CHECK_LIMIT)
-        ticks += self.vpc.check_out(*wanted, timeout=CHECK_LIMIT)
+        ticks = self.vpc.check_in(*wanted, timeout=limit)
+        ticks += self.vpc.check_out(*wanted, timeout=limit)
         return [tick for tick in ticks if not tick.ok]
 
     def unit_state(self, link: str) -> str:
