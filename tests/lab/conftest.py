@@ -67,5 +67,6 @@ def pair(boot: Boot) -> Iterator[LabInstance]:
     its timer; the tests of a module share it, and each leaves it so."""
     with boot() as instance:
         instance.attach_many()
-        instance.refresh()  # a lease that came late is first now: the others were made again behind it
+        instance.until_at_rest()
+        instance.refresh()
         yield instance

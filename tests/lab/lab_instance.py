@@ -189,7 +189,8 @@ class LabInstance:
         return eni
 
     def complete(self, *enis: Eni, limit: float = COMPLETE_LIMIT) -> float:
-        """Wait until every address works both ways and the ENIs' units are done; seconds."""
+        """Wait until every address works both ways, the ENIs' units are done and their first IPv4
+        addresses lead; seconds until the addresses worked."""
         began = time.monotonic()
         wanted = enis or tuple(self.vpc.enis)
         while bad := self.unreachable(*wanted, limit=CHECK_LIMIT):
@@ -202,7 +203,21 @@ class LabInstance:
         self.host.wait_until(
             lambda: all(self.advertised_routes(name) for name in advertised), limit, "RA"
         )
+        # Behind a lease that came late the others are made again, which may be yet to come.
+        self.host.wait_until(
+            lambda: all(map(self.leads, wanted)), limit, "the first IPv4 addresses first"
+        )
         return took
+
+    def until_at_rest(self, *enis: Eni, limit: float = COMPLETE_LIMIT) -> None:
+        """Wait for what a network manager brings in its own time, though every address works before:
+        the router's advertisement, and the IPv6 lease, which may be asked for after it."""
+        names = [eni.name for eni in enis or self.vpc.enis if eni.ipv6s]
+        self.host.wait_until(
+            lambda: all(self.advertised_routes(n) and self.leases_ipv6(n) for n in names),
+            limit,
+            "the manager at rest",
+        )
 
     def until_unit(self, link: str, state: str, limit: float = COMPLETE_LIMIT) -> None:
         """Wait for a state of an ENI's unit."""
@@ -271,6 +286,18 @@ class LabInstance:
         """Default routes that the router's advertisement brought, in whatever table."""
         found = self.host.ip("-6", "route", "show", "table", "all", "dev", link, "proto", "ra")
         return [route["dst"] for route in found if route["dst"] == "default"]
+
+    def leases_ipv6(self, link: str) -> bool:
+        """Whether an IPv6 address has the lifetime of a lease: ours have none."""
+        found = self.host.ip("-6", "addr", "show", "dev", link, "scope", "global", "dynamic")
+        return any(entry.get("addr_info") for entry in found)
+
+    def leads(self, eni: Eni) -> bool:
+        """Whether an ENI's first IPv4 address stands before its others (R14)."""
+        own = [str(address) for address in eni.ipv4s]
+        shown = self.host.ip("-4", "addr", "show", "dev", eni.name)
+        held = [info.get("local") for entry in shown for info in entry.get("addr_info", ())]
+        return [address for address in held if address in own][:1] == own[:1]
 
     def kernel(self) -> State:
         """Links, addresses, routes, rules and sysctls, to compare."""

@@ -61,6 +61,7 @@ def test_from_networkmanager_and_back(boot: Boot) -> None:
     """G-b: their installation was a one-way street. Without a gap either way, and nothing is left."""
     with boot(before=two) as instance:
         host = instance.host
+        instance.until_at_rest()
         host.run(["systemctl", "disable", "--now", "systemd-resolved.service"])
         host.run(["rm", "/etc/resolv.conf"])
         host.write("/etc/resolv.conf", RESOLV_CONF)

@@ -59,6 +59,7 @@ def test_pods_keep_their_addresses_and_their_traffic_through_everything(boot: Bo
     with boot(before=attach, files=FILES, complete=False) as instance, ExitStack() as stack:
         vpc, main, eni = instance.vpc, instance.primary, instance.secondary
         until_configured(instance, main, eni)
+        instance.until_at_rest(main, eni)
         end_of_boot(instance)
         events = stack.enter_context(monitor(vpc))
         cni.add_table(vpc, eni)

@@ -21,6 +21,7 @@ def settled(boot: Boot) -> Iterator[LabInstance]:
     files = {"/etc/ec2net/ec2net.toml.d/20-pass.toml": f"[timeouts]\npass = {PASS}\n"}
     with boot(files=files) as instance:
         instance.attach_many()
+        instance.until_at_rest()
         instance.refresh()
         yield instance
 

@@ -106,6 +106,7 @@ def test_a_running_host_is_handed_over(boot: Boot) -> None:
         assert "amazon-ec2-net-utils" in refused.stderr
         assert marked(instance.kernel()) == []
         assert rules_by_static(instance) == ["10001:\tfrom 10.0.32.5 lookup 10001 proto static"]
+        instance.until_at_rest()
         before, theirs = instance.kernel(), their_files(instance)
         assert len(theirs) == 9
         planned = host.run([*MIGRATE]).stdout

@@ -33,7 +33,6 @@ with Bus() as bus:
             set_mtu(device.path, None if number % 2 else 8900, manager, limit)
         print(manager.device(link, limit).version - device.version)
 """
-    pair.refresh()  # a lease that came late is first now
     before, messages = pair.kernel(), dhcp_messages(pair)
     # The hook would make a pass for each; it is not what is tested.
     with no_hook(pair), Sessions(pair.vpc, pair.vpc.enis) as sessions:

@@ -45,26 +45,6 @@ def shell(text: str) -> Callable[[LabInstance], None]:
     return run("sh", "-c", text)
 
 
-def settled(instance: LabInstance) -> None:
-    """The manager has its leases again, and the router advertised itself. (Its own state is no help:
-    networkd 257 stays at "configuring" after a reconfiguration that kept the IPv4 lease.)"""
-    enis = instance.vpc.enis
-    instance.host.wait_until(
-        lambda: (
-            all(instance.advertised_routes(e.name) for e in enis)
-            and all(leased(instance, e.name) for e in enis)
-        ),
-        20,
-        "the manager at rest",
-    )
-
-
-def leased(instance: LabInstance, link: str) -> bool:
-    """Whether the IPv6 lease has its lifetime again."""
-    found = instance.host.ip("-6", "addr", "show", "dev", link, "scope", "global", "dynamic")
-    return any(address.get("addr_info") for address in found)
-
-
 def without_metrics(before: State, after: State) -> list[str]:
     """Neither what networkd 252 forgets at a restart: its own metric of a leased address, and with
     that of the kernel's connected route; nor who was first with the leased IPv6 address; nor the
@@ -108,7 +88,9 @@ def test_whatever_the_manager_is_told_the_state_is_whole_after_a_pass(
     before, cursor = mixed.kernel(), mixed.host.cursor()
     with Traffic(mixed.vpc, mixed.vpc.enis) as traffic:
         MANAGER[action](mixed)
-        settled(mixed)
+        # Its own state is no help: networkd 257 stays at "configuring" after a reconfiguration that
+        # kept the IPv4 lease.
+        mixed.until_at_rest()
         mixed.refresh()
         time.sleep(0.1)
     assert without_metrics(mixed.kernel(), before) == []
