@@ -232,6 +232,14 @@ class LabInstance:
         assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{self.story()}"
         return done.stderr
 
+    def until_well(self) -> None:
+        """Passes, as a timer makes them, until one ends well: a lease may be later than one waits."""
+        self.host.wait_until(
+            lambda: self.host.ec2net("refresh", check=False).returncode == 0,
+            COMPLETE_LIMIT,
+            "a pass that ends well",
+        )
+
     def reconfigure(self) -> str:
         """Let a changed configuration count; what was changed, as it is logged."""
         if not self.setting.resident:

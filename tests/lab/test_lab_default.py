@@ -142,7 +142,7 @@ def test_a_broken_configuration_at_boot_leaves_the_way_in(boot: Boot) -> None:
         assert any("status=2" in line for line in said)
         assert admin_state(instance, "ens6") == "unmanaged"
         host.run(["rm", *files])
-        instance.refresh()
+        instance.until_well()
         assert instance.unreachable() == []
         assert len(instance.configured("ens5")) == 1
 

@@ -9,6 +9,8 @@ import pytest
 from conftest import Boot
 from lab_instance import MANY, LabInstance, udev_stopped
 
+from ec2net.core.vpc.eni import Eni
+
 pytestmark = [pytest.mark.lab, pytest.mark.backend("networkd")]
 
 NETWORKCTL = """\
@@ -66,6 +68,13 @@ def ipv4s(instance: LabInstance, link: str) -> list[str]:
     return [info["local"] for entry in found for info in entry.get("addr_info", ())]
 
 
+def made_up_for(instance: LabInstance, eni: Eni) -> None:
+    """By one pass networkd has read the file; the lease may be later than a pass waits for it."""
+    instance.host.ec2net("refresh", check=False)
+    assert "unread file" not in instance.host.ec2net("plan").stdout
+    instance.complete(eni)
+
+
 def test_a_reload_that_failed_is_made_up_for(lone: LabInstance) -> None:
     """The file is as it should be, and networkd has not read it: told so, and read in the next
     pass (once an ENI was dead for ever then)."""
@@ -79,8 +88,7 @@ def test_a_reload_that_failed_is_made_up_for(lone: LabInstance) -> None:
     assert lone.host.ec2net("refresh", check=False).returncode == 1
     assert "unread file /run/systemd/network/70-ens20.network" in lone.host.ec2net("plan").stdout
     lone.host.run(["rm", "/run/lost-reload"])
-    lone.host.ec2net("refresh")
-    assert lone.unreachable(eni) == []
+    made_up_for(lone, eni)
     assert len(lone.configured("ens20", cursor)) == 1
     assert lone.refresh() == ""
     gone(lone, "ens20")
@@ -94,8 +102,7 @@ def test_a_kill_before_the_reload_is_made_up_for(lone: LabInstance) -> None:
     lone.host.wait_for_message("status=9/KILL", 20, since=cursor)
     assert "/run/systemd/network/70-ens21.network" in lone.files()
     lone.host.write("/run/systemd/network/.ec2net-killed", "")
-    lone.host.ec2net("refresh")
-    assert lone.unreachable(eni) == []
+    made_up_for(lone, eni)
     assert lone.refresh() == ""
     assert not [name for name in lone.files() if "killed" in name]
     gone(lone, "ens21")

@@ -184,7 +184,7 @@ def test_a_start_that_fails_is_tried_again_but_not_for_ever(boot: Boot) -> None:
         starts = [line for line in said if line.startswith("Starting ec2net@ens9.service")]
         assert len(starts) == burst
         instance.vpc.settle(eni)
-        instance.refresh()
+        instance.until_well()
         assert instance.unreachable(eni) == []
         instance.vpc.detach(eni)
         instance.host.wait_until(
