@@ -4,7 +4,7 @@
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,6 +17,7 @@ pytestmark = pytest.mark.lab
 
 CHANGES = 100
 AT_ONCE = 10
+ATTEMPTS = 3
 
 
 CHANGING = {
@@ -75,6 +76,19 @@ def test_the_monitor_of_reloads_sees_one(pair: LabInstance) -> None:
     assert len(seen) == 1
 
 
+def assert_without_a_gap(act: Callable[[], Traffic]) -> None:
+    """In no attempt a gap, and one in which a gap could not hide: now and then a busy machine lets
+    nobody connect every 20 ms."""
+    longest: list[float] = []
+    for _ in range(ATTEMPTS):
+        traffic = act()
+        assert traffic.gaps == []
+        longest.append(traffic.longest)
+        if longest[-1] < LONGEST:
+            return
+    pytest.fail(f"seconds without a connection in each attempt: {longest}")
+
+
 @pytest.mark.parametrize("role", ["primary", "secondary"])
 def test_address_changes_in_imds_cost_no_other_address_a_packet(
     pair: LabInstance, role: str
@@ -83,23 +97,26 @@ def test_address_changes_in_imds_cost_no_other_address_a_packet(
     reloads, connections to and from every other address succeed every 20 ms."""
     eni = pair.primary if role == "primary" else pair.secondary
     before, cursor = pair.kernel(), pair.host.cursor()
-    with reloads(pair) as seen, Traffic(pair.vpc, pair.vpc.enis) as traffic:
-        ipv4, ipv6 = eni.assign_ipv4(), eni.assign_ipv6()
-        prefixes = eni.assign_ipv4_prefix(), eni.assign_ipv6_prefix()
-        said = pair.refresh()
-        for address in (ipv4, ipv6):
-            assert f"+ address {address}/" in said
-        assert pair.unreachable() == []
-        eni.unassign_ipv4(ipv4)
-        eni.unassign_ipv6(ipv6)
-        eni.unassign_ipv4_prefix(prefixes[0])
-        eni.unassign_ipv6_prefix(prefixes[1])
-        said = pair.refresh()
-        for address in (ipv4, ipv6):
-            assert f"- address {address}/" in said
-    assert traffic.gaps == []
-    assert traffic.longest < LONGEST
-    assert seen == []
+
+    def change() -> Traffic:
+        with reloads(pair) as seen, Traffic(pair.vpc, pair.vpc.enis) as traffic:
+            ipv4, ipv6 = eni.assign_ipv4(), eni.assign_ipv6()
+            prefixes = eni.assign_ipv4_prefix(), eni.assign_ipv6_prefix()
+            said = pair.refresh()
+            for address in (ipv4, ipv6):
+                assert f"+ address {address}/" in said
+            assert pair.unreachable() == []
+            eni.unassign_ipv4(ipv4)
+            eni.unassign_ipv6(ipv6)
+            eni.unassign_ipv4_prefix(prefixes[0])
+            eni.unassign_ipv6_prefix(prefixes[1])
+            said = pair.refresh()
+            for address in (ipv4, ipv6):
+                assert f"- address {address}/" in said
+        assert seen == []
+        return traffic
+
+    assert_without_a_gap(change)
     assert_same(before, pair.kernel())
     assert pair.bounces(cursor) == []
     assert pair.configured("ens5", cursor) + pair.configured("ens6", cursor) == []
@@ -160,12 +177,15 @@ def ipv4s(instance: LabInstance, link: str) -> list[dict[str, Any]]:
 def test_an_eni_of_another_kind_changes_nothing_for_the_others(pair: LabInstance) -> None:
     """A hotplug, and its detach, may reload the manager: no other link notices (C-c)."""
     cursor = pair.host.cursor()
-    with Traffic(pair.vpc, pair.vpc.enis) as traffic:
-        eni = pair.attach_many("ens40")
-        pair.vpc.detach(eni)
-        pair.until_unit("ens40", "inactive")
-    assert traffic.gaps == []
-    assert traffic.longest < LONGEST
+
+    def come_and_go() -> Traffic:
+        with Traffic(pair.vpc, pair.vpc.enis) as traffic:
+            eni = pair.attach_many("ens40")
+            pair.vpc.detach(eni)
+            pair.until_unit("ens40", "inactive")
+        return traffic
+
+    assert_without_a_gap(come_and_go)
     assert pair.configured("ens5", cursor) + pair.configured("ens6", cursor) == []
     assert pair.bounces(cursor, but=["ens40"]) == []
 

@@ -83,11 +83,12 @@ class Probe:
                     for pair in self._pairs:
                         self._begin(selector, pair, now - began)
                     due = max(due + EVERY, now)
+                # When it was asked, and not after it: this thread may have had to wait, and no answer.
+                asked = time.monotonic() - began
                 for key, _ in selector.select(max(0.001, due - time.monotonic())):
                     self._end(selector, key)
-                now = time.monotonic() - began
                 for key in list(selector.get_map().values()):
-                    if now - key.data[1] > PATIENCE:
+                    if asked - key.data[1] > PATIENCE:
                         self._lose(key.data, "no answer")
                         self._close(selector, key)
 
