@@ -138,7 +138,8 @@ def adopted(instance: LabInstance) -> None:
     for link in ("ens5", "ens6"):
         assert f"systemd-networkd manages {link}" in host.ec2net("backends").stdout
     assert host.run(["readlink", "/etc/resolv.conf"]).stdout.endswith("stub-resolv.conf\n")
-    assert "169.254.169.253" in host.run(["resolvectl", "dns", "ens5"]).stdout
+    servers = ["resolvectl", "dns", "ens5"]
+    host.wait_until(lambda: "169.254.169.253" in host.run(servers).stdout, 10, "servers of ens5")
     assert instance.unreachable() == []
 
 
@@ -193,7 +194,7 @@ def as_before(instance: LabInstance, units: str, was: dict[str, str], ran: list[
     host = instance.host
     host.wait_until(lambda: dhclients(instance) == ran, 20, "dhclient in the background")
     host.wait_until(lambda: instance.unreachable() == [], 20, "all addresses")
-    assert unit_states(instance) == units
+    host.wait_until(lambda: unit_states(instance) == units, 20, f"units as before:\n{units}")
     now = disk(instance)
     changed = {path for path in was.keys() | now.keys() if was.get(path) != now.get(path)}
     assert {path for path in changed if not path.startswith("/var/lib/dhcp/")} <= {

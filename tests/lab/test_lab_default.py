@@ -155,12 +155,10 @@ def test_the_default_alone_keeps_the_way_in(boot: Boot) -> None:
     with boot(before=two, files=files, complete=False) as instance:
         until_primary(instance)
         host = instance.host
-        for link in ("ens5", "ens6"):
-            host.wait_until(
-                lambda link=link: bool(instance.advertised_routes(link)),  # type: ignore[misc]
-                10,
-                f"{link} is up",
-            )
+        instance.until_at_rest()
+        host.wait_until(
+            lambda: len(host.ip("-4", "route", "show", "default")) == 2, 10, "both IPv4 leases"
+        )
         for version in ("-4", "-6"):
             found = host.ip(version, "route", "show", "default")
             metrics = {route["dev"]: route["metric"] for route in found}

@@ -97,7 +97,7 @@ def test_starts_of_links_that_never_appear_end_by_their_bound(lone: LabInstance)
             switches = voluntary_switches(lone)
             if forks(lone, 1) == 0 and voluntary_switches(lone) == switches:
                 break
-            assert time.monotonic() - began < LINK_SECONDS / 2
+            assert time.monotonic() - began < LINK_SECONDS - 5  # for what follows
         assert lone.refresh() == ""
         assert len(children(lone)) == GHOSTS  # it did not wait for them
         for process in starts:

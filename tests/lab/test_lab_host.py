@@ -49,6 +49,8 @@ FILES = {
     ).read_text(),
     "/etc/ec2net/ec2net.toml": 'backend = "netlink"\n',
 }
+ANSWER_LIMIT = 4.0
+"""Seconds: the simulated bridge may lose the first packets of a link that just came up."""
 SYSTEMD = {Release.BOOKWORM: "252", Release.TRIXIE: "257"}
 
 
@@ -140,7 +142,8 @@ def test_the_netlink_backend_works_beside_networkd(host: LabHost) -> None:
     dropped = vpc.dropped()
     host.ec2net("refresh")
     enis = (vpc.enis[0], eni)
-    assert [t for t in vpc.check_in(*enis) + vpc.check_out(*enis) if not t.ok] == []
+    ticks = vpc.check_in(*enis, timeout=ANSWER_LIMIT) + vpc.check_out(*enis, timeout=ANSWER_LIMIT)
+    assert [tick for tick in ticks if not tick.ok] == []
     assert vpc.dropped() == dropped
     assert host.ec2net("plan").stdout == "Nothing to change.\n"
     secondary = ("ip -br addr show dev ens6", "ip rule", "ip -6 rule", "ip route show table 10001")
@@ -149,7 +152,8 @@ def test_the_netlink_backend_works_beside_networkd(host: LabHost) -> None:
     cursor = host.cursor()
     host.run(["systemctl", "restart", "systemd-networkd"])
     host.wait_for_message("ens5: DHCPv4 address", 15, since=cursor)
-    host.wait_until(lambda: leased(host), 1, "the leases after the restart")
+    # What 257 takes away with a nexthop is not back so soon (docs/networkd-measured.md).
+    host.wait_until(lambda: leased(host), 2, "the leases after the restart")
     assert host.run(["sh", "-c", ";".join(secondary)]).stdout == before
     assert [e for e in host.journal(since=cursor) if "ens6: Configuring" in e.message] == []
     vpc.detach(eni)

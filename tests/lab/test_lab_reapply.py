@@ -65,17 +65,26 @@ def test_connections_live_through_a_hundred_changes(pair: LabInstance) -> None:
 MTU = "/etc/ec2net/ec2net.toml.d/30-mtu.toml"
 
 
+def until_mtu(instance: LabInstance, value: int) -> None:
+    """NetworkManager may have answered before it sets it."""
+    instance.host.wait_until(
+        lambda: all(
+            instance.host.ip("link", "show", link)[0]["mtu"] == value for link in ("ens5", "ens6")
+        ),
+        10,
+        f"MTU {value}",
+    )
+
+
 def test_an_mtu_is_set_by_reapply_and_given_back(pair: LabInstance) -> None:
     """NetworkManager sets its own whenever it sets anything, so it must know."""
     pair.host.write(MTU, "mtu = 1500\n")
     said = pair.reconfigure()
     assert "MTU 1500 in the applied connection of ens6" in said
-    for link in ("ens5", "ens6"):
-        assert pair.host.ip("link", "show", link)[0]["mtu"] == 1500
+    until_mtu(pair, 1500)
     assert pair.refresh() == ""
     pair.host.run(["rm", MTU])
     pair.reconfigure()
-    for link in ("ens5", "ens6"):
-        assert pair.host.ip("link", "show", link)[0]["mtu"] == 9001
+    until_mtu(pair, 9001)
     assert pair.unreachable() == []
     assert pair.refresh() == ""

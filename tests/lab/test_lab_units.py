@@ -80,7 +80,7 @@ def test_a_secondary_that_never_settles_does_not_delay_network_online(boot: Boot
         host = instance.host
         online = ["systemctl", "is-active", "network-online.target"]
         host.wait_until(
-            lambda: host.run(online, check=False).stdout.strip() == "active", 10, "network-online"
+            lambda: host.run(online, check=False).stdout.strip() == "active", 20, "network-online"
         )
         assert instance.unreachable(instance.primary) == []
         assert instance.unit_state("ens6") == "activating"
