@@ -75,6 +75,7 @@ def test_all_backends_answer_the_same(boot: Boot) -> None:
         _first.setdefault(name, given)
         assert given == expected, f"{instance.setting} and {name}"
         instance.host.write("/etc/ec2net/ec2net.toml.d/30-backend.toml", NETLINK)
-        instance.refresh()
-        assert "netlink" in instance.host.ec2net("backends").stdout
+        instance.reconfigure()
+        status = json.loads(instance.host.ec2net("status", "--json").stdout)
+        assert {eni["backend"] for eni in status["enis"]} == {"netlink"}
         assert answers(instance) == expected, f"netlink on {instance.setting} and {name}"
