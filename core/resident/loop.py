@@ -193,6 +193,7 @@ class Loop:
         self._show_unseen(late)
         for index in self._known.keys() - there.keys():
             self._forget(self._known.pop(index))
+            self._passes.link_left()
             self._schedule.changed(time.monotonic())
         for index in [i for i in self._unnamed if i not in there or i in self._known]:
             del self._unnamed[index]

@@ -56,6 +56,8 @@ class Passes:
         self._problems: tuple[Ec2netError, ...] = ()
         """Of the last poll."""
         self._fight = ""
+        self._left = False
+        """Whether the link of an ENI has gone, and no look has seen what that left behind."""
         self.tracks: dict[Mac, EniTrack] = {}
         self.failures = 0
         """Polls in a row that IMDS did not answer."""
@@ -107,10 +109,22 @@ class Passes:
         now = time.monotonic()
         self._follow(done.report, only, now)
         self._say(done.report, work, only)
-        if work.kind is Kind.LOOK and (report.done or report.failed):
-            self._schedule.repaired(now)
+        if work.kind is Kind.LOOK:
+            if self._repairs(report):
+                self._schedule.repaired(now)
+            self._left = False
         if work.kind is Kind.POLL:
             self._polled(done, now)
+
+    def link_left(self) -> None:
+        """An ENI's link is gone: what the next look takes back of it nobody took away."""
+        self._left = True
+
+    def _repairs(self, report: PassReport) -> bool:
+        """Whether a look found something to do but to take back what an ENI that is gone had."""
+        there = {eni.mac for eni in report.host.enis if eni.links}
+        changes = [*report.done, *(failure.change for failure in report.failed)]
+        return any(not self._left or change.whose in there for change in changes)
 
     def _polled(self, done: outcome.Outcome, now: float) -> None:
         self._problems = done.report.problems

@@ -165,6 +165,23 @@ def test_a_fight_over_a_rule_ends_in_patience(
         assert " times until " in explained
 
 
+def test_enis_that_go_are_no_fight(
+    vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    """What they leave is taken back, which is no repair of what somebody took away."""
+    instance.configure("[resident]\nfast_for = 0.1\nrepairs = 4\ndebounce = 0.05\n")
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        before = instance.kernel()
+        for number in range(8):
+            eni = vpc.attach(pair[1].subnet, f"ens{20 + number}", **MANY)
+            manager.until_configured(3)
+            vpc.detach(eni)
+            manager.until(lambda: not differences(before, instance.kernel()), 10, "gone")
+        assert "repairs are limited" not in manager.log()
+        assert instance.ec2net("status", "--json").stdout.count('"fight": ""') == 1
+
+
 HUNG = """
 import os, time
 from ec2net.core.backend import Applied, Backend, Suitability
