@@ -8,6 +8,7 @@ at the deadline gives the lock back should it ever get it.
 
 import fcntl
 import os
+import stat
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -94,7 +95,9 @@ class SoleManager:
             make_folder(self._path.parent)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
             self._descriptor = os.open(self._path, flags, 0o600)
-            os.fchmod(self._descriptor, 0o600)  # who can open it can hold a shared lock, for ever
+            # Who can open it can hold a shared lock, for ever.
+            if stat.S_IMODE(os.fstat(self._descriptor).st_mode) != 0o600:
+                os.fchmod(self._descriptor, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(self._descriptor)
