@@ -131,8 +131,10 @@ def _outcome(
         table=_table(mac, eni, facts, numbers),
         attached=_attached(mac, facts),
     )
-    settings = config.for_eni(identity(outcome, eni, links, facts))
-    outcome = replace(outcome, apart=_is_apart(mac, links, settings, facts))
+    settings = config.for_eni(_identity(outcome, eni, links, facts))
+    apart = settings.manage.hands_off or any(link.master for link in links[:1])
+    apart = apart or bool(_owner(mac, settings, facts))
+    outcome = replace(outcome, backend=settings.backend, apart=apart)
     try:
         intent = _intent(mac, eni, links, facts, settings, numbers)
     except NotReady as not_ready:
@@ -140,9 +142,9 @@ def _outcome(
     return replace(outcome, intent=intent)
 
 
-def _is_apart(mac: Mac, links: tuple[Link, ...], settings: EniSettings, facts: Facts) -> bool:
-    owned = settings.backend == AUTO_BACKEND and mac in facts.elsewhere
-    return settings.manage.hands_off or owned or any(link.master for link in links[:1])
+def _owner(mac: Mac, settings: EniSettings, facts: Facts) -> str:
+    """Who manages its link instead of us; a backend that is named counts whoever does."""
+    return facts.elsewhere.get(mac, "") if settings.backend == AUTO_BACKEND else ""
 
 
 def _intent(
@@ -156,8 +158,7 @@ def _intent(
     is_primary = _is_primary(mac, facts)
     if settings.manage is Manage.IGNORE:
         raise NotReady(Standing.IGNORED, 'the configuration says manage = "ignore"')
-    if settings.backend == AUTO_BACKEND and mac in facts.elsewhere:
-        owner = facts.elsewhere[mac]
+    if owner := _owner(mac, settings, facts):
         raise NotReady(Standing.IGNORED, f"udev says that {owner} manages it (ID_NET_MANAGED_BY)")
     if eni is None:
         raise NotReady(Standing.PENDING, f"IMDS does not list its MAC {mac} (yet)")
@@ -278,7 +279,7 @@ def _table(mac: Mac, eni: EniFacts | None, facts: Facts, numbers: NumberPlan) ->
     return numbers.table(number) if number else None
 
 
-def identity(
+def _identity(
     outcome: EniOutcome, eni: EniFacts | None, links: tuple[Link, ...], facts: Facts
 ) -> EniIdentity:
     """What sections of the configuration match on: the same whatever the ENI's standing."""

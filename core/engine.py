@@ -16,7 +16,7 @@ from ec2net.core import attachment, begun, beside, drift, handover, hold, lastgo
 from ec2net.core.backend import PATIENCE, Applied, Backend, Host
 from ec2net.core.backend_guard import GuardedBackend
 from ec2net.core.choose import Choice, choose, unsupported, without_backend
-from ec2net.core.compute import compute, eni_links, identity
+from ec2net.core.compute import compute, eni_links
 from ec2net.core.config import Attached, Config, Manage
 from ec2net.core.deadline import Deadline
 from ec2net.core.environment import Environment, elsewhere
@@ -137,7 +137,7 @@ class Engine:
         owners = elsewhere(links, environment)
         facts = Facts(heard.facts, snapshot.links, attached, owners)
         host = self._intents(facts)
-        choices = self._choose(host, links, facts, environment)
+        choices = self._choose(host, links, environment)
         doubled: tuple[DoubleManagement, ...] = ()
         if not without:  # to take something back is no double work
             host, choices, doubled = beside.refuse(host, choices, environment)
@@ -251,19 +251,14 @@ class Engine:
         self,
         host: HostIntent,
         links: Mapping[Mac, tuple[Link, ...]],
-        facts: Facts,
         environment: Environment,
     ) -> dict[Mac, Choice]:
         kinds = {name: backend.kind for name, backend in self.backends.items()}
-        known = {eni.mac: eni for eni in facts.imds.enis}
         choices = {}
         for eni in host.enis:
             if not links.get(eni.mac):
                 continue
-            link = links[eni.mac][0]
-            found = identity(eni, known.get(eni.mac), links[eni.mac], facts)
-            configured = self.config.for_eni(found).backend
-            choices[eni.mac] = choose(configured, link, kinds, environment)
+            choices[eni.mac] = choose(eni.backend, links[eni.mac][0], kinds, environment)
             _log.debug("%s: backend %s", eni.name, choices[eni.mac])
         return choices
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ec2net.core.errors import in_one_line
 from ec2net.core.hookspecs import GROUP
 
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ def installed() -> Iterator["EntryPoint | Unreadable"]:
         try:
             found = distribution.entry_points
         except _FAULTS as error:
-            told = " ".join(f"{type(error).__name__}: {error}".split())
-            yield Unreadable(_path(distribution), told)
+            yield Unreadable(_path(distribution), in_one_line(error))
             continue
         yield from (entry for entry in found if entry.group == GROUP)
 

@@ -115,6 +115,11 @@ class PluginError(Ec2netError):
     """A plugin is missing, misspelt or broke its contract; names the plugin and the hook."""
 
 
+def in_one_line(error: BaseException) -> str:
+    """What somebody else's code raised, for people."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
 PLUGIN_FAULTS = (Exception, SystemExit)
 """What a third party's code may raise: a module that misses another one leaves by ``sys.exit``, and so
 does the code of a command that is called as a function."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from ec2net.core.config import Attached, DnsDefaultRoute, Manage, Mtu, Rival
+from ec2net.core.config import AUTO_BACKEND, Attached, DnsDefaultRoute, Manage, Mtu, Rival
 from ec2net.core.identity import EniId, Mac
 from ec2net.core.kernel.objects import AnyInterface, AnyNetwork, LinkRef, Route, Rule
 from ec2net.core.numbers import EniNumber
@@ -118,6 +118,8 @@ class EniOutcome:
     """Its table as soon as its number is known, whatever its standing."""
     attached: Attached | None = None
     """Whether its link was there at boot; None: not known, or there is no link."""
+    backend: str = AUTO_BACKEND
+    """What the configuration names for it."""
     apart: bool = False
     """Whether it is another's by the configuration, by its owner or by another tool, whatever its
     standing: a default for all ENIs is none for it."""

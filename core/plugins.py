@@ -17,7 +17,7 @@ from ec2net.core import entrypoints, hookspecs
 from ec2net.core.backend import Backend, Host
 from ec2net.core.config import Config
 from ec2net.core.entrypoints import Unreadable
-from ec2net.core.errors import PLUGIN_FAULTS, PluginError
+from ec2net.core.errors import PLUGIN_FAULTS, PluginError, in_one_line
 from ec2net.core.facts import Facts
 from ec2net.core.intent import EniIntent
 from ec2net.core.report import PassReport
@@ -176,8 +176,7 @@ class Plugins:
 def _broken(subject: str, what: str, error: BaseException) -> PluginError:
     """For people, on one line; who asks for everything gets the traceback."""
     _log.debug("%s %s", subject, what, exc_info=error)
-    told = " ".join(f"{type(error).__name__}: {error}".split())
-    return PluginError(f"{what}: {told}", subject=subject, remedy=_CORRECT)
+    return PluginError(f"{what}: {in_one_line(error)}", subject=subject, remedy=_CORRECT)
 
 
 def _fault(backend: object, others: Collection[str]) -> str:

@@ -436,5 +436,5 @@ def test_an_eni_that_is_refused_for_now_keeps_the_backend_that_a_section_names(
         facts = host(eni(0), second)
         intents = compute(facts, config)
         assert [outcome.standing for outcome in intents.enis] == [Standing.READY, standing]
-        choices = engine._choose(intents, links, facts, environment({}))
+        choices = engine._choose(intents, links, environment({}))
         assert [choice.backend for choice in choices.values()] == ["netlink", "networkd"]
