@@ -6,6 +6,7 @@ from kernel_state import assert_same
 from lab_instance import LabInstance
 from lab_nmcli import no_hook
 from lab_sessions import Sessions
+from test_lab_boot import mtus
 
 pytestmark = [pytest.mark.lab, pytest.mark.backend("networkmanager")]
 
@@ -67,13 +68,8 @@ MTU = "/etc/ec2net/ec2net.toml.d/30-mtu.toml"
 
 def until_mtu(instance: LabInstance, value: int) -> None:
     """NetworkManager may have answered before it sets it."""
-    instance.host.wait_until(
-        lambda: all(
-            instance.host.ip("link", "show", link)[0]["mtu"] == value for link in ("ens5", "ens6")
-        ),
-        10,
-        f"MTU {value}",
-    )
+    wanted = {"ens5": value, "ens6": value}
+    instance.host.wait_until(lambda: mtus(instance, wanted) == wanted, 10, f"MTU {value}")
 
 
 def test_an_mtu_is_set_by_reapply_and_given_back(pair: LabInstance) -> None:
