@@ -11,7 +11,7 @@ from pathlib import Path
 
 from manual import commands, value_name
 
-from ec2net.core.cli import parser
+from ec2net.core.cli.main import parser
 
 FILE = Path(__file__).parent / "completion" / "ec2net.bash"
 

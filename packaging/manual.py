@@ -13,10 +13,10 @@ from pathlib import Path
 
 import roff
 
-from ec2net.core.cli import parser
-from ec2net.core.config_kinds import toml_value
-from ec2net.core.config_schema import HOST, MATCH, PER_ENI, Criterion, Setting
-from ec2net.core.errors import EXIT_MEANING
+from ec2net.core.cli.main import parser
+from ec2net.core.config.kinds import toml_value
+from ec2net.core.config.schema import HOST, MATCH, PER_ENI, Criterion, Setting
+from ec2net.core.model.errors import EXIT_MEANING
 
 FOLDER = Path(__file__).parent / "man"
 _TOP = FOLDER.parents[1]

@@ -8,20 +8,20 @@ whole.
 from collections.abc import Collection
 from typing import ClassVar
 
-from ec2net.core.backend import Applied, Backend, Host, Suitability
-from ec2net.core.config import DnsDefaultRoute
-from ec2net.core.deadline import Deadline
-from ec2net.core.environment import Environment, Manager, link_manager
-from ec2net.core.facts import Link
-from ec2net.core.identity import Mac
-from ec2net.core.intent import EniIntent, HostIntent
-from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.config.settings import DnsDefaultRoute
+from ec2net.core.decide.intent import EniIntent, HostIntent
+from ec2net.core.decide.ownership import Journals
+from ec2net.core.host.files import Environment, Manager, link_manager
 from ec2net.core.live.apply import apply
 from ec2net.core.live.guard import guarded
 from ec2net.core.live.observe import observe
 from ec2net.core.live.render import Base, render
-from ec2net.core.ownership import Journals
-from ec2net.core.plan import InPlace, Item, Plan
+from ec2net.core.model.facts import Link
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.plan import InPlace, Item, Plan
+from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.backend import Applied, Backend, Host, Suitability
+from ec2net.core.runtime.deadline import Deadline
 
 
 class NetlinkBackend(Backend):

@@ -17,15 +17,15 @@ from ec2net.backends.networkd.files import NetworkFile
 from ec2net.backends.networkd.lease import Lease, held_until
 from ec2net.backends.networkd.reload import reload
 from ec2net.backends.networkd.unread import Unread, UnreadFiles
-from ec2net.core.backend import Applied, Failure, Host
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import DeadlineExceeded, Ec2netError
-from ec2net.core.identity import Mac
 from ec2net.core.kernel.link_events import KernelEvents
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.live import guard
 from ec2net.core.live.apply import Broken
-from ec2net.core.plan import Action, Change, Plan
+from ec2net.core.model.errors import DeadlineExceeded, Ec2netError
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.plan import Action, Change, Plan
+from ec2net.core.plugins.backend import Applied, Failure, Host
+from ec2net.core.runtime.deadline import Deadline
 
 _log = logging.getLogger("ec2net.networkd")
 

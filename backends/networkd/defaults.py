@@ -11,10 +11,10 @@ from pathlib import Path
 
 from ec2net.backends.networkd.files import FOLDER
 from ec2net.backends.networkd.state import LINKS, LinkState, link_state
-from ec2net.core.environment import Environment
-from ec2net.core.errors import StateError
-from ec2net.core.facts import Link
-from ec2net.core.state import make_folder
+from ec2net.core.host.files import Environment
+from ec2net.core.model.errors import StateError
+from ec2net.core.model.facts import Link
+from ec2net.core.state.run_dir import make_folder
 
 LATER = "80-ec2net-later.network"
 """For all but the first link of the host."""

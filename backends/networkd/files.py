@@ -9,9 +9,9 @@ re-configures each link whose file changed: docs/networkd.md has what that costs
 from contextlib import suppress
 from pathlib import Path
 
-from ec2net.core import textfile
-from ec2net.core.errors import StateError
-from ec2net.core.textfile import OwnedFile
+from ec2net.core.live import owned_file as textfile
+from ec2net.core.live.owned_file import OwnedFile
+from ec2net.core.model.errors import StateError
 
 FOLDER = Path("/run/systemd/network")
 

@@ -10,12 +10,12 @@ made of live routes.
 import zlib
 from pathlib import Path
 
+from ec2net.backends.networkd.fallback import PATH as FALLBACK
 from ec2net.backends.networkd.files import FOLDER, NetworkFile
-from ec2net.core.adopt.fallback import PATH as FALLBACK
-from ec2net.core.config import DnsDefaultRoute, MtuPolicy
-from ec2net.core.identity import Mac
-from ec2net.core.intent import EarlyIntent
-from ec2net.core.textfile import HEADER
+from ec2net.core.config.settings import DnsDefaultRoute, MtuPolicy
+from ec2net.core.decide.intent import EarlyIntent
+from ec2net.core.live.owned_file import HEADER
+from ec2net.core.model.identity import Mac
 
 _VENDOR = (Path("/usr/lib/systemd/network"), Path("/lib/systemd/network"))
 _ADMIN = Path("/etc/systemd/network")

@@ -9,7 +9,7 @@ They need no D-Bus round trip and are there on systemd 252 and 257 alike: ADMIN_
 from dataclasses import dataclass
 from pathlib import Path
 
-from ec2net.core.environment import NETWORKD_UNIT, Environment
+from ec2net.core.host.files import NETWORKD_UNIT, Environment
 
 LINKS = "/run/systemd/netif/links"
 """A file for each link, by its index."""

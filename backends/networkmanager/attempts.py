@@ -11,8 +11,8 @@ from collections.abc import Collection
 
 from ec2net.backends.networkmanager import conf
 from ec2net.backends.networkmanager.device import Device
-from ec2net.core.identity import Mac
-from ec2net.core.state import RunDir
+from ec2net.core.model.identity import Mac
+from ec2net.core.state.run_dir import RunDir
 
 _FOLDER = "networkmanager"
 

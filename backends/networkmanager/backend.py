@@ -9,21 +9,21 @@ from ec2net.backends.networkmanager.choice import suits
 from ec2net.backends.networkmanager.device import Routes, State, routes
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
 from ec2net.backends.networkmanager.render import conf_file
-from ec2net.core.backend import Applied, Backend, Host, Remarks, Suitability
-from ec2net.core.config import DnsDefaultRoute
-from ec2net.core.deadline import Deadline
-from ec2net.core.environment import Environment
-from ec2net.core.facts import Link
-from ec2net.core.identity import Mac
-from ec2net.core.intent import EniIntent, HostIntent
-from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.config.settings import DnsDefaultRoute
+from ec2net.core.decide.intent import EniIntent, HostIntent
+from ec2net.core.decide.ownership import Journals
+from ec2net.core.host.files import Environment
 from ec2net.core.live import apply as live
 from ec2net.core.live.guard import guarded
 from ec2net.core.live.leases import await_sources
 from ec2net.core.live.observe import observe
 from ec2net.core.live.render import Base, render
-from ec2net.core.ownership import Journals
-from ec2net.core.plan import InPlace, Item, Plan, make_plan
+from ec2net.core.model.facts import Link
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.plan import InPlace, Item, Plan, make_plan
+from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.backend import Applied, Backend, Host, Remarks, Suitability
+from ec2net.core.runtime.deadline import Deadline
 
 if TYPE_CHECKING:
     from ec2net.backends.networkmanager.client import NetworkManager

@@ -22,8 +22,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ec2net.backends.networkmanager.typed import Typed
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import Ec2netError
+from ec2net.core.model.errors import Ec2netError
+from ec2net.core.runtime.deadline import Deadline
 
 T = TypeVar("T")
 

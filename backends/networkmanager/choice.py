@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether NetworkManager has a link, from its unit and its state files. Pure over the environment."""
 
-from ec2net.core.backend import Suitability
-from ec2net.core.environment import (
+from ec2net.core.host.files import (
     NETWORKMANAGER_OWNER,
     NETWORKMANAGER_UNIT,
     Environment,
@@ -10,7 +9,8 @@ from ec2net.core.environment import (
     link_manager,
     owner,
 )
-from ec2net.core.facts import Link
+from ec2net.core.model.facts import Link
+from ec2net.core.plugins.backend import Suitability
 
 
 def suits(link: Link, environment: Environment) -> Suitability:

@@ -8,8 +8,8 @@ its first activation. It holds nothing that IMDS could change but the primary's 
 
 from pathlib import Path
 
-from ec2net.core import textfile
-from ec2net.core.textfile import OwnedFile
+from ec2net.core.live import owned_file as textfile
+from ec2net.core.live.owned_file import OwnedFile
 
 PATH = Path("/run/NetworkManager/conf.d/80-ec2net.conf")
 

@@ -6,10 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from ec2net.core.decide.intent import HostIntent
 from ec2net.core.doctor.finding import Check, Finding, Severity
-from ec2net.core.intent import HostIntent
-from ec2net.core.kernel.objects import Address, AnyAddress
-from ec2net.core.kernel.snapshot import AddressState, Snapshot
+from ec2net.core.model.objects import Address, AnyAddress
+from ec2net.core.model.snapshot import AddressState, Snapshot
 
 
 def duplicates(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:

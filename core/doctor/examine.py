@@ -3,17 +3,17 @@
 
 from collections.abc import Collection, Iterator
 
-from ec2net.core import verify
+from ec2net.core.decide.intent import Standing
 from ec2net.core.doctor import addresses, imds, links, routes, sysctls, units
 from ec2net.core.doctor.finding import Check, Finding, Severity, in_order
 from ec2net.core.doctor.readings import Readings
-from ec2net.core.environment import Environment
-from ec2net.core.errors import DoubleManagement, Ec2netError, ImdsError
-from ec2net.core.intent import Standing
-from ec2net.core.numbers import NumberPlan
-from ec2net.core.othertools import Danger, recognise
-from ec2net.core.text import count
-from ec2net.core.view import View
+from ec2net.core.engine import verify
+from ec2net.core.engine.pass_plan import View
+from ec2net.core.host.files import Environment
+from ec2net.core.host.other_tools import Danger, recognise
+from ec2net.core.model.errors import DoubleManagement, Ec2netError, ImdsError
+from ec2net.core.model.numbers import NumberPlan
+from ec2net.core.report.text import count
 
 _SEVERITIES = {
     Danger.DOUBLE: Severity.WARNING,

@@ -3,9 +3,9 @@
 
 from collections.abc import Collection, Iterator
 
+from ec2net.core.decide.intent import HostIntent
 from ec2net.core.doctor.finding import Check, Finding, Severity
 from ec2net.core.imds.ways import Outcome, Way
-from ec2net.core.intent import HostIntent
 
 _MODIFY = "aws ec2 modify-instance-metadata-options --instance-id ID"
 

@@ -3,10 +3,10 @@
 
 from collections.abc import Iterator
 
-from ec2net.core.config import MtuPolicy
+from ec2net.core.config.settings import MtuPolicy
+from ec2net.core.decide.intent import HostIntent
 from ec2net.core.doctor.finding import Check, Finding, Severity
-from ec2net.core.intent import HostIntent
-from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.model.snapshot import Snapshot
 
 
 def wrong_mtus(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:

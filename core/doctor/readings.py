@@ -6,20 +6,20 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ec2net.core import verify
-from ec2net.core.command import run_bounded
-from ec2net.core.deadline import Deadline
+from ec2net.core.decide.intent import HostIntent
 from ec2net.core.doctor import units
 from ec2net.core.doctor.addresses import Lease
 from ec2net.core.doctor.routes import Gateway
 from ec2net.core.doctor.sysctls import LinkSysctls, Sysctls
-from ec2net.core.environment import Environment
+from ec2net.core.engine import verify
+from ec2net.core.host.files import Environment
 from ec2net.core.imds.endpoint import Candidate
 from ec2net.core.imds.ways import Outcome, Way, reaches_further, try_all
-from ec2net.core.intent import HostIntent
 from ec2net.core.kernel.neighbours import Neighbours
-from ec2net.core.kernel.snapshot import AddressState
 from ec2net.core.kernel.sysctl import read_number
+from ec2net.core.model.snapshot import AddressState
+from ec2net.core.runtime.command import run_bounded
+from ec2net.core.runtime.deadline import Deadline
 
 IMDS_SECONDS = 2.0
 """For all ways to IMDS together, which are tried at once: as long as a pass searches."""

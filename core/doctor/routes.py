@@ -4,12 +4,12 @@
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from ec2net.core.decide.intent import EniIntent, HostIntent
 from ec2net.core.doctor.finding import Check, Finding, Severity
-from ec2net.core.identity import Mac
-from ec2net.core.intent import EniIntent, HostIntent
-from ec2net.core.kernel.objects import MAIN_TABLE, AnyAddress, LinkRef, Route, RouteKind, Rule
-from ec2net.core.kernel.snapshot import Snapshot
-from ec2net.core.numbers import CARDS, DEVICES, NumberPlan
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.numbers import CARDS, DEVICES, NumberPlan
+from ec2net.core.model.objects import MAIN_TABLE, AnyAddress, LinkRef, Route, RouteKind, Rule
+from ec2net.core.model.snapshot import Snapshot
 
 _RTPROT_KERNEL = 2
 """include/uapi/linux/rtnetlink.h: the kernel made it, together with an address or a device."""

@@ -7,9 +7,9 @@ Source of the meanings: Documentation/networking/ip-sysctl.rst.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from ec2net.core.decide.intent import EniIntent, HostIntent
 from ec2net.core.doctor.finding import Check, Finding, Severity
-from ec2net.core.intent import EniIntent, HostIntent
-from ec2net.core.kernel.objects import MAIN_TABLE
+from ec2net.core.model.objects import MAIN_TABLE
 
 STRICT = 1
 """rp_filter: a packet is dropped unless its answer would leave through the same link (RFC 3704)."""

@@ -4,7 +4,7 @@
 from collections.abc import Iterable, Iterator
 
 from ec2net.core.doctor.finding import Check, Finding, Severity
-from ec2net.core.environment import Environment
+from ec2net.core.host.files import Environment
 
 PATTERN = "ec2net*"
 """What systemctl is asked for."""

@@ -7,7 +7,7 @@ The errors (but ``ImdsDisabled``) stay inside this package: the client turns the
 
 from dataclasses import dataclass
 
-from ec2net.core.errors import ImdsError
+from ec2net.core.model.errors import ImdsError
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,10 @@ import select
 import socket
 from typing import TYPE_CHECKING
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import DeadlineExceeded
 from ec2net.core.imds.answer import ConnectFailed, TransportError
 from ec2net.core.imds.endpoint import Candidate
+from ec2net.core.model.errors import DeadlineExceeded
+from ec2net.core.runtime.deadline import Deadline
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer

@@ -9,14 +9,14 @@ import logging
 from collections.abc import Sequence
 from typing import Self
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import DeadlineExceeded, ImdsError
-from ec2net.core.facts import Absent, Reading, Unknown, Value
 from ec2net.core.imds.answer import Answer, BadAnswer, ImdsDisabled, TransportError
 from ec2net.core.imds.endpoint import Candidate
 from ec2net.core.imds.retry import Patience, backoff, is_busy, retry_after
 from ec2net.core.imds.session import BudgetSpent, Session
-from ec2net.core.state import RunDir
+from ec2net.core.model.errors import DeadlineExceeded, ImdsError
+from ec2net.core.model.facts import Absent, Reading, Unknown, Value
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.run_dir import RunDir
 
 TRIES = 3
 

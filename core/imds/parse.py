@@ -7,7 +7,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, TypeVar
 
-from ec2net.core.facts import Reading, Unknown, Value
+from ec2net.core.model.facts import Reading, Unknown, Value
 
 T = TypeVar("T")
 

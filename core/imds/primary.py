@@ -5,8 +5,8 @@ Everything hangs on that one answer, for the whole boot. So it counts only as lo
 keys do not deny it: the primary is listed, as device 0 of card 0.
 """
 
-from ec2net.core.facts import EniFacts, Reading, Value
-from ec2net.core.identity import Mac
+from ec2net.core.model.facts import EniFacts, Reading, Value
+from ec2net.core.model.identity import Mac
 
 
 def denial(mac: Mac, eni: EniFacts | None, listed: Reading[tuple[Mac, ...]]) -> str:

@@ -10,11 +10,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import DeadlineExceeded
 from ec2net.core.imds.answer import ConnectFailed, ImdsDisabled, TransportError
 from ec2net.core.imds.bounded_socket import BoundedSocket
 from ec2net.core.imds.endpoint import Candidate
+from ec2net.core.model.errors import DeadlineExceeded
+from ec2net.core.runtime.deadline import Deadline
 
 T = TypeVar("T")
 

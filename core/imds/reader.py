@@ -15,9 +15,6 @@ from dataclasses import dataclass, fields, replace
 from ipaddress import IPv6Address, IPv6Network
 from typing import TypeAlias, TypeVar
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.facts import Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
-from ec2net.core.identity import EniId, Mac
 from ec2net.core.imds.parse import (
     ipv4_address,
     ipv4_network,
@@ -31,6 +28,9 @@ from ec2net.core.imds.parse import (
 )
 from ec2net.core.imds.primary import denial
 from ec2net.core.imds.source import Imds
+from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
+from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.runtime.deadline import Deadline
 
 T = TypeVar("T")
 

@@ -8,8 +8,6 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import DeadlineExceeded, ImdsError
 from ec2net.core.imds.answer import Answer, BadAnswer, ConnectFailed, ImdsDisabled, TransportError
 from ec2net.core.imds.bounded_socket import BoundedSocket, connect
 from ec2net.core.imds.endpoint import Candidate
@@ -17,7 +15,9 @@ from ec2net.core.imds.race import NobodyAnswers, race
 from ec2net.core.imds.retry import backoff, is_busy, retry_after
 from ec2net.core.imds.token import TTL_SECONDS, Token, TokenStore
 from ec2net.core.kernel.link_events import link_index
-from ec2net.core.state import RunDir
+from ec2net.core.model.errors import DeadlineExceeded, ImdsError
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.run_dir import RunDir
 
 if TYPE_CHECKING:
     from ec2net.core.imds.transport import Transport

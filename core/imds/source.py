@@ -4,8 +4,8 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.facts import Absent, Reading, Value
+from ec2net.core.model.facts import Absent, Reading, Value
+from ec2net.core.runtime.deadline import Deadline
 
 
 class Imds(Protocol):

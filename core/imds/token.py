@@ -5,9 +5,9 @@ import logging
 import time
 from dataclasses import dataclass, field
 
-from ec2net.core.errors import StateError
 from ec2net.core.imds.endpoint import Candidate
-from ec2net.core.state import RunDir
+from ec2net.core.model.errors import StateError
+from ec2net.core.state.run_dir import RunDir
 
 TTL_SECONDS = 21600
 """The longest that IMDS grants (AWS, "Use the Instance Metadata Service")."""

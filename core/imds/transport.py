@@ -21,9 +21,9 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
-from ec2net.core.deadline import Deadline
 from ec2net.core.imds.answer import Answer, BadAnswer, TransportError
 from ec2net.core.imds.bounded_socket import BoundedSocket, connect
+from ec2net.core.runtime.deadline import Deadline
 
 BODY_LIMIT = 64 * 1024
 """Bytes: some 1500 IPv6 addresses, ten times what one ENI can hold."""

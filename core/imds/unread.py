@@ -3,8 +3,8 @@
 
 from dataclasses import fields
 
-from ec2net.core.errors import ImdsError
-from ec2net.core.facts import ImdsFacts, Unknown
+from ec2net.core.model.errors import ImdsError
+from ec2net.core.model.facts import ImdsFacts, Unknown
 
 
 def unread(imds: ImdsFacts) -> tuple[ImdsError, ...]:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import DeadlineExceeded
 from ec2net.core.imds.answer import ConnectFailed, TransportError
 from ec2net.core.imds.bounded_socket import BoundedSocket, connect
 from ec2net.core.imds.endpoint import Candidate
 from ec2net.core.imds.race import NobodyAnswers, race
+from ec2net.core.model.errors import DeadlineExceeded
+from ec2net.core.runtime.deadline import Deadline
 
 HOP_SECONDS = 0.7
 """For one answer: a lost packet is sent again after 0.2 s and 0.6 s."""

@@ -5,18 +5,10 @@ from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
-from ec2net.core.facts import Link
-from ec2net.core.identity import Mac
-from ec2net.core.kernel.objects import (
-    Address,
-    LinkRef,
-    Mark,
-    Route,
-    RouteKind,
-    Rule,
-    RuleAction,
-)
-from ec2net.core.kernel.snapshot import AddressState, Found
+from ec2net.core.model.facts import Link
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import Address, LinkRef, Mark, Route, RouteKind, Rule, RuleAction
+from ec2net.core.model.snapshot import AddressState, Found
 
 AF_INET, AF_INET6 = 2, 10
 ARPHRD_ETHER = 1

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from ec2net.core.deadline import readable
 from ec2net.core.kernel import pyroute
+from ec2net.core.runtime.deadline import readable
 
 T = TypeVar("T")
 

@@ -5,15 +5,6 @@ from enum import Enum
 from typing import Any
 
 from ec2net.core.kernel.decode import IFF_UP, KINDS, RULE_ACTIONS, family
-from ec2net.core.kernel.objects import (
-    Address,
-    AnyAddress,
-    LinkSetting,
-    Route,
-    RouteKind,
-    Rule,
-    Setting,
-)
 from ec2net.core.kernel.request import (
     NLM_F_ACK,
     NLM_F_APPEND,
@@ -21,6 +12,15 @@ from ec2net.core.kernel.request import (
     NLM_F_EXCL,
     NLM_F_REPLACE,
     Request,
+)
+from ec2net.core.model.objects import (
+    Address,
+    AnyAddress,
+    LinkSetting,
+    Route,
+    RouteKind,
+    Rule,
+    Setting,
 )
 
 # include/uapi/linux/rtnetlink.h

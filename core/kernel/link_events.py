@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import DeadlineExceeded, LinkGone
+from ec2net.core.model.errors import DeadlineExceeded, LinkGone
+from ec2net.core.runtime.deadline import Deadline
 
 _RTMGRP_LINK = 1
 

@@ -9,7 +9,7 @@ import socket
 import struct
 
 from ec2net.core.kernel.link_events import KernelEvents
-from ec2net.core.kernel.objects import AnyAddress
+from ec2net.core.model.objects import AnyAddress
 
 _RTMGRP_NEIGH = 0x4
 _RTM_NEWNEIGH, _RTM_GETNEIGH = 28, 30

@@ -10,10 +10,10 @@ import json
 import re
 from typing import Any
 
-from ec2net.core.command import run_bounded
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import KernelError
-from ec2net.core.kernel.objects import LinkRef, Mark, ReplyMarks
+from ec2net.core.model.errors import KernelError
+from ec2net.core.model.objects import LinkRef, Mark, ReplyMarks
+from ec2net.core.runtime.command import run_bounded
+from ec2net.core.runtime.deadline import Deadline
 
 _FAMILY = "inet"
 _NAME = re.compile(r"ec2net_(\d{1,10})_(\d{1,10})_([0-9a-f]{1,8})_([0-9a-f]{1,8})", re.ASCII)

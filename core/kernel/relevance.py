@@ -9,7 +9,7 @@ the local table decide nothing: no route of ours could stand in their place.
 import struct
 
 from ec2net.core.kernel import dump
-from ec2net.core.kernel.objects import LOCAL_TABLE, MAIN_TABLE
+from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE
 
 _RTMSG = struct.Struct("=8BI")
 """struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags."""

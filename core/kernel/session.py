@@ -15,12 +15,14 @@ from functools import cached_property
 from types import TracebackType
 from typing import Self
 
-from ec2net.core.errors import KernelError
-from ec2net.core.facts import Link
 from ec2net.core.kernel import decode, dump, encode, pyroute, sysctl
 from ec2net.core.kernel.driver import Drivers
 from ec2net.core.kernel.encode import Verb
-from ec2net.core.kernel.objects import (
+from ec2net.core.kernel.relevance import RelevantRoutes
+from ec2net.core.kernel.request import Requests
+from ec2net.core.model.errors import KernelError
+from ec2net.core.model.facts import Link
+from ec2net.core.model.objects import (
     Address,
     AnyAddress,
     KernelObject,
@@ -31,9 +33,7 @@ from ec2net.core.kernel.objects import (
     Rule,
     Setting,
 )
-from ec2net.core.kernel.relevance import RelevantRoutes
-from ec2net.core.kernel.request import Requests
-from ec2net.core.kernel.snapshot import AddressState, Snapshot
+from ec2net.core.model.snapshot import AddressState, Snapshot
 
 _REMEDIES = {
     errno.EPERM: "run as root or with CAP_NET_ADMIN",

@@ -10,11 +10,11 @@ import logging
 import socket
 from typing import TypeAlias
 
-from ec2net.core.backend import Applied, Failure
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import Ec2netError, KernelError, LinkGone
-from ec2net.core.identity import Mac
-from ec2net.core.kernel.objects import (
+from ec2net.core.decide.ownership import RESTORED, Journal, Journals
+from ec2net.core.kernel.session import Kernel
+from ec2net.core.model.errors import Ec2netError, KernelError, LinkGone
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import (
     Address,
     KernelObject,
     LinkSetting,
@@ -23,9 +23,9 @@ from ec2net.core.kernel.objects import (
     Rule,
     Setting,
 )
-from ec2net.core.kernel.session import Kernel
-from ec2net.core.ownership import RESTORED, Journal, Journals
-from ec2net.core.plan import Action, Change, Plan
+from ec2net.core.model.plan import Action, Change, Plan
+from ec2net.core.plugins.backend import Applied, Failure
+from ec2net.core.runtime.deadline import Deadline
 
 _log = logging.getLogger("ec2net.live")
 

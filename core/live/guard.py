@@ -11,11 +11,11 @@ address, the rules come before the lease.
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from ec2net.core.errors import KernelError
-from ec2net.core.identity import Mac
-from ec2net.core.kernel.objects import MAIN_TABLE, LinkRef, Rank, Route, RouteKind
 from ec2net.core.kernel.session import Kernel
-from ec2net.core.plan import Action, Change
+from ec2net.core.model.errors import KernelError
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import MAIN_TABLE, LinkRef, Rank, Route, RouteKind
+from ec2net.core.model.plan import Action, Change
 
 _LAST = 2**32 - 1
 """Metric: any other route comes first."""

@@ -4,13 +4,13 @@
 import logging
 from collections.abc import Collection
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import DeadlineExceeded
-from ec2net.core.identity import Mac
 from ec2net.core.kernel.link_events import KernelEvents
-from ec2net.core.kernel.objects import Address, AnyAddress, Route
 from ec2net.core.kernel.session import Kernel
-from ec2net.core.plan import Action, Change
+from ec2net.core.model.errors import DeadlineExceeded
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import Address, AnyAddress, Route
+from ec2net.core.model.plan import Action, Change
+from ec2net.core.runtime.deadline import Deadline
 
 _log = logging.getLogger("ec2net.live")
 

@@ -4,13 +4,13 @@
 from collections.abc import Collection
 from contextlib import suppress
 
-from ec2net.core.errors import KernelError
-from ec2net.core.facts import Link
-from ec2net.core.kernel.objects import Address, Rule, Setting
+from ec2net.core.decide.ownership import Journals, marked, unmarked
 from ec2net.core.kernel.session import Kernel
-from ec2net.core.kernel.snapshot import Snapshot
-from ec2net.core.ownership import Journals, marked, unmarked
-from ec2net.core.plan import InPlace, Item
+from ec2net.core.model.errors import KernelError
+from ec2net.core.model.facts import Link
+from ec2net.core.model.objects import Address, Rule, Setting
+from ec2net.core.model.plan import InPlace, Item
+from ec2net.core.model.snapshot import Snapshot
 
 
 def observe(

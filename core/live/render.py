@@ -8,9 +8,9 @@ do: a DHCP client that is there keeps it, and only gets what it cannot know besi
 from collections.abc import Iterator
 from enum import Enum
 
-from ec2net.core.config import MtuPolicy
-from ec2net.core.intent import EniIntent, HostIntent
-from ec2net.core.kernel.objects import (
+from ec2net.core.config.settings import MtuPolicy
+from ec2net.core.decide.intent import EniIntent, HostIntent
+from ec2net.core.model.objects import (
     Address,
     AnyInterface,
     KernelObject,
@@ -21,7 +21,7 @@ from ec2net.core.kernel.objects import (
     Route,
     Setting,
 )
-from ec2net.core.kernel.snapshot import Snapshot
+from ec2net.core.model.snapshot import Snapshot
 
 IPV6_MTU_MIN = 1280
 """RFC 8200, section 5: below, the kernel takes IPv6 with all its addresses off the link."""

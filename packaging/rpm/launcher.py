@@ -7,6 +7,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "lib/ec2net/python"))
 
-from ec2net.core.cli import main
+from ec2net.core.cli.main import main
 
 sys.exit(main())

@@ -3,6 +3,6 @@
 
 import sys
 
-from ec2net.core.cli import main
+from ec2net.core.cli.main import main
 
 sys.exit(main())

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from processes import peak, run
 
-from ec2net.core.vpc.connections import Answer
-from ec2net.core.vpc.eni import Eni, Presence
-from ec2net.core.vpc.simulated import SimulatedVpc
-from ec2net.core.vpc.subnet import Subnet
+from ec2net.core.simulation.vpc.connections import Answer
+from ec2net.core.simulation.vpc.eni import Eni, Presence
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.subnet import Subnet
 
 REACHABLE_SECONDS = 20.0
 """More than a pass may take: what is not reachable then never will be."""
@@ -55,7 +55,7 @@ class BenchedHost:
 
     def peak(self, name: str) -> int:
         """Peak resident set of a command that does not fail, in KiB."""
-        code = "from ec2net.core.cli import main\nassert main() == 0"
+        code = "from ec2net.core.cli.main import main\nassert main() == 0"
         return peak(code, self.environ, name, *self.where, inside=self.vpc.guest)
 
     def hotplug(self) -> float:

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ec2net.core.vpc.namespace import Namespace
+from ec2net.core.simulation.vpc.namespace import Namespace
 
 LIMIT_SECONDS = 60.0
 """No process here takes a tenth of it, traced ones included."""
@@ -54,7 +54,7 @@ def python(code: str, *arguments: str) -> list[str]:
 def script(folder: Path) -> list[str]:
     """The command ``ec2net`` as an installer writes it."""
     path = folder / "ec2net"
-    path.write_text("import sys\nfrom ec2net.core.cli import main\nsys.exit(main())\n")
+    path.write_text("import sys\nfrom ec2net.core.cli.main import main\nsys.exit(main())\n")
     return [sys.executable, str(path)]
 
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from host import REACHABLE_SECONDS, BenchedHost
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.resident.control import poke
-from ec2net.core.state import RunDir
-from ec2net.core.vpc.connections import Answer
-from ec2net.core.vpc.eni import Presence
+from ec2net.core.daemon.control import poke
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.simulation.vpc.connections import Answer
+from ec2net.core.simulation.vpc.eni import Presence
+from ec2net.core.state.run_dir import RunDir
 
 POLLS = 15
 IDLE_SECONDS = 4.0

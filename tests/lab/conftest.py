@@ -15,7 +15,7 @@ sys.path += [str(TOP / "tests/netns"), str(TOP / "packaging")]
 
 from lab_instance import SETTINGS, LabInstance, Setting, booted
 
-from ec2net.core.vpc import sandbox
+from ec2net.core.simulation.vpc import sandbox
 
 
 class Boot(Protocol):

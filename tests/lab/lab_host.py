@@ -21,7 +21,7 @@ from lab_journal import Entry
 from lab_package import Installed
 from lab_root import LAYERS, LabUnavailable, Release, cached_root, layered_root
 
-from ec2net.core.vpc.dhcp import VpcWithDhcp
+from ec2net.core.simulation.vpc.dhcp import VpcWithDhcp
 
 BOOT_LIMIT = 60.0
 """Seconds; 2 to 4 on an idle machine."""

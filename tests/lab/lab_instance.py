@@ -19,10 +19,10 @@ from lab_journal import Entry
 from lab_package import Installed
 from lab_root import Release
 
-from ec2net.core.vpc.connections import Tick
-from ec2net.core.vpc.dhcp import VpcWithDhcp
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.imds import Propagation
+from ec2net.core.simulation.vpc.connections import Tick
+from ec2net.core.simulation.vpc.dhcp import VpcWithDhcp
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.imds import Propagation
 
 MANY: dict[str, Any] = {"ipv4": 3, "ipv6": 2, "ipv4_prefixes": 1, "ipv6_prefixes": 1}
 """What the issue wants an ENI to have."""

@@ -45,7 +45,7 @@ def overlay(base: Path, *below: Path) -> Iterator[Path]:
     """A writable root file system over others, the uppermost first; what is written goes to memory
     and is afterwards in the folder ``upper`` of ``base``."""
     if os.path.ismount("/run") is False:
-        raise LabUnavailable("enter a sandbox first (ec2net.core.vpc.sandbox)")
+        raise LabUnavailable("enter a sandbox first (ec2net.core.simulation.vpc.sandbox)")
     upper, work, root = (base / part for part in ("upper", "work", "root"))
     for folder in (upper, work, root):
         folder.mkdir(parents=True)

@@ -13,9 +13,9 @@ from datetime import datetime
 from lab_host import LabHost
 from lab_root import Release, cached_root
 
-from ec2net.core.vpc.dhcp import VpcWithDhcp
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.subnet import Subnet
+from ec2net.core.simulation.vpc.dhcp import VpcWithDhcp
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.subnet import Subnet
 
 QUIET = 2.5
 """Seconds without an event in the kernel after which an action counts as over: networkd waits up

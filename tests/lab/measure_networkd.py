@@ -23,8 +23,8 @@ from lab_host import HostError, LabHost
 from lab_root import Release
 from lab_watch import LONGEST, THEIRS, Bench, Outcome
 
-from ec2net.core.vpc import sandbox
-from ec2net.core.vpc.dhcp import VpcWithDhcp
+from ec2net.core.simulation.vpc import sandbox
+from ec2net.core.simulation.vpc.dhcp import VpcWithDhcp
 
 NETWORK = "/etc/systemd/network"
 DEFAULT_FILE = """\

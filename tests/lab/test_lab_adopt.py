@@ -19,7 +19,7 @@ from lab_root import Release
 from probe import Traffic
 from test_lab_package import files
 
-from ec2net.core.vpc.dhcp import VpcWithDhcp
+from ec2net.core.simulation.vpc.dhcp import VpcWithDhcp
 
 pytestmark = [pytest.mark.lab, pytest.mark.backend("networkmanager")]
 
@@ -97,8 +97,8 @@ def test_from_networkmanager_and_back(boot: Boot) -> None:
 
 KILLED = """
 import os, signal
-from ec2net.core import steps
-from ec2net.core.cli import main
+from ec2net.core.migration import steps
+from ec2net.core.cli.main import main
 
 def do(self, deadline):
     if self.words[1:] == ("start", "systemd-networkd.service"):

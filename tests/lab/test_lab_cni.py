@@ -14,9 +14,9 @@ from lab_instance import MANY, LabInstance
 from lab_watch import monitor
 from probe import Probe
 
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.namespace import Namespace
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.namespace import Namespace
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.lab
 

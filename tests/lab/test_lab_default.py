@@ -12,7 +12,7 @@ from kernel_state import assert_same
 from lab_instance import MANY, LabInstance
 from lab_package import CHECKOUT
 
-from ec2net.core.vpc.eni import Eni
+from ec2net.core.simulation.vpc.eni import Eni
 
 pytestmark = [pytest.mark.lab, pytest.mark.backend("networkd")]
 

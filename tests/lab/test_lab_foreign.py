@@ -18,7 +18,7 @@ from kernel_state import State
 from lab_files import ForeignFiles
 from lab_instance import MANY, LabInstance
 
-from ec2net.core.vpc.eni import Eni
+from ec2net.core.simulation.vpc.eni import Eni
 
 pytestmark = pytest.mark.lab
 

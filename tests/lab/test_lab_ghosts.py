@@ -17,7 +17,7 @@ import pytest
 from conftest import Boot
 from lab_instance import ENI_UNIT, LabInstance, Setting, udev_stopped
 
-from ec2net.core.vpc.eni import Eni
+from ec2net.core.simulation.vpc.eni import Eni
 
 pytestmark = [pytest.mark.lab, pytest.mark.mode("on-demand"), pytest.mark.backend("networkd")]
 

@@ -16,9 +16,9 @@ from lab_host import LabHost
 from lab_package import CHECKOUT
 from lab_root import LAYERS, Release
 
-from ec2net.core.vpc import sandbox
-from ec2net.core.vpc.dhcp import VpcWithDhcp
-from ec2net.core.vpc.eni import Detach
+from ec2net.core.simulation.vpc import sandbox
+from ec2net.core.simulation.vpc.dhcp import VpcWithDhcp
+from ec2net.core.simulation.vpc.eni import Detach
 
 pytestmark = pytest.mark.lab
 
@@ -190,9 +190,9 @@ def test_a_host_leaves_nothing() -> None:
 
 _BOOT_AND_WAIT = """\
 import sys, time
-from ec2net.core.vpc import sandbox
+from ec2net.core.simulation.vpc import sandbox
 sandbox.enter()
-from ec2net.core.vpc.dhcp import VpcWithDhcp
+from ec2net.core.simulation.vpc.dhcp import VpcWithDhcp
 from lab_host import LabHost
 from lab_root import Release
 with VpcWithDhcp() as vpc:

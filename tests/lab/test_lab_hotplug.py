@@ -8,7 +8,7 @@ import pytest
 from lab_instance import CHECK_LIMIT, MANY, LabInstance, late
 from probe import Probe
 
-from ec2net.core.vpc.eni import Detach, Eni
+from ec2net.core.simulation.vpc.eni import Detach, Eni
 
 pytestmark = pytest.mark.lab
 

@@ -10,7 +10,7 @@ from kernel_state import KernelEvents, assert_same
 from lab_instance import MANY, LabInstance
 from test_engine_imds_faults import FAULTS, PASS, STARTING
 
-from ec2net.core.vpc.imds_faults import Fault, Hang, Status
+from ec2net.core.simulation.vpc.imds_faults import Fault, Hang, Status
 
 pytestmark = pytest.mark.lab
 

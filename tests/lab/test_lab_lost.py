@@ -9,7 +9,7 @@ import pytest
 from conftest import Boot
 from lab_instance import MANY, LabInstance, udev_stopped
 
-from ec2net.core.vpc.eni import Eni
+from ec2net.core.simulation.vpc.eni import Eni
 
 pytestmark = [pytest.mark.lab, pytest.mark.backend("networkd")]
 

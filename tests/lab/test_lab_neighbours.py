@@ -24,8 +24,8 @@ from kernel_state import marked
 from lab_instance import LabInstance
 from ways import STATIC, TUNNEL, destinations, measured, told
 
-from ec2net.core.vpc import echo
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc import echo
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.lab
 

@@ -17,7 +17,7 @@ from lab_package import CHECKOUT, Installed
 from lab_root import Release
 
 import ec2net
-from ec2net.core.vpc.dhcp import VpcWithDhcp
+from ec2net.core.simulation.vpc.dhcp import VpcWithDhcp
 
 pytestmark = pytest.mark.lab
 

@@ -24,7 +24,7 @@ def test_connections_live_through_a_hundred_reapplies(pair: LabInstance) -> None
 from ec2net.backends.networkmanager.apply import set_mtu
 from ec2net.backends.networkmanager.bus import Bus
 from ec2net.backends.networkmanager.client import NetworkManager
-from ec2net.core.deadline import Deadline
+from ec2net.core.runtime.deadline import Deadline
 limit = Deadline(50, "test")
 with Bus() as bus:
     manager = NetworkManager(bus)

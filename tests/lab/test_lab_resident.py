@@ -16,8 +16,8 @@ from lab_instance import MANY, LabInstance, late, udev_stopped
 from probe import Traffic
 from races import race
 
-from ec2net.core.vpc.eni import Presence
-from ec2net.core.vpc.imds_faults import Fault, Hang
+from ec2net.core.simulation.vpc.eni import Presence
+from ec2net.core.simulation.vpc.imds_faults import Fault, Hang
 
 pytestmark = [pytest.mark.lab, pytest.mark.mode("resident")]
 
@@ -142,7 +142,7 @@ def test_killed_it_comes_back_and_finds_nothing_to_do(pair: LabInstance) -> None
 
 STUCK = """\
 import os
-from ec2net.core.hookspecs import hookimpl
+from ec2net.core.plugins.hookspecs import hookimpl
 
 @hookimpl
 def ec2net_adjust_intent(intent, facts):

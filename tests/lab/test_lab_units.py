@@ -8,7 +8,7 @@ import pytest
 from conftest import Boot
 from lab_instance import LabInstance, late
 
-from ec2net.core.vpc.imds import Propagation
+from ec2net.core.simulation.vpc.imds import Propagation
 
 pytestmark = [pytest.mark.lab, pytest.mark.mode("on-demand")]
 

@@ -4,7 +4,7 @@
 import random
 from collections.abc import Callable, Sequence
 
-from ec2net.core.vpc.eni import Eni
+from ec2net.core.simulation.vpc.eni import Eni
 
 
 def assign(chance: random.Random, enis: Sequence[Eni]) -> str:

@@ -8,11 +8,11 @@ from ipaddress import IPv4Address, ip_address, ip_network
 
 from kernel_state import PROTOCOL, kernel_state
 
-from ec2net.core.vpc.connections import Answer
-from ec2net.core.vpc.echo import EchoService
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.namespace import Namespace
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.connections import Answer
+from ec2net.core.simulation.vpc.echo import EchoService
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.namespace import Namespace
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 TO_POD, FROM_POD = 512, 1536
 """Priorities of its rules (amazon-vpc-cni-k8s, pkg/networkutils)."""

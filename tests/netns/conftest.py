@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from instance import Instance
 
-from ec2net.core.errors import Ec2netError
-from ec2net.core.vpc import sandbox
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.model.errors import Ec2netError
+from ec2net.core.simulation.vpc import sandbox
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 MANUAL = Path(__file__).parents[2] / "packaging/man/ec2net.8.md"
 

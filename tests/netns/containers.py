@@ -7,12 +7,12 @@ from ipaddress import ip_address
 
 from instance import CHECK_SECONDS
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.vpc import echo
-from ec2net.core.vpc.connections import Answer, Attempt, connect_all
-from ec2net.core.vpc.echo import EchoService
-from ec2net.core.vpc.namespace import Namespace
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.simulation.vpc import echo
+from ec2net.core.simulation.vpc.connections import Answer, Attempt, connect_all
+from ec2net.core.simulation.vpc.echo import EchoService
+from ec2net.core.simulation.vpc.namespace import Namespace
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 CONTAINER = "172.17.0.2"
 

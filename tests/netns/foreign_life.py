@@ -11,8 +11,8 @@ from foreign_state import BRIDGE, Planter
 from foreign_view import foreign, without_link
 from kernel_state import State, differences, in_order, kernel_state, lacking, marked
 
-from ec2net.core.vpc.eni import Detach, Eni
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.eni import Detach, Eni
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 ENIS = 4
 

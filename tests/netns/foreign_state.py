@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.namespace import Namespace
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.namespace import Namespace
 
 BRIDGE, TUNNEL = "br0", "wg0"
 

@@ -21,14 +21,14 @@ sys.path.append(str(TOP / "packaging"))
 import json_schema
 
 import ec2net
-from ec2net.core.vpc.checks import PrefixUse
-from ec2net.core.vpc.connections import Tick
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.hosts import Host
-from ec2net.core.vpc.namespace import Namespace
-from ec2net.core.vpc.sandbox import command_path
-from ec2net.core.vpc.simulated import SimulatedVpc
-from ec2net.core.vpc.subnet import Subnet
+from ec2net.core.simulation.vpc.checks import PrefixUse
+from ec2net.core.simulation.vpc.connections import Tick
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.hosts import Host
+from ec2net.core.simulation.vpc.namespace import Namespace
+from ec2net.core.simulation.vpc.sandbox import command_path
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.subnet import Subnet
 
 PROGRAM_LIMIT = 60.0
 """Seconds that any command may take here; what a test bounds itself is far less."""

@@ -3,8 +3,8 @@
 
 from kernel_state import kernel_state
 
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.namespace import Namespace
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.namespace import Namespace
 
 ROUTED = "192.0.2.200"
 """Of no subnet: EC2 never assigns it."""

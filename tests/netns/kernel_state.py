@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
-from ec2net.core.vpc.namespace import Namespace
+from ec2net.core.simulation.vpc.namespace import Namespace
 
 PROTOCOL = "236"
 """The mark of ours, as ``ip -N`` prints it."""

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from instance import Instance, environment
 
-from ec2net.core.state import RunDir
+from ec2net.core.state.run_dir import RunDir
 
 LIMIT = 20.0
 """Seconds for anything that is awaited here."""

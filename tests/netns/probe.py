@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from ec2net.core.vpc import echo
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.namespace import Namespace
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc import echo
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.namespace import Namespace
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 EVERY = 0.02
 LONGEST = 0.25

@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ec2net.core.vpc.eni import Detach, Eni
-from ec2net.core.vpc.simulated import SimulatedVpc
-from ec2net.core.vpc.subnet import Subnet
+from ec2net.core.simulation.vpc.eni import Detach, Eni
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.subnet import Subnet
 
 SHORTEST, LONGEST = 0.02, 1.0
 """Seconds that a link is there."""

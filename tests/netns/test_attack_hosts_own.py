@@ -8,8 +8,8 @@ import pytest
 from instance import MANY, Instance, environment, primary, subnets
 from kernel_state import assert_same
 
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
@@ -19,7 +19,7 @@ UNMARKED = """\
 import sys
 from ec2net.core.kernel import pyroute
 pyroute.knows_address_protocol = lambda: False
-from ec2net.core.cli import main
+from ec2net.core.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 """The program with a pyroute2 that cannot mark addresses, as in Debian 12 and 13."""

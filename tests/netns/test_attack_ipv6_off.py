@@ -12,8 +12,8 @@ from instance import MANY, Instance, primary, subnets
 from kernel_state import assert_same
 
 from ec2net.core.kernel import dump
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

@@ -7,7 +7,7 @@ import pytest
 from instance import MANY, Instance, environment, primary, subnets
 from kernel_state import assert_same
 
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
@@ -16,7 +16,7 @@ import sys
 from ec2net.core.kernel.driver import Drivers
 answer = Drivers.of
 Drivers.of = lambda self, link: "" if link == {link!r} else answer(self, link)
-from ec2net.core.cli import main
+from ec2net.core.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 """The program while the driver of one link is in a reset: ETHTOOL_GDRVINFO fails with ENODEV."""

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from instance import MANY, Instance, environment, primary, subnets
 
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
@@ -67,12 +67,12 @@ def test_status_tells_of_a_pass_that_failed_as_a_whole(
 
 LATE = """\
 import sys
-from ec2net.core import verify
-from ec2net.core.errors import DeadlineExceeded
+from ec2net.core.engine import verify
+from ec2net.core.model.errors import DeadlineExceeded
 def check(*_, **__):
     raise DeadlineExceeded("refresh did not end within 15 s")
 verify.check = check
-from ec2net.core.cli import main
+from ec2net.core.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
 """The program, as if its time were used up when it comes to verifying."""

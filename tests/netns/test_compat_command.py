@@ -11,7 +11,7 @@ from instance import MANY, TOP, Instance, environment, primary, subnets
 from kernel_state import marked
 from manager import managed
 
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

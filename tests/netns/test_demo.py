@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from ec2net.core.commands import demo
-from ec2net.core.demo import checks
-from ec2net.core.demo.screen import Screen
-from ec2net.core.demo.script import STEPS
-from ec2net.core.demo.show import show
-from ec2net.core.demo.stage import Result, Stage
-from ec2net.core.demo.steps import Check, Command, Event, Step, Verdict
-from ec2net.core.errors import Ec2netError, ExitStatus
+from ec2net.core.cli.commands import demo
+from ec2net.core.model.errors import Ec2netError, ExitStatus
+from ec2net.core.simulation.demo import checks
+from ec2net.core.simulation.demo.screen import Screen
+from ec2net.core.simulation.demo.script import STEPS
+from ec2net.core.simulation.demo.show import show
+from ec2net.core.simulation.demo.stage import Result, Stage
+from ec2net.core.simulation.demo.steps import Check, Command, Event, Step, Verdict
 
 pytestmark = pytest.mark.netns
 

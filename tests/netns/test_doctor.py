@@ -13,10 +13,10 @@ import pytest
 from instance import MANY, Instance, below_run, primary, subnets
 
 from ec2net.core.doctor.units import masked
-from ec2net.core.environment import Environment
-from ec2net.core.othertools import recognise
-from ec2net.core.vpc.imds_faults import Status
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.host.files import Environment
+from ec2net.core.host.other_tools import recognise
+from ec2net.core.simulation.vpc.imds_faults import Status
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

@@ -9,7 +9,7 @@ from instance import MANY, Instance, below_run, primary, subnets
 from kernel_state import KernelEvents, assert_same
 from manager import managed
 
-from ec2net.core.vpc.eni import Eni
+from ec2net.core.simulation.vpc.eni import Eni
 
 pytestmark = pytest.mark.netns
 

@@ -15,9 +15,9 @@ import pytest
 from instance import MANY, Instance, primary, subnets
 from kernel_state import KernelEvents, assert_same
 
-from ec2net.core.vpc.connections import Answer
-from ec2net.core.vpc.imds_faults import Status
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.connections import Answer
+from ec2net.core.simulation.vpc.imds_faults import Status
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

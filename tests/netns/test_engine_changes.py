@@ -16,9 +16,9 @@ import pytest
 from instance import MANY, Instance, primary, subnets, two_enis
 from kernel_state import KernelEvents, State, assert_same, differences, marked
 
-from ec2net.core.vpc.eni import Detach, Eni
-from ec2net.core.vpc.imds_faults import Hang
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.eni import Detach, Eni
+from ec2net.core.simulation.vpc.imds_faults import Hang
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

@@ -7,10 +7,10 @@ import pytest
 from instance import MANY, Instance, primary, subnets
 from kernel_state import assert_same, marked
 
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.imds import Propagation
-from ec2net.core.vpc.imds_faults import Fault, Garbage, Status
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.imds import Propagation
+from ec2net.core.simulation.vpc.imds_faults import Fault, Garbage, Status
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

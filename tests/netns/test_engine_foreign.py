@@ -9,7 +9,7 @@ from instance import MANY, Instance, primary, subnets
 from kernel_state import State, assert_same, in_order, lacking, marked
 from manager import managed
 
-from ec2net.core.vpc.eni import Eni
+from ec2net.core.simulation.vpc.eni import Eni
 
 pytestmark = pytest.mark.netns
 

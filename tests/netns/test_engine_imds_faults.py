@@ -12,7 +12,7 @@ import pytest
 from instance import MANY, Instance, primary, subnets
 from kernel_state import KernelEvents, assert_same, marked
 
-from ec2net.core.vpc.imds_faults import (
+from ec2net.core.simulation.vpc.imds_faults import (
     Delay,
     Drip,
     Effect,
@@ -30,7 +30,7 @@ from ec2net.core.vpc.imds_faults import (
     TokenSpent,
     Truncated,
 )
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

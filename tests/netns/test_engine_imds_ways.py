@@ -10,8 +10,8 @@ import pytest
 from instance import MANY, Instance, primary, subnets
 from kernel_state import assert_same
 
-from ec2net.core.vpc.imds_faults import Fault, OnlyFrom
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.imds_faults import Fault, OnlyFrom
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

@@ -18,8 +18,8 @@ import pytest
 from instance import MANY, Instance, primary, subnets
 from kernel_state import PROTOCOL, KernelEvents, State, assert_same, differences, marked
 
-from ec2net.core.vpc.imds_faults import Hang
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.imds_faults import Hang
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

@@ -17,9 +17,9 @@ import pytest
 from instance import MANY, Instance, environment, primary, subnets
 from kernel_state import KernelEvents, assert_same
 
-from ec2net.core.vpc.eni import Detach
-from ec2net.core.vpc.imds_faults import Delay, Fault, Hang
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.eni import Detach
+from ec2net.core.simulation.vpc.imds_faults import Delay, Fault, Hang
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

@@ -10,10 +10,10 @@ import pytest
 from containers import docker0
 from instance import CHECK_SECONDS, FAILING, MANY, Instance, primary, subnets
 
-from ec2net.core.vpc.checks import PrefixUse
-from ec2net.core.vpc.connections import Answer, Attempt, connect_all
-from ec2net.core.vpc.imds import Propagation
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.checks import PrefixUse
+from ec2net.core.simulation.vpc.connections import Answer, Attempt, connect_all
+from ec2net.core.simulation.vpc.imds import Propagation
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

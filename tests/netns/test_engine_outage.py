@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from instance import Instance, environment, primary, subnets
 
-from ec2net.core.vpc.imds_faults import Status
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.imds_faults import Status
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

@@ -16,8 +16,8 @@ from instance import MANY, Instance, environment, primary, subnets
 from kernel_state import KernelEvents, assert_same
 from manager import managed
 
-from ec2net.core.vpc.imds_faults import Fault, Hang, Reset, Status
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.imds_faults import Fault, Hang, Reset, Status
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
@@ -29,8 +29,8 @@ import json
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from ec2net.core.hookspecs import hookimpl
-from ec2net.core.kernel.objects import Route, Rule
+from ec2net.core.plugins.hookspecs import hookimpl
+from ec2net.core.model.objects import Route, Rule
 
 ORDERS = Path({orders!r})
 

@@ -11,7 +11,7 @@ import pytest
 from instance import MANY, Instance, environment, primary, subnets
 from kernel_state import KernelEvents, assert_same
 
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

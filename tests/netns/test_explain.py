@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import pytest
 from instance import Instance, two_enis
 
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

@@ -20,8 +20,8 @@ from foreign_state import Planter
 from instance import Instance, primary, subnets
 from manager import Manager, managed
 
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

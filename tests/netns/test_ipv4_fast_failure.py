@@ -9,8 +9,8 @@ from containers import docker0
 from instance import Instance, primary
 from ways import way_of
 
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

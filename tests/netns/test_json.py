@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from instance import Instance, two_enis
 
-from ec2net.core.vpc.imds_faults import Fault, Status
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.imds_faults import Fault, Status
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from ec2net.core.facts import Link
 from ec2net.core.kernel import dump
-from ec2net.core.kernel.objects import LOCAL_TABLE, MAIN_TABLE, RouteKind, Rule
 from ec2net.core.kernel.session import Kernel
-from ec2net.core.kernel.snapshot import AddressState, Snapshot
-from ec2net.core.vpc.namespace import Namespace
+from ec2net.core.model.facts import Link
+from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE, RouteKind, Rule
+from ec2net.core.model.snapshot import AddressState, Snapshot
+from ec2net.core.simulation.vpc.namespace import Namespace
 
 pytestmark = pytest.mark.netns
 

@@ -4,7 +4,7 @@
 import pytest
 from kernel_state import KernelEvents
 
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

@@ -7,10 +7,10 @@ from ipaddress import ip_address
 import pytest
 from instance import primary, subnets
 
-from ec2net.core.deadline import Deadline
 from ec2net.core.kernel.neighbours import Neighbours
-from ec2net.core.kernel.objects import AnyAddress
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.model.objects import AnyAddress
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

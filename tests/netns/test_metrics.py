@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from instance import Instance, primary, subnets
 
-from ec2net.core.metrics import METRICS
-from ec2net.core.vpc.imds_faults import Fault, Status
+from ec2net.core.report.metrics import METRICS
+from ec2net.core.simulation.vpc.imds_faults import Fault, Status
 
 pytestmark = pytest.mark.netns
 

@@ -16,9 +16,9 @@ from containers import (
 )
 from instance import FAILING, MANY, Instance, primary, subnets
 
-from ec2net.core.vpc import echo
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.namespace import Namespace
+from ec2net.core.simulation.vpc import echo
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.namespace import Namespace
 
 pytestmark = pytest.mark.netns
 

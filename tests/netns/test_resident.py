@@ -10,9 +10,9 @@ from instance import MANY, Instance, primary, subnets
 from kernel_state import KernelEvents, differences
 from manager import managed
 
-from ec2net.core.vpc.eni import Detach, Eni
-from ec2net.core.vpc.imds import Propagation
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.eni import Detach, Eni
+from ec2net.core.simulation.vpc.imds import Propagation
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

@@ -13,9 +13,9 @@ from instance import MANY, Instance, primary, subnets
 from kernel_state import KernelEvents, assert_same, differences
 from manager import managed
 
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.imds_faults import Fault, Hang
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.imds_faults import Fault, Hang
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
@@ -184,9 +184,9 @@ def test_enis_that_go_are_no_fight(
 
 HUNG = """
 import os, time
-from ec2net.core.backend import Applied, Backend, Suitability
-from ec2net.core.hookspecs import hookimpl
-from ec2net.core.plan import InPlace
+from ec2net.core.plugins.backend import Applied, Backend, Suitability
+from ec2net.core.plugins.hookspecs import hookimpl
+from ec2net.core.model.plan import InPlace
 
 class HungBackend(Backend):
     name = "hung"

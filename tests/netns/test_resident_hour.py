@@ -21,10 +21,10 @@ from instance import Instance, primary, subnets
 from kernel_state import PROTOCOL, State, differences
 from manager import Manager, managed
 
-from ec2net.core.vpc.eni import Detach, Eni
-from ec2net.core.vpc.imds import Propagation
-from ec2net.core.vpc.imds_faults import Drip, Effect, Fault, Hang, Reset, Status
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.eni import Detach, Eni
+from ec2net.core.simulation.vpc.imds import Propagation
+from ec2net.core.simulation.vpc.imds_faults import Drip, Effect, Fault, Hang, Reset, Status
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

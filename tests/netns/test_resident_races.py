@@ -12,7 +12,7 @@ from manager import managed
 from probe import Traffic
 from races import race
 
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

@@ -14,7 +14,7 @@ from keepalived import ROUTED, keepalived, lines
 from kernel_state import assert_same, marked
 from manager import managed
 
-from ec2net.core.vpc.eni import Eni
+from ec2net.core.simulation.vpc.eni import Eni
 
 pytestmark = pytest.mark.netns
 

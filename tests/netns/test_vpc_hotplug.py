@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 import ec2net
-from ec2net.core.errors import DeadlineExceeded, KernelError, UsageError
-from ec2net.core.vpc.eni import Detach, Presence
-from ec2net.core.vpc.namespace import Namespace
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.model.errors import DeadlineExceeded, KernelError, UsageError
+from ec2net.core.simulation.vpc.eni import Detach, Presence
+from ec2net.core.simulation.vpc.namespace import Namespace
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
@@ -173,8 +173,8 @@ def test_a_vpc_that_cannot_be_built_leaves_nothing() -> None:
 AS_NOBODY = """
 import ctypes
 import os
-from ec2net.core.vpc import sandbox
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc import sandbox
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 # Not by exec: nobody may not be allowed to run the interpreter of the tests.
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)
@@ -219,8 +219,8 @@ def test_without_root() -> None:
 def test_a_process_with_threads_cannot_enter() -> None:
     script = (
         "import threading\n"
-        "from ec2net.core.errors import Ec2netError\n"
-        "from ec2net.core.vpc import sandbox\n"
+        "from ec2net.core.model.errors import Ec2netError\n"
+        "from ec2net.core.simulation.vpc import sandbox\n"
         "stop = threading.Event()\n"
         "threading.Thread(target=stop.wait, args=(20,), daemon=True).start()\n"
         "try:\n    sandbox.enter()\nexcept Ec2netError as error:\n    print(error)\n"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.imds import TOKEN_HEADER, TOKEN_PATH, TTL_HEADER, Propagation
-from ec2net.core.vpc.imds_faults import Hang
-from ec2net.core.vpc.imds_tree import MACS, Tree, find
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.imds import TOKEN_HEADER, TOKEN_PATH, TTL_HEADER, Propagation
+from ec2net.core.simulation.vpc.imds_faults import Hang
+from ec2net.core.simulation.vpc.imds_tree import MACS, Tree, find
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 

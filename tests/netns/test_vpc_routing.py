@@ -5,11 +5,11 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from ec2net.core.vpc.checks import PrefixUse
-from ec2net.core.vpc.connections import Address, Answer, Failure, Tick
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.simulated import SimulatedVpc
-from ec2net.core.vpc.subnet import GATEWAY_LINK_LOCAL
+from ec2net.core.simulation.vpc.checks import PrefixUse
+from ec2net.core.simulation.vpc.connections import Address, Answer, Failure, Tick
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.subnet import GATEWAY_LINK_LOCAL
 
 pytestmark = pytest.mark.netns
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 
-from ec2net.core.vpc.connections import Answer, Attempt, connect_all
-from ec2net.core.vpc.eni import Eni
-from ec2net.core.vpc.namespace import Namespace
-from ec2net.core.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.connections import Answer, Attempt, connect_all
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.namespace import Namespace
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 DOCUMENT = Path(__file__).parents[2] / "docs/routing.md"
 _BEGIN = "<!-- generated: ways (EC2NET_WRITE=1 pytest tests/netns/test_ways.py) -->\n"

@@ -10,16 +10,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from ec2net.core.backend import Applied, Backend, Suitability
-from ec2net.core.deadline import Deadline
-from ec2net.core.environment import Environment
-from ec2net.core.facts import Facts, Link
-from ec2net.core.hookspecs import hookimpl
-from ec2net.core.identity import Mac
-from ec2net.core.intent import EniIntent, HostIntent
-from ec2net.core.kernel.snapshot import Snapshot
-from ec2net.core.plan import InPlace, Item, Plan
-from ec2net.core.report import PassReport
+from ec2net.core.decide.intent import EniIntent, HostIntent
+from ec2net.core.host.files import Environment
+from ec2net.core.model.facts import Facts, Link
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.plan import InPlace, Item, Plan
+from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.backend import Applied, Backend, Suitability
+from ec2net.core.plugins.hookspecs import hookimpl
+from ec2net.core.plugins.report import PassReport
+from ec2net.core.runtime.deadline import Deadline
 
 _log = logging.getLogger("ec2net.noop")
 

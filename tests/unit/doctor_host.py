@@ -9,13 +9,13 @@ from typing import Any
 from eni_facts import eni
 from eni_facts import host as facts
 
-from ec2net.core.compute import compute
-from ec2net.core.config import Config, EniSettings
+from ec2net.core.config.settings import Config, EniSettings
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import HostIntent
 from ec2net.core.doctor.finding import Check, Finding, Severity
-from ec2net.core.intent import HostIntent
-from ec2net.core.kernel.objects import MAIN_TABLE, Address, LinkRef, Route
-from ec2net.core.kernel.snapshot import Found, Snapshot
-from ec2net.core.numbers import NumberPlan
+from ec2net.core.model.numbers import NumberPlan
+from ec2net.core.model.objects import MAIN_TABLE, Address, LinkRef, Route
+from ec2net.core.model.snapshot import Found, Snapshot
 
 FACTS = facts(eni(0), eni(1))
 OURS, STATIC, KERNEL = 236, 4, 2

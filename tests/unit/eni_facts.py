@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from ec2net.core.config import (
+from ec2net.core.config.settings import (
     Altname,
     Config,
     EniSettings,
@@ -22,8 +22,17 @@ from ec2net.core.config import (
     PrefixMode,
     Routing,
 )
-from ec2net.core.facts import Absent, EniFacts, Facts, ImdsFacts, Link, Reading, Unknown, Value
-from ec2net.core.identity import EniId, Mac
+from ec2net.core.model.facts import (
+    Absent,
+    EniFacts,
+    Facts,
+    ImdsFacts,
+    Link,
+    Reading,
+    Unknown,
+    Value,
+)
+from ec2net.core.model.identity import EniId, Mac
 
 KEYS = tuple(f.name for f in fields(EniFacts) if f.name != "mac")
 TIMEOUT = Unknown("timed out")

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from test_adopt_plan import BY_NETWORKMANAGER, DHCLIENT, host
 
-from ec2net.core.adopt import clients, record, resolv_conf
-from ec2net.core.adopt.clients import Clients, Fate, Signal
-from ec2net.core.adopt.plan import SetSysctl, before
-from ec2net.core.adopt.resolv_conf import TARGET, GiveBack, Kept, Kind, Resolve, look
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import StateError
-from ec2net.core.steps import Link, StepFailed, perform
+from ec2net.core.migration import clients, record, resolv_conf
+from ec2net.core.migration.clients import Clients, Fate, Signal
+from ec2net.core.migration.plan import SetSysctl, before
+from ec2net.core.migration.resolv_conf import TARGET, GiveBack, Kept, Kind, Resolve, look
+from ec2net.core.migration.steps import Link, StepFailed, perform
+from ec2net.core.model.errors import StateError
+from ec2net.core.runtime.deadline import Deadline
 
 SOON = Deadline(10)
 

@@ -9,16 +9,16 @@ import pytest
 from eni_facts import link
 from test_othertools import host as environment
 
-from ec2net.core.adopt import remarks, units
-from ec2net.core.adopt.clients import Client, Clients
-from ec2net.core.adopt.fallback import PATH as FALLBACK
-from ec2net.core.adopt.fallback import text
-from ec2net.core.adopt.host import Host
-from ec2net.core.adopt.plan import Works, back, before, forward, refuse, refuse_back
-from ec2net.core.adopt.resolv_conf import Kept, Kind, ResolvConf
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import Ec2netError
-from ec2net.core.steps import Step
+from ec2net.backends.networkd.fallback import PATH as FALLBACK
+from ec2net.backends.networkd.fallback import text
+from ec2net.core.migration import remarks, units
+from ec2net.core.migration.clients import Client, Clients
+from ec2net.core.migration.host import Host
+from ec2net.core.migration.plan import Works, back, before, forward, refuse, refuse_back
+from ec2net.core.migration.resolv_conf import Kept, Kind, ResolvConf
+from ec2net.core.migration.steps import Step
+from ec2net.core.model.errors import Ec2netError
+from ec2net.core.runtime.deadline import Deadline
 
 UNITS = "/etc/systemd/system"
 WANTS = f"{UNITS}/multi-user.target.wants"

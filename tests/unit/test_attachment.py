@@ -7,9 +7,7 @@ from typing import Any
 import pytest
 from eni_facts import eni, host, link, mac
 
-from ec2net.core.attachment import SETTLING, Links, begin, remember, when_attached
-from ec2net.core.compute import compute
-from ec2net.core.config import (
+from ec2net.core.config.settings import (
     Attached,
     Config,
     EniOverrides,
@@ -18,10 +16,12 @@ from ec2net.core.config import (
     Match,
     Profile,
 )
-from ec2net.core.facts import Facts, Unknown, Value
-from ec2net.core.identity import Mac
-from ec2net.core.intent import EniOutcome, HostIntent, Standing
-from ec2net.core.state import RunDir
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
+from ec2net.core.model.facts import Facts, Unknown, Value
+from ec2net.core.model.identity import Mac
+from ec2net.core.state.boot_enis import SETTLING, Links, begin, remember, when_attached
+from ec2net.core.state.run_dir import RunDir
 
 BOOT, LATER = Attached.BOOT, Attached.LATER
 LONG = 1000.0

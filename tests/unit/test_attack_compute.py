@@ -4,9 +4,9 @@
 import pytest
 from eni_facts import eni, host, prefixes4
 
-from ec2net.core.compute import compute
-from ec2net.core.config import Config
-from ec2net.core.intent import Standing
+from ec2net.core.config.settings import Config
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import Standing
 
 
 @pytest.mark.parametrize("prefix", ["10.0.1.0/24", "10.0.1.0/28"])

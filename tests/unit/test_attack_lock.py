@@ -4,9 +4,9 @@
 import os
 from pathlib import Path
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.lock import HostLock
-from ec2net.core.state import RunDir
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.lock import HostLock
+from ec2net.core.state.run_dir import RunDir
 
 
 def test_a_file_that_goes_between_opening_and_locking_is_noticed(tmp_path: Path) -> None:

@@ -3,9 +3,9 @@
 
 from ipaddress import ip_address, ip_interface, ip_network
 
-from ec2net.core.identity import Mac
-from ec2net.core.kernel.objects import Address, LinkRef, Route
-from ec2net.core.plan import Action, InPlace, make_plan
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import Address, LinkRef, Route
+from ec2net.core.model.plan import Action, InPlace, make_plan
 
 MAC = Mac.parse("06:ec:02:00:00:01")
 LINK = LinkRef(3, "ens6")

@@ -8,17 +8,17 @@ from typing import Any, NoReturn
 
 import pytest
 
-from ec2net.core.backend import Backend
-from ec2net.core.backend_guard import GuardedBackend
-from ec2net.core.choose import choose
-from ec2net.core.deadline import Deadline
-from ec2net.core.environment import Environment
-from ec2net.core.errors import KernelError, PluginError
-from ec2net.core.facts import Link
-from ec2net.core.identity import Mac
-from ec2net.core.kernel.objects import Rule
-from ec2net.core.kernel.snapshot import Snapshot
-from ec2net.core.plan import Action, Change, Plan
+from ec2net.core.host.files import Environment
+from ec2net.core.model.errors import KernelError, PluginError
+from ec2net.core.model.facts import Link
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import Rule
+from ec2net.core.model.plan import Action, Change, Plan
+from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.backend import Backend
+from ec2net.core.plugins.choose import choose
+from ec2net.core.plugins.guard import GuardedBackend
+from ec2net.core.runtime.deadline import Deadline
 
 MAC = Mac("06:53:e1:d8:f9:29")
 LINK = Link(3, "ens6", MAC, "ena", "", 9001, True, 0)

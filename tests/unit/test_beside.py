@@ -7,13 +7,21 @@ from typing import Any
 import pytest
 from eni_facts import eni, host, link, mac
 
-from ec2net.core.beside import refuse
-from ec2net.core.choose import Choice
-from ec2net.core.compute import compute
-from ec2net.core.config import Config, EniOverrides, EniSection, EniSettings, Manage, Match, Rival
-from ec2net.core.environment import Environment
-from ec2net.core.identity import Mac
-from ec2net.core.intent import HostIntent, Standing
+from ec2net.core.config.settings import (
+    Config,
+    EniOverrides,
+    EniSection,
+    EniSettings,
+    Manage,
+    Match,
+    Rival,
+)
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import HostIntent, Standing
+from ec2net.core.engine.rivals import refuse
+from ec2net.core.host.files import Environment
+from ec2net.core.model.identity import Mac
+from ec2net.core.plugins.choose import Choice
 
 UNIT = "/run/systemd/units"
 FIRST, SECOND = mac(0), mac(1)

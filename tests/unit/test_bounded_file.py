@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ec2net.core.bounded_file import read, write
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import DeadlineExceeded
+from ec2net.core.model.errors import DeadlineExceeded
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.runtime.files import read, write
 
 LIMIT = 1 << 20
 LARGE = b"x" * (1 << 18)

@@ -11,11 +11,7 @@ from eni_facts import eni, host, ipv4, link, mac
 from ec2net.backends.netlink.backend import NetlinkBackend
 from ec2net.backends.networkd.backend import NetworkdBackend
 from ec2net.backends.networkmanager.backend import NetworkManagerBackend
-from ec2net.core.backend import Applied, Backend, Host, Suitability
-from ec2net.core.backend_guard import GuardedBackend
-from ec2net.core.choose import choose, unsupported
-from ec2net.core.compute import compute
-from ec2net.core.config import (
+from ec2net.core.config.settings import (
     Config,
     DnsDefaultRoute,
     EniOverrides,
@@ -24,17 +20,21 @@ from ec2net.core.config import (
     Match,
     Role,
 )
-from ec2net.core.deadline import Deadline
-from ec2net.core.engine import Engine
-from ec2net.core.environment import Environment, Manager, elsewhere, link_manager
-from ec2net.core.facts import Link
-from ec2net.core.identity import Mac
-from ec2net.core.intent import EniIntent, HostIntent, Standing
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import EniIntent, HostIntent, Standing
+from ec2net.core.engine.engine import Engine
+from ec2net.core.host.files import Environment, Manager, elsewhere, link_manager
 from ec2net.core.kernel.session import Kernel
-from ec2net.core.kernel.snapshot import Snapshot
-from ec2net.core.plan import InPlace, Item, Plan
-from ec2net.core.plugins import Plugins
-from ec2net.core.state import RunDir
+from ec2net.core.model.facts import Link
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.plan import InPlace, Item, Plan
+from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.backend import Applied, Backend, Host, Suitability
+from ec2net.core.plugins.choose import choose, unsupported
+from ec2net.core.plugins.guard import GuardedBackend
+from ec2net.core.plugins.loaded import Plugins
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.run_dir import RunDir
 
 LINK = link(1)
 NETWORKD, NETWORKMANAGER = "/run/systemd/netif/links/3", "/run/NetworkManager/devices/3"

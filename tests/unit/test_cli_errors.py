@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from ec2net.core.cli import main
-from ec2net.core.config import Config
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import UsageError
-from ec2net.core.record import plan_from_record
+from ec2net.core.cli.main import main
+from ec2net.core.config.settings import Config
+from ec2net.core.model.errors import UsageError
+from ec2net.core.record.record import plan_from_record
+from ec2net.core.runtime.deadline import Deadline
 
 USAGE, FAILED = 2, 1
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A command of the host may say anything."""
 
-from ec2net.core.command import run_bounded
-from ec2net.core.deadline import Deadline
+from ec2net.core.runtime.command import run_bounded
+from ec2net.core.runtime.deadline import Deadline
 
 
 def test_what_is_not_utf_8_is_no_failure() -> None:

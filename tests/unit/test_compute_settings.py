@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from eni_facts import IPV4_ONLY, IPV6_ONLY, eni, host, mac, prefixes4, prefixes6
 
-from ec2net.core.compute import compute
-from ec2net.core.config import (
+from ec2net.core.config.schema import PER_ENI
+from ec2net.core.config.settings import (
     Altname,
     Config,
     DnsDefaultRoute,
@@ -26,11 +26,11 @@ from ec2net.core.config import (
     Role,
     Routing,
 )
-from ec2net.core.config_schema import PER_ENI
-from ec2net.core.facts import Facts, Unknown
-from ec2net.core.intent import EniIntent, Standing
-from ec2net.core.kernel.objects import MAIN_TABLE, Mark, Rule, RuleAction
-from ec2net.core.numbers import NumberPlan
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import EniIntent, Standing
+from ec2net.core.model.facts import Facts, Unknown
+from ec2net.core.model.numbers import NumberPlan
+from ec2net.core.model.objects import MAIN_TABLE, Mark, Rule, RuleAction
 
 PREFIXES: dict[str, Any] = {
     "ipv4_prefixes": prefixes4("10.0.1.16/28"),

@@ -22,10 +22,10 @@ from eni_facts import (
     prefixes6,
 )
 
-from ec2net.core.compute import compute
-from ec2net.core.config import Config, EniSettings, Ipv6Policy, Manage, PrefixMode
-from ec2net.core.facts import Absent, EniFacts, Facts, Reading, Unknown, Value
-from ec2net.core.intent import EniIntent, EniOutcome, HostIntent, Standing
+from ec2net.core.config.settings import Config, EniSettings, Ipv6Policy, Manage, PrefixMode
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standing
+from ec2net.core.model.facts import Absent, EniFacts, Facts, Reading, Unknown, Value
 
 READY, PENDING, REFUSED = Standing.READY, Standing.PENDING, Standing.REFUSED
 

@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ec2net.core.config import (
+from ec2net.core.config.schema import MATCH, SETTINGS
+from ec2net.core.config.settings import (
     Altname,
     Attached,
     Config,
@@ -30,10 +31,9 @@ from ec2net.core.config import (
     Routing,
     Timeouts,
 )
-from ec2net.core.config_dict import from_dict, read_tree, to_dict
-from ec2net.core.config_schema import MATCH, SETTINGS
-from ec2net.core.identity import EniId, Mac
-from ec2net.core.numbers import NumberPlan
+from ec2net.core.config.tree import from_dict, read_tree, to_dict
+from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.model.numbers import NumberPlan
 
 names = st.text("abcz09-", min_size=1, max_size=20)
 macs = st.binary(min_size=6, max_size=6).map(lambda b: Mac(b.hex(":")))

@@ -6,7 +6,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 import pytest
 
-from ec2net.core.config import (
+from ec2net.core.config.settings import (
     ANY_LATER,
     Attached,
     Config,
@@ -20,7 +20,7 @@ from ec2net.core.config import (
     Profile,
     Role,
 )
-from ec2net.core.identity import EniId, Mac
+from ec2net.core.model.identity import EniId, Mac
 
 MAC = Mac("06:53:e1:d8:f9:29")
 OTHER_MAC = Mac("06:53:e1:d8:f9:2a")

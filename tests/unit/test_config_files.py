@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from ec2net.core.config import Config, EniSettings, Manage
-from ec2net.core.config_dict import to_dict
-from ec2net.core.config_files import SIZE_MAX, LoadedConfig, Source, load, show, show_dict
-from ec2net.core.config_schema import SETTINGS
+from ec2net.core.config.files import SIZE_MAX, LoadedConfig, Source, load, show, show_dict
+from ec2net.core.config.schema import SETTINGS
+from ec2net.core.config.settings import Config, EniSettings, Manage
+from ec2net.core.config.tree import to_dict
 
 VENDOR, ADMIN = "usr/lib/ec2net/ec2net.toml", "etc/ec2net/ec2net.toml"
 VENDOR_D, RUN_D, ADMIN_D = (
@@ -326,7 +326,7 @@ def test_loading_without_files_is_cheap(tmp_path: Path) -> None:
 
 def test_loading_without_files_imports_no_parser(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from ec2net.core.config_files import load;"
+        "import sys; from pathlib import Path; from ec2net.core.config.files import load;"
         f"load(Path({str(tmp_path)!r}));"
         "print(sorted({'tomllib', 'difflib', 'textwrap', 'pluggy', 'requests'} & set(sys.modules)))"
     )

@@ -8,15 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from ec2net.core.config import Config, EniOverrides, EniSection, EniSettings, Match, MtuPolicy, Role
-from ec2net.core.config_dict import from_dict, read_tree
-from ec2net.core.config_schema import (
+from ec2net.core.config.schema import (
     HIGHEST_NUMBER,
     MATCH,
     SECTION_SETTINGS,
     SETTINGS,
     example_text,
 )
+from ec2net.core.config.settings import (
+    Config,
+    EniOverrides,
+    EniSection,
+    EniSettings,
+    Match,
+    MtuPolicy,
+    Role,
+)
+from ec2net.core.config.tree import from_dict, read_tree
 
 PACKAGED = Path(__file__).parents[2] / "packaging/ec2net.toml"
 

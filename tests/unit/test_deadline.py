@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import DeadlineExceeded, LinkGone, Stopped
-from ec2net.core.signals import StopSignals
+from ec2net.core.model.errors import DeadlineExceeded, LinkGone, Stopped
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.runtime.signals import StopSignals
 
 
 class Pipe:

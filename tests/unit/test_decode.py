@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from ec2net.core.facts import Link
-from ec2net.core.identity import Mac
 from ec2net.core.kernel import decode
-from ec2net.core.kernel.objects import Address, LinkRef, Route, RouteKind, Rule
-from ec2net.core.kernel.snapshot import AddressState, Found
+from ec2net.core.model.facts import Link
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import Address, LinkRef, Route, RouteKind, Rule
+from ec2net.core.model.snapshot import AddressState, Found
 
 NAMES = {1: "lo", 3: "ens6"}
 ENS6 = LinkRef(3, "ens6")

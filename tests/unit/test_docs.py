@@ -21,19 +21,19 @@ from typing import Any
 
 import pytest
 
-from ec2net.core import hookspecs
-from ec2net.core.backend import Backend
-from ec2net.core.cli import parser
-from ec2net.core.config_files import load
-from ec2net.core.config_kinds import toml_value
-from ec2net.core.config_schema import HOST, MATCH, PER_ENI, SETTINGS, Criterion, Setting
+from ec2net.core.cli.main import parser
+from ec2net.core.config.files import load
+from ec2net.core.config.kinds import toml_value
+from ec2net.core.config.schema import HOST, MATCH, PER_ENI, SETTINGS, Criterion, Setting
+from ec2net.core.decide.intent import Standing
 from ec2net.core.doctor.finding import Check
-from ec2net.core.errors import EXIT_MEANING, ExitStatus
-from ec2net.core.intent import Standing
-from ec2net.core.metrics import KINDS, METRICS
-from ec2net.core.numbers import NumberPlan
-from ec2net.core.othertools import Tool
-from ec2net.core.plan import Action
+from ec2net.core.host.other_tools import Tool
+from ec2net.core.model.errors import EXIT_MEANING, ExitStatus
+from ec2net.core.model.numbers import NumberPlan
+from ec2net.core.model.plan import Action
+from ec2net.core.plugins import hookspecs
+from ec2net.core.plugins.backend import Backend
+from ec2net.core.report.metrics import KINDS, METRICS
 
 TOP = Path(__file__).parents[2]
 sys.path.append(str(TOP / "packaging"))

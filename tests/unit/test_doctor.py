@@ -24,21 +24,21 @@ from doctor_host import (
 )
 from eni_facts import PRIMARY, link, mac
 
-from ec2net.core import verify
-from ec2net.core.choose import Choice
-from ec2net.core.commands import doctor
-from ec2net.core.deadline import Deadline
+from ec2net.core.cli.commands import doctor
+from ec2net.core.decide.intent import Standing
 from ec2net.core.doctor import links, readings, units
 from ec2net.core.doctor.examine import examine
 from ec2net.core.doctor.finding import Check, Finding, in_order
 from ec2net.core.doctor.readings import Readings, read_failed_units
-from ec2net.core.environment import Environment
-from ec2net.core.errors import DoubleManagement, Ec2netError, ImdsError
+from ec2net.core.engine import verify
+from ec2net.core.engine.pass_plan import View
+from ec2net.core.host.files import Environment
 from ec2net.core.imds.endpoint import IPV4_ENDPOINT, Candidate
 from ec2net.core.imds.ways import Outcome, Way
-from ec2net.core.intent import Standing
-from ec2net.core.plan import Action, Change, Conflict, Plan
-from ec2net.core.view import View
+from ec2net.core.model.errors import DoubleManagement, Ec2netError, ImdsError
+from ec2net.core.model.plan import Action, Change, Conflict, Plan
+from ec2net.core.plugins.choose import Choice
+from ec2net.core.runtime.deadline import Deadline
 
 # MTU.
 

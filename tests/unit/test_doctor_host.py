@@ -22,14 +22,14 @@ from doctor_host import (
 from eni_facts import IPV4_ONLY, eni
 from eni_facts import host as facts
 
-from ec2net.core.compute import compute
-from ec2net.core.config import Config, Routing
+from ec2net.core.config.settings import Config, Routing
+from ec2net.core.decide.compute import compute
 from ec2net.core.doctor import addresses, sysctls
 from ec2net.core.doctor.addresses import Lease
 from ec2net.core.doctor.finding import Check
 from ec2net.core.doctor.sysctls import LinkSysctls, Sysctls
-from ec2net.core.kernel.objects import Address, LinkRef
-from ec2net.core.kernel.snapshot import AddressState, Found, Snapshot
+from ec2net.core.model.objects import Address, LinkRef
+from ec2net.core.model.snapshot import AddressState, Found, Snapshot
 
 # Sysctls.
 

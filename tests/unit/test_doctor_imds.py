@@ -9,15 +9,15 @@ import pytest
 from eni_facts import IPV4_ONLY, eni
 from eni_facts import host as facts
 
-from ec2net.core.compute import compute
-from ec2net.core.config import Config
-from ec2net.core.deadline import Deadline
+from ec2net.core.config.settings import Config
+from ec2net.core.decide.compute import compute
 from ec2net.core.doctor.finding import Check, Severity
 from ec2net.core.doctor.imds import short_hops, unreachable
 from ec2net.core.imds.endpoint import IPV4_ENDPOINT, IPV6_ENDPOINT, Candidate, Endpoint
 from ec2net.core.imds.ways import Outcome, Way, reaches_further, try_all
-from ec2net.core.vpc.imds import ImdsDouble
-from ec2net.core.vpc.imds_faults import Hang, Reset, Status
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.simulation.vpc.imds import ImdsDouble
+from ec2net.core.simulation.vpc.imds_faults import Hang, Reset, Status
 
 HOST = compute(facts(eni(0), eni(1, **IPV4_ONLY)), Config())
 WAYS = [

@@ -24,11 +24,11 @@ from doctor_host import (
 )
 from eni_facts import link, mac
 
-from ec2net.core.config import Manage, Routing
+from ec2net.core.config.settings import Manage, Routing
 from ec2net.core.doctor import routes
 from ec2net.core.doctor.finding import Check
-from ec2net.core.kernel.objects import MAIN_TABLE, Route, RouteKind, Rule
-from ec2net.core.kernel.snapshot import Found, Snapshot
+from ec2net.core.model.objects import MAIN_TABLE, Route, RouteKind, Rule
+from ec2net.core.model.snapshot import Found, Snapshot
 
 
 def with_rule(rule: Rule, protocol: int = STATIC) -> Snapshot:

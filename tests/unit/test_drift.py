@@ -13,17 +13,17 @@ from doctor_host import HOST, OURS, SECOND, SNAPSHOT, STATIC, default, intents
 from eni_facts import link, mac
 from test_doctor import view
 
-from ec2net.core import drift
-from ec2net.core.config import Manage
-from ec2net.core.drift import STORY, Drift, Drifts, follow, keep_only
-from ec2net.core.environment import Environment
-from ec2net.core.identity import Mac
-from ec2net.core.kernel.objects import Address, LaterAddress, LinkSetting, Setting
-from ec2net.core.kernel.snapshot import Found
-from ec2net.core.plan import Action, Change, Conflict, Plan
-from ec2net.core.state import RunDir
-from ec2net.core.suspects import suspects
-from ec2net.core.textfile import OwnedFile
+from ec2net.core.config.settings import Manage
+from ec2net.core.engine import drift
+from ec2net.core.engine.drift import STORY, Drift, Drifts, follow, keep_only
+from ec2net.core.engine.suspects import suspects
+from ec2net.core.host.files import Environment
+from ec2net.core.live.owned_file import OwnedFile
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import Address, LaterAddress, LinkSetting, Setting
+from ec2net.core.model.plan import Action, Change, Conflict, Plan
+from ec2net.core.model.snapshot import Found
+from ec2net.core.state.run_dir import RunDir
 
 ENI = mac(1)
 RULES = HOST.ready[1].rules

@@ -13,12 +13,10 @@ from ec2net.backends.networkd import defaults, files
 from ec2net.backends.networkd.files import NetworkFile
 from ec2net.backends.networkmanager import conf
 from ec2net.backends.networkmanager.backend import NetworkManagerBackend
-from ec2net.core import attachment
-from ec2net.core.backend import Host
-from ec2net.core.commands import early
-from ec2net.core.commands.early import _withhold, _write_defaults
-from ec2net.core.compute import compute
-from ec2net.core.config import (
+from ec2net.core.cli.commands import early
+from ec2net.core.cli.commands.early import _withhold, _write_defaults
+from ec2net.core.config.files import LoadedConfig, Source
+from ec2net.core.config.settings import (
     Config,
     EniOverrides,
     EniSection,
@@ -28,13 +26,15 @@ from ec2net.core.config import (
     Profile,
     Rival,
 )
-from ec2net.core.config_files import LoadedConfig, Source
-from ec2net.core.environment import Environment
-from ec2net.core.intent import Standing
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import Standing
+from ec2net.core.engine.setup import Workplace
+from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import Kernel
-from ec2net.core.kernel.snapshot import Snapshot
-from ec2net.core.state import RunDir
-from ec2net.core.workplace import Workplace
+from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.backend import Host
+from ec2net.core.state import boot_enis as attachment
+from ec2net.core.state.run_dir import RunDir
 
 KUBERNETES = Config(profile=Profile.KUBERNETES)
 ALL = ["80-ec2net.network", "80-ec2net-later.network"]

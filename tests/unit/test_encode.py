@@ -8,7 +8,8 @@ import pytest
 
 from ec2net.core.kernel import decode, encode, pyroute
 from ec2net.core.kernel.encode import Verb
-from ec2net.core.kernel.objects import (
+from ec2net.core.kernel.request import Request, encoded
+from ec2net.core.model.objects import (
     MAIN_TABLE,
     Address,
     LinkRef,
@@ -20,7 +21,6 @@ from ec2net.core.kernel.objects import (
     RuleAction,
     Setting,
 )
-from ec2net.core.kernel.request import Request, encoded
 
 ENS6 = LinkRef(3, "ens6")
 NAMES = {3: "ens6"}

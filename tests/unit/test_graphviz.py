@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ec2net.core import graphviz
-from ec2net.core.errors import Ec2netError
+from ec2net.core.cli import graphviz
+from ec2net.core.model.errors import Ec2netError
 
 INSTEAD = "or --dot, for something else that draws it"
 

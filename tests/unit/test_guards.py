@@ -18,11 +18,11 @@ from pathlib import Path
 
 import pytest
 
-from ec2net.core import hookspecs
+from ec2net.core.plugins import hookspecs
 
 ROOT = Path(__file__).parent.parent.parent
 SOURCES = sorted(path for folder in ("core", "backends") for path in (ROOT / folder).rglob("*.py"))
-SIMULATION = ("core/vpc/", "core/demo/")
+SIMULATION = ("core/simulation/",)
 """Make namespaces and fake hosts; no part of what runs as root on an instance."""
 
 HEAVY = ("requests", "urllib3", "pyroute2", "dbus_next", "dbus_fast", "asyncio", "ssl")
@@ -52,7 +52,7 @@ def python(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str
 
 LOADED = """
 import json, sys
-from ec2net.core.cli import main
+from ec2net.core.cli.main import main
 try:
     main(sys.argv[1:])
 except SystemExit:
@@ -70,8 +70,8 @@ def test_a_cheap_command_loads_nothing_heavy(tmp_path: Path, arguments: list[str
         arguments = ["status", "--run-dir", str(tmp_path)]
     done = python("-c", LOADED, *arguments)
     loaded = set(json.loads(done.stderr.splitlines()[-1]))
-    assert "ec2net.core.cli" in loaded
-    assert loaded.isdisjoint({*HEAVY, METADATA, "pluggy", "ec2net.core.engine"})
+    assert "ec2net.core.cli.main" in loaded
+    assert loaded.isdisjoint({*HEAVY, METADATA, "pluggy", "ec2net.core.engine.engine"})
 
 
 IMPORT_ALL = """
@@ -125,19 +125,19 @@ def keywords(call: ast.Call) -> set[str | None]:
 
 WAITS_ELSEWHERE = {
     "backends/networkmanager/bus.py": "a coroutine; _run ends it with what is left of the deadline",
-    "core/command.py": "what is left of the deadline, then a kill",
-    "core/deadline.py": "the one place that waits: poll with what is left of the deadline",
+    "core/runtime/command.py": "what is left of the deadline, then a kill",
+    "core/runtime/deadline.py": "the one place that waits: poll with what is left of the deadline",
     "core/kernel/dump.py": "a socket with SO_RCVTIMEO; parts of a dump are queued already",
     "core/kernel/neighbours.py": "a non-blocking socket; the answer is queued before send returns",
     "core/kernel/link_events.py": "a non-blocking socket",
     "core/kernel/request.py": "a socket with SO_RCVTIMEO; the kernel has answered already",
-    "core/resident/control.py": "non-blocking sockets, after a wait of the deadline or of the loop",
-    "core/lock.py": "flock in a thread of its own; who waits for it polls with the deadline",
+    "core/daemon/control.py": "non-blocking sockets, after a wait of the deadline or of the loop",
+    "core/state/lock.py": "flock in a thread of its own; who waits for it polls with the deadline",
     "core/imds/bounded_socket.py": "a non-blocking socket, after a wait of the deadline",
-    "core/vpc/connections.py": "a non-blocking socket",
-    "core/vpc/dhcp.py": "starts a process that ends with it; whoever waits for it has a limit",
-    "core/vpc/echo.py": "a non-blocking socket",
-    "core/vpc/imds_server.py": "a daemon thread of the double; closing it ends its connections",
+    "core/simulation/vpc/connections.py": "a non-blocking socket",
+    "core/simulation/vpc/dhcp.py": "starts a process that ends with it; whoever waits for it has a limit",
+    "core/simulation/vpc/echo.py": "a non-blocking socket",
+    "core/simulation/vpc/imds_server.py": "a daemon thread of the double; closing it ends its connections",
 }
 """Files that may make calls that can block, and why those do not."""
 
@@ -203,8 +203,8 @@ LINK_NAME = re.compile(
     r"|^(?:en|eth|ens|enp|eno|enX|docker|cni)$"
 )
 LINK_NAMES_IN_MESSAGES = {
-    ("core/cli.py", "its name, such as ens6"),
-    ("core/config_kinds.py", 'a link name, or a glob over link names, such as "ens*"'),
+    ("core/cli/main.py", "its name, such as ens6"),
+    ("core/config/kinds.py", 'a link name, or a glob over link names, such as "ens*"'),
 }
 
 
@@ -306,14 +306,14 @@ def test_the_wheel_has_every_module(tmp_path: Path) -> None:
     assert {f"ec2net/{name(path)}" for path in SOURCES} <= names
     assert {"ec2net/__init__.py", "ec2net/__main__.py", "ec2net/py.typed"} <= names
     assert {n.split("/")[0] for n in names if n.endswith(".py")} == {"ec2net"}
-    assert "ec2net = ec2net.core.cli:main" in entry_points
+    assert "ec2net = ec2net.core.cli.main:main" in entry_points
 
 
 def test_built_in_backends_are_the_entry_points_of_the_project() -> None:
     """They use the same door: a tool that lists entry points sees them all."""
     import tomllib
 
-    from ec2net.core.plugins import BUILT_IN
+    from ec2net.core.plugins.loaded import BUILT_IN
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["entry-points"]["ec2net"] == BUILT_IN

@@ -8,22 +8,22 @@ from typing import ClassVar
 import pytest
 from eni_facts import mac
 
-from ec2net.core import text
-from ec2net.core.backend import Applied, Backend, Host, Suitability
-from ec2net.core.backend_guard import GuardedBackend
-from ec2net.core.choose import Choice
-from ec2net.core.deadline import Deadline
-from ec2net.core.environment import Environment
-from ec2net.core.errors import Ec2netError, StateError
-from ec2net.core.facts import Link
-from ec2net.core.handover import add_leftovers
-from ec2net.core.identity import Mac
-from ec2net.core.intent import EniIntent, EniOutcome, HostIntent, Standing
-from ec2net.core.kernel.objects import LinkRef, Rank
+from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standing
+from ec2net.core.engine.handover import add_leftovers
+from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import Kernel
-from ec2net.core.kernel.snapshot import Snapshot
-from ec2net.core.plan import Action, Change, InPlace, Item, Plan
-from ec2net.core.state import RunDir
+from ec2net.core.model.errors import Ec2netError, StateError
+from ec2net.core.model.facts import Link
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import LinkRef, Rank
+from ec2net.core.model.plan import Action, Change, InPlace, Item, Plan
+from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.backend import Applied, Backend, Host, Suitability
+from ec2net.core.plugins.choose import Choice
+from ec2net.core.plugins.guard import GuardedBackend
+from ec2net.core.report import text
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.run_dir import RunDir
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ec2net.core import hold
-from ec2net.core.hold import HELD, Hold, fingerprint
-from ec2net.core.identity import Mac
-from ec2net.core.kernel.objects import Address, KernelObject, LinkRef, LinkSetting, Route, Rule
-from ec2net.core.kernel.objects import Setting as S
-from ec2net.core.state import RunDir
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import Address, KernelObject, LinkRef, LinkSetting, Route, Rule
+from ec2net.core.model.objects import Setting as S
+from ec2net.core.state import holds as hold
+from ec2net.core.state.holds import HELD, Hold, fingerprint
+from ec2net.core.state.run_dir import RunDir
 
 MAC, OTHER = Mac("06:ec:02:00:00:01"), Mac("06:ec:02:00:00:02")
 LINK = LinkRef(3, "ens6")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2net.core.identity import LINK_NAME_MAX, EniId, Mac, parse_link_name
+from ec2net.core.model.identity import LINK_NAME_MAX, EniId, Mac, parse_link_name
 
 
 @pytest.mark.parametrize(

@@ -28,11 +28,11 @@ from imds_server import (
     times,
 )
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import ImdsError, LinkGone
-from ec2net.core.facts import Absent, Reading, Unknown, Value
 from ec2net.core.imds.client import ImdsClient
-from ec2net.core.state import RunDir
+from ec2net.core.model.errors import ImdsError, LinkGone
+from ec2net.core.model.facts import Absent, Reading, Unknown, Value
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.run_dir import RunDir
 
 MAC = META + "mac"
 TOKEN = "latest/api/token"

@@ -9,8 +9,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from ec2net.core.vpc.imds import TOKEN_HEADER, TOKEN_PATH, TTL_HEADER, ImdsDouble, Propagation
-from ec2net.core.vpc.imds_tree import Tree
+from ec2net.core.simulation.vpc.imds import (
+    TOKEN_HEADER,
+    TOKEN_PATH,
+    TTL_HEADER,
+    ImdsDouble,
+    Propagation,
+)
+from ec2net.core.simulation.vpc.imds_tree import Tree
 
 MAC = "06:ec:02:00:00:01"
 OTHER = "06:ec:02:00:00:02"

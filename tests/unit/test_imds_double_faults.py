@@ -9,9 +9,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from ec2net.core.vpc import imds_faults as faults
-from ec2net.core.vpc.imds import TOKEN_HEADER, TOKEN_PATH, TTL_HEADER, ImdsDouble
-from ec2net.core.vpc.imds_faults import Fault
+from ec2net.core.simulation.vpc import imds_faults as faults
+from ec2net.core.simulation.vpc.imds import TOKEN_HEADER, TOKEN_PATH, TTL_HEADER, ImdsDouble
+from ec2net.core.simulation.vpc.imds_faults import Fault
 
 MAC_PATH = "/latest/meta-data/mac"
 MAC = "06:ec:02:00:00:01"

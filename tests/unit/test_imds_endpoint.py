@@ -10,9 +10,6 @@ from pathlib import Path
 import pytest
 from imds_server import META, PRIMARY, ImdsServer, hang, reset, running, status, times
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import ImdsError, LinkGone, UsageError
-from ec2net.core.facts import Unknown, Value
 from ec2net.core.imds.answer import ConnectFailed, TransportError
 from ec2net.core.imds.bounded_socket import BoundedSocket, connect
 from ec2net.core.imds.client import ImdsClient
@@ -27,7 +24,10 @@ from ec2net.core.imds.endpoint import (
     endpoints,
 )
 from ec2net.core.imds.race import NobodyAnswers, race
-from ec2net.core.state import RunDir
+from ec2net.core.model.errors import ImdsError, LinkGone, UsageError
+from ec2net.core.model.facts import Unknown, Value
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.run_dir import RunDir
 
 MAC = META + "mac"
 TOKEN = "latest/api/token"

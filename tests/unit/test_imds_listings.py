@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 from imds_server import MACS, PRIMARY, SECOND, ImdsServer, eni, running, status
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.facts import Absent, EniFacts, ImdsFacts, Unknown, Value
-from ec2net.core.identity import Mac
 from ec2net.core.imds.client import ImdsClient
 from ec2net.core.imds.reader import Listings, outdated, read_facts
+from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Unknown, Value
+from ec2net.core.model.identity import Mac
+from ec2net.core.runtime.deadline import Deadline
 
 FIRST, OTHER = Mac(PRIMARY), Mac(SECOND)
 OF_OTHER = f"{MACS}{SECOND}/"

@@ -18,12 +18,12 @@ from imds_server import (
     times,
 )
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import ImdsError
-from ec2net.core.facts import Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
-from ec2net.core.identity import EniId, Mac
 from ec2net.core.imds.client import ImdsClient
 from ec2net.core.imds.reader import find_primary, read_facts
+from ec2net.core.model.errors import ImdsError
+from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
+from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.runtime.deadline import Deadline
 
 FIRST_MAC, SECOND_MAC = Mac(PRIMARY), Mac(SECOND)
 BOTH = (FIRST_MAC, SECOND_MAC)

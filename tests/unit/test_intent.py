@@ -3,10 +3,10 @@
 
 from eni_facts import PRIMARY, eni, link, mac
 
-from ec2net.core.compute import compute
-from ec2net.core.config import Config
-from ec2net.core.facts import Facts, ImdsFacts, Value
-from ec2net.core.intent import Standing
+from ec2net.core.config.settings import Config
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import Standing
+from ec2net.core.model.facts import Facts, ImdsFacts, Value
 
 
 def test_an_eni_that_is_to_be_left_alone_is_wanted_nothing_of() -> None:

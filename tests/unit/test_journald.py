@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ec2net.core.journald import JournalHandler, message
+from ec2net.core.runtime.journald import JournalHandler, message
 
 
 def parsed(datagram: bytes) -> dict[str, str]:

@@ -19,15 +19,15 @@ sys.path.append(str(TOP / "packaging"))
 import json_schema
 from manual import commands
 
-from ec2net.core.cli import main
-from ec2net.core.commands import migrate
-from ec2net.core.config import Attached, Manage
-from ec2net.core.config_files import Source
+from ec2net.core.cli.commands import migrate
+from ec2net.core.cli.main import main
+from ec2net.core.config.files import Source
+from ec2net.core.config.settings import Attached, Manage
+from ec2net.core.daemon.eni_state import State
+from ec2net.core.decide.intent import Standing
 from ec2net.core.doctor.finding import Check, Severity
-from ec2net.core.environment import Environment
-from ec2net.core.intent import Standing
-from ec2net.core.plan import Action
-from ec2net.core.resident.eni_state import State
+from ec2net.core.host.files import Environment
+from ec2net.core.model.plan import Action
 
 SCHEMA = json_schema.load()
 DEFINITIONS = SCHEMA["$defs"]

@@ -9,12 +9,12 @@ import pytest
 from eni_facts import IPV4_ONLY, any_facts, eni, host, mac
 from hypothesis import given, settings
 
-from ec2net.core import jsonform
-from ec2net.core.compute import compute
-from ec2net.core.config import Config
-from ec2net.core.facts import Absent, Facts
-from ec2net.core.kernel.objects import Address, LinkRef, LinkSetting, Route, Rule, Setting
-from ec2net.core.plan import Action, Change, Conflict, Plan
+from ec2net.core.config.settings import Config
+from ec2net.core.decide.compute import compute
+from ec2net.core.model.facts import Absent, Facts
+from ec2net.core.model.objects import Address, LinkRef, LinkSetting, Route, Rule, Setting
+from ec2net.core.model.plan import Action, Change, Conflict, Plan
+from ec2net.core.report import as_json as jsonform
 
 LINK = LinkRef(3, "ens6")
 DEFAULT = Route(ip_network("0.0.0.0/0"), 10001, 0, LINK, ip_address("10.0.1.1"))

@@ -12,9 +12,9 @@ from eni_facts import KEYS, PRIMARY, TIMEOUT, any_eni, eni, ipv4, mac
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ec2net.core.facts import Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
-from ec2net.core.identity import EniId
-from ec2net.core.lastgood import (
+from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
+from ec2net.core.model.identity import EniId
+from ec2net.core.state.last_known import (
     from_json,
     remember,
     remembered,
@@ -22,7 +22,7 @@ from ec2net.core.lastgood import (
     unread,
     with_last_known_good,
 )
-from ec2net.core.state import RunDir
+from ec2net.core.state.run_dir import RunDir
 
 OLD, NEW = ipv4("10.0.1.4"), ipv4("10.0.1.4", "10.0.1.5")
 STALE = replace(OLD, stale=True)

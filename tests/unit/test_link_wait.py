@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import ExitStatus, LinkGone
 from ec2net.core.kernel.link_events import LinkEvents, LinkPresence, link_index, wait_for_link
+from ec2net.core.model.errors import ExitStatus, LinkGone
+from ec2net.core.runtime.deadline import Deadline
 
 GHOST = "ghost0"
 

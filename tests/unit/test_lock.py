@@ -15,17 +15,17 @@ from pathlib import Path
 
 import pytest
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import Ec2netError, LinkGone, StateError
-from ec2net.core.lock import HostLock, SoleManager, manager_runs
-from ec2net.core.state import RunDir
+from ec2net.core.model.errors import Ec2netError, LinkGone, StateError
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.lock import HostLock, SoleManager, manager_runs
+from ec2net.core.state.run_dir import RunDir
 
 HOLDER = """
 import sys
 from pathlib import Path
-from ec2net.core.deadline import Deadline
-from ec2net.core.lock import HostLock
-from ec2net.core.state import RunDir
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.lock import HostLock
+from ec2net.core.state.run_dir import RunDir
 with HostLock(RunDir(Path(sys.argv[1])), Deadline(20)):
     print("held", flush=True)
     sys.stdin.read()
@@ -34,10 +34,10 @@ with HostLock(RunDir(Path(sys.argv[1])), Deadline(20)):
 WAITER = """
 import resource, sys
 from pathlib import Path
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import Ec2netError
-from ec2net.core.lock import HostLock
-from ec2net.core.state import RunDir
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.model.errors import Ec2netError
+from ec2net.core.state.lock import HostLock
+from ec2net.core.state.run_dir import RunDir
 before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
 try:
     HostLock(RunDir(Path(sys.argv[1])), Deadline(1)).__enter__()

@@ -10,20 +10,20 @@ import pytest
 from eni_facts import eni, host, link, mac
 
 from ec2net.backends.netlink.backend import NetlinkBackend
-from ec2net.core.backend import Backend, Host
-from ec2net.core.backend_guard import GuardedBackend
-from ec2net.core.config import Config, EniOverrides, EniSection, EniSettings, Manage, Match
-from ec2net.core.deadline import Deadline
-from ec2net.core.engine import Engine
-from ec2net.core.environment import Environment
-from ec2net.core.heard import Heard
-from ec2net.core.intent import EniIntent, HostIntent, Standing
-from ec2net.core.kernel.objects import LinkRef, Route, RouteKind, Rule
-from ec2net.core.kernel.snapshot import Found, Snapshot
-from ec2net.core.plan import Action, Item
-from ec2net.core.plugins import Plugins
-from ec2net.core.state import RunDir
-from ec2net.core.view import View
+from ec2net.core.config.settings import Config, EniOverrides, EniSection, EniSettings, Manage, Match
+from ec2net.core.decide.intent import EniIntent, HostIntent, Standing
+from ec2net.core.engine.engine import Engine
+from ec2net.core.engine.imds_reading import Heard
+from ec2net.core.engine.pass_plan import View
+from ec2net.core.host.files import Environment
+from ec2net.core.model.objects import LinkRef, Route, RouteKind, Rule
+from ec2net.core.model.plan import Action, Item
+from ec2net.core.model.snapshot import Found, Snapshot
+from ec2net.core.plugins.backend import Backend, Host
+from ec2net.core.plugins.guard import GuardedBackend
+from ec2net.core.plugins.loaded import Plugins
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.run_dir import RunDir
 
 PROTOCOL = 236
 FACTS = host(eni(0), eni(1))

@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).parents[2] / "packaging"))
 import manual
 import roff
 
-from ec2net.core.config_schema import MATCH, SETTINGS
+from ec2net.core.config.schema import MATCH, SETTINGS
 
 PAGES = manual.pages()
 NAMES = [path.name for path in PAGES]

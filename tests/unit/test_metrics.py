@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from ec2net.core.config_files import load
-from ec2net.core.errors import DeadlineExceeded, Ec2netError, ImdsError, StateError
-from ec2net.core.metrics import FILE, count_failure
-from ec2net.core.state import RunDir
-from ec2net.core.workplace import Workplace
+from ec2net.core.config.files import load
+from ec2net.core.engine.setup import Workplace
+from ec2net.core.model.errors import DeadlineExceeded, Ec2netError, ImdsError, StateError
+from ec2net.core.report.metrics import FILE, count_failure
+from ec2net.core.state.run_dir import RunDir
 
 
 def place(path: Path, metrics_file: object) -> Workplace:

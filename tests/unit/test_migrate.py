@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from test_othertools import ACTIVE, MASKED_RULE, NET_UTILS_RULE, host
 
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import Ec2netError
-from ec2net.core.migrate import BASE, from_net_utils
-from ec2net.core.steps import Command, Delete, Mask, Step, perform
+from ec2net.core.migration.net_utils import BASE, from_net_utils
+from ec2net.core.migration.steps import Command, Delete, Mask, Step, perform
+from ec2net.core.model.errors import Ec2netError
+from ec2net.core.runtime.deadline import Deadline
 
 RUN = "/run/systemd/network"
 WHOLE = host(

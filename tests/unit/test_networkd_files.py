@@ -22,17 +22,17 @@ from ec2net.backends.networkd.files import (
 from ec2net.backends.networkd.render import drop_in_path, network_file, own_path, place
 from ec2net.backends.networkd.state import LinkState, link_state
 from ec2net.backends.networkd.unread import UnreadFiles
-from ec2net.core.backend import Host
-from ec2net.core.compute import compute
-from ec2net.core.config import Config, DnsDefaultRoute, MtuPolicy
-from ec2net.core.environment import Environment
-from ec2net.core.facts import Link
-from ec2net.core.identity import Mac
-from ec2net.core.intent import EarlyIntent
-from ec2net.core.kernel.objects import LinkRef
+from ec2net.core.config.settings import Config, DnsDefaultRoute, MtuPolicy
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import EarlyIntent
+from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import Kernel
-from ec2net.core.state import RunDir
-from ec2net.core.textfile import HEADER
+from ec2net.core.live.owned_file import HEADER
+from ec2net.core.model.facts import Link
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import LinkRef
+from ec2net.core.plugins.backend import Host
+from ec2net.core.state.run_dir import RunDir
 
 MAC = Mac("06:53:e1:d8:f9:29")
 ENS6 = LinkRef(3, "ens6")

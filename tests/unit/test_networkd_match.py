@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ec2net.backends.networkd.match import NOBODYS, Foreseen, foreseen
-from ec2net.core.facts import Link
-from ec2net.core.identity import Mac
+from ec2net.core.model.facts import Link
+from ec2net.core.model.identity import Mac
 
 LINK = Link(3, "ens6", Mac.parse("06:53:e1:d8:f9:29"), "ena", "", 9001, True, 0)
 UNCERTAIN = Foreseen(certain=False)

@@ -23,9 +23,9 @@ from private_bus import (
 
 from ec2net.backends.networkmanager.bus import Bus, BusError, Silence
 from ec2net.backends.networkmanager.typed import Typed
-from ec2net.core import waiting
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import DeadlineExceeded, Stopped
+from ec2net.core.model.errors import DeadlineExceeded, Stopped
+from ec2net.core.runtime import progress as waiting
+from ec2net.core.runtime.deadline import Deadline
 
 NAME, PATH = "org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager"
 DEVICE = f"{PATH}/Devices/1"

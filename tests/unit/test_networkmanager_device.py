@@ -11,10 +11,10 @@ from ec2net.backends.networkmanager.conf import ConfFile
 from ec2net.backends.networkmanager.device import Device, Routes, left_alone, routes, waits
 from ec2net.backends.networkmanager.render import conf_file
 from ec2net.backends.networkmanager.typed import Section, Settings, Typed
-from ec2net.core.facts import Link
-from ec2net.core.identity import Mac
-from ec2net.core.state import RunDir
-from ec2net.core.textfile import HEADER
+from ec2net.core.live.owned_file import HEADER
+from ec2net.core.model.facts import Link
+from ec2net.core.model.identity import Mac
+from ec2net.core.state.run_dir import RunDir
 
 
 def route(dest: str, prefix: int = 0, table: int | None = None, via: str = "") -> Section:

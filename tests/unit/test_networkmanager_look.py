@@ -21,12 +21,12 @@ from ec2net.backends.networkmanager.bus import Bus
 from ec2net.backends.networkmanager.client import NAME, NetworkManager
 from ec2net.backends.networkmanager.device import Routes, routes
 from ec2net.backends.networkmanager.observe import Seen, look, without_it
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import Ec2netError
-from ec2net.core.facts import Link
-from ec2net.core.identity import Mac
-from ec2net.core.kernel.objects import Address, LinkRef
-from ec2net.core.kernel.snapshot import Found, Snapshot
+from ec2net.core.model.errors import Ec2netError
+from ec2net.core.model.facts import Link
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import Address, LinkRef
+from ec2net.core.model.snapshot import Found, Snapshot
+from ec2net.core.runtime.deadline import Deadline
 
 PATH = "/org/freedesktop/NetworkManager"
 DEVICE, ACTIVE, IP4 = f"{PATH}/Devices/2", f"{PATH}/ActiveConnection/7", f"{PATH}/IP4Config/3"

@@ -16,7 +16,7 @@ from ec2net.backends.networkmanager.client import (
     VERSION_ID_MISMATCH,
     NetworkManager,
 )
-from ec2net.core.deadline import Deadline
+from ec2net.core.runtime.deadline import Deadline
 
 DEVICE = "/org/freedesktop/NetworkManager/Devices/2"
 

@@ -3,7 +3,7 @@
 
 import pytest
 
-from ec2net.core.numbers import PRIMARY, EniNumber, NumberPlan
+from ec2net.core.model.numbers import PRIMARY, EniNumber, NumberPlan
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 import pytest
 from eni_facts import link
 
-from ec2net.core.environment import Environment
-from ec2net.core.othertools import Danger, Tool, recognise, rivals
+from ec2net.core.host.files import Environment
+from ec2net.core.host.other_tools import Danger, Tool, recognise, rivals
 
 UNITS = "/etc/systemd/system"
 NET_UTILS_RULE = "/usr/lib/udev/rules.d/99-vpc-policy-routes.rules"

@@ -12,8 +12,7 @@ from eni_facts import IPV6_ONLY, KEYS, TIMEOUT, eni, host, ipv4, link, mac
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ec2net.core.compute import compute
-from ec2net.core.config import (
+from ec2net.core.config.settings import (
     Attached,
     Config,
     EniOverrides,
@@ -22,21 +21,9 @@ from ec2net.core.config import (
     Manage,
     Match,
 )
-from ec2net.core.facts import Absent, Facts
-from ec2net.core.identity import Mac
-from ec2net.core.intent import HostIntent, Standing
-from ec2net.core.kernel.objects import (
-    MAIN_TABLE,
-    Address,
-    LinkRef,
-    LinkSetting,
-    Route,
-    RouteKind,
-    Rule,
-    Setting,
-)
-from ec2net.core.kernel.snapshot import Found, Snapshot
-from ec2net.core.ownership import (
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import HostIntent, Standing
+from ec2net.core.decide.ownership import (
     Journal,
     Journals,
     held,
@@ -46,9 +33,22 @@ from ec2net.core.ownership import (
     unmarked,
     with_journaled,
 )
-from ec2net.core.plan import Action, InPlace, Item
-from ec2net.core.routing import fast_failure
-from ec2net.core.state import RunDir
+from ec2net.core.decide.routing import fast_failure
+from ec2net.core.model.facts import Absent, Facts
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import (
+    MAIN_TABLE,
+    Address,
+    LinkRef,
+    LinkSetting,
+    Route,
+    RouteKind,
+    Rule,
+    Setting,
+)
+from ec2net.core.model.plan import Action, InPlace, Item
+from ec2net.core.model.snapshot import Found, Snapshot
+from ec2net.core.state.run_dir import RunDir
 
 HOST = compute(host(eni(0), eni(1), eni(2)), Config())
 FIRST, SECOND = LinkRef(3, "ens6"), LinkRef(4, "ens7")

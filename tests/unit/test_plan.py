@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2net.core.config import Config
-from ec2net.core.identity import Mac
-from ec2net.core.kernel.objects import (
+from ec2net.core.config.settings import Config
+from ec2net.core.decide.routing import fast_failure
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import (
     Address,
     KernelObject,
     LinkRef,
@@ -21,8 +22,7 @@ from ec2net.core.kernel.objects import (
     Rule,
     Setting,
 )
-from ec2net.core.plan import Action, InPlace, Item, Plan, inverse, make_plan, satisfies
-from ec2net.core.routing import fast_failure
+from ec2net.core.model.plan import Action, InPlace, Item, Plan, inverse, make_plan, satisfies
 
 MAC, OTHER = Mac("06:ec:02:00:00:01"), Mac("06:ec:02:00:00:02")
 LINK = LinkRef(3, "ens6")

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from eni_facts import IPV4_ONLY, eni, host, mac
 
-from ec2net.core.compute import compute
-from ec2net.core.config import Config, MtuPolicy
-from ec2net.core.errors import PluginError
-from ec2net.core.facts import Value
-from ec2net.core.intent import EniIntent, HostIntent
-from ec2net.core.plan import Plan
-from ec2net.core.plugins import BUILT_IN, Plugins, origins
-from ec2net.core.report import PassReport
+from ec2net.core.config.settings import Config, MtuPolicy
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import EniIntent, HostIntent
+from ec2net.core.model.errors import PluginError
+from ec2net.core.model.facts import Value
+from ec2net.core.model.plan import Plan
+from ec2net.core.plugins.loaded import BUILT_IN, Plugins, origins
+from ec2net.core.plugins.report import PassReport
 
 EXAMPLE = Path(__file__).parent.parent / "plugin_example"
 PACKAGES = Path(sys.modules["ec2net"].__path__[0]).parent
@@ -108,7 +108,7 @@ class Program:
         """Which modules a plan has imported at its end (pluggy 1.0 imports metadata itself)."""
         script = (
             "import sys, json, pluggy; before = set(sys.modules);"
-            "from ec2net.core.cli import main; main(sys.argv[1:]);"
+            "from ec2net.core.cli.main import main; main(sys.argv[1:]);"
             "print(json.dumps({m: m in set(sys.modules) - before for m in"
             " ('ec2net_noop', 'importlib.metadata')}))"
         )
@@ -245,7 +245,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     def make(source: str) -> Plugins:
         name = f"ec2net_test_{len(made)}"
         made.append(name)
-        imports = "from ec2net.core.hookspecs import hookimpl\n"
+        imports = "from ec2net.core.plugins.hookspecs import hookimpl\n"
         (tmp_path / f"{name}.py").write_text(imports + source)
         metadata = tmp_path / f"{name}-1.dist-info"
         metadata.mkdir()
@@ -410,9 +410,9 @@ def test_a_plugin_is_told_of_a_finished_pass(
 def adjusting(expression: str) -> str:
     return (
         "from dataclasses import replace\n"
-        "from ec2net.core.identity import Mac\n"
-        "from ec2net.core.kernel.objects import LinkRef\n"
-        "from ec2net.core.numbers import EniNumber\n"
+        "from ec2net.core.model.identity import Mac\n"
+        "from ec2net.core.model.objects import LinkRef\n"
+        "from ec2net.core.model.numbers import EniNumber\n"
         f"@hookimpl\ndef ec2net_adjust_intent(intent, facts): return {expression}\n"
     )
 
@@ -460,7 +460,7 @@ def test_a_class_that_is_no_backend_is_left_out(
 ) -> None:
     plugins = plugin(
         "from ec2net.backends.netlink.backend import NetlinkBackend\n"
-        "from ec2net.core.backend import Backend\n"
+        "from ec2net.core.plugins.backend import Backend\n"
         f"@hookimpl\ndef ec2net_backends(): return {classes}\n"
     )
     assert set(plugins.backends()) == set(BUILT_IN)

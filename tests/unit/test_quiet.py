@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from ec2net.core import quiet
-from ec2net.core.outcome import STATUS
-from ec2net.core.state import RunDir
+from ec2net.core.report import quiet_host as quiet
+from ec2net.core.report.status_file import STATUS
+from ec2net.core.state.run_dir import RunDir
 
 INTENT: dict[str, Any] = {"base": ["10.0.1.4/24"], "further": [], "prefixes": []}
 QUIET: dict[str, Any] = {"enis": [{"intent": INTENT, "trouble": []}], "problems": []}

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from ec2net.core.redact import redacted
+from ec2net.core.record.redact import redacted
 
 MAC, OTHER = "06:53:e1:d8:f9:29", "06:11:22:33:44:55"
 

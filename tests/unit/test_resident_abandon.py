@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import pytest
 
-from ec2net.core.backend import Applied, Backend, Host, Suitability
-from ec2net.core.backend_guard import GuardedBackend
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import Ec2netError, PluginError
-from ec2net.core.plan import InPlace, Plan
-from ec2net.core.resident import abandon
-from ec2net.core.resident.abandon import AbandonableBackend
+from ec2net.core.daemon import abandon
+from ec2net.core.daemon.abandon import AbandonableBackend
+from ec2net.core.model.errors import Ec2netError, PluginError
+from ec2net.core.model.plan import InPlace, Plan
+from ec2net.core.plugins.backend import Applied, Backend, Host, Suitability
+from ec2net.core.plugins.guard import GuardedBackend
+from ec2net.core.runtime.deadline import Deadline
 
 
 class Hanging(Backend):

@@ -7,18 +7,18 @@ import pytest
 from eni_facts import eni
 from eni_facts import host as host_facts
 
-from ec2net.core.backend import Failure
-from ec2net.core.compute import compute
-from ec2net.core.config import Config, EniSettings, Manage
-from ec2net.core.drift import Drift, Drifts
-from ec2net.core.errors import Ec2netError
-from ec2net.core.identity import Mac
-from ec2net.core.intent import EniOutcome, HostIntent, Standing
-from ec2net.core.kernel.objects import LinkRef
-from ec2net.core.plan import Action, Change, Plan
-from ec2net.core.report import PassReport
-from ec2net.core.resident.eni_state import EniTrack, Pace, State, follow
-from ec2net.core.verify import Finding
+from ec2net.core.config.settings import Config, EniSettings, Manage
+from ec2net.core.daemon.eni_state import EniTrack, Pace, State, follow
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
+from ec2net.core.engine.drift import Drift, Drifts
+from ec2net.core.engine.verify import Finding
+from ec2net.core.model.errors import Ec2netError
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import LinkRef
+from ec2net.core.model.plan import Action, Change, Plan
+from ec2net.core.plugins.backend import Failure
+from ec2net.core.plugins.report import PassReport
 
 MAC = Mac("06:ec:02:00:00:02")
 LINK = LinkRef(7, "ens6")

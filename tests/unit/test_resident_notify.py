@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ec2net.core.resident.notify import ServiceManager
+from ec2net.core.daemon.notify import ServiceManager
 
 
 @pytest.fixture

@@ -6,11 +6,11 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2net.core.config import ResidentSettings
-from ec2net.core.identity import Mac
-from ec2net.core.resident.eni_state import EniTrack, State
-from ec2net.core.resident.pace import RepairBudget, poll_interval
-from ec2net.core.resident.schedule import Kind, Schedule, Work
+from ec2net.core.config.settings import ResidentSettings
+from ec2net.core.daemon.eni_state import EniTrack, State
+from ec2net.core.daemon.pace import RepairBudget, poll_interval
+from ec2net.core.daemon.schedule import Kind, Schedule, Work
+from ec2net.core.model.identity import Mac
 
 MAC = Mac("06:ec:02:00:00:01")
 SETTINGS = ResidentSettings()

@@ -3,7 +3,7 @@
 
 import logging
 
-from ec2net.core.resident.telling import Telling
+from ec2net.core.daemon.telling import Telling
 
 DOWN = (logging.ERROR, "no IMDS endpoint answers")
 

@@ -11,12 +11,15 @@ import pytest
 
 from ec2net.backends.networkd import apply as networkd
 from ec2net.backends.networkd.files import NetworkFile
-from ec2net.core.backend import Applied, Failure, Host
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import KernelError, LinkGone
-from ec2net.core.identity import Mac
-from ec2net.core.intent import EniOutcome, HostIntent, Standing
-from ec2net.core.kernel.objects import (
+from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
+from ec2net.core.decide.ownership import Journal, Journals
+from ec2net.core.engine.reachability import Reached
+from ec2net.core.engine.rollback import Trial
+from ec2net.core.live.apply import apply
+from ec2net.core.live.owned_file import HEADER
+from ec2net.core.model.errors import KernelError, LinkGone
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import (
     Address,
     KernelObject,
     LinkRef,
@@ -25,14 +28,11 @@ from ec2net.core.kernel.objects import (
     Rule,
     Setting,
 )
-from ec2net.core.live.apply import apply
-from ec2net.core.ownership import Journal, Journals
-from ec2net.core.plan import Action, Change, Plan
-from ec2net.core.reachability import Reached
-from ec2net.core.report import PassReport
-from ec2net.core.rollback import Trial
-from ec2net.core.state import RunDir
-from ec2net.core.textfile import HEADER
+from ec2net.core.model.plan import Action, Change, Plan
+from ec2net.core.plugins.backend import Applied, Failure, Host
+from ec2net.core.plugins.report import PassReport
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.run_dir import RunDir
 
 FIRST, SECOND, THIRD = (Mac(f"06:ec:02:00:00:0{n}") for n in range(3))
 LINKS = {mac: LinkRef(n + 2, f"ens{n + 5}") for n, mac in enumerate((FIRST, SECOND, THIRD))}

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ec2net.core.errors import StateError
-from ec2net.core.state import RunDir
+from ec2net.core.model.errors import StateError
+from ec2net.core.state.run_dir import RunDir
 
 NAME = "facts/06:ec:02:00:00:01.json"
 OLD, NEW = {"value": 1}, {"value": 2}
@@ -93,8 +93,8 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
 LIMITED = """
 import resource, sys
 from pathlib import Path
-from ec2net.core.errors import StateError
-from ec2net.core.state import RunDir
+from ec2net.core.model.errors import StateError
+from ec2net.core.state.run_dir import RunDir
 run = RunDir(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
 try:

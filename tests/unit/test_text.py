@@ -7,11 +7,11 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 from eni_facts import EFA_ONLY, IPV4_ONLY, eni, host, link, mac
 
-from ec2net.core import text
-from ec2net.core.compute import compute
-from ec2net.core.config import Config
-from ec2net.core.kernel.objects import Address, LinkRef, LinkSetting, Route, Rule, Setting
-from ec2net.core.plan import Action, Change, Conflict, Plan
+from ec2net.core.config.settings import Config
+from ec2net.core.decide.compute import compute
+from ec2net.core.model.objects import Address, LinkRef, LinkSetting, Route, Rule, Setting
+from ec2net.core.model.plan import Action, Change, Conflict, Plan
+from ec2net.core.report import text
 
 LINK = LinkRef(3, "ens6")
 HOST = compute(

@@ -3,8 +3,8 @@
 
 import pytest
 
-from ec2net.core.stale_units import _unescaped
-from ec2net.core.unseen_links import escaped
+from ec2net.core.host.missed_events import escaped
+from ec2net.core.host.stale_units import _unescaped
 
 
 @pytest.mark.parametrize(

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from ec2net.core import waiting
-from ec2net.core.command import run_bounded
-from ec2net.core.deadline import Deadline
-from ec2net.core.errors import DeadlineExceeded
+from ec2net.core.model.errors import DeadlineExceeded
+from ec2net.core.runtime import progress as waiting
+from ec2net.core.runtime.command import run_bounded
+from ec2net.core.runtime.deadline import Deadline
 
 LIMIT = 20.0
 LOCKER = """
 import sys
 from pathlib import Path
-from ec2net.core import waiting
-from ec2net.core.deadline import Deadline
-from ec2net.core.lock import HostLock
-from ec2net.core.state import RunDir
+from ec2net.core.runtime import progress as waiting
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.lock import HostLock
+from ec2net.core.state.run_dir import RunDir
 waiting.set_up()
 with HostLock(RunDir(Path(sys.argv[1])), Deadline(20, "refresh")):
     print("held", flush=True)
@@ -265,8 +265,8 @@ def test_a_wait_that_fails_is_over(recorder: Recorder) -> None:
 @pytest.mark.parametrize(("command", "tells"), [("status", "InLog"), ("run", "NoneType")])
 def test_the_resident_manager_waits_in_silence(command: str, tells: str) -> None:
     script = (
-        "from ec2net.core.cli import main\n"
-        "from ec2net.core.deadline import Deadline\n"
+        "from ec2net.core.cli.main import main\n"
+        "from ec2net.core.runtime.deadline import Deadline\n"
         "main()\n"
         "print(type(Deadline.onlooker).__name__)"
     )

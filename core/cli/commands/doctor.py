@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net doctor``: what is wrong on this host, why, and what to do. Changes nothing."""
+
+import json
+import os
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ec2net import __version__
+from ec2net.core.doctor import readings
+from ec2net.core.doctor.examine import examine
+from ec2net.core.doctor.finding import Finding, Severity
+from ec2net.core.doctor.readings import Readings
+from ec2net.core.doctor.routes import gateways
+from ec2net.core.engine.engine import Engine
+from ec2net.core.engine.pass_plan import View
+from ec2net.core.engine.setup import opened, workplace
+from ec2net.core.host.files import Environment
+from ec2net.core.imds.endpoint import candidates, endpoints
+from ec2net.core.imds.ways import Way
+from ec2net.core.model.errors import ExitStatus
+from ec2net.core.report import as_json as jsonform
+from ec2net.core.runtime.deadline import Deadline
+
+_SIGNS = {Severity.ERROR: "!!", Severity.WARNING: "!", Severity.NOTE: "-"}
+
+
+def run(options: Namespace) -> ExitStatus:
+    place = workplace(options, may_fall_back=True)
+    deadline = Deadline(place.config.timeouts.pass_, "doctor")
+    with opened(place) as engine:
+        imds = _ways(engine, deadline)
+        view = engine.look(deadline)
+        environment = _environment(engine, view)
+        read = _read(engine, view, environment, imds, deadline)
+    found = examine(view, read, environment, place.config.numbers)
+    if options.json:
+        print(json.dumps(_document(found), indent=2))
+    else:
+        print("\n".join(lines(found)))
+    errors = any(finding.severity is Severity.ERROR for finding in found)
+    return ExitStatus.FAILED if errors else place.status(ExitStatus.DONE)
+
+
+def _environment(engine: Engine, view: View) -> Environment:
+    links = [view.snapshot.link(link.index) for eni in view.host.enis for link in eni.links]
+    return replace(engine.environment, eni_links=tuple(link for link in links if link is not None))
+
+
+def _ways(engine: Engine, deadline: Deadline) -> tuple[tuple[Way, ...], bool | None]:
+    """Before the look, which may use up its time if IMDS is slow."""
+    return readings.read_imds(
+        candidates(endpoints(os.environ), others=engine.kernel.names(engine.config.drivers)),
+        deadline,
+        user_agent=f"ec2net/{__version__}",
+    )
+
+
+def _read(
+    engine: Engine,
+    view: View,
+    environment: Environment,
+    imds: tuple[tuple[Way, ...], bool | None],
+    deadline: Deadline,
+) -> Readings:
+    """The rest, each in its own share of ``deadline``."""
+    host, snapshot = view.host, view.snapshot
+    names = {link.index: link.name for link in snapshot.links}
+    checked = [intent for intent in host.ready if intent.mac not in view.observed_only]
+    return Readings(
+        *imds,
+        readings.read_sysctls(host),
+        readings.ask_gateways(gateways(host, snapshot), deadline),
+        engine.kernel.address_states(names),
+        readings.read_leases(host, environment),
+        readings.read_failed_units(deadline),
+        tuple(wrong for eni in checked for wrong in engine.check(eni, view, names, deadline)),
+    )
+
+
+def lines(found: Sequence[Finding]) -> list[str]:
+    """Two for each finding: what and why, and what to do."""
+    if not found:
+        return ["Nothing is wrong."]
+    text = []
+    for finding in found:
+        about = f"{finding.subject}: " if finding.subject else ""
+        text.append(
+            f"{_SIGNS[finding.severity]} {finding.severity.value} [{finding.check}]"
+            f" {about}{finding.cause}"
+        )
+        text.append(f"     {finding.remedy}")
+    counts = Counter(finding.severity for finding in found)
+    told = (f"{counts[s]} {s}{'s' * (counts[s] > 1)}" for s in Severity if counts[s])
+    return [*text, f"{', '.join(told)}."]
+
+
+def _document(found: Sequence[Finding]) -> dict[str, object]:
+    return {"version": jsonform.VERSION, "findings": [jsonform.plain(one) for one in found]}

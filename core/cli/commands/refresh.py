@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net refresh``: one pass over all ENIs. Says nothing when there is nothing to say.
+
+Where the resident manager runs, it makes the pass, at once.
+"""
+
+import json
+import logging
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from ec2net.core.engine.setup import Workplace, opened, workplace
+from ec2net.core.host.missed_events import show, unseen
+from ec2net.core.host.stale_units import end, stale_units
+from ec2net.core.model.errors import Ec2netError, ExitStatus, StateError, Stopped
+from ec2net.core.report import metrics
+from ec2net.core.report import status_file as outcome
+from ec2net.core.report.quiet_host import looked_at, may_skip
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.runtime.signals import StopSignals
+from ec2net.core.state import holds as hold
+from ec2net.core.state.lock import HostLock, check_lock, manager_runs
+from ec2net.core.state.run_dir import RunDir
+
+_log = logging.getLogger("ec2net.pass")
+
+_AGAIN = 2
+"""Passes."""
+
+
+def run(options: Namespace) -> ExitStatus:
+    # As OnFailure= of the manager it must look (systemd.exec(5), "$MONITOR_SERVICE_RESULT"; it is
+    # told of a manager that never ran, too).
+    replacing = os.environ.get("MONITOR_SERVICE_RESULT", "success") != "success"
+    if options.unless_quiet and not replacing and may_skip(RunDir(options.run_dir)):
+        return ExitStatus.DONE
+    place = workplace(options, may_fall_back=True)
+    timeouts = place.config.timeouts
+    if options.retry:
+        with HostLock(place.run, Deadline(timeouts.lock, "waiting for the host lock")):
+            hold.release(place.run)
+    if manager_runs(place.run):
+        status = _by_manager(place, options)
+        if status is not None:
+            return status
+    check_lock(place.run)
+    with StopSignals() as signals, ExitStack() as stack:
+        deadline = Deadline(timeouts.pass_, "refresh", interruptions=[signals])
+        with _told(place):
+            engine = stack.enter_context(opened(place))
+            if lost := unseen(engine.kernel.names(place.config.drivers)):
+                show(lost, deadline)
+            heard = engine.ask(deadline)
+        left = deadline.remaining()
+        lock = Deadline(timeouts.lock, "waiting for the host lock", interruptions=[signals])
+        with HostLock(place.run, lock), _told(place):
+            deadline = Deadline(left, "refresh", interruptions=[signals])
+            report = metrics.count(place, engine.run_pass(deadline, heard=heard))
+            done = outcome.publish(place, report)
+            if options.unless_quiet:
+                looked_at(place.run, done.document)
+        if stale := list(stale_units()):
+            end(stale, Deadline(timeouts.pass_, "refresh", interruptions=[signals]))
+    outcome.tell(done)
+    report = done.report
+    if options.json:
+        print(json.dumps(done.to_json(), indent=2))
+    elif sys.stdout.isatty() and not report.done:
+        print("Nothing to change.")
+    return place.status(report.exit_status)
+
+
+def again(options: Namespace) -> ExitStatus:
+    """Configure every ENI after a change of who does what, and once more what the one who goes took
+    away meanwhile."""
+    asked = Namespace(**{**vars(options), "json": False, "unless_quiet": False, "retry": False})
+    status = ExitStatus.DONE
+    for _ in range(_AGAIN):
+        status = run(asked)
+    return status
+
+
+def _by_manager(place: Workplace, options: Namespace) -> ExitStatus | None:
+    """Let the resident manager make the pass; None if it ended meanwhile.
+
+    Raises ``Ec2netError`` if it does not answer in time.
+    """
+    from ec2net.core.daemon.control import poke
+
+    timeouts = place.config.timeouts
+    with StopSignals() as signals:
+        seconds = 2 * (timeouts.lock + timeouts.pass_)  # it may be in the middle of a pass
+        manager = Deadline(seconds, "waiting for the resident manager", interruptions=[signals])
+        answer = poke(place.run, manager)
+    if answer is None:
+        return None
+    status = ExitStatus(int(answer.pop("exit_status", ExitStatus.FAILED)))
+    if "error" in answer:
+        raise Ec2netError(str(answer["error"]), subject="resident manager")
+    for level, text in answer.pop("lines", ()):
+        _log.log(int(level), "%s", text)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    elif sys.stdout.isatty() and not answer.get("changes"):
+        print("Nothing to change.")
+    return place.status(status)
+
+
+@contextmanager
+def _told(place: Workplace) -> Iterator[None]:
+    """``status`` tells of a pass that failed as a whole; not of one that was stopped."""
+    try:
+        yield
+    except Stopped:
+        raise
+    except Ec2netError as error:
+        outcome.publish_failure(place.run, error)
+        with suppress(StateError):
+            metrics.count_failure(place, error)
+        raise

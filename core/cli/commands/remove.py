@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net remove LINK``: take back what was configured for one ENI, on it and in the rules."""
+
+import json
+from argparse import Namespace
+
+from ec2net.core.engine.setup import link_argument, opened, workplace
+from ec2net.core.kernel.link_events import link_index
+from ec2net.core.model.errors import ExitStatus, LinkGone, UsageError
+from ec2net.core.state.run_dir import RunDir
+from ec2net.core.state.touched_links import was_begun
+
+
+def run(options: Namespace) -> ExitStatus:
+    name = link_argument(options.link)
+    if options.if_gone and (
+        link_index(name) is not None or not was_begun(RunDir(options.run_dir), name)
+    ):
+        return ExitStatus.DONE
+    return _remove(name, options)
+
+
+def _remove(name: str, options: Namespace) -> ExitStatus:
+    from ec2net.core.decide.compute import eni_links
+    from ec2net.core.report import status_file as outcome
+    from ec2net.core.runtime.deadline import Deadline
+    from ec2net.core.runtime.signals import StopSignals
+    from ec2net.core.state.lock import HostLock, manager_runs
+
+    place = workplace(options, may_fall_back=True)
+    if not options.if_gone and manager_runs(place.run):
+        raise UsageError(
+            f"the resident manager would configure {name} again at once",
+            remedy='set manage = "ignore" for it and reload ec2net.service, or stop that first',
+        )
+    timeouts = place.config.timeouts
+    with StopSignals() as signals:
+        lock = Deadline(timeouts.lock, "waiting for the host lock", interruptions=[signals])
+        with HostLock(place.run, lock):
+            deadline = Deadline(timeouts.pass_, f"remove {name}", interruptions=[signals])
+            with opened(place, imds=False) as engine:
+                links = eni_links(engine.kernel.links(), engine.config.drivers)
+                macs = {
+                    mac
+                    for mac, same in links.items()
+                    if any(name in (s.name, *s.altnames) for s in same)
+                }
+                # Nothing is done for other ENIs: to remove one after the other removes all. Without
+                # a link its rules are leftovers, which every pass collects.
+                view = engine.look(deadline, macs, without=frozenset(macs))
+                report = engine.settle(view, deadline)
+            done = outcome.publish(place, report)
+    outcome.tell(done)
+    report = done.report
+    if options.json:
+        print(json.dumps(done.to_json(), indent=2))
+    if not macs and not report.done and not options.if_gone:
+        raise LinkGone("there is no such link, and nothing was left of it", subject=name)
+    return place.status(report.exit_status)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net run``: the resident manager. One process for every ENI, until it is told to stop."""
+
+import gc
+import logging
+from argparse import Namespace
+from contextlib import ExitStack
+
+from ec2net.core.daemon.abandon import AbandonableBackend
+from ec2net.core.daemon.control import ControlSocket
+from ec2net.core.daemon.loop import MARGIN, PATIENCE, Loop
+from ec2net.core.daemon.notify import ServiceManager
+from ec2net.core.daemon.published import Published
+from ec2net.core.engine.setup import Workplace, opened, refresh_ways, workplace
+from ec2net.core.model.errors import ConfigError, ExitStatus, PluginError
+from ec2net.core.plugins.loaded import Plugins
+from ec2net.core.runtime.signals import StopSignals
+from ec2net.core.state.lock import SoleManager
+
+_log = logging.getLogger("ec2net.resident")
+
+
+def run(options: Namespace) -> ExitStatus:
+    service = ServiceManager()
+    place = workplace(options, may_fall_back=True)
+
+    def stopping() -> None:
+        service.extend(place.config.pass_seconds + MARGIN)  # a pass that changes things ends first
+
+    with (
+        StopSignals(reload=True, stopping=stopping) as signals,
+        SoleManager(place.run) as sole,
+        ControlSocket(place.run) as control,
+    ):
+        published = Published(place.run)
+        booting = True
+        while True:  # ends by SIGTERM or SIGINT
+            with ExitStack() as stack:
+                engine = stack.enter_context(opened(place))
+                engine.listings = {}
+                engine.guard = AbandonableBackend.unless_built_in
+                engine.patience = PATIENCE
+                loop = Loop(
+                    place,
+                    engine,
+                    signals,
+                    control,
+                    service,
+                    published,
+                    refresh_ways,
+                    sole.check,
+                    booting=booting,
+                )
+                gc.unfreeze()  # what was before a reload may go
+                gc.collect()
+                gc.freeze()  # what is there now stays: no collection needs to look at it
+                loop.serve()
+            if signals.received is not None:
+                service.stopping()
+                return ExitStatus.DONE
+            service.reloading()
+            booting = False
+            signals.hangup = False  # another one from here on is another reload
+            place = _reread(place, options)
+            _log.info("the configuration was read again")
+
+
+def _reread(before: Workplace, options: Namespace) -> Workplace:
+    """The configuration of now; a broken one is told of, and changes nothing.
+
+    So is one that enables a plugin which cannot be loaded: at a start that is the end.
+    """
+    try:
+        place = workplace(options, may_fall_back=True)
+        Plugins.of(place.config)
+    except (ConfigError, PluginError) as error:
+        _log.error("%s", error)
+        return before
+    return place

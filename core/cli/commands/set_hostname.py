@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net set-hostname``: the static hostname from IMDS, on a host that has none."""
+
+import re
+import subprocess
+from argparse import Namespace
+from pathlib import Path
+
+from ec2net.core.engine.setup import opened, workplace
+from ec2net.core.model.errors import Ec2netError, ExitStatus
+from ec2net.core.model.facts import Value
+from ec2net.core.runtime.command import run_bounded
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.runtime.signals import StopSignals
+
+_KEY = "latest/meta-data/local-hostname"
+_FILE = Path("/etc/hostname")
+_NAME = re.compile(r"(?=.{1,64}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_SECONDS = 30.0
+
+
+def run(options: Namespace) -> ExitStatus:
+    place = workplace(options, may_fall_back=True)
+    if _FILE.exists() and _FILE.read_text().strip():
+        print(f"{_FILE} has a name; nothing to do")
+        return ExitStatus.DONE
+    with StopSignals() as signals:
+        deadline = Deadline(_SECONDS, "set-hostname", interruptions=[signals])
+        with opened(place) as engine:
+            assert engine.imds is not None
+            reading = engine.imds.get(_KEY, deadline)
+        name = reading.value.strip().lower() if isinstance(reading, Value) else ""
+        if not _NAME.fullmatch(name):
+            raise Ec2netError(f"IMDS gives no usable local-hostname: {reading}"[:200])
+        try:
+            result = run_bounded(["hostnamectl", "set-hostname", "--static", name], deadline)
+        except OSError as error:
+            raise Ec2netError(f"cannot be run: {error.strerror}", subject="hostnamectl") from error
+        except subprocess.TimeoutExpired as error:
+            raise deadline.exceeded() from error
+    if result.returncode != 0:
+        raise Ec2netError(f"hostnamectl failed: {result.stderr.strip()}")
+    return ExitStatus.DONE

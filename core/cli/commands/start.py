@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net start LINK``: wait for the link, then for IMDS to know it, and configure it.
+
+Nothing is held while waiting, and one deadline bounds it all. The link's disappearance ends
+it at once with exit status 3, which units do not restart.
+"""
+
+import json
+from argparse import Namespace
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ec2net.core.engine.setup import Workplace, link_argument, workplace
+from ec2net.core.kernel.link_events import LinkEvents, LinkPresence, link_is_there, wait_for_link
+from ec2net.core.model.errors import Ec2netError, ExitStatus, ImdsError, NotYet
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.runtime.signals import StopSignals
+
+if TYPE_CHECKING:
+    from ec2net.core.engine.engine import Engine
+    from ec2net.core.model.identity import Mac
+    from ec2net.core.model.plan import Change
+    from ec2net.core.plugins.report import PassReport
+
+SETTLE_SECONDS = 5.0
+"""For what the network manager does in its own time: the router's advertisement, with the primary's
+IPv6 default route, may come seconds after the leases. What is wrong then is wrong."""
+
+_FIRST_RETRY = 0.1
+_LAST_RETRY = 2.0
+_RETRY_SHARE = 0.2
+"""Seconds between looks while IMDS does not tell all yet: this share of the time so far, so that
+the news is seen at most a fifth later than it could be, and a long wait asks seldom."""
+
+
+def run(options: Namespace) -> ExitStatus:
+    if options.primary:
+        return _start_primary(options)
+    name = link_argument(options.link)
+    place = workplace(options, may_fall_back=True)
+    seconds = options.timeout or place.config.timeouts.link
+    with StopSignals() as signals, LinkEvents() as events:
+        deadline = Deadline(seconds, f"start {name}", interruptions=[signals])
+        index = wait_for_link(name, events, deadline)
+        status = _configure(
+            name, place, deadline.watching(LinkPresence(events, name, index)), options
+        )
+    return place.status(status)
+
+
+def _start_primary(options: Namespace) -> ExitStatus:
+    """As soon as IMDS answers (the primary's lease may be on its way), the primary alone."""
+    from ec2net.core.engine.setup import opened
+
+    place = workplace(options, may_fall_back=True)
+    seconds = options.timeout or place.config.timeouts.link
+    with StopSignals() as signals, opened(place) as engine:
+        deadline = Deadline(seconds, "start --primary", interruptions=[signals])
+        waiting = deadline.named("waiting for IMDS")
+        pause = _FIRST_RETRY
+        while True:  # ends by deadline
+            engine.new_pass()
+            try:
+                mac = engine.primary(waiting)
+                problem = "IMDS does not tell its MAC"
+            except ImdsError as error:
+                mac, problem = None, str(error)
+            if mac is not None:
+                break
+            if pause >= deadline.remaining():
+                raise Ec2netError(
+                    f"not known after {seconds:g} s: {problem}", subject="primary ENI"
+                )
+            waiting.sleep(pause)
+            pause = _next_pause(deadline)
+        return place.status(_passes("primary ENI", mac, place, engine, deadline, options))
+
+
+def _configure(name: str, place: Workplace, deadline: Deadline, options: Namespace) -> ExitStatus:
+    from ec2net.core.decide.compute import eni_links
+    from ec2net.core.engine.setup import opened
+
+    with opened(place, link=name) as engine:
+        links = eni_links(engine.kernel.links(), engine.config.drivers)
+        mac = next(
+            (
+                mac
+                for mac, same in links.items()
+                if any(name in (s.name, *s.altnames) for s in same)
+            ),
+            None,
+        )
+        if mac is None:
+            deadline.check()
+            drivers = ", ".join(engine.config.drivers)
+            raise Ec2netError(
+                f"is not an ENI: its driver is none of {drivers}",
+                subject=name,
+                remedy="links.drivers in the configuration says which drivers are",
+            )
+        return _passes(name, mac, place, engine, deadline, options)
+
+
+def _passes(
+    name: str,
+    mac: "Mac",
+    place: Workplace,
+    engine: "Engine",
+    deadline: Deadline,
+    options: Namespace,
+) -> ExitStatus:
+    """Passes for one ENI, until IMDS tells all of it and the kernel does it."""
+    from ec2net.core.decide.intent import Standing
+    from ec2net.core.report import metrics
+    from ec2net.core.report import status_file as outcome
+    from ec2net.core.state.lock import HostLock
+
+    pause = _FIRST_RETRY
+    settling: Deadline | None = None
+    made: tuple[Change, ...] = ()
+    while True:  # ends by deadline
+        engine.new_pass()
+        pass_deadline = deadline.within(place.config.timeouts.pass_, deadline.what)
+        heard = engine.ask(pass_deadline, {mac})
+        left = pass_deadline.remaining()
+        with HostLock(place.run, deadline):
+            report = engine.run_pass(
+                deadline.within(left, deadline.what),
+                only={mac},
+                check={mac} if settling else (),
+                heard=heard,
+            )
+            report = metrics.count(place, report)
+            done = outcome.publish(place, report, only={mac})
+        made += report.done
+        eni = report.of(mac)
+        if report.findings:
+            settling = settling or deadline.within(SETTLE_SECONDS, deadline.what)
+            if pause >= settling.remaining():
+                break
+        elif eni is None or not (eni.standing is Standing.PENDING or _not_yet(report, mac)):
+            break
+        elif pause >= deadline.remaining():
+            if eni.standing is not Standing.PENDING:
+                break
+            raise Ec2netError(
+                f"is still pending after {deadline.seconds:g} s: {eni.reason}",
+                subject=name,
+                remedy="the next refresh goes on with it",
+            )
+        awaited = (eni and eni.reason) or "its network manager is not done"
+        until = settling if settling and report.findings else deadline
+        until.named(f"waiting for {name}: {awaited}").sleep(pause)
+        pause = _next_pause(deadline)
+    done = replace(done, report=replace(done.report, done=made))
+    outcome.tell(done)
+    report = done.report
+    if options.json:
+        print(json.dumps(done.to_json(), indent=2))
+    gone = any(failure.error.exit_status is ExitStatus.LINK_GONE for failure in report.failed)
+    if eni is not None and eni.link is not None and not link_is_there(eni.link.index):
+        gone = True
+    return ExitStatus.LINK_GONE if gone else report.exit_status
+
+
+def _not_yet(report: "PassReport", mac: "Mac") -> bool:
+    """Whether something of the ENI waits for what its network manager does in its own time."""
+    return any(f.change.mac == mac and isinstance(f.error, NotYet) for f in report.failed)
+
+
+def _next_pause(deadline: Deadline) -> float:
+    waited = deadline.seconds - deadline.remaining()
+    return min(_LAST_RETRY, max(_FIRST_RETRY, _RETRY_SHARE * waited))

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net status``: where each ENI stands since the last pass. Needs no privilege, asks nobody."""
+
+import json
+import sys
+import time
+from argparse import Namespace
+from dataclasses import dataclass
+from typing import Any
+
+from ec2net.core.daemon.published import published
+from ec2net.core.host.files import Environment
+from ec2net.core.host.other_tools import Danger, recognise
+from ec2net.core.model.errors import Ec2netError, ExitStatus
+from ec2net.core.report.as_json import plain
+from ec2net.core.report.status_file import STATUS
+from ec2net.core.report.text import WIDTH, table
+from ec2net.core.runtime.clock import utc
+from ec2net.core.runtime.deadline import readable
+from ec2net.core.runtime.signals import StopSignals
+from ec2net.core.state.run_dir import RunDir
+
+_CLEAR = "\x1b[H\x1b[2J"
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """One look at what is published."""
+
+    text: str
+    document: dict[str, Any]
+    status: ExitStatus
+
+
+def run(options: Namespace) -> ExitStatus:
+    run_dir = RunDir(options.run_dir)
+    if options.watch is not None:
+        return _watch(run_dir, options.watch, as_json=options.json)
+    shown = _look(run_dir)
+    print(json.dumps(shown.document, indent=2) if options.json else shown.text)
+    return shown.status
+
+
+def _watch(run_dir: RunDir, seconds: float, *, as_json: bool) -> ExitStatus:
+    """Show it again whenever it changed, until a signal. Reads a few small files each time."""
+    clear = _CLEAR if sys.stdout.isatty() else ""
+    before, status = "", ExitStatus.DONE
+    with StopSignals() as signals:
+        while signals.received is None:  # ends by SIGINT or SIGTERM
+            try:
+                shown = _look(run_dir)
+                text = json.dumps(shown.document) if as_json else shown.text
+                status = shown.status
+            except Ec2netError as error:  # no pass yet: there may be one soon
+                text = json.dumps({"error": str(error)}) if as_json else f"! {error}"
+                status = error.exit_status
+            if text != before:
+                print(text if as_json else f"{clear}{text}", flush=True)
+                before = text
+            readable([signals.fileno()], seconds)
+    return status
+
+
+def _look(run_dir: RunDir) -> _Shown:
+    """Raises ``Ec2netError`` if nothing usable is published."""
+    document = run_dir.read(STATUS)
+    if document is None:
+        raise Ec2netError(
+            "there is no status: no pass has ended since boot",
+            subject=str(run_dir.path / STATUS),
+            remedy="run 'ec2net refresh'",
+        )
+    manager = published(run_dir)
+    tools = [tool for tool in recognise(Environment()) if tool.danger is Danger.DOUBLE]
+    document["resident"] = manager
+    document["tools"] = [plain(tool) for tool in tools]
+    document["written"] = _written(run_dir)
+    try:
+        lines = _lines(document)
+        troubled = document["problems"] or any(eni["trouble"] for eni in document["enis"])
+        refused = any(eni["standing"] == "refused" for eni in document["enis"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Ec2netError(
+            "is not a status as this version writes it",
+            subject=str(run_dir.path / STATUS),
+            remedy="run 'ec2net refresh'",
+        ) from error
+    lines += [
+        f"! {tool.tool} configures ENIs as well: {tool.trace} ({tool.remedy})"
+        for tool in tools
+        if not any(str(text).startswith(f"{tool.tool}: ") for text in document["problems"])
+    ]
+    status = ExitStatus.FAILED if troubled or refused else ExitStatus.DONE
+    return _Shown("\n".join(lines), document, status)
+
+
+def _written(run_dir: RunDir) -> str:
+    """When a pass last had news; one without does not write the file."""
+    try:
+        seconds = (run_dir.path / STATUS).stat().st_mtime
+    except OSError:  # it went meanwhile
+        seconds = time.time()
+    return utc(seconds)
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    """What the resident manager publishes counts more: it knows more than the last pass."""
+    manager = document["resident"]
+    states = {row["mac"]: row for row in manager["enis"]} if manager is not None else {}
+    rows = [_row(eni, states.get(eni["mac"])) for eni in document["enis"]]
+    lines = [table(_HEAD, rows, width=WIDTH)]
+    for eni in document["enis"]:
+        name = eni["link"] or eni["eni_id"] or eni["mac"]
+        lines += [f"! {name}: {trouble}" for trouble in (eni["reason"], *eni["trouble"]) if trouble]
+        lines += _drift(name, eni.get("drift"))
+    lines += [f"! {problem}" for problem in document["problems"]]
+    lines.append(f"The last pass with news: {_time(document['written'])}.")
+    if manager is not None:
+        lines += [f"! {manager['fight']}"] if manager.get("fight") else []
+        lines.append(f"The resident manager (process {manager['pid']}) is at work.")
+    return lines
+
+
+def _drift(name: str, drift: dict[str, Any] | None) -> list[str]:
+    """What is not repaired, or comes again and again; once is for ``explain``."""
+    if drift is None or not (drift["open"] or drift["times"] > 1):
+        return []
+    times = f" ({drift['times']} times, last at {drift['last']})" if drift["times"] > 1 else ""
+    return [
+        f"! {name}: {'; '.join(drift['what'])}{times}: {drift['repair']}; ec2net explain {name}"
+    ]
+
+
+_HEAD = ("ENI", "LINK", "PLACE", "BACKEND", "STATE", "SINCE", "ADDR", "PFX", "TABLE")
+
+
+def _row(eni: dict[str, Any], state: dict[str, Any] | None) -> tuple[str, ...]:
+    intent = eni["intent"]
+    place = f"{intent['number']['card']}.{intent['number']['device']}" if intent else "-"
+    prefixes = len(intent["prefixes"]) if intent else "-"
+    routed = intent and intent["rules"]
+    return (
+        eni["eni_id"] or eni["mac"],
+        eni["link"] or "-",
+        place,
+        eni["backend"] or "-",
+        state["state"] if state else eni["standing"],
+        _time((state or eni)["since"]),
+        _addresses(eni),
+        str(prefixes),
+        str(intent["table"]) if routed else ("main" if intent else "-"),
+    )
+
+
+def _addresses(eni: dict[str, Any]) -> str:
+    """How many are there (unknown of an earlier version's pass), of how many that are wanted."""
+    if eni["intent"] is None:
+        return "-"
+    wanted = len(eni["intent"]["base"]) + len(eni["intent"]["further"])
+    return f"{eni.get('there', '?')}/{wanted}"
+
+
+def _time(stamp: str | None) -> str:
+    """``11-22 06:59Z`` for ``2026-11-22T06:59:57Z``: UTC; the year and the seconds are in --json."""
+    return f"{stamp[5:10]} {stamp[11:16]}Z" if stamp else "-"

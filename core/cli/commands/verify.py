@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net verify``: is everything as intended, and would traffic leave so? Changes nothing."""
+
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+
+from ec2net.core.decide.intent import Standing
+from ec2net.core.engine import verify
+from ec2net.core.engine.pass_plan import View
+from ec2net.core.engine.setup import opened, workplace
+from ec2net.core.model.errors import Ec2netError, ExitStatus
+from ec2net.core.report import as_json as jsonform
+from ec2net.core.runtime.deadline import Deadline
+
+
+def run(options: Namespace) -> ExitStatus:
+    place = workplace(options, may_fall_back=False)
+    deadline = Deadline(place.config.timeouts.pass_, "verify")
+    with opened(place) as engine:
+        view = engine.look(deadline)
+        found = [*verify.differences(view.plan)]
+        found += [verify.Finding(c.mac, c.describe()) for c in view.plan.conflicts]
+        problems = [*view.problems, *_refused(view)]
+        names = {link.index: link.name for link in view.snapshot.links}
+        checked = 0
+        for intent in view.host.ready:
+            found += engine.check(intent, view, names, deadline)
+            checked += len(intent.sources)
+    if options.json:
+        print(json.dumps(_document(problems, found, checked), indent=2))
+    else:
+        for problem in problems:
+            print(f"! {problem}")
+        for finding in found:
+            eni = view.host.of(finding.mac) if finding.mac else None
+            print(f"! {eni.name if eni else 'gone'}: {finding.describe()}")
+        if not found and not problems:
+            enis = len(view.host.ready)
+            print(f"{checked} addresses of {enis} ENIs leave as intended.")
+    if problems:
+        return ExitStatus.FAILED
+    return ExitStatus.DRIFT if found else ExitStatus.DONE
+
+
+def _refused(view: View) -> list[Ec2netError]:
+    """Of a refused ENI nothing is known to be right."""
+    return [
+        Ec2netError(f"refused: {eni.reason}", subject=eni.name)
+        for eni in view.host.enis
+        if eni.standing is Standing.REFUSED
+    ]
+
+
+def _document(
+    problems: Sequence[Exception], found: list[verify.Finding], checked: int
+) -> dict[str, object]:
+    return {
+        "version": jsonform.VERSION,
+        "checked": checked,
+        "findings": [{"eni": jsonform.plain(f.mac), "text": f.describe()} for f in found],
+        "problems": [str(problem) for problem in problems],
+    }

@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The settings as types, and which of them apply to one ENI. Pure: no files, no TOML.
+
+The defaults below are the built-in configuration. ``config_schema`` says what each key may hold,
+``config_dict`` turns a ``Config`` into plain data and back, ``config_files`` reads the files.
+"""
+
+from dataclasses import dataclass, field, fields, replace
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from ipaddress import IPv4Network, IPv6Network
+from typing import TypeAlias
+
+from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.model.numbers import NumberPlan
+
+AUTO_BACKEND = "auto"
+"""``backend``: choose by who manages the link."""
+
+
+class Manage(StrEnum):
+    """How much of an ENI is ours to configure."""
+
+    FULL = "full"
+    NO_ADDRESSES = "no-addresses"
+    NO_RULES = "no-rules"
+    OBSERVE = "observe"
+    IGNORE = "ignore"
+
+    @property
+    def hands_off(self) -> bool:
+        """Whether nothing of the ENI is touched."""
+        return self in (Manage.OBSERVE, Manage.IGNORE)
+
+
+class Routing(StrEnum):
+    """What wins for traffic from an ENI's address (docs: Routing semantics)."""
+
+    MAIN_FIRST = "main-first"
+    STRICT = "strict"
+    OFF = "off"
+
+
+class PrefixMode(StrEnum):
+    """What a delegated prefix becomes: rules, rules and a local route, or nothing."""
+
+    RULES = "rules"
+    LOCAL = "local"
+    NONE = "none"
+
+
+class Ipv6Policy(StrEnum):
+    """Whether an ENI has IPv6; ``auto`` follows the subnet."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class MtuPolicy(StrEnum):
+    """An MTU that is not given as a number."""
+
+    DHCP = "dhcp"
+    KEEP = "keep"
+
+
+class MainDefault(StrEnum):
+    """Whether the main table has a default route through the ENI, with the usual metric."""
+
+    YES = "yes"
+    NO = "no"
+
+
+class DnsDefaultRoute(StrEnum):
+    """Whether names of every domain are asked of the ENI's DNS servers; ``auto``: the primary's."""
+
+    AUTO = "auto"
+    YES = "yes"
+    NO = "no"
+
+
+class Altname(StrEnum):
+    """Formats of alternative link names."""
+
+    ID = "id"
+    DEVICE_NUMBER = "device-number"
+
+
+class Rival(StrEnum):
+    """Tools that make and remove the same addresses, rules and routes of ENIs as we do."""
+
+    NET_UTILS = "amazon-ec2-net-utils"
+    NM_CLOUD_SETUP = "nm-cloud-setup"
+    CLOUD_NETCONFIG = "cloud-netconfig"
+
+
+class Role(StrEnum):
+    """Primary (its MAC is the instance's in IMDS) or not."""
+
+    PRIMARY = "primary"
+    SECONDARY = "secondary"
+
+
+class Attached(StrEnum):
+    """Whether an ENI was there when the host booted (``core.attachment`` decides and remembers)."""
+
+    BOOT = "boot"
+    LATER = "later"
+
+
+Mtu: TypeAlias = MtuPolicy | int
+"""A policy, or the MTU in bytes."""
+
+MainDefaultSetting: TypeAlias = MainDefault | int
+"""Yes, no, or yes with this metric."""
+
+
+@dataclass(frozen=True, slots=True)
+class EniIdentity:
+    """What a section can match on. None or empty means not known (yet), and does not match."""
+
+    mac: Mac | None
+    eni_id: EniId | None = None
+    card: int | None = None
+    device: int | None = None
+    subnet_ipv4: IPv4Network | None = None
+    subnet_ipv6: tuple[IPv6Network, ...] = ()
+    link_name: str = ""
+    is_primary: bool | None = None
+    attached: Attached | None = None
+
+
+ANY_LATER = EniIdentity(mac=None, is_primary=False, attached=Attached.LATER)
+"""An ENI of which nothing is known but that it comes later."""
+
+
+@dataclass(frozen=True, slots=True)
+class EniSettings:
+    """The settings of one ENI, complete."""
+
+    manage: Manage = Manage.FULL
+    backend: str = AUTO_BACKEND
+    routing: Routing = Routing.MAIN_FIRST
+    primary_rules: bool = False
+    published_ports: bool = False
+    mtu: Mtu = MtuPolicy.DHCP
+    ipv4_prefix_mode: PrefixMode = PrefixMode.RULES
+    ipv6_prefix_mode: PrefixMode = PrefixMode.RULES
+    main_default: MainDefaultSetting = MainDefault.YES
+    ipv6: Ipv6Policy = Ipv6Policy.AUTO
+    altnames: tuple[Altname, ...] = (Altname.ID, Altname.DEVICE_NUMBER)
+    beside: tuple[Rival, ...] = ()
+    dns_default_route: DnsDefaultRoute = DnsDefaultRoute.AUTO
+    ipv4_fast_failure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EniOverrides:
+    """What one ``[[eni]]`` section sets; None leaves what stood before. Fields of EniSettings."""
+
+    manage: Manage | None = None
+    backend: str | None = None
+    routing: Routing | None = None
+    primary_rules: bool | None = None
+    published_ports: bool | None = None
+    mtu: Mtu | None = None
+    ipv4_prefix_mode: PrefixMode | None = None
+    ipv6_prefix_mode: PrefixMode | None = None
+    main_default: MainDefaultSetting | None = None
+    ipv6: Ipv6Policy | None = None
+    altnames: tuple[Altname, ...] | None = None
+    beside: tuple[Rival, ...] | None = None
+    dns_default_route: DnsDefaultRoute | None = None
+    ipv4_fast_failure: bool | None = None
+
+    def over(self, settings: EniSettings) -> EniSettings:
+        """``settings`` with what is set here in their place."""
+        given = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(settings, **{k: v for k, v in given.items() if v is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which ENIs a section is for: every criterion that is given must hold, one of each tuple."""
+
+    mac: tuple[Mac, ...] = ()
+    id: tuple[EniId, ...] = ()
+    card: int | None = None
+    device: int | None = None
+    subnet: IPv4Network | IPv6Network | None = None
+    """The ENI's subnet is this one or lies inside it."""
+    name: tuple[str, ...] = ()
+    """Shell globs over the link's name, case-sensitive."""
+    role: Role | None = None
+    attached: Attached | None = None
+
+    def matches(self, eni: EniIdentity) -> bool:
+        """Whether all criteria are known to hold; an empty match holds for none."""
+        return self != Match() and all(
+            (
+                not self.mac or eni.mac in self.mac,
+                not self.id or eni.eni_id in self.id,
+                self.card is None or eni.card == self.card,
+                self.device is None or eni.device == self.device,
+                self.subnet is None or _inside(self.subnet, eni),
+                not self.name or any(_named(eni.link_name, glob) for glob in self.name),
+                self.role is None or eni.is_primary is (self.role is Role.PRIMARY),
+                self.attached is None or eni.attached is self.attached,
+            )
+        )
+
+
+def _inside(subnet: IPv4Network | IPv6Network, eni: EniIdentity) -> bool:
+    if isinstance(subnet, IPv4Network):
+        return eni.subnet_ipv4 is not None and eni.subnet_ipv4.subnet_of(subnet)
+    return any(cidr.subnet_of(subnet) for cidr in eni.subnet_ipv6)
+
+
+def _named(name: str, glob: str) -> bool:
+    return bool(name) and fnmatchcase(name, glob)
+
+
+@dataclass(frozen=True, slots=True)
+class EniSection:
+    """One ``[[eni]]`` section."""
+
+    match: Match
+    settings: EniOverrides
+
+
+class Profile(StrEnum):
+    """Sections for a kind of host, which come before all others."""
+
+    NONE = "none"
+    KUBERNETES = "kubernetes"
+    """A CNI (AWS VPC CNI, Cilium's ENI mode) has all later ENIs and all secondary addresses."""
+
+
+PROFILES: dict[Profile, tuple[EniSection, ...]] = {
+    Profile.NONE: (),
+    Profile.KUBERNETES: (
+        EniSection(
+            Match(attached=Attached.BOOT),
+            EniOverrides(manage=Manage.NO_ADDRESSES),
+        ),
+        EniSection(Match(attached=Attached.LATER), EniOverrides(manage=Manage.IGNORE)),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds."""
+
+    pass_: float = 15.0
+    """One pass over all ENIs (key ``pass``)."""
+    link: float = 30.0
+    """How long ``start`` waits for the link."""
+    lock: float = 20.0
+    """How long to wait for another pass to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResidentSettings:
+    """How the resident manager paces itself; seconds but for ``repairs``."""
+
+    poll: float = 60.0
+    """Between looks at IMDS and at everything."""
+    fast: float = 5.0
+    """Between looks at an ENI that has just come."""
+    fast_for: float = 60.0
+    """So long is that."""
+    debounce: float = 0.25
+    """From the first event to the look that follows, so that one look serves many."""
+    repairs: int = 12
+    """Repairs of what somebody else took away, per minute: more is a fight."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole configuration; ``Config()`` is the built-in one."""
+
+    eni: EniSettings = field(default_factory=EniSettings)
+    """Of every ENI that no section says otherwise about."""
+    profile: Profile = Profile.NONE
+    sections: tuple[EniSection, ...] = ()
+    """In the order in which they were read: later ones win."""
+    numbers: NumberPlan = field(default_factory=NumberPlan)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    resident: ResidentSettings = field(default_factory=ResidentSettings)
+    rollback_after: float = 10.0
+    """``rollback.after``, in seconds; 0: nothing is rolled back."""
+    drivers: tuple[str, ...] = ("ena", "ixgbevf", "vif")
+    """Drivers whose links can be ENIs (``links.drivers``)."""
+    enabled_plugins: tuple[str, ...] = ()
+    """``plugins.enabled``: beside the built-in ones and those that ``backend`` names."""
+    disabled_plugins: tuple[str, ...] = ()
+    """``plugins.disabled``."""
+    metrics_file: str = ""
+    """Where numbers for monitoring go; empty: nowhere."""
+
+    @property
+    def named_backends(self) -> tuple[str, ...]:
+        """Each that the configuration names, for the host or for some ENIs; sorted."""
+        named = {self.eni.backend, *(section.settings.backend for section in self.sections)}
+        return tuple(sorted(name for name in named if name not in (None, AUTO_BACKEND)))
+
+    @property
+    def pass_seconds(self) -> float:
+        """The longest that one pass can take, with the wait for the lock and a roll-back."""
+        back = 3 * self.rollback_after + self.timeouts.pass_ if self.rollback_after else 0
+        return self.timeouts.lock + self.timeouts.pass_ + back
+
+    def for_eni(self, identity: EniIdentity) -> EniSettings:
+        """The settings of one ENI: the general ones, then each matching section, key by key."""
+        settings = self.eni
+        for section in (*PROFILES[self.profile], *self.sections):
+            if section.match.matches(identity):
+                settings = section.settings.over(settings)
+        return settings

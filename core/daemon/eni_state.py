@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where each ENI stands with the resident manager, and when it wants to be looked at again. Pure.
+
+``compute`` says what is wanted of an ENI (its standing); this says what became of it. Each ENI
+has its own backoff, so one that waits or fails delays no other.
+"""
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from ec2net.core.config.settings import Manage
+from ec2net.core.decide.intent import EniOutcome, Standing
+from ec2net.core.model.identity import Mac
+from ec2net.core.plugins.report import PassReport
+
+
+class State(StrEnum):
+    """What ``status`` shows."""
+
+    ABSENT = "absent"
+    """IMDS lists it and there is no link of it (yet); the poll sees it come."""
+    PENDING = "pending"
+    """Its facts or its link are not complete yet."""
+    CONFIGURED = "configured"
+    """Everything that is wanted is there, by the kernel's own answers."""
+    DEGRADED = "degraded"
+    """Something that is wanted is not there, or its facts contradict themselves."""
+    OBSERVED = "observed"
+    """Looked at and left as it is (``manage = "observe"``); the reason is what differs."""
+    IGNORED = "ignored"
+    """Nothing is to be done for it: by the configuration, or since it has no address."""
+
+
+SETTLING = 5.0
+"""Seconds after its link came in which an ENI is not called degraded: leases and the router's
+advertisement (0.6 to 1.6 s, docs/networkd-measured.md) are on their way."""
+
+FIRST_RETRY = 0.1
+RETRY_SHARE = 0.2
+"""An ENI that is not done is looked at again after this share of the time that it waits already:
+the news is seen at most a fifth later than it could be, and a long wait asks seldom."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds between looks, from the configuration."""
+
+    poll: float
+    """All ENIs; nothing is looked at less often."""
+    fast: float
+    """An ENI that came less than ``fast_for`` ago: its addresses may be assigned one by one."""
+    fast_for: float
+
+
+@dataclass(frozen=True, slots=True)
+class EniTrack:
+    """One ENI over the passes. Times are of the monotonic clock, in seconds."""
+
+    mac: Mac
+    name: str
+    link: int | None
+    """Index of its link."""
+    state: State
+    reason: str
+    """Empty when it is configured."""
+    since: float
+    """When it came into this state."""
+    came: float
+    """When its link did."""
+    again: float | None
+    """When to look at it without being told; None: with all others."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing of it is on its way."""
+        return self.state not in (State.PENDING, State.DEGRADED)
+
+    @property
+    def stirs(self) -> bool:
+        """Whether an address that it gets may be news: also of one that is ignored, since a user
+        who disconnected it from its manager may have connected it again."""
+        return not self.settled or self.state is State.IGNORED
+
+
+def follow(
+    before: EniTrack | None, outcome: EniOutcome, report: PassReport, now: float, pace: Pace
+) -> EniTrack:
+    """``before``, as it is after a pass at ``now`` that looked at this ENI."""
+    link = outcome.link.index if outcome.link is not None else None
+    if before is not None and before.link != link:
+        before = None
+    came = now if before is None else before.came
+    state, reason = _judge(outcome, report)
+    if state is State.DEGRADED and now - came < SETTLING and outcome.standing is Standing.READY:
+        state = State.PENDING
+    since = before.since if before is not None and before.state is state else now
+    track = EniTrack(outcome.mac, outcome.name, link, state, reason, since, came, None)
+    return replace(track, again=_again(track, now, pace))
+
+
+def _judge(outcome: EniOutcome, report: PassReport) -> tuple[State, str]:
+    match outcome.standing:
+        case Standing.IGNORED | Standing.NO_ADDRESS:
+            return State.IGNORED, outcome.reason
+        case Standing.REFUSED:
+            return State.DEGRADED, outcome.reason
+        case Standing.PENDING if outcome.link is None:
+            return State.ABSENT, outcome.reason
+        case Standing.PENDING:
+            return State.PENDING, outcome.reason
+    if outcome.intent is not None and outcome.intent.manage is Manage.OBSERVE:
+        drift = report.drifts.latest.get(outcome.mac)
+        return State.OBSERVED, drift.summary if drift is not None and drift.open else ""
+    if trouble := report.trouble(outcome.mac):
+        return State.DEGRADED, trouble[0]
+    if outcome.link is not None and report.choices.get(outcome.mac) is None:
+        return State.DEGRADED, "no backend has it"
+    return State.CONFIGURED, ""
+
+
+def _again(track: EniTrack, now: float, pace: Pace) -> float | None:
+    if track.state in (State.PENDING, State.DEGRADED):
+        # From when its link came: a state that changes to and fro is no reason to hurry.
+        pause = max(FIRST_RETRY, RETRY_SHARE * (now - track.came))
+        return now + pause if pause < pace.poll else None
+    if track.state is State.CONFIGURED and now + pace.fast < track.came + pace.fast_for:
+        return now + pace.fast
+    return None

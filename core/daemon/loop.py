@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The working loop: wait for the kernel, a timer, a signal or a poke, and do what is due.
+
+One thread does everything, and the watchdog is fed from here and from nowhere else: a loop that
+is stuck is not fed. What can be slow has a deadline, and ``allowance`` is more than their sum.
+"""
+
+import random
+import time
+from collections.abc import Callable, Iterable
+
+from ec2net.core.daemon.control import ControlSocket
+from ec2net.core.daemon.eni_state import FIRST_RETRY, RETRY_SHARE, State
+from ec2net.core.daemon.events import HostEvents
+from ec2net.core.daemon.notify import ServiceManager
+from ec2net.core.daemon.passes import Passes
+from ec2net.core.daemon.published import Published
+from ec2net.core.daemon.schedule import Kind, Schedule, Work
+from ec2net.core.decide.compute import eni_links
+from ec2net.core.engine.engine import Engine
+from ec2net.core.engine.setup import Workplace
+from ec2net.core.host import udev
+from ec2net.core.host.missed_events import show, unseen
+from ec2net.core.kernel.link_events import KernelEvents, link_name
+from ec2net.core.model.errors import Ec2netError, Stopped
+from ec2net.core.model.identity import Mac
+from ec2net.core.runtime.deadline import readable
+from ec2net.core.runtime.signals import StopSignals
+
+PATIENCE = 0.5
+"""Seconds that a backend may wait for a link or a lease, which take 0.1 s: nobody else is served
+meanwhile. When one comes later, the kernel says so."""
+
+RETRY_LINKS = 1.0
+"""Seconds until links are asked for again that the kernel did not tell (ENOBUFS, say)."""
+
+MARGIN = 30.0
+"""Seconds of the watchdog's time beyond all deadlines of one round of the loop."""
+
+
+class Loop:
+    """Serves until a signal; made anew when the configuration was read anew."""
+
+    def __init__(
+        self,
+        place: Workplace,
+        engine: Engine,
+        signals: StopSignals,
+        control: ControlSocket,
+        service: ServiceManager,
+        published: Published,
+        refresh_ways: Callable[[Engine], None],
+        check_sole: Callable[[], None],
+        *,
+        booting: bool,
+    ) -> None:
+        """``refresh_ways`` gives the engine's IMDS client the ways out that there are now;
+        ``check_sole`` raises ``StateError`` when another manager could run beside this one.
+
+        ``booting``: the service manager waits for the primary; not so after a reload.
+        """
+        self._config = place.config
+        self._engine = engine
+        self._signals = signals
+        self._control = control
+        self._service = service
+        self._refresh_ways = refresh_ways
+        self._check_sole = check_sole
+        self._began = time.monotonic()
+        self._schedule = Schedule(place.config.resident, self._began, random.uniform)
+        self._passes = Passes(place, engine, signals, self._schedule, control, published)
+        self._known: dict[int, Mac] = {}
+        """ENI links that were begun with, by index."""
+        self._unnamed: dict[int, float] = {}
+        """Links that udev is not done with: until when it is waited for."""
+        self._names: frozenset[tuple[int, str]] = frozenset()
+        """Of the ENI links, by index: IMDS may be asked through each."""
+        self._missed: float | None = None
+        """When to ask for the links again, after the kernel did not tell them."""
+        self._ready = not booting
+
+    @property
+    def allowance(self) -> float:
+        """Seconds that one round of the loop may take: two passes, each as long as can be."""
+        return 2 * self._config.pass_seconds + MARGIN
+
+    def serve(self) -> None:
+        """Until SIGTERM, SIGINT or SIGHUP. Raises ``StateError`` when it is not the only one."""
+        self._service.allow(self.allowance)
+        # Ready comes with the end of the round in which the time for the link is over.
+        self._service.extend(self._config.timeouts.link + self.allowance)
+        if self._ready:
+            self._service.ready(self._passes.summary())
+        numbers = self._config.numbers
+        with (
+            HostEvents(numbers.protocol, self._config.drivers) as events,
+            udev.udev_events() as named,
+        ):
+            try:
+                self._arrivals(events)
+                while True:  # ends by a signal
+                    self._service.alive()
+                    if self._hung_up():  # first: who pokes after it means the new configuration
+                        return
+                    self._work()
+                    if self._hung_up():  # nothing wakes up for a signal that a pass has heard
+                        return
+                    self._wait(events, named)
+            except Stopped:
+                return
+
+    def _hung_up(self) -> bool:
+        """Whether a reload is wanted. Raises ``Stopped``."""
+        self._signals.check()
+        return self._signals.hangup  # after the check, which takes its byte away
+
+    def _work(self) -> None:
+        """What is due, if anything is."""
+        self._passes.note_fight()
+        now = time.monotonic()
+        if work := self._schedule.due(self._passes.tracks.values(), now):
+            if work.kind is Kind.POLL:
+                self._check_sole()
+                self._show_unseen(self._known)
+            self._passes.do(work)
+            if not self._ready:
+                self._boot(work)
+            self._service.status(self._passes.summary())
+
+    def _boot(self, work: Work) -> None:
+        """Ready when the primary is; until then IMDS is asked again soon."""
+        track = self._passes.tracks.get(self._passes.primary or Mac(""))
+        if track is not None and track.state is not State.PENDING and not self._passes.failures:
+            self._be_ready()
+        elif work.kind is Kind.POLL:
+            now = time.monotonic()
+            self._schedule.retry(now + max(FIRST_RETRY, RETRY_SHARE * (now - self._began)))
+
+    def _be_ready(self) -> None:
+        self._ready = True
+        self._service.ready(self._passes.summary())
+
+    def _wait(self, events: HostEvents, named: KernelEvents) -> None:
+        """Until something is due or happens, or the watchdog wants to be fed."""
+        sources = (events, named, self._control, self._signals)
+        woken = readable([s.fileno() for s in sources], self._next() - time.monotonic())
+        now = time.monotonic()
+        links = any(end <= now for end in self._link_times())
+        if named.fileno() in woken:
+            named.drain()
+            links = links or bool(self._unnamed)
+        if events.fileno() in woken:
+            changes = events.taken()
+            links = links or changes.links
+            waiting = any(track.stirs for track in self._passes.tracks.values())
+            if changes.links or changes.drift or (changes.addresses and waiting):
+                self._schedule.changed(now)
+        if self._control.fileno() in woken and self._control.poked():
+            if self._engine.listings is not None:
+                self._engine.listings.clear()  # who asks wants to see everything
+            self._schedule.poke(now)
+        if links:
+            self._arrivals(events)
+        if not self._ready and now - self._began >= self._config.timeouts.link:
+            self._be_ready()  # boot goes on; the primary is waited for all the same
+
+    def _next(self) -> float:
+        """When to wake up if nothing happens."""
+        ends = [self._schedule.next(self._passes.tracks.values()), *self._link_times()]
+        if not self._ready:
+            ends.append(self._began + self._config.timeouts.link)
+        if self._service.watchdog is not None:
+            ends.append(time.monotonic() + self._service.watchdog / 2)
+        return min(ends)
+
+    def _link_times(self) -> list[float]:
+        """When to ask for the links again without being told."""
+        return [*self._unnamed.values(), *([] if self._missed is None else [self._missed])]
+
+    def _arrivals(self, events: HostEvents) -> None:
+        """Begin with ENIs whose links are new, and forget links that are gone."""
+        self._missed = None
+        try:
+            links = eni_links(self._engine.kernel.links(), self._config.drivers)
+        except Ec2netError as error:
+            self._passes.complain(str(error))
+            self._missed = time.monotonic() + RETRY_LINKS
+            return
+        there = {link.index: mac for mac, same in links.items() for link in same}
+        events.watch(there.keys())
+        late = [index for index, end in self._unnamed.items() if end <= time.monotonic()]
+        new = frozenset(mac for index, mac in there.items() if self._is_new(index, mac))
+        self._show_unseen(late)
+        for index in self._known.keys() - there.keys():
+            self._forget(self._known.pop(index))
+            self._passes.link_left()
+            self._schedule.changed(time.monotonic())
+        for index in [i for i in self._unnamed if i not in there or i in self._known]:
+            del self._unnamed[index]
+        names = frozenset((link.index, link.name) for same in links.values() for link in same)
+        if names != self._names:
+            self._names = names
+            self._renew_ways()
+        if new:
+            for mac in new:
+                self._forget(mac)
+            if self._passes.tracks:  # the first pass of all is for all
+                self._passes.do(Work(Kind.ENIS, new))
+
+    def _renew_ways(self) -> None:
+        """A link may have come or been renamed. Without the news the ways of before are tried."""
+        try:
+            self._refresh_ways(self._engine)
+        except Ec2netError as error:
+            self._passes.complain(str(error))
+
+    def _is_new(self, index: int, mac: Mac) -> bool:
+        """Whether to begin with this link now."""
+        if index in self._known:
+            return False
+        if udev.is_running() and not udev.is_done_with(index):
+            now = time.monotonic()
+            if now < self._unnamed.setdefault(index, now + udev.SECONDS):
+                return False
+        self._known[index] = mac
+        return True
+
+    def _show_unseen(self, links: Iterable[int]) -> None:
+        """Let udev look again at those of these links that it never saw."""
+        names = [name for index in links if (name := link_name(index)) is not None]
+        if lost := unseen(names):
+            show(lost, self._passes.deadline(udev.SECONDS, "udev"))
+
+    def _forget(self, mac: Mac) -> None:
+        """An ENI that comes (back) may be another device: its keys are listed anew."""
+        if self._engine.listings is not None:
+            self._engine.listings.pop(mac, None)

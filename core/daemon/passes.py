@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The manager's passes: made under the host lock, followed per ENI, told and published."""
+
+import logging
+import time
+from dataclasses import replace
+
+from ec2net.core.daemon.control import ControlSocket
+from ec2net.core.daemon.eni_state import EniTrack, Pace, State, follow
+from ec2net.core.daemon.published import Published
+from ec2net.core.daemon.schedule import Kind, Schedule, Work
+from ec2net.core.daemon.telling import Telling
+from ec2net.core.engine.engine import Engine
+from ec2net.core.engine.setup import Workplace
+from ec2net.core.imds.reader import outdated
+from ec2net.core.model.errors import Ec2netError, ImdsError, StateError, Stopped
+from ec2net.core.model.identity import Mac
+from ec2net.core.plugins.report import PassReport
+from ec2net.core.report import metrics
+from ec2net.core.report import status_file as outcome
+from ec2net.core.report.quiet_host import is_quiet
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.runtime.signals import StopSignals
+from ec2net.core.state.lock import HostLock
+
+_log = logging.getLogger("ec2net.resident")
+
+_HOST = "host"
+"""Subject of what is told of no single ENI."""
+
+FIGHT = "repairs are limited: somebody takes away again and again what is repaired"
+
+
+class Passes:
+    """Does one piece of work at a time, and keeps what follows from it."""
+
+    def __init__(
+        self,
+        place: Workplace,
+        engine: Engine,
+        signals: StopSignals,
+        schedule: Schedule,
+        control: ControlSocket,
+        published: Published,
+    ) -> None:
+        self._place = place
+        self._engine = engine
+        self._signals = signals
+        self._schedule = schedule
+        self._control = control
+        self._published = published
+        settings = place.config.resident
+        self._pace = Pace(settings.poll, settings.fast, settings.fast_for)
+        self._telling = Telling()
+        self._identities: dict[Mac | str, dict[str, str]] = {}
+        """Of ENIs, for the journal."""
+        self._problems: tuple[Ec2netError, ...] = ()
+        """Of the last poll."""
+        self._fight = ""
+        self._left = False
+        """Whether the link of an ENI has gone, and no look has seen what that left behind."""
+        self.tracks: dict[Mac, EniTrack] = {}
+        self.failures = 0
+        """Polls in a row that IMDS did not answer."""
+        self.primary: Mac | None = None
+
+    def deadline(self, seconds: float, what: str) -> Deadline:
+        return Deadline(seconds, what, interruptions=[self._signals])
+
+    def do(self, work: Work) -> None:
+        """One piece of work, and what follows from it. Raises ``Stopped``."""
+        _log.debug("%s %s", work.kind.value, " ".join(map(str, sorted(work.macs))))
+        self._engine.new_pass()
+        try:
+            if work.kind is Kind.LISTINGS:
+                self._read_listings()
+            else:
+                self._pass(work)
+        except Stopped:
+            raise
+        except Ec2netError as error:
+            self._failed(work, error)
+        self._publish()
+
+    def _read_listings(self) -> None:
+        assert self._engine.listings is not None
+        assert self._engine.imds is not None
+        deadline = self.deadline(self._place.config.timeouts.pass_, "listings")
+        if changed := outdated(self._engine.imds, self._engine.listings, deadline):
+            self._pass(Work(Kind.ENIS, changed))
+
+    def _pass(self, work: Work) -> None:
+        timeouts = self._place.config.timeouts
+        only = work.macs if work.kind is Kind.ENIS else None
+        check = {track.mac for track in self.tracks.values() if not track.settled}
+        deadline = self.deadline(timeouts.pass_, work.kind.value)
+        heard = self._engine.ask(deadline, () if work.kind is Kind.LOOK else only)
+        left = deadline.remaining()
+        with HostLock(self._place.run, self.deadline(timeouts.lock, "the host lock")):
+            report = self._engine.run_pass(
+                self.deadline(left, work.kind.value),
+                only,
+                check=check if only is None else check & only,
+                heard=heard,
+            )
+            report = metrics.count(self._place, report)
+            if work.kind is not Kind.POLL:
+                report = replace(report, problems=_both(self._problems, report.problems))
+            done = outcome.publish(self._place, report, only=only)
+        now = time.monotonic()
+        self._follow(done.report, only, now)
+        self._say(done.report, work, only)
+        if work.kind is Kind.LOOK:
+            if self._repairs(report):
+                self._schedule.repaired(now)
+            self._left = False
+        if work.kind is Kind.POLL:
+            self._polled(done, now)
+
+    def link_left(self) -> None:
+        """An ENI's link is gone: what the next look takes back of it nobody took away."""
+        self._left = True
+
+    def _repairs(self, report: PassReport) -> bool:
+        """Whether a look found something to do but to take back what an ENI that is gone had."""
+        there = {eni.mac for eni in report.host.enis if eni.links}
+        changes = [*report.done, *(failure.change for failure in report.failed)]
+        return any(not self._left or change.whose in there for change in changes)
+
+    def _polled(self, done: outcome.Outcome, now: float) -> None:
+        self._problems = done.report.problems
+        imds = any(isinstance(problem, ImdsError) for problem in self._problems)
+        self.failures = self.failures + 1 if imds else 0
+        quiet = is_quiet(done.document)
+        self._schedule.polled(now, failures=self.failures, quiet=quiet)
+        status = self._place.status(done.report.exit_status)
+        said = [[line.level, line.text] for line in outcome.lines(done.report)]
+        self._control.answer({**done.to_json(), "lines": said, "exit_status": int(status)})
+
+    def _failed(self, work: Work, error: Ec2netError) -> None:
+        """A pass that did not come to its end: nothing is known to be otherwise."""
+        now = time.monotonic()
+        self.complain(str(error))
+        outcome.publish_failure(self._place.run, error)
+        try:
+            metrics.count_failure(self._place, error)
+        except StateError as failed:
+            self.complain(str(failed))
+        again = now + max(1.0, self._pace.fast)
+        self.tracks = {
+            mac: replace(track, again=again) if mac in work.macs else track
+            for mac, track in self.tracks.items()
+        }
+        if work.kind is Kind.POLL:
+            self.failures += isinstance(error, ImdsError)
+            self._problems = (error,)
+            self._schedule.polled(now, failures=self.failures, quiet=False)
+            self._control.answer({"error": str(error), "exit_status": int(error.exit_status)})
+        elif work.kind is Kind.LOOK:
+            self._schedule.repaired(now)  # it counts, so that a lasting failure is not a spin
+            self._schedule.changed(now)
+
+    def _follow(self, report: PassReport, only: frozenset[Mac] | None, now: float) -> None:
+        there = set()
+        for eni in report.host.enis:
+            there.add(eni.mac)
+            if eni.intent is not None and eni.intent.primary:
+                self.primary = eni.mac
+            before = self.tracks.get(eni.mac)
+            if only is not None and eni.mac not in only and before is not None:
+                continue
+            track = follow(before, eni, report, now, self._pace)
+            if before is None or before.state is not track.state:
+                _log.debug("%s: %s%s", eni.name, track.state, track.reason and f": {track.reason}")
+            self.tracks[eni.mac] = track
+        for mac in self.tracks.keys() - there:
+            del self.tracks[mac]
+            self._telling.forget([mac])
+            self._identities.pop(mac, None)
+
+    def _say(self, report: PassReport, work: Work, only: frozenset[Mac] | None) -> None:
+        """Changes as they are; what lasts when it begins, when it ends, and now and then."""
+        lasting: dict[Mac | str, list[tuple[int, str]]] = {_HOST: []}
+        for mac, track in self.tracks.items():
+            if (only is None or mac in only) and track.state is not State.PENDING:
+                lasting[mac] = []
+                self._identities[mac] = outcome.identity(report, mac)
+        for line in outcome.lines(report):
+            if not line.lasts:
+                _log.log(line.level, "%s", line.text, extra={"fields": line.fields})
+            elif line.mac is None:
+                lasting[_HOST].append((line.level, line.text))
+            elif line.mac in lasting:  # else it is on its way
+                lasting[line.mac].append((line.level, line.text))
+        for subject, problems in lasting.items():
+            self._tell(subject, problems, complete=subject != _HOST or work.kind is Kind.POLL)
+
+    def note_fight(self) -> None:
+        """Tell when a repair has to wait, and when none does any more."""
+        before = self._fight
+        self._fight = FIGHT if self._schedule.fighting(time.monotonic()) else ""
+        fight = [(logging.WARNING, self._fight)] if self._fight else []
+        self._tell("fight", fight, complete=True)
+        if self._fight != before:
+            self._publish()
+
+    def complain(self, text: str) -> None:
+        """Of what is no single ENI's."""
+        self._tell(_HOST, [(logging.ERROR, text)], complete=False)
+
+    def _tell(self, subject: Mac | str, problems: list[tuple[int, str]], *, complete: bool) -> None:
+        now = time.monotonic()
+        for level, text in self._telling.update(subject, problems, now, complete=complete):
+            fields = outcome.reported(text, self._identities.get(subject, {}))
+            _log.log(level, "%s", text, extra={"fields": fields})
+
+    def _publish(self) -> None:
+        imds = next((str(p) for p in self._problems if isinstance(p, ImdsError)), "")
+        try:
+            self._published.write(self.tracks.values(), imds, self._fight)
+        except Ec2netError as error:
+            self.complain(str(error))
+
+    def summary(self) -> str:
+        """One line of how many ENIs are in which state."""
+        by_state: dict[State, list[str]] = {}
+        for track in self.tracks.values():
+            by_state.setdefault(track.state, []).append(track.name)
+        parts = []
+        for state in State:
+            if names := sorted(by_state.get(state, [])):
+                shown = f" ({', '.join(names[:5])})" if state is not State.CONFIGURED else ""
+                parts.append(f"{len(names)} {state}{shown}")
+        return f"ENIs: {', '.join(parts) or 'none yet'}"
+
+
+def _both(
+    first: tuple[Ec2netError, ...], second: tuple[Ec2netError, ...]
+) -> tuple[Ec2netError, ...]:
+    """Each text once."""
+    texts = {str(problem): problem for problem in (*first, *second)}
+    return tuple(texts.values())

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is due when. Pure: it is told the time (monotonic, seconds) and what happened.
+
+Four kinds of work, by their cost: a *poll* reads IMDS's keys and everything of the kernel; a
+look at the *listings* of keys, half an interval later, finds keys that are new; a *look* reads
+the kernel only; and single ENIs are read while something of them is on its way.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from ec2net.core.config.settings import ResidentSettings
+from ec2net.core.daemon.eni_state import EniTrack
+from ec2net.core.daemon.pace import RepairBudget, poll_interval
+from ec2net.core.model.identity import Mac
+
+
+class Kind(Enum):
+    """What a pass reads."""
+
+    POLL = "poll"
+    LISTINGS = "listings"
+    LOOK = "look"
+    ENIS = "enis"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """``macs`` are the ENIs that it is for; empty unless the kind is ENIS."""
+
+    kind: Kind
+    macs: frozenset[Mac] = frozenset()
+
+
+class Schedule:
+    """The next time of each kind."""
+
+    def __init__(
+        self, settings: ResidentSettings, now: float, uniform: Callable[[float, float], float]
+    ) -> None:
+        self._settings = settings
+        self._uniform = uniform
+        self._budget = RepairBudget(settings.repairs, now)
+        self._poll = now
+        self._listings: float | None = None
+        self._look: float | None = None
+        self._fighting = False
+
+    def poke(self, now: float) -> None:
+        """Somebody wants everything to be looked at, now."""
+        self._poll = now
+
+    def changed(self, now: float) -> None:
+        """The kernel said that something of ours went, or a link."""
+        if self._look is not None:
+            return
+        wait = self._budget.wait(now)
+        self._fighting = wait > 0
+        self._look = now + max(self._settings.debounce, wait)
+
+    def fighting(self, now: float) -> bool:
+        """Whether a repair waits because the budget is used up, or would."""
+        if self._look is None and not self._budget.wait(now):
+            self._fighting = False
+        return self._fighting
+
+    def due(self, tracks: Iterable[EniTrack], now: float) -> Work | None:
+        """The most comprehensive work that is due; what it covers is due no more."""
+        if self._poll <= now:
+            self._look = None
+            return Work(Kind.POLL)
+        if self._look is not None and self._look <= now:
+            self._look = None
+            return Work(Kind.LOOK)
+        macs = frozenset(t.mac for t in tracks if t.again is not None and t.again <= now)
+        if macs:
+            return Work(Kind.ENIS, macs)
+        if self._listings is not None and self._listings <= now:
+            self._listings = None
+            return Work(Kind.LISTINGS)
+        return None
+
+    def next(self, tracks: Iterable[EniTrack]) -> float:
+        """When something will be due, if nothing happens before."""
+        times = [self._poll, self._look, self._listings, *(track.again for track in tracks)]
+        return min(time for time in times if time is not None)
+
+    def polled(self, now: float, *, failures: int, quiet: bool) -> None:
+        """A poll has ended."""
+        interval = poll_interval(
+            self._settings.poll, failures=failures, quiet=quiet, uniform=self._uniform
+        )
+        self._poll = now + interval
+        self._listings = now + interval / 2 if not failures else None
+
+    def retry(self, at: float) -> None:
+        """Poll again at that time already."""
+        self._poll = min(self._poll, at)
+
+    def repaired(self, now: float) -> None:
+        """A look found something to do."""
+        self._budget.take(now)

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an ENI holds, and whether that can be: addresses and prefixes that lie in its subnets. Pure."""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
+
+from ec2net.core.decide.intent import Standing, host_interface
+from ec2net.core.model.facts import Absent, EniFacts, Reading, T_co, Unknown, Value
+from ec2net.core.model.objects import AnyAddress, AnyInterface, AnyNetwork
+
+
+class NotReady(Exception):
+    """There is no intent for this ENI, for a reason that its outcome gives."""
+
+    def __init__(self, standing: Standing, reason: str) -> None:
+        self.standing = standing
+        self.reason = reason
+
+
+def held_addresses(
+    eni: EniFacts, ipv6: bool
+) -> tuple[tuple[AnyInterface, ...], tuple[AnyInterface, ...], tuple[AnyNetwork, ...]]:
+    """Base addresses, further addresses, delegated prefixes. Raises ``NotReady``."""
+    ipv4s = value_of(eni.local_ipv4s) or ()
+    ipv6s = (value_of(eni.ipv6s) or ()) if ipv6 else ()
+    if not ipv4s and not ipv6s:
+        raise NotReady(
+            Standing.PENDING,
+            f"no address is known: local-ipv4s {why(eni.local_ipv4s)},"
+            f" ipv6s {why(eni.ipv6s) if ipv6 else 'not wanted (IPv6 is off)'}",
+        )
+    ipv4_prefixes = value_of(eni.ipv4_prefixes) or ()
+    ipv6_prefixes = (value_of(eni.ipv6_prefixes) or ()) if ipv6 else ()
+    subnet_ipv4 = value_of(eni.subnet_ipv4)
+    if (ipv4s or ipv4_prefixes) and subnet_ipv4 is None:
+        raise NotReady(
+            Standing.PENDING, f"subnet-ipv4-cidr-block is not known: {why(eni.subnet_ipv4)}"
+        )
+    if (ipv6s or ipv6_prefixes) and not isinstance(eni.subnet_ipv6, Value):
+        raise NotReady(
+            Standing.PENDING, f"subnet-ipv6-cidr-blocks is not known: {why(eni.subnet_ipv6)}"
+        )
+    prefixes: tuple[AnyNetwork, ...] = (*ipv4_prefixes, *ipv6_prefixes)
+    _check_inside((*ipv4s, *ipv6s), prefixes, subnets_of(eni, ipv6))
+    base: list[AnyInterface] = []
+    if (ipv4s or ipv4_prefixes) and subnet_ipv4 is not None:
+        _check_router(ipv4s, ipv4_prefixes, subnet_ipv4)
+    if ipv4s and subnet_ipv4 is not None:
+        base.append(IPv4Interface((ipv4s[0], subnet_ipv4.prefixlen)))
+    if ipv6s:
+        base.append(host_interface(ipv6s[0]))
+    rest: list[AnyAddress] = [*ipv4s[1:], *ipv6s[1:]]
+    further = [host_interface(address) for address in rest]
+    return tuple(base), tuple(further), prefixes
+
+
+def _check_inside(
+    addresses: Iterable[AnyAddress],
+    prefixes: Iterable[AnyNetwork],
+    subnets: tuple[AnyNetwork, ...],
+) -> None:
+    """Everything an ENI holds lies in its subnet; an answer that says otherwise is not applied.
+
+    A wrong 0.0.0.0/0 would take over the whole host's routing.
+    """
+    for address in addresses:
+        if not any(address in subnet for subnet in subnets):
+            raise NotReady(Standing.REFUSED, _outside(address, subnets))
+    for prefix in prefixes:
+        if not any(_within(prefix, subnet) for subnet in subnets):
+            raise NotReady(Standing.REFUSED, _outside(prefix, subnets))
+
+
+def _check_router(
+    addresses: tuple[IPv4Address, ...], prefixes: tuple[IPv4Network, ...], subnet: IPv4Network
+) -> None:
+    """The router is at the subnet's base + 1, so that must exist and be nobody else's."""
+    if (
+        subnet.num_addresses == 1
+        or subnet[1] in addresses
+        or any(subnet[1] in prefix for prefix in prefixes)
+    ):
+        held = ", ".join(map(str, (*addresses, *prefixes)))
+        raise NotReady(
+            Standing.REFUSED,
+            f"IMDS gives {held} in {subnet}, which leaves no address to the router",
+        )
+
+
+def _outside(what: AnyAddress | AnyNetwork, subnets: tuple[AnyNetwork, ...]) -> str:
+    known = ", ".join(map(str, subnets)) or "none known"
+    return f"IMDS gives {what}, which is outside the ENI's subnet ({known})"
+
+
+def _within(prefix: AnyNetwork, subnet: AnyNetwork) -> bool:
+    if isinstance(prefix, IPv4Network) and isinstance(subnet, IPv4Network):
+        return prefix.subnet_of(subnet)
+    if isinstance(prefix, IPv6Network) and isinstance(subnet, IPv6Network):
+        return prefix.subnet_of(subnet)
+    return False
+
+
+def subnets_of(eni: EniFacts, ipv6: bool) -> tuple[AnyNetwork, ...]:
+    """The CIDRs of its subnet, of the families that count."""
+    subnet_ipv4 = value_of(eni.subnet_ipv4)
+    found: tuple[AnyNetwork, ...] = () if subnet_ipv4 is None else (subnet_ipv4,)
+    return found + ((value_of(eni.subnet_ipv6) or ()) if ipv6 else ())
+
+
+def value_of(reading: Reading[T_co]) -> T_co | None:
+    """The value, if there is one."""
+    return reading.value if isinstance(reading, Value) else None
+
+
+def why(reading: Reading[object]) -> str:
+    """Why there is none, for people."""
+    if isinstance(reading, Unknown):
+        return reading.reason
+    return "absent" if isinstance(reading, Absent) else "known"

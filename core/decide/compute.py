@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Facts and configuration in, intent out: no I/O, no clock, never an exception for bad facts.
+
+Every ENI gets its outcome for itself: what is wrong with one ENI's facts is a named reason on
+that ENI and costs the others nothing. Checks that need two ENIs (one number, one source
+address) come last and refuse only the ENIs concerned.
+"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+from ec2net.core.config.settings import (
+    ANY_LATER,
+    AUTO_BACKEND,
+    Altname,
+    Attached,
+    Config,
+    EniIdentity,
+    EniSettings,
+    Ipv6Policy,
+    Manage,
+    Routing,
+)
+from ec2net.core.decide.addresses import NotReady, held_addresses, subnets_of, value_of, why
+from ec2net.core.decide.conflicts import by_number, refuse_shared_numbers, refuse_shared_sources
+from ec2net.core.decide.intent import EarlyIntent, EniIntent, EniOutcome, HostIntent, Standing
+from ec2net.core.decide.routing import (
+    covers,
+    families,
+    fast_failure,
+    gateway,
+    local_routes,
+    main_routes,
+    mark_rules,
+    metric,
+    ruled,
+    rules,
+    table_routes,
+)
+from ec2net.core.model.facts import Absent, EniFacts, Facts, Link, Reading, Unknown, Value
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.numbers import PRIMARY, EniNumber, NumberPlan
+from ec2net.core.model.objects import LinkRef, Route, Rule
+
+
+def compute(facts: Facts, config: Config) -> HostIntent:
+    """The intent of every ENI that IMDS lists and every ENI link that there is."""
+    numbers = config.numbers
+    links = eni_links(facts.links, config.drivers)
+    known = {eni.mac: eni for eni in facts.imds.enis}
+    outcomes = []
+    for mac in sorted({*known, *links}):
+        outcomes.append(_outcome(mac, known.get(mac), links.get(mac, ()), facts, config, numbers))
+    outcomes += [
+        _without_link(mac)
+        for mac in sorted(value_of(facts.imds.listed) or ())
+        if mac not in known and mac not in links
+    ]
+    outcomes = refuse_shared_numbers(outcomes)
+    outcomes = refuse_shared_sources(outcomes)
+    outcomes = _where_ipv4_is(outcomes, known)
+    primary = value_of(facts.imds.primary)
+    return HostIntent(
+        enis=tuple(sorted(outcomes, key=by_number)),
+        primary_link=next((eni.link for eni in outcomes if eni.mac == primary), None),
+        later_apart=config.for_eni(ANY_LATER).manage.hands_off,
+    )
+
+
+def _where_ipv4_is(outcomes: list[EniOutcome], known: Mapping[Mac, EniFacts]) -> list[EniOutcome]:
+    """Where any ENI has IPv4, the host's does not fail at once (``ipv4_fast_failure``).
+
+    Nor where one may have it, ready or not: somebody else may use one that is ignored.
+    """
+    maybe = {mac for mac, eni in known.items() if not isinstance(eni.local_ipv4s, Absent)}
+    if not any(outcome.links and outcome.mac in maybe for outcome in outcomes):
+        return outcomes
+    return [
+        replace(outcome, intent=replace(intent, no_ipv4=()))
+        if (intent := outcome.intent) is not None and intent.no_ipv4
+        else outcome
+        for outcome in outcomes
+    ]
+
+
+def _without_link(mac: Mac) -> EniOutcome:
+    reason = "IMDS lists it, but there is no link with its MAC (an EFA-only ENI has none)"
+    return EniOutcome(mac, Standing.PENDING, reason, None)
+
+
+def eni_links(links: Iterable[Link], drivers: Iterable[str]) -> dict[Mac, tuple[Link, ...]]:
+    """The links that can be ENIs, by MAC: told by their driver, never by their name.
+
+    A VLAN or bridge on top of an ENI shares its MAC but has a driver of its own.
+    """
+    allowed = set(drivers)
+    found: dict[Mac, tuple[Link, ...]] = {}
+    for link in links:
+        if link.mac is not None and link.driver in allowed:
+            found[link.mac] = (*found.get(link.mac, ()), link)
+    return found
+
+
+def _outcome(
+    mac: Mac,
+    eni: EniFacts | None,
+    links: tuple[Link, ...],
+    facts: Facts,
+    config: Config,
+    numbers: NumberPlan,
+) -> EniOutcome:
+    refs = tuple(LinkRef(link.index, link.name) for link in links)
+    outcome = EniOutcome(
+        mac,
+        Standing.READY,
+        "",
+        refs[0] if refs else None,
+        value_of(eni.interface_id) if eni else None,
+        twins=refs[1:],
+        table=_table(mac, eni, facts, numbers),
+        attached=_attached(mac, facts),
+    )
+    settings = config.for_eni(_identity(outcome, eni, links, facts))
+    apart = settings.manage.hands_off or any(link.master for link in links[:1])
+    apart = apart or bool(_owner(mac, settings, facts))
+    outcome = replace(outcome, backend=settings.backend, apart=apart)
+    try:
+        intent = _intent(mac, eni, links, facts, settings, numbers)
+    except NotReady as not_ready:
+        return replace(outcome, standing=not_ready.standing, reason=not_ready.reason)
+    return replace(outcome, intent=intent)
+
+
+def _owner(mac: Mac, settings: EniSettings, facts: Facts) -> str:
+    """Who manages its link instead of us; a backend that is named counts whoever does."""
+    return facts.elsewhere.get(mac, "") if settings.backend == AUTO_BACKEND else ""
+
+
+def _intent(
+    mac: Mac,
+    eni: EniFacts | None,
+    links: tuple[Link, ...],
+    facts: Facts,
+    settings: EniSettings,
+    numbers: NumberPlan,
+) -> EniIntent:
+    is_primary = _is_primary(mac, facts)
+    if settings.manage is Manage.IGNORE:
+        raise NotReady(Standing.IGNORED, 'the configuration says manage = "ignore"')
+    if owner := _owner(mac, settings, facts):
+        raise NotReady(Standing.IGNORED, f"udev says that {owner} manages it (ID_NET_MANAGED_BY)")
+    if eni is None:
+        raise NotReady(Standing.PENDING, f"IMDS does not list its MAC {mac} (yet)")
+    if is_primary is None:
+        raise NotReady(Standing.PENDING, f"the primary ENI is not known: {why(facts.imds.primary)}")
+    number = _number(eni, is_primary)
+    if number is None:
+        raise NotReady(Standing.PENDING, _why_no_number(eni))
+    if not _has_addresses(eni):
+        raise NotReady(Standing.NO_ADDRESS, "attached without any IP address (EFA-only)")
+    if not links:
+        raise NotReady(Standing.PENDING, "there is no link with its MAC (yet)")
+    if len(links) > 1:
+        names = ", ".join(link.name for link in links)
+        raise NotReady(Standing.REFUSED, f"several links have its MAC {mac}: {names}")
+    if links[0].master:
+        raise NotReady(Standing.IGNORED, _port_of(links[0], facts.links))
+    link = LinkRef(links[0].index, links[0].name)
+    ipv6 = _wants_ipv6(eni, settings, links[0])
+    base, further, prefixes = held_addresses(eni, ipv6)
+    first_ipv4 = next((i.ip for i in base if i.version == 4), None)
+    subnets = subnets_of(eni, ipv6)
+    held = ruled(prefixes, settings)  # maybe all that it has of a family
+    gateways = tuple(gateway(subnets, version) for version in families((*base, *held)))
+    table = numbers.table(number)
+    routed = settings.routing is not Routing.OFF and settings.manage is not Manage.NO_RULES
+    own_table = routed and (not is_primary or settings.primary_rules)
+    ours = () if settings.manage is Manage.NO_ADDRESSES else further
+    own_rules: tuple[Rule, ...] = ()
+    own_routes: tuple[Route, ...] = ()
+    if own_table:
+        sources = covers(base + ours, held)
+        own_rules = rules(sources, settings.routing, number, numbers)
+        if settings.published_ports:
+            own_rules += mark_rules(families(base), number, numbers)
+        own_routes = table_routes(subnets, gateways, table, link, first_ipv4)
+    return EniIntent(
+        mac=mac,
+        eni_id=value_of(eni.interface_id),
+        link=link,
+        number=number,
+        primary=is_primary,
+        manage=settings.manage,
+        table=table,
+        metric=metric(settings, numbers, number),
+        base=base,
+        further=ours,
+        prefixes=prefixes,
+        gateways=gateways,
+        rules=own_rules,
+        table_routes=own_routes,
+        main_routes=main_routes(is_primary, settings, gateways, base, link, numbers, number),
+        local_routes=local_routes(prefixes, settings, link),
+        link_group=numbers.link_group,
+        altnames=_altnames(eni, number, settings),
+        mtu=settings.mtu,
+        ipv6=ipv6,
+        early=early_intent(mac, link, is_primary, settings, numbers),
+        unread=_unread(eni),
+        beside=settings.beside,
+        no_ipv4=_no_ipv4(eni, is_primary, settings, numbers),
+    )
+
+
+def _no_ipv4(
+    eni: EniFacts, is_primary: bool, settings: EniSettings, numbers: NumberPlan
+) -> tuple[Rule, ...]:
+    """Only where IMDS says for sure that the subnet has none."""
+    sure = isinstance(eni.local_ipv4s, Absent) and isinstance(eni.subnet_ipv4, Absent)
+    if not (sure and is_primary and settings.ipv4_fast_failure):
+        return ()
+    return () if settings.manage is Manage.NO_RULES else fast_failure(numbers)
+
+
+def _port_of(link: Link, links: tuple[Link, ...]) -> str:
+    """Addresses and routes belong on the master, in the hands of whoever made it."""
+    name = next((other.name for other in links if other.index == link.master), str(link.master))
+    return f"it is a port of {name}: who made that configures it"
+
+
+def _is_primary(mac: Mac, facts: Facts) -> bool | None:
+    primary = facts.imds.primary
+    return mac == primary.value if isinstance(primary, Value) else None
+
+
+def _attached(mac: Mac, facts: Facts) -> Attached | None:
+    """The primary cannot be detached (AWS, "Elastic network interfaces"), whatever its link does."""
+    return Attached.BOOT if _is_primary(mac, facts) else facts.attached.get(mac)
+
+
+def _number(eni: EniFacts, is_primary: bool | None) -> EniNumber | None:
+    """The ENI's number, or None while it is not known. Raises ``NotReady`` out of range.
+
+    Device number 0 on card 0 belongs to the primary; elsewhere it means that IMDS has not
+    propagated the attachment yet (ENU#90: two ENIs in one table).
+    """
+    if is_primary:
+        return PRIMARY
+    device = value_of(eni.device_number)
+    card = 0 if isinstance(eni.network_card, Absent) else value_of(eni.network_card)
+    if device is None or card is None or (device == 0 and card == 0):
+        return None
+    try:
+        return EniNumber(card=card, device=device)
+    except ValueError as error:
+        raise NotReady(Standing.REFUSED, f"IMDS gives an impossible place: {error}") from error
+
+
+def _known_number(eni: EniFacts | None, is_primary: bool | None) -> EniNumber | None:
+    """As ``_number``, and none where that is refused."""
+    with suppress(NotReady):
+        return _number(eni, is_primary) if eni else None
+    return None
+
+
+def _table(mac: Mac, eni: EniFacts | None, facts: Facts, numbers: NumberPlan) -> int | None:
+    number = _known_number(eni, _is_primary(mac, facts))
+    return numbers.table(number) if number else None
+
+
+def _identity(
+    outcome: EniOutcome, eni: EniFacts | None, links: tuple[Link, ...], facts: Facts
+) -> EniIdentity:
+    """What sections of the configuration match on: the same whatever the ENI's standing."""
+    is_primary = _is_primary(outcome.mac, facts)
+    number = _known_number(eni, is_primary)
+    return EniIdentity(
+        mac=outcome.mac,
+        eni_id=value_of(eni.interface_id) if eni else None,
+        card=number.card if number else None,
+        device=number.device if number else None,
+        subnet_ipv4=value_of(eni.subnet_ipv4) if eni else None,
+        subnet_ipv6=(value_of(eni.subnet_ipv6) or ()) if eni else (),
+        link_name=links[0].name if links else "",
+        is_primary=is_primary,
+        attached=outcome.attached,
+    )
+
+
+def early_intent(
+    mac: Mac, link: LinkRef, primary: bool, settings: EniSettings, numbers: NumberPlan
+) -> EarlyIntent:
+    """What is wanted of an ENI's base whatever IMDS says of it."""
+    return EarlyIntent(
+        mac=mac,
+        link=link,
+        primary=primary,
+        mtu=settings.mtu,
+        ipv6=settings.ipv6 is not Ipv6Policy.OFF,
+        main_metric=metric(settings, numbers, PRIMARY),
+        parking_table=numbers.parking_table,
+        dns=settings.dns_default_route,
+    )
+
+
+def _has_addresses(eni: EniFacts) -> bool:
+    """False only if IMDS says for sure that there are none."""
+    return not (isinstance(eni.local_ipv4s, Absent) and isinstance(eni.ipv6s, Absent))
+
+
+def _wants_ipv6(eni: EniFacts, settings: EniSettings, link: Link) -> bool:
+    """Family support comes from IMDS, not from what the link happens to hold (R33, R34).
+
+    But where an administrator has turned IPv6 off, it stays off.
+    """
+    if settings.ipv6 is Ipv6Policy.AUTO:
+        return link.ipv6 and isinstance(eni.subnet_ipv6, Value)
+    return settings.ipv6 is Ipv6Policy.ON
+
+
+def _altnames(eni: EniFacts, number: EniNumber, settings: EniSettings) -> tuple[str, ...]:
+    eni_id = value_of(eni.interface_id)
+    names = {
+        Altname.ID: str(eni_id) if eni_id else None,
+        Altname.DEVICE_NUMBER: f"device-number-{number.device}.{number.card}",
+    }
+    return tuple(name for form in settings.altnames if (name := names[form]) is not None)
+
+
+def _unread(eni: EniFacts) -> tuple[str, ...]:
+    keys: dict[str, Reading[object]] = {
+        "local-ipv4s": eni.local_ipv4s,
+        "ipv6s": eni.ipv6s,
+        "ipv4-prefix": eni.ipv4_prefixes,
+        "ipv6-prefix": eni.ipv6_prefixes,
+        "subnet-ipv4-cidr-block": eni.subnet_ipv4,
+        "subnet-ipv6-cidr-blocks": eni.subnet_ipv6,
+        "interface-id": eni.interface_id,
+    }
+    return tuple(key for key, reading in keys.items() if isinstance(reading, Unknown))
+
+
+def _why_no_number(eni: EniFacts) -> str:
+    if isinstance(eni.device_number, Value) and eni.device_number.value == 0:
+        return "device-number is still 0: IMDS has not propagated the attachment yet"
+    if not isinstance(eni.device_number, Value):
+        return f"device-number is not known: {why(eni.device_number)}"
+    return f"network-card is not known: {why(eni.network_card)}"

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The intent: what one ENI shall look like, whole, independent of who will realize it.
+
+A backend is handed the whole wanted state each time; what it holds and no intent wants any
+more goes. ``compute`` makes these; nothing downstream reads IMDS or the configuration again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+
+from ec2net.core.config.settings import AUTO_BACKEND, Attached, DnsDefaultRoute, Manage, Mtu, Rival
+from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.model.numbers import EniNumber
+from ec2net.core.model.objects import AnyInterface, AnyNetwork, LinkRef, Route, Rule
+
+
+class Standing(Enum):
+    """Where an ENI stands after ``compute``."""
+
+    READY = "ready"
+    """There is an intent."""
+    PENDING = "pending"
+    """IMDS does not tell enough yet; asked again in the next pass, nothing of it is removed."""
+    NO_ADDRESS = "no-address"
+    """EFA-only: attached without any address; there is nothing to route."""
+    IGNORED = "ignored"
+    """The configuration says ``manage = "ignore"``, udev says that the link is somebody else's, or
+    it is a port of another one."""
+    REFUSED = "refused"
+    """Its facts contradict themselves or another ENI's; nothing of it is changed or removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyIntent:
+    """What is wanted of an ENI's base before IMDS tells its addresses: role and configuration.
+
+    Nothing in it changes while the ENI stays attached, so what is made of it is made once.
+    """
+
+    mac: Mac
+    link: LinkRef
+    primary: bool
+    mtu: Mtu
+    ipv6: bool
+    """False only if the configuration says ``ipv6 = "off"``."""
+    main_metric: int
+    """Of the primary's routes in the main table."""
+    parking_table: int
+    """A table that no rule leads to, for routes that must not be in main."""
+    dns: DnsDefaultRoute = DnsDefaultRoute.AUTO
+
+
+@dataclass(frozen=True, slots=True)
+class EniIntent:
+    """The whole wanted state of one ENI. Lists are in the order in which they matter."""
+
+    mac: Mac
+    eni_id: EniId | None
+    link: LinkRef
+    number: EniNumber
+    primary: bool
+    manage: Manage
+    table: int
+    metric: int
+    """Of the ENI's default route in the main table, whoever writes it."""
+    base: tuple[AnyInterface, ...]
+    """What DHCP would give: the first IPv4 with the subnet's length, the first IPv6 as /128."""
+    further: tuple[AnyInterface, ...]
+    """Every other address, as /32 or /128 so that the base address stays first."""
+    prefixes: tuple[AnyNetwork, ...]
+    """Delegated prefixes, whatever the prefix mode."""
+    gateways: tuple[IPv4Address | IPv6Address, ...]
+    """The VPC's router for each family of which the ENI has an address, or a prefix with rules."""
+    rules: tuple[Rule, ...]
+    table_routes: tuple[Route, ...]
+    main_routes: tuple[Route, ...]
+    local_routes: tuple[Route, ...]
+    """Routes in the local table that deliver delegated prefixes (``prefix_mode = "local"``)."""
+    link_group: int
+    altnames: tuple[str, ...]
+    mtu: Mtu
+    ipv6: bool
+    """Whether the ENI has IPv6 at all; if not, no router advertisement counts."""
+    early: "EarlyIntent"
+    unread: tuple[str, ...]
+    """Keys that IMDS did not tell and that were never known: nothing may be removed for them."""
+    beside: tuple[Rival, ...] = ()
+    """Other tools that may configure it as well."""
+    no_ipv4: tuple[Rule, ...] = ()
+    """By which the host's IPv4 fails at once (``ipv4_fast_failure``); of the primary."""
+
+    @property
+    def sources(self) -> tuple[AnyInterface, ...]:
+        """Every single address that is ours to send from."""
+        return self.base + self.further
+
+    def first(self, version: int) -> IPv4Address | IPv6Address | None:
+        """The base address of a family (4 or 6)."""
+        return next((i.ip for i in self.base if i.version == version), None)
+
+
+@dataclass(frozen=True, slots=True)
+class EniOutcome:
+    """What ``compute`` says of one ENI: its standing, the reason, and the intent if ready."""
+
+    mac: Mac
+    standing: Standing
+    reason: str
+    """Why it is not ready; empty when it is."""
+    link: LinkRef | None
+    eni_id: EniId | None = None
+    intent: EniIntent | None = None
+    twins: tuple[LinkRef, ...] = ()
+    """Further links with its MAC: which one it is cannot be told, so it is refused."""
+    table: int | None = None
+    """Its table as soon as its number is known, whatever its standing."""
+    attached: Attached | None = None
+    """Whether its link was there at boot; None: not known, or there is no link."""
+    backend: str = AUTO_BACKEND
+    """What the configuration names for it."""
+    apart: bool = False
+    """Whether it is another's by the configuration, by its owner or by another tool, whatever its
+    standing: a default for all ENIs is none for it."""
+
+    @property
+    def links(self) -> tuple[LinkRef, ...]:
+        """Every link that it may be."""
+        return self.twins if self.link is None else (self.link, *self.twins)
+
+    @property
+    def name(self) -> str:
+        """For messages: the link's name if there is a link, else the ENI's id or MAC."""
+        return self.link.name if self.link else str(self.eni_id or self.mac)
+
+
+@dataclass(frozen=True, slots=True)
+class HostIntent:
+    """All ENIs of the instance, the primary first, then by number, then by MAC."""
+
+    enis: tuple[EniOutcome, ...]
+    primary_link: LinkRef | None = None
+    """The link of the primary ENI, also while it has no intent (yet)."""
+    later_apart: bool = False
+    """Whether nothing is to be done for an ENI that comes some time, before it is known."""
+
+    @property
+    def ready(self) -> tuple[EniIntent, ...]:
+        return tuple(eni.intent for eni in self.enis if eni.intent is not None)
+
+    def without(self, reasons: Mapping[Mac, str], standing: Standing) -> "HostIntent":
+        """With another standing for these ENIs: what they have stays, and nothing is wanted."""
+        enis = tuple(
+            replace(eni, standing=standing, reason=reasons[eni.mac], intent=None)
+            if eni.mac in reasons and eni.intent is not None
+            else eni
+            for eni in self.enis
+        )
+        return self if enis == self.enis else replace(self, enis=enis)
+
+    def of(self, mac: Mac) -> EniOutcome | None:
+        return next((eni for eni in self.enis if eni.mac == mac), None)
+
+
+def host_interface(address: IPv4Address | IPv6Address) -> AnyInterface:
+    """``address`` as /32 or /128."""
+    if isinstance(address, IPv4Address):
+        return IPv4Interface((address, 32))
+    return IPv6Interface((address, 128))

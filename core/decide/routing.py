@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How traffic of one ENI is routed: its gateways, rules and routes, from parsed values. Pure.
+
+The semantics and the reasons are in docs/routing.md.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Interface, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
+
+from ec2net.core.config.settings import EniSettings, MainDefault, Manage, PrefixMode, Routing
+from ec2net.core.model.numbers import LAST_PRIORITIES, EniNumber, NumberPlan
+from ec2net.core.model.objects import (
+    LOCAL_TABLE,
+    MAIN_TABLE,
+    AnyAddress,
+    AnyInterface,
+    AnyNetwork,
+    LinkRef,
+    Route,
+    RouteKind,
+    Rule,
+    RuleAction,
+)
+
+IPV6_GATEWAY = IPv6Address("fe80:ec2::1")
+"""The VPC router's link-local address in every subnet (amazon-vpc-cni-k8s uses it as well)."""
+
+_DEFAULT: dict[int, AnyNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
+IPV6_METRIC = 1024
+"""What the kernel makes of metric 0 (IP6_RT_PRIO_USER); given, so that it reads back equal."""
+
+_LINK_LOCAL_IPV4 = IPv4Network("169.254.0.0/16")
+_LINK_LOCAL_IPV6 = IPv6Network("fe80::/64")
+
+
+def families(held: Iterable[AnyInterface | AnyNetwork]) -> tuple[int, ...]:
+    return tuple(sorted({one.version for one in held}))
+
+
+def gateway(subnets: tuple[AnyNetwork, ...], version: int) -> AnyAddress:
+    """IPv4: the subnet's base + 1 (AWS, "Subnet CIDR blocks"); IPv6: EC2's constant."""
+    if version == 6:
+        return IPV6_GATEWAY
+    return next(subnet[1] for subnet in subnets if subnet.version == 4)
+
+
+def ruled(prefixes: tuple[AnyNetwork, ...], settings: EniSettings) -> tuple[AnyNetwork, ...]:
+    """The delegated prefixes that rules are for; none where somebody else has them."""
+    if settings.manage is Manage.NO_ADDRESSES:
+        return ()
+    return tuple(p for p in prefixes if _prefix_mode(p, settings) is not PrefixMode.NONE)
+
+
+def _prefix_mode(prefix: AnyNetwork, settings: EniSettings) -> PrefixMode:
+    return settings.ipv4_prefix_mode if prefix.version == 4 else settings.ipv6_prefix_mode
+
+
+def covers(
+    addresses: tuple[AnyInterface, ...], prefixes: tuple[AnyNetwork, ...]
+) -> tuple[AnyNetwork, ...]:
+    """The fewest CIDRs that hold exactly these sources: rule lookup is linear in the kernel."""
+    ipv4 = [IPv4Network(i.ip) for i in addresses if isinstance(i, IPv4Interface)]
+    ipv4 += [p for p in prefixes if isinstance(p, IPv4Network)]
+    ipv6 = [IPv6Network(i.ip) for i in addresses if not isinstance(i, IPv4Interface)]
+    ipv6 += [p for p in prefixes if isinstance(p, IPv6Network)]
+    return (*collapse_addresses(ipv4), *collapse_addresses(ipv6))
+
+
+def rules(
+    sources: tuple[AnyNetwork, ...], routing: Routing, number: EniNumber, numbers: NumberPlan
+) -> tuple[Rule, ...]:
+    """Per source: in main-first, main's specific routes to links that are no ENIs; then the table.
+
+    The group keeps main's routes to *other ENIs* out: a reply through those is dropped by the
+    VPC's source check (docs/routing.md, "Why a link group").
+    """
+    made = []
+    for source in sources:
+        if routing is Routing.MAIN_FIRST:
+            made.append(
+                Rule(
+                    source=source,
+                    priority=numbers.main_first_priority,
+                    table=MAIN_TABLE,
+                    suppress_prefixlength=0,
+                    suppress_group=numbers.link_group,
+                )
+            )
+        made.append(Rule(source, numbers.priority(number), numbers.table(number)))
+    return tuple(made)
+
+
+def mark_rules(versions: Iterable[int], number: EniNumber, numbers: NumberPlan) -> tuple[Rule, ...]:
+    """For what is marked as an answer to a connection that came in by the ENI, whatever its source:
+    a container's answer gets the host's address only after its way was chosen."""
+    priority, table = numbers.priority(number), numbers.table(number)
+    mark = numbers.mark(number)
+    return tuple(Rule(_DEFAULT[version], priority, table, mark=mark) for version in versions)
+
+
+def fast_failure(numbers: NumberPlan) -> tuple[Rule, ...]:
+    """IPv4 that no way but an ENI's is for fails at once, where no ENI has IPv4.
+
+    In an IPv6-only subnet DHCP leases 169.254.0.0/16 with a default route, so that connections
+    abroad would wait for answers that never come (R33). Ways are left to networks and hosts that
+    main names, to default routes by other links (a VPN's) and to EC2's link-local services.
+    """
+    everything = _DEFAULT[4]
+    specific, elsewhere, services, rest = LAST_PRIORITIES
+    return (
+        Rule(everything, specific, MAIN_TABLE, suppress_prefixlength=0),
+        Rule(everything, elsewhere, MAIN_TABLE, suppress_group=numbers.link_group),
+        Rule(everything, services, MAIN_TABLE, destination=_LINK_LOCAL_IPV4),
+        Rule(everything, rest, 0, action=RuleAction.UNREACHABLE),
+    )
+
+
+def table_routes(
+    subnets: tuple[AnyNetwork, ...],
+    gateways: tuple[AnyAddress, ...],
+    table: int,
+    link: LinkRef,
+    first_ipv4: AnyAddress | None,
+) -> tuple[Route, ...]:
+    routes = []
+    for router in gateways:
+        version = router.version
+        source, metric = (first_ipv4, 0) if version == 4 else (None, IPV6_METRIC)
+        on_link = [subnet for subnet in subnets if subnet.version == version]
+        if version == 6:
+            on_link.append(_LINK_LOCAL_IPV6)
+        routes += [Route(network, table, metric, link, source=source) for network in on_link]
+        routes.append(Route(_DEFAULT[version], table, metric, link, router, source))
+    return tuple(routes)
+
+
+def metric(settings: EniSettings, numbers: NumberPlan, number: EniNumber) -> int:
+    if isinstance(settings.main_default, MainDefault):
+        return numbers.metric(number)
+    return settings.main_default
+
+
+def main_routes(
+    is_primary: bool,
+    settings: EniSettings,
+    gateways: tuple[AnyAddress, ...],
+    base: tuple[AnyInterface, ...],
+    link: LinkRef,
+    numbers: NumberPlan,
+    number: EniNumber,
+) -> tuple[Route, ...]:
+    """A secondary's default route in main, behind the primary's by its metric.
+
+    Its subnet gets no route in main: with one, the primary's replies to hosts there would
+    leave through this ENI and be dropped by the source check (ENU#174).
+    """
+    if is_primary or settings.main_default is MainDefault.NO:
+        return ()
+    own_metric = metric(settings, numbers, number)
+    return tuple(
+        Route(_DEFAULT[router.version], MAIN_TABLE, own_metric, link, router, interface.ip)
+        for router in gateways
+        for interface in base
+        if interface.version == router.version
+    )
+
+
+def local_routes(
+    prefixes: tuple[AnyNetwork, ...], settings: EniSettings, link: LinkRef
+) -> tuple[Route, ...]:
+    if settings.manage is Manage.NO_ADDRESSES:
+        return ()
+    return tuple(
+        Route(
+            prefix,
+            LOCAL_TABLE,
+            0 if prefix.version == 4 else IPV6_METRIC,
+            link,
+            kind=RouteKind.LOCAL,
+        )
+        for prefix in prefixes
+        if _prefix_mode(prefix, settings) is PrefixMode.LOCAL
+    )

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One pass from start to end: reading, backends' plans, apply, verify, roll-back, drift."""

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What IMDS said, with what was known when it was asked: it may be used only a while later."""
+
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ec2net.core.imds.source import Imds
+from ec2net.core.model.errors import Ec2netError, ImdsError
+from ec2net.core.model.facts import EniFacts, ImdsFacts, Link, Unknown
+from ec2net.core.model.identity import Mac
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state import last_known as lastgood
+from ec2net.core.state.run_dir import RunDir
+
+if TYPE_CHECKING:  # a pass that does not ask needs no reader
+    from ec2net.core.imds.reader import Listings
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One reading of IMDS."""
+
+    imds: ImdsFacts
+    indices: Mapping[Mac, Collection[int]]
+    """Of all links with an ENI's MAC."""
+    primary: Mac | None
+    past: Mapping[Mac, EniFacts]
+    """What earlier passes had stored."""
+    problems: tuple[Ec2netError, ...] = ()
+    requests: int = 0
+    seconds: float = 0.0
+    """How long it took."""
+
+    @property
+    def facts(self) -> ImdsFacts:
+        """With the last known good in place of what is unknown."""
+        return lastgood.with_last_known_good(self.imds, self.past, self.primary)
+
+    def still_true(self, run: RunDir, links: Mapping[Mac, tuple[Link, ...]]) -> "Heard":
+        """Without what has changed since: links that came, went or came again.
+
+        What another pass has stored since is newer than what was heard.
+        """
+        now = indices(links)
+        primary, past = lastgood.remembered(run, now)
+        enis = tuple(
+            eni
+            for eni in self.imds.enis
+            if self.indices.get(eni.mac) == now.get(eni.mac)
+            and self.past.get(eni.mac) == past.get(eni.mac)
+        )
+        imds = replace(self.imds, enis=enis)
+        if primary != self.primary:
+            imds = replace(imds, primary=Unknown("another pass knows better"))
+        return replace(self, imds=imds, indices=now, primary=primary, past=past)
+
+
+def hear(
+    imds: Imds | None,
+    run: RunDir,
+    links: Mapping[Mac, tuple[Link, ...]],
+    only: Collection[Mac] | None,
+    deadline: Deadline,
+    listings: "Listings | None",
+) -> Heard:
+    """Read IMDS for ``only`` these ENIs, or all. Without ``imds``, or with none of them, it is not
+    asked: what was last known stands. What cannot be read is a problem of the outcome."""
+    began = time.monotonic()
+    known = indices(links)
+    primary, past = lastgood.remembered(run, known)
+    wanted = set(links) if only is None else set(only) & set(links)
+    facts = ImdsFacts(Unknown("IMDS was not asked"), Unknown("IMDS was not asked"), ())
+    problems: tuple[Ec2netError, ...] = ()
+    requests = 0
+    if imds is not None and (wanted or only is None):
+        from ec2net.core.imds.reader import read_facts
+        from ec2net.core.imds.unread import unread
+
+        before = imds.requests_made
+        try:
+            facts = read_facts(imds, wanted, past, primary, deadline, listings)
+        except ImdsError as error:
+            problems = (error,)
+            unknown = Unknown(error.problem)
+            facts = ImdsFacts(unknown, unknown, ())
+        else:
+            problems = unread(facts)
+        requests = imds.requests_made - before
+    seconds = time.monotonic() - began
+    return Heard(facts, known, primary, past, problems, requests, seconds)
+
+
+def indices(links: Mapping[Mac, tuple[Link, ...]]) -> dict[Mac, list[int]]:
+    """The indices of all links with an ENI's MAC."""
+    return {mac: [link.index for link in same] for mac, same in links.items()}

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What one look found, and what follows from it, as data: shown, or settled by the engine."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ec2net.core.decide.intent import HostIntent
+from ec2net.core.model.errors import Ec2netError
+from ec2net.core.model.facts import Facts
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.plan import Item, Plan
+from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.choose import Choice
+from ec2net.core.state import holds as hold
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What one look found, and the plan that follows from it."""
+
+    facts: Facts
+    snapshot: Snapshot
+    host: HostIntent
+    choices: dict[Mac, Choice]
+    plans: dict[str, Plan]
+    """By backend."""
+    wanted: Mapping[Mac, tuple[Item, ...]]
+    """By ENI that is planned for, as its backend has it."""
+    without: frozenset[Mac] = frozenset()
+    """ENIs that nothing is wanted of."""
+    observed_only: frozenset[Mac] = frozenset()
+    """ENIs with ``manage = "observe"``: in the plan, but never applied."""
+    held: Mapping[Mac, hold.Hold] = field(default_factory=dict)
+    """ENIs whose changes are not applied: they were rolled back."""
+    problems: tuple[Ec2netError, ...] = ()
+    requests: int = 0
+
+    def fingerprint(self, mac: Mac) -> str | None:
+        """Of what is wanted of an ENI; None if nothing is."""
+        items = self.wanted.get(mac)
+        return hold.fingerprint(self.choices[mac].backend, items) if items else None
+
+    @property
+    def plan(self) -> Plan:
+        """All backends' plans in one."""
+        return Plan(
+            tuple(change for plan in self.plans.values() for change in plan.changes),
+            tuple(conflict for plan in self.plans.values() for conflict in plan.conflicts),
+        )

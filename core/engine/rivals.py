@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ENIs that another tool configures as well: refused unless the configuration accepts it. Pure.
+
+Two that make and remove the same addresses, rules and routes undo each other's work. So of such
+an ENI nothing is added, changed or removed, until one of the two has ended.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from ec2net.core.config.settings import Rival
+from ec2net.core.decide.intent import HostIntent, Standing
+from ec2net.core.host.files import Environment
+from ec2net.core.host.other_tools import Recognised, rivals
+from ec2net.core.model.errors import DoubleManagement
+from ec2net.core.model.identity import Mac
+from ec2net.core.plugins.choose import Choice
+
+
+def refuse(
+    host: HostIntent, choices: Mapping[Mac, Choice], environment: Environment
+) -> tuple[HostIntent, dict[Mac, Choice], tuple[DoubleManagement, ...]]:
+    """Without an intent and a backend for those ENIs; and a problem for each tool.
+
+    ``environment`` has the links of all ENIs. An ENI of which nothing is changed anyway
+    (``manage = "observe"``) may be anybody's.
+    """
+    reasons: dict[Mac, str] = {}
+    problems = []
+    for tool in rivals(environment):
+        doubled = {
+            intent.mac: intent.link.name
+            for intent in host.ready
+            if not intent.manage.hands_off and concerns(tool, intent.link.name, intent.beside)
+        }
+        if doubled:
+            problems.append(_problem(tool, doubled))
+        for mac in doubled:
+            reasons.setdefault(mac, f"{tool.tool} configures it as well: {tool.trace}")
+    refused = {
+        mac: replace(choices[mac], backend=None, reasons=(reason,))
+        for mac, reason in reasons.items()
+        if mac in choices
+    }
+    host = host.without(reasons, Standing.REFUSED)
+    enis = tuple(replace(eni, apart=True) if eni.mac in reasons else eni for eni in host.enis)
+    return replace(host, enis=enis), {**choices, **refused}, tuple(problems)
+
+
+def concerns(tool: Recognised, link: str, accepted: Collection[Rival]) -> bool:
+    """Whether the ENI with this link is refused because of ``tool``."""
+    return tool.rival not in accepted and (tool.links is None or link in tool.links)
+
+
+def _problem(tool: Recognised, doubled: Mapping[Mac, str]) -> DoubleManagement:
+    names = ", ".join(doubled.values())
+    return DoubleManagement(
+        f"{tool.trace}, and it configures {names} as well: nothing is changed there",
+        frozenset(doubled),
+        subject=tool.tool.value,
+        remedy=f'{tool.remedy}; or accept both: beside = ["{tool.rival}"]',
+    )

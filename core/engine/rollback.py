@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An apply that cuts the host off is taken back, and its plan is not tried again (R26).
+
+What is undone is what was *done*, by the same backends and with the journals as they were. The
+plan is held, per ENI, for as long as the same is wanted of the ENI; if nothing comes back with the
+state before, the plan was not to blame, and nothing is held.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from ec2net.core.decide.intent import HostIntent
+from ec2net.core.decide.ownership import Journal, Journals
+from ec2net.core.engine.reachability import Reachability, Reached
+from ec2net.core.model.errors import Ec2netError, ExitStatus, StateError
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.plan import Change, Plan, inverse
+from ec2net.core.plugins.backend import Applied
+from ec2net.core.plugins.report import PassReport
+from ec2net.core.runtime.clock import now
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.holds import Hold
+from ec2net.core.state.run_dir import RunDir
+
+_log = logging.getLogger("ec2net.rollback")
+
+Apply: TypeAlias = Callable[[Mapping[str, Plan], Deadline], Applied]
+"""Makes plans by backend."""
+
+LOOK_SECONDS = 0.6
+"""For whether the changes of one ENI of several were to blame; that of the last is told by the
+longer wait after all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What there is before an apply: what can be reached, and the journals."""
+
+    run: RunDir
+    ways: Reachability
+    reached: Reached
+    journals: Mapping[Mac, Journal]
+    after: float
+    """Seconds (``rollback.after``)."""
+
+    @classmethod
+    def begin(
+        cls, run: RunDir, ways: Reachability, host: HostIntent, after: float, deadline: Deadline
+    ) -> "Trial":
+        """Look before anything is changed. Raises what interrupts the deadline."""
+        if not after:
+            return cls(run, ways, Reached(), {}, after)
+        journals = Journals(run)
+        links = {eni.mac: eni.link.index for eni in host.enis if eni.link is not None}
+        return cls(
+            run,
+            ways,
+            _but_what_shall_go(ways.now(deadline), host),
+            {mac: journals.read(mac, index) for mac, index in links.items()},
+            after,
+        )
+
+    def end(
+        self,
+        plans: Mapping[str, Plan],
+        report: PassReport,
+        apply: Apply,
+        fingerprint: Callable[[Mac], str | None],
+        seconds: float,
+    ) -> PassReport:
+        """Wait until all is reachable that was; else take back what ``report`` says was done.
+
+        Deaf to signals, as the apply is; ends within three times ``after``, and ``seconds`` for
+        undoing. ``fingerprint``: of what is wanted of an ENI, None if nothing is.
+        """
+        if not (self.reached and report.done):
+            return report
+        lost = self.ways.lost(self.reached, self._wait())
+        if not lost:
+            return report
+        _log.warning("%s: lost by the changes; they are taken back", lost)
+        undoing = _Undoing(self, plans, report, apply)
+        culprit = undoing.run(lost, Deadline(seconds, "rolling back"), self._wait())
+        report = undoing.outcome()
+        still = self.ways.lost(lost, self._wait())
+        when, was = now(), f"{lost} could be reached before and not {self.after:g} s after"
+        story = f"{len(report.undone)} changes were rolled back at {when}: {was}"
+        if still:
+            story += f"; {still} is not back either, so the next pass tries again"
+        else:
+            story += "; all is back"
+            macs = {c.whose for c in report.undone} if culprit is None else {culprit}
+            held = {
+                mac: Hold(wanted, when, was, tuple(_lines(report.undone, mac)))
+                for mac in self.journals
+                if mac in macs and (wanted := fingerprint(mac))
+            }
+            report = replace(report, held={**report.held, **held})
+        return replace(report, findings=(), problems=(*report.problems, Ec2netError(story)))
+
+    def _wait(self) -> Deadline:
+        return Deadline(self.after, "waiting for what was reachable")
+
+
+def _but_what_shall_go(reached: Reached, host: HostIntent) -> Reached:
+    """With ``ipv4_fast_failure`` no way abroad is left for IPv4."""
+    if any(intent.no_ipv4 for intent in host.ready):
+        return replace(reached, gateways=reached.gateways - {4})
+    return reached
+
+
+class _Undoing:
+    """ENI by ENI, the primary last, to learn whose changes are to blame.
+
+    What is of no ENI that is there is not brought back: it led nowhere.
+    """
+
+    def __init__(
+        self, trial: Trial, plans: Mapping[str, Plan], report: PassReport, apply: Apply
+    ) -> None:
+        self._trial = trial
+        self._plans = plans
+        self._report = report
+        self._apply = apply
+        self._journals = Journals(trial.run)
+        self._done = frozenset(report.done)
+        self._undone: set[Change] = set()
+        self._problems: list[Ec2netError] = []
+
+    def run(self, lost: Reached, deadline: Deadline, looking: Deadline) -> Mac | None:
+        """Undo all; the ENI with whose changes gone all was back, if that showed at once."""
+        changed = {change.whose for change in self._done}
+        macs = [mac for mac in reversed(list(self._trial.journals)) if mac in changed]
+        culprit = None
+        for mac in macs:
+            self._undo(mac, deadline)
+            if culprit is None and len(macs) > 1 and not looking.expired():
+                look = looking.within(LOOK_SECONDS, looking.what)
+                culprit = None if self._trial.ways.lost(lost, look) else mac
+        return culprit
+
+    def outcome(self) -> PassReport:
+        """The report of the pass, with what was undone."""
+        return replace(
+            self._report,
+            done=tuple(c for c in self._report.done if c not in self._undone),
+            undone=tuple(c for c in self._report.done if c in self._undone),
+            problems=(*self._report.problems, *self._problems),
+        )
+
+    def _undo(self, mac: Mac, deadline: Deadline) -> None:
+        """The changes of one ENI, the last one first, and its journal."""
+        before = self._trial.journals[mac]
+        present = self._journals.read(mac, before.ifindex)
+        # While both states are mixed, a kill must find all of it told.
+        self._write(mac, before.with_all_of(present))
+        back = {
+            name: Plan(inverse(c for c in plan.changes if c in self._done and c.whose == mac))
+            for name, plan in reversed(list(self._plans.items()))
+        }
+        failed = {
+            failure.change: failure.error
+            for failure in self._apply(back, deadline).failed
+            if failure.error.exit_status is not ExitStatus.LINK_GONE
+        }
+        if not failed:
+            self._write(mac, before)
+        for change, error in failed.items():
+            text = f"{change.inverse.item.describe()}: cannot be taken back: {error}"
+            self._problems.append(Ec2netError(text))
+        steps = (step for plan in back.values() for step in plan.changes)
+        self._undone.update(step.inverse for step in steps if step not in failed)
+
+    def _write(self, mac: Mac, journal: Journal) -> None:
+        try:
+            self._journals.write(mac, journal)
+        except StateError as error:
+            self._problems.append(error)
+
+
+def _lines(changes: tuple[Change, ...], mac: Mac) -> Iterator[str]:
+    for change in changes:
+        if change.whose == mac:
+            yield f"{change.action.value} {change.item.describe()}"

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ask the kernel itself whether traffic would leave as intended.
+
+Not the text of the rules is checked but their effect: for each address that is ours to send
+from, RTM_GETROUTE with that source must answer with the ENI's own link.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from ec2net.core.decide.intent import EniIntent
+from ec2net.core.kernel.session import Kernel
+from ec2net.core.model.errors import KernelError
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import AnyAddress
+from ec2net.core.model.plan import Action, Plan
+from ec2net.core.runtime.deadline import Deadline
+
+ABROAD: dict[int, AnyAddress] = {4: ip_address("198.51.100.1"), 6: ip_address("2001:db8:ffff::1")}
+"""A destination outside of every VPC (RFC 5737, RFC 3849). A lookup sends no packet."""
+SERVICES: dict[int, AnyAddress] = {
+    4: ip_address("169.254.169.254"),
+    6: ip_address("fd00:ec2::254"),
+}
+"""IMDS, standing for the link-local services: every owned source must reach them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One way in which the kernel does not do what is intended."""
+
+    mac: Mac | None
+    """The ENI; None for what a gone one left behind."""
+    text: str
+
+    def describe(self) -> str:
+        return self.text
+
+
+def differences(plan: Plan) -> tuple[Finding, ...]:
+    """A plan that should be empty, as findings: what is missing, different or left over."""
+    words = {
+        Action.ADD: "is missing",
+        Action.REPLACE: "is different",
+        Action.REMOVE: "is left over",
+    }
+    return tuple(
+        Finding(change.mac, f"{change.item.describe()} {words[change.action]}")
+        for change in plan.changes
+    )
+
+
+def check(
+    intent: EniIntent,
+    kernel: Kernel,
+    names: dict[int, str],
+    deadline: Deadline,
+    *,
+    enis: Collection[int] = (),
+) -> tuple[Finding, ...]:
+    """Look up the way abroad and to IMDS from each address. ``names``: link names by index.
+
+    Without rules of its own the primary goes the host's way, which may be a VPN or a bridge, but
+    through no other ENI (``enis``: their links' indices): there the source check drops it.
+    A secondary without rules (``routing = "off"``, ``manage = "no-rules"``) is routed by somebody
+    else, whose intention is not known here.
+    """
+    if not intent.primary and not intent.rules:
+        return ()
+    found = []
+    for interface in intent.sources:
+        version = interface.version
+        if version not in {gateway.version for gateway in intent.gateways}:
+            continue
+        for destination in (ABROAD[version], SERVICES[version]):
+            deadline.check()
+            answer = _answer(kernel, destination, interface.ip, intent, names, enis)
+            if answer:
+                found.append(
+                    Finding(
+                        intent.mac,
+                        f"traffic from {interface.ip} to {destination} should leave through"
+                        f" {intent.link}, but {answer}",
+                    )
+                )
+    return tuple(found)
+
+
+def _answer(
+    kernel: Kernel,
+    destination: AnyAddress,
+    source: AnyAddress,
+    intent: EniIntent,
+    names: dict[int, str],
+    enis: Collection[int],
+) -> str:
+    """What is wrong with the kernel's answer; empty if nothing is."""
+    try:
+        answer = kernel.lookup(destination, source)
+    except KernelError as error:
+        return f"the kernel says: {error.problem}"
+    if answer.link == intent.link.index or not (intent.rules or answer.link in enis):
+        return ""
+    return f"it would leave through {names.get(answer.link, f'link {answer.link}')}"

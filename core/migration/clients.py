@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DHCP clients that ifupdown has started for ENIs.
+
+Each is suspended until its successor has a lease, and then killed: one that ends in good order, by
+ifdown too, takes its address off the link (dhclient-script, RELEASE and STOP) and so cuts the host
+off. Started again, each is a unit of its own.
+"""
+
+import os
+import signal
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from ec2net.core.migration.steps import Command
+from ec2net.core.runtime.deadline import Deadline
+
+_NAMES = ("dhclient", "udhcpc")
+_BUSYBOX = "busybox"
+"""The program of udhcpc."""
+ANOTHER = "dhcpcd"
+"""It serves all links as one, under a title instead of its arguments: it could not be given back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One process; ``words``: its arguments, with the program."""
+
+    link: str
+    words: tuple[str, ...]
+    pid: int = 0
+    suspended: bool = False
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(self.words[0])
+
+    def __str__(self) -> str:
+        return f"the DHCP client of {self.link} ({self.name}, process {self.pid})"
+
+
+@dataclass(frozen=True, slots=True)
+class Clients:
+    """Those that run; ``another``: whether dhcpcd does."""
+
+    of_enis: tuple[Client, ...] = ()
+    another: bool = False
+
+
+def look(names: Collection[str], proc: Path = Path("/proc")) -> Clients:
+    """Those of these links, of this user (root) and in these namespaces. NetworkManager's own go with it.
+
+    Anybody can call a program so, and a container's root can: what is recorded of one is run again by root.
+    """
+    found, another = [], False
+    for pid, comm, words in _processes(proc):
+        another |= comm == ANOTHER
+        of = [name for name in names if name in words]
+        if (
+            comm in _NAMES
+            and of
+            and _is_own(pid, proc)
+            and not any("NetworkManager" in word for word in words)
+        ):
+            found.append(Client(of[0], words, pid, _is_suspended(pid, proc)))
+    return Clients(tuple(found), another)
+
+
+def _processes(proc: Path) -> Iterator[tuple[int, str, tuple[str, ...]]]:
+    with suppress(OSError):
+        here = os.readlink(proc / "self/ns/net")
+        for pid in filter(str.isdigit, os.listdir(proc)):
+            with suppress(OSError):  # it has ended
+                comm = (proc / pid / "comm").read_text(errors="replace").strip()
+                if comm not in (*_NAMES, ANOTHER) or os.readlink(proc / pid / "ns/net") != here:
+                    continue
+                words = (proc / pid / "cmdline").read_bytes().decode(errors="surrogateescape")
+                yield int(pid), comm, tuple(words.rstrip("\0").split("\0"))
+
+
+def _is_own(pid: int, proc: Path) -> bool:
+    """By all of its user ids (proc_pid_status(5)), the namespace of processes, and the program: a link
+    of such a name to one that becomes root (sudo) is run by anybody, with whatever arguments."""
+    with suppress(OSError):
+        lines = (proc / str(pid) / "status").read_text(errors="replace").splitlines()
+        uids = [line.split()[1:] for line in lines if line.startswith("Uid:")]
+        here, there = (os.readlink(proc / name / "ns/pid") for name in ("self", str(pid)))
+        program = os.readlink(proc / str(pid) / "exe").removesuffix(" (deleted)")
+        named = os.path.basename(program) in (*_NAMES, _BUSYBOX)
+        return uids == [[str(os.geteuid())] * 4] and here == there and named
+    return False
+
+
+def _is_suspended(pid: int, proc: Path) -> bool:
+    with suppress(OSError):
+        told = (proc / str(pid) / "stat").read_text(errors="replace")
+        return told.rpartition(")")[2].split()[0] == "T"
+    return False
+
+
+class Fate(Enum):
+    """What becomes of one."""
+
+    SUSPEND = "suspend"
+    RESUME = "resume"
+    KILL = "kill"
+
+
+_SIGNALS = {Fate.SUSPEND: signal.SIGSTOP, Fate.RESUME: signal.SIGCONT, Fate.KILL: signal.SIGKILL}
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """Without a word to the server, and without a change of the link."""
+
+    fate: Fate
+    client: Client
+
+    def describe(self) -> str:
+        return f"{self.fate.value} {self.client}"
+
+    def do(self, deadline: Deadline) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.client.pid, _SIGNALS[self.fate])
+
+
+def start(client: Client, number: int) -> Command:
+    """It again, as it was called; it goes into the background by itself when it has its lease, which
+    is not waited for: the address is there."""
+    unit = f"ec2net-given-back-{client.name}-{number}"
+    words = ("systemd-run", "--quiet", "--no-block", "--collect", f"--unit={unit}")
+    return Command((*words, "--property=Type=forking", *client.words))

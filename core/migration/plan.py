@@ -1,0 +1,282 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The steps that hand a host to systemd-networkd and systemd-resolved, and those that give it back.
+
+Pure over what was looked at. Order is chosen so that a boot in the middle finds a manager: what is to
+come is enabled before what goes is disabled, and /etc/resolv.conf changes last, when the servers are
+known. Nobody is stopped who would take addresses away with him.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from ec2net.backends.networkd.fallback import PATH as FALLBACK
+from ec2net.backends.networkd.fallback import WriteFallback
+from ec2net.core.host.files import Manager, link_manager
+from ec2net.core.host.other_tools import interfaces_stanzas
+from ec2net.core.migration import clients, units
+from ec2net.core.migration.clients import Fate, Signal
+from ec2net.core.migration.host import Host, profiles, sysctls
+from ec2net.core.migration.record import PATH as RECORD
+from ec2net.core.migration.record import Before
+from ec2net.core.migration.resolv_conf import ASIDE, GiveBack, Kept, Kind, Resolve
+from ec2net.core.migration.resolv_conf import PATH as RESOLV_CONF
+from ec2net.core.migration.steps import Command, Delete, Step, Work
+from ec2net.core.model.errors import Ec2netError
+from ec2net.core.runtime.deadline import Deadline
+
+_Work: TypeAlias = Callable[[Deadline], None]
+
+
+class Way(Enum):
+    """Which way it goes."""
+
+    FORWARD = "forward"
+    BACK = "back"
+
+
+@dataclass(frozen=True, slots=True)
+class Works:
+    """What the program does itself. ``record``: write what the host was. ``prepare``: the ENIs'
+    files for the manager to come. ``check``: that nobody is cut off. ``clear``: what
+    systemd-networkd leaves in the kernel. ``reconnect``: NetworkManager. ``forget``: the record."""
+
+    record: _Work
+    prepare: _Work
+    check: _Work
+    clear: _Work
+    reconnect: _Work
+    forget: _Work
+
+
+def before(host: Host, when: str) -> Before:
+    """What the host is now."""
+    environment = host.environment
+    return Before(
+        when,
+        units.links(environment),
+        tuple(sorted(host.active)),
+        host.clients.of_enis,
+        host.resolv_conf.kind,
+        profiles(environment),
+        sysctls(environment),
+        host.link_locals,
+        host.own_files,
+    )
+
+
+def refuse(host: Host) -> None:
+    """Raises ``Ec2netError`` where a handover cannot be made, or not be taken back."""
+    for unit, package in (
+        (units.NETWORKD, "systemd-networkd"),
+        (units.RESOLVED, "systemd-resolved"),
+    ):
+        if not units.is_installed(unit, host.environment):
+            raise Ec2netError(
+                f"{unit} is not installed",
+                subject="adopt",
+                remedy=f"install the package {package} of the distribution",
+            )
+    if host.resolv_conf.problem:
+        raise Ec2netError(
+            f"{RESOLV_CONF} cannot be replaced: {host.resolv_conf.problem}",
+            subject="adopt",
+            remedy="make it a file or a link that can be renamed, or systemd-resolved's by hand",
+        )
+    if host.clients.another and not units.NEW.fullmatch(_manager(host)):
+        raise Ec2netError(
+            "dhcpcd runs, and could not be given back as it is now",
+            subject="adopt",
+            remedy="take the ENIs from it first: 'denyinterfaces' in /etc/dhcpcd.conf",
+        )
+
+
+def _manager(host: Host) -> str:
+    manager = link_manager(host.primary, host.environment)
+    return units.NETWORKD if manager is Manager.NETWORKD else ""
+
+
+def forward(host: Host, works: Works) -> tuple[Step, ...]:
+    """From whatever the host is; none where systemd-networkd and systemd-resolved have it."""
+    switch = (*_enable(host), *_start_resolved(host), *_disable(host))
+    stop = tuple(_stop(host))
+    if stop or _manager(host) != units.NETWORKD:
+        takes = (Work("write the files of the ENIs for systemd-networkd", works.prepare),)
+        switch = (*switch, *stop, *takes, _start_networkd(host))
+    kind = host.resolv_conf.kind
+    resolve = () if kind is Kind.RESOLVEDS else (Resolve(replaces=kind is Kind.OTHER),)
+    if not (switch or resolve):
+        return ()
+    first: list[Step] = [Work(f"record in {RECORD} what the host is now", works.record)]
+    if host.fallback and host.environment.read_file(str(FALLBACK)) != host.fallback:
+        first.append(WriteFallback(host.fallback))
+    name = host.primary.name
+    what = f"check that {name} has its lease, and that all can be reached that could"
+    check = Work(f"{what}; if not, give everything back", works.check)
+    ended = (Signal(Fate.KILL, client) for client in host.clients.of_enis)
+    return (*first, *switch, check, *ended, *resolve)
+
+
+def _enable(host: Host) -> Iterator[Step]:
+    present = units.links(host.environment)
+    if masked := units.masked(present):
+        yield Command(("systemctl", "unmask", *masked))
+    wanted = [u for u in (units.NETWORKD, units.RESOLVED) if not units.is_wanted(u, present)]
+    if wanted:
+        yield Command(("systemctl", "enable", *wanted))
+
+
+def _start_resolved(host: Host) -> Iterator[Step]:
+    if units.RESOLVED not in host.active:
+        yield Command(("systemctl", "start", units.RESOLVED))
+
+
+def _disable(host: Host) -> Iterator[Step]:
+    present = units.links(host.environment)
+    names = [name for name in units.NETWORKMANAGERS if not units.is_masked(name, present)]
+    by_ifupdown = _is_ifupdowns(host)
+    if by_ifupdown and units.is_wanted(units.NETWORKING, present):
+        names.append(units.NETWORKING)
+    # Not by systemctl, which for a unit that has a script in /etc/init.d changes that, too.
+    yield from map(Delete, deleted := units.links_of(names, present))
+    if deleted:
+        yield Command(("systemctl", "daemon-reload"))
+    # udev starts an instance for each link that comes, whatever is enabled.
+    installed = units.is_installed(units.IFUP, host.environment)
+    if by_ifupdown and installed and not units.is_masked(units.IFUP, present):
+        yield Command(("systemctl", "mask", units.IFUP))
+
+
+def _is_ifupdowns(host: Host) -> bool:
+    """Whether ifupdown has an ENI, or is told to."""
+    names = {name for link in host.environment.eni_links for name in (link.name, *link.altnames)}
+    stanzas = interfaces_stanzas(host.environment)
+    told = (name for _, name, method in stanzas if method != "manual")
+    return bool(host.clients.of_enis) or any(name in names for name in told)
+
+
+def _stop(host: Host) -> Iterator[Step]:
+    """NetworkManager leaves addresses; units of ifupdown would not, and stay active for the boot."""
+    active = [u for u in units.NETWORKMANAGERS if u in host.active]
+    # Its dispatcher may outlive it, and does nothing then.
+    if units.NETWORKMANAGER in active or "nm-cloud-setup.timer" in active:
+        yield Command(("systemctl", "stop", *active))
+    yield from (Signal(Fate.SUSPEND, client) for client in host.clients.of_enis)
+
+
+def _start_networkd(host: Host) -> Step:
+    if units.NETWORKD in host.active:
+        return Command(("networkctl", "reload"))
+    return Command(("systemctl", "start", units.NETWORKD))
+
+
+def refuse_back(was: Before, host: Host) -> None:
+    """Raises ``Ec2netError`` where nobody would have the network, or resolve a name: what is to be
+    given back was removed since then."""
+    resolves = was.resolv_conf is not Kind.OTHER or units.RESOLVED in was.active
+    now = host.resolv_conf
+    if not resolves and now.kind is Kind.RESOLVEDS and now.aside is Kept.NOTHING:
+        raise Ec2netError(
+            f"{ASIDE} is gone: {RESOLV_CONF} would lead to a systemd-resolved that is stopped",
+            subject="adopt",
+            remedy=f"write there what {RESOLV_CONF} is to be",
+        )
+    if units.is_wanted(units.NETWORKD, was.links):
+        return
+    had = [
+        unit
+        for unit in (units.NETWORKMANAGER, units.NETWORKING)
+        if unit in was.active or units.is_wanted(unit, was.links)
+    ]
+    gone = [unit for unit in had if not units.is_installed(unit, host.environment)]
+    programs = (client.words[0] for client in was.clients)
+    gone += [p for p in programs if p.startswith("/") and host.environment.read_file(p) is None]
+    if gone:
+        raise Ec2netError(
+            f"{gone[0]} is not installed any more: nobody would have the network",
+            subject="adopt",
+            remedy="install the package that it is from again",
+        )
+
+
+def back(was: Before, host: Host, works: Works) -> tuple[Step, ...]:
+    """From whatever the host is to what it was; done again it goes on where it ended."""
+    environment = host.environment
+    now = units.links(environment)
+    new = {unit for unit in host.active - set(was.active) if units.NEW.fullmatch(unit)}
+    networkd = sorted(unit for unit in new if unit.startswith("systemd-networkd"))
+    steps: list[Step] = [*_resolv_conf_back(was, host)]
+    relinked = [*units.restore(was.links, now)]
+    relinked += units.empty_folders(now.keys() - was.links.keys(), [*was.links], environment)
+    if relinked:
+        steps += [*relinked, Command(("systemctl", "daemon-reload"))]
+    if networkd:
+        steps.append(Command(("systemctl", "stop", *networkd)))
+        steps.append(Work("delete what it leaves in the kernel and nobody uses", works.clear))
+    own = [path for path in host.own_files if path not in was.own_files]
+    steps += map(Delete, own)
+    if own and not networkd and units.NETWORKD in host.active:
+        steps.append(Command(("networkctl", "reload")))
+    steps += _old_back(was, host, works)
+    if resolved := sorted(new - set(networkd)):
+        steps.append(Command(("systemctl", "stop", *resolved)))
+    if steps:
+        steps.append(Work("check that all can be reached that could", works.check))
+    return (*steps, Work(f"delete {RECORD}", works.forget))
+
+
+def _resolv_conf_back(was: Before, host: Host) -> Iterator[Step]:
+    """Not in place of what somebody has made of it since then."""
+    if host.resolv_conf.aside is Kept.THE_SAME:
+        yield Delete(str(ASIDE))
+    elif host.resolv_conf.aside is Kept.ANOTHER and host.resolv_conf.kind is not Kind.OTHER:
+        yield GiveBack()
+    elif was.resolv_conf is Kind.NONE and host.resolv_conf.kind is Kind.RESOLVEDS:
+        yield Delete(str(RESOLV_CONF))
+
+
+def _old_back(was: Before, host: Host, works: Works) -> Iterator[Step]:
+    stopped = [
+        unit
+        for unit in reversed(units.NETWORKMANAGERS)
+        if unit in was.active
+        and unit not in host.active
+        and units.is_installed(unit, host.environment)
+    ]
+    if stopped:
+        if units.NETWORKMANAGER in stopped:
+            yield Work("write the files of the ENIs for NetworkManager", works.prepare)
+        yield Command(("systemctl", "start", *stopped))
+    if units.NETWORKMANAGER in was.active:
+        yield Work("have NetworkManager take the ENIs up that it does not", works.reconnect)
+    running = {client.words for client in host.clients.of_enis}
+    suspended = (client for client in host.clients.of_enis if client.suspended)
+    yield from (Signal(Fate.RESUME, client) for client in suspended)
+    for number, client in enumerate(was.clients):
+        if client.words not in running:
+            yield clients.start(client, number)
+    changed = {path: text for path, text in was.sysctls.items() if _sysctl(host, path) != text}
+    yield from (SetSysctl(path, text) for path, text in sorted(changed.items()))
+
+
+def _sysctl(host: Host, path: str) -> str | None:
+    return (host.environment.read_file(path) or "").strip() or None
+
+
+@dataclass(frozen=True, slots=True)
+class SetSysctl:
+    """A setting of a link as it was. One whose link is gone is no failure."""
+
+    path: str
+    text: str
+
+    def describe(self) -> str:
+        return f"write {self.text} to {self.path}"
+
+    def do(self, deadline: Deadline) -> None:
+        try:
+            with open(self.path, "w") as file:
+                file.write(self.text)
+        except FileNotFoundError:
+            return

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a handover does not bring over, or may be undone by: told with the plan. Pure."""
+
+import os
+import re
+from collections.abc import Iterator
+
+from ec2net.core.host.files import Environment
+from ec2net.core.host.other_tools import interfaces_stanzas
+from ec2net.core.migration import units
+from ec2net.core.migration.host import Host
+from ec2net.core.migration.resolv_conf import ASIDE, PATH, Kept, Kind
+
+_PROFILES = ("/etc/NetworkManager/system-connections", "/run/NetworkManager/system-connections")
+_CLOUD = "/etc/cloud/cloud.cfg"
+_NO_NETWORK = re.compile(r"^\s*network:\s*(?:\n\s+|\{\s*)config:\s*disabled", re.MULTILINE)
+_RENDERER = re.compile(r"^\s*renderer:\s*NetworkManager\b", re.MULTILINE)
+
+
+def remarks(environment: Environment) -> tuple[str, ...]:
+    """One line each."""
+    present = units.links(environment)
+    found: list[str] = []
+    active = environment.unit_is_active(units.NETWORKMANAGER)
+    if active or units.is_wanted(units.NETWORKMANAGER, present):
+        found += _of_profiles(environment)
+    active = environment.unit_is_active(units.NETWORKING)
+    if active or units.is_wanted(units.NETWORKING, present):
+        found += _of_interfaces(environment)
+    found += _of_cloud_init(environment)
+    found += _of_netplan(environment)
+    if os.geteuid() != 0:
+        found.append("DHCP clients are seen by root alone: this plan may lack the end of them")
+    return tuple(found)
+
+
+def of_undoing(host: Host) -> tuple[str, ...]:
+    """What is not given back, since somebody has changed it meanwhile."""
+    resolv_conf = host.resolv_conf
+    if resolv_conf.aside is Kept.ANOTHER and resolv_conf.kind is Kind.OTHER:
+        return (f"{PATH} was changed since then and stays: what it was is {ASIDE}",)
+    return ()
+
+
+def _of_profiles(environment: Environment) -> Iterator[str]:
+    for folder in _PROFILES:
+        for name in environment.list_folder(folder):
+            keys = environment.keys(f"{folder}/{name}")
+            kind, link = keys.get("type", "ethernet"), keys.get("interface-name", name)
+            if kind == "loopback":
+                continue
+            if kind not in ("ethernet", "802-3-ethernet"):
+                yield f"{folder}/{name}: nobody brings {link} ({kind}) up from the next boot on"
+            elif "manual" in (environment.read_file(f"{folder}/{name}") or ""):
+                yield f"{folder}/{name}: its fixed addresses are not taken over"
+
+
+def _of_interfaces(environment: Environment) -> Iterator[str]:
+    enis = {name for link in environment.eni_links for name in (link.name, *link.altnames)}
+    for path, name, method in interfaces_stanzas(environment):
+        if name in enis and method == "static":
+            yield f"{path}: the fixed addresses of {name} are not taken over"
+        elif name not in enis and name != "lo":
+            yield f"{path}: nobody brings {name} up from the next boot on"
+
+
+def _of_cloud_init(environment: Environment) -> Iterator[str]:
+    if environment.read_file(_CLOUD) is None:
+        return
+    if environment.read_file("/etc/cloud/cloud-init.disabled") is not None:
+        return
+    folder = f"{_CLOUD}.d"
+    paths = (_CLOUD, *(f"{folder}/{name}" for name in environment.list_folder(folder)))
+    if any(_NO_NETWORK.search(environment.read_file(path) or "") for path in paths):
+        return
+    yield (
+        "cloud-init writes configuration for the network manager that it finds, at the first boot of"
+        f" an instance: a file in {folder} with 'network: {{config: disabled}}' keeps it from that"
+    )
+
+
+def _of_netplan(environment: Environment) -> Iterator[str]:
+    for name in environment.list_folder("/etc/netplan"):
+        path = f"/etc/netplan/{name}"
+        if _RENDERER.search(environment.read_file(path) or ""):
+            yield f"{path} names NetworkManager: write 'renderer: networkd' there, else it does nothing"

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was observed: IMDS keys, each *value*, *absent* or *unknown*, and kernel links.
+
+Text from IMDS is parsed before it gets here and travels no further as text.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Generic, TypeAlias, TypeVar
+
+from ec2net.core.config.settings import Attached
+from ec2net.core.model.identity import EniId, Mac
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Value(Generic[T_co]):
+    """IMDS gave this. ``stale`` marks a last known good value that stands in for an unknown."""
+
+    value: T_co
+    stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """IMDS says there is no such key: the listing lacks it, and a second look agreed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Could not be read (error, timeout, garbage). Never removes anything."""
+
+    reason: str
+    settling: bool = field(default=False, compare=False)
+    """IMDS has not got it *yet*, as with every new attachment: no fault, worth asking again."""
+
+
+Reading: TypeAlias = Value[T_co] | Absent | Unknown
+"""What one IMDS key reads as."""
+
+
+@dataclass(frozen=True, slots=True)
+class EniFacts:
+    """The keys under ``network/interfaces/macs/<mac>/`` that matter here.
+
+    Lists keep IMDS's order: the first of ``local_ipv4s`` is the primary address
+    (AWS, "Instance metadata categories").
+    """
+
+    mac: Mac
+    interface_id: Reading[EniId]
+    device_number: Reading[int]
+    network_card: Reading[int]
+    local_ipv4s: Reading[tuple[IPv4Address, ...]]
+    ipv6s: Reading[tuple[IPv6Address, ...]]
+    ipv4_prefixes: Reading[tuple[IPv4Network, ...]]
+    ipv6_prefixes: Reading[tuple[IPv6Network, ...]]
+    subnet_ipv4: Reading[IPv4Network]
+    subnet_ipv6: Reading[tuple[IPv6Network, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class ImdsFacts:
+    """One reading of IMDS. ``enis`` holds the MACs that were asked for and are listed.
+
+    ``listed`` is the listing of all MACs; a MAC that is absent from a good listing (and
+    from a second look) has no entry in ``enis``.
+    """
+
+    primary: Reading[Mac]
+    listed: Reading[tuple[Mac, ...]]
+    enis: tuple[EniFacts, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A kernel link (RTM_NEWLINK). ``mac`` is the permanent one where the driver tells it."""
+
+    index: int
+    name: str
+    mac: Mac | None
+    driver: str
+    """Driver by ETHTOOL_GDRVINFO: ``ena``, ``ixgbevf``, ``vif``; empty where there is none."""
+    kind: str
+    """IFLA_INFO_KIND: ``veth``, ``bridge``, ``vlan``; empty for a hardware device."""
+    mtu: int
+    up: bool
+    group: int
+    altnames: tuple[str, ...] = ()
+    permanent: bool = False
+    """Whether ``mac`` is the permanent one (IFLA_PERM_ADDRESS)."""
+    ipv6: bool = True
+    """False if IPv6 is off on the link or on the host."""
+    master: int = 0
+    """Index of the bridge, bond or VRF that it is a port of; 0 for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that the intent is computed from (besides the configuration)."""
+
+    imds: ImdsFacts
+    links: tuple[Link, ...]
+    attached: Mapping[Mac, Attached] = field(default_factory=dict)
+    """When each link came (``core.attachment``); of those that lack it is not known."""
+    elsewhere: Mapping[Mac, str] = field(default_factory=dict)
+    """Links that udev says somebody else manages, and who (``environment.elsewhere``)."""

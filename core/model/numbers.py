@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The numbers of an ENI: table, rule priority and metric from network card and device number.
+
+A contract: the VPC CNI and EKS use the same ones. Never by list position or ifindex, which
+change when another ENI comes or goes.
+
+    n = 100 * network card + device number
+
+| number                    | default   | what uses it                                          |
+|---------------------------|-----------|-------------------------------------------------------|
+| priority base - 1         | 9999      | main-first rules of all ENIs (one per source)         |
+| table base - 1            | 9999      | parking: leases' routes of secondaries, never used    |
+| priority base + n         | 10000 + n | the ENI's own rules                                   |
+| table base + n            | 10000 + n | the ENI's own routes                                  |
+| metric base + n           | 512 + n   | the ENI's default route in main                       |
+| 32762 to 32765            |           | rules of ``ipv4_fast_failure``, last before main's    |
+| protocol                  | 236       | mark of our routes, rules and (IFA_PROTO) addresses   |
+| link group                | 236       | links of all ENIs, for the main-first rules           |
+| mark                      | n + 1     | in bits 20 to 31: answers, with ``published_ports``   |
+
+Others' priorities on EC2 hosts lie below 5300 (VPC CNI, tailscale) or above 30000
+(nm-cloud-setup, cloud-netconfig, nodeadm); ours lie between.
+"""
+
+from dataclasses import dataclass
+
+from ec2net.core.model.objects import Mark
+
+MARK_BITS = 12
+_MARKS = (1 << MARK_BITS) - 1
+
+CARDS = 32
+DEVICES = 100
+"""Network cards 0 to 31, device numbers 0 to 99: more would make two ENIs share an n."""
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class EniNumber:
+    """An ENI's place on the instance. Raises ``ValueError`` out of range."""
+
+    card: int
+    device: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.card < CARDS:
+            raise ValueError(f"network card {self.card} is not in 0..{CARDS - 1}")
+        if not 0 <= self.device < DEVICES:
+            raise ValueError(f"device number {self.device} is not in 0..{DEVICES - 1}")
+
+    @property
+    def n(self) -> int:
+        return DEVICES * self.card + self.device
+
+    def __str__(self) -> str:
+        return f"card {self.card} device {self.device}"
+
+
+LAST_PRIORITIES = range(32762, 32766)
+"""Before main's (32766; fib_default_rules_init), behind everybody's who wants anything before that."""
+
+PRIMARY = EniNumber(card=0, device=0)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberPlan:
+    """The bases, from the configuration table ``[numbers]``."""
+
+    table_base: int = 10000
+    priority_base: int = 10000
+    metric_base: int = 512
+    protocol: int = 236
+    link_group: int = 236
+    mark_shift: int = 20
+
+    @property
+    def tables(self) -> range:
+        """The tables of all ENIs that there can be."""
+        return range(self.table_base, self.table_base + DEVICES * CARDS)
+
+    def table(self, number: EniNumber) -> int:
+        return self.table_base + number.n
+
+    def priority(self, number: EniNumber) -> int:
+        return self.priority_base + number.n
+
+    def metric(self, number: EniNumber) -> int:
+        return self.metric_base + number.n
+
+    def mark(self, number: EniNumber) -> Mark:
+        """Not 0 in its bits, which is what an unmarked packet has."""
+        return Mark((number.n + 1) << self.mark_shift, _MARKS << self.mark_shift)
+
+    @property
+    def parking_table(self) -> int:
+        return self.table_base - 1
+
+    @property
+    def main_first_priority(self) -> int:
+        return self.priority_base - 1

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One look at the kernel: links, addresses, routes and rules, with who made each. Pure values."""
+
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ec2net.core.model.facts import Link
+from ec2net.core.model.objects import (
+    MAIN_TABLE,
+    Address,
+    AnyInterface,
+    KernelObject,
+    LinkRef,
+    LinkSetting,
+    Route,
+    Rule,
+    Setting,
+)
+
+K_co = TypeVar("K_co", bound=KernelObject, covariant=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[K_co]):
+    """A kernel object and the protocol number of its maker (0: not told)."""
+
+    item: K_co
+    protocol: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressState:
+    """What becomes of an address: no part of what is wanted, so in no snapshot."""
+
+    link: LinkRef
+    interface: AnyInterface
+    duplicate: bool
+    """Duplicate address detection failed (IFA_F_DADFAILED): it is not used."""
+    valid: int | None
+    """Seconds until it goes unless its lease is renewed; None for never."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the dumps found. Rules with selectors that are not modelled are left out: never ours."""
+
+    links: tuple[Link, ...] = ()
+    addresses: tuple[Found[Address], ...] = ()
+    routes: tuple[Found[Route], ...] = ()
+    rules: tuple[Found[Rule], ...] = ()
+    accept_ra: tuple[LinkSetting, ...] = ()
+
+    @property
+    def objects(self) -> tuple[Found[KernelObject], ...]:
+        """Addresses, routes and rules together."""
+        return (*self.addresses, *self.routes, *self.rules)
+
+    def link(self, index: int) -> Link | None:
+        return next((link for link in self.links if link.index == index), None)
+
+    def settings(self, link: Link) -> tuple[LinkSetting, ...]:
+        """The settings of a link as items of a plan."""
+        ref = LinkRef(link.index, link.name)
+        return (
+            LinkSetting(ref, Setting.UP, int(link.up)),
+            LinkSetting(ref, Setting.MTU, link.mtu),
+            LinkSetting(ref, Setting.GROUP, link.group),
+            *(LinkSetting(ref, Setting.ALTNAME, name) for name in link.altnames),
+            *(setting for setting in self.accept_ra if setting.link.index == link.index),
+        )
+
+    def main_defaults(self, version: int, *, not_by: int) -> tuple[Route, ...]:
+        """Main's default routes that another maker wrote, blackholes and multipath ones as well."""
+        return tuple(
+            found.item
+            for found in self.routes
+            if found.item.table == MAIN_TABLE
+            and found.item.destination.prefixlen == 0
+            and found.item.destination.version == version
+            and found.protocol != not_by
+        )

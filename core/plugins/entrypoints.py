@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plugins that are installed: the entry points of our group, and what could not be read of them.
+
+Every package of the host has a file of its own here. One that nobody can read costs its own plugins
+and no others, which importlib.metadata would make of it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ec2net.core.model.errors import in_one_line
+from ec2net.core.plugins.hookspecs import GROUP
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution, EntryPoint
+
+_FAULTS = (ValueError, TypeError, OSError)
+"""What importlib.metadata makes of another encoding and of a line without "="."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file of entry points, and what is wrong with it."""
+
+    path: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.path} cannot be read: {self.why}"
+
+
+def installed() -> Iterator["EntryPoint | Unreadable"]:
+    """In the order of ``sys.path``: of several that have one name, the first counts."""
+    from importlib.metadata import distributions
+
+    for distribution in distributions():
+        try:
+            found = distribution.entry_points
+        except _FAULTS as error:
+            yield Unreadable(_path(distribution), in_one_line(error))
+            continue
+        yield from (entry for entry in found if entry.group == GROUP)
+
+
+def _path(distribution: "Distribution") -> str:
+    folder = getattr(distribution, "_path", None)  # where it is from has no public name
+    return "an entry_points.txt" if folder is None else str(folder / "entry_points.txt")
+
+
+def source(entry: "EntryPoint") -> str:
+    """Its package's name and version; the module where what was made by hand does not tell them."""
+    dist = entry.dist
+    try:
+        if dist is None or not (dist.read_text("METADATA") or dist.read_text("PKG-INFO")):
+            return entry.value
+        told = (dist.name, dist.version)
+    except (*_FAULTS, KeyError):  # what the metadata lack is None, or one
+        return entry.value
+    return " ".join(told) if all(told) else entry.value

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A backend behind a guard: whatever a plugin's method raises costs its own part of a pass only.
+
+The contract lets a backend raise ``Ec2netError`` and nothing else. What comes otherwise is a bug
+of the plugin: it is logged with its traceback and becomes a ``PluginError`` that names it.
+"""
+
+import logging
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+from ec2net.core.decide.intent import EniIntent, HostIntent
+from ec2net.core.host.files import Environment
+from ec2net.core.model.errors import PLUGIN_FAULTS, Ec2netError, PluginError
+from ec2net.core.model.facts import Link
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.plan import InPlace, Item, Plan
+from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.backend import Applied, Backend, Failure, Remarks
+from ec2net.core.runtime.deadline import Deadline
+
+_log = logging.getLogger("ec2net.plugins")
+
+T = TypeVar("T")
+
+
+class GuardedBackend:
+    """The verbs of ``Backend``; each raises ``Ec2netError`` at worst."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self.kind = type(backend)
+
+    @classmethod
+    def trusting(cls, backend: Backend, built_in: bool) -> "GuardedBackend":
+        """Called directly, whoever made it: a process that hangs is ended by its unit."""
+        return cls(backend)
+
+    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
+        def observe() -> InPlace:
+            return _of(InPlace, self._backend.observe(snapshot, links, deadline))
+
+        return self._guard("observe", observe, deadline)
+
+    def remarks(self) -> Remarks:
+        return self._guard("remarks", lambda: _of(Remarks, self._backend.remarks()))
+
+    def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
+        return self._guard("leftovers", lambda: tuple(self._backend.leftovers(taken, mine)))
+
+    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
+        return self._guard("wanted", lambda: tuple(self._backend.wanted(intent, host, snapshot)))
+
+    def planned(self, compare: Callable[[], Plan]) -> Plan:
+        """What ``compare`` makes of its items, which may be anything."""
+        return self._guard("wanted", compare)
+
+    def lacks(self, intent: EniIntent) -> tuple[str, ...]:
+        return self._guard("lacks", lambda: tuple(self._backend.lacks(intent)))
+
+    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
+        """Never raises: what is not known to be done counts as failed."""
+
+        def apply() -> Applied:
+            return _of(Applied, self._backend.apply(plan, deadline))
+
+        try:
+            return self._guard("apply", apply, deadline)
+        except Ec2netError as error:
+            return Applied(failed=tuple(Failure(change, error) for change in plan.changes))
+
+    def check(self, intent: EniIntent) -> tuple[str, ...]:
+        return self._guard("check", lambda: tuple(self._backend.check(intent)))
+
+    def forget(self, attached: Collection[Mac]) -> None:
+        self._guard("forget", lambda: self._backend.forget(attached))
+
+    def close(self) -> None:
+        self._guard("close", self._backend.close)
+
+    def _guard(self, verb: str, call: Callable[[], T], deadline: Deadline | None = None) -> T:
+        try:
+            return self._call(verb, call, deadline)
+        except Ec2netError:
+            raise
+        except PLUGIN_FAULTS as error:
+            raise _broken(self.kind, verb, error) from error
+
+    def _call(self, verb: str, call: Callable[[], T], deadline: Deadline | None) -> T:
+        """How the backend is called; ``deadline`` is the call's own, None for a quick one."""
+        return call()
+
+
+def suits(kind: type[Backend], link: Link, environment: Environment) -> tuple[bool, str]:
+    """``kind.suits``; a plugin that fails there suits nothing."""
+    try:
+        verdict = kind.suits(link, environment)
+        return verdict.suits, verdict.reason
+    except Ec2netError as error:
+        return False, str(error)
+    except PLUGIN_FAULTS as error:
+        return False, str(_broken(kind, "suits", error))
+
+
+def _of(kind: type[T], given: object) -> T:
+    """``given``, which must be one. Raises ``TypeError``."""
+    if not isinstance(given, kind):
+        raise TypeError(f"it gives {type(given).__name__} and not {kind.__name__}")
+    return given
+
+
+def _broken(kind: type[Backend], verb: str, error: BaseException) -> PluginError:
+    _log.error("backend %s failed in %s", kind.name, verb, exc_info=error)
+    return PluginError(
+        f"failed in {verb}: {type(error).__name__}: {error}",
+        subject=f"backend {kind.name}",
+        remedy="a fault of the plugin: report it to its makers",
+    )

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which plugins there are: built-ins from a fixed table, others by entry point when named.
+
+Reading entry points costs more than the rest of a start (importlib.metadata), so it is done
+only for a name that is not built in.
+"""
+
+import importlib
+import logging
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pluggy
+
+from ec2net.core.config.settings import Config
+from ec2net.core.decide.intent import EniIntent
+from ec2net.core.model.errors import PLUGIN_FAULTS, PluginError, in_one_line
+from ec2net.core.model.facts import Facts
+from ec2net.core.plugins import entrypoints, hookspecs
+from ec2net.core.plugins.backend import Backend, Host
+from ec2net.core.plugins.entrypoints import Unreadable
+from ec2net.core.plugins.report import PassReport
+
+_log = logging.getLogger("ec2net.plugins")
+
+BUILT_IN = {
+    "networkd": "ec2net.backends.networkd",
+    "networkmanager": "ec2net.backends.networkmanager",
+    "netlink": "ec2net.backends.netlink",
+}
+"""In the order in which they are asked whether they suit a link."""
+
+_CORRECT = "correct it, 'ec2net backends -v' tells where it fails; then restart ec2net.service"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a backend comes from, for people."""
+
+    name: str
+    source: str
+
+
+class Plugins:
+    """The loaded plugins.
+
+    ``names`` must be there: they may adjust any intent, so without one nothing is right
+    (``PluginError``). One of ``backends`` that is not, or is broken, costs the ENIs that have it
+    only, and is among ``problems``.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str] = (),
+        *,
+        backends: Iterable[str] = (),
+        disabled: Iterable[str] = (),
+    ) -> None:
+        self._manager = pluggy.PluginManager(hookspecs.GROUP)
+        self._manager.add_hookspecs(hookspecs)
+        self._disabled = frozenset(disabled)
+        for name in self._disabled:
+            self._manager.set_blocked(name)
+        for name, module in BUILT_IN.items():
+            if name not in self._disabled:
+                self._manager.register(importlib.import_module(module), name)
+        for name in names:
+            self._load(name)
+        self._missing: list[PluginError] = []
+        self._faults: list[PluginError] = []
+        for name in backends:
+            try:
+                self._load(name)
+            except PluginError as error:
+                self._missing.append(error)
+
+    @classmethod
+    def of(cls, config: Config) -> "Plugins":
+        """Those that the configuration names. Raises ``PluginError``."""
+        return cls(
+            config.enabled_plugins,
+            backends=config.named_backends,
+            disabled=config.disabled_plugins,
+        )
+
+    @property
+    def problems(self) -> tuple[PluginError, ...]:
+        """Backends that cannot be had, and why; complete once they were ``made``."""
+        return (*self._missing, *self._faults)
+
+    def _load(self, name: str) -> None:
+        """Load the plugin called ``name`` by its entry point. Raises ``PluginError``."""
+        if name in BUILT_IN or self._manager.has_plugin(name):
+            return
+        subject = f"plugin {name}"
+        if name in self._disabled:
+            raise PluginError("is named and disabled in the configuration", subject=subject)
+        unreadable = []
+        for entry in entrypoints.installed():
+            if isinstance(entry, Unreadable):
+                unreadable.append(entry)
+            elif entry.name == name:
+                try:
+                    self._manager.register(entry.load(), name)
+                    self._manager.check_pending()  # a misspelt hook would silently do nothing
+                except PLUGIN_FAULTS as error:  # whatever importing a third party's module raises
+                    self._manager.unregister(name=name)
+                    raise _broken(subject, "cannot be loaded", error) from error
+                return
+        problem = f"there is no entry point of this name in the group {hookspecs.GROUP!r}"
+        raise PluginError(
+            "; ".join((problem, *map(str, unreadable))),
+            subject=subject,
+            remedy="install it, or correct the configuration; 'ec2net backends' lists names",
+        )
+
+    def backends(self) -> dict[str, type[Backend]]:
+        """The backend classes by name, in the order in which the plugins were loaded.
+
+        A plugin that fails here, and a class that is no backend or has the name of another one, is
+        left out, and among ``problems``: its ENIs are then without a backend, the others are not.
+        """
+        found: dict[str, type[Backend]] = {}
+        self._faults.clear()
+        for implementation in self._manager.hook.ec2net_backends.get_hookimpls():
+            subject = f"plugin {implementation.plugin_name}"
+            try:
+                brought: Any = implementation.function()
+                classes = tuple(brought)
+            except PLUGIN_FAULTS as error:  # whatever a plugin raises: it must not cost the pass
+                self._faults.append(_broken(subject, "failed in ec2net_backends", error))
+                continue
+            for backend in classes:
+                if fault := _fault(backend, found):
+                    problem = f"brings {backend!r}, which {fault}"
+                    self._faults.append(PluginError(problem, subject=subject, remedy=_CORRECT))
+                else:
+                    found[backend.name] = backend
+        return found
+
+    def made(self, host: Host) -> dict[str, Backend]:
+        """Each of ``backends`` for this host. One that cannot be made is left out like the others."""
+        made = {}
+        for name, kind in self.backends().items():
+            try:
+                made[name] = kind(host)
+            except PLUGIN_FAULTS as error:  # whatever a plugin raises: it must not cost the pass
+                self._faults.append(_broken(f"backend {name}", "cannot be made", error))
+        return made
+
+    def adjust(self, intent: EniIntent, facts: Facts) -> EniIntent:
+        """``intent`` as plugins want it; as it was if one breaks the contract."""
+        try:
+            adjusted = self._manager.hook.ec2net_adjust_intent(intent=intent, facts=facts)
+        except PLUGIN_FAULTS:  # whatever a plugin raises: it must not cost the pass
+            _log.exception("%s: a plugin failed in ec2net_adjust_intent; ignored", intent.link)
+            return intent
+        if adjusted is None:
+            return intent
+        if not isinstance(adjusted, EniIntent) or _place(adjusted) != _place(intent):
+            _log.error(
+                "%s: a plugin's ec2net_adjust_intent changed MAC, link, number or table; ignored",
+                intent.link,
+            )
+            return intent
+        return adjusted
+
+    def pass_finished(self, report: PassReport) -> None:
+        try:
+            self._manager.hook.ec2net_pass_finished(report=report)
+        except PLUGIN_FAULTS:  # whatever a plugin raises: the pass is done already
+            _log.exception("a plugin failed in ec2net_pass_finished; ignored")
+
+
+def _broken(subject: str, what: str, error: BaseException) -> PluginError:
+    """For people, on one line; who asks for everything gets the traceback."""
+    _log.debug("%s %s", subject, what, exc_info=error)
+    return PluginError(f"{what}: {in_one_line(error)}", subject=subject, remedy=_CORRECT)
+
+
+def _fault(backend: object, others: Collection[str]) -> str:
+    """What keeps a class from being a backend; empty if nothing does."""
+    if not (isinstance(backend, type) and issubclass(backend, Backend)):
+        return "is not derived from Backend"
+    missing = sorted(getattr(backend, "__abstractmethods__", ()))
+    if missing:
+        return f"lacks {', '.join(missing)}"
+    name = getattr(backend, "name", None)
+    if not isinstance(name, str):
+        return "has no name"
+    return f"has the name of another one, {name}" if name in others else ""
+
+
+def _place(intent: EniIntent) -> tuple[object, ...]:
+    return (intent.mac, intent.link, intent.number, intent.table)
+
+
+def origins() -> tuple[Origin, ...]:
+    """Every backend and plugin that could be named, built in or installed."""
+    found = {name: Origin(name, "built in") for name in BUILT_IN}
+    for entry in entrypoints.installed():
+        if not isinstance(entry, Unreadable) and entry.name not in found:
+            found[entry.name] = Origin(entry.name, entrypoints.source(entry))
+    return tuple(found.values())

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a pass found and did, as data: printed, published as status, handed to plugins."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ec2net.core.config.settings import Manage
+from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
+from ec2net.core.engine.drift import Drifts
+from ec2net.core.engine.verify import Finding
+from ec2net.core.model.errors import Ec2netError, ExitStatus
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.plan import Change, Conflict, Plan
+from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.backend import Failure
+from ec2net.core.state.holds import Hold
+
+
+@dataclass(frozen=True, slots=True)
+class PassReport:
+    """One pass over all ENIs (or one of them)."""
+
+    host: HostIntent
+    plan: Plan
+    choices: dict[Mac, str | None]
+    """The backend of each ENI; None if none would have it."""
+    done: tuple[Change, ...] = ()
+    failed: tuple[Failure, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    """What verification found after the changes; empty if it agreed or nothing was changed."""
+    problems: tuple[Ec2netError, ...] = ()
+    """What went wrong besides: IMDS, state files, a backend that cannot observe."""
+    requests: int = 0
+    """IMDS requests made."""
+    undone: tuple[Change, ...] = ()
+    """What was made and rolled back: not in ``done``."""
+    held: Mapping[Mac, Hold] = field(default_factory=dict)
+    """ENIs that stay as they are, since what is wanted of them cut the host off."""
+    drifts: Drifts = field(default_factory=Drifts)
+    """What somebody else took away or changed."""
+    there: Mapping[Mac, int] = field(default_factory=dict)
+    """How many of each ENI's addresses are on its link after the pass."""
+    occasion: str = ""
+    """What the pass was made for: its deadline's name."""
+    seconds: float = 0.0
+    """How long it took, with the reading of IMDS before it."""
+
+    @property
+    def conflicts(self) -> tuple[Conflict, ...]:
+        """But of ENIs that are only observed: what stands there may be meant to."""
+        observed = {eni.mac for eni in self.host.ready if eni.manage is Manage.OBSERVE}
+        return tuple(found for found in self.plan.conflicts if found.mac not in observed)
+
+    @property
+    def exit_status(self) -> ExitStatus:
+        if any(failure.error.exit_status is not ExitStatus.LINK_GONE for failure in self.failed):
+            return ExitStatus.FAILED
+        if self.problems or self.conflicts or self.findings:
+            return ExitStatus.FAILED
+        refused = any(eni.standing is Standing.REFUSED for eni in self.host.enis)
+        return ExitStatus.FAILED if refused else ExitStatus.DONE
+
+    def of(self, mac: Mac) -> EniOutcome | None:
+        return self.host.of(mac)
+
+    def trouble(self, mac: Mac) -> tuple[str, ...]:
+        """What of one ENI is not as it should be, each once, sorted."""
+        texts = {str(failure.error) for failure in self.failed if failure.change.whose == mac}
+        texts |= {found.describe() for found in self.conflicts if found.mac == mac}
+        texts |= {found.describe() for found in self.findings if found.mac == mac}
+        if hold := self.held.get(mac):
+            texts.add(f"held since {hold.since}: {hold.reason}")
+        return tuple(sorted(texts))
+
+
+def addresses_there(host: HostIntent, snapshot: Snapshot) -> dict[Mac, int]:
+    """For ``PassReport.there``: addresses count whoever made them, with whatever prefix length."""
+    present = {(found.item.link.index, found.item.interface.ip) for found in snapshot.addresses}
+    return {
+        intent.mac: sum((intent.link.index, source.ip) in present for source in intent.sources)
+        for intent in host.ready
+    }

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reports, plans and intents as plain data for ``--json``: addresses, MACs and links as text.
+
+``version`` in each document is that of its schema; keys are only added within one.
+"""
+
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from ec2net.core.decide.intent import EniIntent, EniOutcome
+from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.model.objects import LinkRef
+from ec2net.core.model.plan import Change, Conflict, Plan
+from ec2net.core.state.holds import Hold
+
+if TYPE_CHECKING:  # who reads a status needs no engine
+    from ec2net.core.engine.drift import Drift
+
+VERSION = 1
+
+
+def plain(value: Any) -> Any:
+    """Any of our frozen values as dictionaries, lists, text and numbers."""
+    if isinstance(value, LinkRef | Mac | EniId):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list | frozenset | set):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def change(step: Change) -> dict[str, Any]:
+    return {
+        "action": step.action.name.lower(),
+        "kind": type(step.item).__name__.lower(),
+        "eni": plain(step.mac),
+        "text": step.item.describe(),
+        "item": plain(step.item),
+        "before": plain(step.before),
+    }
+
+
+def conflict(found: Conflict) -> dict[str, Any]:
+    return {"eni": str(found.mac), "text": found.describe(), "foreign": plain(found.foreign)}
+
+
+def plan(whole: Plan) -> dict[str, Any]:
+    return {
+        "changes": [change(step) for step in whole.changes],
+        "conflicts": [conflict(found) for found in whole.conflicts],
+    }
+
+
+def hold(found: Hold | None) -> dict[str, Any] | None:
+    """What is not tried again for one ENI; None if nothing is held."""
+    if found is None:
+        return None
+    return {"since": found.since, "reason": found.reason, "changes": list(found.changes)}
+
+
+def drift(found: "Drift | None") -> dict[str, Any] | None:
+    """What somebody else took away or changed; None if that was nothing."""
+    return None if found is None else {k: v for k, v in plain(found).items() if k != "items"}
+
+
+def eni(outcome: EniOutcome) -> dict[str, Any]:
+    """Where an ENI stands, with its whole intent if there is one."""
+    return {
+        "mac": str(outcome.mac),
+        "eni_id": plain(outcome.eni_id),
+        "link": plain(outcome.link),
+        "attached": plain(outcome.attached),
+        "standing": outcome.standing.value,
+        "reason": outcome.reason,
+        "intent": _intent(outcome.intent) if outcome.intent else None,
+    }
+
+
+def _intent(intent: EniIntent) -> dict[str, Any]:
+    try:
+        return _known(intent, intent.link.name)
+    except TypeError:  # a plugin put a list into it
+        return _whole(intent)
+
+
+@lru_cache(maxsize=128)
+def _known(intent: EniIntent, link: str) -> dict[str, Any]:
+    """The same pass after pass; ``link`` is its link's name, by which intents do not differ."""
+    return _whole(intent)
+
+
+def _whole(intent: EniIntent) -> dict[str, Any]:
+    data: dict[str, Any] = plain(intent)
+    for key in ("rules", "no_ipv4", "table_routes", "main_routes", "local_routes"):
+        data[key] = [item.describe() for item in getattr(intent, key)]
+    return data

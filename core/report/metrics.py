@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Numbers for monitoring: a file for node_exporter's textfile collector, where one is wanted.
+
+Counters are kept for the boot, in the state directory; a pass adds to them under the host lock.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ec2net.core.decide.intent import Standing
+from ec2net.core.engine.setup import Workplace
+from ec2net.core.model.errors import (
+    DeadlineExceeded,
+    Ec2netError,
+    ExitStatus,
+    ImdsError,
+    KernelError,
+    NotYet,
+    PluginError,
+    StateError,
+)
+from ec2net.core.plugins.report import PassReport
+from ec2net.core.report import as_json as jsonform
+from ec2net.core.report.status_file import stored
+from ec2net.core.state.run_dir import write_whole
+
+FILE = "metrics.json"
+
+_MODE = 0o644
+_TEMPORARY = ".ec2net-"
+"""No name that ends in .prom, so the collector does not read what is half written."""
+
+_KINDS: tuple[tuple[type[Ec2netError], str], ...] = (
+    (ImdsError, "imds"),
+    (KernelError, "kernel"),
+    (StateError, "state"),
+    (DeadlineExceeded, "deadline"),
+    (PluginError, "plugin"),
+    (NotYet, "waiting"),
+)
+_OTHER, _CONFLICT, _VERIFY, _HELD = "other", "conflict", "verify", "rolled-back"
+KINDS = (*(name for _, name in _KINDS), _CONFLICT, _VERIFY, _HELD, _OTHER)
+"""Of errors."""
+
+METRICS = {
+    "ec2net_passes_total": ("counter", "Passes, by whether all was well at their end."),
+    "ec2net_errors_total": ("counter", "What went wrong in passes, by kind."),
+    "ec2net_changes_total": ("counter", "Changes made, by action."),
+    "ec2net_repairs_total": (
+        "counter",
+        "Changes made to ENIs of which nothing else was wanted than before: drift.",
+    ),
+    "ec2net_imds_requests_total": ("counter", "Requests to IMDS."),
+    "ec2net_pass_duration_seconds": ("summary", "How long passes took."),
+    "ec2net_enis": ("gauge", "ENIs, by where they stand after the last pass."),
+    "ec2net_addresses_missing": ("gauge", "Addresses that are wanted and not on their link."),
+    "ec2net_last_pass_timestamp_seconds": ("gauge", "When the last pass ended."),
+    "ec2net_last_success_timestamp_seconds": (
+        "gauge",
+        "When a pass last ended with all well; 0: not in this boot.",
+    ),
+}
+"""Each with its type and meaning. Names and labels are a contract with dashboards."""
+
+
+def count(place: Workplace, report: PassReport) -> PassReport:
+    """Add a pass. The caller holds the host lock and has not published the report yet.
+
+    A file that cannot be written is a problem of the report.
+    """
+    if not place.config.metrics_file:
+        return report
+    well = report.exit_status is ExitStatus.DONE
+    added = Counter(_counted(report, stored(place.run)["enis"]))
+    try:
+        _keep(place, added, _gauges(report), well=well)
+    except StateError as error:
+        return replace(report, problems=(*report.problems, error))
+    return report
+
+
+def count_failure(place: Workplace, error: Ec2netError) -> None:
+    """Add a pass that did not come to its end. Raises ``StateError``."""
+    if place.config.metrics_file:
+        _keep(place, Counter([_errors(_kind(error))]), None, well=False)
+
+
+def _counted(report: PassReport, before: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Samples that go up by one, each as often as it does."""
+    wanted = {row["mac"]: row.get("intent") for row in before}
+    for step in report.done:
+        yield f'ec2net_changes_total{{action="{step.action.name.lower()}"}}'
+        eni = report.of(step.mac) if step.mac else None
+        if eni is not None and wanted.get(str(eni.mac)) == jsonform.eni(eni)["intent"]:
+            yield "ec2net_repairs_total"
+    for problem in dict.fromkeys((*report.problems, *(f.error for f in report.failed))):
+        yield _errors(_kind(problem))
+    yield from (_errors(_CONFLICT) for _ in report.conflicts)
+    yield from (_errors(_VERIFY) for _ in report.findings)
+    if report.undone:
+        yield _errors(_HELD)
+    yield from ("ec2net_imds_requests_total" for _ in range(report.requests))
+
+
+def _errors(kind: str) -> str:
+    return f'ec2net_errors_total{{kind="{kind}"}}'
+
+
+def _kind(error: Ec2netError) -> str:
+    return next((name for kind, name in _KINDS if isinstance(error, kind)), _OTHER)
+
+
+def _gauges(report: PassReport) -> dict[str, float]:
+    standings = Counter(eni.standing for eni in report.host.enis)
+    missing = sum(len(i.sources) - report.there.get(i.mac, 0) for i in report.host.ready)
+    gauges: dict[str, float] = {
+        f'ec2net_enis{{standing="{standing.value}"}}': standings[standing] for standing in Standing
+    }
+    gauges["ec2net_addresses_missing"] = missing
+    gauges["ec2net_pass_duration_seconds"] = report.seconds
+    return gauges
+
+
+def _keep(
+    place: Workplace, added: Mapping[str, int], gauges: dict[str, float] | None, *, well: bool
+) -> None:
+    """Add to what is kept, and write it out. Raises ``StateError``."""
+    samples = _start() | _numbers(place.run.read(FILE))
+    for name, number in added.items():
+        samples[name] = samples.get(name, 0) + number
+    samples[f'ec2net_passes_total{{result="{"done" if well else "failed"}"}}'] += 1
+    samples["ec2net_last_pass_timestamp_seconds"] = now = round(time.time(), 3)
+    if well:
+        samples["ec2net_last_success_timestamp_seconds"] = now
+    if gauges is not None:
+        seconds = gauges.pop("ec2net_pass_duration_seconds")
+        samples["ec2net_pass_duration_seconds_sum"] += seconds
+        samples["ec2net_pass_duration_seconds_count"] += 1
+        samples |= gauges
+    place.run.write(FILE, samples)
+    path = Path(place.config.metrics_file)
+    try:
+        write_whole(path, text(samples).encode(), mode=_MODE, prefix=_TEMPORARY)
+    except OSError as error:
+        raise StateError(
+            f"cannot write {path}: {error.strerror}",
+            subject="metrics_file",
+            remedy="a unit may write there if ReadWritePaths= in a drop-in names the folder",
+        ) from error
+
+
+def _start() -> dict[str, float]:
+    """Every series that can be named before it happened, so that a rate sees its first event."""
+    names = [f'ec2net_passes_total{{result="{result}"}}' for result in ("done", "failed")]
+    names += [_errors(kind) for kind in KINDS]
+    names += [f'ec2net_changes_total{{action="{a}"}}' for a in ("add", "replace", "remove")]
+    names += ["ec2net_repairs_total", "ec2net_imds_requests_total"]
+    names += [f"ec2net_pass_duration_seconds_{part}" for part in ("sum", "count")]
+    names += ["ec2net_last_success_timestamp_seconds"]
+    return dict.fromkeys(names, 0)
+
+
+def _numbers(data: Mapping[str, Any] | None) -> dict[str, float]:
+    return {key: value for key, value in (data or {}).items() if type(value) in (int, float)}
+
+
+def text(samples: Mapping[str, float]) -> str:
+    """Prometheus' text format."""
+    lines = []
+    for name, (kind, meaning) in METRICS.items():
+        own = sorted(key for key in samples if _of(key, name, kind))
+        if own:
+            lines += [f"# HELP {name} {meaning}", f"# TYPE {name} {kind}"]
+            lines += [f"{key} {json.dumps(samples[key])}" for key in own]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _of(key: str, name: str, kind: str) -> bool:
+    base = key.partition("{")[0]
+    return base == name or (kind == "summary" and base in (f"{name}_sum", f"{name}_count"))

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Messages with fields for systemd's journal, by its native protocol: one datagram for each.
+
+The protocol is described in systemd's docs/JOURNAL_NATIVE_PROTOCOL.md; nothing is needed for it.
+"""
+
+import fcntl
+import logging
+import socket
+import struct
+import termios
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from ec2net.core.model.errors import DeadlineExceeded
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.runtime.log import LEVELS
+
+SOCKET = Path("/run/systemd/journal/socket")
+
+_IDENTIFIER = "ec2net"
+
+_TAKEN_WITHIN = 0.2
+"""Seconds that the end of the process waits for the journal to have read the last message."""
+
+
+class JournalHandler(logging.Handler):
+    """Sends what a record's ``fields`` hold (``extra={"fields": {...}}``) along with its message.
+
+    What the journal does not take, because its queue is full or it is not there, goes to
+    ``otherwise``, as if there were no fields.
+    """
+
+    def __init__(self, otherwise: logging.Handler, path: Path = SOCKET) -> None:
+        """Raises ``OSError`` if there is no journal."""
+        super().__init__()
+        self._otherwise = otherwise
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            self._socket.connect(str(path))
+        except OSError:
+            self._socket.close()
+            raise
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)  # with its traceback, if it has one
+        except (TypeError, ValueError):  # a log call that is wrong must not cost its caller more
+            self.handleError(record)
+            return
+        fields: Mapping[str, str] = getattr(record, "fields", {})
+        datagram = message(
+            {
+                "MESSAGE": text,
+                "PRIORITY": str(LEVELS.get(record.levelno, 6)),
+                "SYSLOG_IDENTIFIER": _IDENTIFIER,
+                "LOGGER": record.name,
+                **fields,
+            }
+        )
+        try:
+            self._socket.send(datagram)
+        except OSError:
+            self._otherwise.handle(record)
+
+    def close(self) -> None:
+        """The journal finds out by the sender's process which unit a message is of, so it should
+        have read the last one before that is gone."""
+        with suppress(OSError, DeadlineExceeded):
+            deadline = Deadline(_TAKEN_WITHIN, "the journal")
+            while self._unread():  # ends by deadline
+                deadline.sleep(0.002)
+        self._socket.close()
+        super().close()
+
+    def _unread(self) -> bool:
+        """SIOCOUTQ (unix(7)): whether something waits to be read by the other side."""
+        if self._socket.fileno() < 0:
+            return False
+        queued = fcntl.ioctl(self._socket, termios.TIOCOUTQ, struct.pack("=i", 0))
+        return bool(struct.unpack("=i", queued)[0])
+
+
+def message(fields: Mapping[str, str]) -> bytes:
+    """One entry as a datagram. Names are of A-Z, 0-9 and ``_``."""
+    return b"".join(_field(name, value.encode(errors="replace")) for name, value in fields.items())
+
+
+def _field(name: str, value: bytes) -> bytes:
+    if b"\n" not in value:
+        return name.encode() + b"=" + value + b"\n"
+    return name.encode() + b"\n" + struct.pack("<Q", len(value)) + value + b"\n"

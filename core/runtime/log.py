@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where messages go: to the journal, with level and fields, when run as a unit; else to stderr."""
+
+import logging
+import os
+import sys
+from contextlib import suppress
+
+LEVELS = {
+    logging.DEBUG: 7,
+    logging.INFO: 6,
+    logging.WARNING: 4,
+    logging.ERROR: 3,
+    logging.CRITICAL: 2,
+}
+"""Levels of syslog (sd-daemon(3))."""
+
+
+class _ForJournal(logging.Formatter):
+    """Prefixes each line with its syslog level (sd-daemon(3))."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = LEVELS.get(record.levelno, 6)
+        return "\n".join(f"<{level}>{line}" for line in super().format(record).splitlines())
+
+
+def set_up(*, verbose: bool) -> None:
+    """Configure the logger ``ec2net``. ``verbose`` tells each decision and its reason."""
+    logger = logging.getLogger("ec2net")
+    logger.handlers.clear()
+    logger.propagate = False
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    if to_journal():
+        handler.setFormatter(_ForJournal("%(message)s"))
+        from ec2net.core.runtime.journald import JournalHandler
+
+        with suppress(OSError):  # without its socket, the stream will do
+            handler = JournalHandler(handler)
+    else:
+        handler.setFormatter(logging.Formatter("ec2net: %(levelname)s: %(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+def to_journal() -> bool:
+    """Whether stderr is the journal's stream (systemd.exec(5), JOURNAL_STREAM=device:inode)."""
+    stream = os.environ.get("JOURNAL_STREAM", "")
+    try:
+        status = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return stream == f"{status.st_dev}:{status.st_ino}"

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``ec2net demo`` shows. Addresses and numbers in the lines are those that ``stage`` gives."""
+
+from collections.abc import Collection, Sequence
+
+from ec2net.core.model.errors import ExitStatus
+from ec2net.core.simulation.demo import checks
+from ec2net.core.simulation.demo.screen import Excerpt
+from ec2net.core.simulation.demo.stage import Stage
+from ec2net.core.simulation.demo.steps import Check, Command, Event, Step
+from ec2net.core.simulation.vpc.connections import Address
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.imds_faults import Status
+
+_PLAN = Excerpt(hide=r"altname|group \d+ |accept_ra|[0-9a-f]+:[0-9a-f:]*:|veth-docker|ignored:")
+"""Of a plan: links that come up, and IPv4; IPv6 is the same once more."""
+_FEW = Excerpt(first=4)
+
+
+def _all(stage: Stage) -> Sequence[Eni]:
+    return stage.vpc.enis
+
+
+def _second(stage: Stage) -> Sequence[Eni]:
+    return [stage.second]
+
+
+def _sources(stage: Stage) -> Collection[Address]:
+    return stage.second.samples()
+
+
+def _single_ipv4(stage: Stage) -> Collection[Address]:
+    return stage.second.ipv4s
+
+
+def _break_imds(stage: Stage) -> None:
+    stage.vpc.imds.inject(Status(503))
+
+
+def _repair_imds(stage: Stage) -> None:
+    stage.vpc.imds.repair()
+
+
+EVERY_ADDRESS = "every address connects out and in (of a prefix: first, middle, last)"
+NOTHING_DROPPED = "the VPC's source check dropped nothing"
+
+STEPS: tuple[Step, ...] = (
+    Step(
+        "An instance with two ENIs; DHCP has configured the primary, ens5, and nobody ens6",
+        (
+            Event("Somebody else's rule, routes and address, which are to stay:", lambda _: None),
+            Command("ip rule add priority 5000 from 203.0.113.0/24 lookup 77"),
+            Command("ip route add 203.0.113.0/24 via 10.0.1.1 dev ens5 table 77"),
+            Command("ip route add 192.0.2.0/24 via 10.0.1.1 dev ens5"),
+            Command("ip addr add 198.18.0.1/32 dev ens6"),
+            Event("", checks.keep_foreign),
+            Check(
+                "without ec2net nothing gets out of ens6's addresses, and the source check drops packets",
+                checks.dropped_on_the_way(_sources),
+            ),
+        ),
+    ),
+    Step(
+        "What would be done",
+        (
+            Event("", checks.keep("at first")),
+            Command("ec2net plan", show=_PLAN),
+            Check("the plan changed nothing", checks.same_as("at first")),
+        ),
+    ),
+    Step(
+        "Do it",
+        (
+            Command("ec2net refresh", show=_FEW),
+            Command("ec2net status"),
+            Check(EVERY_ADDRESS, checks.connections(_all)),
+            Check(
+                "a container behind docker0 answers ens6's addresses",
+                checks.container_through_docker0,
+            ),
+            Check(
+                "a host in ens6's own subnet answers ens6's addresses",
+                checks.neighbour_through_own_eni,
+            ),
+            Check(NOTHING_DROPPED, checks.nothing_dropped),
+        ),
+    ),
+    Step(
+        "Ask again: nothing is left to do, and the kernel agrees",
+        (
+            Event("", checks.keep("settled")),
+            Command("ec2net refresh"),
+            Check("the second refresh changed nothing", checks.same_as("settled")),
+            Check("the plan is empty", checks.plan_is_empty),
+            Command("ec2net verify"),
+        ),
+    ),
+    Step(
+        "A third ENI is attached while the instance runs",
+        (
+            Event("EC2 attaches ens7; IMDS tells its device number 0.8 s later.", Stage.hotplug),
+            Command("ec2net start ens7", show=_FEW),
+            Check("it is reachable, from and to every address", checks.reachable_in),
+            Check("it has a table of its own", checks.mentions(lambda _: "10002", there=True)),
+            Check(NOTHING_DROPPED, checks.nothing_dropped),
+        ),
+    ),
+    Step(
+        "ens6 gets one more address and one more prefix",
+        (
+            Event("EC2 assigns {stage.assigned} and {stage.delegated} to ens6.", Stage.assign),
+            Command("ec2net refresh"),
+            Check(EVERY_ADDRESS, checks.connections(_second)),
+            Event("EC2 takes both back.", Stage.unassign),
+            Command("ec2net refresh"),
+            Check(
+                "the guest has neither any more",
+                checks.mentions(
+                    lambda stage: stage.assigned,
+                    lambda stage: stage.delegated and stage.delegated.network_address,
+                    there=False,
+                ),
+            ),
+            Check("the others work as before", checks.connections(_second)),
+            Check(NOTHING_DROPPED, checks.nothing_dropped),
+        ),
+    ),
+    Step(
+        "Somebody deletes a rule of ens6",
+        (
+            Command("ip rule del priority 10001 from 10.0.2.4/30"),
+            Check(
+                "the source check drops what ens6's IPv4 addresses send now",
+                checks.dropped_on_the_way(_single_ipv4),
+            ),
+            Command("ec2net verify", statuses=(ExitStatus.DRIFT,), show=Excerpt(first=3)),
+            Command("ec2net refresh"),
+            Command("ec2net verify"),
+            Check(EVERY_ADDRESS, checks.connections(_second)),
+            Check(NOTHING_DROPPED, checks.nothing_dropped),
+        ),
+    ),
+    Step(
+        "IMDS answers nothing but errors for a while",
+        (
+            Event("", checks.keep("before")),
+            Event("IMDS answers 503 to every request.", _break_imds),
+            Command("ec2net refresh", statuses=(ExitStatus.DONE, ExitStatus.FAILED)),
+            Check("nothing is lost", checks.same_as("before")),
+            Check(EVERY_ADDRESS, checks.connections(_all)),
+            Event("IMDS works again.", _repair_imds),
+            Command("ec2net refresh"),
+            Check("the plan is empty", checks.plan_is_empty),
+            Check(NOTHING_DROPPED, checks.nothing_dropped),
+        ),
+    ),
+    Step(
+        "The third ENI is detached",
+        (
+            Event("EC2 detaches ens7.", Stage.detach),
+            Command("ec2net refresh", show=_FEW),
+            Check(
+                "no rule and no route of it is left",
+                checks.mentions(lambda _: "10002", there=False),
+            ),
+            Command("ec2net status"),
+            Check(EVERY_ADDRESS, checks.connections(_all)),
+            Check(NOTHING_DROPPED, checks.nothing_dropped),
+        ),
+    ),
+    Step(
+        "Through all of this",
+        (
+            Check(
+                "somebody else's rule, routes and address are as before", checks.foreign_untouched
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tree of IMDS: directories and values, as below ``/latest/meta-data/``.
+
+Categories and spellings after AWS, "Instance metadata categories".
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network
+from typing import TypeAlias
+
+from ec2net.core.simulation.vpc.eni import Eni
+
+Tree: TypeAlias = dict[str, "str | Tree"]
+"""A directory: names to values or directories. Names have no slashes."""
+
+MACS = "network/interfaces/macs"
+
+UNSETTLED_DEVICE_NUMBER = "0"
+"""What ``device-number`` reads for a fresh ENI until the attachment has propagated."""
+
+
+def find(tree: Tree, path: str) -> "str | Tree | None":
+    """The value or directory at ``path`` (no leading or trailing slash; empty: the root)."""
+    node: str | Tree = tree
+    for name in path.split("/") if path else ():
+        if isinstance(node, str) or name not in node:
+            return None
+        node = node[name]
+    return node
+
+
+def put(tree: Tree, path: str, value: "str | Tree") -> None:
+    """Set what is at ``path``, making the directories on the way."""
+    *directories, last = path.split("/")
+    for name in directories:
+        below = tree.setdefault(name, {})
+        if isinstance(below, str):
+            raise ValueError(  # noqa: TRY004 - the path is wrong, not a type
+                f"{name} in {path} is a value, not a directory"
+            )
+        tree = below
+    tree[last] = value
+
+
+def remove(tree: Tree, path: str) -> None:
+    """Remove what is at ``path``, if anything, and directories that are empty then."""
+    name, _, rest = path.partition("/")
+    below = tree.get(name)
+    if rest and isinstance(below, dict):
+        remove(below, rest)
+        if below:
+            return
+    tree.pop(name, None)
+
+
+def listing(directory: Tree) -> list[str]:
+    """The lines that IMDS gives for a directory: directories with a trailing slash."""
+    return [f"{name}/" if isinstance(directory[name], dict) else name for name in sorted(directory)]
+
+
+def copy(tree: Tree) -> Tree:
+    """A copy that shares no directory."""
+    return {name: copy(node) if isinstance(node, dict) else node for name, node in tree.items()}
+
+
+def instance_tree(primary: Eni, instance_id: str) -> Tree:
+    """What an instance reads outside ``network/``."""
+    hostname = _hostname(primary, instance_id)
+    tree: Tree = {
+        "ami-id": "ami-0ec2000000000000a",
+        "hostname": hostname,
+        "instance-id": instance_id,
+        "instance-type": "m7i.large",
+        "local-hostname": hostname,
+        "mac": str(primary.mac),
+        "placement": {"availability-zone": "us-east-1a", "region": "us-east-1"},
+        "services": {"domain": "amazonaws.com", "partition": "aws"},
+    }
+    if primary.ipv4s:
+        tree["local-ipv4"] = str(primary.ipv4s[0])
+    if primary.ipv6s:
+        tree["ipv6"] = str(primary.ipv6s[0])
+    return tree
+
+
+def eni_tree(
+    eni: Eni,
+    *,
+    instance_id: str,
+    vpc_ipv4: Iterable[IPv4Network],
+    vpc_ipv6: Iterable[IPv6Network],
+    several_cards: bool,
+) -> Tree:
+    """What stands under the ENI's MAC. Keys without a value are not there at all, as on EC2.
+
+    ``network-card`` exists on instance types with several network cards only.
+    """
+    tree: Tree = {
+        "device-number": str(eni.device),
+        "interface-id": str(eni.eni_id),
+        "mac": str(eni.mac),
+        "owner-id": "111122223333",
+        "security-group-ids": "sg-0ec2000000000000b",
+        "security-groups": "default",
+        "subnet-id": eni.subnet.subnet_id,
+        "vpc-id": "vpc-0ec2000000000000c",
+    }
+    if several_cards:
+        tree["network-card"] = str(eni.card)
+    if eni.addresses():
+        tree["local-hostname"] = _hostname(eni, instance_id)
+    ipv4_blocks = list(vpc_ipv4)
+    if eni.subnet.ipv4 is not None:
+        tree["subnet-ipv4-cidr-block"] = str(eni.subnet.ipv4)
+    if ipv4_blocks:
+        tree["vpc-ipv4-cidr-block"] = str(ipv4_blocks[0])
+    subnet_ipv6 = [] if eni.subnet.ipv6 is None else [eni.subnet.ipv6]
+    lists: dict[str, Iterable[object]] = {
+        "ipv4-prefix": eni.ipv4_prefixes,
+        "ipv6-prefix": eni.ipv6_prefixes,
+        "ipv6s": eni.ipv6s,
+        "local-ipv4s": eni.ipv4s,
+        "subnet-ipv6-cidr-blocks": subnet_ipv6,
+        "vpc-ipv4-cidr-blocks": ipv4_blocks,
+        "vpc-ipv6-cidr-blocks": vpc_ipv6,
+    }
+    for key, values in lists.items():
+        text = "\n".join(str(value) for value in values)
+        if text:
+            tree[key] = text
+    return tree
+
+
+def _hostname(eni: Eni, instance_id: str) -> str:
+    if eni.ipv4s:
+        return f"ip-{str(eni.ipv4s[0]).replace('.', '-')}.ec2.internal"
+    return f"{instance_id}.ec2.internal"

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A subnet: its CIDRs, its gateways, and who gets which address of it."""
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+
+from ec2net.core.model.errors import UsageError
+from ec2net.core.model.identity import Mac
+
+GATEWAY_LINK_LOCAL = IPv6Address("fe80:ec2::1")
+"""EC2's IPv6 router, the same in every subnet (the source of its RAs)."""
+
+_FIRST_HOST = 4
+"""AWS keeps the first four addresses and the last of a subnet ("Subnet sizing", VPC guide)."""
+
+_IPV4_PREFIX_LENGTH = 28
+_IPV6_PREFIX_LENGTH = 80
+
+
+@dataclass(eq=False)
+class Subnet:
+    """One subnet of the simulated VPC: a bridge in the VPC's namespace.
+
+    Addresses are handed out upwards from the fifth, delegated IPv4 prefixes downwards from
+    the end, delegated IPv6 prefixes upwards from the second /80. None is handed out twice.
+    """
+
+    subnet_id: str
+    bridge: str
+    gateway_mac: Mac
+    ipv4: IPv4Network | None
+    ipv6: IPv6Network | None
+    _next_ipv4: int = field(default=_FIRST_HOST, init=False, repr=False)
+    _next_ipv6: int = field(default=_FIRST_HOST, init=False, repr=False)
+    _next_ipv4_prefix: int = field(default=2, init=False, repr=False)
+    _next_ipv6_prefix: int = field(default=1, init=False, repr=False)
+
+    @property
+    def gateway_ipv4(self) -> IPv4Address | None:
+        """Subnet base + 1, as in every VPC."""
+        return None if self.ipv4 is None else self.ipv4[1]
+
+    @property
+    def gateway_ipv6(self) -> IPv6Address | None:
+        return None if self.ipv6 is None else GATEWAY_LINK_LOCAL
+
+    def allot_ipv4(self) -> IPv4Address:
+        """The next free IPv4 address; ``UsageError`` when there is none."""
+        network = self._require_ipv4()
+        address = network.network_address + self._next_ipv4
+        if int(address) >= self._lowest_ipv4_prefix(network):
+            raise UsageError("no IPv4 address is left", subject=self.subnet_id)
+        self._next_ipv4 += 1
+        return address
+
+    def allot_ipv6(self) -> IPv6Address:
+        """The next free IPv6 address."""
+        network = self._require_ipv6()
+        address = network.network_address + self._next_ipv6
+        self._next_ipv6 += 1
+        return address
+
+    def allot_ipv4_prefix(self) -> IPv4Network:
+        """The next free /28; ``UsageError`` when there is none."""
+        network = self._require_ipv4()
+        size = 1 << (32 - _IPV4_PREFIX_LENGTH)
+        start = network.num_addresses - self._next_ipv4_prefix * size
+        if start < self._next_ipv4:
+            raise UsageError("no IPv4 prefix is left", subject=self.subnet_id)
+        self._next_ipv4_prefix += 1
+        return IPv4Network((network.network_address + start, _IPV4_PREFIX_LENGTH))
+
+    def allot_ipv6_prefix(self) -> IPv6Network:
+        """The next free /80; ``UsageError`` when there is none."""
+        network = self._require_ipv6()
+        start = self._next_ipv6_prefix << (128 - _IPV6_PREFIX_LENGTH)
+        if start >= network.num_addresses:
+            raise UsageError("no IPv6 prefix is left", subject=self.subnet_id)
+        self._next_ipv6_prefix += 1
+        return IPv6Network((network.network_address + start, _IPV6_PREFIX_LENGTH))
+
+    def _lowest_ipv4_prefix(self, network: IPv4Network) -> int:
+        """The lowest address (as a number) that a /28, or the subnet's end, has taken."""
+        size = 1 << (32 - _IPV4_PREFIX_LENGTH)
+        taken = self._next_ipv4_prefix - 1
+        end = int(network.broadcast_address)
+        return end if taken < 2 else end + 1 - taken * size
+
+    def _require_ipv4(self) -> IPv4Network:
+        if self.ipv4 is None:
+            raise UsageError("the subnet has no IPv4", subject=self.subnet_id)
+        return self.ipv4
+
+    def _require_ipv6(self) -> IPv6Network:
+        if self.ipv6 is None:
+            raise UsageError("the subnet has no IPv6", subject=self.subnet_id)
+        return self.ipv6

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans that were rolled back, by ENI: /run/ec2net/held.json.
+
+A hold is in force while the same is wanted of the ENI as when its plan failed, told by a
+fingerprint of the wanted items.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from enum import Enum
+
+from ec2net.core.decide.intent import EniOutcome
+from ec2net.core.model.errors import Ec2netError
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.plan import Item
+from ec2net.core.state.run_dir import RunDir
+
+HELD = "held.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """What is not tried again for one ENI, since when and why."""
+
+    fingerprint: str
+    since: str
+    """As ISO 8601, UTC."""
+    reason: str
+    changes: tuple[str, ...]
+    """What had been made and was taken back, each as in a plan."""
+
+    def problem(self, eni: EniOutcome) -> Ec2netError:
+        """For people, in each pass that leaves the ENI as it is."""
+        return Ec2netError(
+            f"held since {self.since}, nothing is changed: {self.reason}",
+            subject=eni.name,
+            remedy="it goes on when something else is wanted of it, or by 'ec2net refresh --retry'",
+        )
+
+
+def fingerprint(backend: str | None, wanted: Iterable[Item]) -> str:
+    """The same for the same wanted state of one attachment, in whatever order and process."""
+    text = "\n".join([str(backend), *sorted(_plain(item) for item in wanted)])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _plain(value: object) -> str:
+    """What two values are compared by, as text: without the name in a ``LinkRef``."""
+    if isinstance(value, Enum):
+        return str(value)
+    if is_dataclass(value):
+        compared = [_plain(getattr(value, f.name)) for f in fields(value) if f.compare]
+        return f"{type(value).__name__}({', '.join(compared)})"
+    if hasattr(value, "describe"):  # an item of somebody else, of whatever kind
+        return f"{type(value).__name__} {value.describe()}"
+    return repr(value)
+
+
+def in_force(
+    run: RunDir, fingerprint: Callable[[Mac], str | None], changing: Collection[Mac | None]
+) -> dict[Mac, Hold]:
+    """The holds on ENIs of which a plan would change something, and the same as when it failed."""
+    return {
+        mac: hold
+        for mac, hold in read(run).items()
+        if mac in changing and fingerprint(mac) == hold.fingerprint
+    }
+
+
+def remember(
+    run: RunDir, held: Mapping[Mac, Hold], planned: Collection[Mac], attached: Collection[Mac]
+) -> None:
+    """Keep those that are ``held``, and of ENIs that were not ``planned`` for; drop the others.
+
+    Writes nothing if nothing differs. Raises ``StateError``.
+    """
+    before = read(run)
+    others = {m: hold for m, hold in before.items() if m in attached and m not in planned}
+    after = {**others, **held}
+    if after:
+        run.write(HELD, {str(mac): asdict(hold) for mac, hold in after.items()})
+    elif before:
+        release(run)
+
+
+def release(run: RunDir) -> None:
+    """Forget all holds. Raises ``StateError``."""
+    run.remove(HELD)
+
+
+def read(run: RunDir) -> dict[Mac, Hold]:
+    """All holds; what is not as this version writes it counts as none."""
+    found = {}
+    for text, data in (run.read(HELD) or {}).items():
+        try:
+            fields_ = {**data, "changes": tuple(map(str, data["changes"]))}
+            found[Mac.parse(text)] = Hold(**fields_)
+        except (KeyError, ValueError, TypeError):
+            continue
+    return found

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The host lock: one pass at a time, by flock(2), which dies with its holder.
+
+Taken after everything that may be waited for is there. The kernel has no flock with a time
+limit, so a wait is a thread in flock and a poll on what it says; a thread that is left behind
+at the deadline gives the lock back should it ever get it.
+"""
+
+import fcntl
+import os
+import stat
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ec2net.core.model.errors import DeadlineExceeded, Ec2netError, StateError
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.run_dir import RunDir, make_folder
+
+
+def check_lock(run: RunDir) -> None:
+    """Raise ``StateError`` if it could not be taken at all, before anything is waited for."""
+    os.close(_open(_path(run)))
+
+
+def _path(run: RunDir) -> Path:
+    return run.path / "lock"
+
+
+def _open(path: Path) -> int:
+    try:
+        make_folder(path.parent)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateError(
+            f"cannot open {path}: {error.strerror}",
+            remedy="run as root; the state directory must be writable",
+        ) from error
+
+
+def _is_current(descriptor: int, path: Path) -> bool:
+    """False if the file was deleted meanwhile: others then lock another one."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
+
+
+class HostLock:
+    """Use as a context manager: ``with HostLock(run, deadline): ...``"""
+
+    def __init__(self, run: RunDir, deadline: Deadline) -> None:
+        self._path = _path(run)
+        self._deadline = deadline
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        """Raises ``StateError`` if the lock file cannot be made, ``Ec2netError`` at the deadline."""
+        self._take()
+        while not _is_current(self._descriptor, self._path):  # ends by deadline
+            os.close(self._descriptor)
+            self._deadline.check()
+            self._take()
+        return self
+
+    def _take(self) -> None:
+        self._descriptor = _open(self._path)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            descriptor, self._descriptor = self._descriptor, -1
+            self._descriptor = _wait(descriptor, self._deadline)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._descriptor)
+        self._descriptor = -1
+
+
+class SoleManager:
+    """The lock that the resident manager holds for its life, as a context manager: there is one."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._path = run.path / _MANAGER
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        """Raises ``StateError`` if another one runs, or the file cannot be made."""
+        try:
+            make_folder(self._path.parent)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            self._descriptor = os.open(self._path, flags, 0o600)
+            # Who can open it can hold a shared lock, for ever.
+            if stat.S_IMODE(os.fstat(self._descriptor).st_mode) != 0o600:
+                os.fchmod(self._descriptor, 0o600)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._descriptor)
+            raise StateError(
+                "another one runs already",
+                subject="resident manager",
+                remedy="see 'systemctl status ec2net.service'",
+            ) from error
+        except OSError as error:
+            raise StateError(
+                f"cannot open {self._path}: {error.strerror}",
+                remedy="run as root; the state directory must be writable",
+            ) from error
+        return self
+
+    def check(self) -> None:
+        """Raises ``StateError`` if the lock file was deleted: another one can start then."""
+        if not _is_current(self._descriptor, self._path):
+            raise StateError(
+                f"{self._path} was deleted or replaced",
+                subject="resident manager",
+                remedy="it has to start anew; systemd does that",
+            )
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._descriptor)
+
+
+def manager_runs(run: RunDir) -> bool:
+    """Whether a resident manager holds its lock. Needs no privilege."""
+    path = run.path / _MANAGER
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        return _is_listed(path)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _is_listed(path: Path) -> bool:
+    """Whether the kernel tells of an exclusive flock(2) on a file (proc_locks(5)); everybody may ask."""
+    try:
+        status = os.stat(path)
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return False
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    held = ["FLOCK", "ADVISORY", "WRITE", f"{device}:{status.st_ino}"]
+    return any([*words[1:4], *words[5:6]] == held for words in map(str.split, lines))
+
+
+_MANAGER = "resident.lock"
+
+_LOCKED, _FAILED = b"x", b"!"
+"""What the waiting thread says."""
+
+
+class _Waiter:
+    """A thread in flock(2). Whoever gives up leaves it behind, and the next wait takes it up."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Raises ``StateError`` if no thread can be had."""
+        self.descriptor = descriptor
+        self.reader, self._writer = os.pipe2(os.O_CLOEXEC)
+        self._decision = threading.Lock()
+        self._wanted, self._ended = True, False
+        try:
+            threading.Thread(target=self._lock, name="ec2net-lock", daemon=True).start()
+        except RuntimeError as error:
+            self.close()
+            raise StateError(f"cannot be waited for: {error}", subject="host lock") from error
+
+    def _lock(self) -> None:
+        answer = _FAILED
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX)
+            answer = _LOCKED
+        finally:
+            with self._decision:
+                self._ended = True
+                if self._wanted:
+                    os.write(self._writer, answer)
+                else:
+                    self.close()  # gives the lock back
+
+    def leave(self) -> bool:
+        """Nobody waits any more; false if it has ended already, for the caller to close."""
+        with self._decision:
+            self._wanted = self._ended
+            return not self._ended
+
+    def take_up(self) -> bool:
+        """Wait for it again; false if it has ended."""
+        with self._decision:
+            self._wanted = not self._ended
+            return self._wanted
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+        self.close_pipe()
+
+    def close_pipe(self) -> None:
+        os.close(self.reader)
+        os.close(self._writer)
+
+
+_left: dict[tuple[int, int], _Waiter] = {}
+"""Left behind, by device and inode of the file: one thread, however often a wait ends in vain."""
+
+
+def _wait(descriptor: int, deadline: Deadline) -> int:
+    """A descriptor that is locked. ``descriptor`` is it, or is closed."""
+    file = os.fstat(descriptor)
+    key = (file.st_dev, file.st_ino)
+    waiter = _left.pop(key, None)
+    if waiter is not None and waiter.take_up():
+        os.close(descriptor)
+    else:
+        waiter = _Waiter(descriptor)
+    try:
+        deadline.named("waiting for the host lock").wait(waiter.reader)
+    except BaseException as error:
+        if waiter.leave():
+            _left[key] = waiter
+        else:
+            waiter.close()
+        if isinstance(error, DeadlineExceeded):
+            raise Ec2netError(
+                "another ec2net is at work and did not finish in time",
+                subject="host lock",
+                remedy="it ends by its own deadline; see 'fuser -v /run/ec2net/lock'",
+            ) from error
+        raise
+    if os.read(waiter.reader, 1) == _FAILED:
+        waiter.close()
+        raise StateError("cannot be taken", subject="host lock")
+    waiter.close_pipe()
+    return waiter.descriptor

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is remembered for the boot, under /run/ec2net: root's, small JSON files, never half written.
+
+A write is unique temporary file, fsync, rename: a reader sees the old or the new content, and
+a kill leaves at most a temporary file, which the next pass discards. Content that is already
+there is not written again, so a pass without a change writes nothing.
+"""
+
+import json
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ec2net.core.model.errors import StateError
+
+DEFAULT_RUN_DIR = Path("/run/ec2net")
+
+_TEMPORARY = ".tmp-"
+
+
+class RunDir:
+    """The state directory. Names may have one folder: ``facts/06:53:e1:d8:f9:29.json``."""
+
+    def __init__(self, path: Path = DEFAULT_RUN_DIR) -> None:
+        self.path = path
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """The object stored under ``name``; None if there is none or it cannot be parsed.
+
+        Everything here can be found out again, so an unreadable file counts as none.
+        """
+        return parsed(self.content(name))
+
+    def content(self, name: str) -> bytes:
+        """The bytes stored under ``name``, for who knows what they mean; empty if there are none."""
+        try:
+            return (self.path / name).read_bytes()
+        except OSError:
+            return b""
+
+    def write(self, name: str, data: dict[str, Any], *, mode: int = 0o644) -> bool:
+        """Store ``data``; false if that is what is there already. Raises ``StateError``."""
+        content = json.dumps(data, sort_keys=True).encode() + b"\n"
+        target = self.path / name
+        try:
+            if target.read_bytes() == content:
+                return False
+        except OSError:
+            pass  # not there or not readable: write it
+        try:
+            try:
+                write_whole(target, content, mode=mode, prefix=_TEMPORARY)
+            except FileNotFoundError:  # discarded by a pass that took it for a killed writer's
+                write_whole(target, content, mode=mode, prefix=_TEMPORARY)
+        except OSError as error:
+            raise StateError(
+                f"cannot write {target}: {error.strerror}",
+                remedy="free space or permissions on the state directory",
+            ) from error
+        return True
+
+    def remove(self, name: str) -> None:
+        """Forget ``name``. Raises ``StateError``."""
+        try:
+            (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StateError(f"cannot remove {self.path / name}: {error.strerror}") from error
+
+    def names(self, folder: str) -> tuple[str, ...]:
+        """The names stored in ``folder``, sorted, as ``read`` takes them."""
+        try:
+            entries = sorted(os.listdir(self.path / folder))
+        except OSError:
+            return ()
+        return tuple(f"{folder}/{entry}" for entry in entries if not entry.startswith(_TEMPORARY))
+
+    def discard_leftovers(self) -> None:
+        """Delete temporary files of killed writers. Only under the host lock."""
+        for temporary in self.path.glob(f"**/{_TEMPORARY}*"):
+            with suppress(OSError):  # one that cannot go (a folder, an immutable file) harms nobody
+                temporary.unlink(missing_ok=True)
+
+
+def parsed(content: bytes) -> dict[str, Any] | None:
+    """The object that is written there; None if it cannot be parsed."""
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def make_folder(path: Path) -> None:
+    """``path`` and what lacks above it, for everybody to read whatever the umask. ``OSError``.
+
+    CIS hardening gives root's shell the umask 027; others read the status, and networkd, which
+    is not root, its files.
+    """
+    try:
+        path.mkdir()
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return
+    except FileNotFoundError:
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+    path.chmod(0o755)
+
+
+def write_whole(path: Path, content: bytes, *, mode: int, prefix: str) -> None:
+    """A unique temporary file (its name begins with ``prefix``), fsync, rename. ``OSError``."""
+    make_folder(path.parent)
+    descriptor, temporary = tempfile.mkstemp(prefix=prefix, dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

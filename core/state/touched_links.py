@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Markers of the links that were begun with, by name: /run/ec2net/begun/LINK.json.
+
+When a link is gone, its marker says without any dump whether there is something to clear away:
+a host can see thousands of links that come and go before anything was made for them.
+"""
+
+from collections.abc import Collection
+
+from ec2net.core.state.run_dir import RunDir
+
+_FOLDER = "begun"
+
+
+def begin(run: RunDir, link: str) -> None:
+    """Written before the first change for a link. Raises ``StateError``."""
+    run.write(_file(link), {"link": link})
+
+
+def was_begun(run: RunDir, link: str) -> bool:
+    return run.read(_file(link)) is not None
+
+
+def keep_only(run: RunDir, links: Collection[str]) -> None:
+    """Drop the markers of links that are gone and cleared away. Raises ``StateError``."""
+    kept = {_file(link) for link in links}
+    for name in run.names(_FOLDER):
+        if name not in kept:
+            run.remove(name)
+
+
+def _file(link: str) -> str:
+    return f"{_FOLDER}/{link}.json"
