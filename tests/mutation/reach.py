@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import TypedDict
 
 import coverage
+from coverage.exceptions import CoverageException
 from sites import FOLDERS, Mutant
 from tree import Copy
 
@@ -75,6 +76,16 @@ class Reach:
         )
         quickest = sorted(numbers, key=lambda number: (self.seconds[number], number))
         return {self.names[number]: self.seconds[number] for number in quickest}
+
+    def peculiar(self, path: str) -> dict[str, float]:
+        """How much each test does in a file that few other tests do: the sum over its lines of
+        the share that the test has in each."""
+        found: dict[str, float] = {}
+        for tests in self.lines.get(path, {}).values():
+            for number in tests:
+                name = self.names[number]
+                found[name] = found.get(name, 0.0) + 1 / len(tests)
+        return found
 
 
 def reach(copies: list[Copy], cache: Path) -> Reach:
@@ -155,7 +166,10 @@ def _lines(work: Path, tops: list[Path], names: list[str]) -> dict[str, dict[str
     found: dict[str, dict[int, set[int]]] = {}
     for path in sorted(work.glob("data.*")):
         data = coverage.CoverageData(str(path))
-        data.read()
+        try:
+            data.read()
+        except CoverageException:
+            continue  # a process that was killed did not write all of it
         for file in data.measured_files():
             top = next(top for top in tops if Path(file).is_relative_to(top))
             lines = found.setdefault(Path(file).relative_to(top).as_posix(), {})
