@@ -11,9 +11,14 @@ from pathlib import Path
 
 import coverage
 import pytest
+from confined import confine
 
 _seconds: dict[str, float] = {}
 _failed: set[str] = set()
+
+
+def pytest_sessionstart() -> None:
+    confine()
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:

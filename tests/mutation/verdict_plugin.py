@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confined import confine
 from hypothesis import Phase, settings
 
 _RESULT = Path(os.environ["MUTANTS_RESULT"])
@@ -25,7 +26,7 @@ def _write(outcome: str, **told: str) -> None:
 
 
 def pytest_sessionstart() -> None:
-    """Find out whether the program can be imported, and have random tests repeat themselves."""
+    """Have random tests repeat themselves, and find out whether the program can be imported."""
     # The shrinking of a counterexample takes time and says nothing new.
     settings.register_profile(
         "mutants",
@@ -36,6 +37,7 @@ def pytest_sessionstart() -> None:
         phases=(Phase.explicit, Phase.generate),
     )
     settings.load_profile("mutants")
+    confine()
     try:
         importlib.import_module(os.environ["MUTANTS_MODULE"])
     except BaseException as error:  # noqa: BLE001 (whatever the fault makes of it)
