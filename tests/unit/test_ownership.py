@@ -250,6 +250,23 @@ def test_a_second_link_with_its_mac_takes_nothing_from_an_eni(index: int) -> Non
     assert lost(replace(facts, links=tuple(links)), found, made) == set()
 
 
+@pytest.mark.parametrize("key", ["ipv6s", "ipv4_prefixes", "subnet_ipv6"])
+def test_an_eni_of_which_something_could_not_be_read_loses_nothing(key: str) -> None:
+    """It is ready with what is known; what it has beyond that may be what was not told."""
+    facts, found, made = settled_host(2)
+    unread = (eni(0), eni(1, **{key: TIMEOUT}))
+    intents = compute(replace(facts, imds=replace(facts.imds, enis=unread)), Config())
+    waits = [outcome.mac for outcome in intents.enis if outcome.intent is None]
+    surplus = Address(FIRST, ip_interface("10.0.1.77/32"))
+    wanted: dict[Mac, tuple[Item, ...]] = {one.mac: (*one.rules,) for one in intents.ready}
+    there = InPlace((*found.ours, surplus))
+    plan = plan_for(intents, {mac(0), mac(1)}, wanted, there, frozenset())
+    gone = {change.item for change in plan.changes if change.action is Action.REMOVE}
+    assert surplus not in gone
+    assert not gone & {item for item, owner in made.items() if owner == mac(1)}
+    assert gone, waits  # of the other ENI, since nothing wants its addresses here
+
+
 COUNT = 3
 MADE = len(settled_host(COUNT)[2])
 
