@@ -240,3 +240,16 @@ def test_a_wait_ends_with_the_bus(daemon: PrivateBus, bus: Bus, fake: FakeNetwor
         bus.wait_until(lambda: False, (RULE,), Deadline(5, "test"))
     assert time.monotonic() - began < 2.0
     killer.join(5)
+
+
+def test_a_wait_ends_with_the_connection_that_its_own_question_lost(
+    bus: Bus, fake: FakeNetworkManager
+) -> None:
+    """What was subscribed to is lost with it: no signal would come any more."""
+
+    def closing() -> bool:
+        bus.close()
+        return False
+
+    with pytest.raises(BusError, match="the connection ended while waiting"):
+        bus.wait_until(closing, (RULE,), Deadline(0.3, "test"))

@@ -34,6 +34,7 @@ from ec2net.core.decide.ownership import (
     with_journaled,
 )
 from ec2net.core.decide.routing import fast_failure
+from ec2net.core.live.owned_file import HEADER, OwnedFile
 from ec2net.core.model.facts import Absent, Facts
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import (
@@ -105,6 +106,13 @@ def test_a_guard_is_for_the_eni_of_its_table() -> None:
     # Where the table's number is not known, its routes tell; the guard does not hide them.
     ours = (guard(10009), route(10009, SECOND), own("10.0.9.4/32", 9))
     assert owners(ours, HOST) == dict.fromkeys(ours, mac(2))
+
+
+def test_whose_a_file_is_by_its_own_word_and_only_while_that_eni_is_there() -> None:
+    known = OwnedFile(Path("/run/a"), f"{HEADER} ens6 {mac(1)}\n")
+    gone = OwnedFile(Path("/run/b"), f"{HEADER} ens9 {mac(9)}\n")
+    nobodys = OwnedFile(Path("/run/c"), "# by hand\n")
+    assert owners((known, gone, nobodys), HOST) == {known: mac(1)}
 
 
 def test_what_is_nobody_s_has_no_owner() -> None:

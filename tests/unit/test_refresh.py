@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``refresh``: a pass that fails as a whole is told by its status, its file and its exit status."""
+
+from pathlib import Path
+
+import pytest
+
+from ec2net.core.cli.commands import refresh
+from ec2net.core.config.files import LoadedConfig
+from ec2net.core.config.settings import Config
+from ec2net.core.engine.setup import Workplace
+from ec2net.core.model.errors import Ec2netError, Stopped
+from ec2net.core.state.run_dir import RunDir
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Workplace:
+    return Workplace(RunDir(tmp_path), LoadedConfig(Config()))
+
+
+def test_a_pass_that_failed_is_published_and_fails_the_command(place: Workplace) -> None:
+    with pytest.raises(Ec2netError, match="no IMDS endpoint answers"), refresh._told(place):
+        raise Ec2netError("no IMDS endpoint answers")
+    stored = place.run.read("status.json")
+    assert stored is not None
+    assert stored["problems"] == ["no IMDS endpoint answers"]
+
+
+def test_a_pass_that_was_stopped_is_not_published(place: Workplace) -> None:
+    with pytest.raises(Stopped), refresh._told(place):
+        raise Stopped("SIGTERM")
+    assert place.run.read("status.json") is None
