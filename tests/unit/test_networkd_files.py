@@ -5,11 +5,13 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from eni_facts import eni, host
 
 from ec2net.backends.networkd import apply as networkd
+from ec2net.backends.networkd import backend as module
 from ec2net.backends.networkd import files
 from ec2net.backends.networkd.backend import NetworkdBackend
 from ec2net.backends.networkd.files import (
@@ -20,6 +22,7 @@ from ec2net.backends.networkd.files import (
     remove,
     write,
 )
+from ec2net.backends.networkd.match import NOBODYS
 from ec2net.backends.networkd.render import drop_in_path, network_file, own_path, place
 from ec2net.backends.networkd.state import LinkState, link_state
 from ec2net.backends.networkd.unread import UnreadFiles
@@ -33,7 +36,8 @@ from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import LinkRef
-from ec2net.core.model.plan import Action, Change, Plan
+from ec2net.core.model.plan import Action, Change, InPlace, Plan
+from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import Applied, Host
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.run_dir import RunDir
@@ -461,3 +465,73 @@ def test_a_file_is_noted_before_it_changes_until_networkd_has_read_it(
     assert (len(applied.done), len(applied.failed)) == (1, 0)
     assert noted[3:] == [("at the reload", True)]
     assert UnreadFiles(run).all() == ()
+
+
+@pytest.mark.parametrize(
+    ("used", "path", "leased"),
+    [
+        (None, own_path("ens6"), True),
+        (own_path("ens6"), own_path("ens6"), True),
+        (Path("/usr/lib/systemd/network/80-ec2.network"), own_path("ens6"), True),
+        (NETPLAN, drop_in_path(NETPLAN), False),
+        (Path("/etc/systemd/network/10-own.network"), None, False),
+    ],
+    ids=["none", "ours", "a distribution's", "netplan's", "an administrator's"],
+)
+def test_the_file_of_a_link_goes_by_the_one_that_is_in_force(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    used: Path | None,
+    path: Path | None,
+    leased: bool,
+) -> None:
+    """Beside a file of somebody else, who knows how the first address comes."""
+    monkeypatch.setattr(module, "foreseen", lambda _: NOBODYS)
+    monkeypatch.setattr(module, "files_in_place", InPlace)
+    facts = host(eni(0), eni(1))
+    state = {f"/run/systemd/netif/links/{n}": f"NETWORK_FILE={used or ''}\n" for n in (2, 3)}
+    kernel = Kernel(236)
+    backend = NetworkdBackend(Host(kernel, RunDir(tmp_path), environment(state, {})))
+    snapshot = Snapshot(facts.links)
+    found = backend.observe(snapshot, facts.links, Deadline(5))
+    assert found.foreign == ()
+    whole = compute(facts, Config())
+    intent = next(one for one in whole.ready if not one.primary)
+    wanted = backend.wanted(intent, whole, snapshot)
+    assert [item.path for item in wanted if isinstance(item, NetworkFile)] == [path] * bool(path)
+    assert backend._leases[intent.mac].ours is leased
+    assert backend._leases[intent.mac].address == intent.first(4)
+
+
+class Links:
+    """The kernel's list of links, and how often it was asked for."""
+
+    def __init__(self, *up: bool) -> None:
+        self._links = tuple(replace(link(n, f"ens{n}"), up=is_up) for n, is_up in enumerate(up))
+        self.asked = 0
+
+    def links(self) -> tuple[Link, ...]:
+        self.asked += 1
+        return self._links
+
+
+@pytest.mark.parametrize(
+    ("up", "awaited", "expires"),
+    [
+        ((False, True), {1}, False),  # another one may be down for good
+        ((False, True), {0}, True),
+        ((False, False), {0, 1}, True),
+        ((True, True), {0, 1}, False),
+        ((True,), {7}, False),  # one that is gone is not waited for
+        ((False,), set(), False),
+    ],
+)
+def test_only_links_that_networkd_is_about_to_bring_up_are_waited_for(
+    up: tuple[bool, ...], awaited: set[int], expires: bool
+) -> None:
+    """The kernel takes no route through a link that is down."""
+    kernel: Any = Links(*up)
+    limit = Deadline(0.2 if expires else 30.0)
+    networkd._await_up(awaited, kernel, limit)
+    assert limit.expired() is expires
+    assert (kernel.asked > 0) is bool(awaited)
