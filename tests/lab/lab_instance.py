@@ -79,6 +79,13 @@ class Setting:
         """Whether tests run on it that do not ask for a mode."""
         return self.resident
 
+    @property
+    def once(self) -> bool:
+        """Whether ``make test`` runs tests on it that ask for no network manager. In the two modes
+        together each release meets each manager."""
+        mixed = (self.release is Release.BOOKWORM) == (self.backend == "networkd")
+        return mixed == self.resident
+
     def files(self, *, timer: bool) -> dict[str, str]:
         """What makes a host one of this mode."""
         if not self.resident:

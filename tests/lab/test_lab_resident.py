@@ -25,7 +25,7 @@ STALL = float(os.environ.get("EC2NET_STALL", "12"))
 """Seconds for which something is stopped. (Seen with 120, too: docs/resident.md.)"""
 
 NAMES = [f"ens{number}" for number in range(100, 150)]
-RACES = int(os.environ.get("EC2NET_RACES", "200"))
+RACES = int(os.environ.get("EC2NET_RACES", "60"))
 
 
 def show(instance: LabInstance, *properties: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from ec2net.core.simulation.vpc.eni import Detach, Eni
 from ec2net.core.simulation.vpc.imds_faults import Hang
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.library]
 
 DISCARD = 9
 """A UDP port that nobody listens on; what counts is what the source check sees."""

@@ -21,7 +21,7 @@ from ec2net.core.simulation.vpc.eni import Detach
 from ec2net.core.simulation.vpc.imds_faults import Delay, Fault, Hang
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.library]
 
 ENDING = 3.0
 """Seconds for the interpreter to start and end beside what a test times, on a very busy machine; what

@@ -15,7 +15,7 @@ from ec2net.core.simulation.vpc.connections import Answer, Attempt, connect_all
 from ec2net.core.simulation.vpc.imds import Propagation
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.library]
 
 
 def assert_settled(instance: Instance) -> None:

@@ -12,7 +12,7 @@ from ec2net.core.model.objects import AnyAddress
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.library]
 
 STATES = ("", "reachable", "stale", "delay", "probe", "failed", "permanent", "noarp")
 

@@ -14,7 +14,7 @@ from ec2net.core.simulation.vpc.eni import Detach, Eni
 from ec2net.core.simulation.vpc.imds import Propagation
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.library]
 
 QUICKLY_SETTLED = "[resident]\nfast_for = 0.1\n"
 """No looks of its own at IMDS for a minute."""

@@ -210,7 +210,7 @@ class Life:
 
 def test_an_hour_of_random_events(vpc: SimulatedVpc, instance: Instance) -> None:
     seed = int(os.environ.get("EC2NET_SEED", "20261125"))
-    hours = float(os.environ.get("EC2NET_HOURS", "1"))
+    hours = float(os.environ.get("EC2NET_HOURS", "0.2"))
     print(f"seed {seed}")
     instance.configure(SCALED)
     first, second = subnets(vpc, 2)

@@ -16,8 +16,8 @@ from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
-RACES = int(os.environ.get("EC2NET_RACES", "1000"))
-"""Fewer in the second run of the same tests, with the oldest libraries (tests/run.sh)."""
+RACES = int(os.environ.get("EC2NET_RACES", "200"))
+"""A fifth of what make test-all runs (tests/parts.py)."""
 NAMES = [f"ens{number}" for number in range(100, 150)]
 SEED = 20261125
 

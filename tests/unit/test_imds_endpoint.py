@@ -29,6 +29,8 @@ from ec2net.core.model.facts import Unknown, Value
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.run_dir import RunDir
 
+pytestmark = pytest.mark.library
+
 MAC = META + "mac"
 TOKEN = "latest/api/token"
 

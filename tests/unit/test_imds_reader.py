@@ -25,6 +25,8 @@ from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Reading, Unknow
 from ec2net.core.model.identity import EniId, Mac
 from ec2net.core.runtime.deadline import Deadline
 
+pytestmark = pytest.mark.library
+
 FIRST_MAC, SECOND_MAC = Mac(PRIMARY), Mac(SECOND)
 BOTH = (FIRST_MAC, SECOND_MAC)
 OF_SECOND = f"{MACS}{SECOND}/"

@@ -27,6 +27,8 @@ from ec2net.core.model.errors import DeadlineExceeded, Stopped
 from ec2net.core.runtime import progress as waiting
 from ec2net.core.runtime.deadline import Deadline
 
+pytestmark = pytest.mark.library
+
 NAME, PATH = "org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager"
 DEVICE = f"{PATH}/Devices/1"
 
