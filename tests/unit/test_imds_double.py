@@ -216,6 +216,20 @@ def test_an_eni_that_settles_when_it_is_told(double: ImdsDouble, client: Client)
     assert client.get(f"{other}/local-ipv4s") == (200, "10.0.1.9\n10.0.1.10")
 
 
+def test_each_key_can_be_withheld_for_itself(double: ImdsDouble, client: Client) -> None:
+    keys: Tree = {"device-number": "2", "network-card": "1", "local-ipv4s": "10.0.1.9"}
+    withheld = {"network-card": None, "local-ipv4s": None, "device-number": 0.0}
+    double.put_interface(OTHER, keys, Propagation(withheld=withheld))
+    other = ENI.replace(MAC, OTHER)
+    assert client.get(f"{other}/") == (200, "device-number")
+    assert client.get(f"{other}/network-card")[0] == 404
+    double.settle(OTHER, "network-card")
+    assert client.get(f"{other}/") == (200, "device-number\nnetwork-card")
+    assert client.get(f"{other}/network-card") == (200, "1")
+    double.settle(OTHER)
+    assert client.get(f"{other}/local-ipv4s") == (200, "10.0.1.9")
+
+
 def test_an_eni_that_is_listed_late(double: ImdsDouble, client: Client) -> None:
     began = time.monotonic()
     double.put_interface(OTHER, {"device-number": "2"}, Propagation(listed=0.05))
