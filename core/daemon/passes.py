@@ -94,6 +94,9 @@ class Passes:
         only = work.macs if work.kind is Kind.ENIS else None
         check = {track.mac for track in self.tracks.values() if not track.settled}
         deadline = self.deadline(timeouts.pass_, work.kind.value)
+        if work.kind is Kind.ENIS and self._engine.listings is not None:
+            for mac in work.macs:  # something of it is on its way: maybe a key that is not listed
+                self._engine.listings.pop(mac, None)
         heard = self._engine.ask(deadline, () if work.kind is Kind.LOOK else only)
         left = deadline.remaining()
         with HostLock(self._place.run, self.deadline(timeouts.lock, "the host lock")):

@@ -38,6 +38,7 @@ from ec2net.core.decide.routing import (
     rules,
     table_routes,
 )
+from ec2net.core.decide.settled import CRITERIA, Around, doubt, doubts
 from ec2net.core.model.facts import Absent, EniFacts, Facts, Link, Reading, Unknown, Value
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.numbers import PRIMARY, EniNumber, NumberPlan
@@ -57,6 +58,7 @@ def compute(facts: Facts, config: Config) -> HostIntent:
         for mac in sorted(value_of(facts.imds.listed) or ())
         if mac not in known and mac not in links
     ]
+    outcomes = _cards_awaited(outcomes, known)
     outcomes = refuse_shared_numbers(outcomes)
     outcomes = refuse_shared_sources(outcomes)
     outcomes = _where_ipv4_is(outcomes, known)
@@ -66,6 +68,29 @@ def compute(facts: Facts, config: Config) -> HostIntent:
         primary_link=next((eni.link for eni in outcomes if eni.mac == primary), None),
         later_apart=config.for_eni(ANY_LATER).manage.hands_off,
     )
+
+
+def _cards_awaited(outcomes: list[EniOutcome], known: Mapping[Mac, EniFacts]) -> list[EniOutcome]:
+    """Two ENIs with one device number are on different network cards, which IMDS does not tell yet."""
+    sharing: dict[int, list[EniOutcome]] = {}
+    for outcome in outcomes:
+        if outcome.intent is not None:
+            sharing.setdefault(outcome.intent.number.n, []).append(outcome)
+    reasons = {
+        outcome.mac: "network-card is not known: absent, but its place on card 0 is "
+        + ", ".join(other.name for other in shared if other is not outcome)
+        + "'s as well"
+        for shared in sharing.values()
+        if len(shared) > 1
+        for outcome in shared
+        if isinstance(known[outcome.mac].network_card, Absent)
+    }
+    return [
+        replace(outcome, standing=Standing.PENDING, reason=reasons[outcome.mac], intent=None)
+        if outcome.mac in reasons
+        else outcome
+        for outcome in outcomes
+    ]
 
 
 def _where_ipv4_is(outcomes: list[EniOutcome], known: Mapping[Mac, EniFacts]) -> list[EniOutcome]:
@@ -121,15 +146,38 @@ def _outcome(
         table=_table(mac, eni, facts, numbers),
         attached=_attached(mac, facts),
     )
-    settings = config.for_eni(_identity(outcome, eni, links, facts))
+    doubtful = doubts(eni, _around(mac, facts))
+    identity = _identity(outcome, eni, links, facts, frozenset(doubtful))
+    settings = config.for_eni(identity)
+    open_ = config.open_for(identity)
     apart = settings.manage.hands_off or any(link.master for link in links[:1])
     apart = apart or bool(_owner(mac, settings, facts))
+    apart = apart or any(other.manage.hands_off for _, other in open_)
     outcome = replace(outcome, backend=settings.backend, apart=apart)
     try:
+        for criteria, _ in open_:
+            raise NotReady(Standing.PENDING, _undecided(mac, eni, criteria, doubtful))
         intent = _intent(mac, eni, links, facts, settings, numbers)
     except NotReady as not_ready:
         return replace(outcome, standing=not_ready.standing, reason=not_ready.reason)
     return replace(outcome, intent=intent)
+
+
+def _around(mac: Mac, facts: Facts) -> Around:
+    cards = (isinstance(eni.network_card, Value) for eni in facts.imds.enis)
+    return Around(_is_primary(mac, facts), facts.imds.cards or any(cards))
+
+
+def _undecided(
+    mac: Mac, eni: EniFacts | None, criteria: Iterable[str], doubtful: Mapping[str, str]
+) -> str:
+    """An ENI waits for what decides which sections of the configuration are for it."""
+    reason = doubtful[min(criteria)] if eni else _not_listed(mac)
+    return f"{reason}; sections of the configuration match on {', '.join(sorted(criteria))}"
+
+
+def _not_listed(mac: Mac) -> str:
+    return f"IMDS does not list its MAC {mac} (yet)"
 
 
 def _owner(mac: Mac, settings: EniSettings, facts: Facts) -> str:
@@ -151,12 +199,13 @@ def _intent(
     if owner := _owner(mac, settings, facts):
         raise NotReady(Standing.IGNORED, f"udev says that {owner} manages it (ID_NET_MANAGED_BY)")
     if eni is None:
-        raise NotReady(Standing.PENDING, f"IMDS does not list its MAC {mac} (yet)")
+        raise NotReady(Standing.PENDING, _not_listed(mac))
     if is_primary is None:
         raise NotReady(Standing.PENDING, f"the primary ENI is not known: {why(facts.imds.primary)}")
-    number = _number(eni, is_primary)
+    around = _around(mac, facts)
+    number = _number(eni, around)
     if number is None:
-        raise NotReady(Standing.PENDING, _why_no_number(eni))
+        raise NotReady(Standing.PENDING, doubt(eni, around, *CRITERIA["card"]))
     if not _has_addresses(eni):
         raise NotReady(Standing.NO_ADDRESS, "attached without any IP address (EFA-only)")
     if not links:
@@ -239,42 +288,45 @@ def _attached(mac: Mac, facts: Facts) -> Attached | None:
     return Attached.BOOT if _is_primary(mac, facts) else facts.attached.get(mac)
 
 
-def _number(eni: EniFacts, is_primary: bool | None) -> EniNumber | None:
-    """The ENI's number, or None while it is not known. Raises ``NotReady`` out of range.
+def _number(eni: EniFacts, around: Around) -> EniNumber | None:
+    """The ENI's number, or None while it is not settled. Raises ``NotReady`` out of range.
 
     Device number 0 on card 0 belongs to the primary; elsewhere it means that IMDS has not
     propagated the attachment yet (ENU#90: two ENIs in one table).
     """
-    if is_primary:
+    if around.primary:
         return PRIMARY
-    device = value_of(eni.device_number)
-    card = 0 if isinstance(eni.network_card, Absent) else value_of(eni.network_card)
-    if device is None or card is None or (device == 0 and card == 0):
+    if doubt(eni, around, *CRITERIA["card"]):
         return None
+    device, card = value_of(eni.device_number) or 0, value_of(eni.network_card) or 0
     try:
         return EniNumber(card=card, device=device)
     except ValueError as error:
         raise NotReady(Standing.REFUSED, f"IMDS gives an impossible place: {error}") from error
 
 
-def _known_number(eni: EniFacts | None, is_primary: bool | None) -> EniNumber | None:
+def _known_number(eni: EniFacts | None, around: Around) -> EniNumber | None:
     """As ``_number``, and none where that is refused."""
     with suppress(NotReady):
-        return _number(eni, is_primary) if eni else None
+        return _number(eni, around) if eni else None
     return None
 
 
 def _table(mac: Mac, eni: EniFacts | None, facts: Facts, numbers: NumberPlan) -> int | None:
-    number = _known_number(eni, _is_primary(mac, facts))
+    number = _known_number(eni, _around(mac, facts))
     return numbers.table(number) if number else None
 
 
 def _identity(
-    outcome: EniOutcome, eni: EniFacts | None, links: tuple[Link, ...], facts: Facts
+    outcome: EniOutcome,
+    eni: EniFacts | None,
+    links: tuple[Link, ...],
+    facts: Facts,
+    unsettled: frozenset[str],
 ) -> EniIdentity:
     """What sections of the configuration match on: the same whatever the ENI's standing."""
-    is_primary = _is_primary(outcome.mac, facts)
-    number = _known_number(eni, is_primary)
+    around = _around(outcome.mac, facts)
+    number = _known_number(eni, around)
     return EniIdentity(
         mac=outcome.mac,
         eni_id=value_of(eni.interface_id) if eni else None,
@@ -283,8 +335,9 @@ def _identity(
         subnet_ipv4=value_of(eni.subnet_ipv4) if eni else None,
         subnet_ipv6=(value_of(eni.subnet_ipv6) or ()) if eni else (),
         link_name=links[0].name if links else "",
-        is_primary=is_primary,
+        is_primary=around.primary,
         attached=outcome.attached,
+        unsettled=unsettled,
     )
 
 
@@ -339,11 +392,3 @@ def _unread(eni: EniFacts) -> tuple[str, ...]:
         "interface-id": eni.interface_id,
     }
     return tuple(key for key, reading in keys.items() if isinstance(reading, Unknown))
-
-
-def _why_no_number(eni: EniFacts) -> str:
-    if isinstance(eni.device_number, Value) and eni.device_number.value == 0:
-        return "device-number is still 0: IMDS has not propagated the attachment yet"
-    if not isinstance(eni.device_number, Value):
-        return f"device-number is not known: {why(eni.device_number)}"
-    return f"network-card is not known: {why(eni.network_card)}"

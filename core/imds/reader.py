@@ -105,7 +105,22 @@ def read_facts(
             enis.append(eni)
     read = {**known, **{eni.mac: eni for eni in enis}}
     primary = _confirmed(client, primary, listed, read, deadline, remembered=bool(known_primary))
-    return ImdsFacts(primary, listed, tuple(enis))
+    return ImdsFacts(primary, listed, tuple(enis), _cards(client, primary, read, deadline))
+
+
+def _cards(
+    client: Imds, primary: Reading[Mac], read: Mapping[Mac, EniFacts], deadline: Deadline
+) -> bool:
+    """Whether the primary, if it was not read, has a network card or may have one.
+
+    The primary has been attached for the longest time. So its keys are the witness for the host
+    when a pass reads a new ENI alone (``core.decide.settled``).
+    """
+    new = [eni for eni in read.values() if isinstance(eni.network_card, Absent)]
+    if not new or not isinstance(primary, Value) or primary.value in read:
+        return False
+    path = f"{MACS_PATH}{primary.value}/{NETWORK_CARD}"
+    return not isinstance(client.get(path, deadline), Absent)
 
 
 def _remembered(

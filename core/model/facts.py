@@ -72,6 +72,8 @@ class ImdsFacts:
     primary: Reading[Mac]
     listed: Reading[tuple[Mac, ...]]
     enis: tuple[EniFacts, ...]
+    cards: bool = False
+    """Whether an ENI that is not in ``enis`` has a network card, or may have one."""
 
 
 @dataclass(frozen=True, slots=True)

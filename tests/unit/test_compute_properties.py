@@ -29,7 +29,7 @@ from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE, AnyNetwork
 from ec2net.core.state.last_known import with_last_known_good
 
 LINK_LOCAL = IPv6Network("fe80::/64")
-CLASH = ("shares ", "held by ")
+CLASH = ("shares ", "held by ", "but its place on card 0 is ")
 
 
 def with_readings(eni: EniFacts, readings: dict[str, Any]) -> EniFacts:
@@ -37,13 +37,14 @@ def with_readings(eni: EniFacts, readings: dict[str, Any]) -> EniFacts:
 
 
 def clashed(outcome: EniOutcome) -> bool:
-    return outcome.standing is Standing.REFUSED and any(w in outcome.reason for w in CLASH)
+    return outcome.intent is None and any(words in outcome.reason for words in CLASH)
 
 
 def alone(facts: Facts, mac: Mac) -> Facts:
-    """The same host with one ENI only."""
+    """The same host with one ENI only, and whether the host has network cards."""
+    cards = any(isinstance(e.network_card, Value) for e in facts.imds.enis)
     return Facts(
-        replace(facts.imds, enis=tuple(e for e in facts.imds.enis if e.mac == mac)),
+        replace(facts.imds, enis=tuple(e for e in facts.imds.enis if e.mac == mac), cards=cards),
         tuple(found for found in facts.links if found.mac == mac),
     )
 

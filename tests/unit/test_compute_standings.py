@@ -307,7 +307,8 @@ def test_what_was_never_read_is_named_in_the_intent() -> None:
 
 
 def test_two_enis_on_one_number_are_both_refused_and_the_others_are_not() -> None:
-    facts = host(eni(0), eni(1), eni(2, device_number=Value(1)), eni(3))
+    card = {"network_card": Value(0)}
+    facts = host(eni(0), eni(1, **card), eni(2, device_number=Value(1), **card), eni(3, **card))
     host_intent = compute(facts, Config())
     assert standings(host_intent) == [READY, REFUSED, REFUSED, READY]
     assert reason(host_intent, 1) == "shares card 0 device 1 with ens7"
@@ -351,7 +352,7 @@ def test_the_primary_comes_first_then_by_number_then_those_without_an_intent() -
         eni(1, network_card=Value(1)),
         eni(0),
         eni(2, device_number=Value(0)),
-        eni(3),
+        eni(3, network_card=Value(0)),
     )
     order = [outcome.mac for outcome in compute(facts, Config()).enis]
     assert order == [PRIMARY, mac(3), mac(1), mac(2)]

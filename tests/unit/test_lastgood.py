@@ -190,7 +190,7 @@ junk = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([*KEYS, "mac", "ifindex"]), junk, min_size=1, max_size=3))
 def test_a_corrupt_file_gives_no_facts_or_facts_of_the_right_types(
     run: RunDir, damage: dict[str, Any]
