@@ -166,5 +166,5 @@ class HostIntent:
 def host_interface(address: IPv4Address | IPv6Address) -> AnyInterface:
     """``address`` as /32 or /128."""
     if isinstance(address, IPv4Address):
-        return IPv4Interface((address, 32))
-    return IPv6Interface((address, 128))
+        return IPv4Interface((int(address), 32))
+    return IPv6Interface((int(address), 128))

@@ -362,20 +362,6 @@ def test_the_deadline_bounds_the_whole_answer(
     assert time.monotonic() - started < HANGS
 
 
-@pytest.mark.usefixtures("patient")
-def test_endless_fast_continues_end_too(server: ImdsServer, client: ImdsClient) -> None:
-    def flood(handler: Handler) -> bool:
-        while not handler.imds.closing.is_set():
-            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
-        return True
-
-    client.get(META + "first", within())
-    server.faults[MAC] = flood
-    started = time.monotonic()
-    assert told_bound(reason(client.get(MAC, within(0.6)))) <= 0.2
-    assert time.monotonic() - started < HANGS
-
-
 def test_circuit(server: ImdsServer, client: ImdsClient) -> None:
     client.get(MAC, within())
     server.faults["*"] = hang
