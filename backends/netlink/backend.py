@@ -10,18 +10,19 @@ from typing import ClassVar
 
 from ec2net.core.config.settings import DnsDefaultRoute
 from ec2net.core.decide.intent import EniIntent, HostIntent
-from ec2net.core.decide.ownership import Journals
-from ec2net.core.host.files import Environment, Manager, link_manager
+from ec2net.core.host.files import Environment
+from ec2net.core.host.managers import Manager, link_manager
 from ec2net.core.live.apply import apply
 from ec2net.core.live.guard import guarded
 from ec2net.core.live.observe import observe
 from ec2net.core.live.render import Base, render
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import InPlace, Item, Plan
+from ec2net.core.model.plan import Applied, InPlace, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Applied, Backend, Host, Suitability
+from ec2net.core.plugins.backend import Backend, Host, Suitability
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.journal import Journals
 
 
 class NetlinkBackend(Backend):

@@ -23,8 +23,8 @@ from ec2net.core.live import guard
 from ec2net.core.live.apply import Broken
 from ec2net.core.model.errors import DeadlineExceeded, Ec2netError
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Action, Change, Plan
-from ec2net.core.plugins.backend import Applied, Failure, Host
+from ec2net.core.model.plan import Action, Applied, Change, Failure, Plan
+from ec2net.core.plugins.backend import Host
 from ec2net.core.runtime.deadline import Deadline
 
 _log = logging.getLogger("ec2net.networkd")

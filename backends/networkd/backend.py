@@ -13,17 +13,18 @@ from ec2net.backends.networkd.render import drop_in_path, network_file, own_path
 from ec2net.backends.networkd.state import LinkState, is_running, link_state
 from ec2net.backends.networkd.unread import UnreadFiles
 from ec2net.core.decide.intent import EniIntent, HostIntent
-from ec2net.core.decide.ownership import Journals
-from ec2net.core.host.files import NETWORKD_OWNER, Environment, Manager, link_manager, owner
+from ec2net.core.host.files import Environment
+from ec2net.core.host.managers import NETWORKD_OWNER, Manager, link_manager, owner
 from ec2net.core.live import apply as live
 from ec2net.core.live.observe import observe
 from ec2net.core.live.render import Base, render
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import InPlace, Item, Plan
+from ec2net.core.model.plan import Applied, InPlace, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Applied, Backend, Host, Suitability
+from ec2net.core.plugins.backend import Backend, Host, Suitability
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.journal import Journals
 
 AMAZON_LINUX = "amzn"
 """``ID`` in os-release(5): networkd is its default."""

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from ec2net.core.live import owned_file as textfile
+from ec2net.core.live import owned_file
 from ec2net.core.live.owned_file import HEADER
 from ec2net.core.runtime.deadline import Deadline
 
@@ -56,4 +56,4 @@ class WriteFallback:
         return f"write {self.path}"
 
     def do(self, deadline: Deadline) -> None:
-        textfile.write(self.path, self.content)
+        owned_file.write(self.path, self.content)

@@ -22,8 +22,8 @@ from ec2net.backends.networkmanager.profile import in_memory
 from ec2net.backends.networkmanager.typed import Typed
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Action, Change, Plan
-from ec2net.core.plugins.backend import Applied, Failure, Host
+from ec2net.core.model.plan import Action, Applied, Change, Failure, Plan
+from ec2net.core.plugins.backend import Host
 from ec2net.core.runtime.deadline import Deadline
 
 _log = logging.getLogger("ec2net.networkmanager")

@@ -10,8 +10,8 @@ from ec2net.backends.networkmanager.device import Routes, State, routes
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
 from ec2net.backends.networkmanager.render import conf_file
 from ec2net.core.config.settings import DnsDefaultRoute
+from ec2net.core.decide.compare import make_plan
 from ec2net.core.decide.intent import EniIntent, HostIntent
-from ec2net.core.decide.ownership import Journals
 from ec2net.core.host.files import Environment
 from ec2net.core.live import apply as live
 from ec2net.core.live.guard import guarded
@@ -20,10 +20,11 @@ from ec2net.core.live.observe import observe
 from ec2net.core.live.render import Base, render
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import InPlace, Item, Plan, make_plan
+from ec2net.core.model.plan import Applied, InPlace, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Applied, Backend, Host, Remarks, Suitability
+from ec2net.core.plugins.backend import Backend, Host, Remarks, Suitability
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.journal import Journals
 
 if TYPE_CHECKING:
     from ec2net.backends.networkmanager.client import NetworkManager

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether NetworkManager has a link, from its unit and its state files. Pure over the environment."""
 
-from ec2net.core.host.files import (
+from ec2net.core.host.files import Environment
+from ec2net.core.host.managers import (
     NETWORKMANAGER_OWNER,
     NETWORKMANAGER_UNIT,
-    Environment,
     Manager,
     link_manager,
     owner,

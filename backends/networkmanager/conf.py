@@ -8,7 +8,7 @@ its first activation. It holds nothing that IMDS could change but the primary's 
 
 from pathlib import Path
 
-from ec2net.core.live import owned_file as textfile
+from ec2net.core.live import owned_file
 from ec2net.core.live.owned_file import OwnedFile
 
 PATH = Path("/run/NetworkManager/conf.d/80-ec2net.conf")
@@ -33,9 +33,9 @@ def in_place() -> ConfFile | None:
 
 def write(file: ConfFile) -> None:
     """Raises ``StateError``."""
-    textfile.write(PATH, file.content)
+    owned_file.write(PATH, file.content)
 
 
 def remove() -> None:
     """Raises ``StateError``."""
-    textfile.remove(PATH)
+    owned_file.remove(PATH)

@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # themselves (StopSignals), the others can end at once. The demo says good-bye.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if options.command != "run":  # it waits all its life
-            from ec2net.core.runtime import progress as waiting
+            from ec2net.core.runtime import progress
 
-            waiting.set_up()
+            progress.set_up()
     try:
         command = importlib.import_module(f"ec2net.core.cli.commands.{name}")
         status: ExitStatus = command.run(options)

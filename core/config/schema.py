@@ -27,7 +27,6 @@ from ec2net.core.config.kinds import (
 )
 from ec2net.core.config.settings import (
     Altname,
-    Attached,
     Config,
     DnsDefaultRoute,
     Ipv6Policy,
@@ -40,6 +39,7 @@ from ec2net.core.config.settings import (
     Role,
     Routing,
 )
+from ec2net.core.model.identity import Attached
 from ec2net.core.model.numbers import CARDS, DEVICES, MARK_BITS, EniNumber
 
 HIGHEST_NUMBER = EniNumber(card=CARDS - 1, device=DEVICES - 1).n

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network
 from typing import TypeAlias
 
-from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.model.identity import Attached, EniId, Mac
 from ec2net.core.model.numbers import NumberPlan
 
 AUTO_BACKEND = "auto"
@@ -99,13 +99,6 @@ class Role(StrEnum):
 
     PRIMARY = "primary"
     SECONDARY = "secondary"
-
-
-class Attached(StrEnum):
-    """Whether an ENI was there when the host booted (``core.attachment`` decides and remembers)."""
-
-    BOOT = "boot"
-    LATER = "later"
 
 
 Mtu: TypeAlias = MtuPolicy | int

@@ -11,16 +11,15 @@ from ec2net.core.daemon.published import Published
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
 from ec2net.core.daemon.telling import Telling
 from ec2net.core.engine.engine import Engine
-from ec2net.core.engine.setup import Workplace
 from ec2net.core.imds.reader import outdated
 from ec2net.core.model.errors import Ec2netError, ImdsError, StateError, Stopped
 from ec2net.core.model.identity import Mac
 from ec2net.core.plugins.report import PassReport
-from ec2net.core.report import metrics
-from ec2net.core.report import status_file as outcome
+from ec2net.core.report import log_lines, metrics, status_file
 from ec2net.core.report.quiet_host import is_quiet
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.signals import StopSignals
+from ec2net.core.state.config_in_force import Workplace
 from ec2net.core.state.lock import HostLock
 
 _log = logging.getLogger("ec2net.resident")
@@ -109,7 +108,7 @@ class Passes:
             report = metrics.count(self._place, report)
             if work.kind is not Kind.POLL:
                 report = replace(report, problems=_both(self._problems, report.problems))
-            done = outcome.publish(self._place, report, only=only)
+            done = status_file.publish(self._place, report, only=only)
         now = time.monotonic()
         self._follow(done.report, only, now)
         self._say(done.report, work, only)
@@ -130,21 +129,21 @@ class Passes:
         changes = [*report.done, *(failure.change for failure in report.failed)]
         return any(not self._left or change.whose in there for change in changes)
 
-    def _polled(self, done: outcome.Outcome, now: float) -> None:
+    def _polled(self, done: status_file.Outcome, now: float) -> None:
         self._problems = done.report.problems
         imds = any(isinstance(problem, ImdsError) for problem in self._problems)
         self.failures = self.failures + 1 if imds else 0
         quiet = is_quiet(done.document)
         self._schedule.polled(now, failures=self.failures, quiet=quiet)
         status = self._place.status(done.report.exit_status)
-        said = [[line.level, line.text] for line in outcome.lines(done.report)]
+        said = [[line.level, line.text] for line in log_lines.lines(done.report)]
         self._control.answer({**done.to_json(), "lines": said, "exit_status": int(status)})
 
     def _failed(self, work: Work, error: Ec2netError) -> None:
         """A pass that did not come to its end: nothing is known to be otherwise."""
         now = time.monotonic()
         self.complain(str(error))
-        outcome.publish_failure(self._place.run, error)
+        status_file.publish_failure(self._place.run, error)
         try:
             metrics.count_failure(self._place, error)
         except StateError as failed:
@@ -187,8 +186,8 @@ class Passes:
         for mac, track in self.tracks.items():
             if (only is None or mac in only) and track.state is not State.PENDING:
                 lasting[mac] = []
-                self._identities[mac] = outcome.identity(report, mac)
-        for line in outcome.lines(report):
+                self._identities[mac] = log_lines.identity(report, mac)
+        for line in log_lines.lines(report):
             if not line.lasts:
                 _log.log(line.level, "%s", line.text, extra={"fields": line.fields})
             elif line.mac is None:
@@ -214,7 +213,7 @@ class Passes:
     def _tell(self, subject: Mac | str, problems: list[tuple[int, str]], *, complete: bool) -> None:
         now = time.monotonic()
         for level, text in self._telling.update(subject, problems, now, complete=complete):
-            fields = outcome.reported(text, self._identities.get(subject, {}))
+            fields = log_lines.reported(text, self._identities.get(subject, {}))
             _log.log(level, "%s", text, extra={"fields": fields})
 
     def _publish(self) -> None:

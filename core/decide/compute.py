@@ -14,7 +14,6 @@ from ec2net.core.config.settings import (
     ANY_LATER,
     AUTO_BACKEND,
     Altname,
-    Attached,
     Config,
     EniIdentity,
     EniSettings,
@@ -40,7 +39,7 @@ from ec2net.core.decide.routing import (
 )
 from ec2net.core.decide.settled import CRITERIA, Around, doubt, doubts
 from ec2net.core.model.facts import Absent, EniFacts, Facts, Link, Reading, Unknown, Value
-from ec2net.core.model.identity import Mac
+from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.numbers import PRIMARY, EniNumber, NumberPlan
 from ec2net.core.model.objects import LinkRef, Route, Rule
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from ec2net.core.config.settings import AUTO_BACKEND, Attached, DnsDefaultRoute, Manage, Mtu, Rival
-from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.config.settings import AUTO_BACKEND, DnsDefaultRoute, Manage, Mtu, Rival
+from ec2net.core.model.identity import Attached, EniId, Mac
 from ec2net.core.model.numbers import EniNumber
 from ec2net.core.model.objects import AnyInterface, AnyNetwork, LinkRef, Route, Rule
 
@@ -158,6 +158,12 @@ class HostIntent:
             for eni in self.enis
         )
         return self if enis == self.enis else replace(self, enis=enis)
+
+    @property
+    def links_since_boot(self) -> dict[Mac, tuple[LinkRef, ...]]:
+        """The links of ENIs that were there at boot."""
+        boot = [eni for eni in self.enis if eni.attached is Attached.BOOT and eni.links]
+        return {eni.mac: eni.links for eni in boot}
 
     def of(self, mac: Mac) -> EniOutcome | None:
         return next((eni for eni in self.enis if eni.mac == mac), None)

@@ -7,10 +7,10 @@ from ec2net.core.decide.intent import Standing
 from ec2net.core.doctor import addresses, imds, links, routes, sysctls, units
 from ec2net.core.doctor.finding import Check, Finding, Severity, in_order
 from ec2net.core.doctor.readings import Readings
-from ec2net.core.engine import verify
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.host.other_tools import Danger, recognise
+from ec2net.core.model import finding
 from ec2net.core.model.errors import DoubleManagement, Ec2netError, ImdsError
 from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.report.text import count
@@ -125,7 +125,7 @@ def _plan(view: View) -> Iterator[Finding]:
         )
 
 
-def _routing(view: View, wrong: Collection[verify.Finding]) -> Iterator[Finding]:
+def _routing(view: View, wrong: Collection[finding.Finding]) -> Iterator[Finding]:
     """Per ENI the first, with the number of the others: one cause has them all, as a rule."""
     for eni in view.host.enis:
         texts = [found.text for found in wrong if found.mac == eni.mac]

@@ -12,35 +12,35 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ec2net.core.config.settings import Attached, Config, Manage
+from ec2net.core.config.settings import Config, Manage
 from ec2net.core.decide.compute import compute, eni_links
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standing
-from ec2net.core.decide.ownership import plan_for, snapshot_of
-from ec2net.core.engine import drift, handover, verify
-from ec2net.core.engine import rivals as beside
+from ec2net.core.decide.last_known import unread
+from ec2net.core.decide.ownership import plan_for
+from ec2net.core.engine import drift, handover, rivals, verify
 from ec2net.core.engine.imds_reading import Heard, hear
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.reachability import Reachability
 from ec2net.core.engine.rollback import Trial
-from ec2net.core.host.files import Environment, elsewhere
+from ec2net.core.host.files import Environment
+from ec2net.core.host.managers import elsewhere
 from ec2net.core.imds.source import Imds
 from ec2net.core.kernel.link_events import link_is_there
 from ec2net.core.kernel.session import Kernel
+from ec2net.core.live.observe import snapshot_of
 from ec2net.core.model.errors import DoubleManagement, Ec2netError
 from ec2net.core.model.facts import Facts, Link, Value
-from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Item, Plan
+from ec2net.core.model.finding import Finding
+from ec2net.core.model.identity import Attached, Mac
+from ec2net.core.model.plan import Applied, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import PATIENCE, Applied, Backend, Host
+from ec2net.core.plugins.backend import PATIENCE, Backend, Host
 from ec2net.core.plugins.choose import Choice, choose, unsupported, without_backend
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.plugins.loaded import BUILT_IN, Plugins
 from ec2net.core.plugins.report import PassReport, addresses_there
 from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state import boot_enis as attachment
-from ec2net.core.state import holds as hold
-from ec2net.core.state import last_known as lastgood
-from ec2net.core.state import touched_links as begun
+from ec2net.core.state import boot_enis, drift_record, holds, last_known, touched_links
 from ec2net.core.state.run_dir import RunDir
 
 _log = logging.getLogger("ec2net.engine")
@@ -82,7 +82,7 @@ class Engine:
 
     def primary(self, deadline: Deadline) -> Mac | None:
         """The primary's MAC: remembered, else asked for. Raises ``ImdsError``."""
-        known, _ = lastgood.remembered(self.run, {})
+        known, _ = last_known.remembered(self.run, {})
         if known is None and self.imds is not None:
             from ec2net.core.imds.reader import find_primary
 
@@ -110,7 +110,7 @@ class Engine:
 
         With no ENI in ``only`` it is not asked: what was last known stands.
         """
-        links = lastgood.with_silent_enis(self.run, self.kernel.links(), self.config.drivers)
+        links = last_known.with_silent_enis(self.run, self.kernel.links(), self.config.drivers)
         return self._hear(eni_links(links, self.config.drivers), only, deadline)
 
     def look(
@@ -129,7 +129,7 @@ class Engine:
         without it IMDS is read now. ``attached``: when each ENI came; None: as remembered.
         """
         snapshot = snapshot or snapshot_of(self.kernel, self.config.drivers, self.run)
-        there = lastgood.with_silent_enis(self.run, snapshot.links, self.config.drivers)
+        there = last_known.with_silent_enis(self.run, snapshot.links, self.config.drivers)
         snapshot = replace(snapshot, links=there)
         links = eni_links(snapshot.links, self.config.drivers)
         if heard is None:
@@ -137,7 +137,7 @@ class Engine:
         else:
             heard = heard.still_true(self.run, links)
         if attached is None:
-            attached = attachment.when_attached(self.run, links, time.monotonic())
+            attached = boot_enis.when_attached(self.run, links, time.monotonic())
         environment = self._environment(links)
         owners = elsewhere(links, environment)
         facts = Facts(heard.facts, snapshot.links, attached, owners)
@@ -145,7 +145,7 @@ class Engine:
         choices = self._choose(host, links, environment)
         doubled: tuple[DoubleManagement, ...] = ()
         if not without:  # to take something back is no double work
-            host, choices, doubled = beside.refuse(host, choices, environment)
+            host, choices, doubled = rivals.refuse(host, choices, environment)
         host, plans, wanted, failures = self._plans(
             host, choices, snapshot, deadline, only, without
         )
@@ -165,8 +165,8 @@ class Engine:
             requests=heard.requests,
         )
         changing = {change.whose for change in view.plan.changes} - observed
-        held = hold.in_force(self.run, view.fingerprint, changing)
-        problems += tuple(held[eni.mac].problem(eni) for eni in host.enis if eni.mac in held)
+        held = holds.in_force(self.run, view.fingerprint, changing)
+        problems += tuple(held[eni.mac].problem(eni.name) for eni in host.enis if eni.mac in held)
         return replace(view, held=held, problems=problems)
 
     def settle(self, view: View, deadline: Deadline, *, check: Collection[Mac] = ()) -> PassReport:
@@ -189,9 +189,9 @@ class Engine:
         if any(plans.values()):
             ways = Reachability(self.kernel, self.imds)
             trial = Trial.begin(self.run, ways, view.host, self.config.rollback_after, deadline)
-            attachment.remember(self.run, view.host.enis)
+            boot_enis.remember(self.run, view.host.links_since_boot)
             for name in {eni.name for eni in view.host.enis if eni.link and _changes(eni, plans)}:
-                begun.begin(self.run, name)
+                touched_links.begin(self.run, name)
             deadline.check()  # the last moment for SIGTERM or a gone link to stop it
             applied = self._apply(plans, deadline.shielded())
             report = replace(report, done=applied.done, failed=applied.failed)
@@ -336,10 +336,10 @@ class Engine:
         changed: Collection[Mac | None],
         failed: Collection[Mac | None],
         deadline: Deadline,
-    ) -> tuple[verify.Finding, ...]:
+    ) -> tuple[Finding, ...]:
         """The ENIs that were changed, as they are now; of those that failed, what the manager did."""
         names = {link.index: link.name for link in snapshot.links}
-        found: list[verify.Finding] = []
+        found: list[Finding] = []
         for intent in view.host.ready:
             if intent.mac in view.without or intent.link.index not in names:
                 continue
@@ -355,21 +355,21 @@ class Engine:
 
     def check(
         self, intent: EniIntent, view: View, names: dict[int, str], deadline: Deadline
-    ) -> tuple[verify.Finding, ...]:
+    ) -> tuple[Finding, ...]:
         """What of one ENI is not so: by its backend, and by the kernel's answers."""
         return self._by_backend(intent, view) + self._by_kernel(intent, view, names, deadline)
 
-    def _by_backend(self, intent: EniIntent, view: View) -> tuple[verify.Finding, ...]:
+    def _by_backend(self, intent: EniIntent, view: View) -> tuple[Finding, ...]:
         name = view.choices[intent.mac].backend
         try:
             texts = self.backends[name].check(intent) if name is not None else ()
         except Ec2netError as error:
             texts = (str(error),)
-        return tuple(verify.Finding(intent.mac, text) for text in texts)
+        return tuple(Finding(intent.mac, text) for text in texts)
 
     def _by_kernel(
         self, intent: EniIntent, view: View, names: dict[int, str], deadline: Deadline
-    ) -> tuple[verify.Finding, ...]:
+    ) -> tuple[Finding, ...]:
         enis = {link.index for eni in view.host.enis for link in eni.links}
         return verify.check(intent, self.kernel, names, deadline, enis=enis)
 
@@ -379,19 +379,21 @@ class Engine:
             eni.mac: [link.index for link in eni.links] for eni in view.host.enis if eni.links
         }
         bad = {eni.mac for eni in view.host.enis if eni.standing is Standing.REFUSED}
-        _, past = lastgood.remembered(self.run, attached)
+        _, past = last_known.remembered(self.run, attached)
         good = tuple(
-            past.get(eni.mac, lastgood.unread(eni.mac, "refused")) if eni.mac in bad else eni
+            past.get(eni.mac, unread(eni.mac, "refused")) if eni.mac in bad else eni
             for eni in view.facts.imds.enis
         )
         try:
-            attachment.remember(self.run, view.host.enis)
-            hold.remember(self.run, report.held, view.wanted, attached)
-            lastgood.remember(self.run, replace(view.facts.imds, enis=good), attached)
+            boot_enis.remember(self.run, view.host.links_since_boot)
+            holds.remember(self.run, report.held, view.wanted, attached)
+            last_known.remember(self.run, replace(view.facts.imds, enis=good), attached)
             for name in view.plans:
                 self.backends[name].forget(tuple(attached))
-            drift.keep_only(self.run, tuple(attached))
-            begun.keep_only(self.run, {link.name for eni in view.host.enis for link in eni.links})
+            drift_record.keep_only(self.run, tuple(attached))
+            touched_links.keep_only(
+                self.run, {link.name for eni in view.host.enis for link in eni.links}
+            )
         except Ec2netError as error:
             return (error,)
         return ()

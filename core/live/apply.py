@@ -10,7 +10,6 @@ import logging
 import socket
 from typing import TypeAlias
 
-from ec2net.core.decide.ownership import RESTORED, Journal, Journals
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import Ec2netError, KernelError, LinkGone
 from ec2net.core.model.identity import Mac
@@ -23,9 +22,9 @@ from ec2net.core.model.objects import (
     Rule,
     Setting,
 )
-from ec2net.core.model.plan import Action, Change, Plan
-from ec2net.core.plugins.backend import Applied, Failure
+from ec2net.core.model.plan import Action, Applied, Change, Failure, Plan
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.journal import RESTORED, Journal, Journals
 
 _log = logging.getLogger("ec2net.live")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from ec2net.core.model.errors import StateError
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Rank
-from ec2net.core.state.run_dir import write_whole
+from ec2net.core.runtime.files import write_whole
 
 _MODE = 0o644
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from ec2net.backends.networkd.fallback import PATH as FALLBACK
 from ec2net.backends.networkd.fallback import WriteFallback
-from ec2net.core.host.files import Manager, link_manager
+from ec2net.core.host.managers import Manager, link_manager
 from ec2net.core.host.other_tools import interfaces_stanzas
 from ec2net.core.migration import clients, units
 from ec2net.core.migration.clients import Fate, Signal

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Generic, TypeAlias, TypeVar
 
-from ec2net.core.config.settings import Attached
-from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.model.identity import Attached, EniId, Mac
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -7,6 +7,7 @@ with what is wrong in the text.
 
 import re
 from dataclasses import dataclass
+from enum import StrEnum
 
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}", re.ASCII)
 _ENI_ID = re.compile(r"eni-[0-9a-f]{8,32}", re.ASCII)
@@ -69,3 +70,10 @@ def parse_link_name(text: str) -> str:
 def _quoted(text: str) -> str:
     """Text for a message: bounded and printable, since it may be anything."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+class Attached(StrEnum):
+    """Whether an ENI was there when the host booted (``core.attachment`` decides and remembers)."""
+
+    BOOT = "boot"
+    LATER = "later"

@@ -18,7 +18,7 @@ from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Change, InPlace, Item, Plan
+from ec2net.core.model.plan import Applied, InPlace, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.run_dir import RunDir
@@ -46,22 +46,6 @@ class Host:
     environment: Environment = field(default_factory=Environment)
     patience: float = PATIENCE
     """Less where the next pass follows by itself as soon as the kernel tells of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A change that could not be made, and the error that says why."""
-
-    change: Change
-    error: Ec2netError
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What became of a plan: every change is in exactly one of the two."""
-
-    done: tuple[Change, ...] = ()
-    failed: tuple[Failure, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

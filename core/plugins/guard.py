@@ -14,9 +14,9 @@ from ec2net.core.host.files import Environment
 from ec2net.core.model.errors import PLUGIN_FAULTS, Ec2netError, PluginError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import InPlace, Item, Plan
+from ec2net.core.model.plan import Applied, Failure, InPlace, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Applied, Backend, Failure, Remarks
+from ec2net.core.plugins.backend import Backend, Remarks
 from ec2net.core.runtime.deadline import Deadline
 
 _log = logging.getLogger("ec2net.plugins")

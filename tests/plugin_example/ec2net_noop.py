@@ -14,9 +14,9 @@ from ec2net.core.decide.intent import EniIntent, HostIntent
 from ec2net.core.host.files import Environment
 from ec2net.core.model.facts import Facts, Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import InPlace, Item, Plan
+from ec2net.core.model.plan import Applied, InPlace, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Applied, Backend, Suitability
+from ec2net.core.plugins.backend import Backend, Suitability
 from ec2net.core.plugins.hookspecs import hookimpl
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.runtime.deadline import Deadline

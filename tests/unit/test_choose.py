@@ -23,13 +23,14 @@ from ec2net.core.config.settings import (
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniIntent, HostIntent, Standing
 from ec2net.core.engine.engine import Engine
-from ec2net.core.host.files import Environment, Manager, elsewhere, link_manager
+from ec2net.core.host.files import Environment
+from ec2net.core.host.managers import Manager, elsewhere, link_manager
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import InPlace, Item, Plan
+from ec2net.core.model.plan import Applied, InPlace, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Applied, Backend, Host, Suitability
+from ec2net.core.plugins.backend import Backend, Host, Suitability
 from ec2net.core.plugins.choose import choose, unsupported
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.plugins.loaded import Plugins

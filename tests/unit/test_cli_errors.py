@@ -21,7 +21,7 @@ from patience import told_bound
 from ec2net.core.cli.main import main
 from ec2net.core.config.settings import Config
 from ec2net.core.model.errors import UsageError
-from ec2net.core.record.record import plan_from_record
+from ec2net.core.record.replay import plan_from_record
 from ec2net.core.runtime.deadline import Deadline
 
 USAGE, FAILED = 2, 1

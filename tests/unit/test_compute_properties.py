@@ -10,23 +10,15 @@ from eni_facts import KEYS, TIMEOUT, any_facts, configs, eni, host, ipv4, ipv6, 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ec2net.core.config.settings import (
-    Attached,
-    Config,
-    EniSettings,
-    Manage,
-    PrefixMode,
-    Profile,
-    Routing,
-)
+from ec2net.core.config.settings import Config, EniSettings, Manage, PrefixMode, Profile, Routing
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniIntent, EniOutcome, Standing
+from ec2net.core.decide.last_known import with_last_known_good
 from ec2net.core.decide.routing import covers
 from ec2net.core.model.facts import EniFacts, Facts, ImdsFacts, Reading, Value
-from ec2net.core.model.identity import Mac
+from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.numbers import CARDS, DEVICES, EniNumber, NumberPlan
 from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE, AnyNetwork
-from ec2net.core.state.last_known import with_last_known_good
 
 LINK_LOCAL = IPv6Network("fe80::/64")
 CLASH = ("shares ", "held by ", "but its place on card 0 is ")

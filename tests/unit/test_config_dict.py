@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from ec2net.core.config.schema import MATCH, SETTINGS
 from ec2net.core.config.settings import (
     Altname,
-    Attached,
     Config,
     DnsDefaultRoute,
     EniIdentity,
@@ -32,7 +31,7 @@ from ec2net.core.config.settings import (
     Timeouts,
 )
 from ec2net.core.config.tree import from_dict, read_tree, to_dict
-from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.model.identity import Attached, EniId, Mac
 from ec2net.core.model.numbers import NumberPlan
 
 names = st.text("abcz09-", min_size=1, max_size=20)

@@ -40,6 +40,7 @@ sys.path.append(str(TOP / "packaging"))
 
 import bash_completion
 import json_schema
+import layers
 import manual
 from manual import commands, may_be_left_out, own_arguments, value_name
 
@@ -196,6 +197,8 @@ GENERATED: dict[tuple[str, str], Callable[[], str]] = {
         ("docs/json.md", f"json {command}"): partial(json_keys, command)
         for command in JSON_COMMANDS
     },
+    ("docs/architecture.md", "folders"): layers.folders_table,
+    ("CONTRIBUTING.md", "packages"): layers.packages_table,
     ("docs/observation.md", "metrics"): metrics_table,
     ("docs/plugins.md", "hooks"): hook_list,
     ("docs/plugins.md", "backend"): backend_list,

@@ -31,11 +31,11 @@ from ec2net.core.doctor import links, readings, units
 from ec2net.core.doctor.examine import examine
 from ec2net.core.doctor.finding import Check, Finding, in_order
 from ec2net.core.doctor.readings import Readings, read_failed_units
-from ec2net.core.engine import verify
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.imds.endpoint import IPV4_ENDPOINT, Candidate
 from ec2net.core.imds.ways import Outcome, Way
+from ec2net.core.model import finding
 from ec2net.core.model.errors import DoubleManagement, Ec2netError, ImdsError
 from ec2net.core.model.plan import Action, Change, Conflict, Plan
 from ec2net.core.plugins.choose import Choice
@@ -154,7 +154,7 @@ PENDING = HOST.without({mac(1): "no device-number yet"}, Standing.PENDING)
         ),
         (
             {},
-            {"wrong_ways": (verify.Finding(mac(1), "a"), verify.Finding(mac(1), "b"))},
+            {"wrong_ways": (finding.Finding(mac(1), "a"), finding.Finding(mac(1), "b"))},
             [(ERROR, Check.ROUTING, "ens6")],
         ),
         ({}, {"silent_gateways": None}, [(NOTE, Check.UNCHECKED, "")]),

@@ -28,12 +28,12 @@ from ec2net.core.config.settings import (
 )
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import Standing
-from ec2net.core.engine.setup import Workplace
 from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import Host
-from ec2net.core.state import boot_enis as attachment
+from ec2net.core.state import boot_enis
+from ec2net.core.state.config_in_force import Workplace
 from ec2net.core.state.run_dir import RunDir
 
 KUBERNETES = Config(profile=Profile.KUBERNETES)
@@ -104,7 +104,7 @@ def test_networkmanager_has_defaults_for_what_is_ours(
     monkeypatch.setattr(conf, "write", written.append)
     place = workplace(tmp_path, config)
     links = [link(n, permanent=True) for n in range(3)]
-    attachment.begin(place.run, {mac(n): (links[n],) for n in range(3)}, 3.0)
+    boot_enis.begin(place.run, {mac(n): (links[n],) for n in range(3)}, 3.0)
     _write_defaults(links, place)
     (file,) = written
     assert f"[connection-80-ec2net]\nmatch-device={match}\n" in file.content
@@ -117,7 +117,7 @@ def test_started_again_it_leaves_out_what_came_since_boot(
     monkeypatch.setattr(conf, "in_place", lambda: None)
     monkeypatch.setattr(conf, "write", written.append)
     place = workplace(tmp_path, KUBERNETES)
-    attachment.begin(place.run, {mac(n): (link(n),) for n in range(2)}, -attachment.SETTLING)
+    boot_enis.begin(place.run, {mac(n): (link(n),) for n in range(2)}, -boot_enis.SETTLING)
     _write_defaults([link(n, permanent=True) for n in range(3)], place)
     assert "match-device=mac:06:ec:02:00:00:01\n" in written[0].content
 
@@ -140,10 +140,10 @@ def test_the_first_pass_finds_networkmanagers_file_as_it_wants_it(
     monkeypatch.setattr(conf, "write", written.append)
     place = workplace(tmp_path, config)
     links = [link(n, permanent=True) for n in range(4)]
-    attachment.begin(place.run, {mac(n): (links[n],) for n in range(3)}, -attachment.SETTLING)
+    boot_enis.begin(place.run, {mac(n): (links[n],) for n in range(3)}, -boot_enis.SETTLING)
     _write_defaults(links[:3], place)
     facts = replace(host(*map(eni, range(4))), links=tuple(links))
-    attached = attachment.when_attached(place.run, {mac(n): (links[n],) for n in range(4)}, 1000.0)
+    attached = boot_enis.when_attached(place.run, {mac(n): (links[n],) for n in range(4)}, 1000.0)
     intents = compute(replace(facts, attached=attached), config)
     reasons = dict.fromkeys(map(mac, unmanaged), "NetworkManager does not manage it")
     intents = intents.without(reasons, Standing.IGNORED)

@@ -131,6 +131,7 @@ WAITS_ELSEWHERE = {
     "core/kernel/neighbours.py": "a non-blocking socket; the answer is queued before send returns",
     "core/kernel/link_events.py": "a non-blocking socket",
     "core/kernel/request.py": "a socket with SO_RCVTIMEO; the kernel has answered already",
+    "core/daemon/sole.py": "flock that does not block",
     "core/daemon/control.py": "non-blocking sockets, after a wait of the deadline or of the loop",
     "core/state/lock.py": "flock in a thread of its own; who waits for it polls with the deadline",
     "core/imds/bounded_socket.py": "a non-blocking socket, after a wait of the deadline",

@@ -16,9 +16,9 @@ from ec2net.core.model.errors import Ec2netError, StateError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import LinkRef, Rank
-from ec2net.core.model.plan import Action, Change, InPlace, Item, Plan
+from ec2net.core.model.plan import Action, Applied, Change, InPlace, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Applied, Backend, Host, Suitability
+from ec2net.core.plugins.backend import Backend, Host, Suitability
 from ec2net.core.plugins.choose import Choice
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.report import text

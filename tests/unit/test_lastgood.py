@@ -12,16 +12,10 @@ from eni_facts import KEYS, PRIMARY, TIMEOUT, any_eni, eni, ipv4, mac
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ec2net.core.decide.last_known import unread, with_last_known_good
 from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
 from ec2net.core.model.identity import EniId
-from ec2net.core.state.last_known import (
-    from_json,
-    remember,
-    remembered,
-    to_json,
-    unread,
-    with_last_known_good,
-)
+from ec2net.core.state.last_known import from_json, remember, remembered, to_json
 from ec2net.core.state.run_dir import RunDir
 
 OLD, NEW = ipv4("10.0.1.4"), ipv4("10.0.1.4", "10.0.1.5")

@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 from patience import HANGS
 
+from ec2net.core.daemon.sole import SoleManager, manager_runs
 from ec2net.core.model.errors import Ec2netError, LinkGone, StateError
 from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state.lock import HostLock, SoleManager, manager_runs
+from ec2net.core.state.lock import HostLock
 from ec2net.core.state.run_dir import RunDir
 
 HOLDER = """

@@ -25,7 +25,7 @@ from private_bus import (
 from ec2net.backends.networkmanager.bus import Bus, BusError, Silence
 from ec2net.backends.networkmanager.typed import Typed
 from ec2net.core.model.errors import DeadlineExceeded, Stopped
-from ec2net.core.runtime import progress as waiting
+from ec2net.core.runtime import progress
 from ec2net.core.runtime.deadline import Deadline
 
 pytestmark = pytest.mark.library
@@ -121,7 +121,7 @@ def test_a_call_that_lasts_is_shown(
 ) -> None:
     seen: list[str] = []
 
-    class Often(waiting.InLog):
+    class Often(progress.InLog):
         def look(self, what: str, seconds: float) -> float:
             seen.append(what)
             return 0.05

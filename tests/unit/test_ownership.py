@@ -12,30 +12,14 @@ from eni_facts import IPV6_ONLY, KEYS, TIMEOUT, eni, host, ipv4, link, mac
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ec2net.core.config.settings import (
-    Attached,
-    Config,
-    EniOverrides,
-    EniSection,
-    EniSettings,
-    Manage,
-    Match,
-)
+from ec2net.core.config.settings import Config, EniOverrides, EniSection, EniSettings, Manage, Match
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import HostIntent, Standing
-from ec2net.core.decide.ownership import (
-    Journal,
-    Journals,
-    held,
-    marked,
-    owners,
-    plan_for,
-    unmarked,
-    with_journaled,
-)
+from ec2net.core.decide.ownership import held, marked, owners, plan_for, unmarked
 from ec2net.core.decide.routing import fast_failure
+from ec2net.core.live.observe import with_journaled
 from ec2net.core.model.facts import Absent, Facts
-from ec2net.core.model.identity import Mac
+from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.objects import (
     MAIN_TABLE,
     Address,
@@ -48,6 +32,7 @@ from ec2net.core.model.objects import (
 )
 from ec2net.core.model.plan import Action, InPlace, Item
 from ec2net.core.model.snapshot import Found, Snapshot
+from ec2net.core.state.journal import Journal, Journals
 from ec2net.core.state.run_dir import RunDir
 
 HOST = compute(host(eni(0), eni(1), eni(2)), Config())

@@ -12,8 +12,8 @@ from patience import HANGS
 from ec2net.core.daemon import abandon
 from ec2net.core.daemon.abandon import AbandonableBackend
 from ec2net.core.model.errors import Ec2netError, PluginError
-from ec2net.core.model.plan import InPlace, Plan
-from ec2net.core.plugins.backend import Applied, Backend, Host, Suitability
+from ec2net.core.model.plan import Applied, InPlace, Plan
+from ec2net.core.plugins.backend import Backend, Host, Suitability
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.runtime.deadline import Deadline
 

@@ -11,14 +11,13 @@ from ec2net.core.config.settings import Config, EniSettings, Manage
 from ec2net.core.daemon.eni_state import EniTrack, Pace, State, follow
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
-from ec2net.core.engine.drift import Drift, Drifts
-from ec2net.core.engine.verify import Finding
 from ec2net.core.model.errors import Ec2netError
+from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import LinkRef
-from ec2net.core.model.plan import Action, Change, Plan
-from ec2net.core.plugins.backend import Failure
+from ec2net.core.model.plan import Action, Change, Failure, Plan
 from ec2net.core.plugins.report import PassReport
+from ec2net.core.state.drift_record import Drift, Drifts
 
 MAC = Mac("06:ec:02:00:00:02")
 LINK = LinkRef(7, "ens6")

@@ -20,7 +20,7 @@ sys.path.append(str(TOP / "packaging"))
 import json_schema
 
 from ec2net.core.cli.main import main
-from ec2net.core.report.text import WIDTH, table
+from ec2net.core.report.table import WIDTH, table
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.run_dir import RunDir
 

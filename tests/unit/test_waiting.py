@@ -15,18 +15,18 @@ import pytest
 from patience import HANGS
 
 from ec2net.core.model.errors import DeadlineExceeded
-from ec2net.core.runtime import progress as waiting
+from ec2net.core.runtime import progress
 from ec2net.core.runtime.command import run_bounded
 from ec2net.core.runtime.deadline import Deadline
 
 LOCKER = """
 import sys
 from pathlib import Path
-from ec2net.core.runtime import progress as waiting
+from ec2net.core.runtime import progress
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.lock import HostLock
 from ec2net.core.state.run_dir import RunDir
-waiting.set_up()
+progress.set_up()
 with HostLock(RunDir(Path(sys.argv[1])), Deadline(60, "refresh")):
     print("held", flush=True)
     sys.stdin.read()
@@ -43,7 +43,7 @@ with HostLock(RunDir(Path(sys.argv[1])), Deadline(60, "refresh")):
     ],
 )
 def test_the_line_says_what_and_how_long_still(what: str, seconds: float, text: str) -> None:
-    assert waiting.line(what, seconds) == text
+    assert progress.line(what, seconds) == text
 
 
 class Screen:
@@ -87,10 +87,10 @@ def screen() -> Iterator[Screen]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, screen: Screen) -> Iterator[Screen]:
     """The terminal of this process, where 0.1 s is long and each 0.1 s has its own line."""
-    monkeypatch.setattr(waiting, "PATIENCE", 0.1)
-    monkeypatch.setattr(waiting, "EACH", 0.1)
+    monkeypatch.setattr(progress, "PATIENCE", 0.1)
+    monkeypatch.setattr(progress, "EACH", 0.1)
     with open(screen.theirs, "w", closefd=False) as stream:
-        monkeypatch.setattr(Deadline, "onlooker", waiting.AtTerminal(stream))
+        monkeypatch.setattr(Deadline, "onlooker", progress.AtTerminal(stream))
         yield screen
 
 
@@ -176,7 +176,7 @@ def test_the_part_that_a_person_knows_is_shown(impatient: Screen) -> None:
 def test_many_short_waits_are_one_long_one(
     impatient: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LULL", HANGS)
+    monkeypatch.setattr(progress, "LULL", HANGS)
     for _ in range(20):
         Deadline(9.9, "reading IMDS").sleep(0.08)
     impatient.read("ec2net: reading IMDS (10 s at most)")
@@ -185,7 +185,7 @@ def test_many_short_waits_are_one_long_one(
 def test_short_waits_with_work_in_between_are_not(
     impatient: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "LULL", 0.0)
+    monkeypatch.setattr(progress, "LULL", 0.0)
     for _ in range(4):
         Deadline(9.9, "reading IMDS").sleep(0.08)
     os.write(impatient.theirs, b"end")

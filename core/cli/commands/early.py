@@ -13,20 +13,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ec2net.core.config.files import Source
-from ec2net.core.config.settings import ANY_LATER, AUTO_BACKEND, Attached, EniIdentity, EniSettings
+from ec2net.core.config.settings import ANY_LATER, AUTO_BACKEND, EniIdentity, EniSettings
 from ec2net.core.decide.compute import early_intent, eni_links
 from ec2net.core.engine.rivals import concerns
-from ec2net.core.engine.setup import Workplace, workplace
 from ec2net.core.host import udev
-from ec2net.core.host.files import NETWORKMANAGER_UNIT, Environment, elsewhere, is_enabled
+from ec2net.core.host.files import Environment
+from ec2net.core.host.managers import NETWORKMANAGER_UNIT, elsewhere, is_enabled
 from ec2net.core.host.other_tools import rivals
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import DeadlineExceeded, ExitStatus, StateError
 from ec2net.core.model.facts import Link
-from ec2net.core.model.identity import Mac
+from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.objects import LinkRef
 from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state import boot_enis as attachment
+from ec2net.core.state import boot_enis
+from ec2net.core.state.config_in_force import Workplace, workplace
 
 _log = logging.getLogger("ec2net.early")
 
@@ -55,7 +56,7 @@ def run(options: Namespace) -> ExitStatus:
 def _begin_record(links: Mapping[Mac, tuple[Link, ...]], place: Workplace) -> None:
     """Of the boot's ENIs. Without it the first pass decides, so a full disk is no failure."""
     try:
-        attachment.begin(place.run, links, time.monotonic())
+        boot_enis.begin(place.run, links, time.monotonic())
     except StateError as error:
         _log.warning("%s", error)
 
@@ -119,7 +120,7 @@ def _write_defaults(links: list[Link], place: Workplace) -> None:
 
 def _settings(link: Link, primary: bool, place: Workplace) -> EniSettings:
     assert link.mac is not None
-    when = attachment.when_attached(place.run, {link.mac: (link,)}, time.monotonic())
+    when = boot_enis.when_attached(place.run, {link.mac: (link,)}, time.monotonic())
     attached = Attached.BOOT if primary else when[link.mac]
     known = EniIdentity(link.mac, link_name=link.name, is_primary=primary, attached=attached)
     return place.config.for_eni(known)

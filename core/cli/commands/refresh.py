@@ -12,17 +12,18 @@ from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from ec2net.core.engine.setup import Workplace, opened, workplace
+from ec2net.core.daemon.sole import manager_runs
+from ec2net.core.engine.setup import opened
 from ec2net.core.host.missed_events import show, unseen
 from ec2net.core.host.stale_units import end, stale_units
 from ec2net.core.model.errors import Ec2netError, ExitStatus, StateError, Stopped
-from ec2net.core.report import metrics
-from ec2net.core.report import status_file as outcome
+from ec2net.core.report import log_lines, metrics, status_file
 from ec2net.core.report.quiet_host import looked_at, may_skip
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.signals import StopSignals
-from ec2net.core.state import holds as hold
-from ec2net.core.state.lock import HostLock, check_lock, manager_runs
+from ec2net.core.state import holds
+from ec2net.core.state.config_in_force import Workplace, workplace
+from ec2net.core.state.lock import HostLock, check_lock
 from ec2net.core.state.run_dir import RunDir
 
 _log = logging.getLogger("ec2net.pass")
@@ -41,7 +42,7 @@ def run(options: Namespace) -> ExitStatus:
     timeouts = place.config.timeouts
     if options.retry:
         with HostLock(place.run, Deadline(timeouts.lock, "waiting for the host lock")):
-            hold.release(place.run)
+            holds.release(place.run)
     if manager_runs(place.run):
         status = _by_manager(place, options)
         if status is not None:
@@ -59,12 +60,12 @@ def run(options: Namespace) -> ExitStatus:
         with HostLock(place.run, lock), _told(place):
             deadline = Deadline(left, "refresh", interruptions=[signals])
             report = metrics.count(place, engine.run_pass(deadline, heard=heard))
-            done = outcome.publish(place, report)
+            done = status_file.publish(place, report)
             if options.unless_quiet:
                 looked_at(place.run, done.document)
         if stale := list(stale_units()):
             end(stale, Deadline(timeouts.pass_, "refresh", interruptions=[signals]))
-    outcome.tell(done)
+    log_lines.tell(done)
     report = done.report
     if options.json:
         print(json.dumps(done.to_json(), indent=2))
@@ -117,7 +118,7 @@ def _told(place: Workplace) -> Iterator[None]:
     except Stopped:
         raise
     except Ec2netError as error:
-        outcome.publish_failure(place.run, error)
+        status_file.publish_failure(place.run, error)
         with suppress(StateError):
             metrics.count_failure(place, error)
         raise

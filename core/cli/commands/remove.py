@@ -4,9 +4,11 @@
 import json
 from argparse import Namespace
 
-from ec2net.core.engine.setup import link_argument, opened, workplace
+from ec2net.core.cli.arguments import link_argument
+from ec2net.core.engine.setup import opened
 from ec2net.core.kernel.link_events import link_index
 from ec2net.core.model.errors import ExitStatus, LinkGone, UsageError
+from ec2net.core.state.config_in_force import workplace
 from ec2net.core.state.run_dir import RunDir
 from ec2net.core.state.touched_links import was_begun
 
@@ -21,11 +23,12 @@ def run(options: Namespace) -> ExitStatus:
 
 
 def _remove(name: str, options: Namespace) -> ExitStatus:
+    from ec2net.core.daemon.sole import manager_runs
     from ec2net.core.decide.compute import eni_links
-    from ec2net.core.report import status_file as outcome
+    from ec2net.core.report import log_lines, status_file
     from ec2net.core.runtime.deadline import Deadline
     from ec2net.core.runtime.signals import StopSignals
-    from ec2net.core.state.lock import HostLock, manager_runs
+    from ec2net.core.state.lock import HostLock
 
     place = workplace(options, may_fall_back=True)
     if not options.if_gone and manager_runs(place.run):
@@ -49,8 +52,8 @@ def _remove(name: str, options: Namespace) -> ExitStatus:
                 # a link its rules are leftovers, which every pass collects.
                 view = engine.look(deadline, macs, without=frozenset(macs))
                 report = engine.settle(view, deadline)
-            done = outcome.publish(place, report)
-    outcome.tell(done)
+            done = status_file.publish(place, report)
+    log_lines.tell(done)
     report = done.report
     if options.json:
         print(json.dumps(done.to_json(), indent=2))

@@ -10,11 +10,12 @@ from argparse import Namespace
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ec2net.core.engine.setup import Workplace, link_argument, workplace
+from ec2net.core.cli.arguments import link_argument
 from ec2net.core.kernel.link_events import LinkEvents, LinkPresence, link_is_there, wait_for_link
 from ec2net.core.model.errors import Ec2netError, ExitStatus, ImdsError, NotYet
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.signals import StopSignals
+from ec2net.core.state.config_in_force import Workplace, workplace
 
 if TYPE_CHECKING:
     from ec2net.core.engine.engine import Engine
@@ -111,8 +112,7 @@ def _passes(
 ) -> ExitStatus:
     """Passes for one ENI, until IMDS tells all of it and the kernel does it."""
     from ec2net.core.decide.intent import Standing
-    from ec2net.core.report import metrics
-    from ec2net.core.report import status_file as outcome
+    from ec2net.core.report import log_lines, metrics, status_file
     from ec2net.core.state.lock import HostLock
 
     pause = _FIRST_RETRY
@@ -131,7 +131,7 @@ def _passes(
                 heard=heard,
             )
             report = metrics.count(place, report)
-            done = outcome.publish(place, report, only={mac})
+            done = status_file.publish(place, report, only={mac})
         made += report.done
         eni = report.of(mac)
         if report.findings:
@@ -153,7 +153,7 @@ def _passes(
         until.named(f"waiting for {name}: {awaited}").sleep(pause)
         pause = _next_pause(deadline)
     done = replace(done, report=replace(done.report, done=made))
-    outcome.tell(done)
+    log_lines.tell(done)
     report = done.report
     if options.json:
         print(json.dumps(done.to_json(), indent=2))

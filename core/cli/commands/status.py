@@ -14,7 +14,7 @@ from ec2net.core.host.other_tools import Danger, recognise
 from ec2net.core.model.errors import Ec2netError, ExitStatus
 from ec2net.core.report.as_json import plain
 from ec2net.core.report.status_file import STATUS
-from ec2net.core.report.text import WIDTH, table
+from ec2net.core.report.table import WIDTH, table
 from ec2net.core.runtime.clock import utc
 from ec2net.core.runtime.deadline import readable
 from ec2net.core.runtime.signals import StopSignals
