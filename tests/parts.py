@@ -93,13 +93,15 @@ def netns(prefix: str, select: str, env: tuple[tuple[str, str], ...] = ()) -> It
     yield pytests(f"{prefix}namespaces: others", *others, select=select, env=env)
 
 
-def lab(prefix: str, select: str) -> Iterator[Part]:
+def lab(prefix: str, select: str, env: tuple[tuple[str, str], ...] = ()) -> Iterator[Part]:
     """The lab hosts, a part for each system and one for tests that make their own hosts."""
+
+    def hosts(name: str, keyword: str) -> Part:
+        return pytests(name, "tests/lab", keyword=keyword, select=select, needs=HOSTS, env=env)
+
     for system in SYSTEMS:
-        name = f"{prefix}lab: {system}"
-        yield pytests(name, "tests/lab", keyword=f"{system}-", select=select, needs=HOSTS)
-    neither = "not networkd- and not networkmanager-"
-    yield pytests(f"{prefix}lab: others", "tests/lab", keyword=neither, select=select, needs=HOSTS)
+        yield hosts(f"{prefix}lab: {system}", f"{system}-")
+    yield hosts(f"{prefix}lab: others", "not networkd- and not networkmanager-")
 
 
 def once() -> list[Part]:
@@ -124,8 +126,8 @@ def once() -> list[Part]:
     ]
 
 
-WHOLE = (("EC2NET_RACES", "1000"), ("EC2NET_SECONDS", "120"), ("EC2NET_HOURS", "1"))
-"""Lengths of the endurance tests; ``make test`` runs a fifth."""
+WHOLE = (("EC2NET_ENDURANCE", "1"),)
+"""Tests of endurance run their whole length; ``make test`` runs a fifth (tests/netns/endurance.py)."""
 
 
 def everything() -> list[Part]:
@@ -133,8 +135,8 @@ def everything() -> list[Part]:
     now, alone = "not serial", "serial"
     parts = [
         *SETUP,
-        *lab("all ", now),
-        *netns("all ", now, env=WHOLE),
+        *lab("all ", now, WHOLE),
+        *netns("all ", now, WHOLE),
         pytests("all unit", "tests/unit"),
         *STYLE,
         pytests("all packages", "tests/packages", needs=("packages",)),
@@ -142,7 +144,7 @@ def everything() -> list[Part]:
         pytests("all namespaces, oldest libraries", "tests/netns", select=now, venv=OLDEST),
         Part("all mutants", (f"{NEWEST}/bin/python", "tests/mutants.py"), ("environment",)),
         pytests("all namespaces, timed", "tests/netns", select=alone, serial=True, env=WHOLE),
-        pytests("all lab, timed", "tests/lab", select=alone, needs=HOSTS, serial=True),
+        pytests("all lab, timed", "tests/lab", select=alone, needs=HOSTS, serial=True, env=WHOLE),
     ]
     return [part for part in parts if part.name != "all mutants" or exists("tests/mutants.py")]
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Links that never come, or are gone at once. Upstream: 766 of them left 1787 processes.
 
-``EC2NET_RACES`` is how many attachments race with their detachments (by default 60, 300 in make test-all).
+``EC2NET_ENDURANCE`` sets how many attachments race with their detachments (tests/netns/endurance.py).
 """
 
 import os
@@ -15,13 +15,14 @@ from pathlib import Path
 
 import pytest
 from conftest import Boot
+from endurance import rounds
 from lab_instance import ENI_UNIT, LabInstance, Setting, udev_stopped
 
 from ec2net.core.simulation.vpc.eni import Eni
 
 pytestmark = [pytest.mark.lab, pytest.mark.mode("on-demand"), pytest.mark.backend("networkd")]
 
-RACES = int(os.environ.get("EC2NET_RACES", "60"))
+RACES = rounds(300)
 GHOSTS = 20
 LINK_SECONDS = 20
 """How long a start waits for its link here (by default 30 s)."""

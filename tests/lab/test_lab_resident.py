@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 from conftest import Boot
+from endurance import rounds
 from kernel_state import KernelEvents, State, assert_same
 from lab_instance import MANY, LabInstance, late, udev_stopped
 from probe import Traffic
@@ -25,7 +26,7 @@ STALL = float(os.environ.get("EC2NET_STALL", "12"))
 """Seconds for which something is stopped. (Seen with 120, too: docs/resident.md.)"""
 
 NAMES = [f"ens{number}" for number in range(100, 150)]
-RACES = int(os.environ.get("EC2NET_RACES", "60"))
+RACES = rounds(200)
 
 
 def show(instance: LabInstance, *properties: str) -> dict[str, str]:

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from endurance import rounds
 from instance import MANY, Instance, primary, subnets
 from kernel_state import PROTOCOL, KernelEvents, State, assert_same, differences, marked
 
@@ -23,7 +24,7 @@ from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
-KILLS = 50
+KILLS = rounds(50)
 RTM_NEWRULE = 32
 ATTEMPTS = 8
 """To send a signal in the middle: the first event may be one that a link makes by itself, before the

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An hour of an instance's life in a minute: random events from a seed, invariants after each.
 
-    EC2NET_SEED=7 EC2NET_HOURS=5 .venv/bin/pytest -s tests/netns/test_resident_hour.py
+    EC2NET_SEED=7 EC2NET_ENDURANCE=5 .venv/bin/pytest -s tests/netns/test_resident_hour.py
 
 The manager's intervals are a sixtieth of the real ones (``SCALED``).
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from chance import assign
+from endurance import FACTOR
 from instance import Instance, primary, subnets
 from kernel_state import PROTOCOL, State, differences
 from manager import Manager, managed
@@ -210,7 +211,6 @@ class Life:
 
 def test_an_hour_of_random_events(vpc: SimulatedVpc, instance: Instance) -> None:
     seed = int(os.environ.get("EC2NET_SEED", "20261125"))
-    hours = float(os.environ.get("EC2NET_HOURS", "0.2"))
     print(f"seed {seed}")
     instance.configure(SCALED)
     first, second = subnets(vpc, 2)
@@ -224,7 +224,7 @@ def test_an_hour_of_random_events(vpc: SimulatedVpc, instance: Instance) -> None
     steps = 0
     try:
         life.start()
-        while time.monotonic() - began < HOUR * hours:
+        while time.monotonic() - began < HOUR * FACTOR:
             if steps:
                 life.happen()
             steps += 1

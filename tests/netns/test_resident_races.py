@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The seed bug and the manager: ghosts by the hundred, and one process before and after."""
 
-import os
 import random
 import time
 
 import pytest
+from endurance import rounds
 from instance import MANY, Instance, primary, subnets
 from kernel_state import differences
 from manager import managed
@@ -16,8 +16,7 @@ from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
-RACES = int(os.environ.get("EC2NET_RACES", "200"))
-"""A fifth of what make test-all runs (tests/parts.py)."""
+RACES = rounds(1000)
 NAMES = [f"ens{number}" for number in range(100, 150)]
 SEED = 20261125
 
