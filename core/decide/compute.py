@@ -40,8 +40,8 @@ from ec2net.core.decide.routing import (
 )
 from ec2net.core.model.facts import Absent, EniFacts, Facts, Link, Reading, Unknown, Value
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.numbers import PRIMARY, EniNumber, NumberPlan
-from ec2net.core.model.objects import LinkRef, Route, Rule
+from ec2net.core.model.numbers import MARKS, PRIMARY, EniNumber, NumberPlan
+from ec2net.core.model.objects import LinkRef, Mark, Route, Rule
 
 
 def compute(facts: Facts, config: Config) -> HostIntent:
@@ -49,9 +49,12 @@ def compute(facts: Facts, config: Config) -> HostIntent:
     numbers = config.numbers
     links = eni_links(facts.links, config.drivers)
     known = {eni.mac: eni for eni in facts.imds.enis}
+    places = (_known_number(eni, _is_primary(mac, facts)) for mac, eni in known.items())
+    marks = numbers.marks(place for place in places if place is not None)
     outcomes = []
     for mac in sorted({*known, *links}):
-        outcomes.append(_outcome(mac, known.get(mac), links.get(mac, ()), facts, config, numbers))
+        eni, own = known.get(mac), links.get(mac, ())
+        outcomes.append(_outcome(mac, eni, own, facts, config, numbers, marks))
     outcomes += [
         _without_link(mac)
         for mac in sorted(value_of(facts.imds.listed) or ())
@@ -109,6 +112,7 @@ def _outcome(
     facts: Facts,
     config: Config,
     numbers: NumberPlan,
+    marks: Mapping[EniNumber, Mark],
 ) -> EniOutcome:
     refs = tuple(LinkRef(link.index, link.name) for link in links)
     outcome = EniOutcome(
@@ -126,7 +130,7 @@ def _outcome(
     apart = apart or bool(_owner(mac, settings, facts))
     outcome = replace(outcome, backend=settings.backend, apart=apart)
     try:
-        intent = _intent(mac, eni, links, facts, settings, numbers)
+        intent = _intent(mac, eni, links, facts, settings, numbers, marks)
     except NotReady as not_ready:
         return replace(outcome, standing=not_ready.standing, reason=not_ready.reason)
     return replace(outcome, intent=intent)
@@ -144,6 +148,7 @@ def _intent(
     facts: Facts,
     settings: EniSettings,
     numbers: NumberPlan,
+    marks: Mapping[EniNumber, Mark],
 ) -> EniIntent:
     is_primary = _is_primary(mac, facts)
     if settings.manage is Manage.IGNORE:
@@ -183,7 +188,9 @@ def _intent(
         sources = covers(base + ours, held)
         own_rules = rules(sources, settings.routing, number, numbers)
         if settings.published_ports:
-            own_rules += mark_rules(families(base), number, numbers)
+            if number not in marks:
+                raise NotReady(Standing.REFUSED, f"published_ports: all {MARKS} marks are taken")
+            own_rules += mark_rules(families(base), marks[number], number, numbers)
         own_routes = table_routes(subnets, gateways, table, link, first_ipv4)
     return EniIntent(
         mac=mac,
