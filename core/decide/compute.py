@@ -40,8 +40,8 @@ from ec2net.core.decide.routing import (
 from ec2net.core.decide.settled import CRITERIA, Around, doubt, doubts
 from ec2net.core.model.facts import Absent, EniFacts, Facts, Link, Reading, Unknown, Value
 from ec2net.core.model.identity import Attached, Mac
-from ec2net.core.model.numbers import PRIMARY, EniNumber, NumberPlan
-from ec2net.core.model.objects import LinkRef, Route, Rule
+from ec2net.core.model.numbers import MARKS, PRIMARY, EniNumber, NumberPlan
+from ec2net.core.model.objects import LinkRef, Mark, Route, Rule
 
 
 def compute(facts: Facts, config: Config) -> HostIntent:
@@ -49,9 +49,12 @@ def compute(facts: Facts, config: Config) -> HostIntent:
     numbers = config.numbers
     links = eni_links(facts.links, config.drivers)
     known = {eni.mac: eni for eni in facts.imds.enis}
+    places = (_known_number(eni, _around(mac, facts)) for mac, eni in known.items())
+    marks = numbers.marks(place for place in places if place is not None)
     outcomes = []
     for mac in sorted({*known, *links}):
-        outcomes.append(_outcome(mac, known.get(mac), links.get(mac, ()), facts, config, numbers))
+        eni, own = known.get(mac), links.get(mac, ())
+        outcomes.append(_outcome(mac, eni, own, facts, config, numbers, marks))
     outcomes += [
         _without_link(mac)
         for mac in sorted(value_of(facts.imds.listed) or ())
@@ -133,6 +136,7 @@ def _outcome(
     facts: Facts,
     config: Config,
     numbers: NumberPlan,
+    marks: Mapping[EniNumber, Mark],
 ) -> EniOutcome:
     refs = tuple(LinkRef(link.index, link.name) for link in links)
     outcome = EniOutcome(
@@ -156,7 +160,7 @@ def _outcome(
     try:
         for criteria, _ in open_:
             raise NotReady(Standing.PENDING, _undecided(mac, eni, criteria, doubtful))
-        intent = _intent(mac, eni, links, facts, settings, numbers)
+        intent = _intent(mac, eni, links, facts, settings, numbers, marks)
     except NotReady as not_ready:
         return replace(outcome, standing=not_ready.standing, reason=not_ready.reason)
     return replace(outcome, intent=intent)
@@ -191,6 +195,7 @@ def _intent(
     facts: Facts,
     settings: EniSettings,
     numbers: NumberPlan,
+    marks: Mapping[EniNumber, Mark],
 ) -> EniIntent:
     is_primary = _is_primary(mac, facts)
     if settings.manage is Manage.IGNORE:
@@ -231,7 +236,9 @@ def _intent(
         sources = covers(base + ours, held)
         own_rules = rules(sources, settings.routing, number, numbers)
         if settings.published_ports:
-            own_rules += mark_rules(families(base), number, numbers)
+            if number not in marks:
+                raise NotReady(Standing.REFUSED, f"published_ports: all {MARKS} marks are taken")
+            own_rules += mark_rules(families(base), marks[number], number, numbers)
         own_routes = table_routes(subnets, gateways, table, link, first_ipv4)
     return EniIntent(
         mac=mac,

@@ -89,9 +89,9 @@ def secondary(**readings: Reading[Any]) -> EniFacts:
             id="device number too high",
         ),
         pytest.param(
-            {"network_card": Value(32)},
+            {"network_card": Value(128)},
             REFUSED,
-            "IMDS gives an impossible place: network card 32 is not in 0..31",
+            "IMDS gives an impossible place: network card 128 is not in 0..127",
             id="card too high",
         ),
         pytest.param(

@@ -94,7 +94,7 @@ def test_the_work_of_a_plan_grows_with_the_number_of_enis(each: Each) -> None:
 
 
 def test_every_eni_of_the_largest_hosts_is_ready() -> None:
-    for enis, each in ((64, Each(50, 50)), (15, Each(50, 50))):
+    for enis, each in ((64, Each(50, 50)), (80, Each(64)), (15, Each(50, 50))):
         host = compute(large_host(enis, each), Config())
         assert [eni.reason for eni in host.enis if eni.standing is not Standing.READY] == []
 
