@@ -11,11 +11,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Any
+from typing import Any, TypeVar
 
 from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Link, Reading, T_co, Unknown, Value
 from ec2net.core.model.identity import EniId, Mac
 from ec2net.core.state.run_dir import RunDir, parsed
+
+T = TypeVar("T")
 
 _FOLDER = "facts"
 _PRIMARY = "primary.json"
@@ -47,12 +49,24 @@ def _merged(now: EniFacts, past: EniFacts | None) -> EniFacts:
         device_number=_either(now.device_number, past.device_number),
         network_card=_either(now.network_card, past.network_card),
         local_ipv4s=_primary_stays(now.local_ipv4s, past.local_ipv4s),
-        ipv6s=_either(now.ipv6s, past.ipv6s),
+        ipv6s=_in_order(_either(now.ipv6s, past.ipv6s), past.ipv6s),
         ipv4_prefixes=_either(now.ipv4_prefixes, past.ipv4_prefixes),
         ipv6_prefixes=_either(now.ipv6_prefixes, past.ipv6_prefixes),
         subnet_ipv4=_primary_stays(now.subnet_ipv4, past.subnet_ipv4),
         subnet_ipv6=_with_addresses(now, past),
     )
+
+
+def _in_order(now: Reading[tuple[T, ...]], past: Reading[tuple[T, ...]]) -> Reading[tuple[T, ...]]:
+    """``now``, what was there before first and in the order of before.
+
+    AWS documents an order for ``local-ipv4s`` alone. The first IPv6 address is the source of a
+    default route, so another order must not change it.
+    """
+    if not (isinstance(now, Value) and isinstance(past, Value)):
+        return now
+    stayed = [one for one in past.value if one in now.value]
+    return replace(now, value=tuple(dict.fromkeys((*stayed, *now.value))))
 
 
 def _with_addresses(now: EniFacts, past: EniFacts) -> Reading[tuple[IPv6Network, ...]]:
@@ -143,7 +157,7 @@ def from_json(data: Mapping[str, Any]) -> EniFacts:
 
 
 _PARSERS: dict[str, Callable[[str], object]] = {
-    "interface_id": EniId.parse,
+    "interface_id": EniId.of_imds,
     "device_number": int,
     "network_card": int,
     "local_ipv4s": IPv4Address,
