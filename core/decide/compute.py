@@ -38,7 +38,7 @@ from ec2net.core.decide.routing import (
     table_routes,
 )
 from ec2net.core.decide.settled import CRITERIA, Around, doubt, doubts
-from ec2net.core.model.facts import Absent, EniFacts, Facts, Link, Reading, Unknown, Value
+from ec2net.core.model.facts import Absent, EniFacts, Facts, Link, Unknown, Value, keys_of
 from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.numbers import MARKS, PRIMARY, EniNumber, NumberPlan
 from ec2net.core.model.objects import LinkRef, Mark, Route, Rule
@@ -113,7 +113,7 @@ def _where_ipv4_is(outcomes: list[EniOutcome], known: Mapping[Mac, EniFacts]) ->
 
 def _without_link(mac: Mac) -> EniOutcome:
     reason = "IMDS lists it, but there is no link with its MAC (an EFA-only ENI has none)"
-    return EniOutcome(mac, Standing.PENDING, reason, None)
+    return EniOutcome(mac, Standing.ABSENT, reason, None)
 
 
 def eni_links(links: Iterable[Link], drivers: Iterable[str]) -> dict[Mac, tuple[Link, ...]]:
@@ -204,6 +204,8 @@ def _intent(
         raise NotReady(Standing.IGNORED, f"udev says that {owner} manages it (ID_NET_MANAGED_BY)")
     if eni is None:
         raise NotReady(Standing.PENDING, _not_listed(mac))
+    if not links:
+        raise NotReady(Standing.ABSENT, "there is no link with its MAC (yet)")
     if is_primary is None:
         raise NotReady(Standing.PENDING, f"the primary ENI is not known: {why(facts.imds.primary)}")
     around = _around(mac, facts)
@@ -212,8 +214,6 @@ def _intent(
         raise NotReady(Standing.PENDING, doubt(eni, around, *CRITERIA["card"]))
     if not _has_addresses(eni):
         raise NotReady(Standing.NO_ADDRESS, "attached without any IP address (EFA-only)")
-    if not links:
-        raise NotReady(Standing.PENDING, "there is no link with its MAC (yet)")
     if len(links) > 1:
         names = ", ".join(link.name for link in links)
         raise NotReady(Standing.REFUSED, f"several links have its MAC {mac}: {names}")
@@ -262,7 +262,7 @@ def _intent(
         mtu=settings.mtu,
         ipv6=ipv6,
         early=early_intent(mac, link, is_primary, settings, numbers),
-        unread=_unread(eni),
+        unread=_unread(eni) + _without_block(eni, settings, links[0], around),
         beside=settings.beside,
         no_ipv4=_no_ipv4(eni, is_primary, settings, numbers),
     )
@@ -368,33 +368,38 @@ def _has_addresses(eni: EniFacts) -> bool:
     return not (isinstance(eni.local_ipv4s, Absent) and isinstance(eni.ipv6s, Absent))
 
 
+def _without_block(
+    eni: EniFacts, settings: EniSettings, link: Link, around: Around
+) -> tuple[str, ...]:
+    """The key that IPv6 addresses wait for, where IPv4 does not wait with them."""
+    key = "subnet-ipv6-cidr-blocks"
+    wanted = link.ipv6 and settings.ipv6 is Ipv6Policy.AUTO
+    awaited = wanted and isinstance(eni.subnet_ipv6, Absent) and doubt(eni, around, key)
+    return (key,) if awaited else ()
+
+
 def _wants_ipv6(eni: EniFacts, settings: EniSettings, link: Link) -> bool:
     """Family support comes from IMDS, not from what the link happens to hold (R33, R34).
 
     But where an administrator has turned IPv6 off, it stays off.
     """
     if settings.ipv6 is Ipv6Policy.AUTO:
-        return link.ipv6 and isinstance(eni.subnet_ipv6, Value)
+        # Without a subnet block IPv6 waits; all of the ENI does if IPv6 is all that it has.
+        waits = not isinstance(eni.local_ipv4s, Absent)
+        return link.ipv6 and (isinstance(eni.subnet_ipv6, Value) or not waits)
     return settings.ipv6 is Ipv6Policy.ON
 
 
 def _altnames(eni: EniFacts, number: EniNumber, settings: EniSettings) -> tuple[str, ...]:
     eni_id = value_of(eni.interface_id)
     names = {
-        Altname.ID: str(eni_id) if eni_id else None,
+        Altname.ID: str(eni_id) if eni_id and eni_id.usual else None,
         Altname.DEVICE_NUMBER: f"device-number-{number.device}.{number.card}",
     }
     return tuple(name for form in settings.altnames if (name := names[form]) is not None)
 
 
 def _unread(eni: EniFacts) -> tuple[str, ...]:
-    keys: dict[str, Reading[object]] = {
-        "local-ipv4s": eni.local_ipv4s,
-        "ipv6s": eni.ipv6s,
-        "ipv4-prefix": eni.ipv4_prefixes,
-        "ipv6-prefix": eni.ipv6_prefixes,
-        "subnet-ipv4-cidr-block": eni.subnet_ipv4,
-        "subnet-ipv6-cidr-blocks": eni.subnet_ipv6,
-        "interface-id": eni.interface_id,
-    }
-    return tuple(key for key, reading in keys.items() if isinstance(reading, Unknown))
+    place = ("device-number", "network-card")
+    unknown = [key for key, one in keys_of(eni).items() if isinstance(one, Unknown)]
+    return tuple(key for key in unknown if key not in place)

@@ -23,6 +23,8 @@ class Standing(Enum):
     """There is an intent."""
     PENDING = "pending"
     """IMDS does not tell enough yet; asked again in the next pass, nothing of it is removed."""
+    ABSENT = "absent"
+    """IMDS lists it, and the host has no link with its MAC; an EFA-only ENI has none."""
     NO_ADDRESS = "no-address"
     """EFA-only: attached without any address; there is nothing to route."""
     IGNORED = "ignored"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ec2net.core.decide.addresses import why
-from ec2net.core.model.facts import Absent, EniFacts, Reading, Value
+from ec2net.core.model.facts import Absent, EniFacts, Value, keys_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def _not_known(name: str) -> Callable[[EniFacts, Around], str]:
     """For a key that every ENI has."""
 
     def doubt(eni: EniFacts, _: Around) -> str:
-        reading = reading_of(eni, name)
+        reading = keys_of(eni)[name]
         return "" if isinstance(reading, Value) else f"{name} is not known: {why(reading)}"
 
     return doubt
@@ -68,8 +68,8 @@ def _subnet(name: str, *lists: str) -> Callable[[EniFacts, Around], str]:
     """A block may lack only if the ENI has nothing that lies in such a block."""
 
     def doubt(eni: EniFacts, around: Around) -> str:
-        reading = reading_of(eni, name)
-        without = all(isinstance(reading_of(eni, one), Absent) for one in lists)
+        reading = keys_of(eni)[name]
+        without = all(isinstance(keys_of(eni)[one], Absent) for one in lists)
         none = isinstance(reading, Absent) and without
         return "" if none else _not_known(name)(eni, around)
 
@@ -78,7 +78,7 @@ def _subnet(name: str, *lists: str) -> Callable[[EniFacts, Around], str]:
 
 def _list(name: str) -> Callable[[EniFacts, Around], str]:
     def doubt(eni: EniFacts, around: Around) -> str:
-        none = isinstance(reading_of(eni, name), Absent)
+        none = isinstance(keys_of(eni)[name], Absent)
         return "" if none else _not_known(name)(eni, around)
 
     return doubt
@@ -160,18 +160,6 @@ KEYS: Mapping[str, Key] = {
 }
 """Each key that decides something. AWS, "Instance metadata categories", has the keys' meaning."""
 
-FIELDS = {
-    "device-number": "device_number",
-    "network-card": "network_card",
-    "interface-id": "interface_id",
-    "subnet-ipv4-cidr-block": "subnet_ipv4",
-    "subnet-ipv6-cidr-blocks": "subnet_ipv6",
-    "local-ipv4s": "local_ipv4s",
-    "ipv6s": "ipv6s",
-    "ipv4-prefix": "ipv4_prefixes",
-    "ipv6-prefix": "ipv6_prefixes",
-}
-
 CRITERIA: Mapping[str, tuple[str, ...]] = {
     "card": ("device-number", "network-card"),
     "device": ("device-number", "network-card"),
@@ -179,12 +167,6 @@ CRITERIA: Mapping[str, tuple[str, ...]] = {
     "subnet": ("subnet-ipv4-cidr-block", "subnet-ipv6-cidr-blocks"),
 }
 """The keys that a criterion of ``match`` in an ``[[eni]]`` section hangs on."""
-
-
-def reading_of(eni: EniFacts, key: str) -> Reading[object]:
-    """What a key of an ENI reads as."""
-    reading: Reading[object] = getattr(eni, FIELDS[key])
-    return reading
 
 
 def doubt(eni: EniFacts, around: Around, *keys: str) -> str:

@@ -28,6 +28,7 @@ from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standin
 from ec2net.core.model.facts import Absent, EniFacts, Facts, Reading, Unknown, Value
 
 READY, PENDING, REFUSED = Standing.READY, Standing.PENDING, Standing.REFUSED
+ABSENT = Standing.ABSENT
 
 
 def outcome_of(n: int, facts: Facts, **settings: Any) -> EniOutcome:
@@ -185,11 +186,11 @@ def test_where_a_secondary_stands(
             {"primary": Absent()}, PENDING, "the primary ENI is not known: absent", id="mac absent"
         ),
         pytest.param(
-            {"links": (link(0),)}, PENDING, "there is no link with its MAC (yet)", id="no link"
+            {"links": (link(0),)}, ABSENT, "there is no link with its MAC (yet)", id="no link"
         ),
         pytest.param(
             {"links": (link(0), link(1, driver="mlx5_core"))},
-            PENDING,
+            ABSENT,
             "there is no link with its MAC (yet)",
             id="a link of a driver that ENIs do not have",
         ),
@@ -224,7 +225,7 @@ def test_a_link_that_imds_does_not_list_is_pending() -> None:
 def test_a_listed_mac_without_a_link_is_told_and_costs_nothing() -> None:
     """R38: EFA-only ENIs have no netdev."""
     outcome = outcome_of(7, host(eni(0), listed=Value((PRIMARY, mac(7)))))
-    assert (outcome.standing, outcome.link) == (PENDING, None)
+    assert (outcome.standing, outcome.link) == (ABSENT, None)
     assert outcome.reason == (
         "IMDS lists it, but there is no link with its MAC (an EFA-only ENI has none)"
     )

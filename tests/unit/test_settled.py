@@ -26,10 +26,13 @@ from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniOutcome, Standing
 from ec2net.core.imds.client import ImdsClient
 from ec2net.core.imds.reader import read_facts
-from ec2net.core.model.facts import Absent, EniFacts, Facts, ImdsFacts, Unknown, Value
+from ec2net.core.model.facts import FIELDS, Absent, EniFacts, Facts, ImdsFacts, Unknown, Value
 from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.model.plan import Plan
+from ec2net.core.report.text import plan
 from ec2net.core.runtime.deadline import Deadline
 
+IPV4_NONE: dict[str, Any] = {"local_ipv4s": Absent(), "subnet_ipv4": Absent()}
 READY, PENDING, IGNORED = Standing.READY, Standing.PENDING, Standing.IGNORED
 
 
@@ -44,7 +47,7 @@ def ignoring(**match: Any) -> Config:
 
 
 def test_the_table_has_every_key_that_is_read() -> None:
-    fields = {settled.FIELDS[key] for key in settled.KEYS if key != "mac"}
+    fields = {FIELDS[key] for key in settled.KEYS if key != "mac"}
     assert fields == set(KEYS)
     assert set(settled.CRITERIA) <= set(MATCH)
 
@@ -167,6 +170,27 @@ def test_a_subnet_that_the_eni_surely_lacks_is_settled() -> None:
     facts = host(eni(0), eni(1, **IPV6_ONLY))
     config = ignoring(subnet=IPv4Network("10.0.0.0/16"))
     assert outcome_of(1, facts, config).standing is READY
+
+
+def test_ipv6_addresses_without_a_subnet_block_wait_and_that_is_told() -> None:
+    facts = host(eni(0), eni(1, subnet_ipv6=Absent()))
+    intent = outcome_of(1, facts).intent
+    assert intent is not None
+    assert {source.version for source in intent.sources} == {4}
+    assert intent.unread == ("subnet-ipv6-cidr-blocks",)
+    assert "does not tell subnet-ipv6-cidr-blocks (yet)" in plan(Plan(), compute(facts, Config()))
+    alone = outcome_of(1, host(eni(0), eni(1, subnet_ipv6=Absent(), **IPV4_NONE)))
+    assert alone.standing is PENDING
+    assert alone.reason == "subnet-ipv6-cidr-blocks is not known: absent"
+    none = outcome_of(1, host(eni(0), eni(1, subnet_ipv6=Absent(), ipv6s=Absent()))).intent
+    assert none is not None
+    assert none.unread == ()
+
+
+def test_an_id_of_another_form_names_the_eni_and_no_link() -> None:
+    intent = outcome_of(1, host(eni(0), eni(1, interface_id=Value(EniId("ens5"))))).intent
+    assert intent is not None
+    assert (str(intent.eni_id), intent.altnames) == ("ens5", ("device-number-1.0",))
 
 
 def test_the_primary_waits_for_no_number() -> None:
