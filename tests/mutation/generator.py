@@ -140,6 +140,8 @@ def _of_statement(node: ast.stmt) -> Iterator[_Site]:
     match node:
         case ast.Expr(value=ast.Call()):
             yield _Site("call removed", node, _constant("pass"))
+        case ast.Assign(value=ast.Constant(value=str()) | ast.JoinedStr()):
+            pass  # a message
         case ast.Assign(targets=[ast.Attribute() | ast.Subscript()]) | ast.AugAssign():
             yield _Site("assignment removed", node, _constant("pass"))
         case ast.Raise():

@@ -60,9 +60,11 @@ class Judge:
         netns = dict(sorted(netns.items(), key=lambda test: -peculiar[test[0]] / (1 + test[1])))
         for tests, seconds in ((unit, UNIT_SECONDS), (netns, NETNS_SECONDS)):
             chosen = _within(tests, seconds)
-            if chosen and verdict.outcome == "survived":
+            if chosen and verdict.outcome in ("survived", "void"):
                 found = self._confirmed(mutant, copy, chosen)
-                verdict = replace(found, tests=verdict.tests + len(chosen))
+                # Files that cannot be collected may be of one folder only.
+                better = found if found.outcome != "survived" or not verdict.by else verdict
+                verdict = replace(better, tests=verdict.tests + len(chosen))
         return replace(verdict, seconds=round(time.monotonic() - began, 1))
 
     def _confirmed(self, mutant: Mutant, copy: Copy, tests: dict[str, float]) -> Verdict:
@@ -89,7 +91,14 @@ class Judge:
             order.write_text(json.dumps(limits))
             files = dict.fromkeys(name.partition("::")[0] for name in tests)
             copy.pytest(
-                *("-x", "-p", "verdict_plugin", "-m", SELECTION, *files),
+                *(
+                    "--continue-on-collection-errors",
+                    "-p",
+                    "verdict_plugin",
+                    "-m",
+                    SELECTION,
+                    *files,
+                ),
                 limit=START_SECONDS + GRACE + PATIENCE * sum(tests.values()),
                 log=self.cache / f"last-{copy.top.name}.log",
                 MUTANTS_RESULT=str(result),

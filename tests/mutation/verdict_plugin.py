@@ -19,6 +19,9 @@ _RESULT = Path(os.environ["MUTANTS_RESULT"])
 _LIMITS: dict[str, float] = json.loads(Path(os.environ["MUTANTS_TESTS"]).read_text())
 """The tests in their order, with the seconds that each may take."""
 
+_uncollected: list[tuple[str, str]] = []
+_NO_FAULT = (ImportError, SyntaxError, NameError)
+
 
 def _write(outcome: str, **told: str) -> None:
     if not _RESULT.exists():
@@ -65,15 +68,21 @@ def pytest_runtest_logfinish() -> None:
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def pytest_exception_interact(node: pytest.Item, call: Any, report: Any) -> None:
+def pytest_exception_interact(node: pytest.Item | pytest.Collector, call: Any, report: Any) -> None:
     kind = call.excinfo.type
     lines = str(call.excinfo.value).strip().splitlines()
     how = f"{kind.__name__}: {lines[0] if lines else ''}"[:200]
-    if not isinstance(report, pytest.TestReport) or issubclass(kind, ImportError | SyntaxError):
-        _write("void", by=node.nodeid, how=how)
+    if isinstance(report, pytest.TestReport):
+        # A name without a value is no fault that anybody would hand in.
+        _write("void" if issubclass(kind, _NO_FAULT) else "killed", by=node.nodeid, how=how)
+        node.session.shouldstop = "the first failure is enough"
     else:
-        _write("killed", by=node.nodeid, how=how)
+        _uncollected.append((node.nodeid, how))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A file that cannot be collected judges nothing; others that reach the fault may."""
+    if _uncollected:
+        by, how = _uncollected[0]
+        _write("void", by=by, how=f"not collected: {how}")
     _write("survived" if session.testscollected else "no tests")
