@@ -8,21 +8,31 @@ whole.
 from collections.abc import Collection
 from typing import ClassVar
 
-from ec2net.core.config.settings import DnsDefaultRoute
-from ec2net.core.decide.intent import EniIntent, HostIntent
-from ec2net.core.host.files import Environment
-from ec2net.core.host.managers import Manager, link_manager
-from ec2net.core.live.apply import apply
-from ec2net.core.live.guard import guarded
-from ec2net.core.live.observe import observe
-from ec2net.core.live.render import Base, render
-from ec2net.core.model.facts import Link
-from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Applied, InPlace, Item, Plan
-from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Backend, Host, Suitability
-from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state.journal import Journals
+from ec2net.core.plugins.api import (
+    Applied,
+    Backend,
+    Base,
+    Deadline,
+    DnsDefaultRoute,
+    EniIntent,
+    Environment,
+    Host,
+    HostIntent,
+    InPlace,
+    Item,
+    Journals,
+    Link,
+    Mac,
+    Manager,
+    Plan,
+    Snapshot,
+    Suitability,
+    apply_live,
+    guarded,
+    link_manager,
+    observe_live,
+    render_live,
+)
 
 
 class NetlinkBackend(Backend):
@@ -40,11 +50,11 @@ class NetlinkBackend(Backend):
         return Suitability(manager is Manager.NOBODY, f"{manager.value} manages {link.name}")
 
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
-        return observe(snapshot, links, self.host.kernel, self._journals)
+        return observe_live(snapshot, links, self.host.kernel, self._journals)
 
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
         base = Base.FOREIGN if intent.primary else Base.OURS
-        return render(intent, host, snapshot, self.host.kernel.protocol, base)
+        return render_live(intent, host, snapshot, self.host.kernel.protocol, base)
 
     def lacks(self, intent: EniIntent) -> tuple[str, ...]:
         if intent.early.dns is DnsDefaultRoute.AUTO:
@@ -53,7 +63,7 @@ class NetlinkBackend(Backend):
 
     def apply(self, plan: Plan, deadline: Deadline) -> Applied:
         with guarded(plan.changes, self.host.kernel):
-            return apply(plan, self.host.kernel, self._journals, deadline)
+            return apply_live(plan, self.host.kernel, self._journals, deadline)
 
     def forget(self, attached: Collection[Mac]) -> None:
         self._journals.keep_only(attached)

@@ -12,19 +12,32 @@ from ec2net.backends.networkd.observe import files_in_place, link_states
 from ec2net.backends.networkd.render import drop_in_path, network_file, own_path, place
 from ec2net.backends.networkd.state import LinkState, is_running, link_state
 from ec2net.backends.networkd.unread import UnreadFiles
-from ec2net.core.decide.intent import EniIntent, HostIntent
-from ec2net.core.host.files import Environment
-from ec2net.core.host.managers import NETWORKD_OWNER, Manager, link_manager, owner
-from ec2net.core.live import apply as live
-from ec2net.core.live.observe import observe
-from ec2net.core.live.render import Base, render
-from ec2net.core.model.facts import Link
-from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Applied, InPlace, Item, Plan
-from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Backend, Host, Suitability
-from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state.journal import Journals
+from ec2net.core.plugins.api import (
+    NETWORKD_OWNER,
+    Applied,
+    Backend,
+    Base,
+    Broken,
+    Deadline,
+    EniIntent,
+    Environment,
+    Host,
+    HostIntent,
+    InPlace,
+    Item,
+    Journals,
+    Link,
+    Mac,
+    Manager,
+    Plan,
+    Snapshot,
+    Suitability,
+    apply_live,
+    link_manager,
+    observe_live,
+    owner,
+    render_live,
+)
 
 AMAZON_LINUX = "amzn"
 """``ID`` in os-release(5): networkd is its default."""
@@ -65,7 +78,7 @@ class NetworkdBackend(Backend):
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
         self._states = link_states(links, self.host.environment)
         self._leases = {}
-        live_items = observe(snapshot, links, self.host.kernel, self._journals)
+        live_items = observe_live(snapshot, links, self.host.kernel, self._journals)
         in_files = files_in_place()
         return InPlace(
             (*in_files.ours, *self._unread.all(), *live_items.ours),
@@ -87,15 +100,15 @@ class NetworkdBackend(Backend):
         kernel = self.host.kernel
         # With a file that is not ours, who knows how its addresses come.
         base = Base.LEASED if path == own_path(intent.link.name) else Base.FOREIGN
-        items = render(intent, host, snapshot, kernel.protocol, base)
+        items = render_live(intent, host, snapshot, kernel.protocol, base)
         self._leases[intent.mac] = Lease(intent.link, intent.first(4), base is Base.LEASED)
         if path is None or link is None:
             return items
         return (network_file(path, intent.early, permanent=link.permanent), *items)
 
     def apply(self, plan: Plan, deadline: Deadline) -> Applied:
-        def make_live(part: Plan, broken: live.Broken) -> Applied:
-            return live.apply(part, self.host.kernel, self._journals, deadline, broken)
+        def make_live(part: Plan, broken: Broken) -> Applied:
+            return apply_live(part, self.host.kernel, self._journals, deadline, broken)
 
         return apply(plan, self.host, make_live, self._leases, deadline)
 

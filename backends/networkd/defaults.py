@@ -11,10 +11,7 @@ from pathlib import Path
 
 from ec2net.backends.networkd.files import FOLDER
 from ec2net.backends.networkd.state import LINKS, LinkState, link_state
-from ec2net.core.host.files import Environment
-from ec2net.core.model.errors import StateError
-from ec2net.core.model.facts import Link
-from ec2net.core.runtime.files import make_folder
+from ec2net.core.plugins.api import Environment, Link, StateError, make_folder
 
 LATER = "80-ec2net-later.network"
 """For all but the first link of the host."""

@@ -9,9 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from ec2net.core.live import owned_file
-from ec2net.core.live.owned_file import HEADER
-from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.plugins.api import HEADER, Deadline, write_file
 
 PATH = Path("/etc/systemd/network/95-ec2net-adopted.network")
 
@@ -56,4 +54,4 @@ class WriteFallback:
         return f"write {self.path}"
 
     def do(self, deadline: Deadline) -> None:
-        owned_file.write(self.path, self.content)
+        write_file(self.path, self.content)

@@ -5,9 +5,7 @@ from collections.abc import Collection
 
 from ec2net.backends.networkd.files import FOLDER, in_folder
 from ec2net.backends.networkd.state import LinkState, link_state
-from ec2net.core.host.files import Environment
-from ec2net.core.model.facts import Link
-from ec2net.core.model.plan import InPlace
+from ec2net.core.plugins.api import Environment, InPlace, Link
 
 
 def files_in_place() -> InPlace:

@@ -9,8 +9,7 @@ They need no D-Bus round trip and are there on systemd 252 and 257 alike: ADMIN_
 from dataclasses import dataclass
 from pathlib import Path
 
-from ec2net.core.host.files import Environment
-from ec2net.core.host.managers import NETWORKD_UNIT
+from ec2net.core.plugins.api import NETWORKD_UNIT, Environment
 
 LINKS = "/run/systemd/netif/links"
 """A file for each link, by its index."""

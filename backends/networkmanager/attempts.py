@@ -11,8 +11,7 @@ from collections.abc import Collection
 
 from ec2net.backends.networkmanager import conf
 from ec2net.backends.networkmanager.device import Device
-from ec2net.core.model.identity import Mac
-from ec2net.core.state.run_dir import RunDir
+from ec2net.core.plugins.api import Mac, RunDir
 
 _FOLDER = "networkmanager"
 

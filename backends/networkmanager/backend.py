@@ -9,22 +9,32 @@ from ec2net.backends.networkmanager.choice import suits
 from ec2net.backends.networkmanager.device import Routes, State, routes
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
 from ec2net.backends.networkmanager.render import conf_file
-from ec2net.core.config.settings import DnsDefaultRoute
-from ec2net.core.decide.compare import make_plan
-from ec2net.core.decide.intent import EniIntent, HostIntent
-from ec2net.core.host.files import Environment
-from ec2net.core.live import apply as live
-from ec2net.core.live.guard import guarded
-from ec2net.core.live.leases import await_sources
-from ec2net.core.live.observe import observe
-from ec2net.core.live.render import Base, render
-from ec2net.core.model.facts import Link
-from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Applied, InPlace, Item, Plan
-from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Backend, Host, Remarks, Suitability
-from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state.journal import Journals
+from ec2net.core.plugins.api import (
+    Applied,
+    Backend,
+    Base,
+    Deadline,
+    DnsDefaultRoute,
+    EniIntent,
+    Environment,
+    Host,
+    HostIntent,
+    InPlace,
+    Item,
+    Journals,
+    Link,
+    Mac,
+    Plan,
+    Remarks,
+    Snapshot,
+    Suitability,
+    apply_live,
+    await_sources,
+    guarded,
+    make_plan,
+    observe_live,
+    render_live,
+)
 
 if TYPE_CHECKING:
     from ec2net.backends.networkmanager.client import NetworkManager
@@ -69,7 +79,7 @@ class NetworkManagerBackend(Backend):
         self._seen = look(self._talk(), links, deadline)
         if self._seen.problem is not None:
             without_it(self._seen, links, snapshot)
-        live_items = observe(snapshot, links, self.host.kernel, self._journals)
+        live_items = observe_live(snapshot, links, self.host.kernel, self._journals)
         own = in_place(self._seen, links)
         return InPlace(
             (*own.ours, *live_items.ours),
@@ -90,7 +100,7 @@ class NetworkManagerBackend(Backend):
         return (file,) if file is not None and file.ours and not mine else ()
 
     def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
-        items = render(intent, host, snapshot, self.host.kernel.protocol, Base.LEASED)
+        items = render_live(intent, host, snapshot, self.host.kernel.protocol, Base.LEASED)
         self._live[intent.mac] = items
         file = self._file(intent, host, snapshot)
         if _primary(host, snapshot) is None:
@@ -159,7 +169,7 @@ class NetworkManagerBackend(Backend):
             leases = limit.within(patience, "waiting for leases")
             await_sources(part.changes, devices, self.host.kernel, leases)
             with guarded(part.changes, self.host.kernel):
-                return live.apply(part, self.host.kernel, self._journals, limit)
+                return apply_live(part, self.host.kernel, self._journals, limit)
 
         return apply(plan, self._talk(), devices, self.host, make_live, deadline)
 
@@ -167,7 +177,7 @@ class NetworkManagerBackend(Backend):
         """``plan`` with what an ENI lacks now that its link was taken down in between."""
         link = self._links[mac]
         snapshot = self.host.kernel.snapshot((link.driver,))
-        found = observe(snapshot, (link,), self.host.kernel, self._journals)
+        found = observe_live(snapshot, (link,), self.host.kernel, self._journals)
         wanted = {mac: self._live.get(mac, ())}
         anew = make_plan(wanted, found, keep=frozenset(found.ours))
         others = tuple(change for change in plan.changes if change.mac != mac)

@@ -15,13 +15,16 @@ from ec2net.backends.networkmanager.client import ABSENT, NetworkManager
 from ec2net.backends.networkmanager.device import Device, Routes, left_alone, routes, waits
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
 from ec2net.backends.networkmanager.merge import Key, recorded
-from ec2net.core.model.errors import Ec2netError
-from ec2net.core.model.facts import Link
-from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import LinkRef
-from ec2net.core.model.plan import InPlace, Item
-from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.plugins.api import (
+    Deadline,
+    Ec2netError,
+    InPlace,
+    Item,
+    Link,
+    LinkRef,
+    Mac,
+    Snapshot,
+)
 
 MTU: Key = ("802-3-ethernet", "mtu")
 

@@ -42,7 +42,7 @@ def _list_folder(path: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What cannot be read is None: a file's text, a symbolic link's target."""
+    """The files, links and folders of the host. What cannot be read is None."""
 
     read_file: Callable[[str], str | None] = _read_file
     read_link: Callable[[str], str | None] = _read_link

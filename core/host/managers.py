@@ -23,7 +23,10 @@ class Manager(Enum):
 
 
 NETWORKD_UNIT = "systemd-networkd.service"
+"""The unit of systemd-networkd."""
 NETWORKMANAGER_UNIT = "NetworkManager.service"
+"""The unit of NetworkManager."""
+
 _NETWORKD_STATE = "/run/systemd/netif"
 _UNITS = "/etc/systemd/system"
 UNIT_FOLDERS = (
@@ -109,7 +112,10 @@ def _networkd_is_not_up(environment: Environment) -> bool:
 
 
 NETWORKD_OWNER = "io.systemd.Network"
+"""What udev says of a link that is systemd-networkd's."""
 NETWORKMANAGER_OWNER = "org.freedesktop.NetworkManager"
+"""What udev says of a link that is NetworkManager's."""
+
 _OUR_OWNER = "ec2net"
 _OWNER_MAX = 64
 

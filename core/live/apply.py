@@ -40,7 +40,9 @@ def apply(
     deadline: Deadline,
     broken: Broken | None = None,
 ) -> Applied:
-    """A failed addition ends the work on its ENI, so that nothing of it is removed then.
+    """Make the changes of a plan in the kernel, one by one.
+
+    A failed addition ends the work on its ENI, so that nothing of it is removed then.
 
     What fails for one IP version costs the other nothing. ``broken`` is what failed before in
     the same pass, and is added to.
@@ -139,7 +141,7 @@ have, a sysctl that is read-only."""
 
 
 def version_of(change: Change) -> int:
-    """4 or 6; 0 if both build on it."""
+    """The IP version of a change: 4 or 6; 0 if both build on it."""
     match change.item:
         case Address(interface=interface):
             return interface.version

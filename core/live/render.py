@@ -41,7 +41,7 @@ class Base(Enum):
 def render(
     intent: EniIntent, host: HostIntent, snapshot: Snapshot, protocol: int, base: Base
 ) -> tuple[KernelObject, ...]:
-    """Every item that ``intent`` means. ``protocol`` is our mark."""
+    """The kernel objects that ``intent`` means. ``protocol`` is our mark."""
     primary = host.primary_link
     return (
         *_settings(intent, host, snapshot, base),

@@ -57,7 +57,7 @@ def write(path: Path, content: bytes, deadline: Deadline) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """``path`` and what lacks above it, for everybody to read whatever the umask. ``OSError``.
+    """Make a folder and what lacks above it, for everybody to read. Raises ``OSError``.
 
     CIS hardening gives root's shell the umask 027; others read the status, and networkd, which
     is not root, its files.

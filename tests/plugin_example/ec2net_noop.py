@@ -10,16 +10,27 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from ec2net.core.decide.intent import EniIntent, HostIntent
-from ec2net.core.host.files import Environment
-from ec2net.core.model.facts import Facts, Link
-from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Applied, InPlace, Item, Plan
-from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Backend, Suitability
-from ec2net.core.plugins.hookspecs import hookimpl
-from ec2net.core.plugins.report import PassReport
-from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.plugins.api import (
+    Applied,
+    Backend,
+    Deadline,
+    EniIntent,
+    Environment,
+    Facts,
+    HostIntent,
+    InPlace,
+    Item,
+    Link,
+    Mac,
+    PassReport,
+    Plan,
+    Snapshot,
+    Suitability,
+    hookimpl,
+)
+
+EC2NET_API = 1
+"""The version of the plugin interface that this is made for."""
 
 _log = logging.getLogger("ec2net.noop")
 

@@ -43,6 +43,10 @@ BUILT_INS = "core/plugins/loaded.py"
 """The one module of core/ that knows which backends there are: its table has their names."""
 
 
+API = "core/plugins/api.py"
+"""The one module of core/ that plugins import, and backends/ with them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Import:
     """One line that imports, wherever in its file it stands. Paths are relative to the top."""

@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from layers import BUILT_INS, MAY_IMPORT, TOP, folder, imports
+from layers import API, BUILT_INS, MAY_IMPORT, TOP, folder, imports
 
 NOT_YET = {
     "core/cli/commands/early.py",
@@ -40,6 +40,17 @@ def test_core_names_backends_only_in_the_table_of_built_ins() -> None:
         if '"ec2net.backends' in path.read_text()
     }
     assert naming == {BUILT_INS}
+
+
+def test_backends_import_the_plugin_interface_alone() -> None:
+    wrong = [
+        str(found)
+        for found in imports()
+        if found.file.startswith("backends/")
+        and found.target.startswith("core/")
+        and found.target != API
+    ]
+    assert wrong == []
 
 
 def test_every_folder_of_core_has_its_row_and_no_module_is_loose() -> None:
