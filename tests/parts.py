@@ -114,9 +114,9 @@ def once() -> list[Part]:
         pytests("unit", "tests/unit"),
         *STYLE,
         pytests("packages: contents, pip", "tests/packages", needs=("packages",)),
+        pytests("unit, oldest libraries", "tests/unit", select=f"library and {now}", venv=OLDEST),
         pytests(
-            "oldest libraries",
-            "tests/unit",
+            "namespaces, oldest libraries",
             "tests/netns",
             select=f"library and {now}",
             venv=OLDEST,

@@ -260,9 +260,9 @@ class _Eni:
         """Raises ``_ListingIsOld`` if the listing is old, and wrong."""
         known = self.known
         card, device = self._place()
-        ipv4s = self._list(LOCAL_IPV4S, ipv4_address, known.local_ipv4s)
         ipv6s = self._list(IPV6S, ipv6_address, known.ipv6s)
         ipv6_prefixes = self._list(IPV6_PREFIX, ipv6_network, known.ipv6_prefixes)
+        ipv4s = self._list(LOCAL_IPV4S, ipv4_address, known.local_ipv4s)
         ipv4_prefixes = self._list(IPV4_PREFIX, ipv4_network, known.ipv4_prefixes)
         wrong = self._empty_wrongly(ipv4s, ipv6s)
         return EniFacts(
