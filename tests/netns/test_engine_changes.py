@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from instance import MANY, Instance, primary, subnets, two_enis
+from instance import HANGS, MANY, Instance, primary, subnets, two_enis
 from kernel_state import KernelEvents, State, assert_same, differences, marked
 
 from ec2net.core.simulation.vpc.eni import Detach, Eni
@@ -51,8 +51,8 @@ class Connections:
                 with server.socket(family) as listener, vpc_socket(client, family) as one:
                     listener.bind((str(there), 0))
                     listener.listen()
-                    listener.settimeout(5)
-                    one.settimeout(5)
+                    listener.settimeout(HANGS)
+                    one.settimeout(HANGS)
                     one.bind((str(here), 0))
                     one.connect(listener.getsockname()[:2])
                     other, _ = listener.accept()
@@ -64,7 +64,7 @@ class Connections:
         for name, one, other in self.pairs:
             try:
                 for sender, receiver in ((one, other), (other, one)):
-                    receiver.settimeout(3)
+                    receiver.settimeout(HANGS)
                     sender.send(b"x")
                     assert receiver.recv(1) == b"x"
             except OSError as error:
@@ -158,7 +158,7 @@ def flood(vpc: SimulatedVpc, sources: list[Any]) -> Iterator[list[int]]:
         yield sent
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(HANGS)
         for one, _ in sockets:
             one.close()
     assert failed == []
@@ -181,7 +181,7 @@ def test_a_cover_that_is_split_or_merged_leaves_no_gap(settled: Instance) -> Non
             eni.ipv6s.insert(0, left6)
             eni.fabric.remap(eni, [n for n in eni.holds() if str(left6) in str(n)], [])
             settled.ec2net("refresh")
-    assert sent[0] > 10000
+    assert sent[0] > 2000  # some 100 for each change, however busy the machine is
     assert vpc.dropped() == dropped
     assert_same(before, settled.kernel())
 
