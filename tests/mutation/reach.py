@@ -121,7 +121,7 @@ def _measure(copies: list[Copy], cache: Path, stored: Path) -> None:
         results = list(pool.map(run, shards))
     seconds = {name: took for told in results for name, took in told["seconds"].items()}
     failed = [name for told in results for name in told["failed"]]
-    lines = _lines(work, [copy.top for copy in copies], list(seconds))
+    lines = _lines(work, list(seconds))
     whole = json.dumps({"seconds": seconds, "failed": failed, "lines": lines})
     temporary = stored.with_suffix(".new")
     temporary.write_text(whole)
@@ -138,7 +138,11 @@ def _shards(copy: Copy, folder: str) -> list[tuple[str, list[str]]]:
 
 
 def _run_shard(copy: Copy, work: Path, name: str, files: list[str]) -> _Told:
-    settings = work / f"{name}.ini"
+    settings, result = work / f"{name}.ini", work / f"{name}.json"
+    if result.exists():
+        return _told(result)  # of a run that was ended before the map was whole
+    for stale in work.glob(f"data.{name}.*"):
+        stale.unlink()
     settings.write_text(
         "[run]\n"
         f"data_file = {work}/data.{name}\n"
@@ -147,7 +151,6 @@ def _run_shard(copy: Copy, work: Path, name: str, files: list[str]) -> _Told:
         "disable_warnings = no-data-collected, module-not-imported\n"
         "source =\n" + "".join(f"    {copy.top / folder}\n" for folder in FOLDERS)
     )
-    result = work / f"{name}.json"
     status = copy.pytest(
         *("-p", "reach_plugin", "-m", SELECTION, *files),
         limit=_LIMIT,
@@ -157,11 +160,16 @@ def _run_shard(copy: Copy, work: Path, name: str, files: list[str]) -> _Told:
     )
     if status not in (0, 1) or not result.exists():
         raise SystemExit(f"the tests of {name} did not run to their end: see {work}/{name}.log")
+    return _told(result)
+
+
+def _told(result: Path) -> _Told:
     told: _Told = json.loads(result.read_text())
     return told
 
 
-def _lines(work: Path, tops: list[Path], names: list[str]) -> dict[str, dict[str, list[int]]]:
+def _lines(work: Path, names: list[str]) -> dict[str, dict[str, list[int]]]:
+    """Copies have other paths in every run: a file is told by its path in its copy."""
     numbers = {name: number for number, name in enumerate(names)}
     found: dict[str, dict[int, set[int]]] = {}
     for path in sorted(work.glob("data.*")):
@@ -171,8 +179,9 @@ def _lines(work: Path, tops: list[Path], names: list[str]) -> dict[str, dict[str
         except CoverageException:
             continue  # a process that was killed did not write all of it
         for file in data.measured_files():
-            top = next(top for top in tops if Path(file).is_relative_to(top))
-            lines = found.setdefault(Path(file).relative_to(top).as_posix(), {})
+            parts = Path(file).parts
+            first = max(parts.index(folder) for folder in FOLDERS if folder in parts)
+            lines = found.setdefault("/".join(parts[first:]), {})
             for line, contexts in data.contexts_by_lineno(file).items():
                 # "name (call)" in a process that a test started, and "|name" in pytest's own.
                 tests = {context.lstrip("|").rsplit(" (", 1)[0] for context in contexts}
