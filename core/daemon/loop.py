@@ -229,7 +229,7 @@ class Loop:
         """Let udev look again at those of these links that it never saw."""
         names = [name for index in links if (name := link_name(index)) is not None]
         if lost := unseen(names):
-            show(lost, self._passes.deadline(udev.SECONDS, "udev"))
+            show(lost, self._signals.deadline(udev.SECONDS, "udev"))
 
     def _forget(self, mac: Mac) -> None:
         """An ENI that comes (back) may be another device: its keys are listed anew."""

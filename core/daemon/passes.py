@@ -11,16 +11,17 @@ from ec2net.core.daemon.published import Published
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
 from ec2net.core.daemon.telling import Telling
 from ec2net.core.engine.engine import Engine
+from ec2net.core.engine.one_pass import failure_published, one_pass
 from ec2net.core.imds.reader import outdated
-from ec2net.core.model.errors import Ec2netError, ImdsError, StateError, Stopped
+from ec2net.core.model.errors import Ec2netError, ImdsError, Stopped
 from ec2net.core.model.identity import Mac
 from ec2net.core.plugins.report import PassReport
-from ec2net.core.report import log_lines, metrics, status_file
+from ec2net.core.report import log_lines
+from ec2net.core.report.publisher import StatusPublisher
 from ec2net.core.report.quiet_host import is_quiet
-from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.report.status_file import Outcome
 from ec2net.core.runtime.signals import StopSignals
 from ec2net.core.state.config_in_force import Workplace
-from ec2net.core.state.lock import HostLock
 
 _log = logging.getLogger("ec2net.resident")
 
@@ -63,9 +64,6 @@ class Passes:
         """Polls in a row that IMDS did not answer."""
         self.primary: Mac | None = None
 
-    def deadline(self, seconds: float, what: str) -> Deadline:
-        return Deadline(seconds, what, interruptions=[self._signals])
-
     def do(self, work: Work) -> None:
         """One piece of work, and what follows from it. Raises ``Stopped``."""
         _log.debug("%s %s", work.kind.value, " ".join(map(str, sorted(work.macs))))
@@ -84,36 +82,33 @@ class Passes:
     def _read_listings(self) -> None:
         assert self._engine.listings is not None
         assert self._engine.imds is not None
-        deadline = self.deadline(self._place.config.timeouts.pass_, "listings")
-        if changed := outdated(self._engine.imds, self._engine.listings, deadline):
+        deadline = self._signals.deadline(self._place.config.timeouts.pass_, "listings")
+        with failure_published(StatusPublisher(self._place)):
+            changed = outdated(self._engine.imds, self._engine.listings, deadline)
+        if changed:
             self._pass(Work(Kind.ENIS, changed))
 
     def _pass(self, work: Work) -> None:
-        timeouts = self._place.config.timeouts
         only = work.macs if work.kind is Kind.ENIS else None
         check = {track.mac for track in self.tracks.values() if not track.settled}
-        deadline = self.deadline(timeouts.pass_, work.kind.value)
         if work.kind is Kind.ENIS and self._engine.listings is not None:
             for mac in work.macs:  # something of it is on its way: maybe a key that is not listed
                 self._engine.listings.pop(mac, None)
-        heard = self._engine.ask(deadline, () if work.kind is Kind.LOOK else only)
-        left = deadline.remaining()
-        with HostLock(self._place.run, self.deadline(timeouts.lock, "the host lock")):
-            report = self._engine.run_pass(
-                self.deadline(left, work.kind.value),
-                only,
-                check=check if only is None else check & only,
-                heard=heard,
-            )
-            report = metrics.count(self._place, report)
-            if work.kind is not Kind.POLL:
-                report = replace(report, problems=_both(self._problems, report.problems))
-            done = status_file.publish(self._place, report, only=only)
+        lasting = () if work.kind is Kind.POLL else self._problems
+        done = one_pass(
+            self._engine,
+            StatusPublisher(self._place, lasting=lasting),
+            self._signals.deadline,
+            work.kind.value,
+            only=only,
+            read=() if work.kind is Kind.LOOK else None,
+            check=check if only is None else check & only,
+        )
         now = time.monotonic()
         self._follow(done.report, only, now)
         self._say(done.report, work, only)
         if work.kind is Kind.LOOK:
-            if self._repairs(report):
+            if self._repairs(done.report):
                 self._schedule.repaired(now)
             self._left = False
         if work.kind is Kind.POLL:
@@ -129,7 +124,7 @@ class Passes:
         changes = [*report.done, *(failure.change for failure in report.failed)]
         return any(not self._left or change.whose in there for change in changes)
 
-    def _polled(self, done: status_file.Outcome, now: float) -> None:
+    def _polled(self, done: Outcome, now: float) -> None:
         self._problems = done.report.problems
         imds = any(isinstance(problem, ImdsError) for problem in self._problems)
         self.failures = self.failures + 1 if imds else 0
@@ -143,11 +138,6 @@ class Passes:
         """A pass that did not come to its end: nothing is known to be otherwise."""
         now = time.monotonic()
         self.complain(str(error))
-        status_file.publish_failure(self._place.run, error)
-        try:
-            metrics.count_failure(self._place, error)
-        except StateError as failed:
-            self.complain(str(failed))
         again = now + max(1.0, self._pace.fast)
         self.tracks = {
             mac: replace(track, again=again) if mac in work.macs else track
@@ -234,11 +224,3 @@ class Passes:
                 shown = f" ({', '.join(names[:5])})" if state is not State.CONFIGURED else ""
                 parts.append(f"{len(names)} {state}{shown}")
         return f"ENIs: {', '.join(parts) or 'none yet'}"
-
-
-def _both(
-    first: tuple[Ec2netError, ...], second: tuple[Ec2netError, ...]
-) -> tuple[Ec2netError, ...]:
-    """Each text once."""
-    texts = {str(problem): problem for problem in (*first, *second)}
-    return tuple(texts.values())

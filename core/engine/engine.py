@@ -95,13 +95,14 @@ class Engine:
         deadline: Deadline,
         only: Collection[Mac] | None = None,
         *,
+        without: frozenset[Mac] = frozenset(),
         check: Collection[Mac] = (),
         heard: Heard | None = None,
     ) -> PassReport:
         """Look and settle. The caller holds the host lock."""
         began = time.monotonic() - (heard.seconds if heard is not None else 0.0)
         self.run.discard_leftovers()
-        view = self.look(deadline, only, heard=heard)
+        view = self.look(deadline, only, without=without, heard=heard)
         report = self.settle(view, deadline, check=check)
         return replace(report, occasion=deadline.what, seconds=time.monotonic() - began)
 

@@ -54,16 +54,16 @@ def run(options: Namespace) -> ExitStatus:
     if options.apply:
         check_lock(place.run)
     with StopSignals(reload=True) as signals:
-        asked = Deadline(place.config.timeouts.pass_, "adopt", interruptions=[signals])
+        asked = signals.deadline(place.config.timeouts.pass_, "adopt")
         with opened(place) as engine:
             adoption = _Adoption(place, engine, options)
             if not options.apply:
                 _tell(options, *adoption.planned())
                 return ExitStatus.DONE
             engine.ask(asked)
-            lock = Deadline(place.config.timeouts.lock, "host lock", interruptions=[signals])
+            lock = signals.deadline(place.config.timeouts.lock, "host lock")
             with HostLock(place.run, lock):
-                looking = Deadline(place.config.timeouts.pass_, "adopt", interruptions=[signals])
+                looking = signals.deadline(place.config.timeouts.pass_, "adopt")
                 changed = adoption.apply(looking)
         stopped = signals.received is not None
     if not changed or stopped:

@@ -25,10 +25,10 @@ def run(options: Namespace) -> ExitStatus:
 def _remove(name: str, options: Namespace) -> ExitStatus:
     from ec2net.core.daemon.sole import manager_runs
     from ec2net.core.decide.compute import eni_links
-    from ec2net.core.report import log_lines, status_file
-    from ec2net.core.runtime.deadline import Deadline
+    from ec2net.core.engine.one_pass import one_pass
+    from ec2net.core.report import log_lines
+    from ec2net.core.report.publisher import StatusPublisher
     from ec2net.core.runtime.signals import StopSignals
-    from ec2net.core.state.lock import HostLock
 
     place = workplace(options, may_fall_back=True)
     if not options.if_gone and manager_runs(place.run):
@@ -36,23 +36,21 @@ def _remove(name: str, options: Namespace) -> ExitStatus:
             f"the resident manager would configure {name} again at once",
             remedy='set manage = "ignore" for it and reload ec2net.service, or stop that first',
         )
-    timeouts = place.config.timeouts
-    with StopSignals() as signals:
-        lock = Deadline(timeouts.lock, "waiting for the host lock", interruptions=[signals])
-        with HostLock(place.run, lock):
-            deadline = Deadline(timeouts.pass_, f"remove {name}", interruptions=[signals])
-            with opened(place, imds=False) as engine:
-                links = eni_links(engine.kernel.links(), engine.config.drivers)
-                macs = {
-                    mac
-                    for mac, same in links.items()
-                    if any(name in (s.name, *s.altnames) for s in same)
-                }
-                # Nothing is done for other ENIs: to remove one after the other removes all. Without
-                # a link its rules are leftovers, which every pass collects.
-                view = engine.look(deadline, macs, without=frozenset(macs))
-                report = engine.settle(view, deadline)
-            done = status_file.publish(place, report)
+    with StopSignals() as signals, opened(place, imds=False) as engine:
+        links = eni_links(engine.kernel.links(), engine.config.drivers)
+        macs = frozenset(
+            mac for mac, same in links.items() if any(name in (s.name, *s.altnames) for s in same)
+        )
+        # Nothing is done for other ENIs: to remove one after the other removes all. Without a link
+        # its rules are leftovers, which every pass collects.
+        done = one_pass(
+            engine,
+            StatusPublisher(place),
+            signals.deadline,
+            f"remove {name}",
+            only=macs,
+            without=macs,
+        )
     log_lines.tell(done)
     report = done.report
     if options.json:

@@ -41,7 +41,7 @@ def run(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=True)
     seconds = options.timeout or place.config.timeouts.link
     with StopSignals() as signals, LinkEvents() as events:
-        deadline = Deadline(seconds, f"start {name}", interruptions=[signals])
+        deadline = signals.deadline(seconds, f"start {name}")
         index = wait_for_link(name, events, deadline)
         status = _configure(
             name, place, deadline.watching(LinkPresence(events, name, index)), options
@@ -56,7 +56,7 @@ def _start_primary(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=True)
     seconds = options.timeout or place.config.timeouts.link
     with StopSignals() as signals, opened(place) as engine:
-        deadline = Deadline(seconds, "start --primary", interruptions=[signals])
+        deadline = signals.deadline(seconds, "start --primary")
         waiting = deadline.named("waiting for IMDS")
         pause = _FIRST_RETRY
         while True:  # ends by deadline
@@ -112,8 +112,9 @@ def _passes(
 ) -> ExitStatus:
     """Passes for one ENI, until IMDS tells all of it and the kernel does it."""
     from ec2net.core.decide.intent import Standing
-    from ec2net.core.report import log_lines, metrics, status_file
-    from ec2net.core.state.lock import HostLock
+    from ec2net.core.engine.one_pass import one_pass
+    from ec2net.core.report import log_lines
+    from ec2net.core.report.publisher import StatusPublisher
 
     awaited_standings = (Standing.PENDING, Standing.ABSENT)
     pause = _FIRST_RETRY
@@ -121,18 +122,16 @@ def _passes(
     made: tuple[Change, ...] = ()
     while True:  # ends by deadline
         engine.new_pass()
-        pass_deadline = deadline.within(place.config.timeouts.pass_, deadline.what)
-        heard = engine.ask(pass_deadline, {mac})
-        left = pass_deadline.remaining()
-        with HostLock(place.run, deadline):
-            report = engine.run_pass(
-                deadline.within(left, deadline.what),
-                only={mac},
-                check={mac} if settling else (),
-                heard=heard,
-            )
-            report = metrics.count(place, report)
-            done = status_file.publish(place, report, only={mac})
+        done = one_pass(
+            engine,
+            StatusPublisher(place),
+            deadline.within,
+            deadline.what,
+            only={mac},
+            check={mac} if settling else (),
+            lock_seconds=deadline.remaining(),
+        )
+        report = done.report
         made += report.done
         eni = report.of(mac)
         if report.findings:
