@@ -30,9 +30,9 @@ from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 pytestmark = pytest.mark.netns
 
 SCALE = 60.0
-SCALED = "[resident]\npoll = 1.0\nfast = 0.1\nfast_for = 1.0\n[timeouts]\npass = 2\nlock = 5\n"
+SCALED = "[resident]\npoll = 1.0\nfast = 0.1\nfast_for = 1.0\n[timeouts]\npass = 4\nlock = 10\n"
 HOUR = 3600.0 / SCALE
-SETTLING = 20.0
+SETTLING = 60.0
 """Seconds, real ones, for an event to be followed on a busy machine."""
 
 ENIS = 6
@@ -162,7 +162,7 @@ class Life:
     def kill(self) -> str:
         assert self.manager is not None
         self.manager.process.kill()
-        self.manager.process.wait(10)
+        self.manager.process.wait(60)
         self.stack.close()
         self.stack = ExitStack()
         self.start()

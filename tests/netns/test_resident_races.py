@@ -54,8 +54,7 @@ def test_a_thousand_races_leave_nothing(vpc: SimulatedVpc, instance: Instance) -
             lambda: (
                 differences(kernel, instance.kernel()) == [] and instance.files().keys() == files
             ),
-            30,
-            "nothing left",
+            what="nothing left",
         )
         manager.rest()
         assert moved >= RACES / 4
