@@ -64,6 +64,7 @@ def forks(lone: LabInstance, seconds: float) -> int:
     return last_pid() - before - asking
 
 
+@pytest.mark.serial
 def test_units_for_links_that_never_appear_cost_no_process(lone: LabInstance) -> None:
     """The seed bug, by systemd: no process waits, a pass is not held up, and in the end no unit is
     left (``BindsTo`` a device that never comes: its job ends by systemd's own limit)."""
@@ -72,7 +73,8 @@ def test_units_for_links_that_never_appear_cost_no_process(lone: LabInstance) ->
     began = time.monotonic()
     lone.host.run(["systemctl", "start", "--no-block", *units])
     assert lone.own_processes() == []
-    assert forks(lone, 2) == 0
+    # A process of the host's own may begin in one of these spans; a unit that polls shows in each.
+    assert 0 in (forks(lone, 2) for _ in range(3))
     assert lone.own_processes() == []
     assert lone.refresh() == ""
     lone.host.wait_until(
@@ -84,6 +86,7 @@ def test_units_for_links_that_never_appear_cost_no_process(lone: LabInstance) ->
     assert left_of(lone, names) == []
 
 
+@pytest.mark.serial
 def test_starts_of_links_that_never_appear_end_by_their_bound(lone: LabInstance) -> None:
     """The seed bug, by hand: 20 processes wait in one system call each, hold nothing, and end with
     exit status 3."""
