@@ -153,7 +153,8 @@ def test_a_record_goes_through_a_pipe_and_to_nobody_not_at_all(
     with settled.running("plan", "--imds", str(fifo)) as plan:
         while settled.ec2net("record", str(fifo), status=None).returncode:
             assert plan.poll() is None
-        assert plan.communicate(timeout=PROGRAM_LIMIT)[0] == "Nothing to change.\n"
+        said = plan.communicate(timeout=PROGRAM_LIMIT)[0]
+        assert said == "Planned with the configuration of the record.\nNothing to change.\n"
 
 
 BROKEN = {
