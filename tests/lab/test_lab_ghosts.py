@@ -24,11 +24,12 @@ pytestmark = [pytest.mark.lab, pytest.mark.mode("on-demand"), pytest.mark.backen
 
 RACES = rounds(300)
 GHOSTS = 20
-LINK_SECONDS = 20
+LINK_SECONDS = 40
 """How long a start waits for its link here (by default 30 s)."""
 DEVICE_SECONDS = 8
 """How long systemd waits for a device unit here (by default 90 s)."""
-WITHIN = 30.0
+WITHIN = 60.0
+"""Seconds; 30 where the machine has nothing else to do."""
 TIMER = 4
 """Seconds between passes, 60 outside of tests."""
 TOGETHER = 10
@@ -105,14 +106,14 @@ def test_starts_of_links_that_never_appear_end_by_their_bound(lone: LabInstance)
         assert lone.refresh() == ""
         assert len(children(lone)) == GHOSTS  # it did not wait for them
         for process in starts:
-            assert process.wait(LINK_SECONDS + 10) == 3
+            assert process.wait(LINK_SECONDS + 60) == 3
             assert process.stderr is not None
             assert b"no such link appeared" in process.stderr.read()
     finally:
         for process in starts:
             process.kill()
             process.communicate()
-    assert time.monotonic() - began < LINK_SECONDS + 10
+    assert time.monotonic() - began < LINK_SECONDS + 60
     assert lone.own_processes() == []
     assert left_of(lone, names) == []
 
@@ -220,7 +221,7 @@ class Races:
         for _ in range(count // TOGETHER):
             enis = [self.attach() for _ in range(TOGETHER)]
             wanted = {f"ec2net@{eni.name}.service" for eni in enis}
-            self._lone.host.wait_until(lambda: wanted <= self._lone.eni_units(), 20)  # noqa: B023
+            self._lone.host.wait_until(lambda: wanted <= self._lone.eni_units(), 60)  # noqa: B023
             with udev_stopped(self._lone):
                 for eni in enis:
                     self.end(eni)
@@ -250,7 +251,7 @@ def test_attach_and_detach_races_leave_nothing(lone: LabInstance) -> None:
     finally:
         lone.host.run(["systemctl", "stop", "ec2net-refresh.timer"])
     # After the last pass, and one more: the state of its unit says how that went.
-    lone.host.wait_until(lambda: lone.own_processes() == [], 20)
+    lone.host.wait_until(lambda: lone.own_processes() == [], 60)
     lone.host.run(["systemctl", "start", "ec2net-refresh.service"])
     assert left_of(lone, names) == [], lone.story()
     print(f"{lone.setting}: {races.moved} moved, nothing left of {RACES} after {took:.1f} s")
