@@ -70,13 +70,14 @@ class Judge:
     def _confirmed(self, mutant: Mutant, copy: Copy, tests: dict[str, float]) -> Verdict:
         """A test that also fails without the fault is left out, and says nothing.
 
-        Asked are those of which that is likely: on the real kernel, or beside coverage.
+        Asked are those of which that is likely: on the real kernel, beside coverage, or late.
         """
         while tests:
             verdict = self._run(mutant, copy, tests)
             if verdict.by not in tests:
                 return verdict
-            if verdict.by.startswith("tests/unit/") and verdict.by not in self.reach.failed:
+            sure = verdict.by.startswith("tests/unit/") and verdict.by not in self.reach.failed
+            if sure and verdict.outcome != "hung":
                 return verdict
             original = replace(mutant, source=(copy.top / mutant.path).read_bytes())
             if self._run(original, copy, {verdict.by: tests[verdict.by]}).outcome == "survived":

@@ -52,9 +52,12 @@ class _Told(TypedDict):
     failed: list[str]
 
 
-_SHARDS = {"unit": 1, "netns": 6}
+_NOTHING = 5
+"""pytest's exit status where every test was deselected."""
+
+_UNIT_SHARDS = 4
 _LIMIT = 1500.0
-"""Seconds for one shard."""
+"""Seconds for one shard: a file of ``netns``, or a fourth of ``unit``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,6 @@ def _measure(copies: list[Copy], cache: Path, stored: Path) -> None:
         free.put(copy)
     work = cache / "coverage"
     work.mkdir(parents=True, exist_ok=True)
-    shards = [shard for folder in _SHARDS for shard in _shards(copies[0], folder)]
 
     def run(shard: tuple[str, list[str]]) -> _Told:
         copy = free.get()
@@ -118,7 +120,7 @@ def _measure(copies: list[Copy], cache: Path, stored: Path) -> None:
             free.put(copy)
 
     with ThreadPoolExecutor(len(copies)) as pool:
-        results = list(pool.map(run, shards))
+        results = list(pool.map(run, _shards(copies[0])))
     seconds = {name: took for told in results for name, took in told["seconds"].items()}
     failed = [name for told in results for name in told["failed"]]
     lines = _lines(work, list(seconds))
@@ -128,13 +130,16 @@ def _measure(copies: list[Copy], cache: Path, stored: Path) -> None:
     os.replace(temporary, stored)
 
 
-def _shards(copy: Copy, folder: str) -> list[tuple[str, list[str]]]:
-    parent = copy.top / "tests" / folder
-    left_out = {path for pattern in NO_JUDGES[folder] for path in parent.glob(pattern)}
-    paths = sorted(set(parent.glob("test_*.py")) - left_out)
-    files = [path.relative_to(copy.top).as_posix() for path in paths]
-    count = _SHARDS[folder]
-    return [(f"{folder}{number}", files[number::count]) for number in range(count)]
+def _shards(copy: Copy) -> list[tuple[str, list[str]]]:
+    """Names, with the files that one run of pytest measures."""
+    files: dict[str, list[str]] = {}
+    for folder, patterns in NO_JUDGES.items():
+        parent = copy.top / "tests" / folder
+        left_out = {path for pattern in patterns for path in parent.glob(pattern)}
+        paths = sorted(set(parent.glob("test_*.py")) - left_out)
+        files[folder] = [path.relative_to(copy.top).as_posix() for path in paths]
+    unit = [(f"unit{n}", files["unit"][n::_UNIT_SHARDS]) for n in range(_UNIT_SHARDS)]
+    return [*unit, *((Path(file).stem, [file]) for file in files["netns"])]
 
 
 def _run_shard(copy: Copy, work: Path, name: str, files: list[str]) -> _Told:
@@ -158,8 +163,8 @@ def _run_shard(copy: Copy, work: Path, name: str, files: list[str]) -> _Told:
         COVERAGE_PROCESS_START=str(settings),
         MUTANTS_RESULT=str(result),
     )
-    if status not in (0, 1) or not result.exists():
-        raise SystemExit(f"the tests of {name} did not run to their end: see {work}/{name}.log")
+    if status not in (0, 1, _NOTHING) or not result.exists():
+        raise SystemExit(f"the tests of {name} did not run to their end: see {work / name}.log")
     return _told(result)
 
 

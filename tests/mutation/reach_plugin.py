@@ -7,6 +7,8 @@ pytest's own variable, PYTEST_CURRENT_TEST.
 
 import json
 import os
+import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import coverage
@@ -16,9 +18,22 @@ from confined import confine
 _seconds: dict[str, float] = {}
 _failed: set[str] = set()
 
+_END_SECONDS = 3.0
+"""For a process to write which lines it reached, before it is killed."""
+
 
 def pytest_sessionstart() -> None:
+    """A process that a test kills at its end writes nothing, so it is asked to end before."""
     confine()
+    kill = subprocess.Popen.kill
+
+    def end_first(process: "subprocess.Popen[str]") -> None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_END_SECONDS)
+        kill(process)
+
+    setattr(subprocess.Popen, "kill", end_first)  # noqa: B010 (mypy allows no assignment)
 
 
 def pytest_runtest_logstart(nodeid: str) -> None:

@@ -10,7 +10,15 @@ from ec2net.core.config.settings import Config
 from ec2net.core.decide.compare import make_plan
 from ec2net.core.decide.compute import compute
 from ec2net.core.live.render import Base, render
-from ec2net.core.model.objects import MAIN_TABLE, Address, LaterAddress, LinkRef, Route
+from ec2net.core.model.objects import (
+    MAIN_TABLE,
+    Address,
+    LaterAddress,
+    LinkRef,
+    LinkSetting,
+    Route,
+    Setting,
+)
 from ec2net.core.model.plan import Action, InPlace
 from ec2net.core.model.snapshot import Found, Snapshot
 
@@ -95,3 +103,26 @@ def test_a_default_route_in_main_is_made_only_behind_the_host_s_own(
         if isinstance(item, Route) and item.table == MAIN_TABLE and item.destination.version == 4
     ]
     assert [(route.link, route.metric) for route in wanted] == [(intent.link, 513)] * made
+
+
+@pytest.mark.parametrize(
+    ("base", "has_ipv6", "wanted"),
+    [
+        (Base.OURS, True, [0]),
+        (Base.OURS, False, []),
+        (Base.LEASED, True, []),
+        (Base.FOREIGN, True, []),
+    ],
+)
+def test_router_advertisements_are_turned_off_where_the_link_is_ours_to_bring_up(
+    base: Base, has_ipv6: bool, wanted: list[int]
+) -> None:
+    """They would put the subnet and a default route into main."""
+    facts = host(eni(0), eni(1))
+    whole = compute(facts, Config())
+    intent = next(intent for intent in whole.ready if not intent.primary)
+    accepted = LinkSetting(intent.link, Setting.ACCEPT_RA, 1)
+    snapshot = Snapshot(facts.links, accept_ra=(accepted,) if has_ipv6 else ())
+    items = render(intent, whole, snapshot, OURS, base)
+    found = [item for item in items if isinstance(item, LinkSetting)]
+    assert [item.value for item in found if item.setting is Setting.ACCEPT_RA] == wanted

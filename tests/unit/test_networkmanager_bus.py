@@ -262,3 +262,16 @@ def test_a_wait_ends_with_the_bus(daemon: PrivateBus, bus: Bus, fake: FakeNetwor
         bus.wait_until(holds, (RULE,), Deadline(3 * HANGS, "test"))
     assert time.monotonic() - began < HANGS
     killer.join(HANGS)
+
+
+def test_a_wait_ends_with_the_connection_that_its_own_question_lost(
+    bus: Bus, fake: FakeNetworkManager
+) -> None:
+    """What was subscribed to is lost with it: no signal would come any more."""
+
+    def closing() -> bool:
+        bus.close()
+        return False
+
+    with pytest.raises(BusError, match="the connection ended while waiting"):
+        bus.wait_until(closing, (RULE,), Deadline(0.3, "test"))
