@@ -16,8 +16,8 @@ from ec2net.core.config.settings import Config, Manage
 from ec2net.core.decide.compute import compute, eni_links
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standing
 from ec2net.core.decide.last_known import unread
-from ec2net.core.decide.ownership import plan_for
-from ec2net.core.engine import drift, handover, rivals, verify
+from ec2net.core.engine import drift, rivals, verify
+from ec2net.core.engine.backend_plans import Wanted, chosen, planned
 from ec2net.core.engine.imds_reading import Heard, hear
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.reachability import Reachability
@@ -32,15 +32,14 @@ from ec2net.core.model.errors import DoubleManagement, Ec2netError
 from ec2net.core.model.facts import Facts, Link, Value
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Attached, Mac
-from ec2net.core.model.plan import Applied, Item, Plan
+from ec2net.core.model.plan import Applied, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import PATIENCE, Backend, Host
-from ec2net.core.plugins.choose import Choice, choose, unsupported, without_backend
+from ec2net.core.plugins.backend import PATIENCE, Backend, Host, Observed
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.plugins.loaded import BUILT_IN, Plugins
 from ec2net.core.plugins.report import PassReport, addresses_there
 from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state import boot_enis, drift_record, holds, last_known, touched_links
+from ec2net.core.state import boot_enis, holds, last_known, per_eni, touched_links
 from ec2net.core.state.run_dir import RunDir
 
 _log = logging.getLogger("ec2net.engine")
@@ -66,6 +65,7 @@ class Engine:
     """How backends are called; the second argument tells those of this project."""
     patience: float = PATIENCE
     """Seconds: ``Host.patience``."""
+    _host: Host | None = field(default=None, init=False)
     _backends: dict[str, GuardedBackend] = field(default_factory=dict, init=False)
     _computed: tuple[Facts, HostIntent] | None = field(default=None, init=False)
 
@@ -143,25 +143,26 @@ class Engine:
         owners = elsewhere(links, environment)
         facts = Facts(heard.facts, snapshot.links, attached, owners)
         host = self._intents(facts)
-        choices = self._choose(host, links, environment)
+        choices = chosen(host, links, self.backends, environment)
         doubled: tuple[DoubleManagement, ...] = ()
         if not without:  # to take something back is no double work
             host, choices, doubled = rivals.refuse(host, choices, environment)
-        host, plans, wanted, failures = self._plans(
-            host, choices, snapshot, deadline, only, without
-        )
+        which = Wanted(only, without)
+        made = planned(host, choices, self.backends, snapshot, which, deadline)
+        host = made.host
         watched = frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE)
         observed = watched - without  # what is to be taken back is, whatever the policy
-        problems = (*heard.problems, *self.plugins.problems, *doubled, *failures)
+        problems = (*heard.problems, *self.plugins.problems, *doubled, *made.problems)
         view = View(
             facts,
             snapshot,
             host,
             choices,
-            plans,
-            wanted,
+            made.plans,
+            made.wanted,
             without,
             observed,
+            seen=made.seen,
             problems=problems,
             requests=heard.requests,
         )
@@ -194,7 +195,7 @@ class Engine:
             for name in {eni.name for eni in view.host.enis if eni.link and _changes(eni, plans)}:
                 touched_links.begin(self.run, name)
             deadline.check()  # the last moment for SIGTERM or a gone link to stop it
-            applied = self._apply(plans, deadline.shielded())
+            applied = self._apply(view, plans, deadline.shielded())
             report = replace(report, done=applied.done, failed=applied.failed)
         if any(plans.values()) or check:
             failed = {failure.change.mac for failure in report.failed}
@@ -207,7 +208,7 @@ class Engine:
                 report = replace(report, problems=(*report.problems, error))
         if trial is not None:
             seconds = self.config.timeouts.pass_
-            report = trial.end(plans, report, self._apply, view.fingerprint, seconds)
+            report = trial.end(plans, report, partial(self._apply, view), view.fingerprint, seconds)
         environment = self._environment(eni_links(view.snapshot.links, self.config.drivers))
         back = {change.mac for change in report.undone} | report.held.keys()
         drifts = drift.follow(self.run, view, report.done, back, environment)
@@ -246,85 +247,24 @@ class Engine:
     def backends(self) -> Mapping[str, GuardedBackend]:
         """The backends that the configuration can mean, made once."""
         if not self._backends:
-            host = Host(self.kernel, self.run, self.environment, self.patience)
+            self._host = Host(self.kernel, self.run, self.environment, self.patience)
             self._backends = {
                 name: self.guard(backend, name in BUILT_IN)
-                for name, backend in self.plugins.made(host).items()
+                for name, backend in self.plugins.made(self._host).items()
             }
         return self._backends
-
-    def _choose(
-        self,
-        host: HostIntent,
-        links: Mapping[Mac, tuple[Link, ...]],
-        environment: Environment,
-    ) -> dict[Mac, Choice]:
-        kinds = {name: backend.kind for name, backend in self.backends.items()}
-        choices = {}
-        for eni in host.enis:
-            if not links.get(eni.mac):
-                continue
-            choices[eni.mac] = choose(eni.backend, links[eni.mac][0], kinds, environment)
-            _log.debug("%s: backend %s", eni.name, choices[eni.mac])
-        return choices
 
     def _environment(self, links: Mapping[Mac, tuple[Link, ...]]) -> Environment:
         known = tuple(same[0] for same in links.values())
         return replace(self.environment.once(), eni_links=known)
 
-    def _plans(
-        self,
-        host: HostIntent,
-        choices: Mapping[Mac, Choice],
-        snapshot: Snapshot,
-        deadline: Deadline,
-        only: Collection[Mac] | None,
-        without: frozenset[Mac],
-    ) -> tuple[HostIntent, dict[str, Plan], dict[Mac, tuple[Item, ...]], tuple[Ec2netError, ...]]:
-        """The plans by backend, in the order in which they are applied; ``host`` as it is then."""
-        plans: dict[str, Plan] = {}
-        all_wanted: dict[Mac, tuple[Item, ...]] = {}
-        problems: list[Ec2netError] = []
-        links = [
-            link
-            for link in snapshot.links
-            if link.mac is not None and host.of(link.mac) is not None
-        ]
-        for name, backend in self.backends.items():
-            mine = {mac for mac, choice in choices.items() if choice.backend == name}
-            if not mine and choices:
-                continue
-            try:
-                found = backend.observe(
-                    snapshot, [link for link in links if link.mac in mine], deadline
-                )
-                remarks = backend.remarks()
-                host = host.without(remarks.left_alone, Standing.IGNORED)
-                host = host.without(remarks.waiting, Standing.PENDING)
-                problems += remarks.problems
-                ready = [
-                    eni
-                    for eni in host.ready
-                    if eni.mac in mine
-                    and eni.mac not in without
-                    and (only is None or eni.mac in only)
-                ]
-                problems += unsupported(backend, ready)
-                wanted = {eni.mac: backend.wanted(eni, host, snapshot) for eni in ready}
-                plans[name] = backend.planned(partial(plan_for, host, mine, wanted, found, without))
-            except Ec2netError as error:
-                problems.append(error)
-                continue
-            all_wanted |= wanted
-        problems += handover.add_leftovers(self.backends, choices, {*all_wanted, *without}, plans)
-        problems += without_backend(choices, host)
-        return host, plans, all_wanted, tuple(problems)
-
-    def _apply(self, plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
+    def _apply(self, view: View, plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
         done: list[Applied] = []
         for name, plan in plans.items():
             if plan:
-                done.append(self.backends[name].apply(plan, deadline))
+                seen = view.seen.get(name, Observed(view.snapshot))
+                goals = view.goals(name)
+                done.append(self.backends[name].apply(plan, goals, seen, deadline))
         return Applied(
             tuple(change for applied in done for change in applied.done),
             tuple(failure for applied in done for failure in applied.failed),
@@ -362,8 +302,9 @@ class Engine:
 
     def _by_backend(self, intent: EniIntent, view: View) -> tuple[Finding, ...]:
         name = view.choices[intent.mac].backend
+        seen = view.seen.get(name) if name is not None else None
         try:
-            texts = self.backends[name].check(intent) if name is not None else ()
+            texts = self.backends[name].check(intent, seen) if name and seen else ()
         except Ec2netError as error:
             texts = (str(error),)
         return tuple(Finding(intent.mac, text) for text in texts)
@@ -389,9 +330,9 @@ class Engine:
             boot_enis.remember(self.run, view.host.links_since_boot)
             holds.remember(self.run, report.held, view.wanted, attached)
             last_known.remember(self.run, replace(view.facts.imds, enis=good), attached)
-            for name in view.plans:
-                self.backends[name].forget(tuple(attached))
-            drift_record.keep_only(self.run, tuple(attached))
+            if self._host is not None:
+                self._host.journals.strike_out()
+            per_eni.keep_only(self.run, attached)
             touched_links.keep_only(
                 self.run, {link.name for eni in view.host.enis for link in eni.links}
             )

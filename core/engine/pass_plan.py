@@ -11,6 +11,7 @@ from ec2net.core.model.fingerprint import fingerprint
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.plan import Item, Plan
 from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.backend import Goal, Observed
 from ec2net.core.plugins.choose import Choice
 from ec2net.core.state import holds
 
@@ -35,6 +36,16 @@ class View:
     """ENIs whose changes are not applied: they were rolled back."""
     problems: tuple[Ec2netError, ...] = ()
     requests: int = 0
+    seen: Mapping[str, Observed] = field(default_factory=dict)
+    """By backend that was asked."""
+
+    def goals(self, backend: str) -> dict[Mac, Goal]:
+        """What is wanted of the ENIs of one backend that are planned for."""
+        return {
+            intent.mac: Goal(intent, self.wanted[intent.mac])
+            for intent in self.host.ready
+            if intent.mac in self.wanted and self.choices[intent.mac].backend == backend
+        }
 
     def fingerprint(self, mac: Mac) -> str | None:
         """Of what is wanted of an ENI; None if nothing is."""

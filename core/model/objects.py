@@ -253,6 +253,7 @@ class ReplyMarks:
 
 
 KernelObject: TypeAlias = LinkSetting | Address | Route | Rule | ReplyMarks
+"""What live changes make in the kernel."""
 
 
 def _table(table: int) -> str:

@@ -39,6 +39,7 @@ from ec2net.core.model.objects import (
     MAIN_TABLE,
     Address,
     AnyAddress,
+    KernelObject,
     LinkRef,
     LinkSetting,
     Rank,
@@ -48,13 +49,14 @@ from ec2net.core.model.objects import (
 )
 from ec2net.core.model.plan import Action, Applied, Change, Failure, InPlace, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Backend, Host, Remarks, Suitability
+from ec2net.core.plugins.backend import Backend, Goal, Host, Observed, Suitability
 from ec2net.core.plugins.hookspecs import API, hookimpl
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.runtime.command import run_bounded
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.files import make_folder
 from ec2net.core.state.journal import Journals
+from ec2net.core.state.per_eni import file as state_file
 from ec2net.core.state.run_dir import RunDir
 
 __all__ = [
@@ -83,6 +85,7 @@ __all__ = [
     "Environment",
     "Facts",
     "Failure",
+    "Goal",
     "Host",
     "HostIntent",
     "InPlace",
@@ -90,6 +93,7 @@ __all__ = [
     "Journals",
     "Kernel",
     "KernelEvents",
+    "KernelObject",
     "Link",
     "LinkRef",
     "LinkSetting",
@@ -97,11 +101,11 @@ __all__ = [
     "Manager",
     "MtuPolicy",
     "NotYet",
+    "Observed",
     "OwnedFile",
     "PassReport",
     "Plan",
     "Rank",
-    "Remarks",
     "Route",
     "Rule",
     "RunDir",
@@ -125,6 +129,7 @@ __all__ = [
     "remove_file",
     "render_live",
     "run_bounded",
+    "state_file",
     "version_of",
     "write_file",
 ]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is remembered of an ENI's drift: /run/ec2net/drift/MAC.json, for one attachment."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.identity import Mac
 from ec2net.core.runtime.clock import now
+from ec2net.core.state import per_eni
 from ec2net.core.state.run_dir import RunDir
 
 _FOLDER = "drift"
@@ -82,26 +83,14 @@ def story(run: RunDir, mac: Mac, ifindex: int) -> tuple[Drift, ...]:
     return read(run, mac, ifindex).story
 
 
-def keep_only(run: RunDir, attached: Collection[Mac]) -> None:
-    """Forget ENIs that are gone. Raises ``StateError``."""
-    kept = {_file(mac) for mac in attached}
-    for name in run.names(_FOLDER):
-        if name not in kept:
-            run.remove(name)
-
-
 def seconds_between(begin: str, end: str) -> float:
     return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
 
 
-def _file(mac: Mac) -> str:
-    return f"{_FOLDER}/{mac}.json"
-
-
 def read(run: RunDir, mac: Mac, ifindex: int) -> Record:
     """Of another attachment, or what is not as this version writes it, counts as nothing."""
-    data = run.read(_file(mac))
-    if data is None or data.get("ifindex") != ifindex:
+    data = per_eni.read(run, _FOLDER, mac, ifindex)
+    if data is None:
         return Record(ifindex)
     try:
         told = tuple(_drift(row) for row in data["story"])
@@ -125,7 +114,7 @@ def write(run: RunDir, mac: Mac, record: Record) -> None:
     """Raises ``StateError``."""
     told = [asdict(drift) for drift in record.story]
     run.write(
-        _file(mac),
+        per_eni.file(_FOLDER, mac),
         {
             "ifindex": record.ifindex,
             "in_place": sorted(record.in_place),

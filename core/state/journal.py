@@ -13,6 +13,7 @@ from typing import Any
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import AnyInterface, Setting
+from ec2net.core.state import per_eni
 from ec2net.core.state.run_dir import RunDir
 
 _FOLDER = "journal"
@@ -66,7 +67,7 @@ class Journals:
     def compare(self, mac: Mac, journal: Journal, there: Collection[str | AnyInterface]) -> None:
         """Note which journaled names and addresses are not there any more.
 
-        They are struck out by ``keep_only`` unless they are made again before (``expect``): a pass
+        They are struck out by ``strike_out`` unless they are made again before (``expect``): a pass
         that was killed after a removal leaves them, and somebody else may use them later.
         """
         self._missing[mac] = Journal(
@@ -84,8 +85,8 @@ class Journals:
 
     def read(self, mac: Mac, ifindex: int) -> Journal:
         """The journal of a link; an empty one if there is none for this attachment."""
-        data = self._run.read(_file(mac))
-        if data is None or data.get("ifindex") != ifindex:
+        data = per_eni.read(self._run, _FOLDER, mac, ifindex)
+        if data is None:
             return Journal(ifindex)
         try:
             return Journal(
@@ -107,19 +108,19 @@ class Journals:
         return frozenset(
             (link.index, interface)
             for link in links
-            if link.mac is not None and _file(link.mac) in there
+            if link.mac is not None and per_eni.file(_FOLDER, link.mac) in there
             for interface in self.read(link.mac, link.index).addresses
         )
 
     def write(self, mac: Mac, journal: Journal) -> None:
         """Raises ``StateError``."""
         if journal.empty:
-            self._run.remove(_file(mac))
+            self._run.remove(per_eni.file(_FOLDER, mac))
         else:
-            self._run.write(_file(mac), journal.to_json())
+            self._run.write(per_eni.file(_FOLDER, mac), journal.to_json())
 
-    def keep_only(self, attached: Collection[Mac]) -> None:
-        """Forget links that are gone, and what is gone of the others. Raises ``StateError``."""
+    def strike_out(self) -> None:
+        """Forget what is missing and was not made again. Raises ``StateError``."""
         for mac, missing in self._missing.items():
             if missing.empty:
                 continue
@@ -128,11 +129,3 @@ class Journals:
             journal.addresses -= missing.addresses
             self.write(mac, journal)
         self._missing.clear()
-        kept = {_file(mac) for mac in attached}
-        for name in self._run.names(_FOLDER):
-            if name not in kept:
-                self._run.remove(name)
-
-
-def _file(mac: Mac) -> str:
-    return f"{_FOLDER}/{mac}.json"

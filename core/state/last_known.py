@@ -14,6 +14,7 @@ from typing import Any
 
 from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Link, Unknown, Value
 from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.state import per_eni
 from ec2net.core.state.run_dir import RunDir, parsed
 
 _FOLDER = "facts"
@@ -86,7 +87,7 @@ def remembered(
 
 
 def _remembered(run: RunDir, mac: Mac, indices: Collection[int]) -> EniFacts | None:
-    stood = _stored(run.content(_file(mac)))
+    stood = _stored(run.content(per_eni.file(_FOLDER, mac)))
     return stood[1] if stood and stood[0] in indices and stood[1].mac == mac else None
 
 
@@ -123,22 +124,12 @@ def _was_eni(run: RunDir, link: Link) -> bool:
 
 
 def remember(run: RunDir, facts: ImdsFacts, links: Mapping[Mac, Collection[int]]) -> None:
-    """Store the facts of attached ENIs and drop those of gone ones. Raises ``StateError``."""
+    """Store the facts of attached ENIs. Raises ``StateError``."""
     if isinstance(facts.primary, Value):
         run.write(_PRIMARY, {"mac": str(facts.primary.value)})
-    kept = set()
     for eni in facts.enis:
         indices = links.get(eni.mac, ())
         if len(indices) == 1:
             (index,) = indices
-            if _stored(run.content(_file(eni.mac))) != (index, eni):
-                run.write(_file(eni.mac), {**to_json(eni), "ifindex": index})
-        if indices:
-            kept.add(_file(eni.mac))
-    for name in run.names(_FOLDER):
-        if name not in kept:
-            run.remove(name)
-
-
-def _file(mac: Mac) -> str:
-    return f"{_FOLDER}/{mac}.json"
+            if _stored(run.content(per_eni.file(_FOLDER, eni.mac))) != (index, eni):
+                run.write(per_eni.file(_FOLDER, eni.mac), {**to_json(eni), "ifindex": index})

@@ -76,6 +76,14 @@ class RunDir:
             return ()
         return tuple(f"{folder}/{entry}" for entry in entries if not entry.startswith(_TEMPORARY))
 
+    def folders(self) -> tuple[str, ...]:
+        """The folders that names are stored in, sorted."""
+        try:
+            with os.scandir(self.path) as entries:
+                return tuple(sorted(e.name for e in entries if e.is_dir(follow_symlinks=False)))
+        except OSError:
+            return ()
+
     def discard_leftovers(self) -> None:
         """Delete temporary files of killed writers. Only under the host lock."""
         for temporary in self.path.glob(f"**/{_TEMPORARY}*"):

@@ -143,7 +143,7 @@ def test_killed_it_comes_back_and_finds_nothing_to_do(pair: LabInstance) -> None
 
 STUCK = """\
 import os
-from ec2net.core.plugins.hookspecs import hookimpl
+from ec2net.core.plugins.api import hookimpl
 
 @hookimpl
 def ec2net_adjust_intent(intent, facts):

@@ -189,9 +189,7 @@ def test_enis_that_go_are_no_fight(
 
 HUNG = """
 import os, time
-from ec2net.core.plugins.backend import Applied, Backend, Suitability
-from ec2net.core.plugins.hookspecs import hookimpl
-from ec2net.core.model.plan import InPlace
+from ec2net.core.plugins.api import Applied, Backend, Observed, Suitability, hookimpl
 
 class HungBackend(Backend):
     name = "hung"
@@ -199,13 +197,11 @@ class HungBackend(Backend):
     def suits(cls, link, environment):
         return Suitability(False, "only where it is named")
     def observe(self, snapshot, links, deadline):
-        return InPlace()
-    def wanted(self, intent, host, snapshot):
+        return Observed(snapshot)
+    def wanted(self, intent, host, seen):
         return intent.rules
-    def apply(self, plan, deadline):
+    def apply(self, plan, goals, seen, deadline):
         time.sleep(3600)
-    def forget(self, attached):
-        pass
 
 @hookimpl
 def ec2net_backends():

@@ -6,7 +6,7 @@ the end of each pass is logged.
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -17,11 +17,12 @@ from ec2net.core.plugins.api import (
     EniIntent,
     Environment,
     Facts,
+    Goal,
     HostIntent,
-    InPlace,
     Item,
     Link,
     Mac,
+    Observed,
     PassReport,
     Plan,
     Snapshot,
@@ -44,19 +45,18 @@ class NoopBackend(Backend):
     def suits(cls, link: Link, environment: Environment) -> Suitability:
         return Suitability(False, "it is only used where it is named")
 
-    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
-        return InPlace()
+    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:
+        return Observed(snapshot)
 
-    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
+    def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
         return intent.rules
 
-    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
+    def apply(
+        self, plan: Plan, goals: Mapping[Mac, Goal], seen: Observed, deadline: Deadline
+    ) -> Applied:
         for change in plan.changes:
             _log.info("would %s %s", change.action.name.lower(), change.item.describe())
         return Applied(done=plan.changes)
-
-    def forget(self, attached: Collection[Mac]) -> None:
-        """Nothing was remembered."""
 
 
 @hookimpl

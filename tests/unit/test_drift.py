@@ -24,7 +24,8 @@ from ec2net.core.model.objects import Address, LaterAddress, LinkSetting, Settin
 from ec2net.core.model.plan import Action, Change, Conflict, Plan
 from ec2net.core.model.snapshot import Found
 from ec2net.core.state import drift_record
-from ec2net.core.state.drift_record import Drift, Drifts, keep_only
+from ec2net.core.state.drift_record import Drift, Drifts
+from ec2net.core.state.per_eni import keep_only
 from ec2net.core.state.run_dir import RunDir
 
 ENI = mac(1)

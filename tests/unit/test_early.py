@@ -4,7 +4,6 @@
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 from eni_facts import eni, host, link, mac
@@ -12,7 +11,8 @@ from eni_facts import eni, host, link, mac
 from ec2net.backends.networkd import defaults, files
 from ec2net.backends.networkd.files import NetworkFile
 from ec2net.backends.networkmanager import conf
-from ec2net.backends.networkmanager.backend import NetworkManagerBackend
+from ec2net.backends.networkmanager.backend import _file
+from ec2net.backends.networkmanager.observe import Seen
 from ec2net.core.cli.commands import early
 from ec2net.core.cli.commands.early import _withhold, _write_defaults
 from ec2net.core.config.files import LoadedConfig, Source
@@ -29,9 +29,7 @@ from ec2net.core.config.settings import (
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import Standing
 from ec2net.core.host.files import Environment
-from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Host
 from ec2net.core.state import boot_enis
 from ec2net.core.state.config_in_force import Workplace
 from ec2net.core.state.run_dir import RunDir
@@ -147,8 +145,7 @@ def test_the_first_pass_finds_networkmanagers_file_as_it_wants_it(
     intents = compute(replace(facts, attached=attached), config)
     reasons = dict.fromkeys(map(mac, unmanaged), "NetworkManager does not manage it")
     intents = intents.without(reasons, Standing.IGNORED)
-    backend = NetworkManagerBackend(Host(cast(Kernel, None), place.run))
-    items = backend._file(intents.ready[0], intents, Snapshot(tuple(links)))
+    items = _file(intents.ready[0], intents, Snapshot(tuple(links)), Seen())
     assert items == tuple(written)
 
 

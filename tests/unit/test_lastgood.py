@@ -16,6 +16,7 @@ from ec2net.core.decide.last_known import unread, with_last_known_good
 from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
 from ec2net.core.model.identity import EniId
 from ec2net.core.state.last_known import from_json, remember, remembered, to_json
+from ec2net.core.state.per_eni import keep_only
 from ec2net.core.state.run_dir import RunDir
 
 OLD, NEW = ipv4("10.0.1.4"), ipv4("10.0.1.4", "10.0.1.5")
@@ -160,7 +161,7 @@ def test_a_second_link_with_its_mac_is_no_other_attachment(run: RunDir) -> None:
 
 def test_facts_of_gone_enis_are_forgotten(run: RunDir) -> None:
     remember(run, imds(eni(1), eni(2)), {mac(1): [3], mac(2): [4]})
-    remember(run, imds(eni(1), eni(2)), {mac(1): [3]})
+    keep_only(run, [mac(1)])
     assert run.names("facts") == (f"facts/{mac(1)}.json",)
 
 

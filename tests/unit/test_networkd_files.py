@@ -34,7 +34,8 @@ from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import LinkRef
 from ec2net.core.model.plan import Action, Applied, Change, Plan
-from ec2net.core.plugins.backend import Host
+from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.backend import Host, Observed
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.run_dir import RunDir
 
@@ -331,12 +332,14 @@ def test_what_networkd_does_instead_is_named(
     intent = next(eni for eni in compute(facts, Config()).ready if not eni.primary)
     there = [NetworkFile(written, f"{HEADER} ens6 {intent.mac}\n")] if written else []
     monkeypatch.setattr(files, "in_folder", lambda _: tuple(there))
-    found = backend.check(intent)
+    found = backend.check(intent, Observed(Snapshot()))
     assert len(found) == bool(says)
     assert all(says in text for text in found)
     UnreadFiles(run).note(there)
-    assert all("which it has not read" in text for text in backend.check(intent))
-    assert len(backend.check(intent)) == len(there)
+    assert all(
+        "which it has not read" in text for text in backend.check(intent, Observed(Snapshot()))
+    )
+    assert len(backend.check(intent, Observed(Snapshot()))) == len(there)
 
 
 CONFIGURED = "ADMIN_STATE=configured\nNETWORK_FILE=/run/systemd/network/70-ens5.network\n"

@@ -33,6 +33,7 @@ from ec2net.core.model.objects import (
 )
 from ec2net.core.model.plan import Action, InPlace, Item
 from ec2net.core.model.snapshot import Found, Snapshot
+from ec2net.core.state import per_eni
 from ec2net.core.state.journal import Journal, Journals
 from ec2net.core.state.run_dir import RunDir
 
@@ -176,10 +177,11 @@ def test_journaled_addresses_count_as_marked_ones(journals: Journals) -> None:
     assert [one.protocol for one in found] == [236, 0, 0]
 
 
-def test_journals_of_gone_links_are_forgotten(journals: Journals) -> None:
+def test_journals_of_gone_links_are_forgotten(journals: Journals, tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
     for n in (1, 2):
         journals.write(mac(n), replace(JOURNAL))
-    journals.keep_only([mac(2)])
+    per_eni.keep_only(run, [mac(2)])
     assert journals.read(mac(1), 3) == Journal(3)
     assert journals.read(mac(2), 3) == JOURNAL
 

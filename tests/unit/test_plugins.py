@@ -464,7 +464,7 @@ def test_a_plugin_cannot_turn_an_intent_into_another_eni_s(
     [
         ("(object,)", "is not derived from Backend"),
         ("('netlink',)", "is not derived from Backend"),
-        ("(Backend,)", "lacks apply, forget, observe, suits, wanted"),
+        ("(Backend,)", "lacks apply, observe, suits, wanted"),
         ("(type('Nameless', (NetlinkBackend,), {'name': None}),)", "has no name"),
         ("(NetlinkBackend,)", "has the name of another one, netlink"),
         ("None", "failed in ec2net_backends"),

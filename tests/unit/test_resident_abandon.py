@@ -12,8 +12,8 @@ from patience import HANGS
 from ec2net.core.daemon import abandon
 from ec2net.core.daemon.abandon import AbandonableBackend
 from ec2net.core.model.errors import Ec2netError, PluginError
-from ec2net.core.model.plan import Applied, InPlace, Plan
-from ec2net.core.plugins.backend import Backend, Host, Suitability
+from ec2net.core.model.plan import Applied, Plan
+from ec2net.core.plugins.backend import Backend, Host, Observed, Suitability
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.runtime.deadline import Deadline
 
@@ -26,17 +26,17 @@ class Hanging(Backend):
     def suits(cls, link: Any, environment: Any) -> Suitability:
         return Suitability(True, "")
 
-    def observe(self, snapshot: Any, links: Any, deadline: Deadline) -> InPlace:
+    def observe(self, snapshot: Any, links: Any, deadline: Deadline) -> Observed:
         self.release.wait(3 * HANGS)
-        return InPlace()
+        return Observed(snapshot)
 
-    def wanted(self, intent: Any, host: Any, snapshot: Any) -> Any:
+    def wanted(self, intent: Any, host: Any, seen: Any) -> Any:
         return ()
 
-    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
+    def apply(self, plan: Plan, goals: Any, seen: Any, deadline: Deadline) -> Applied:
         raise Ec2netError("refused")
 
-    def forget(self, attached: Any) -> None:
+    def check(self, intent: Any, seen: Any) -> Any:
         raise ValueError("a bug")
 
 
@@ -58,7 +58,7 @@ def backend() -> AbandonableBackend:
     return AbandonableBackend(Hanging(cast(Host, None)))
 
 
-def observe(one: GuardedBackend) -> InPlace:
+def observe(one: GuardedBackend) -> Observed:
     return one.observe(cast(Any, None), (), Deadline(0.1))
 
 
@@ -80,7 +80,7 @@ def test_it_is_not_called_again_until_it_returns_and_threads_do_not_grow() -> No
     Hanging.release.set()
     for thread in ours():
         thread.join(HANGS)
-    assert observe(one) == InPlace()
+    assert observe(one) == Observed(cast(Any, None))
     for thread in ours():
         thread.join(HANGS)
     assert ours() == []
@@ -97,9 +97,11 @@ def test_a_reload_calls_it_no_more_either() -> None:
 
 def test_errors_come_through_as_they_are() -> None:
     one = backend()
-    assert one.apply(Plan(), Deadline(1)) == Applied()  # nothing was to be done
-    with pytest.raises(PluginError, match="failed in forget: ValueError: a bug"):
-        one.forget(())
+    assert (
+        one.apply(Plan(), {}, cast(Any, None), Deadline(1)) == Applied()
+    )  # nothing was to be done
+    with pytest.raises(PluginError, match="failed in check: ValueError: a bug"):
+        one.check(cast(Any, None), cast(Any, None))
 
 
 def test_backends_of_this_project_are_called_directly() -> None:
