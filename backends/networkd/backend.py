@@ -16,6 +16,7 @@ from ec2net.core.plugins.api import (
     Applied,
     Backend,
     Base,
+    Boot,
     Broken,
     Deadline,
     EniIntent,
@@ -25,6 +26,7 @@ from ec2net.core.plugins.api import (
     HostIntent,
     InPlace,
     Item,
+    Kept,
     Link,
     Mac,
     Manager,
@@ -71,6 +73,18 @@ class NetworkdBackend(Backend):
                 reason = f"nobody manages {link.name}, and systemd-networkd manages {other.name}"
                 return Suitability(True, reason)
         return Suitability(False, "systemd-networkd manages no ENI")
+
+    @classmethod
+    def prepare(cls, boot: Boot) -> None:
+        from ec2net.backends.networkd.prepare import prepare
+
+        prepare(boot)
+
+    @classmethod
+    def kept(cls, primary: Link, drivers: Collection[str], environment: Environment) -> Kept:
+        from ec2net.backends.networkd.fallback import kept
+
+        return kept(primary, drivers, environment)
 
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:
         live_items = observe_live(snapshot, links, self.host.kernel, self.host.journals)

@@ -13,6 +13,7 @@ from ec2net.core.plugins.api import (
     Applied,
     Backend,
     Base,
+    Boot,
     Deadline,
     EniIntent,
     Environment,
@@ -66,6 +67,12 @@ class NetworkManagerBackend(Backend):
     @classmethod
     def suits(cls, link: Link, environment: Environment) -> Suitability:
         return suits(link, environment)
+
+    @classmethod
+    def prepare(cls, boot: Boot) -> None:
+        from ec2net.backends.networkmanager.prepare import prepare
+
+        prepare(boot)
 
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:
         from ec2net.backends.networkmanager.observe import in_place, look, without_it

@@ -27,7 +27,8 @@ NETWORKD_UNIT = "systemd-networkd.service"
 NETWORKMANAGER_UNIT = "NetworkManager.service"
 """The unit of NetworkManager."""
 
-_NETWORKD_STATE = "/run/systemd/netif"
+NETWORKD_LINKS = "/run/systemd/netif/links"
+"""systemd-networkd keeps a state file there for each link, by its index (sd-network(3))."""
 _UNITS = "/etc/systemd/system"
 UNIT_FOLDERS = (
     "/usr/lib/systemd/system",
@@ -82,7 +83,7 @@ def link_manager(link: Link, environment: Environment) -> Manager:
     if a user said so, absent for what its configuration leaves out.
     """
     not_up = _networkd_is_not_up(environment)  # before its files are read
-    networkd = environment.keys(f"{_NETWORKD_STATE}/links/{link.index}").get("ADMIN_STATE")
+    networkd = environment.keys(f"{NETWORKD_LINKS}/{link.index}").get("ADMIN_STATE")
     manager = environment.keys(f"/run/NetworkManager/devices/{link.index}").get("managed")
     by_networkd = networkd not in (None, "unmanaged") and is_at_work(NETWORKD_UNIT, environment)
     if manager is not None and not is_at_work(NETWORKMANAGER_UNIT, environment):
@@ -105,8 +106,8 @@ def _networkd_is_not_up(environment: Environment) -> bool:
     Its folder is there wherever it is installed (tmpfiles.d/systemd-network.conf).
     """
     return (
-        "links" in environment.list_folder(_NETWORKD_STATE)
-        and not any(map(str.isdigit, environment.list_folder(f"{_NETWORKD_STATE}/links")))
+        "links" in environment.list_folder(NETWORKD_LINKS.rpartition("/")[0])
+        and not any(map(str.isdigit, environment.list_folder(NETWORKD_LINKS)))
         and is_at_work(NETWORKD_UNIT, environment)
     )
 

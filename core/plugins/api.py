@@ -11,6 +11,7 @@ from ec2net.core.decide.compare import make_plan
 from ec2net.core.decide.intent import EarlyIntent, EniIntent, HostIntent
 from ec2net.core.host.files import Environment
 from ec2net.core.host.managers import (
+    NETWORKD_LINKS,
     NETWORKD_OWNER,
     NETWORKD_UNIT,
     NETWORKMANAGER_OWNER,
@@ -49,7 +50,16 @@ from ec2net.core.model.objects import (
 )
 from ec2net.core.model.plan import Action, Applied, Change, Failure, InPlace, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Backend, Goal, Host, Observed, Suitability
+from ec2net.core.plugins.backend import (
+    Backend,
+    Boot,
+    BootEni,
+    Goal,
+    Host,
+    Kept,
+    Observed,
+    Suitability,
+)
 from ec2net.core.plugins.hookspecs import API, hookimpl
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.runtime.command import run_bounded
@@ -64,6 +74,7 @@ __all__ = [
     "FILE_PREFIX",
     "HEADER",
     "MAIN_TABLE",
+    "NETWORKD_LINKS",
     "NETWORKD_OWNER",
     "NETWORKD_UNIT",
     "NETWORKMANAGER_OWNER",
@@ -74,6 +85,8 @@ __all__ = [
     "Applied",
     "Backend",
     "Base",
+    "Boot",
+    "BootEni",
     "Broken",
     "Change",
     "Deadline",
@@ -91,6 +104,7 @@ __all__ = [
     "InPlace",
     "Item",
     "Journals",
+    "Kept",
     "Kernel",
     "KernelEvents",
     "KernelObject",

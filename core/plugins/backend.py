@@ -15,9 +15,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ec2net.core.decide.intent import EniIntent, HostIntent
+from ec2net.core.decide.intent import EarlyIntent, EniIntent, HostIntent
 from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import Kernel
+from ec2net.core.live.owned_file import OwnedFile
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
@@ -82,6 +83,38 @@ class Goal:
     items: tuple[Item, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class BootEni:
+    """An ENI that is there before a network manager starts, and before IMDS can be asked."""
+
+    link: Link
+    early: EarlyIntent
+    apart: bool
+    """Whether it is another's by the configuration, by its owner or by another tool."""
+    doubled: bool
+    """Whether another tool configures it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What ``prepare`` gets. The first ENI is taken for the primary."""
+
+    enis: tuple[BootEni, ...]
+    later_apart: bool
+    """Whether nothing is to be done for an ENI that comes some time, before it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the network manager of a backend keeps for a host that ``adopt`` hands to it."""
+
+    fallback: OwnedFile | None
+    """A file by which the manager has the primary at boot whatever becomes of ec2net; None where
+    a file of somebody else does that."""
+    own_files: tuple[str, ...]
+    """Files of ours that the manager reads now."""
+
+
 class Backend(ABC):
     """One way to realize intents. Construction must be cheap: heavy imports go inside methods."""
 
@@ -99,6 +132,19 @@ class Backend(ABC):
     @abstractmethod
     def suits(cls, link: Link, environment: Environment) -> Suitability:
         """Whether this backend should have ``link`` when the configuration says ``auto``. Pure."""
+
+    @classmethod  # noqa: B027 - most have nothing to prepare
+    def prepare(cls, boot: Boot) -> None:
+        """Give the network manager what it needs for the ENIs of the boot, before it starts.
+
+        The command ``early`` calls it for the backend of the host's manager, and makes no backend.
+        Raises ``StateError``.
+        """
+
+    @classmethod
+    def kept(cls, primary: Link, drivers: Collection[str], environment: Environment) -> Kept:
+        """What the command ``adopt`` leaves to the manager of this backend. Changes nothing."""
+        return Kept(None, ())
 
     @abstractmethod
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:

@@ -205,6 +205,13 @@ def _place(intent: EniIntent) -> tuple[object, ...]:
     return (intent.mac, intent.link, intent.number, intent.table)
 
 
+def built_in(name: str) -> type[Backend]:
+    """A built-in backend's class, without the other plugins."""
+    backends: tuple[type[Backend], ...]
+    backends = importlib.import_module(BUILT_IN[name]).ec2net_backends()
+    return backends[0]
+
+
 def origins() -> tuple[Origin, ...]:
     """Every backend and plugin that could be named, built in or installed."""
     found = {name: Origin(name, "built in") for name in BUILT_IN}

@@ -6,14 +6,6 @@ from pathlib import Path
 
 from layers import API, BUILT_INS, MAY_IMPORT, TOP, folder, imports
 
-NOT_YET = {
-    "core/cli/commands/early.py",
-    "core/migration/check.py",
-    "core/migration/host.py",
-    "core/migration/plan.py",
-}
-"""Modules that know files of systemd-networkd and NetworkManager by themselves."""
-
 
 def test_a_folder_imports_only_the_folders_that_its_row_names() -> None:
     wrong = [
@@ -27,13 +19,12 @@ def test_a_folder_imports_only_the_folders_that_its_row_names() -> None:
 
 
 def test_core_names_backends_only_in_the_table_of_built_ins() -> None:
-    wrong = {
-        found.file: str(found)
+    wrong = [
+        str(found)
         for found in imports()
         if found.file.startswith("core/") and found.target.startswith("backends/")
-    }
-    assert {file: line for file, line in wrong.items() if file not in NOT_YET} == {}
-    assert set(wrong) == NOT_YET, "a module needs its exception no longer"
+    ]
+    assert wrong == []
     naming = {
         str(path.relative_to(TOP))
         for path in (TOP / "core").rglob("*.py")
