@@ -17,15 +17,25 @@ from ec2net.backends.networkd.files import NetworkFile
 from ec2net.backends.networkd.lease import Lease, held_until
 from ec2net.backends.networkd.reload import reload
 from ec2net.backends.networkd.unread import Unread, UnreadFiles
-from ec2net.core.kernel.link_events import KernelEvents
-from ec2net.core.kernel.session import Kernel
-from ec2net.core.live import guard
-from ec2net.core.live.apply import Broken
-from ec2net.core.model.errors import DeadlineExceeded, Ec2netError
-from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Action, Change, Plan
-from ec2net.core.plugins.backend import Applied, Failure, Host
-from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.plugins.api import (
+    Action,
+    Applied,
+    Broken,
+    Change,
+    Deadline,
+    DeadlineExceeded,
+    Ec2netError,
+    Failure,
+    Host,
+    Kernel,
+    KernelEvents,
+    Mac,
+    Plan,
+    changes_ahead,
+    guard_routes,
+    lift_guards,
+    put_guards,
+)
 
 _log = logging.getLogger("ec2net.networkd")
 
@@ -79,9 +89,9 @@ def apply(
     kernel = host.kernel
     changes = [c for c in plan.changes if not isinstance(c.item, NetworkFile | Unread)]
     given = _given(plan)
-    ahead = guard.ahead(changes, given)
-    guards = guard.guards(changes, given)
-    guard.put(guards, kernel)
+    ahead = changes_ahead(changes, given)
+    guards = guard_routes(changes, given)
+    put_guards(guards, kernel)
     work.make(ahead)
     _settle_files(plan, given, host, work)
     coming = {leases[mac].link.index for mac in given if mac in leases and not work.is_broken(mac)}
@@ -105,7 +115,7 @@ def apply(
     for mac, held in waiting.items():
         work.broken.setdefault((mac, 4), leases[mac].missing(limit.seconds))
         work.make(held)
-    guard.lift(guards, {(mac, 4) for mac in waiting}, kernel)
+    lift_guards(guards, {(mac, 4) for mac in waiting}, kernel)
     return Applied(tuple(work.done), tuple(work.failed))
 
 

@@ -1,29 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verbs of the networkd backend: a file for the base of each ENI, live changes for the rest."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 from ec2net.backends.networkd import files
 from ec2net.backends.networkd.apply import apply
 from ec2net.backends.networkd.lease import Lease
-from ec2net.backends.networkd.match import foreseen
-from ec2net.backends.networkd.observe import files_in_place, link_states
+from ec2net.backends.networkd.observe import files_in_place, networkd_files
 from ec2net.backends.networkd.render import drop_in_path, network_file, own_path, place
-from ec2net.backends.networkd.state import LinkState, is_running, link_state
+from ec2net.backends.networkd.state import is_running, link_state
 from ec2net.backends.networkd.unread import UnreadFiles
-from ec2net.core.decide.intent import EniIntent, HostIntent
-from ec2net.core.decide.ownership import Journals
-from ec2net.core.host.files import NETWORKD_OWNER, Environment, Manager, link_manager, owner
-from ec2net.core.live import apply as live
-from ec2net.core.live.observe import observe
-from ec2net.core.live.render import Base, render
-from ec2net.core.model.facts import Link
-from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import InPlace, Item, Plan
-from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Applied, Backend, Host, Suitability
-from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.plugins.api import (
+    NETWORKD_OWNER,
+    Applied,
+    Backend,
+    Base,
+    Boot,
+    Broken,
+    Deadline,
+    EniIntent,
+    Environment,
+    Goal,
+    Host,
+    HostIntent,
+    InPlace,
+    Item,
+    Kept,
+    Link,
+    Mac,
+    Manager,
+    Observed,
+    Plan,
+    Snapshot,
+    Suitability,
+    apply_live,
+    link_manager,
+    observe_live,
+    owner,
+    render_live,
+)
 
 AMAZON_LINUX = "amzn"
 """``ID`` in os-release(5): networkd is its default."""
@@ -36,10 +52,7 @@ class NetworkdBackend(Backend):
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
-        self._journals = Journals(host.run)
         self._unread = UnreadFiles(host.run)
-        self._states: dict[int, LinkState] = {}
-        self._leases: dict[Mac, Lease] = {}
 
     @classmethod
     def suits(cls, link: Link, environment: Environment) -> Suitability:
@@ -61,16 +74,27 @@ class NetworkdBackend(Backend):
                 return Suitability(True, reason)
         return Suitability(False, "systemd-networkd manages no ENI")
 
-    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
-        self._states = link_states(links, self.host.environment)
-        self._leases = {}
-        live_items = observe(snapshot, links, self.host.kernel, self._journals)
+    @classmethod
+    def prepare(cls, boot: Boot) -> None:
+        from ec2net.backends.networkd.prepare import prepare
+
+        prepare(boot)
+
+    @classmethod
+    def kept(cls, primary: Link, drivers: Collection[str], environment: Environment) -> Kept:
+        from ec2net.backends.networkd.fallback import kept
+
+        return kept(primary, drivers, environment)
+
+    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:
+        live_items = observe_live(snapshot, links, self.host.kernel, self.host.journals)
         in_files = files_in_place()
-        return InPlace(
+        found = InPlace(
             (*in_files.ours, *self._unread.all(), *live_items.ours),
             (*in_files.foreign, *live_items.foreign),
             live_items.adjustable,
         )
+        return Observed(snapshot, found, own=networkd_files(links, self.host.environment))
 
     def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
         """Their files. networkd is not asked to act on it: it may be stopped for good, and what it
@@ -78,27 +102,30 @@ class NetworkdBackend(Backend):
         found = files.in_folder(files.FOLDER)
         return tuple(file for file in found if file.ours and file.owner in taken)
 
-    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
-        state = self._states.get(intent.link.index, LinkState("", None))
-        link = snapshot.link(intent.link.index)
-        others = state.file or (foreseen(link).file if link is not None else None)
-        path = place(intent.link.name, others)
-        kernel = self.host.kernel
-        # With a file that is not ours, who knows how its addresses come.
-        base = Base.LEASED if path == own_path(intent.link.name) else Base.FOREIGN
-        items = render(intent, host, snapshot, kernel.protocol, base)
-        self._leases[intent.mac] = Lease(intent.link, intent.first(4), base is Base.LEASED)
+    def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
+        path = place(intent.link.name, seen.own.get(intent.link.index))
+        base = _base(intent, seen)
+        items = render_live(intent, host, seen.snapshot, self.host.kernel.protocol, base)
+        link = seen.snapshot.link(intent.link.index)
         if path is None or link is None:
             return items
         return (network_file(path, intent.early, permanent=link.permanent), *items)
 
-    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
-        def make_live(part: Plan, broken: live.Broken) -> Applied:
-            return live.apply(part, self.host.kernel, self._journals, deadline, broken)
+    def apply(
+        self, plan: Plan, goals: Mapping[Mac, Goal], seen: Observed, deadline: Deadline
+    ) -> Applied:
+        def make_live(part: Plan, broken: Broken) -> Applied:
+            return apply_live(part, self.host.kernel, self.host.journals, deadline, broken)
 
-        return apply(plan, self.host, make_live, self._leases, deadline)
+        intents = (goal.intent for goal in goals.values())
+        leases = {
+            intent.mac: Lease(intent.link, intent.first(4), _base(intent, seen) is Base.LEASED)
+            for intent in intents
+        }
+        files.discard_leftovers()
+        return apply(plan, self.host, make_live, leases, deadline)
 
-    def check(self, intent: EniIntent) -> tuple[str, ...]:
+    def check(self, intent: EniIntent, seen: Observed) -> tuple[str, ...]:
         """networkd must have our file in force where there is one, or our drop-in beside its own."""
         state = link_state(intent.link.index, self.host.environment)
         used = state.file
@@ -112,6 +139,8 @@ class NetworkdBackend(Backend):
             if file.owner == intent.mac and (file.path not in in_force or file.path in unread)
         )
 
-    def forget(self, attached: Collection[Mac]) -> None:
-        files.discard_leftovers()
-        self._journals.keep_only(attached)
+
+def _base(intent: EniIntent, seen: Observed) -> Base:
+    """With a file that is not ours, who knows how its addresses come."""
+    path = place(intent.link.name, seen.own.get(intent.link.index))
+    return Base.LEASED if path == own_path(intent.link.name) else Base.FOREIGN

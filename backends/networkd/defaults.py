@@ -10,11 +10,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from ec2net.backends.networkd.files import FOLDER
-from ec2net.backends.networkd.state import LINKS, LinkState, link_state
-from ec2net.core.host.files import Environment
-from ec2net.core.model.errors import StateError
-from ec2net.core.model.facts import Link
-from ec2net.core.state.run_dir import make_folder
+from ec2net.backends.networkd.state import LinkState, link_state
+from ec2net.core.plugins.api import NETWORKD_LINKS, Environment, Link, StateError, make_folder
 
 LATER = "80-ec2net-later.network"
 """For all but the first link of the host."""
@@ -36,7 +33,7 @@ def are_in_force(environment: Environment) -> bool:
     """Whether one of them is, for any link, now."""
     return any(
         _is_default(link_state(int(name), environment))
-        for name in environment.list_folder(LINKS)
+        for name in environment.list_folder(NETWORKD_LINKS)
         if name.isdecimal()
     )
 

@@ -5,13 +5,13 @@ Every other file comes before it by its name: ours of the boot, the package's de
 the package removed, the host would have no manager else, and no lease at its next boot.
 """
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from ec2net.core.live import owned_file as textfile
-from ec2net.core.live.owned_file import HEADER
-from ec2net.core.runtime.deadline import Deadline
+from ec2net.backends.networkd import files
+from ec2net.backends.networkd.defaults import DEFAULTS
+from ec2net.backends.networkd.match import foreseen
+from ec2net.core.plugins.api import HEADER, Environment, Kept, Link, OwnedFile
 
 PATH = Path("/etc/systemd/network/95-ec2net-adopted.network")
 
@@ -47,13 +47,18 @@ RouteMetric=512
 """
 
 
-@dataclass(frozen=True, slots=True)
-class WriteFallback:
-    content: str
-    path: Path = PATH
+def kept(primary: Link, drivers: Collection[str], environment: Environment) -> Kept:
+    """No fallback where somebody's file is for the primary at each boot."""
+    others = foreseen(primary)
+    needed = not (others.certain and others.file is not None)
+    file = OwnedFile(PATH, text(primary.name, drivers)) if needed else None
+    return Kept(file, tuple(_own_files(environment)))
 
-    def describe(self) -> str:
-        return f"write {self.path}"
 
-    def do(self, deadline: Deadline) -> None:
-        textfile.write(self.path, self.content)
+def _own_files(environment: Environment) -> Iterator[str]:
+    """Those of ENIs, the masks of the defaults, and the fallback."""
+    yield from (str(file.path) for file in files.in_folder(files.FOLDER) if file.ours)
+    masks = (str(files.FOLDER / name) for name in DEFAULTS)
+    yield from (path for path in masks if environment.read_link(path) == "/dev/null")
+    if (environment.read_file(str(PATH)) or "").startswith(HEADER):
+        yield str(PATH)

@@ -9,9 +9,12 @@ re-configures each link whose file changed: docs/networkd.md has what that costs
 from contextlib import suppress
 from pathlib import Path
 
-from ec2net.core.live import owned_file as textfile
-from ec2net.core.live.owned_file import OwnedFile
-from ec2net.core.model.errors import StateError
+from ec2net.core.plugins.api import (
+    FILE_PREFIX,
+    OwnedFile,
+    StateError,
+    write_file,
+)
 
 FOLDER = Path("/run/systemd/network")
 
@@ -36,7 +39,7 @@ def in_folder(folder: Path) -> tuple[NetworkFile, ...]:
 
 def write(file: NetworkFile) -> None:
     """Whole or not at all. Raises ``StateError``."""
-    textfile.write(file.path, file.content)
+    write_file(file.path, file.content)
 
 
 def remove(file: NetworkFile) -> None:
@@ -55,7 +58,7 @@ def discard_leftovers(folder: Path = FOLDER) -> None:
 
     Only under the host lock.
     """
-    for pattern in (f"{textfile.TEMPORARY}*", f"*.network.d/{textfile.TEMPORARY}*"):
+    for pattern in (f"{FILE_PREFIX}*", f"*.network.d/{FILE_PREFIX}*"):
         for temporary in folder.glob(pattern):
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)

@@ -8,11 +8,17 @@ whose source is not there.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ec2net.core.live.apply import version_of
-from ec2net.core.model.errors import NotYet
-from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import Address, AnyAddress, LinkRef, Route
-from ec2net.core.model.plan import Action, Change
+from ec2net.core.plugins.api import (
+    Action,
+    Address,
+    AnyAddress,
+    Change,
+    LinkRef,
+    Mac,
+    NotYet,
+    Route,
+    version_of,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from ec2net.backends.networkd.files import FOLDER
-from ec2net.core.live.owned_file import HEADER
-from ec2net.core.model.facts import Link
+from ec2net.core.plugins.api import HEADER, Link
 
 FOLDERS = (Path("/etc/systemd/network"), FOLDER)
 """A file in the first masks one of the same name in the second. What distributions ship is not

@@ -2,12 +2,12 @@
 """What is in place: our files (also of gone links), and which file networkd has in force."""
 
 from collections.abc import Collection
+from pathlib import Path
 
 from ec2net.backends.networkd.files import FOLDER, in_folder
-from ec2net.backends.networkd.state import LinkState, link_state
-from ec2net.core.host.files import Environment
-from ec2net.core.model.facts import Link
-from ec2net.core.model.plan import InPlace
+from ec2net.backends.networkd.match import foreseen
+from ec2net.backends.networkd.state import link_state
+from ec2net.core.plugins.api import Environment, InPlace, Link
 
 
 def files_in_place() -> InPlace:
@@ -19,6 +19,9 @@ def files_in_place() -> InPlace:
     )
 
 
-def link_states(links: Collection[Link], environment: Environment) -> dict[int, LinkState]:
-    """By link index."""
-    return {link.index: link_state(link.index, environment) for link in links}
+def networkd_files(links: Collection[Link], environment: Environment) -> dict[int, Path | None]:
+    """By link index, the file that networkd has in force, else the one that it would take."""
+    return {
+        link.index: link_state(link.index, environment).file or foreseen(link).file
+        for link in links
+    }

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Let networkd read its files again: it then configures the links whose file changed, no others."""
 
-from ec2net.core.model.errors import Ec2netError
-from ec2net.core.runtime.command import run_bounded
-from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.plugins.api import Deadline, Ec2netError, run_bounded
 
 SECONDS = 10.0
 """networkctl returns when networkd has read its files; a busy boot can make that seconds."""

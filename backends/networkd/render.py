@@ -12,10 +12,7 @@ from pathlib import Path
 
 from ec2net.backends.networkd.fallback import PATH as FALLBACK
 from ec2net.backends.networkd.files import FOLDER, NetworkFile
-from ec2net.core.config.settings import DnsDefaultRoute, MtuPolicy
-from ec2net.core.decide.intent import EarlyIntent
-from ec2net.core.live.owned_file import HEADER
-from ec2net.core.model.identity import Mac
+from ec2net.core.plugins.api import HEADER, DnsDefaultRoute, EarlyIntent, Mac, MtuPolicy
 
 _VENDOR = (Path("/usr/lib/systemd/network"), Path("/lib/systemd/network"))
 _ADMIN = Path("/etc/systemd/network")

@@ -9,10 +9,7 @@ They need no D-Bus round trip and are there on systemd 252 and 257 alike: ADMIN_
 from dataclasses import dataclass
 from pathlib import Path
 
-from ec2net.core.host.files import NETWORKD_UNIT, Environment
-
-LINKS = "/run/systemd/netif/links"
-"""A file for each link, by its index."""
+from ec2net.core.plugins.api import NETWORKD_LINKS, NETWORKD_UNIT, Environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,7 @@ class LinkState:
 
 
 def link_state(index: int, environment: Environment) -> LinkState:
-    keys = environment.keys(f"{LINKS}/{index}")
+    keys = environment.keys(f"{NETWORKD_LINKS}/{index}")
     file = keys.get("NETWORK_FILE")
     return LinkState(keys.get("ADMIN_STATE", ""), Path(file) if file else None)
 

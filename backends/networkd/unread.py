@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ec2net.backends.networkd.files import NetworkFile
-from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import Rank
-from ec2net.core.state.run_dir import RunDir
+from ec2net.core.plugins.api import Mac, Rank, RunDir
 
 _NAME = "reload-due.json"
 

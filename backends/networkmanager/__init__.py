@@ -4,10 +4,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ec2net.core.plugins.hookspecs import hookimpl
+from ec2net.core.plugins.api import hookimpl
 
 if TYPE_CHECKING:
-    from ec2net.core.plugins.backend import Backend
+    from ec2net.core.plugins.api import Backend
 
 
 @hookimpl

@@ -20,11 +20,17 @@ from ec2net.backends.networkmanager.merge import merged
 from ec2net.backends.networkmanager.observe import MTU
 from ec2net.backends.networkmanager.profile import in_memory
 from ec2net.backends.networkmanager.typed import Typed
-from ec2net.core.model.errors import Ec2netError
-from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Action, Change, Plan
-from ec2net.core.plugins.backend import Applied, Failure, Host
-from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.plugins.api import (
+    Action,
+    Applied,
+    Change,
+    Deadline,
+    Ec2netError,
+    Failure,
+    Host,
+    Mac,
+    Plan,
+)
 
 _log = logging.getLogger("ec2net.networkmanager")
 

@@ -22,8 +22,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ec2net.backends.networkmanager.typed import Typed
-from ec2net.core.model.errors import Ec2netError
-from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.plugins.api import Deadline, Ec2netError
 
 T = TypeVar("T")
 

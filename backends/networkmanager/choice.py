@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether NetworkManager has a link, from its unit and its state files. Pure over the environment."""
 
-from ec2net.core.host.files import (
+from ec2net.core.plugins.api import (
     NETWORKMANAGER_OWNER,
     NETWORKMANAGER_UNIT,
     Environment,
+    Link,
     Manager,
+    Suitability,
     link_manager,
     owner,
 )
-from ec2net.core.model.facts import Link
-from ec2net.core.plugins.backend import Suitability
 
 
 def suits(link: Link, environment: Environment) -> Suitability:

@@ -7,7 +7,7 @@ from typing import Any
 from ec2net.backends.networkmanager.bus import Bus, BusError
 from ec2net.backends.networkmanager.device import Device, State
 from ec2net.backends.networkmanager.typed import Section, Settings, Typed, plain
-from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.plugins.api import Deadline
 
 NAME = "org.freedesktop.NetworkManager"
 _PATH = "/org/freedesktop/NetworkManager"

@@ -8,8 +8,7 @@ its first activation. It holds nothing that IMDS could change but the primary's 
 
 from pathlib import Path
 
-from ec2net.core.live import owned_file as textfile
-from ec2net.core.live.owned_file import OwnedFile
+from ec2net.core.plugins.api import OwnedFile, remove_file, write_file
 
 PATH = Path("/run/NetworkManager/conf.d/80-ec2net.conf")
 
@@ -33,9 +32,9 @@ def in_place() -> ConfFile | None:
 
 def write(file: ConfFile) -> None:
     """Raises ``StateError``."""
-    textfile.write(PATH, file.content)
+    write_file(PATH, file.content)
 
 
 def remove() -> None:
     """Raises ``StateError``."""
-    textfile.remove(PATH)
+    remove_file(PATH)

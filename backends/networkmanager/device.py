@@ -18,7 +18,7 @@ from ipaddress import (
 )
 
 from ec2net.backends.networkmanager.typed import Section, Settings, plain
-from ec2net.core.model.objects import MAIN_TABLE
+from ec2net.core.plugins.api import MAIN_TABLE
 
 
 class State(IntEnum):

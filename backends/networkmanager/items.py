@@ -4,8 +4,7 @@
 from dataclasses import dataclass
 
 from ec2net.backends.networkmanager.device import Routes
-from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import LinkRef, Rank
+from ec2net.core.plugins.api import LinkRef, Mac, Rank
 
 
 @dataclass(frozen=True, slots=True)

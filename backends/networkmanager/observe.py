@@ -9,19 +9,24 @@ address: one that got its first from somebody else NetworkManager would call ext
 from collections.abc import Collection
 from dataclasses import dataclass, field
 
-from ec2net.backends.networkmanager import conf
+from ec2net.backends.networkmanager import attempts, conf
 from ec2net.backends.networkmanager.bus import BusError, Silence
 from ec2net.backends.networkmanager.client import ABSENT, NetworkManager
+from ec2net.backends.networkmanager.conf import ConfFile
 from ec2net.backends.networkmanager.device import Device, Routes, left_alone, routes, waits
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
 from ec2net.backends.networkmanager.merge import Key, recorded
-from ec2net.core.model.errors import Ec2netError
-from ec2net.core.model.facts import Link
-from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import LinkRef
-from ec2net.core.model.plan import InPlace, Item
-from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.plugins.api import (
+    Deadline,
+    Ec2netError,
+    InPlace,
+    Item,
+    Link,
+    LinkRef,
+    Mac,
+    RunDir,
+    Snapshot,
+)
 
 MTU: Key = ("802-3-ethernet", "mtu")
 
@@ -33,13 +38,17 @@ class Seen:
     devices: dict[Mac, Device] = field(default_factory=dict)
     left_alone: dict[Mac, str] = field(default_factory=dict)
     waiting: dict[Mac, str] = field(default_factory=dict)
+    activated: set[Mac] = field(default_factory=set)
+    """ENIs whose activation in force is one of ours."""
+    file: ConfFile | None = None
+    """What is at the path of our file."""
     problem: Ec2netError | None = None
     """Why it did not answer; nothing of it is changed then."""
 
 
-def look(manager: NetworkManager, links: Collection[Link], deadline: Deadline) -> Seen:
+def look(manager: NetworkManager, run: RunDir, links: Collection[Link], deadline: Deadline) -> Seen:
     """Ask for each link."""
-    seen = Seen()
+    seen = Seen(file=conf.in_place())
     for link in links:
         if link.mac is None:
             continue
@@ -47,17 +56,19 @@ def look(manager: NetworkManager, links: Collection[Link], deadline: Deadline) -
             device = manager.device(link.name, deadline)
         except BusError as error:
             if not error.name or error.name in ABSENT:
-                return Seen(problem=_said(error))
+                return Seen(file=seen.file, problem=_said(error))
             seen.waiting[link.mac] = str(error)  # of this one only
             continue
         except Silence as error:
-            return Seen(problem=_said(error))
+            return Seen(file=seen.file, problem=_said(error))
         if device is not None and (reason := left_alone(device)):
             seen.left_alone[link.mac] = reason
         elif device is None or (reason := waits(device)):
             seen.waiting[link.mac] = waits(device)
         if device is not None:
             seen.devices[link.mac] = device
+            if attempts.was_made(run, link.mac, device):
+                seen.activated.add(link.mac)
     return seen
 
 
@@ -92,9 +103,8 @@ def in_place(seen: Seen, links: Collection[Link]) -> InPlace:
     ours: list[Item] = []
     foreign: list[Item] = []
     adjustable: list[Item] = []
-    file = conf.in_place()
-    if file is not None:
-        (ours if file.ours else foreign).append(file)
+    if seen.file is not None:
+        (ours if seen.file.ours else foreign).append(seen.file)
     for link in links:
         if link.mac is None or link.mac not in seen.devices or link.mac in seen.left_alone:
             continue

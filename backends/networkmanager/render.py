@@ -8,8 +8,7 @@ the primary's replies; its own table is made of live routes.
 from collections.abc import Collection
 
 from ec2net.backends.networkmanager.conf import DNS_PRIORITY, PATH, ConfFile
-from ec2net.core.live.owned_file import HEADER
-from ec2net.core.model.facts import Link
+from ec2net.core.plugins.api import HEADER, Link
 
 
 def conf_file(

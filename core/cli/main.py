@@ -44,9 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # themselves (StopSignals), the others can end at once. The demo says good-bye.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         if options.command != "run":  # it waits all its life
-            from ec2net.core.runtime import progress as waiting
+            from ec2net.core.runtime import progress
 
-            waiting.set_up()
+            progress.set_up()
     try:
         command = importlib.import_module(f"ec2net.core.cli.commands.{name}")
         status: ExitStatus = command.run(options)
@@ -121,7 +121,8 @@ def parser() -> argparse.ArgumentParser:
         "--imds",
         type=Path,
         metavar="FILE",
-        help="plan offline from a record (see 'ec2net record') or a bare tree of IMDS",
+        help="plan offline from a record (see 'ec2net record') or a tree of IMDS, such as"
+        " cloud-init's instance-data.json",
     )
     refresh = add("refresh", "make every ENI as IMDS describes it")
     refresh.add_argument(

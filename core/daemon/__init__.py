@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resident manager: one process for all ENIs, woken by the kernel, a timer or a poke."""
+"""The command ``run``: loop, schedule, state of each ENI, events, watchdog."""

@@ -15,7 +15,8 @@ from typing import Any, Self
 
 from ec2net.core.model.errors import DeadlineExceeded, Ec2netError, StateError
 from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state.run_dir import RunDir, make_folder
+from ec2net.core.runtime.files import make_folder
+from ec2net.core.state.run_dir import RunDir
 
 _NAME = "control"
 _REQUEST = b"refresh\n"

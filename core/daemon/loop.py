@@ -18,7 +18,6 @@ from ec2net.core.daemon.published import Published
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
 from ec2net.core.decide.compute import eni_links
 from ec2net.core.engine.engine import Engine
-from ec2net.core.engine.setup import Workplace
 from ec2net.core.host import udev
 from ec2net.core.host.missed_events import show, unseen
 from ec2net.core.kernel.link_events import KernelEvents, link_name
@@ -26,6 +25,7 @@ from ec2net.core.model.errors import Ec2netError, Stopped
 from ec2net.core.model.identity import Mac
 from ec2net.core.runtime.deadline import readable
 from ec2net.core.runtime.signals import StopSignals
+from ec2net.core.state.config_in_force import Workplace
 
 PATIENCE = 0.5
 """Seconds that a backend may wait for a link or a lease, which take 0.1 s: nobody else is served
@@ -229,7 +229,7 @@ class Loop:
         """Let udev look again at those of these links that it never saw."""
         names = [name for index in links if (name := link_name(index)) is not None]
         if lost := unseen(names):
-            show(lost, self._passes.deadline(udev.SECONDS, "udev"))
+            show(lost, self._signals.deadline(udev.SECONDS, "udev"))
 
     def _forget(self, mac: Mac) -> None:
         """An ENI that comes (back) may be another device: its keys are listed anew."""

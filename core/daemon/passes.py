@@ -11,17 +11,17 @@ from ec2net.core.daemon.published import Published
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
 from ec2net.core.daemon.telling import Telling
 from ec2net.core.engine.engine import Engine
-from ec2net.core.engine.setup import Workplace
+from ec2net.core.engine.one_pass import failure_published, one_pass
 from ec2net.core.imds.reader import outdated
-from ec2net.core.model.errors import Ec2netError, ImdsError, StateError, Stopped
+from ec2net.core.model.errors import Ec2netError, ImdsError, Stopped
 from ec2net.core.model.identity import Mac
 from ec2net.core.plugins.report import PassReport
-from ec2net.core.report import metrics
-from ec2net.core.report import status_file as outcome
+from ec2net.core.report import log_lines
+from ec2net.core.report.publisher import StatusPublisher
 from ec2net.core.report.quiet_host import is_quiet
-from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.report.status_file import Outcome
 from ec2net.core.runtime.signals import StopSignals
-from ec2net.core.state.lock import HostLock
+from ec2net.core.state.config_in_force import Workplace
 
 _log = logging.getLogger("ec2net.resident")
 
@@ -64,9 +64,6 @@ class Passes:
         """Polls in a row that IMDS did not answer."""
         self.primary: Mac | None = None
 
-    def deadline(self, seconds: float, what: str) -> Deadline:
-        return Deadline(seconds, what, interruptions=[self._signals])
-
     def do(self, work: Work) -> None:
         """One piece of work, and what follows from it. Raises ``Stopped``."""
         _log.debug("%s %s", work.kind.value, " ".join(map(str, sorted(work.macs))))
@@ -85,33 +82,33 @@ class Passes:
     def _read_listings(self) -> None:
         assert self._engine.listings is not None
         assert self._engine.imds is not None
-        deadline = self.deadline(self._place.config.timeouts.pass_, "listings")
-        if changed := outdated(self._engine.imds, self._engine.listings, deadline):
+        deadline = self._signals.deadline(self._place.config.timeouts.pass_, "listings")
+        with failure_published(StatusPublisher(self._place)):
+            changed = outdated(self._engine.imds, self._engine.listings, deadline)
+        if changed:
             self._pass(Work(Kind.ENIS, changed))
 
     def _pass(self, work: Work) -> None:
-        timeouts = self._place.config.timeouts
         only = work.macs if work.kind is Kind.ENIS else None
         check = {track.mac for track in self.tracks.values() if not track.settled}
-        deadline = self.deadline(timeouts.pass_, work.kind.value)
-        heard = self._engine.ask(deadline, () if work.kind is Kind.LOOK else only)
-        left = deadline.remaining()
-        with HostLock(self._place.run, self.deadline(timeouts.lock, "the host lock")):
-            report = self._engine.run_pass(
-                self.deadline(left, work.kind.value),
-                only,
-                check=check if only is None else check & only,
-                heard=heard,
-            )
-            report = metrics.count(self._place, report)
-            if work.kind is not Kind.POLL:
-                report = replace(report, problems=_both(self._problems, report.problems))
-            done = outcome.publish(self._place, report, only=only)
+        if work.kind is Kind.ENIS and self._engine.listings is not None:
+            for mac in work.macs:  # something of it is on its way: maybe a key that is not listed
+                self._engine.listings.pop(mac, None)
+        lasting = () if work.kind is Kind.POLL else self._problems
+        done = one_pass(
+            self._engine,
+            StatusPublisher(self._place, lasting=lasting),
+            self._signals.deadline,
+            work.kind.value,
+            only=only,
+            read=() if work.kind is Kind.LOOK else None,
+            check=check if only is None else check & only,
+        )
         now = time.monotonic()
         self._follow(done.report, only, now)
         self._say(done.report, work, only)
         if work.kind is Kind.LOOK:
-            if self._repairs(report):
+            if self._repairs(done.report):
                 self._schedule.repaired(now)
             self._left = False
         if work.kind is Kind.POLL:
@@ -127,25 +124,20 @@ class Passes:
         changes = [*report.done, *(failure.change for failure in report.failed)]
         return any(not self._left or change.whose in there for change in changes)
 
-    def _polled(self, done: outcome.Outcome, now: float) -> None:
+    def _polled(self, done: Outcome, now: float) -> None:
         self._problems = done.report.problems
         imds = any(isinstance(problem, ImdsError) for problem in self._problems)
         self.failures = self.failures + 1 if imds else 0
         quiet = is_quiet(done.document)
         self._schedule.polled(now, failures=self.failures, quiet=quiet)
         status = self._place.status(done.report.exit_status)
-        said = [[line.level, line.text] for line in outcome.lines(done.report)]
+        said = [[line.level, line.text] for line in log_lines.lines(done.report)]
         self._control.answer({**done.to_json(), "lines": said, "exit_status": int(status)})
 
     def _failed(self, work: Work, error: Ec2netError) -> None:
         """A pass that did not come to its end: nothing is known to be otherwise."""
         now = time.monotonic()
         self.complain(str(error))
-        outcome.publish_failure(self._place.run, error)
-        try:
-            metrics.count_failure(self._place, error)
-        except StateError as failed:
-            self.complain(str(failed))
         again = now + max(1.0, self._pace.fast)
         self.tracks = {
             mac: replace(track, again=again) if mac in work.macs else track
@@ -184,8 +176,8 @@ class Passes:
         for mac, track in self.tracks.items():
             if (only is None or mac in only) and track.state is not State.PENDING:
                 lasting[mac] = []
-                self._identities[mac] = outcome.identity(report, mac)
-        for line in outcome.lines(report):
+                self._identities[mac] = log_lines.identity(report, mac)
+        for line in log_lines.lines(report):
             if not line.lasts:
                 _log.log(line.level, "%s", line.text, extra={"fields": line.fields})
             elif line.mac is None:
@@ -211,7 +203,7 @@ class Passes:
     def _tell(self, subject: Mac | str, problems: list[tuple[int, str]], *, complete: bool) -> None:
         now = time.monotonic()
         for level, text in self._telling.update(subject, problems, now, complete=complete):
-            fields = outcome.reported(text, self._identities.get(subject, {}))
+            fields = log_lines.reported(text, self._identities.get(subject, {}))
             _log.log(level, "%s", text, extra={"fields": fields})
 
     def _publish(self) -> None:
@@ -232,11 +224,3 @@ class Passes:
                 shown = f" ({', '.join(names[:5])})" if state is not State.CONFIGURED else ""
                 parts.append(f"{len(names)} {state}{shown}")
         return f"ENIs: {', '.join(parts) or 'none yet'}"
-
-
-def _both(
-    first: tuple[Ec2netError, ...], second: tuple[Ec2netError, ...]
-) -> tuple[Ec2netError, ...]:
-    """Each text once."""
-    texts = {str(problem): problem for problem in (*first, *second)}
-    return tuple(texts.values())

@@ -9,9 +9,9 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ec2net.core.report import as_json as jsonform
+from ec2net.core.daemon.sole import manager_runs
+from ec2net.core.report import as_json
 from ec2net.core.runtime.clock import now
-from ec2net.core.state.lock import manager_runs
 from ec2net.core.state.run_dir import RunDir
 
 if TYPE_CHECKING:  # who only reads it needs no engine
@@ -48,7 +48,7 @@ class Published:
         self._run.write(
             FILE,
             {
-                "version": jsonform.VERSION,
+                "version": as_json.VERSION,
                 "pid": os.getpid(),
                 "started": self._started,
                 "imds": imds,

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
-from ec2net.core.config.settings import AUTO_BACKEND, Attached, DnsDefaultRoute, Manage, Mtu, Rival
-from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.config.settings import AUTO_BACKEND, DnsDefaultRoute, Manage, Mtu, Rival
+from ec2net.core.model.identity import Attached, EniId, Mac
 from ec2net.core.model.numbers import EniNumber
 from ec2net.core.model.objects import AnyInterface, AnyNetwork, LinkRef, Route, Rule
 
@@ -23,6 +23,8 @@ class Standing(Enum):
     """There is an intent."""
     PENDING = "pending"
     """IMDS does not tell enough yet; asked again in the next pass, nothing of it is removed."""
+    ABSENT = "absent"
+    """IMDS lists it, and the host has no link with its MAC; an EFA-only ENI has none."""
     NO_ADDRESS = "no-address"
     """EFA-only: attached without any address; there is nothing to route."""
     IGNORED = "ignored"
@@ -159,6 +161,12 @@ class HostIntent:
         )
         return self if enis == self.enis else replace(self, enis=enis)
 
+    @property
+    def links_since_boot(self) -> dict[Mac, tuple[LinkRef, ...]]:
+        """The links of ENIs that were there at boot."""
+        boot = [eni for eni in self.enis if eni.attached is Attached.BOOT and eni.links]
+        return {eni.mac: eni.links for eni in boot}
+
     def of(self, mac: Mac) -> EniOutcome | None:
         return next((eni for eni in self.enis if eni.mac == mac), None)
 
@@ -166,5 +174,5 @@ class HostIntent:
 def host_interface(address: IPv4Address | IPv6Address) -> AnyInterface:
     """``address`` as /32 or /128."""
     if isinstance(address, IPv4Address):
-        return IPv4Interface((address, 32))
-    return IPv6Interface((address, 128))
+        return IPv4Interface((int(address), 32))
+    return IPv6Interface((int(address), 128))

@@ -1,27 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is ours: by mark in the kernel (protocol number), else by a journal per link.
+"""What is ours, by its mark, and for which ENI; the plan of one backend follows from it. Pure.
 
-Routes, rules and (Linux 5.18) addresses carry the protocol number of their maker. Settings of
-a link carry nothing: the journal keeps what they were before, so that they can be given back.
-A journal holds for one attachment; it is written before the change that it tells of.
+Routes, rules and (Linux 5.18) addresses carry the protocol number of their maker.
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from ipaddress import ip_interface
-from typing import Any, TypeGuard
+from dataclasses import replace
+from typing import TypeGuard
 
-from ec2net.core.config.settings import Attached
+from ec2net.core.decide.compare import make_plan
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standing
-from ec2net.core.kernel.session import Kernel
-from ec2net.core.model.facts import Link
-from ec2net.core.model.identity import Mac
+from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.numbers import LAST_PRIORITIES
 from ec2net.core.model.objects import (
     LOCAL_TABLE,
     MAIN_TABLE,
     Address,
-    AnyInterface,
     KernelObject,
     LinkSetting,
     ReplyMarks,
@@ -30,150 +24,8 @@ from ec2net.core.model.objects import (
     Rule,
     Setting,
 )
-from ec2net.core.model.plan import InPlace, Item, Owned, Plan, make_plan
+from ec2net.core.model.plan import InPlace, Item, Owned, Plan
 from ec2net.core.model.snapshot import Found, Snapshot
-from ec2net.core.state.run_dir import RunDir
-
-_FOLDER = "journal"
-RESTORED = (Setting.MTU, Setting.GROUP, Setting.ACCEPT_RA)
-"""Settings that are given back; a link that was brought up stays up."""
-_INT_MAX = 2**31 - 1
-
-
-@dataclass(slots=True)
-class Journal:
-    """What was changed on one link."""
-
-    ifindex: int
-    before: dict[Setting, int] = field(default_factory=dict)
-    """The value that a setting had before the first change."""
-    altnames: set[str] = field(default_factory=set)
-    addresses: set[AnyInterface] = field(default_factory=set)
-    """Only where they cannot be marked in the kernel. With another prefix length it is another one:
-    IPv4 can be on a link with several, each somebody else's."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "ifindex": self.ifindex,
-            "before": {setting.value: value for setting, value in self.before.items()},
-            "altnames": sorted(self.altnames),
-            "addresses": sorted(map(str, self.addresses)),
-        }
-
-    def with_all_of(self, other: "Journal") -> "Journal":
-        """Both together; where they differ, this one."""
-        return Journal(
-            self.ifindex,
-            {**other.before, **self.before},
-            self.altnames | other.altnames,
-            self.addresses | other.addresses,
-        )
-
-    @property
-    def empty(self) -> bool:
-        return not (self.before or self.altnames or self.addresses)
-
-
-class Journals:
-    """The journals of all links, under /run/ec2net/journal."""
-
-    def __init__(self, run: RunDir) -> None:
-        self._run = run
-        self._missing: dict[Mac, Journal] = {}
-
-    def compare(self, mac: Mac, journal: Journal, there: Collection[str | AnyInterface]) -> None:
-        """Note which journaled names and addresses are not there any more.
-
-        They are struck out by ``keep_only`` unless they are made again before (``expect``): a pass
-        that was killed after a removal leaves them, and somebody else may use them later.
-        """
-        self._missing[mac] = Journal(
-            journal.ifindex,
-            altnames=journal.altnames.difference(map(str, there)),
-            addresses=journal.addresses.difference(there),
-        )
-
-    def expect(self, mac: Mac, what: str | AnyInterface) -> None:
-        """It is being made: its entry stays."""
-        if mac in self._missing:
-            self._missing[mac].altnames.discard(str(what))
-            if not isinstance(what, str):
-                self._missing[mac].addresses.discard(what)
-
-    def read(self, mac: Mac, ifindex: int) -> Journal:
-        """The journal of a link; an empty one if there is none for this attachment."""
-        data = self._run.read(_file(mac))
-        if data is None or data.get("ifindex") != ifindex:
-            return Journal(ifindex)
-        try:
-            return Journal(
-                ifindex,
-                {
-                    Setting(name): int(value)
-                    for name, value in data["before"].items()
-                    if 0 <= int(value) <= _INT_MAX  # else the kernel's message cannot hold it
-                },
-                {str(name) for name in data["altnames"]},
-                {ip_interface(text) for text in data["addresses"]},
-            )
-        except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
-            return Journal(ifindex)
-
-    def addresses(self, links: Iterable[Link]) -> frozenset[tuple[int, AnyInterface]]:
-        """Those of all journals, with the index of their link."""
-        there = set(self._run.names(_FOLDER))
-        return frozenset(
-            (link.index, interface)
-            for link in links
-            if link.mac is not None and _file(link.mac) in there
-            for interface in self.read(link.mac, link.index).addresses
-        )
-
-    def write(self, mac: Mac, journal: Journal) -> None:
-        """Raises ``StateError``."""
-        if journal.empty:
-            self._run.remove(_file(mac))
-        else:
-            self._run.write(_file(mac), journal.to_json())
-
-    def keep_only(self, attached: Collection[Mac]) -> None:
-        """Forget links that are gone, and what is gone of the others. Raises ``StateError``."""
-        for mac, missing in self._missing.items():
-            if missing.empty:
-                continue
-            journal = self.read(mac, missing.ifindex)
-            journal.altnames -= missing.altnames
-            journal.addresses -= missing.addresses
-            self.write(mac, journal)
-        self._missing.clear()
-        kept = {_file(mac) for mac in attached}
-        for name in self._run.names(_FOLDER):
-            if name not in kept:
-                self._run.remove(name)
-
-
-def _file(mac: Mac) -> str:
-    return f"{_FOLDER}/{mac}.json"
-
-
-def snapshot_of(kernel: Kernel, drivers: Iterable[str], run: RunDir) -> Snapshot:
-    """The kernel's, in which addresses are marked. Raises ``KernelError``."""
-    snapshot = kernel.snapshot(drivers)
-    if kernel.marks_addresses:
-        return snapshot
-    return with_journaled(snapshot, Journals(run), kernel.protocol)
-
-
-def with_journaled(snapshot: Snapshot, journals: Journals, protocol: int) -> Snapshot:
-    """Addresses as if they were marked, where they cannot be: those of the journals are."""
-    ours = journals.addresses(snapshot.links)
-    addresses = tuple(
-        replace(found, protocol=protocol)
-        if (found.item.link.index, found.item.interface) in ours
-        else found
-        for found in snapshot.addresses
-    )
-    return replace(snapshot, addresses=addresses)
 
 
 def marked(snapshot: Snapshot, protocol: int) -> tuple[KernelObject, ...]:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net doctor``: readings of the host, and pure functions that make findings of them."""
+"""The command ``doctor``: readings of the host, and pure functions that make findings of them."""

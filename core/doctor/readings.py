@@ -11,12 +11,12 @@ from ec2net.core.doctor import units
 from ec2net.core.doctor.addresses import Lease
 from ec2net.core.doctor.routes import Gateway
 from ec2net.core.doctor.sysctls import LinkSysctls, Sysctls
-from ec2net.core.engine import verify
 from ec2net.core.host.files import Environment
 from ec2net.core.imds.endpoint import Candidate
 from ec2net.core.imds.ways import Outcome, Way, reaches_further, try_all
 from ec2net.core.kernel.neighbours import Neighbours
 from ec2net.core.kernel.sysctl import read_number
+from ec2net.core.model.finding import Finding
 from ec2net.core.model.snapshot import AddressState
 from ec2net.core.runtime.command import run_bounded
 from ec2net.core.runtime.deadline import Deadline
@@ -49,7 +49,7 @@ class Readings:
     address_states: tuple[AddressState, ...] = ()
     leases: Mapping[int, Lease] | None = None
     failed_units: tuple[str, ...] | None = ()
-    wrong_ways: tuple[verify.Finding, ...] = ()
+    wrong_ways: tuple[Finding, ...] = ()
     """What ``verify`` finds: by the kernel's answers, and by what managers made of it."""
 
 

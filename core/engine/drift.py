@@ -7,10 +7,8 @@ after the last pass, by fingerprint, and the story of what was noticed. It holds
 """
 
 import zlib
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
-from typing import Any
+from collections.abc import Collection, Iterable
+from dataclasses import replace
 
 from ec2net.core.decide.intent import EniIntent
 from ec2net.core.engine.pass_plan import View
@@ -18,14 +16,24 @@ from ec2net.core.engine.suspects import suspects
 from ec2net.core.engine.verify import differences
 from ec2net.core.host.files import Environment
 from ec2net.core.model.errors import Ec2netError, StateError
+from ec2net.core.model.fingerprint import fingerprint
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Address, KernelObject, LaterAddress
 from ec2net.core.model.plan import Action, Change, Item, Plan
 from ec2net.core.runtime.clock import now
-from ec2net.core.state.holds import fingerprint
+from ec2net.core.state.drift_record import (
+    BY_OTHERS,
+    NOT_MADE,
+    OBSERVED,
+    REPAIRED,
+    Drift,
+    Drifts,
+    Record,
+    read,
+    seconds_between,
+    write,
+)
 from ec2net.core.state.run_dir import RunDir
-
-_FOLDER = "drift"
 
 STORY = 8
 """Drifts of one ENI that are remembered: the last ones."""
@@ -38,70 +46,6 @@ GIVEN = 90.0
 it does to the link then, as systemd-networkd 252 takes its leases anew, is by our wish."""
 _MARK = 16
 """Characters of a fingerprint that are kept."""
-
-REPAIRED = "made again"
-OBSERVED = 'only reported, since manage = "observe"'
-_NOT_MADE = "not made, see 'ec2net status'"
-_BY_OTHERS = "as intended again without us"
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """What was noticed at a time, or again and again. Times are ISO 8601, UTC."""
-
-    what: tuple[str, ...]
-    """As ``verify`` says it."""
-    items: tuple[str, ...]
-    """Fingerprints."""
-    noticed: str
-    last: str
-    times: int
-    known: tuple[str, ...]
-    """Of who it was."""
-    repair: str
-    open: bool
-    """Whether it is still so."""
-
-    @property
-    def summary(self) -> str:
-        """What it was, in one line."""
-        more = len(self.items) - len(self.what)
-        return "; ".join((*self.what, *([f"and {more} more"] if more > 0 else [])))
-
-    def describe(self) -> str:
-        """With what became of it and what is known of who it was."""
-        who = "; ".join(("who it was the kernel does not tell", *self.known))
-        return f"{self.summary}: {self.repair} ({who})"
-
-    def told(self) -> str:
-        """For the log, when it begins or ends."""
-        if not self.open and self.repair == _BY_OTHERS:
-            return f"no longer: {self.summary}"
-        return f"somebody else's change: {self.describe()}"
-
-
-@dataclass(frozen=True, slots=True)
-class Drifts:
-    """What a pass has to say of it."""
-
-    latest: Mapping[Mac, Drift] = field(default_factory=dict)
-    """Of each ENI that was planned for and has any."""
-    news: tuple[tuple[Mac, Drift], ...] = ()
-    """What began or ended in this pass."""
-    problems: tuple[Ec2netError, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    """What is remembered of one attachment."""
-
-    ifindex: int
-    in_place: frozenset[str] = frozenset()
-    intended: int = 0
-    """Of what was wanted then. It may be in place without a change: a pass before was killed."""
-    given: str = ""
-    """When a network manager was given something else for it; empty: never."""
-    story: tuple[Drift, ...] = ()
 
 
 def follow(
@@ -129,7 +73,7 @@ def follow(
     plan = view.plan
     for intent in view.host.ready:
         mac = intent.mac
-        before = _read(run, mac, intent.link.index)
+        before = read(run, mac, intent.link.index)
         if mac in view.wanted:
             marks = {mark for of, mark in made if of == mac}
             after = _next(before, intent, plan.of(mac), marks, view, environment)
@@ -149,37 +93,24 @@ def follow(
                 news.append((mac, latest[mac]))
         try:
             if after != before:
-                _write(run, mac, after)
+                write(run, mac, after)
         except StateError as error:
             problems = (error,)  # of the directory: the same for all
     return Drifts(latest, tuple(news), problems)
 
 
-def story(run: RunDir, mac: Mac, ifindex: int) -> tuple[Drift, ...]:
-    """What is remembered of an ENI while it has this link, the oldest first."""
-    return _read(run, mac, ifindex).story
-
-
-def keep_only(run: RunDir, attached: Collection[Mac]) -> None:
-    """Forget ENIs that are gone. Raises ``StateError``."""
-    kept = {_file(mac) for mac in attached}
-    for name in run.names(_FOLDER):
-        if name not in kept:
-            run.remove(name)
-
-
 def _next(
-    before: _Record,
+    before: Record,
     intent: EniIntent,
     own: Plan,
     made: set[str],
     view: View,
     environment: Environment,
-) -> _Record:
+) -> Record:
     if intent.mac in view.observed_only:  # whatever is not so, whether it ever was or not
         return replace(before, story=_told(before.story, own, set(), intent, view, environment))
     told_of = before.in_place
-    if before.given and 0 <= _seconds(before.given, now()) < GIVEN:
+    if before.given and 0 <= seconds_between(before.given, now()) < GIVEN:
         told_of = frozenset()
     drifted = Plan(
         tuple(
@@ -218,7 +149,7 @@ def _told(
         if last.items == items and lasts:
             return story
         if not items or last.items == items:
-            repair = REPAIRED if items else _BY_OTHERS
+            repair = REPAIRED if items else BY_OTHERS
             return (*story[:-1], replace(last, last=now(), repair=repair, open=False))
         story = (*story[:-1], replace(last, open=False))  # goes on as another one
     if not items:
@@ -233,7 +164,7 @@ def _told(
         last=now(),
         times=again.times + 1 if again else 1,
         known=suspects(drifted, link, view.snapshot, environment) if link is not None else (),
-        repair=OBSERVED if observed else _NOT_MADE if lasts else REPAIRED,
+        repair=OBSERVED if observed else NOT_MADE if lasts else REPAIRED,
         open=lasts,
     )
     return (*(old for old in story if old is not again), drift)[-STORY:]
@@ -253,11 +184,11 @@ def _words(drifted: Plan) -> tuple[str, ...]:
 def _is_news(before: tuple[Drift, ...], drift: Drift) -> bool:
     """Whether it began or ended, or comes again after a while."""
     old = next((old for old in before if old.items == drift.items), None)
-    return old is None or (old.open and not drift.open) or _seconds(old.last, drift.last) > REMINDER
-
-
-def _seconds(begin: str, end: str) -> float:
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
+    return (
+        old is None
+        or (old.open and not drift.open)
+        or seconds_between(old.last, drift.last) > REMINDER
+    )
 
 
 def _mark(item: Item) -> str:
@@ -277,45 +208,3 @@ def _as_it_stays(item: Item) -> Item:
 def _marks(plan: Plan) -> tuple[str, ...]:
     items = {change.item for change in plan.changes} | {found.item for found in plan.conflicts}
     return tuple(sorted(map(_mark, items)))
-
-
-def _file(mac: Mac) -> str:
-    return f"{_FOLDER}/{mac}.json"
-
-
-def _read(run: RunDir, mac: Mac, ifindex: int) -> _Record:
-    """Of another attachment, or what is not as this version writes it, counts as nothing."""
-    data = run.read(_file(mac))
-    if data is None or data.get("ifindex") != ifindex:
-        return _Record(ifindex)
-    try:
-        told = tuple(_drift(row) for row in data["story"])
-        given = str(data["given"])
-        _seconds(given or now(), now())  # or it is no time that is written here
-        in_place = frozenset(map(str, data["in_place"]))
-        return _Record(ifindex, in_place, int(data["intended"]), given, told)
-    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
-        return _Record(ifindex)
-
-
-def _drift(row: dict[str, Any]) -> Drift:
-    texts = {name: tuple(map(str, row[name])) for name in ("what", "items", "known")}
-    drift = Drift(**{**row, **texts, "times": int(row["times"])})
-    _seconds(drift.noticed, drift.last)  # or these are no times that are written here
-    _seconds(drift.last, now())
-    return drift
-
-
-def _write(run: RunDir, mac: Mac, record: _Record) -> None:
-    """Raises ``StateError``."""
-    told = [asdict(drift) for drift in record.story]
-    run.write(
-        _file(mac),
-        {
-            "ifindex": record.ifindex,
-            "in_place": sorted(record.in_place),
-            "intended": record.intended,
-            "given": record.given,
-            "story": told,
-        },
-    )

@@ -12,35 +12,34 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ec2net.core.config.settings import Attached, Config, Manage
+from ec2net.core.config.settings import Config, Manage
 from ec2net.core.decide.compute import compute, eni_links
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standing
-from ec2net.core.decide.ownership import plan_for, snapshot_of
-from ec2net.core.engine import drift, handover, verify
-from ec2net.core.engine import rivals as beside
+from ec2net.core.decide.last_known import unread
+from ec2net.core.engine import drift, rivals, verify
+from ec2net.core.engine.backend_plans import Wanted, chosen, planned
 from ec2net.core.engine.imds_reading import Heard, hear
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.reachability import Reachability
 from ec2net.core.engine.rollback import Trial
-from ec2net.core.host.files import Environment, elsewhere
+from ec2net.core.host.files import Environment
+from ec2net.core.host.managers import elsewhere
 from ec2net.core.imds.source import Imds
 from ec2net.core.kernel.link_events import link_is_there
 from ec2net.core.kernel.session import Kernel
+from ec2net.core.live.observe import snapshot_of
 from ec2net.core.model.errors import DoubleManagement, Ec2netError
 from ec2net.core.model.facts import Facts, Link, Value
-from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Item, Plan
+from ec2net.core.model.finding import Finding
+from ec2net.core.model.identity import Attached, Mac
+from ec2net.core.model.plan import Applied, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import PATIENCE, Applied, Backend, Host
-from ec2net.core.plugins.choose import Choice, choose, unsupported, without_backend
+from ec2net.core.plugins.backend import PATIENCE, Backend, Host, Observed
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.plugins.loaded import BUILT_IN, Plugins
 from ec2net.core.plugins.report import PassReport, addresses_there
 from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state import boot_enis as attachment
-from ec2net.core.state import holds as hold
-from ec2net.core.state import last_known as lastgood
-from ec2net.core.state import touched_links as begun
+from ec2net.core.state import boot_enis, holds, last_known, per_eni, touched_links
 from ec2net.core.state.run_dir import RunDir
 
 _log = logging.getLogger("ec2net.engine")
@@ -66,6 +65,7 @@ class Engine:
     """How backends are called; the second argument tells those of this project."""
     patience: float = PATIENCE
     """Seconds: ``Host.patience``."""
+    _host: Host | None = field(default=None, init=False)
     _backends: dict[str, GuardedBackend] = field(default_factory=dict, init=False)
     _computed: tuple[Facts, HostIntent] | None = field(default=None, init=False)
 
@@ -82,7 +82,7 @@ class Engine:
 
     def primary(self, deadline: Deadline) -> Mac | None:
         """The primary's MAC: remembered, else asked for. Raises ``ImdsError``."""
-        known, _ = lastgood.remembered(self.run, {})
+        known, _ = last_known.remembered(self.run, {})
         if known is None and self.imds is not None:
             from ec2net.core.imds.reader import find_primary
 
@@ -95,13 +95,14 @@ class Engine:
         deadline: Deadline,
         only: Collection[Mac] | None = None,
         *,
+        without: frozenset[Mac] = frozenset(),
         check: Collection[Mac] = (),
         heard: Heard | None = None,
     ) -> PassReport:
         """Look and settle. The caller holds the host lock."""
         began = time.monotonic() - (heard.seconds if heard is not None else 0.0)
         self.run.discard_leftovers()
-        view = self.look(deadline, only, heard=heard)
+        view = self.look(deadline, only, without=without, heard=heard)
         report = self.settle(view, deadline, check=check)
         return replace(report, occasion=deadline.what, seconds=time.monotonic() - began)
 
@@ -110,7 +111,7 @@ class Engine:
 
         With no ENI in ``only`` it is not asked: what was last known stands.
         """
-        links = lastgood.with_silent_enis(self.run, self.kernel.links(), self.config.drivers)
+        links = last_known.with_silent_enis(self.run, self.kernel.links(), self.config.drivers)
         return self._hear(eni_links(links, self.config.drivers), only, deadline)
 
     def look(
@@ -129,7 +130,7 @@ class Engine:
         without it IMDS is read now. ``attached``: when each ENI came; None: as remembered.
         """
         snapshot = snapshot or snapshot_of(self.kernel, self.config.drivers, self.run)
-        there = lastgood.with_silent_enis(self.run, snapshot.links, self.config.drivers)
+        there = last_known.with_silent_enis(self.run, snapshot.links, self.config.drivers)
         snapshot = replace(snapshot, links=there)
         links = eni_links(snapshot.links, self.config.drivers)
         if heard is None:
@@ -137,36 +138,37 @@ class Engine:
         else:
             heard = heard.still_true(self.run, links)
         if attached is None:
-            attached = attachment.when_attached(self.run, links, time.monotonic())
+            attached = boot_enis.when_attached(self.run, links, time.monotonic())
         environment = self._environment(links)
         owners = elsewhere(links, environment)
         facts = Facts(heard.facts, snapshot.links, attached, owners)
         host = self._intents(facts)
-        choices = self._choose(host, links, environment)
+        choices = chosen(host, links, self.backends, environment)
         doubled: tuple[DoubleManagement, ...] = ()
         if not without:  # to take something back is no double work
-            host, choices, doubled = beside.refuse(host, choices, environment)
-        host, plans, wanted, failures = self._plans(
-            host, choices, snapshot, deadline, only, without
-        )
+            host, choices, doubled = rivals.refuse(host, choices, environment)
+        which = Wanted(only, without)
+        made = planned(host, choices, self.backends, snapshot, which, deadline)
+        host = made.host
         watched = frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE)
         observed = watched - without  # what is to be taken back is, whatever the policy
-        problems = (*heard.problems, *self.plugins.problems, *doubled, *failures)
+        problems = (*heard.problems, *self.plugins.problems, *doubled, *made.problems)
         view = View(
             facts,
             snapshot,
             host,
             choices,
-            plans,
-            wanted,
+            made.plans,
+            made.wanted,
             without,
             observed,
+            seen=made.seen,
             problems=problems,
             requests=heard.requests,
         )
         changing = {change.whose for change in view.plan.changes} - observed
-        held = hold.in_force(self.run, view.fingerprint, changing)
-        problems += tuple(held[eni.mac].problem(eni) for eni in host.enis if eni.mac in held)
+        held = holds.in_force(self.run, view.fingerprint, changing)
+        problems += tuple(held[eni.mac].problem(eni.name) for eni in host.enis if eni.mac in held)
         return replace(view, held=held, problems=problems)
 
     def settle(self, view: View, deadline: Deadline, *, check: Collection[Mac] = ()) -> PassReport:
@@ -189,11 +191,11 @@ class Engine:
         if any(plans.values()):
             ways = Reachability(self.kernel, self.imds)
             trial = Trial.begin(self.run, ways, view.host, self.config.rollback_after, deadline)
-            attachment.remember(self.run, view.host.enis)
+            boot_enis.remember(self.run, view.host.links_since_boot)
             for name in {eni.name for eni in view.host.enis if eni.link and _changes(eni, plans)}:
-                begun.begin(self.run, name)
+                touched_links.begin(self.run, name)
             deadline.check()  # the last moment for SIGTERM or a gone link to stop it
-            applied = self._apply(plans, deadline.shielded())
+            applied = self._apply(view, plans, deadline.shielded())
             report = replace(report, done=applied.done, failed=applied.failed)
         if any(plans.values()) or check:
             failed = {failure.change.mac for failure in report.failed}
@@ -206,7 +208,7 @@ class Engine:
                 report = replace(report, problems=(*report.problems, error))
         if trial is not None:
             seconds = self.config.timeouts.pass_
-            report = trial.end(plans, report, self._apply, view.fingerprint, seconds)
+            report = trial.end(plans, report, partial(self._apply, view), view.fingerprint, seconds)
         environment = self._environment(eni_links(view.snapshot.links, self.config.drivers))
         back = {change.mac for change in report.undone} | report.held.keys()
         drifts = drift.follow(self.run, view, report.done, back, environment)
@@ -245,85 +247,24 @@ class Engine:
     def backends(self) -> Mapping[str, GuardedBackend]:
         """The backends that the configuration can mean, made once."""
         if not self._backends:
-            host = Host(self.kernel, self.run, self.environment, self.patience)
+            self._host = Host(self.kernel, self.run, self.environment, self.patience)
             self._backends = {
                 name: self.guard(backend, name in BUILT_IN)
-                for name, backend in self.plugins.made(host).items()
+                for name, backend in self.plugins.made(self._host).items()
             }
         return self._backends
-
-    def _choose(
-        self,
-        host: HostIntent,
-        links: Mapping[Mac, tuple[Link, ...]],
-        environment: Environment,
-    ) -> dict[Mac, Choice]:
-        kinds = {name: backend.kind for name, backend in self.backends.items()}
-        choices = {}
-        for eni in host.enis:
-            if not links.get(eni.mac):
-                continue
-            choices[eni.mac] = choose(eni.backend, links[eni.mac][0], kinds, environment)
-            _log.debug("%s: backend %s", eni.name, choices[eni.mac])
-        return choices
 
     def _environment(self, links: Mapping[Mac, tuple[Link, ...]]) -> Environment:
         known = tuple(same[0] for same in links.values())
         return replace(self.environment.once(), eni_links=known)
 
-    def _plans(
-        self,
-        host: HostIntent,
-        choices: Mapping[Mac, Choice],
-        snapshot: Snapshot,
-        deadline: Deadline,
-        only: Collection[Mac] | None,
-        without: frozenset[Mac],
-    ) -> tuple[HostIntent, dict[str, Plan], dict[Mac, tuple[Item, ...]], tuple[Ec2netError, ...]]:
-        """The plans by backend, in the order in which they are applied; ``host`` as it is then."""
-        plans: dict[str, Plan] = {}
-        all_wanted: dict[Mac, tuple[Item, ...]] = {}
-        problems: list[Ec2netError] = []
-        links = [
-            link
-            for link in snapshot.links
-            if link.mac is not None and host.of(link.mac) is not None
-        ]
-        for name, backend in self.backends.items():
-            mine = {mac for mac, choice in choices.items() if choice.backend == name}
-            if not mine and choices:
-                continue
-            try:
-                found = backend.observe(
-                    snapshot, [link for link in links if link.mac in mine], deadline
-                )
-                remarks = backend.remarks()
-                host = host.without(remarks.left_alone, Standing.IGNORED)
-                host = host.without(remarks.waiting, Standing.PENDING)
-                problems += remarks.problems
-                ready = [
-                    eni
-                    for eni in host.ready
-                    if eni.mac in mine
-                    and eni.mac not in without
-                    and (only is None or eni.mac in only)
-                ]
-                problems += unsupported(backend, ready)
-                wanted = {eni.mac: backend.wanted(eni, host, snapshot) for eni in ready}
-                plans[name] = backend.planned(partial(plan_for, host, mine, wanted, found, without))
-            except Ec2netError as error:
-                problems.append(error)
-                continue
-            all_wanted |= wanted
-        problems += handover.add_leftovers(self.backends, choices, {*all_wanted, *without}, plans)
-        problems += without_backend(choices, host)
-        return host, plans, all_wanted, tuple(problems)
-
-    def _apply(self, plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
+    def _apply(self, view: View, plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
         done: list[Applied] = []
         for name, plan in plans.items():
             if plan:
-                done.append(self.backends[name].apply(plan, deadline))
+                seen = view.seen.get(name, Observed(view.snapshot))
+                goals = view.goals(name)
+                done.append(self.backends[name].apply(plan, goals, seen, deadline))
         return Applied(
             tuple(change for applied in done for change in applied.done),
             tuple(failure for applied in done for failure in applied.failed),
@@ -336,10 +277,10 @@ class Engine:
         changed: Collection[Mac | None],
         failed: Collection[Mac | None],
         deadline: Deadline,
-    ) -> tuple[verify.Finding, ...]:
+    ) -> tuple[Finding, ...]:
         """The ENIs that were changed, as they are now; of those that failed, what the manager did."""
         names = {link.index: link.name for link in snapshot.links}
-        found: list[verify.Finding] = []
+        found: list[Finding] = []
         for intent in view.host.ready:
             if intent.mac in view.without or intent.link.index not in names:
                 continue
@@ -355,21 +296,22 @@ class Engine:
 
     def check(
         self, intent: EniIntent, view: View, names: dict[int, str], deadline: Deadline
-    ) -> tuple[verify.Finding, ...]:
+    ) -> tuple[Finding, ...]:
         """What of one ENI is not so: by its backend, and by the kernel's answers."""
         return self._by_backend(intent, view) + self._by_kernel(intent, view, names, deadline)
 
-    def _by_backend(self, intent: EniIntent, view: View) -> tuple[verify.Finding, ...]:
+    def _by_backend(self, intent: EniIntent, view: View) -> tuple[Finding, ...]:
         name = view.choices[intent.mac].backend
+        seen = view.seen.get(name) if name is not None else None
         try:
-            texts = self.backends[name].check(intent) if name is not None else ()
+            texts = self.backends[name].check(intent, seen) if name and seen else ()
         except Ec2netError as error:
             texts = (str(error),)
-        return tuple(verify.Finding(intent.mac, text) for text in texts)
+        return tuple(Finding(intent.mac, text) for text in texts)
 
     def _by_kernel(
         self, intent: EniIntent, view: View, names: dict[int, str], deadline: Deadline
-    ) -> tuple[verify.Finding, ...]:
+    ) -> tuple[Finding, ...]:
         enis = {link.index for eni in view.host.enis for link in eni.links}
         return verify.check(intent, self.kernel, names, deadline, enis=enis)
 
@@ -379,19 +321,21 @@ class Engine:
             eni.mac: [link.index for link in eni.links] for eni in view.host.enis if eni.links
         }
         bad = {eni.mac for eni in view.host.enis if eni.standing is Standing.REFUSED}
-        _, past = lastgood.remembered(self.run, attached)
+        _, past = last_known.remembered(self.run, attached)
         good = tuple(
-            past.get(eni.mac, lastgood.unread(eni.mac, "refused")) if eni.mac in bad else eni
+            past.get(eni.mac, unread(eni.mac, "refused")) if eni.mac in bad else eni
             for eni in view.facts.imds.enis
         )
         try:
-            attachment.remember(self.run, view.host.enis)
-            hold.remember(self.run, report.held, view.wanted, attached)
-            lastgood.remember(self.run, replace(view.facts.imds, enis=good), attached)
-            for name in view.plans:
-                self.backends[name].forget(tuple(attached))
-            drift.keep_only(self.run, tuple(attached))
-            begun.keep_only(self.run, {link.name for eni in view.host.enis for link in eni.links})
+            boot_enis.remember(self.run, view.host.links_since_boot)
+            holds.remember(self.run, report.held, view.wanted, attached)
+            last_known.remember(self.run, replace(view.facts.imds, enis=good), attached)
+            if self._host is not None:
+                self._host.journals.strike_out()
+            per_eni.keep_only(self.run, attached)
+            touched_links.keep_only(
+                self.run, {link.name for eni in view.host.enis for link in eni.links}
+            )
         except Ec2netError as error:
             return (error,)
         return ()

@@ -6,12 +6,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ec2net.core.decide.last_known import with_last_known_good
 from ec2net.core.imds.source import Imds
 from ec2net.core.model.errors import Ec2netError, ImdsError
 from ec2net.core.model.facts import EniFacts, ImdsFacts, Link, Unknown
 from ec2net.core.model.identity import Mac
 from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state import last_known as lastgood
+from ec2net.core.state import last_known
 from ec2net.core.state.run_dir import RunDir
 
 if TYPE_CHECKING:  # a pass that does not ask needs no reader
@@ -36,7 +37,7 @@ class Heard:
     @property
     def facts(self) -> ImdsFacts:
         """With the last known good in place of what is unknown."""
-        return lastgood.with_last_known_good(self.imds, self.past, self.primary)
+        return with_last_known_good(self.imds, self.past, self.primary)
 
     def still_true(self, run: RunDir, links: Mapping[Mac, tuple[Link, ...]]) -> "Heard":
         """Without what has changed since: links that came, went or came again.
@@ -44,7 +45,7 @@ class Heard:
         What another pass has stored since is newer than what was heard.
         """
         now = indices(links)
-        primary, past = lastgood.remembered(run, now)
+        primary, past = last_known.remembered(run, now)
         enis = tuple(
             eni
             for eni in self.imds.enis
@@ -69,7 +70,7 @@ def hear(
     asked: what was last known stands. What cannot be read is a problem of the outcome."""
     began = time.monotonic()
     known = indices(links)
-    primary, past = lastgood.remembered(run, known)
+    primary, past = last_known.remembered(run, known)
     wanted = set(links) if only is None else set(only) & set(links)
     facts = ImdsFacts(Unknown("IMDS was not asked"), Unknown("IMDS was not asked"), ())
     problems: tuple[Ec2netError, ...] = ()

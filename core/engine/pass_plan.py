@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from ec2net.core.decide.intent import HostIntent
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Facts
+from ec2net.core.model.fingerprint import fingerprint
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.plan import Item, Plan
 from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.backend import Goal, Observed
 from ec2net.core.plugins.choose import Choice
-from ec2net.core.state import holds as hold
+from ec2net.core.state import holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +32,25 @@ class View:
     """ENIs that nothing is wanted of."""
     observed_only: frozenset[Mac] = frozenset()
     """ENIs with ``manage = "observe"``: in the plan, but never applied."""
-    held: Mapping[Mac, hold.Hold] = field(default_factory=dict)
+    held: Mapping[Mac, holds.Hold] = field(default_factory=dict)
     """ENIs whose changes are not applied: they were rolled back."""
     problems: tuple[Ec2netError, ...] = ()
     requests: int = 0
+    seen: Mapping[str, Observed] = field(default_factory=dict)
+    """By backend that was asked."""
+
+    def goals(self, backend: str) -> dict[Mac, Goal]:
+        """What is wanted of the ENIs of one backend that are planned for."""
+        return {
+            intent.mac: Goal(intent, self.wanted[intent.mac])
+            for intent in self.host.ready
+            if intent.mac in self.wanted and self.choices[intent.mac].backend == backend
+        }
 
     def fingerprint(self, mac: Mac) -> str | None:
         """Of what is wanted of an ENI; None if nothing is."""
         items = self.wanted.get(mac)
-        return hold.fingerprint(self.choices[mac].backend, items) if items else None
+        return fingerprint(self.choices[mac].backend, items) if items else None
 
     @property
     def plan(self) -> Plan:

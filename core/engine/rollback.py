@@ -12,16 +12,15 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from ec2net.core.decide.intent import HostIntent
-from ec2net.core.decide.ownership import Journal, Journals
 from ec2net.core.engine.reachability import Reachability, Reached
 from ec2net.core.model.errors import Ec2netError, ExitStatus, StateError
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Change, Plan, inverse
-from ec2net.core.plugins.backend import Applied
+from ec2net.core.model.plan import Applied, Change, Plan, inverse
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.runtime.clock import now
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.holds import Hold
+from ec2net.core.state.journal import Journal, Journals
 from ec2net.core.state.run_dir import RunDir
 
 _log = logging.getLogger("ec2net.rollback")

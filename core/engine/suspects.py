@@ -8,7 +8,8 @@ what the kernel itself does when a link is set down.
 
 from collections.abc import Collection, Iterator
 
-from ec2net.core.host.files import Environment, Manager, link_manager
+from ec2net.core.host.files import Environment
+from ec2net.core.host.managers import Manager, link_manager
 from ec2net.core.host.other_tools import Danger, recognise
 from ec2net.core.model.facts import Link
 from ec2net.core.model.objects import LinkSetting, Setting

@@ -6,13 +6,12 @@ from, RTM_GETROUTE with that source must answer with the ENI's own link.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 from ec2net.core.decide.intent import EniIntent
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import KernelError
-from ec2net.core.model.identity import Mac
+from ec2net.core.model.finding import Finding
 from ec2net.core.model.objects import AnyAddress
 from ec2net.core.model.plan import Action, Plan
 from ec2net.core.runtime.deadline import Deadline
@@ -24,18 +23,6 @@ SERVICES: dict[int, AnyAddress] = {
     6: ip_address("fd00:ec2::254"),
 }
 """IMDS, standing for the link-local services: every owned source must reach them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One way in which the kernel does not do what is intended."""
-
-    mac: Mac | None
-    """The ENI; None for what a gone one left behind."""
-    text: str
-
-    def describe(self) -> str:
-        return self.text
 
 
 def differences(plan: Plan) -> tuple[Finding, ...]:

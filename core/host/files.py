@@ -1,14 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the choice of a backend may look at, injected: tests give a table, production the host."""
+"""The host's files, links and folders, injected: tests give a table, production the host."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import cache
 
 from ec2net.core.model.facts import Link
-from ec2net.core.model.identity import Mac
 
 _LARGEST = 65536
 """Bytes of a file that are read: what is looked at has some hundred."""
@@ -44,7 +42,7 @@ def _list_folder(path: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What cannot be read is None: a file's text, a symbolic link's target."""
+    """The files, links and folders of the host. What cannot be read is None."""
 
     read_file: Callable[[str], str | None] = _read_file
     read_link: Callable[[str], str | None] = _read_link
@@ -71,127 +69,3 @@ class Environment:
     def unit_is_active(self, unit: str) -> bool:
         """By the link that systemd keeps for each active unit (unit_export_invocation_id)."""
         return self.read_link(f"/run/systemd/units/invocation:{unit}") is not None
-
-
-class Manager(Enum):
-    """Who configures a link on this host."""
-
-    NETWORKD = "systemd-networkd"
-    NETWORKMANAGER = "NetworkManager"
-    SEVERAL = "both systemd-networkd and NetworkManager"
-    LEFT_ALONE = "by a user's wish nobody"
-    """A user took it from NetworkManager at run time."""
-    NOT_UP = "perhaps systemd-networkd, which is not up now,"
-    """It tells of no link while it is stopped or starts."""
-    NOBODY = "no network manager"
-
-
-NETWORKD_UNIT = "systemd-networkd.service"
-NETWORKMANAGER_UNIT = "NetworkManager.service"
-_NETWORKD_STATE = "/run/systemd/netif"
-_UNITS = "/etc/systemd/system"
-UNIT_FOLDERS = (
-    "/usr/lib/systemd/system",
-    "/lib/systemd/system",
-    "/usr/local/lib/systemd/system",
-    _UNITS,
-    "/run/systemd/system",
-    "/run/systemd/generator",
-    "/run/systemd/generator.late",
-)
-"""Where units are (systemd.unit(5)); which comes first does not count here."""
-
-
-def is_wanted(unit: str, by: str, environment: Environment) -> bool:
-    """Whether what ``by`` names is to start it, and it can be: a removed package leaves its link, and
-    so does a mask (systemd.unit(5): a link to /dev/null).
-
-    systemd goes by the link's name (systemd.unit(5), "Wants="), so where it leads to does not count.
-    """
-    if environment.read_link(f"{_UNITS}/{by}/{unit}") is None:
-        return False
-    kind, at, instance = unit.partition("@")
-    template = f"{kind}@.{instance.rpartition('.')[2]}" if at else unit
-    for name in (unit, template):  # an instance's own file comes first
-        if environment.read_link(f"{_UNITS}/{name}") == "/dev/null":
-            return False
-        if any(environment.read_file(f"{folder}/{name}") is not None for folder in UNIT_FOLDERS):
-            return True
-    return False
-
-
-def is_enabled(unit: str, environment: Environment) -> bool:
-    """Whether a boot starts it."""
-    return is_wanted(unit, "multi-user.target.wants", environment)
-
-
-def is_at_work(unit: str, environment: Environment) -> bool:
-    """Whether it runs, or will again.
-
-    One that is stopped and no longer enabled has handed over; one that is being restarted has not.
-    NetworkManager leaves its state files when it is stopped, systemd-networkd takes away those of
-    links.
-    """
-    return environment.unit_is_active(unit) or is_enabled(unit, environment)
-
-
-def link_manager(link: Link, environment: Environment) -> Manager:
-    """Who says it manages ``link``, by the state files that both keep per link index.
-
-    systemd-networkd: ``ADMIN_STATE`` in /run/systemd/netif/links (sd-network(3));
-    NetworkManager: ``managed`` in /run/NetworkManager/devices (its per-device state), false only
-    if a user said so, absent for what its configuration leaves out.
-    """
-    not_up = _networkd_is_not_up(environment)  # before its files are read
-    networkd = environment.keys(f"{_NETWORKD_STATE}/links/{link.index}").get("ADMIN_STATE")
-    manager = environment.keys(f"/run/NetworkManager/devices/{link.index}").get("managed")
-    by_networkd = networkd not in (None, "unmanaged") and is_at_work(NETWORKD_UNIT, environment)
-    if manager is not None and not is_at_work(NETWORKMANAGER_UNIT, environment):
-        manager = None
-    by_networkmanager = manager in ("true", "yes")
-    if by_networkd and by_networkmanager:
-        return Manager.SEVERAL
-    if by_networkd:
-        return Manager.NETWORKD
-    if by_networkmanager:
-        return Manager.NETWORKMANAGER
-    if manager in ("false", "no"):
-        return Manager.LEFT_ALONE
-    return Manager.NOT_UP if not_up else Manager.NOBODY
-
-
-def _networkd_is_not_up(environment: Environment) -> bool:
-    """Whether it is at work, and tells of no link, not even lo: it is stopped, or has yet to look.
-
-    Its folder is there wherever it is installed (tmpfiles.d/systemd-network.conf).
-    """
-    return (
-        "links" in environment.list_folder(_NETWORKD_STATE)
-        and not any(map(str.isdigit, environment.list_folder(f"{_NETWORKD_STATE}/links")))
-        and is_at_work(NETWORKD_UNIT, environment)
-    )
-
-
-NETWORKD_OWNER = "io.systemd.Network"
-NETWORKMANAGER_OWNER = "org.freedesktop.NetworkManager"
-_OUR_OWNER = "ec2net"
-_OWNER_MAX = 64
-
-
-def owner(link: Link, environment: Environment) -> str:
-    """Who manages ``link`` by udev's property ID_NET_MANAGED_BY; empty if it says nothing.
-
-    With another value than their own, systemd-networkd (256, link_is_managed_by_us) and
-    NetworkManager leave a link alone. udev keeps it as a line ``E:KEY=value`` in
-    /run/udev/data/nINDEX (device_update_db in sd-device).
-    """
-    data = environment.keys(f"/run/udev/data/n{link.index}")
-    told = data.get("E:ID_NET_MANAGED_BY", "")[:_OWNER_MAX]
-    return "".join(char for char in told if char.isprintable())
-
-
-def elsewhere(links: Mapping[Mac, tuple[Link, ...]], environment: Environment) -> dict[Mac, str]:
-    """ENIs whose owner is none that a backend works with, and who that is."""
-    known = ("", NETWORKD_OWNER, NETWORKMANAGER_OWNER, _OUR_OWNER)
-    owners = {mac: owner(same[0], environment) for mac, same in links.items()}
-    return {mac: name for mac, name in owners.items() if name not in known}

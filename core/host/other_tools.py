@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from ec2net.core.config.settings import Rival
-from ec2net.core.host.files import (
+from ec2net.core.host.files import Environment
+from ec2net.core.host.managers import (
     NETWORKMANAGER_UNIT,
     UNIT_FOLDERS,
-    Environment,
     Manager,
     is_at_work,
     is_wanted,

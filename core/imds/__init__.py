@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Instance Metadata Service: where it answers, one bounded client, its keys as typed facts."""
+"""IMDS's text to facts: where IMDS answers, one bounded client, each key as a typed reading."""

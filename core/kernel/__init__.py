@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel as this program sees it: typed objects, dumps, changes, link events."""
+"""Netlink, nft and sysctl to objects and back; the only importer of pyroute2."""

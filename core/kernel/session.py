@@ -53,7 +53,7 @@ class RouteAnswer:
 
 
 class Kernel:
-    """Use as a context manager; ``protocol`` marks what is made through it.
+    """A session with the kernel, as a context manager; ``protocol`` marks what is made by it.
 
     ``tables`` are the tables of ENIs, so that others' need not be read (None: all above 255).
     """

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Live changes by rtnetlink: what every backend does at run time, so that no lease is touched."""
+"""Kernel changes that every backend shares: intent to objects, what is in place, changes."""

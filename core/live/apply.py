@@ -10,7 +10,6 @@ import logging
 import socket
 from typing import TypeAlias
 
-from ec2net.core.decide.ownership import RESTORED, Journal, Journals
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import Ec2netError, KernelError, LinkGone
 from ec2net.core.model.identity import Mac
@@ -23,9 +22,9 @@ from ec2net.core.model.objects import (
     Rule,
     Setting,
 )
-from ec2net.core.model.plan import Action, Change, Plan
-from ec2net.core.plugins.backend import Applied, Failure
+from ec2net.core.model.plan import Action, Applied, Change, Failure, Plan
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.journal import RESTORED, Journal, Journals
 
 _log = logging.getLogger("ec2net.live")
 
@@ -41,7 +40,9 @@ def apply(
     deadline: Deadline,
     broken: Broken | None = None,
 ) -> Applied:
-    """A failed addition ends the work on its ENI, so that nothing of it is removed then.
+    """Make the changes of a plan in the kernel, one by one.
+
+    A failed addition ends the work on its ENI, so that nothing of it is removed then.
 
     What fails for one IP version costs the other nothing. ``broken`` is what failed before in
     the same pass, and is added to.
@@ -140,7 +141,7 @@ have, a sysctl that is read-only."""
 
 
 def version_of(change: Change) -> int:
-    """4 or 6; 0 if both build on it."""
+    """The IP version of a change: 4 or 6; 0 if both build on it."""
     match change.item:
         case Address(interface=interface):
             return interface.version

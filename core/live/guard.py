@@ -25,18 +25,18 @@ _NO_LINK = LinkRef(0, "none")
 
 @contextmanager
 def guarded(changes: Collection[Change], kernel: Kernel) -> Iterator[None]:
-    """For changes that are made in one go: guards of the tables that get a default route anew."""
+    """Guard the tables that get a default route, for changes that are made in one go."""
     added = [change for change in changes if change.action is Action.ADD]
-    routes = guards(added, {change.mac for change in added if change.mac is not None})
-    put(routes, kernel)
+    routes = guard_routes(added, {change.mac for change in added if change.mac is not None})
+    put_guards(routes, kernel)
     try:
         yield
     finally:
-        lift(routes, (), kernel)
+        lift_guards(routes, (), kernel)
 
 
-def ahead(changes: Iterable[Change], coming: Collection[Mac]) -> list[Change]:
-    """What is made for ENIs before networkd brings them up: settings of the link, and rules."""
+def changes_ahead(changes: Iterable[Change], coming: Collection[Mac]) -> list[Change]:
+    """The changes to make before a network manager brings ENIs up: settings of links, and rules."""
     return [
         change
         for change in changes
@@ -46,7 +46,7 @@ def ahead(changes: Iterable[Change], coming: Collection[Mac]) -> list[Change]:
     ]
 
 
-def guards(changes: Iterable[Change], coming: Collection[Mac]) -> list[tuple[Mac, Route]]:
+def guard_routes(changes: Iterable[Change], coming: Collection[Mac]) -> list[tuple[Mac, Route]]:
     """A last route for each table that will have a default route. It carries our mark: a pass that
     was killed leaves it to the next."""
     found = []
@@ -61,17 +61,17 @@ def guards(changes: Iterable[Change], coming: Collection[Mac]) -> list[tuple[Mac
     return found
 
 
-def put(routes: Iterable[tuple[Mac, Route]], kernel: Kernel) -> None:
-    """Without one, some packets may be lost as said above: no reason to give up."""
+def put_guards(routes: Iterable[tuple[Mac, Route]], kernel: Kernel) -> None:
+    """Add guards. Without one, some packets may be lost as said above: no reason to give up."""
     for _, route in routes:
         with suppress(KernelError):
             kernel.replace(route)
 
 
-def lift(
+def lift_guards(
     routes: Iterable[tuple[Mac, Route]], waiting: Collection[tuple[Mac, int]], kernel: Kernel
 ) -> None:
-    """But not of tables that still wait (ENI and IP version): the pass that completes them does."""
+    """Remove guards, but not of tables that still wait (ENI and IP version): a later pass does."""
     for mac, route in routes:
         if (mac, route.destination.version) not in waiting:
             with suppress(KernelError):

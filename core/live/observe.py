@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is in place, told apart by mark and journal. Reads the snapshot and the journals only."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
+from dataclasses import replace
 
-from ec2net.core.decide.ownership import Journals, marked, unmarked
+from ec2net.core.decide.ownership import marked, unmarked
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.objects import Address, Rule, Setting
 from ec2net.core.model.plan import InPlace, Item
 from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.state.journal import Journals
+from ec2net.core.state.run_dir import RunDir
 
 
 def observe(
@@ -25,7 +28,7 @@ def observe(
         if link.mac is None:
             continue
         journal = journals.read(link.mac, link.index)
-        held = [a.item.interface for a in snapshot.addresses if a.item.link.index == link.index]
+        held = [found.item.interface for found in snapshot.addresses_on(link.index)]
         journals.compare(link.mac, journal, {*link.altnames, *held})
         # Also where addresses are marked: an older pyroute2, which cannot, may have made them.
         journaled.update((link.index, address) for address in journal.addresses)
@@ -46,3 +49,23 @@ def observe(
         with suppress(KernelError):  # they count as missing: making them tells what is wrong
             ours += kernel.reply_marks()
     return InPlace(tuple(ours), tuple(foreign), tuple(adjustable))
+
+
+def snapshot_of(kernel: Kernel, drivers: Iterable[str], run: RunDir) -> Snapshot:
+    """The kernel's, in which addresses are marked. Raises ``KernelError``."""
+    snapshot = kernel.snapshot(drivers)
+    if kernel.marks_addresses:
+        return snapshot
+    return with_journaled(snapshot, Journals(run), kernel.protocol)
+
+
+def with_journaled(snapshot: Snapshot, journals: Journals, protocol: int) -> Snapshot:
+    """Addresses as if they were marked, where they cannot be: those of the journals are."""
+    ours = journals.addresses(snapshot.links)
+    addresses = tuple(
+        replace(found, protocol=protocol)
+        if (found.item.link.index, found.item.interface) in ours
+        else found
+        for found in snapshot.addresses
+    )
+    return replace(snapshot, addresses=addresses)

@@ -7,12 +7,12 @@ from pathlib import Path
 from ec2net.core.model.errors import StateError
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Rank
-from ec2net.core.state.run_dir import write_whole
+from ec2net.core.runtime.files import write_whole
 
 _MODE = 0o644
 
 TEMPORARY = ".ec2net-"
-"""Prefix of what a killed writer leaves."""
+"""First letters of the name of a file that a killed writer leaves."""
 
 HEADER = "# Made by ec2net for"
 """First words of every file of ours: the mark of ownership."""
@@ -48,7 +48,7 @@ class OwnedFile:
 
 
 def write(path: Path, content: str) -> None:
-    """For everybody to read. Raises ``StateError``."""
+    """Write a file, for everybody to read. Raises ``StateError``."""
     try:
         write_whole(path, content.encode(), mode=_MODE, prefix=TEMPORARY)
     except OSError as error:
@@ -56,7 +56,7 @@ def write(path: Path, content: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete it; not being there is success. Raises ``StateError``."""
+    """Delete a file; not being there is success. Raises ``StateError``."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

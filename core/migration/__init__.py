@@ -1,3 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`ec2net migrate` and `ec2net adopt`: what a host is, the plan that hands it over, the record
-by which it is given back."""
+"""The commands ``migrate`` and ``adopt``: the host, the plan that hands it over, its record."""

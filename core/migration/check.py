@@ -6,13 +6,13 @@ would show nothing: the new one must have its lease.
 """
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from ec2net.core.config.settings import Config
 from ec2net.core.decide.compute import eni_links
 from ec2net.core.engine.reachability import Reachability, Reached
 from ec2net.core.engine.verify import ABROAD
 from ec2net.core.host.files import Environment
+from ec2net.core.host.managers import NETWORKD_LINKS
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.migration.resolv_conf import UPLINK
 from ec2net.core.model.errors import Ec2netError, KernelError
@@ -76,21 +76,19 @@ class Trial:
                 raise Ec2netError(f"{lost} could be reached before and not {self.after:g} s after")
 
     def _lacks(self) -> str:
-        from ec2net.backends.networkd.state import link_state
-
         environment, name = Environment(), self.primary.name
-        state = link_state(self.primary.index, environment)
-        if state.admin != "configured":
-            return f"systemd-networkd says that {name} is {state.admin or 'unknown'}"
+        state = environment.keys(f"{NETWORKD_LINKS}/{self.primary.index}")
+        if (admin := state.get("ADMIN_STATE")) != "configured":
+            return f"systemd-networkd says that {name} is {admin or 'unknown'}"
         lease = environment.keys(f"/run/systemd/netif/leases/{self.primary.index}")
-        if self.leased and _leases(state.file) and "ADDRESS" not in lease:
+        if self.leased and _leases(state.get("NETWORK_FILE")) and "ADDRESS" not in lease:
             return f"systemd-networkd has no lease for {name}"
         if self.servers and "nameserver" not in (environment.read_file(UPLINK) or ""):
             return "systemd-resolved knows no DNS server"
         return ""
 
 
-def _leases(file: Path | None) -> bool:
+def _leases(file: str | None) -> bool:
     """Whether a .network file wants DHCPv4; an administrator's may have fixed addresses."""
-    text = (Environment().read_file(str(file)) or "") if file is not None else ""
+    text = (Environment().read_file(file) or "") if file else ""
     return any(f"DHCP={word}" in text.splitlines() for word in ("yes", "true", "ipv4"))

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is looked at of a host before it is handed over or given back. All the reading is here."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ec2net.backends.networkd import fallback
 from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import Kernel
-from ec2net.core.live.owned_file import HEADER
+from ec2net.core.live.owned_file import OwnedFile
 from ec2net.core.migration import clients, leftovers, resolv_conf, units
 from ec2net.core.migration.clients import Clients
 from ec2net.core.migration.resolv_conf import ResolvConf
 from ec2net.core.model.facts import Link
+from ec2net.core.plugins.loaded import built_in
 from ec2net.core.runtime.deadline import Deadline
 
 _SYSCTLS = (
@@ -26,15 +26,15 @@ _SYSCTLS = (
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """``environment`` has all ENIs' links, once read. ``fallback``: what the file of this name is
-    to hold; empty where somebody's file is for the primary at each boot. ``own_files``: ours that
+    """``environment`` has all ENIs' links, once read. ``fallback``: the file by which
+    systemd-networkd has the primary at each boot; None where a file of somebody else does that. ``own_files``: ours that
     systemd-networkd reads, with the masks of the defaults."""
 
     environment: Environment
     primary: Link
     clients: Clients
     resolv_conf: ResolvConf
-    fallback: str
+    fallback: OwnedFile | None
     active: frozenset[str]
     """Units."""
     own_files: tuple[str, ...] = ()
@@ -49,19 +49,16 @@ def look(
     drivers: Collection[str],
     deadline: Deadline,
 ) -> Host:
-    from ec2net.backends.networkd.match import foreseen
-
     names = [name for link in environment.eni_links for name in (link.name, *link.altnames)]
-    others = foreseen(primary)
-    needed = not (others.certain and others.file is not None)
+    kept = built_in("networkd").kept(primary, drivers, environment)
     return Host(
         environment,
         primary,
         clients.look(names),
         resolv_conf.look(),
-        fallback.text(primary.name, drivers) if needed else "",
+        kept.fallback,
         frozenset(units.active(deadline)),
-        tuple(_own_files(environment)),
+        kept.own_files,
         leftovers.link_locals(kernel, by_index(environment), drivers),
     )
 
@@ -69,17 +66,6 @@ def look(
 def by_index(environment: Environment) -> dict[int, str]:
     """The names of ENIs' links."""
     return {link.index: link.name for link in environment.eni_links}
-
-
-def _own_files(environment: Environment) -> Iterable[str]:
-    from ec2net.backends.networkd import files
-    from ec2net.backends.networkd.defaults import DEFAULTS
-
-    yield from (str(file.path) for file in files.in_folder(files.FOLDER) if file.ours)
-    masks = (str(files.FOLDER / name) for name in DEFAULTS)
-    yield from (path for path in masks if environment.read_link(path) == "/dev/null")
-    if (environment.read_file(str(fallback.PATH)) or "").startswith(HEADER):
-        yield str(fallback.PATH)
 
 
 def profiles(environment: Environment) -> dict[str, str]:

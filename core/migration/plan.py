@@ -11,9 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 
-from ec2net.backends.networkd.fallback import PATH as FALLBACK
-from ec2net.backends.networkd.fallback import WriteFallback
-from ec2net.core.host.files import Manager, link_manager
+from ec2net.core.host.managers import Manager, link_manager
 from ec2net.core.host.other_tools import interfaces_stanzas
 from ec2net.core.migration import clients, units
 from ec2net.core.migration.clients import Fate, Signal
@@ -22,7 +20,7 @@ from ec2net.core.migration.record import PATH as RECORD
 from ec2net.core.migration.record import Before
 from ec2net.core.migration.resolv_conf import ASIDE, GiveBack, Kept, Kind, Resolve
 from ec2net.core.migration.resolv_conf import PATH as RESOLV_CONF
-from ec2net.core.migration.steps import Command, Delete, Step, Work
+from ec2net.core.migration.steps import Command, Delete, Step, Work, WriteFile
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.runtime.deadline import Deadline
 
@@ -109,8 +107,9 @@ def forward(host: Host, works: Works) -> tuple[Step, ...]:
     if not (switch or resolve):
         return ()
     first: list[Step] = [Work(f"record in {RECORD} what the host is now", works.record)]
-    if host.fallback and host.environment.read_file(str(FALLBACK)) != host.fallback:
-        first.append(WriteFallback(host.fallback))
+    fallback = host.fallback
+    if fallback and host.environment.read_file(str(fallback.path)) != fallback.content:
+        first.append(WriteFile(fallback))
     name = host.primary.name
     what = f"check that {name} has its lease, and that all can be reached that could"
     check = Work(f"{what}; if not, give everything back", works.check)

@@ -12,7 +12,8 @@ from typing import Any
 from ec2net.core.migration.clients import Client
 from ec2net.core.migration.resolv_conf import Kind
 from ec2net.core.model.errors import StateError
-from ec2net.core.state.run_dir import make_folder, parsed, write_whole
+from ec2net.core.runtime.files import make_folder, write_whole
+from ec2net.core.state.run_dir import parsed
 
 PATH = Path("/var/lib/ec2net/adopted.json")
 

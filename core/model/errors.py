@@ -86,7 +86,7 @@ class DeadlineExceeded(Ec2netError):
 
 
 class NotYet(Ec2netError):
-    """Something that another does in its own time, such as a lease: who can, looks again."""
+    """Something that a network manager does in its own time, such as a lease: try again later."""
 
 
 class Stopped(Ec2netError):

@@ -19,12 +19,14 @@ from ipaddress import (
 from typing import TypeAlias
 
 AnyAddress: TypeAlias = IPv4Address | IPv6Address
+"""An address of either family."""
 AnyNetwork: TypeAlias = IPv4Network | IPv6Network
 AnyInterface: TypeAlias = IPv4Interface | IPv6Interface
 
 MAIN_TABLE = 254
+"""The number of the table main: RT_TABLE_MAIN (include/uapi/linux/rtnetlink.h)."""
 LOCAL_TABLE = 255
-"""RT_TABLE_MAIN, RT_TABLE_LOCAL (include/uapi/linux/rtnetlink.h)."""
+"""RT_TABLE_LOCAL."""
 
 
 class Rank(IntEnum):
@@ -251,6 +253,7 @@ class ReplyMarks:
 
 
 KernelObject: TypeAlias = LinkSetting | Address | Route | Rule | ReplyMarks
+"""What live changes make in the kernel."""
 
 
 def _table(table: int) -> str:

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan: what is wanted against what is in place, as data. Pure.
+"""A plan as data: items, changes, conflicts, and what became of them.
 
 It is generic over items (kernel objects, a backend's files): an item has an ``identity``, a
-``rank`` and a description. Only items that are marked ours are ever replaced or removed; a
-foreign item that does the same counts as in place, one that stands in the way is a problem.
+``rank`` and a description.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
+from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import Address, Rank, Route
+from ec2net.core.model.objects import Rank
 
 
 class Item(Protocol):
@@ -120,71 +120,22 @@ class Plan:
         return replace(self, changes=tuple(c for c in self.changes if c.whose not in macs))
 
 
-def make_plan(
-    wanted: Mapping[Mac, Iterable[Item]],
-    found: InPlace,
-    *,
-    keep: frozenset[Item] = frozenset(),
-    owners: Mapping[Item, Mac] | None = None,
-) -> Plan:
-    """The changes that turn what is in place into what is wanted.
-
-    ``keep`` are items of ours that no intent wants but that must stay (an ENI that is pending,
-    a key that could not be read). ``owners`` tells for which ENI an item of ours once was.
-    """
-    owners = owners or {}
-    ours: dict[tuple[object, ...], list[Item]] = {}
-    for item in dict.fromkeys(found.ours):
-        ours.setdefault(item.identity, []).append(item)
-    foreign = {item.identity: item for item in found.foreign}
-    adjustable = {item.identity: item for item in found.adjustable}
-    claimed: dict[tuple[object, ...], Item] = {}
-    additions: list[Change] = []
-    conflicts: list[Conflict] = []
-    for mac, items in wanted.items():
-        for item in items:
-            other = claimed.setdefault(item.identity, item)
-            if other is not item:
-                if other != item:  # two ENIs cannot both have it, such as one metric in main
-                    conflicts.append(Conflict(mac, item, other, wanted=True))
-                continue
-            same = ours.get(item.identity, [])
-            if item in same:
-                same.remove(item)
-                continue
-            present = same.pop(0) if same else adjustable.get(item.identity)
-            if present == item:
-                continue
-            if present is not None:
-                additions.append(Change(Action.REPLACE, item, mac, before=present))
-            elif item.identity not in foreign:
-                additions.append(Change(Action.ADD, item, mac))
-            elif not satisfies(foreign[item.identity], item):
-                conflicts.append(Conflict(mac, item, foreign[item.identity]))
-    removals = [
-        Change(Action.REMOVE, item, owners.get(item))
-        for same in ours.values()
-        for item in same
-        if item not in keep
-    ]
-    additions.sort(key=lambda change: change.item.rank)
-    removals.sort(key=lambda change: change.item.rank, reverse=True)
-    return Plan((*additions, *removals), tuple(conflicts))
-
-
 def inverse(changes: Iterable[Change]) -> tuple[Change, ...]:
     """What takes ``changes`` back: the inverse of each, the last one first."""
     return tuple(change.inverse for change in reversed(tuple(changes)))
 
 
-def satisfies(present: Item, wanted: Item) -> bool:
-    """Whether something foreign already does what ``wanted`` would."""
-    if isinstance(present, Address) and isinstance(wanted, Address):
-        return True  # the same address on the same link, with whatever prefix length
-    if isinstance(present, Route) and isinstance(wanted, Route):
-        return (present.link, present.gateway, present.kind) == (
-            wanted.link,
-            wanted.gateway,
-            wanted.kind,
-        )
-    return present == wanted
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A change that could not be made, and the error that says why."""
+
+    change: Change
+    error: Ec2netError
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a plan: every change is in exactly one of the two."""
+
+    done: tuple[Change, ...] = ()
+    failed: tuple[Failure, ...] = ()

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The door for backends and hooks: contract, choice, guard, report."""
+"""The door for backends and hooks: contract, hooks, choice, guard, report."""

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which backend a link gets, and why: a pure function of the configuration and an environment."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ec2net.core.config.settings import AUTO_BACKEND
+from ec2net.core.config.settings import AUTO_BACKEND, DnsDefaultRoute
 from ec2net.core.decide.intent import EniIntent, HostIntent, Standing
 from ec2net.core.host.files import Environment
 from ec2net.core.model.errors import Ec2netError, Unsupported
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
 from ec2net.core.plugins.backend import Backend
-from ec2net.core.plugins.guard import GuardedBackend, suits
+from ec2net.core.plugins.guard import suits
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,25 @@ def choose(
     return Choice(chosen, tuple(reasons) or ("no backend is loaded",))
 
 
-def unsupported(backend: GuardedBackend, intents: Iterable[EniIntent]) -> Iterator[Unsupported]:
+_ASKED: Mapping[str, Callable[[EniIntent], bool]] = {
+    "dns_default_route": lambda intent: intent.early.dns is not DnsDefaultRoute.AUTO,
+}
+"""Settings that a backend may lack, and whether an ENI asks for one."""
+
+
+def lacking(kind: type[Backend], intent: EniIntent) -> Iterator[str]:
+    """What is asked of an ENI and its backend does not have, with the reason."""
+    for setting, reason in kind.lacks.items():
+        if setting in _ASKED and _ASKED[setting](intent):
+            yield f"{setting}: {reason}"
+
+
+def unsupported(kind: type[Backend], intents: Iterable[EniIntent]) -> Iterator[Unsupported]:
     """A problem for each thing that is asked of these ENIs and their backend does not have."""
     for intent in intents:
-        for lack in backend.lacks(intent):
+        for lack in lacking(kind, intent):
             yield Unsupported(
-                f"backend {backend.kind.name}: {lack}",
+                f"backend {kind.name}: {lack}",
                 subject=intent.link.name,
                 remedy="leave it out of the configuration for this ENI, or use another backend",
             )

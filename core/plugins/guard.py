@@ -6,7 +6,7 @@ of the plugin: it is logged with its traceback and becomes a ``PluginError`` tha
 """
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from ec2net.core.decide.intent import EniIntent, HostIntent
@@ -14,9 +14,9 @@ from ec2net.core.host.files import Environment
 from ec2net.core.model.errors import PLUGIN_FAULTS, Ec2netError, PluginError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import InPlace, Item, Plan
+from ec2net.core.model.plan import Applied, Failure, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Applied, Backend, Failure, Remarks
+from ec2net.core.plugins.backend import Backend, Goal, Observed
 from ec2net.core.runtime.deadline import Deadline
 
 _log = logging.getLogger("ec2net.plugins")
@@ -36,44 +36,37 @@ class GuardedBackend:
         """Called directly, whoever made it: a process that hangs is ended by its unit."""
         return cls(backend)
 
-    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
-        def observe() -> InPlace:
-            return _of(InPlace, self._backend.observe(snapshot, links, deadline))
+    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:
+        def observe() -> Observed:
+            return _of(Observed, self._backend.observe(snapshot, links, deadline))
 
         return self._guard("observe", observe, deadline)
-
-    def remarks(self) -> Remarks:
-        return self._guard("remarks", lambda: _of(Remarks, self._backend.remarks()))
 
     def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
         return self._guard("leftovers", lambda: tuple(self._backend.leftovers(taken, mine)))
 
-    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
-        return self._guard("wanted", lambda: tuple(self._backend.wanted(intent, host, snapshot)))
+    def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
+        return self._guard("wanted", lambda: tuple(self._backend.wanted(intent, host, seen)))
 
     def planned(self, compare: Callable[[], Plan]) -> Plan:
         """What ``compare`` makes of its items, which may be anything."""
         return self._guard("wanted", compare)
 
-    def lacks(self, intent: EniIntent) -> tuple[str, ...]:
-        return self._guard("lacks", lambda: tuple(self._backend.lacks(intent)))
-
-    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
+    def apply(
+        self, plan: Plan, goals: Mapping[Mac, Goal], seen: Observed, deadline: Deadline
+    ) -> Applied:
         """Never raises: what is not known to be done counts as failed."""
 
         def apply() -> Applied:
-            return _of(Applied, self._backend.apply(plan, deadline))
+            return _of(Applied, self._backend.apply(plan, goals, seen, deadline))
 
         try:
             return self._guard("apply", apply, deadline)
         except Ec2netError as error:
             return Applied(failed=tuple(Failure(change, error) for change in plan.changes))
 
-    def check(self, intent: EniIntent) -> tuple[str, ...]:
-        return self._guard("check", lambda: tuple(self._backend.check(intent)))
-
-    def forget(self, attached: Collection[Mac]) -> None:
-        self._guard("forget", lambda: self._backend.forget(attached))
+    def check(self, intent: EniIntent, seen: Observed) -> tuple[str, ...]:
+        return self._guard("check", lambda: tuple(self._backend.check(intent, seen)))
 
     def close(self) -> None:
         self._guard("close", self._backend.close)

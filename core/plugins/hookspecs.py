@@ -19,6 +19,9 @@ if TYPE_CHECKING:  # the door costs no more than pluggy
 
 GROUP = "ec2net"
 
+API = 1
+"""The version of ``ec2net.core.plugins.api`` and of the contract behind it."""
+
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 """Marks a plugin's functions."""

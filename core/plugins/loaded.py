@@ -102,11 +102,20 @@ class Plugins:
                 unreadable.append(entry)
             elif entry.name == name:
                 try:
-                    self._manager.register(entry.load(), name)
+                    plugin = entry.load()
+                    self._manager.register(plugin, name)
                     self._manager.check_pending()  # a misspelt hook would silently do nothing
                 except PLUGIN_FAULTS as error:  # whatever importing a third party's module raises
                     self._manager.unregister(name=name)
                     raise _broken(subject, "cannot be loaded", error) from error
+                if (version := getattr(plugin, "EC2NET_API", 1)) != hookspecs.API:
+                    self._manager.unregister(name=name)
+                    raise PluginError(
+                        f"is made for version {version} of the plugin interface,"
+                        f" and this ec2net has version {hookspecs.API}",
+                        subject=subject,
+                        remedy=f"install a release of it for version {hookspecs.API}",
+                    )
                 return
         problem = f"there is no entry point of this name in the group {hookspecs.GROUP!r}"
         raise PluginError(
@@ -194,6 +203,13 @@ def _fault(backend: object, others: Collection[str]) -> str:
 
 def _place(intent: EniIntent) -> tuple[object, ...]:
     return (intent.mac, intent.link, intent.number, intent.table)
+
+
+def built_in(name: str) -> type[Backend]:
+    """A built-in backend's class, without the other plugins."""
+    backends: tuple[type[Backend], ...]
+    backends = importlib.import_module(BUILT_IN[name]).ec2net_backends()
+    return backends[0]
 
 
 def origins() -> tuple[Origin, ...]:

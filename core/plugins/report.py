@@ -6,13 +6,12 @@ from dataclasses import dataclass, field
 
 from ec2net.core.config.settings import Manage
 from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
-from ec2net.core.engine.drift import Drifts
-from ec2net.core.engine.verify import Finding
 from ec2net.core.model.errors import Ec2netError, ExitStatus
+from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Change, Conflict, Plan
+from ec2net.core.model.plan import Change, Conflict, Failure, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Failure
+from ec2net.core.state.drift_record import Drifts
 from ec2net.core.state.holds import Hold
 
 

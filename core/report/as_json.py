@@ -16,7 +16,7 @@ from ec2net.core.model.plan import Change, Conflict, Plan
 from ec2net.core.state.holds import Hold
 
 if TYPE_CHECKING:  # who reads a status needs no engine
-    from ec2net.core.engine.drift import Drift
+    from ec2net.core.state.drift_record import Drift
 
 VERSION = 1
 

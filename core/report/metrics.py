@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ec2net.core.decide.intent import Standing
-from ec2net.core.engine.setup import Workplace
 from ec2net.core.model.errors import (
     DeadlineExceeded,
     Ec2netError,
@@ -25,9 +24,10 @@ from ec2net.core.model.errors import (
     StateError,
 )
 from ec2net.core.plugins.report import PassReport
-from ec2net.core.report import as_json as jsonform
+from ec2net.core.report import as_json
 from ec2net.core.report.status_file import stored
-from ec2net.core.state.run_dir import write_whole
+from ec2net.core.runtime.files import write_whole
+from ec2net.core.state.config_in_force import Workplace
 
 FILE = "metrics.json"
 
@@ -96,7 +96,7 @@ def _counted(report: PassReport, before: Iterable[Mapping[str, Any]]) -> Iterato
     for step in report.done:
         yield f'ec2net_changes_total{{action="{step.action.name.lower()}"}}'
         eni = report.of(step.mac) if step.mac else None
-        if eni is not None and wanted.get(str(eni.mac)) == jsonform.eni(eni)["intent"]:
+        if eni is not None and wanted.get(str(eni.mac)) == as_json.eni(eni)["intent"]:
             yield "ec2net_repairs_total"
     for problem in dict.fromkeys((*report.problems, *(f.error for f in report.failed))):
         yield _errors(_kind(problem))

@@ -1,26 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The outcome of a pass: published in /run/ec2net/status.json, told in the log.
+"""The outcome of a pass, published in /run/ec2net/status.json.
 
-Nothing in the file changes while nothing happens, so an unchanged pass writes nothing; the
-pass that has nothing to say logs nothing at info or above.
+Nothing in the file changes while nothing happens, so an unchanged pass writes nothing.
 """
 
 import logging
-from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ec2net.core.decide.intent import EniOutcome, Standing
-from ec2net.core.engine.setup import Workplace, remember_config
-from ec2net.core.model.errors import Ec2netError, ExitStatus, StateError
+from ec2net.core.decide.intent import EniOutcome
+from ec2net.core.model.errors import Ec2netError, StateError
 from ec2net.core.model.identity import Mac
 from ec2net.core.plugins.report import PassReport
-from ec2net.core.report import as_json as jsonform
-from ec2net.core.report import text as text_
-from ec2net.core.runtime import clock as stamp
-from ec2net.core.runtime.log import to_journal
+from ec2net.core.report import as_json
+from ec2net.core.runtime import clock
+from ec2net.core.state.config_in_force import Workplace, remember_config
 from ec2net.core.state.run_dir import RunDir
 
 STATUS = "status.json"
@@ -42,12 +38,12 @@ class Outcome:
         """The document, and what was done in this pass."""
         return {
             **self.document,
-            "changes": [jsonform.change(step) for step in self.report.done],
+            "changes": [as_json.change(step) for step in self.report.done],
             "failed": [
-                {**jsonform.change(failure.change), "error": str(failure.error)}
+                {**as_json.change(failure.change), "error": str(failure.error)}
                 for failure in self.report.failed
             ],
-            "rolled_back": [jsonform.change(step) for step in self.report.undone],
+            "rolled_back": [as_json.change(step) for step in self.report.undone],
             "requests": self.report.requests,
         }
 
@@ -73,7 +69,7 @@ def publish(
         for outcome in report.host.enis
     ]
     document = {
-        "version": jsonform.VERSION,
+        "version": as_json.VERSION,
         "enis": enis,
         "problems": [str(problem) for problem in report.problems],
     }
@@ -89,7 +85,7 @@ def publish(
 def publish_failure(run: RunDir, error: Ec2netError) -> None:
     """A pass did not come to its end: ``status`` must not go on saying that all is well."""
     with suppress(StateError):
-        run.write(STATUS, {**stored(run), "version": jsonform.VERSION, "problems": [str(error)]})
+        run.write(STATUS, {**stored(run), "version": as_json.VERSION, "problems": [str(error)]})
 
 
 def stored(run: RunDir) -> dict[str, Any]:
@@ -110,120 +106,15 @@ def _eni(
 ) -> dict[str, Any]:
     """One ENI's row; ``since`` moves only when its standing does."""
     data = {
-        **jsonform.eni(outcome),
+        **as_json.eni(outcome),
         "backend": report.choices.get(outcome.mac),
         "there": report.there.get(outcome.mac),
         "trouble": list(report.trouble(outcome.mac)) if looked_at else before.get("trouble", []),
-        "drift": jsonform.drift(report.drifts.latest.get(outcome.mac))
+        "drift": as_json.drift(report.drifts.latest.get(outcome.mac))
         if looked_at
         else before.get("drift"),
-        "held": jsonform.hold(report.held.get(outcome.mac)) if looked_at else before.get("held"),
+        "held": as_json.hold(report.held.get(outcome.mac)) if looked_at else before.get("held"),
     }
     same = before.get("standing") == data["standing"] and before.get("reason") == data["reason"]
-    data["since"] = before.get("since") if same else stamp.now()
+    data["since"] = before.get("since") if same else clock.now()
     return data
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One thing to say of a pass. ``lasts``: it is so until it is not said any more."""
-
-    level: int
-    text: str
-    mac: Mac | None = None
-    """The ENI that it is about; None: the host."""
-    lasts: bool = True
-    fields: Mapping[str, str] = field(default_factory=dict)
-    """For the journal: ENI_ID, LINK, BACKEND, ACTION, REASON, as far as there is such."""
-
-
-def lines(report: PassReport) -> tuple[Line, ...]:
-    """What was changed and what went wrong, in this order."""
-    said = [
-        Line(
-            logging.WARNING,
-            f"{_name(report, mac)}: {drift.told()}",
-            mac,
-            lasts=False,
-            fields=identity(report, mac),
-        )
-        for mac, drift in report.drifts.news
-    ]
-    for step in report.done:
-        text = f"{_name(report, step.whose)}: {step.action.value} {step.item.describe()}"
-        fields = {**identity(report, step.whose), "ACTION": step.action.name.lower()}
-        if report.occasion:
-            fields["REASON"] = report.occasion
-        said.append(Line(logging.INFO, text, step.whose, lasts=False, fields=fields))
-    # One error ends all further changes of its ENI: it is told once, with their number.
-    errors = Counter((failure.change.whose, failure.error) for failure in report.failed)
-    for (mac, error), changes in errors.items():
-        gone = error.exit_status is ExitStatus.LINK_GONE
-        more = f"; {changes - 1} more changes were left out" if changes > 1 else ""
-        level = logging.INFO if gone else logging.ERROR
-        said.append(_wrong(report, mac, f"{error}{more}", level=level, lasts=not gone))
-    for eni in report.host.enis:
-        if eni.standing is Standing.REFUSED:
-            text = f"{text_.title(eni)}: refused: {eni.reason}"
-            fields = reported(eni.reason, identity(report, eni.mac))
-            said.append(Line(logging.ERROR, text, eni.mac, fields=fields))
-    wrong: list[tuple[Mac | None, str]] = [(c.mac, c.describe()) for c in report.conflicts]
-    wrong += [(f.mac, f.describe()) for f in report.findings]
-    said += [_wrong(report, mac, text) for mac, text in wrong]
-    problems = sorted({str(problem) for problem in report.problems})
-    return (*said, *(_of_host(problem) for problem in problems))
-
-
-def _of_host(problem: str) -> Line:
-    return Line(logging.ERROR, problem, fields=reported(problem, {}))
-
-
-def _wrong(
-    report: PassReport,
-    mac: Mac | None,
-    text: str,
-    *,
-    level: int = logging.ERROR,
-    lasts: bool = True,
-) -> Line:
-    fields = reported(text, identity(report, mac))
-    return Line(level, f"{_name(report, mac)}: {text}", mac, lasts=lasts, fields=fields)
-
-
-def reported(reason: str, whose: Mapping[str, str]) -> dict[str, str]:
-    """The journal's fields of what is told and not changed. ``whose``: as by ``identity``."""
-    return {**whose, "ACTION": "report", "REASON": reason}
-
-
-def identity(report: PassReport, mac: Mac | None) -> dict[str, str]:
-    """The fields that name an ENI, and who configures it."""
-    eni = report.of(mac) if mac else None
-    if eni is None:
-        return {}
-    known = {
-        "ENI_ID": eni.eni_id,
-        "LINK": eni.link,
-        "BACKEND": report.choices.get(eni.mac),
-    }
-    return {name: str(value) for name, value in known.items() if value is not None}
-
-
-def _name(report: PassReport, mac: Mac | None) -> str:
-    eni = report.of(mac) if mac else None
-    return eni.name if eni else "gone"
-
-
-def tell(outcome: Outcome) -> None:
-    """Log what was changed and what went wrong. Not under the lock: a log can block.
-
-    In the journal a problem that lasts is told when it begins and when it ends, not each
-    minute (R42).
-    """
-    told = set(outcome.before["problems"]) if to_journal() else set()
-    now = {str(problem) for problem in outcome.report.problems}
-    for line in lines(outcome.report):
-        known = line.mac is None and line.text in told
-        level = logging.DEBUG if known else line.level
-        _log.log(level, "%s", line.text, extra={"fields": line.fields})
-    for problem in sorted(told - now):
-        _log.info("no longer: %s", problem)

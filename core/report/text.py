@@ -41,11 +41,13 @@ def plan(whole: Plan, host: HostIntent, *, stream: TextIO | None = None) -> str:
     lines: list[str] = []
     for outcome in host.enis:
         own = whole.of(outcome.mac)
-        if not own.changes and not own.conflicts and outcome.standing is Standing.READY:
+        unread = outcome.intent.unread if outcome.intent else ()
+        if not (own.changes or own.conflicts or unread) and outcome.standing is Standing.READY:
             continue
         lines.append(title(outcome))
         if outcome.standing is not Standing.READY:
             lines.append(f"  {outcome.standing.value}: {outcome.reason}")
+        lines += [f"  {incomplete(unread)}"] if unread else []
         lines += [f"  {change(step, colour=colour)}" for step in own.changes]
         lines += [f"  ! {found.describe()}" for found in own.conflicts]
     orphans = [step for step in whole.changes if host.of(step.whose or Mac("")) is None]
@@ -54,6 +56,11 @@ def plan(whole: Plan, host: HostIntent, *, stream: TextIO | None = None) -> str:
         lines += [f"  {change(step, colour=colour)}" for step in orphans]
     lines.append(count(whole.changes))
     return "\n".join(lines)
+
+
+def incomplete(keys: Iterable[str]) -> str:
+    """What IMDS did not tell of an ENI that is configured with all else."""
+    return f"incomplete: IMDS does not tell {', '.join(keys)} (yet), so what needs it waits"
 
 
 def count(changes: Iterable[Change]) -> str:
@@ -66,35 +73,3 @@ def count(changes: Iterable[Change]) -> str:
         f"{numbers[Action.ADD]} to add, {numbers[Action.REPLACE]} to replace,"
         f" {numbers[Action.REMOVE]} to remove."
     )
-
-
-WIDTH = 100
-"""Columns that a table of ours takes at most."""
-
-_CELL_MIN = 8
-"""A cell that is cut keeps so many characters."""
-
-
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, width: int = 0) -> str:
-    """Left-aligned columns, as wide as their widest cell; no trailing blanks.
-
-    With ``width``, longest cells are cut in the middle until the table fits.
-    """
-    cells = [head, *rows]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
-    while width and sum(widths) + 2 * (len(head) - 1) > width and max(widths) > _CELL_MIN:
-        widths[widths.index(max(widths))] -= 1
-    return "\n".join(
-        "  ".join(
-            _cut(cell, room).ljust(room) for cell, room in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in cells
-    )
-
-
-def _cut(cell: str, room: int) -> str:
-    """``cell`` if it fits, else its beginning and its end, which tell ids and names apart."""
-    if len(cell) <= room:
-        return cell
-    end = (room - 2) // 2
-    return f"{cell[: room - 2 - end]}..{cell[-end:]}"

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that somebody names on the command line: read and written within a deadline and a size.
+"""Files: read and written within a deadline and a size, or written whole.
 
-They may be anything: a FIFO that nobody has at its other end, a device without an end.
+A file that a user names may be anything: a FIFO without another end, a device without an end.
 """
 
 import errno
 import os
 import select
+import tempfile
 from pathlib import Path
 
 from ec2net.core.runtime.deadline import Deadline
@@ -53,3 +54,37 @@ def write(path: Path, content: bytes, deadline: Deadline) -> None:
                 continue
     finally:
         os.close(descriptor)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and what lacks above it, for everybody to read. Raises ``OSError``.
+
+    CIS hardening gives root's shell the umask 027; others read the status, and networkd, which
+    is not root, its files.
+    """
+    try:
+        path.mkdir()
+    except FileExistsError:
+        if not path.is_dir():
+            raise
+        return
+    except FileNotFoundError:
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+    path.chmod(0o755)
+
+
+def write_whole(path: Path, content: bytes, *, mode: int, prefix: str) -> None:
+    """A unique temporary file (its name begins with ``prefix``), fsync, rename. ``OSError``."""
+    make_folder(path.parent)
+    descriptor, temporary = tempfile.mkstemp(prefix=prefix, dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

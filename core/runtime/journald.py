@@ -15,7 +15,6 @@ from pathlib import Path
 
 from ec2net.core.model.errors import DeadlineExceeded
 from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.runtime.log import LEVELS
 
 SOCKET = Path("/run/systemd/journal/socket")
 
@@ -91,3 +90,13 @@ def _field(name: str, value: bytes) -> bytes:
     if b"\n" not in value:
         return name.encode() + b"=" + value + b"\n"
     return name.encode() + b"\n" + struct.pack("<Q", len(value)) + value + b"\n"
+
+
+LEVELS = {
+    logging.DEBUG: 7,
+    logging.INFO: 6,
+    logging.WARNING: 4,
+    logging.ERROR: 3,
+    logging.CRITICAL: 2,
+}
+"""Levels of syslog (sd-daemon(3))."""

@@ -6,14 +6,7 @@ import os
 import sys
 from contextlib import suppress
 
-LEVELS = {
-    logging.DEBUG: 7,
-    logging.INFO: 6,
-    logging.WARNING: 4,
-    logging.ERROR: 3,
-    logging.CRITICAL: 2,
-}
-"""Levels of syslog (sd-daemon(3))."""
+from ec2net.core.runtime.journald import LEVELS, JournalHandler
 
 
 class _ForJournal(logging.Formatter):
@@ -32,8 +25,6 @@ def set_up(*, verbose: bool) -> None:
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if to_journal():
         handler.setFormatter(_ForJournal("%(message)s"))
-        from ec2net.core.runtime.journald import JournalHandler
-
         with suppress(OSError):  # without its socket, the stream will do
             handler = JournalHandler(handler)
     else:

@@ -13,6 +13,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from ec2net.core.model.errors import Stopped
+from ec2net.core.runtime.deadline import Deadline
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -59,6 +60,10 @@ class StopSignals:
         else:
             self.received = signal.Signals(number)
             self._stopping()
+
+    def deadline(self, seconds: float, what: str) -> Deadline:
+        """A deadline that these signals interrupt."""
+        return Deadline(seconds, what, interruptions=[self])
 
     def fileno(self) -> int:
         return self._reader

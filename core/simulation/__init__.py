@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A VPC in network namespaces (`vpc/`), and the demo in it (`demo/`)."""
+"""The simulated VPC (``vpc/``) and the demo in it (``demo/``)."""

@@ -8,14 +8,13 @@ another attachment; one that visits another network namespace keeps its index, a
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from ec2net.core.config.settings import Attached
-from ec2net.core.decide.intent import EniOutcome
 from ec2net.core.model.facts import Link
-from ec2net.core.model.identity import Mac
+from ec2net.core.model.identity import Attached, Mac
+from ec2net.core.model.objects import LinkRef
 from ec2net.core.state.run_dir import RunDir
 
 _FILE = "at-boot.json"
@@ -58,14 +57,12 @@ def begin(run: RunDir, links: Links, now: float) -> None:
         _write(run, AtBoot(now + SETTLING, indices))
 
 
-def remember(run: RunDir, enis: Iterable[EniOutcome]) -> None:
-    """Store what was decided of these ENIs. Raises ``StateError``."""
+def remember(run: RunDir, links: Mapping[Mac, Collection[LinkRef]]) -> None:
+    """Store that these ENIs are the boot's. Raises ``StateError``."""
     record = _read(run) or AtBoot(0.0)
     indices = dict(record.indices)
-    for eni in enis:
-        if eni.attached is Attached.BOOT and eni.links:
-            known = indices.get(eni.mac, frozenset())
-            indices[eni.mac] = known | {link.index for link in eni.links}
+    for mac, same in links.items():
+        indices[mac] = indices.get(mac, frozenset()) | {link.index for link in same}
     if indices != record.indices:
         _write(run, AtBoot(record.until, indices))
 

@@ -5,15 +5,11 @@ A hold is in force while the same is wanted of the ENI as when its plan failed, 
 fingerprint of the wanted items.
 """
 
-import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from enum import Enum
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass
 
-from ec2net.core.decide.intent import EniOutcome
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Item
 from ec2net.core.state.run_dir import RunDir
 
 HELD = "held.json"
@@ -30,31 +26,13 @@ class Hold:
     changes: tuple[str, ...]
     """What had been made and was taken back, each as in a plan."""
 
-    def problem(self, eni: EniOutcome) -> Ec2netError:
-        """For people, in each pass that leaves the ENI as it is."""
+    def problem(self, name: str) -> Ec2netError:
+        """For people, in each pass that leaves the ENI of this name as it is."""
         return Ec2netError(
             f"held since {self.since}, nothing is changed: {self.reason}",
-            subject=eni.name,
+            subject=name,
             remedy="it goes on when something else is wanted of it, or by 'ec2net refresh --retry'",
         )
-
-
-def fingerprint(backend: str | None, wanted: Iterable[Item]) -> str:
-    """The same for the same wanted state of one attachment, in whatever order and process."""
-    text = "\n".join([str(backend), *sorted(_plain(item) for item in wanted)])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _plain(value: object) -> str:
-    """What two values are compared by, as text: without the name in a ``LinkRef``."""
-    if isinstance(value, Enum):
-        return str(value)
-    if is_dataclass(value):
-        compared = [_plain(getattr(value, f.name)) for f in fields(value) if f.compare]
-        return f"{type(value).__name__}({', '.join(compared)})"
-    if hasattr(value, "describe"):  # an item of somebody else, of whatever kind
-        return f"{type(value).__name__} {value.describe()}"
-    return repr(value)
 
 
 def in_force(

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last known good facts of each ENI: they stand in for what IMDS does not tell now.
+"""The last known good facts of each ENI: /run/ec2net/facts/MAC.json.
 
-Pure, except for the two functions at the end that keep them under /run/ec2net/facts. They are
-valid for one attachment: a link index that differs means the ENI was attached anew, perhaps
+They are valid for one attachment: a link index that differs means the ENI was attached anew, perhaps
 as another device, so nothing carries over. While several links have its MAC, which of them it is
 cannot be told; what was remembered for one of them stands.
 """
@@ -13,102 +12,13 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
-from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Link, Reading, T_co, Unknown, Value
+from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Link, Unknown, Value
 from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.state import per_eni
 from ec2net.core.state.run_dir import RunDir, parsed
 
 _FOLDER = "facts"
 _PRIMARY = "primary.json"
-
-
-def with_last_known_good(
-    now: ImdsFacts, past: Mapping[Mac, EniFacts], past_primary: Mac | None
-) -> ImdsFacts:
-    """``now``, each unknown replaced by the last good value (marked stale).
-
-    An ENI that IMDS no longer lists keeps its facts as long as the caller gives them in ``past``,
-    that is, as long as its link is there: detach ends with the link, not with IMDS.
-    """
-    enis = {eni.mac: eni for eni in now.enis}
-    merged = [_merged(eni, past.get(mac)) for mac, eni in enis.items()]
-    merged += [_stale(eni) for mac, eni in past.items() if mac not in enis]
-    primary = now.primary
-    if isinstance(primary, Unknown) and past_primary is not None:
-        primary = Value(past_primary, stale=True)
-    return replace(now, primary=primary, enis=tuple(sorted(merged, key=lambda eni: eni.mac)))
-
-
-def _merged(now: EniFacts, past: EniFacts | None) -> EniFacts:
-    if past is None or _other_eni(now, past):
-        return now
-    return EniFacts(
-        mac=now.mac,
-        interface_id=_either(now.interface_id, past.interface_id),
-        device_number=_either(now.device_number, past.device_number),
-        network_card=_either(now.network_card, past.network_card),
-        local_ipv4s=_primary_stays(now.local_ipv4s, past.local_ipv4s),
-        ipv6s=_either(now.ipv6s, past.ipv6s),
-        ipv4_prefixes=_either(now.ipv4_prefixes, past.ipv4_prefixes),
-        ipv6_prefixes=_either(now.ipv6_prefixes, past.ipv6_prefixes),
-        subnet_ipv4=_primary_stays(now.subnet_ipv4, past.subnet_ipv4),
-        subnet_ipv6=_with_addresses(now, past),
-    )
-
-
-def _with_addresses(now: EniFacts, past: EniFacts) -> Reading[tuple[IPv6Network, ...]]:
-    """A subnet's IPv6 block cannot go while the ENI has IPv6 addresses from it."""
-    if isinstance(now.ipv6s, Value):
-        return _primary_stays(now.subnet_ipv6, past.subnet_ipv6)
-    return _either(now.subnet_ipv6, past.subnet_ipv6)
-
-
-def _other_eni(now: EniFacts, past: EniFacts) -> bool:
-    """A MAC that changed its ENI id is another ENI: nothing of the old one may stand in."""
-    return (
-        isinstance(now.interface_id, Value)
-        and isinstance(past.interface_id, Value)
-        and now.interface_id.value != past.interface_id.value
-    )
-
-
-def _either(now: Reading[T_co], past: Reading[T_co]) -> Reading[T_co]:
-    if isinstance(now, Unknown) and isinstance(past, Value):
-        return Value(past.value, stale=True)
-    if isinstance(now, Unknown) and isinstance(past, Absent):
-        return past
-    return now
-
-
-def _primary_stays(now: Reading[T_co], past: Reading[T_co]) -> Reading[T_co]:
-    """As ``_either``; and 'absent' does not replace a value that no ENI can lose.
-
-    The primary private IPv4 address stays for an ENI's life (AWS, "Elastic network interfaces"),
-    so an IMDS that denies it is wrong, not news.
-    """
-    if isinstance(now, Absent) and isinstance(past, Value):
-        return Value(past.value, stale=True)
-    return _either(now, past)
-
-
-def _stale(eni: EniFacts) -> EniFacts:
-    return _merged(unread(eni.mac, "IMDS does not list its MAC any more"), eni)
-
-
-def unread(mac: Mac, reason: str) -> EniFacts:
-    """Facts of an ENI of which nothing could be read."""
-    unknown = Unknown(reason)
-    return EniFacts(
-        mac,
-        interface_id=unknown,
-        device_number=unknown,
-        network_card=unknown,
-        local_ipv4s=unknown,
-        ipv6s=unknown,
-        ipv4_prefixes=unknown,
-        ipv6_prefixes=unknown,
-        subnet_ipv4=unknown,
-        subnet_ipv6=unknown,
-    )
 
 
 def to_json(eni: EniFacts) -> dict[str, Any]:
@@ -143,7 +53,7 @@ def from_json(data: Mapping[str, Any]) -> EniFacts:
 
 
 _PARSERS: dict[str, Callable[[str], object]] = {
-    "interface_id": EniId.parse,
+    "interface_id": EniId.of_imds,
     "device_number": int,
     "network_card": int,
     "local_ipv4s": IPv4Address,
@@ -177,7 +87,7 @@ def remembered(
 
 
 def _remembered(run: RunDir, mac: Mac, indices: Collection[int]) -> EniFacts | None:
-    stood = _stored(run.content(_file(mac)))
+    stood = _stored(run.content(per_eni.file(_FOLDER, mac)))
     return stood[1] if stood and stood[0] in indices and stood[1].mac == mac else None
 
 
@@ -214,22 +124,12 @@ def _was_eni(run: RunDir, link: Link) -> bool:
 
 
 def remember(run: RunDir, facts: ImdsFacts, links: Mapping[Mac, Collection[int]]) -> None:
-    """Store the facts of attached ENIs and drop those of gone ones. Raises ``StateError``."""
+    """Store the facts of attached ENIs. Raises ``StateError``."""
     if isinstance(facts.primary, Value):
         run.write(_PRIMARY, {"mac": str(facts.primary.value)})
-    kept = set()
     for eni in facts.enis:
         indices = links.get(eni.mac, ())
         if len(indices) == 1:
             (index,) = indices
-            if _stored(run.content(_file(eni.mac))) != (index, eni):
-                run.write(_file(eni.mac), {**to_json(eni), "ifindex": index})
-        if indices:
-            kept.add(_file(eni.mac))
-    for name in run.names(_FOLDER):
-        if name not in kept:
-            run.remove(name)
-
-
-def _file(mac: Mac) -> str:
-    return f"{_FOLDER}/{mac}.json"
+            if _stored(run.content(per_eni.file(_FOLDER, eni.mac))) != (index, eni):
+                run.write(per_eni.file(_FOLDER, eni.mac), {**to_json(eni), "ifindex": index})

@@ -8,7 +8,6 @@ at the deadline gives the lock back should it ever get it.
 
 import fcntl
 import os
-import stat
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +15,8 @@ from typing import Self
 
 from ec2net.core.model.errors import DeadlineExceeded, Ec2netError, StateError
 from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state.run_dir import RunDir, make_folder
+from ec2net.core.runtime.files import make_folder
+from ec2net.core.state.run_dir import RunDir
 
 
 def check_lock(run: RunDir) -> None:
@@ -39,7 +39,7 @@ def _open(path: Path) -> int:
         ) from error
 
 
-def _is_current(descriptor: int, path: Path) -> bool:
+def is_current(descriptor: int, path: Path) -> bool:
     """False if the file was deleted meanwhile: others then lock another one."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
@@ -58,7 +58,7 @@ class HostLock:
     def __enter__(self) -> Self:
         """Raises ``StateError`` if the lock file cannot be made, ``Ec2netError`` at the deadline."""
         self._take()
-        while not _is_current(self._descriptor, self._path):  # ends by deadline
+        while not is_current(self._descriptor, self._path):  # ends by deadline
             os.close(self._descriptor)
             self._deadline.check()
             self._take()
@@ -81,89 +81,6 @@ class HostLock:
         os.close(self._descriptor)
         self._descriptor = -1
 
-
-class SoleManager:
-    """The lock that the resident manager holds for its life, as a context manager: there is one."""
-
-    def __init__(self, run: RunDir) -> None:
-        self._path = run.path / _MANAGER
-        self._descriptor = -1
-
-    def __enter__(self) -> Self:
-        """Raises ``StateError`` if another one runs, or the file cannot be made."""
-        try:
-            make_folder(self._path.parent)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._descriptor = os.open(self._path, flags, 0o600)
-            # Who can open it can hold a shared lock, for ever.
-            if stat.S_IMODE(os.fstat(self._descriptor).st_mode) != 0o600:
-                os.fchmod(self._descriptor, 0o600)
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(self._descriptor)
-            raise StateError(
-                "another one runs already",
-                subject="resident manager",
-                remedy="see 'systemctl status ec2net.service'",
-            ) from error
-        except OSError as error:
-            raise StateError(
-                f"cannot open {self._path}: {error.strerror}",
-                remedy="run as root; the state directory must be writable",
-            ) from error
-        return self
-
-    def check(self) -> None:
-        """Raises ``StateError`` if the lock file was deleted: another one can start then."""
-        if not _is_current(self._descriptor, self._path):
-            raise StateError(
-                f"{self._path} was deleted or replaced",
-                subject="resident manager",
-                remedy="it has to start anew; systemd does that",
-            )
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        os.close(self._descriptor)
-
-
-def manager_runs(run: RunDir) -> bool:
-    """Whether a resident manager holds its lock. Needs no privilege."""
-    path = run.path / _MANAGER
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except PermissionError:
-        return _is_listed(path)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _is_listed(path: Path) -> bool:
-    """Whether the kernel tells of an exclusive flock(2) on a file (proc_locks(5)); everybody may ask."""
-    try:
-        status = os.stat(path)
-        lines = Path("/proc/locks").read_text().splitlines()
-    except OSError:
-        return False
-    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
-    held = ["FLOCK", "ADVISORY", "WRITE", f"{device}:{status.st_ino}"]
-    return any([*words[1:4], *words[5:6]] == held for words in map(str.split, lines))
-
-
-_MANAGER = "resident.lock"
 
 _LOCKED, _FAILED = b"x", b"!"
 """What the waiting thread says."""

@@ -8,12 +8,12 @@ there is not written again, so a pass without a change writes nothing.
 
 import json
 import os
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from ec2net.core.model.errors import StateError
+from ec2net.core.runtime.files import write_whole
 
 DEFAULT_RUN_DIR = Path("/run/ec2net")
 
@@ -76,6 +76,14 @@ class RunDir:
             return ()
         return tuple(f"{folder}/{entry}" for entry in entries if not entry.startswith(_TEMPORARY))
 
+    def folders(self) -> tuple[str, ...]:
+        """The folders that names are stored in, sorted."""
+        try:
+            with os.scandir(self.path) as entries:
+                return tuple(sorted(e.name for e in entries if e.is_dir(follow_symlinks=False)))
+        except OSError:
+            return ()
+
     def discard_leftovers(self) -> None:
         """Delete temporary files of killed writers. Only under the host lock."""
         for temporary in self.path.glob(f"**/{_TEMPORARY}*"):
@@ -90,37 +98,3 @@ def parsed(content: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None
-
-
-def make_folder(path: Path) -> None:
-    """``path`` and what lacks above it, for everybody to read whatever the umask. ``OSError``.
-
-    CIS hardening gives root's shell the umask 027; others read the status, and networkd, which
-    is not root, its files.
-    """
-    try:
-        path.mkdir()
-    except FileExistsError:
-        if not path.is_dir():
-            raise
-        return
-    except FileNotFoundError:
-        make_folder(path.parent)
-        path.mkdir(exist_ok=True)
-    path.chmod(0o755)
-
-
-def write_whole(path: Path, content: bytes, *, mode: int, prefix: str) -> None:
-    """A unique temporary file (its name begins with ``prefix``), fsync, rename. ``OSError``."""
-    make_folder(path.parent)
-    descriptor, temporary = tempfile.mkstemp(prefix=prefix, dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -19,7 +19,7 @@ from host import BenchedHost, Mix, host
 from processes import Usage, environment, median, peak, python, run, script, trace
 from residence import cost, hotplugs
 
-from ec2net.core.report.text import table
+from ec2net.core.report.table import table
 from ec2net.core.simulation.vpc import sandbox
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"

@@ -61,6 +61,13 @@ def test_what_passes_find_and_do_is_counted(instance: Instance, tmp_path: Path) 
     assert then["ec2net_pass_duration_seconds_count"] == 3
     assert then["ec2net_addresses_missing"] == 0
 
+    instance.ec2net("remove", "ens6")
+    less = numbers(file)
+    assert less["ec2net_pass_duration_seconds_count"] == 4
+    assert less['ec2net_changes_total{action="remove"}'] > 1
+    instance.ec2net("refresh")
+    then = numbers(file)
+
     with vpc.imds.fault(Fault(Status(503))):
         instance.ec2net("refresh", status=1)
     ill = numbers(file)

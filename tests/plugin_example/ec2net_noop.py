@@ -6,20 +6,32 @@ the end of each pass is logged.
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from ec2net.core.decide.intent import EniIntent, HostIntent
-from ec2net.core.host.files import Environment
-from ec2net.core.model.facts import Facts, Link
-from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import InPlace, Item, Plan
-from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Applied, Backend, Suitability
-from ec2net.core.plugins.hookspecs import hookimpl
-from ec2net.core.plugins.report import PassReport
-from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.plugins.api import (
+    Applied,
+    Backend,
+    Deadline,
+    EniIntent,
+    Environment,
+    Facts,
+    Goal,
+    HostIntent,
+    Item,
+    Link,
+    Mac,
+    Observed,
+    PassReport,
+    Plan,
+    Snapshot,
+    Suitability,
+    hookimpl,
+)
+
+EC2NET_API = 1
+"""The version of the plugin interface that this is made for."""
 
 _log = logging.getLogger("ec2net.noop")
 
@@ -33,19 +45,18 @@ class NoopBackend(Backend):
     def suits(cls, link: Link, environment: Environment) -> Suitability:
         return Suitability(False, "it is only used where it is named")
 
-    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
-        return InPlace()
+    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:
+        return Observed(snapshot)
 
-    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
+    def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
         return intent.rules
 
-    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
+    def apply(
+        self, plan: Plan, goals: Mapping[Mac, Goal], seen: Observed, deadline: Deadline
+    ) -> Applied:
         for change in plan.changes:
             _log.info("would %s %s", change.action.name.lower(), change.item.describe())
         return Applied(done=plan.changes)
-
-    def forget(self, attached: Collection[Mac]) -> None:
-        """Nothing was remembered."""
 
 
 @hookimpl

@@ -11,6 +11,7 @@ from test_othertools import host as environment
 
 from ec2net.backends.networkd.fallback import PATH as FALLBACK
 from ec2net.backends.networkd.fallback import text
+from ec2net.core.live.owned_file import OwnedFile
 from ec2net.core.migration import remarks, units
 from ec2net.core.migration.clients import Client, Clients
 from ec2net.core.migration.host import Host
@@ -70,7 +71,7 @@ def host(
         link(0),
         clients or Clients(),
         resolv_conf or ResolvConf(Kind.OTHER),
-        text("ens5", ["ena"]),
+        OwnedFile(FALLBACK, text("ens5", ["ena"])),
         frozenset(active),
         own_files,
     )

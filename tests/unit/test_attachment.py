@@ -7,19 +7,11 @@ from typing import Any
 import pytest
 from eni_facts import eni, host, link, mac
 
-from ec2net.core.config.settings import (
-    Attached,
-    Config,
-    EniOverrides,
-    EniSection,
-    Manage,
-    Match,
-    Profile,
-)
+from ec2net.core.config.settings import Config, EniOverrides, EniSection, Manage, Match, Profile
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
 from ec2net.core.model.facts import Facts, Unknown, Value
-from ec2net.core.model.identity import Mac
+from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.state.boot_enis import SETTLING, Links, begin, remember, when_attached
 from ec2net.core.state.run_dir import RunDir
 
@@ -42,7 +34,7 @@ def first_pass(run: RunDir, there: Links, now: float = LONG) -> dict[Mac, Attach
     attached = when_attached(run, there, now)
     found = (same[0] for same in there.values())
     facts = Facts(host(*(eni(n) for n in range(6))).imds, tuple(found), attached)
-    remember(run, compute(facts, Config()).enis)
+    remember(run, compute(facts, Config()).links_since_boot)
     return attached
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from ec2net.core.decide.ownership import Journals
 from ec2net.core.live.apply import apply
 from ec2net.core.model.errors import ExitStatus, KernelError
 from ec2net.core.model.identity import Mac
@@ -24,6 +23,7 @@ from ec2net.core.model.objects import (
 )
 from ec2net.core.model.plan import Action, Change, Plan
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.journal import Journals
 from ec2net.core.state.run_dir import RunDir
 
 MAC = Mac.parse("06:ec:02:00:00:01")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ec2net.core.decide.ownership import Journals
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Setting
+from ec2net.core.state.journal import Journals
 from ec2net.core.state.run_dir import RunDir
 
 MAC = Mac.parse("06:ec:02:00:00:01")

@@ -3,9 +3,10 @@
 
 from ipaddress import ip_address, ip_interface, ip_network
 
+from ec2net.core.decide.compare import make_plan
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Address, LinkRef, Route
-from ec2net.core.model.plan import Action, InPlace, make_plan
+from ec2net.core.model.plan import Action, InPlace
 
 MAC = Mac.parse("06:ec:02:00:00:01")
 LINK = LinkRef(3, "ens6")

@@ -15,7 +15,7 @@ from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Rule
 from ec2net.core.model.plan import Action, Change, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Backend
+from ec2net.core.plugins.backend import Backend, Observed
 from ec2net.core.plugins.choose import choose
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.runtime.deadline import Deadline
@@ -43,7 +43,7 @@ def forgetful(*_: Any) -> None:
 
 def backend(method: Callable[..., None]) -> GuardedBackend:
     """A backend each of whose verbs is ``method``."""
-    verbs = ("observe", "remarks", "leftovers", "wanted", "lacks", "apply", "check", "forget")
+    verbs = ("observe", "leftovers", "wanted", "apply", "check")
     kind = type(
         "Third", (Backend,), {"name": "third", "suits": broken, **dict.fromkeys(verbs, method)}
     )
@@ -55,9 +55,9 @@ def backend(method: Callable[..., None]) -> GuardedBackend:
     ("verb", "arguments"),
     [
         ("observe", (Snapshot(), [LINK], Deadline(1))),
-        ("wanted", (None, None, Snapshot())),
-        ("check", (None,)),
-        ("forget", ([MAC],)),
+        ("wanted", (None, None, Observed(Snapshot()))),
+        ("check", (None, Observed(Snapshot()))),
+        ("leftovers", ([MAC], [])),
     ],
 )
 def test_whatever_it_raises_is_an_error_with_its_name(
@@ -78,7 +78,7 @@ def test_whatever_it_raises_is_an_error_with_its_name(
 def test_an_apply_that_raises_has_done_nothing_that_is_known(
     method: Callable[..., NoReturn], error: type[Exception]
 ) -> None:
-    applied = backend(method).apply(Plan((CHANGE,)), Deadline(1))
+    applied = backend(method).apply(Plan((CHANGE,)), {}, Observed(Snapshot()), Deadline(1))
     assert applied.done == ()
     assert [failure.change for failure in applied.failed] == [CHANGE]
     assert isinstance(applied.failed[0].error, error)
@@ -89,11 +89,9 @@ def test_an_apply_that_raises_has_done_nothing_that_is_known(
     ("verb", "arguments"),
     [
         ("observe", (Snapshot(), [LINK], Deadline(1))),
-        ("remarks", ()),
         ("leftovers", ([MAC], [])),
-        ("wanted", (None, None, Snapshot())),
-        ("lacks", (None,)),
-        ("check", (None,)),
+        ("wanted", (None, None, Observed(Snapshot()))),
+        ("check", (None, Observed(Snapshot()))),
     ],
 )
 def test_one_that_leaves_or_gives_nothing_is_an_error_with_its_name(
@@ -108,7 +106,7 @@ def test_one_that_leaves_or_gives_nothing_is_an_error_with_its_name(
 def test_an_apply_that_leaves_or_gives_nothing_has_done_nothing_that_is_known(
     method: Callable[..., None],
 ) -> None:
-    applied = backend(method).apply(Plan((CHANGE,)), Deadline(1))
+    applied = backend(method).apply(Plan((CHANGE,)), {}, Observed(Snapshot()), Deadline(1))
     assert [failure.change for failure in applied.failed] == [CHANGE]
 
 

@@ -22,16 +22,17 @@ from ec2net.core.config.settings import (
 )
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniIntent, HostIntent, Standing
+from ec2net.core.engine.backend_plans import chosen
 from ec2net.core.engine.engine import Engine
-from ec2net.core.host.files import Environment, Manager, elsewhere, link_manager
+from ec2net.core.host.files import Environment
+from ec2net.core.host.managers import Manager, elsewhere, link_manager
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import InPlace, Item, Plan
+from ec2net.core.model.plan import Applied, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Applied, Backend, Host, Suitability
+from ec2net.core.plugins.backend import Backend, Goal, Observed, Suitability
 from ec2net.core.plugins.choose import choose, unsupported
-from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.plugins.loaded import Plugins
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.run_dir import RunDir
@@ -51,16 +52,15 @@ class OfNetworkd(Backend):
         manager = link_manager(link, environment)
         return Suitability(manager is Manager.NETWORKD, f"{manager.value} manages {link.name}")
 
-    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
+    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:
         raise NotImplementedError
 
-    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
+    def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
         raise NotImplementedError
 
-    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
-        raise NotImplementedError
-
-    def forget(self, attached: Collection[Mac]) -> None:
+    def apply(
+        self, plan: Plan, goals: Mapping[Mac, Goal], seen: Observed, deadline: Deadline
+    ) -> Applied:
         raise NotImplementedError
 
 
@@ -412,12 +412,11 @@ def test_keys_of_a_state_file() -> None:
     ],
 )
 def test_what_a_backend_does_not_have_is_a_problem_that_names_it(
-    backend: type[Backend], dns: DnsDefaultRoute, lacks: bool, tmp_path: Path
+    backend: type[Backend], dns: DnsDefaultRoute, lacks: bool
 ) -> None:
-    made = GuardedBackend(backend(Host(cast(Kernel, None), RunDir(tmp_path))))
     config = Config(eni=EniSettings(dns_default_route=dns))
     intents = compute(host(eni(0), eni(1)), config).ready[1:]
-    texts = [str(problem) for problem in unsupported(made, intents)]
+    texts = [str(problem) for problem in unsupported(backend, intents)]
     assert len(texts) == lacks
     assert all(t.startswith(f"ens6: backend {backend.name}: dns_default_route: ") for t in texts)
 
@@ -436,5 +435,5 @@ def test_an_eni_that_is_refused_for_now_keeps_the_backend_that_a_section_names(
         facts = host(eni(0), second)
         intents = compute(facts, config)
         assert [outcome.standing for outcome in intents.enis] == [Standing.READY, standing]
-        choices = engine._choose(intents, links, environment({}))
+        choices = chosen(intents, links, engine.backends, environment({}))
         assert [choice.backend for choice in choices.values()] == ["netlink", "networkd"]

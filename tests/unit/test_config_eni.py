@@ -8,7 +8,6 @@ import pytest
 
 from ec2net.core.config.settings import (
     ANY_LATER,
-    Attached,
     Config,
     EniIdentity,
     EniOverrides,
@@ -20,7 +19,7 @@ from ec2net.core.config.settings import (
     Profile,
     Role,
 )
-from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.model.identity import Attached, EniId, Mac
 
 MAC = Mac("06:53:e1:d8:f9:29")
 OTHER_MAC = Mac("06:53:e1:d8:f9:2a")

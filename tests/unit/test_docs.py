@@ -31,7 +31,7 @@ from ec2net.core.host.other_tools import Tool
 from ec2net.core.model.errors import EXIT_MEANING, ExitStatus
 from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.model.plan import Action
-from ec2net.core.plugins import hookspecs
+from ec2net.core.plugins import api, hookspecs
 from ec2net.core.plugins.backend import Backend
 from ec2net.core.report.metrics import KINDS, METRICS
 
@@ -40,6 +40,7 @@ sys.path.append(str(TOP / "packaging"))
 
 import bash_completion
 import json_schema
+import layers
 import manual
 from manual import commands, may_be_left_out, own_arguments, value_name
 
@@ -180,6 +181,41 @@ def backend_list() -> str:
     return "\n\n".join(parts)
 
 
+def api_table() -> str:
+    """The names of the plugin interface, with the first sentence about each."""
+    rows = ["| name | what it is |", "| --- | --- |"]
+    about = _sentences()
+    return "\n".join([*rows, *(f"| `{name}` | {about[name]} |" for name in api.__all__)])
+
+
+def _sentences() -> dict[str, str]:
+    """By name in api.py, from the docstring where it is defined."""
+    found = {}
+    for node in ast.parse((TOP / layers.API).read_text()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            spec = importlib.util.find_spec(node.module)
+            assert spec is not None
+            assert spec.origin is not None
+            texts = dict(_docstrings(ast.parse(Path(spec.origin).read_text())))
+            for alias in node.names:
+                text = " ".join(texts[alias.name].replace("``", "`").split())
+                found[alias.asname or alias.name] = re.split(r"(?<=\.) ", text)[0]
+    return found
+
+
+def _docstrings(module: ast.Module) -> Iterator[tuple[str, str]]:
+    """Of classes, functions, and of names that a string follows."""
+    for node, after in zip(module.body, [*module.body[1:], None], strict=True):
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            yield node.name, ast.get_docstring(node) or ""
+            continue
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        target = node.target if isinstance(node, ast.AnnAssign) else target
+        if isinstance(target, ast.Name):
+            value = after.value if isinstance(after, ast.Expr) else None
+            yield target.id, str(value.value) if isinstance(value, ast.Constant) else ""
+
+
 def _described(function: Callable[..., Any]) -> str:
     signature = re.sub(r"'([^']*)'", r"\1", str(inspect.signature(function)))
     signature = re.sub(r"(?:ec2net\.|collections\.|ipaddress\.)[\w.]*\.(\w+)", r"\1", signature)
@@ -196,9 +232,12 @@ GENERATED: dict[tuple[str, str], Callable[[], str]] = {
         ("docs/json.md", f"json {command}"): partial(json_keys, command)
         for command in JSON_COMMANDS
     },
+    ("docs/architecture.md", "folders"): layers.folders_table,
+    ("CONTRIBUTING.md", "packages"): layers.packages_table,
     ("docs/observation.md", "metrics"): metrics_table,
     ("docs/plugins.md", "hooks"): hook_list,
     ("docs/plugins.md", "backend"): backend_list,
+    ("docs/plugins.md", "interface"): api_table,
 }
 
 
@@ -268,7 +307,7 @@ def test_every_command_line_is_understood(
     for line in command_lines(document):
         words = shlex.split(re.split(r" (?:\||&&|>) ", line)[0], comments=True)
         if words[0] == "make":
-            assert set(words[1:]) <= targets, line
+            assert {word for word in words[1:] if "=" not in word} <= targets, line
         elif words[0] == "ec2net" and "[" not in line:
             try:
                 parser().parse_args(words[1:])
@@ -456,6 +495,21 @@ def test_python_examples_run(document: str) -> None:
             module = ModuleType(f"example{number}")
             exec(compile(content, f"{document} example {number}", "exec"), vars(module))  # noqa: S102 - our own examples
             _check_plugin(module)
+
+
+def test_examples_import_the_plugin_interface_alone() -> None:
+    example = (TOP / "tests/plugin_example/ec2net_noop.py").read_text()
+    examples = [
+        content for document in DOCUMENTS for lang, content in fences(document) if lang == "python"
+    ]
+    for text in (example, *examples):
+        named = set(re.findall(r"^(?:from|import) (ec2net[\w.]*)", text, flags=re.MULTILINE))
+        assert named == {"ec2net.core.plugins.api"}
+
+
+def test_every_name_of_the_plugin_interface_is_explained() -> None:
+    assert [name for name, text in _sentences().items() if not text] == []
+    assert sorted(_sentences()) == sorted(api.__all__)
 
 
 def _check_plugin(module: ModuleType) -> None:

@@ -15,7 +15,7 @@ from test_doctor import view
 
 from ec2net.core.config.settings import Manage
 from ec2net.core.engine import drift
-from ec2net.core.engine.drift import STORY, Drift, Drifts, follow, keep_only
+from ec2net.core.engine.drift import STORY, follow
 from ec2net.core.engine.suspects import suspects
 from ec2net.core.host.files import Environment
 from ec2net.core.live.owned_file import OwnedFile
@@ -23,6 +23,9 @@ from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Address, LaterAddress, LinkSetting, Setting
 from ec2net.core.model.plan import Action, Change, Conflict, Plan
 from ec2net.core.model.snapshot import Found
+from ec2net.core.state import drift_record
+from ec2net.core.state.drift_record import Drift, Drifts
+from ec2net.core.state.per_eni import keep_only
 from ec2net.core.state.run_dir import RunDir
 
 ENI = mac(1)
@@ -58,7 +61,7 @@ class Host:
         return follow(self.run, view(**seen), plan.changes if made else (), back, NOWHERE)
 
     def story(self) -> tuple[Drift, ...]:
-        return drift.story(self.run, ENI, IFINDEX)
+        return drift_record.story(self.run, ENI, IFINDEX)
 
 
 @pytest.fixture
@@ -82,7 +85,7 @@ def test_only_what_was_in_place_and_is_wanted_as_it_was_has_drifted(host: Host) 
     back = Plan((Change(Action.REPLACE, other, ENI, before=ROUTE),))
     ((_, found),) = host.look(back, wanted=(first, second, other)).news
     assert found.what == (f"{other.describe()} is different ({ROUTE.describe()})",)
-    assert (found.open, found.repair) == (False, drift.REPAIRED)
+    assert (found.open, found.repair) == (False, drift_record.REPAIRED)
     assert host.story() == (found,)
 
 
@@ -100,7 +103,7 @@ def test_what_could_not_be_made_has_not_been_in_place(host: Host) -> None:
     assert (found.open, found.times) == (True, 1)
     assert host.look(missing(RULES[0]), made=False).news == ()
     ((_, found),) = host.look(missing(RULES[0])).news
-    assert (found.open, found.repair, found.times) == (False, drift.REPAIRED, 1)
+    assert (found.open, found.repair, found.times) == (False, drift_record.REPAIRED, 1)
 
 
 def test_an_address_that_was_moved_is_in_place_like_others(host: Host) -> None:
@@ -187,7 +190,7 @@ def test_an_observed_eni_is_told_what_differs_as_long_as_it_does(host: Host) -> 
         "host": intents(manage=Manage.OBSERVE),
     }
     ((_, found),) = host.look(missing(*RULES[:2]), made=False, **observed).news
-    assert (found.open, found.repair) == (True, drift.OBSERVED)
+    assert (found.open, found.repair) == (True, drift_record.OBSERVED)
     assert host.look(missing(*RULES[:2]), made=False, **observed).news == ()
     ((_, found),) = host.look(missing(RULES[0]), made=False, **observed).news
     assert [one.open for one in host.story()] == [False, True]
@@ -198,7 +201,7 @@ def test_an_observed_eni_is_told_what_differs_as_long_as_it_does(host: Host) -> 
 def test_another_attachment_and_what_is_no_record_count_as_nothing(host: Host) -> None:
     host.look(missing(*RULES))
     host.look(missing(RULES[0]))
-    assert drift.story(host.run, ENI, IFINDEX + 1) == ()
+    assert drift_record.story(host.run, ENI, IFINDEX + 1) == ()
     (file,) = (host.run.path / "drift").iterdir()
     good = json.loads(file.read_text())
     bad: list[Any] = [

@@ -4,17 +4,19 @@
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 import pytest
 from eni_facts import eni, host, link, mac
 
 from ec2net.backends.networkd import defaults, files
+from ec2net.backends.networkd import prepare as prepare_networkd
 from ec2net.backends.networkd.files import NetworkFile
+from ec2net.backends.networkd.prepare import provide
 from ec2net.backends.networkmanager import conf
-from ec2net.backends.networkmanager.backend import NetworkManagerBackend
+from ec2net.backends.networkmanager.backend import _file
+from ec2net.backends.networkmanager.observe import Seen
+from ec2net.backends.networkmanager.prepare import prepare
 from ec2net.core.cli.commands import early
-from ec2net.core.cli.commands.early import _withhold, _write_defaults
 from ec2net.core.config.files import LoadedConfig, Source
 from ec2net.core.config.settings import (
     Config,
@@ -28,12 +30,10 @@ from ec2net.core.config.settings import (
 )
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import Standing
-from ec2net.core.engine.setup import Workplace
 from ec2net.core.host.files import Environment
-from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Host
-from ec2net.core.state import boot_enis as attachment
+from ec2net.core.state import boot_enis
+from ec2net.core.state.config_in_force import Workplace
 from ec2net.core.state.run_dir import RunDir
 
 KUBERNETES = Config(profile=Profile.KUBERNETES)
@@ -67,7 +67,9 @@ def test_a_later_eni_that_is_not_ours_gets_no_default(
         withhold(names, tmp_path / "network")
 
     monkeypatch.setattr(defaults, "withhold", into)
-    _withhold(provided, workplace(tmp_path, config))
+    prepare_networkd.withhold(
+        provided, later_apart=early.boot([], workplace(tmp_path, config)).later_apart
+    )
     found = {path.name: path for path in (tmp_path / "network").glob("*")}
     assert sorted(found) == sorted(masked)
     assert all(path.readlink() == Path("/dev/null") for path in found.values())
@@ -104,8 +106,8 @@ def test_networkmanager_has_defaults_for_what_is_ours(
     monkeypatch.setattr(conf, "write", written.append)
     place = workplace(tmp_path, config)
     links = [link(n, permanent=True) for n in range(3)]
-    attachment.begin(place.run, {mac(n): (links[n],) for n in range(3)}, 3.0)
-    _write_defaults(links, place)
+    boot_enis.begin(place.run, {mac(n): (links[n],) for n in range(3)}, 3.0)
+    prepare(early.boot(links, place))
     (file,) = written
     assert f"[connection-80-ec2net]\nmatch-device={match}\n" in file.content
 
@@ -117,8 +119,8 @@ def test_started_again_it_leaves_out_what_came_since_boot(
     monkeypatch.setattr(conf, "in_place", lambda: None)
     monkeypatch.setattr(conf, "write", written.append)
     place = workplace(tmp_path, KUBERNETES)
-    attachment.begin(place.run, {mac(n): (link(n),) for n in range(2)}, -attachment.SETTLING)
-    _write_defaults([link(n, permanent=True) for n in range(3)], place)
+    boot_enis.begin(place.run, {mac(n): (link(n),) for n in range(2)}, -boot_enis.SETTLING)
+    prepare(early.boot([link(n, permanent=True) for n in range(3)], place))
     assert "match-device=mac:06:ec:02:00:00:01\n" in written[0].content
 
 
@@ -140,15 +142,14 @@ def test_the_first_pass_finds_networkmanagers_file_as_it_wants_it(
     monkeypatch.setattr(conf, "write", written.append)
     place = workplace(tmp_path, config)
     links = [link(n, permanent=True) for n in range(4)]
-    attachment.begin(place.run, {mac(n): (links[n],) for n in range(3)}, -attachment.SETTLING)
-    _write_defaults(links[:3], place)
+    boot_enis.begin(place.run, {mac(n): (links[n],) for n in range(3)}, -boot_enis.SETTLING)
+    prepare(early.boot(links[:3], place))
     facts = replace(host(*map(eni, range(4))), links=tuple(links))
-    attached = attachment.when_attached(place.run, {mac(n): (links[n],) for n in range(4)}, 1000.0)
+    attached = boot_enis.when_attached(place.run, {mac(n): (links[n],) for n in range(4)}, 1000.0)
     intents = compute(replace(facts, attached=attached), config)
     reasons = dict.fromkeys(map(mac, unmanaged), "NetworkManager does not manage it")
     intents = intents.without(reasons, Standing.IGNORED)
-    backend = NetworkManagerBackend(Host(cast(Kernel, None), place.run))
-    items = backend._file(intents.ready[0], intents, Snapshot(tuple(links)))
+    items = _file(intents.ready[0], intents, Snapshot(tuple(links)), Seen())
     assert items == tuple(written)
 
 
@@ -174,7 +175,7 @@ def test_networkmanager_gets_nothing_beside_a_tool_that_does_the_same(
     host = Environment(lambda path: shipped.get(path), CLOUD_SETUP.get, lambda path: ())
     monkeypatch.setattr(early, "Environment", lambda: host)
     place = workplace(tmp_path, Config(eni=EniSettings(beside=beside)))
-    _write_defaults([link(0, permanent=True)], place)
+    prepare(early.boot([link(0, permanent=True)], place))
     assert len(written) == count
 
 
@@ -191,5 +192,5 @@ def test_networkd_gets_nothing_beside_a_tool_that_does_the_same(
     host = Environment(rule.get, lambda path: None, lambda path: ())
     monkeypatch.setattr(early, "Environment", lambda: host)
     place = workplace(tmp_path, Config(eni=EniSettings(beside=beside)))
-    early._provide(link(0, permanent=True), True, place)
+    provide(early.boot([link(0, permanent=True)], place).enis[0])
     assert bool(written) is provided

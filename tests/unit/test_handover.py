@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What goes when an ENI's backend changes, and when nothing may."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,16 +9,16 @@ import pytest
 from eni_facts import mac
 
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standing
-from ec2net.core.engine.handover import add_leftovers
+from ec2net.core.engine.backend_plans import add_leftovers
 from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import Ec2netError, StateError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import LinkRef, Rank
-from ec2net.core.model.plan import Action, Change, InPlace, Item, Plan
+from ec2net.core.model.plan import Action, Applied, Change, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Applied, Backend, Host, Suitability
+from ec2net.core.plugins.backend import Backend, Goal, Host, Observed, Suitability
 from ec2net.core.plugins.choose import Choice
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.report import text
@@ -64,10 +64,10 @@ class WithFiles(Backend):
     def suits(cls, link: Link, environment: Environment) -> Suitability:
         return Suitability(True, "")
 
-    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> InPlace:
-        return InPlace()
+    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:
+        return Observed(snapshot)
 
-    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
+    def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
         return ()
 
     def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
@@ -75,11 +75,10 @@ class WithFiles(Backend):
             raise StateError("cannot read")
         return tuple(File(m) for m in (mac(1), mac(2)) if m in taken)
 
-    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
+    def apply(
+        self, plan: Plan, goals: Mapping[Mac, Goal], seen: Observed, deadline: Deadline
+    ) -> Applied:
         return Applied(plan.changes)
-
-    def forget(self, attached: Collection[Mac]) -> None:
-        pass
 
 
 class Plain(WithFiles):

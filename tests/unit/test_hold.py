@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from ec2net.core.model.fingerprint import fingerprint
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Address, KernelObject, LinkRef, LinkSetting, Route, Rule
 from ec2net.core.model.objects import Setting as S
-from ec2net.core.state import holds as hold
-from ec2net.core.state.holds import HELD, Hold, fingerprint
+from ec2net.core.state import holds
+from ec2net.core.state.holds import HELD, Hold
 from ec2net.core.state.run_dir import RunDir
 
 MAC, OTHER = Mac("06:ec:02:00:00:01"), Mac("06:ec:02:00:00:02")
@@ -87,32 +88,32 @@ def test_items_of_plugins_need_not_be_dataclasses() -> None:
 def test_a_hold_is_in_force_while_the_same_is_wanted_and_something_would_change(
     run: RunDir,
 ) -> None:
-    hold.remember(run, {MAC: HOLD}, [MAC], [MAC])
-    assert hold.in_force(run, lambda _: "0f", {MAC, None}) == {MAC: HOLD}
-    assert hold.in_force(run, lambda _: "other", {MAC}) == {}
-    assert hold.in_force(run, lambda _: None, {MAC}) == {}  # nothing is wanted: 'remove'
-    assert hold.in_force(run, lambda _: "0f", {OTHER}) == {}
+    holds.remember(run, {MAC: HOLD}, [MAC], [MAC])
+    assert holds.in_force(run, lambda _: "0f", {MAC, None}) == {MAC: HOLD}
+    assert holds.in_force(run, lambda _: "other", {MAC}) == {}
+    assert holds.in_force(run, lambda _: None, {MAC}) == {}  # nothing is wanted: 'remove'
+    assert holds.in_force(run, lambda _: "0f", {OTHER}) == {}
 
 
 def test_a_hold_stays_until_its_eni_was_planned_for_without_it_or_is_gone(run: RunDir) -> None:
-    hold.remember(run, {MAC: HOLD, OTHER: HOLD}, [MAC, OTHER], [MAC, OTHER])
-    hold.remember(run, {}, [OTHER], [MAC, OTHER])
-    assert hold.read(run) == {MAC: HOLD}
-    hold.remember(run, {}, [], [OTHER])
-    assert hold.read(run) == {}
+    holds.remember(run, {MAC: HOLD, OTHER: HOLD}, [MAC, OTHER], [MAC, OTHER])
+    holds.remember(run, {}, [OTHER], [MAC, OTHER])
+    assert holds.read(run) == {MAC: HOLD}
+    holds.remember(run, {}, [], [OTHER])
+    assert holds.read(run) == {}
     assert not (run.path / HELD).exists()
 
 
 def test_nothing_is_written_while_nothing_differs(run: RunDir) -> None:
-    hold.remember(run, {}, [MAC], [MAC])
+    holds.remember(run, {}, [MAC], [MAC])
     assert list(run.path.iterdir()) == []
-    hold.remember(run, {MAC: HOLD}, [MAC], [MAC])
+    holds.remember(run, {MAC: HOLD}, [MAC], [MAC])
     inode = (run.path / HELD).stat().st_ino
-    hold.remember(run, {MAC: HOLD}, [MAC], [MAC])
+    holds.remember(run, {MAC: HOLD}, [MAC], [MAC])
     assert (run.path / HELD).stat().st_ino == inode
-    hold.release(run)
-    assert hold.read(run) == {}
-    hold.release(run)
+    holds.release(run)
+    assert holds.read(run) == {}
+    holds.release(run)
 
 
 @pytest.mark.parametrize(
@@ -128,4 +129,4 @@ def test_nothing_is_written_while_nothing_differs(run: RunDir) -> None:
 )
 def test_a_file_of_any_other_form_holds_nothing(run: RunDir, content: object) -> None:
     (run.path / HELD).write_text(json.dumps(content))
-    assert hold.in_force(run, lambda _: "0f", {MAC}) == {}
+    assert holds.in_force(run, lambda _: "0f", {MAC}) == {}

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
+from patience import HANGS
 
-from ec2net.core.simulation.vpc import imds_faults as faults
+from ec2net.core.simulation.vpc import imds_faults
 from ec2net.core.simulation.vpc.imds import TOKEN_HEADER, TOKEN_PATH, TTL_HEADER, ImdsDouble
 from ec2net.core.simulation.vpc.imds_faults import Fault
 
@@ -27,7 +28,7 @@ class Session:
         self.token = ""
 
     def request(
-        self, method: str, path: str, headers: dict[str, str], timeout: float = 5
+        self, method: str, path: str, headers: dict[str, str], timeout: float = HANGS
     ) -> tuple[http.client.HTTPResponse, bytes]:
         connection = http.client.HTTPConnection(self.address, timeout=timeout)
         try:
@@ -42,7 +43,7 @@ class Session:
         self.token = body.decode()
         return response.status
 
-    def get(self, path: str = MAC_PATH, timeout: float = 5) -> tuple[int, bytes]:
+    def get(self, path: str = MAC_PATH, timeout: float = HANGS) -> tuple[int, bytes]:
         response, body = self.request("GET", path, {TOKEN_HEADER: self.token}, timeout)
         return response.status, body
 
@@ -62,7 +63,7 @@ def session(double: ImdsDouble) -> Session:
 
 @pytest.mark.parametrize("code", [403, 404, 429, 500, 503])
 def test_a_status(double: ImdsDouble, session: Session, code: int) -> None:
-    with double.fault(faults.Status(code)) as fault:
+    with double.fault(imds_faults.Status(code)) as fault:
         assert session.get()[0] == code
         assert session.renew() == code
         assert fault.hits == 2
@@ -71,107 +72,111 @@ def test_a_status(double: ImdsDouble, session: Session, code: int) -> None:
 
 
 def test_retry_after(double: ImdsDouble, session: Session) -> None:
-    double.inject(faults.Status(503, retry_after=2))
+    double.inject(imds_faults.Status(503, retry_after=2))
     response, _ = session.request("GET", MAC_PATH, {})
     assert response.getheader("Retry-After") == "2"
 
 
 def test_path_method_and_rate(double: ImdsDouble, session: Session) -> None:
-    double.inject(Fault(faults.Status(503), path="mac$", rate=0.5))
+    double.inject(Fault(imds_faults.Status(503), path="mac$", rate=0.5))
     assert [session.get()[0] for _ in range(6)] == [200, 503] * 3
     assert session.get("/latest/meta-data/instance-id")[0] == 200
     double.repair()
-    double.inject(Fault(faults.Status(403), methods=frozenset({"PUT"})))
+    double.inject(Fault(imds_faults.Status(403), methods=frozenset({"PUT"})))
     assert session.get()[0] == 200
     assert session.renew() == 403
 
 
 def test_count_ends_a_fault(double: ImdsDouble, session: Session) -> None:
-    double.inject(Fault(faults.Status(429), count=2))
+    double.inject(Fault(imds_faults.Status(429), count=2))
     assert [session.get()[0] for _ in range(4)] == [429, 429, 200, 200]
 
 
 def test_the_rate_is_kept_whatever_it_is(double: ImdsDouble, session: Session) -> None:
-    fault = double.inject(Fault(faults.Status(429), rate=0.3))
+    fault = double.inject(Fault(imds_faults.Status(429), rate=0.3))
     statuses = [session.get()[0] for _ in range(20)]
     assert statuses.count(429) == fault.hits == 6
 
 
 def test_endpoint_of_the_other_family_is_spared(double: ImdsDouble, session: Session) -> None:
-    double.inject(Fault(faults.Status(503), version=6))
+    double.inject(Fault(imds_faults.Status(503), version=6))
     assert session.get()[0] == 200
 
 
-def test_hang(double: ImdsDouble, session: Session) -> None:
-    double.inject(faults.Hang())
+def is_unanswered(double: ImdsDouble, session: Session) -> None:
+    """The double has the request, and sends nothing."""
     with pytest.raises(TimeoutError):
         session.get(timeout=SHORT)
+    assert double.wait_for("mac$", timeout=HANGS)
     assert double.requests[-1].status == 0
 
 
+def test_hang(double: ImdsDouble, session: Session) -> None:
+    double.inject(imds_faults.Hang())
+    is_unanswered(double, session)
+
+
 def test_closing_ends_what_hangs(session: Session, double: ImdsDouble) -> None:
-    double.inject(faults.Hang())
-    with socket.create_connection(session.address.split(":"), timeout=5) as client:  # type: ignore[arg-type]
+    double.inject(imds_faults.Hang())
+    with socket.create_connection(session.address.split(":"), timeout=HANGS) as client:  # type: ignore[arg-type]
         client.sendall(f"GET {MAC_PATH} HTTP/1.1\r\n\r\n".encode())
-        assert double.wait_for("mac", timeout=5)
-        began = time.monotonic()
+        assert double.wait_for("mac", timeout=HANGS)
         double.close()
         assert client.recv(1) == b""
-        assert time.monotonic() - began < 2
 
 
 def test_drip(double: ImdsDouble, session: Session) -> None:
-    double.inject(faults.Drip(bytes_per_second=200, headers_at_once=True))
+    double.inject(imds_faults.Drip(bytes_per_second=200, headers_at_once=True))
     began = time.monotonic()
     assert session.get() == (200, MAC.encode())
     assert time.monotonic() - began >= (len(MAC) - 1) / 200
     double.repair()
-    double.inject(faults.Drip(bytes_per_second=1))
-    with socket.create_connection(session.address.split(":"), timeout=5) as client:  # type: ignore[arg-type]
+    double.inject(imds_faults.Drip(bytes_per_second=1))
+    with socket.create_connection(session.address.split(":"), timeout=HANGS) as client:  # type: ignore[arg-type]
         client.sendall(f"GET {MAC_PATH} HTTP/1.1\r\n\r\n".encode())
         assert client.recv(100) == b"H"
 
 
 def test_bodies(double: ImdsDouble, session: Session) -> None:
-    with double.fault(faults.Garbage()):
+    with double.fault(imds_faults.Garbage()):
         status, body = session.get()
         assert status == 200
         with pytest.raises(UnicodeDecodeError):
             body.decode()
-    with double.fault(faults.Garbage(b"10.0.0.999")):
+    with double.fault(imds_faults.Garbage(b"10.0.0.999")):
         assert session.get() == (200, b"10.0.0.999")
-    with double.fault(faults.Oversized(3 << 20)):
+    with double.fault(imds_faults.Oversized(3 << 20)):
         assert len(session.get()[1]) == 3 << 20
-    with double.fault(faults.EmptyBody()):
+    with double.fault(imds_faults.EmptyBody()):
         assert session.get() == (200, b"")
-    with double.fault(faults.Truncated()), pytest.raises(http.client.IncompleteRead) as cut:
+    with double.fault(imds_faults.Truncated()), pytest.raises(http.client.IncompleteRead) as cut:
         session.get()
     assert cut.value.partial == MAC[: len(MAC) // 2].encode()
 
 
 def test_reset(double: ImdsDouble, session: Session) -> None:
-    double.inject(faults.Reset())
+    double.inject(imds_faults.Reset())
     with pytest.raises(ConnectionResetError):
         session.get()
 
 
 def test_redirect(double: ImdsDouble, session: Session) -> None:
-    double.inject(faults.Redirect("http://192.0.2.80/"))
+    double.inject(imds_faults.Redirect("http://192.0.2.80/"))
     response, _ = session.request("GET", MAC_PATH, {})
     assert (response.status, response.getheader("Location")) == (302, "http://192.0.2.80/")
 
 
 def test_delay_adds_to_others(double: ImdsDouble, session: Session) -> None:
-    double.inject(faults.Delay(0.03))
-    double.inject(faults.Status(503))
-    double.inject(faults.Delay(0.03))
+    double.inject(imds_faults.Delay(0.03))
+    double.inject(imds_faults.Status(503))
+    double.inject(imds_faults.Delay(0.03))
     began = time.monotonic()
     assert session.get()[0] == 503
     assert time.monotonic() - began >= 0.06
 
 
 def test_a_token_is_spent_by_each_request(double: ImdsDouble, session: Session) -> None:
-    double.inject(faults.TokenSpent())
+    double.inject(imds_faults.TokenSpent())
     assert session.get()[0] == 200
     assert session.get()[0] == 401
     session.renew()
@@ -179,30 +184,30 @@ def test_a_token_is_spent_by_each_request(double: ImdsDouble, session: Session) 
 
 
 def test_a_token_lives_shorter_than_announced(double: ImdsDouble, session: Session) -> None:
-    double.inject(faults.TokenLife(0.05))
+    double.inject(imds_faults.TokenLife(1.0))
     session.renew()
     assert session.get()[0] == 200
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + HANGS
     while session.get()[0] == 200:
         assert time.monotonic() < deadline
     assert session.get()[0] == 401
 
 
 def test_a_listing_lies(double: ImdsDouble, session: Session) -> None:
-    double.inject(Fault(faults.ListingAdds("ghost"), path="meta-data/$"))
-    double.inject(Fault(faults.ListingOmits("mac"), path="meta-data/$"))
+    double.inject(Fault(imds_faults.ListingAdds("ghost"), path="meta-data/$"))
+    double.inject(Fault(imds_faults.ListingOmits("mac"), path="meta-data/$"))
     assert session.get("/latest/meta-data/") == (200, b"instance-id\nghost")
     assert session.get("/latest/meta-data/ghost")[0] == 404
     assert session.get() == (200, MAC.encode())
 
 
 def test_only_from_some_sources(double: ImdsDouble, session: Session) -> None:
-    double.inject(faults.OnlyFrom(frozenset({ip_address("127.0.0.1")})))
+    double.inject(imds_faults.OnlyFrom(frozenset({ip_address("127.0.0.1")})))
     assert session.get()[0] == 200
     double.repair()
-    double.inject(faults.OnlyFrom(frozenset({ip_address("10.0.1.4")})))
-    with pytest.raises(TimeoutError):
-        session.get(timeout=SHORT)
+    double.inject(imds_faults.OnlyFrom(frozenset({ip_address("10.0.1.4")})))
+    double.clear_log()
+    is_unanswered(double, session)
 
 
 def test_a_dead_endpoint_comes_back(double: ImdsDouble, session: Session) -> None:
@@ -214,7 +219,7 @@ def test_a_dead_endpoint_comes_back(double: ImdsDouble, session: Session) -> Non
 
 
 def test_kept_connections_can_be_dropped(double: ImdsDouble, session: Session) -> None:
-    connection = http.client.HTTPConnection(session.address, timeout=5)
+    connection = http.client.HTTPConnection(session.address, timeout=HANGS)
     connection.request("GET", "/")
     assert connection.getresponse().read()
     double.drop_connections()

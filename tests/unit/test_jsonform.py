@@ -14,7 +14,7 @@ from ec2net.core.decide.compute import compute
 from ec2net.core.model.facts import Absent, Facts
 from ec2net.core.model.objects import Address, LinkRef, LinkSetting, Route, Rule, Setting
 from ec2net.core.model.plan import Action, Change, Conflict, Plan
-from ec2net.core.report import as_json as jsonform
+from ec2net.core.report import as_json
 
 LINK = LinkRef(3, "ens6")
 DEFAULT = Route(ip_network("0.0.0.0/0"), 10001, 0, LINK, ip_address("10.0.1.1"))
@@ -37,7 +37,7 @@ DEFAULT = Route(ip_network("0.0.0.0/0"), 10001, 0, LINK, ip_address("10.0.1.1"))
     ],
 )
 def test_values_as_plain_data(value: object, plain: object) -> None:
-    assert jsonform.plain(value) == plain
+    assert as_json.plain(value) == plain
 
 
 def test_a_plan() -> None:
@@ -60,7 +60,7 @@ def test_a_plan() -> None:
         "source": None,
         "kind": "unicast",
     }
-    assert jsonform.plan(plan) == {
+    assert as_json.plan(plan) == {
         "changes": [
             {
                 "action": "replace",
@@ -103,7 +103,7 @@ def test_a_plan() -> None:
 def test_an_eni_with_its_intent() -> None:
     outcome = compute(host(eni(0), eni(1, **IPV4_ONLY)), Config()).of(mac(1))
     assert outcome is not None
-    form = jsonform.eni(outcome)
+    form = as_json.eni(outcome)
     intent = form.pop("intent")
     assert form == {
         "mac": "06:ec:02:00:00:01",
@@ -127,11 +127,11 @@ def test_a_renamed_link_has_its_new_name() -> None:
     outcome = compute(host(eni(0), eni(1)), Config()).of(mac(1))
     assert outcome is not None
     assert outcome.intent is not None
-    before = jsonform.eni(outcome)["intent"]
+    before = as_json.eni(outcome)["intent"]
     link = LinkRef(outcome.intent.link.index, "renamed")
     other = replace(outcome, intent=replace(outcome.intent, link=link))
     assert other == outcome
-    after = jsonform.eni(other)["intent"]
+    after = as_json.eni(other)["intent"]
     assert (before["link"], after["link"]) == (str(outcome.intent.link), "renamed")
 
 
@@ -140,13 +140,13 @@ def test_an_intent_that_a_plugin_made_of_other_parts_can_be_written() -> None:
     assert outcome is not None
     assert outcome.intent is not None
     listed = replace(outcome.intent, altnames=["a", "b"])  # type: ignore[arg-type]
-    assert jsonform.eni(replace(outcome, intent=listed))["intent"]["altnames"] == ["a", "b"]
+    assert as_json.eni(replace(outcome, intent=listed))["intent"]["altnames"] == ["a", "b"]
 
 
 def test_an_eni_without_an_intent() -> None:
     outcome = compute(host(eni(0), eni(1, device_number=Absent())), Config()).of(mac(1))
     assert outcome is not None
-    form = jsonform.eni(outcome)
+    form = as_json.eni(outcome)
     assert (form["standing"], form["intent"]) == ("pending", None)
 
 
@@ -154,5 +154,5 @@ def test_an_eni_without_an_intent() -> None:
 @given(any_facts())
 def test_every_outcome_can_be_written_as_json(facts: Facts) -> None:
     for outcome in compute(facts, Config()).enis:
-        form = jsonform.eni(outcome)
+        form = as_json.eni(outcome)
         assert json.loads(json.dumps(form)) == form

@@ -7,6 +7,7 @@ import pytest
 from eni_facts import eni, host, ipv4
 
 from ec2net.core.config.settings import Config
+from ec2net.core.decide.compare import make_plan
 from ec2net.core.decide.compute import compute
 from ec2net.core.live.render import Base, render
 from ec2net.core.model.objects import (
@@ -18,7 +19,7 @@ from ec2net.core.model.objects import (
     Route,
     Setting,
 )
-from ec2net.core.model.plan import Action, InPlace, make_plan
+from ec2net.core.model.plan import Action, InPlace
 from ec2net.core.model.snapshot import Found, Snapshot
 
 OURS, DHCP = 236, 16

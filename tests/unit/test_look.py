@@ -19,7 +19,7 @@ from ec2net.core.host.files import Environment
 from ec2net.core.model.objects import LinkRef, Route, RouteKind, Rule
 from ec2net.core.model.plan import Action, Item
 from ec2net.core.model.snapshot import Found, Snapshot
-from ec2net.core.plugins.backend import Backend, Host
+from ec2net.core.plugins.backend import Backend, Host, Observed
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.plugins.loaded import Plugins
 from ec2net.core.runtime.deadline import Deadline
@@ -81,7 +81,7 @@ class Third(NetlinkBackend):
 
     name: ClassVar[str] = "third"
 
-    def wanted(self, intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> tuple[Item, ...]:
+    def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
         anything: Any = ("address 10.0.1.4",)
         return tuple(anything)
 

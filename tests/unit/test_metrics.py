@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from ec2net.core.config.files import load
-from ec2net.core.engine.setup import Workplace
 from ec2net.core.model.errors import DeadlineExceeded, Ec2netError, ImdsError, StateError
 from ec2net.core.report.metrics import FILE, count_failure
+from ec2net.core.state.config_in_force import Workplace
 from ec2net.core.state.run_dir import RunDir
 
 

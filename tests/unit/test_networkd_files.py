@@ -13,6 +13,7 @@ from eni_facts import eni, host
 from ec2net.backends.networkd import apply as networkd
 from ec2net.backends.networkd import backend as module
 from ec2net.backends.networkd import files
+from ec2net.backends.networkd import observe as observed
 from ec2net.backends.networkd.backend import NetworkdBackend
 from ec2net.backends.networkd.files import (
     FOLDER,
@@ -35,10 +36,10 @@ from ec2net.core.live.owned_file import HEADER
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import LinkRef
-from ec2net.core.model.plan import Action, Change, InPlace, Plan
+from ec2net.core.model.objects import Address, LinkRef
+from ec2net.core.model.plan import Action, Applied, Change, InPlace, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Applied, Host
+from ec2net.core.plugins.backend import Host, Observed
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.run_dir import RunDir
 
@@ -335,12 +336,14 @@ def test_what_networkd_does_instead_is_named(
     intent = next(eni for eni in compute(facts, Config()).ready if not eni.primary)
     there = [NetworkFile(written, f"{HEADER} ens6 {intent.mac}\n")] if written else []
     monkeypatch.setattr(files, "in_folder", lambda _: tuple(there))
-    found = backend.check(intent)
+    found = backend.check(intent, Observed(Snapshot()))
     assert len(found) == bool(says)
     assert all(says in text for text in found)
     UnreadFiles(run).note(there)
-    assert all("which it has not read" in text for text in backend.check(intent))
-    assert len(backend.check(intent)) == len(there)
+    assert all(
+        "which it has not read" in text for text in backend.check(intent, Observed(Snapshot()))
+    )
+    assert len(backend.check(intent, Observed(Snapshot()))) == len(there)
 
 
 CONFIGURED = "ADMIN_STATE=configured\nNETWORK_FILE=/run/systemd/network/70-ens5.network\n"
@@ -486,21 +489,19 @@ def test_the_file_of_a_link_goes_by_the_one_that_is_in_force(
     leased: bool,
 ) -> None:
     """Beside a file of somebody else, who knows how the first address comes."""
-    monkeypatch.setattr(module, "foreseen", lambda _: NOBODYS)
+    monkeypatch.setattr(observed, "foreseen", lambda _: NOBODYS)
     monkeypatch.setattr(module, "files_in_place", InPlace)
     facts = host(eni(0), eni(1))
     state = {f"/run/systemd/netif/links/{n}": f"NETWORK_FILE={used or ''}\n" for n in (2, 3)}
     kernel = Kernel(236)
     backend = NetworkdBackend(Host(kernel, RunDir(tmp_path), environment(state, {})))
-    snapshot = Snapshot(facts.links)
-    found = backend.observe(snapshot, facts.links, Deadline(5))
-    assert found.foreign == ()
+    seen = backend.observe(Snapshot(facts.links), facts.links, Deadline(5))
     whole = compute(facts, Config())
     intent = next(one for one in whole.ready if not one.primary)
-    wanted = backend.wanted(intent, whole, snapshot)
+    wanted = backend.wanted(intent, whole, seen)
     assert [item.path for item in wanted if isinstance(item, NetworkFile)] == [path] * bool(path)
-    assert backend._leases[intent.mac].ours is leased
-    assert backend._leases[intent.mac].address == intent.first(4)
+    ipv6 = next(interface for interface in intent.base if interface.version == 6)
+    assert (Address(intent.link, ipv6) in wanted) is leased  # else the lease comes first
 
 
 class Links:

@@ -14,6 +14,7 @@ from ec2net.backends.networkmanager.typed import Section, Settings, Typed
 from ec2net.core.live.owned_file import HEADER
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
+from ec2net.core.state import per_eni
 from ec2net.core.state.run_dir import RunDir
 
 
@@ -253,5 +254,5 @@ def test_an_activation_of_ours_is_known_again(
     with monkeypatch.context() as patched:  # other defaults: it may help now
         patched.setattr(conf, "in_place", lambda: ConfFile(conf.PATH, "other"))
         assert not attempts.was_made(run, mac, DEVICE)
-    attempts.keep_only(run, [])
+    per_eni.keep_only(run, [])
     assert not attempts.was_made(run, mac, DEVICE)

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterator
 from ipaddress import IPv4Interface, IPv6Interface
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Address, LinkRef
 from ec2net.core.model.snapshot import Found, Snapshot
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.run_dir import RunDir
 
 PATH = "/org/freedesktop/NetworkManager"
 DEVICE, ACTIVE, IP4 = f"{PATH}/Devices/2", f"{PATH}/ActiveConnection/7", f"{PATH}/IP4Config/3"
@@ -37,7 +39,9 @@ def link(n: int) -> Link:
 
 
 ENS6 = link(6)
-LIMIT = 5.0
+LIMIT = 60.0
+
+NOTHING = RunDir(Path("/nonexistent"))
 
 
 @pytest.fixture
@@ -103,7 +107,7 @@ def fake(daemon: PrivateBus) -> Iterator[FakeNetworkManager]:
 
 
 def test_a_device_and_what_is_applied(manager: NetworkManager, fake: FakeNetworkManager) -> None:
-    seen = look(manager, [ENS6], Deadline(LIMIT, "test"))
+    seen = look(manager, NOTHING, [ENS6], Deadline(LIMIT, "test"))
     assert ENS6.mac is not None
     device = seen.devices[ENS6.mac]
     assert (device.path, device.active, device.version) == (DEVICE, ACTIVE, 3)
@@ -115,7 +119,7 @@ def test_a_device_and_what_is_applied(manager: NetworkManager, fake: FakeNetwork
 def test_a_link_that_is_not_known_yet_is_waited_for(
     manager: NetworkManager, fake: FakeNetworkManager
 ) -> None:
-    seen = look(manager, [link(9), ENS6], Deadline(LIMIT, "test"))
+    seen = look(manager, NOTHING, [link(9), ENS6], Deadline(LIMIT, "test"))
     assert list(seen.devices) == [ENS6.mac]
     assert list(seen.waiting.values()) == ["NetworkManager does not know it yet"]
 
@@ -126,7 +130,7 @@ def test_an_error_about_one_device_costs_that_one_only(
 ) -> None:
     """It went away between two questions, or NetworkManager refuses."""
     fake.answers["GetAll"] = refuse(f"org.freedesktop.DBus.Error.{error}")
-    seen = look(manager, [ENS6], Deadline(LIMIT, "test"))
+    seen = look(manager, NOTHING, [ENS6], Deadline(LIMIT, "test"))
     assert list(seen.waiting) == [ENS6.mac]
     assert seen.problem is None
 
@@ -135,12 +139,12 @@ def test_a_device_without_an_applied_connection(
     manager: NetworkManager, fake: FakeNetworkManager
 ) -> None:
     fake.answers["GetAppliedConnection"] = refuse(f"{NAME}.Device.NotActive")
-    seen = look(manager, [ENS6], Deadline(LIMIT, "test"))
+    seen = look(manager, NOTHING, [ENS6], Deadline(LIMIT, "test"))
     assert [device.applied for device in seen.devices.values()] == [{}]
 
 
 def test_a_networkmanager_that_is_not_there_is_one_problem(manager: NetworkManager) -> None:
-    seen = look(manager, [ENS6, link(9)], Deadline(LIMIT, "test"))
+    seen = look(manager, NOTHING, [ENS6, link(9)], Deadline(LIMIT, "test"))
     assert "is not running" in str(seen.problem)
     assert (seen.devices, seen.waiting) == ({}, {})
 
@@ -150,7 +154,7 @@ def test_a_silent_networkmanager_is_asked_once(
 ) -> None:
     """The other links' live changes are not to wait for it."""
     fake.silent.add("GetDeviceByIpIface")
-    seen = look(manager, [ENS6, link(9)], Deadline(0.3, "test"))
+    seen = look(manager, NOTHING, [ENS6, link(9)], Deadline(2, "test"))
     assert "does not answer" in str(seen.problem)
     assert len(fake.of("GetDeviceByIpIface")) == 1
 

@@ -12,31 +12,15 @@ from eni_facts import IPV6_ONLY, KEYS, TIMEOUT, eni, host, ipv4, link, mac
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ec2net.core.config.settings import (
-    Attached,
-    Config,
-    EniOverrides,
-    EniSection,
-    EniSettings,
-    Manage,
-    Match,
-)
+from ec2net.core.config.settings import Config, EniOverrides, EniSection, EniSettings, Manage, Match
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import HostIntent, Standing
-from ec2net.core.decide.ownership import (
-    Journal,
-    Journals,
-    held,
-    marked,
-    owners,
-    plan_for,
-    unmarked,
-    with_journaled,
-)
+from ec2net.core.decide.ownership import held, marked, owners, plan_for, unmarked
 from ec2net.core.decide.routing import fast_failure
+from ec2net.core.live.observe import with_journaled
 from ec2net.core.live.owned_file import HEADER, OwnedFile
 from ec2net.core.model.facts import Absent, Facts
-from ec2net.core.model.identity import Mac
+from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.objects import (
     MAIN_TABLE,
     Address,
@@ -49,6 +33,8 @@ from ec2net.core.model.objects import (
 )
 from ec2net.core.model.plan import Action, InPlace, Item
 from ec2net.core.model.snapshot import Found, Snapshot
+from ec2net.core.state import per_eni
+from ec2net.core.state.journal import Journal, Journals
 from ec2net.core.state.run_dir import RunDir
 
 HOST = compute(host(eni(0), eni(1), eni(2)), Config())
@@ -191,10 +177,11 @@ def test_journaled_addresses_count_as_marked_ones(journals: Journals) -> None:
     assert [one.protocol for one in found] == [236, 0, 0]
 
 
-def test_journals_of_gone_links_are_forgotten(journals: Journals) -> None:
+def test_journals_of_gone_links_are_forgotten(journals: Journals, tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
     for n in (1, 2):
         journals.write(mac(n), replace(JOURNAL))
-    journals.keep_only([mac(2)])
+    per_eni.keep_only(run, [mac(2)])
     assert journals.read(mac(1), 3) == Journal(3)
     assert journals.read(mac(2), 3) == JOURNAL
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ec2net.core.config.settings import Config
+from ec2net.core.decide.compare import make_plan, satisfies
 from ec2net.core.decide.routing import fast_failure
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import (
@@ -22,7 +23,7 @@ from ec2net.core.model.objects import (
     Rule,
     Setting,
 )
-from ec2net.core.model.plan import Action, InPlace, Item, Plan, inverse, make_plan, satisfies
+from ec2net.core.model.plan import Action, InPlace, Item, Plan, inverse
 
 MAC, OTHER = Mac("06:ec:02:00:00:01"), Mac("06:ec:02:00:00:02")
 LINK = LinkRef(3, "ens6")

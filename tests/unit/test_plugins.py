@@ -24,6 +24,8 @@ from ec2net.core.model.plan import Plan
 from ec2net.core.plugins.loaded import BUILT_IN, Plugins, origins
 from ec2net.core.plugins.report import PassReport
 
+pytestmark = pytest.mark.library
+
 EXAMPLE = Path(__file__).parent.parent / "plugin_example"
 PACKAGES = Path(sys.modules["ec2net"].__path__[0]).parent
 
@@ -245,7 +247,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     def make(source: str) -> Plugins:
         name = f"ec2net_test_{len(made)}"
         made.append(name)
-        imports = "from ec2net.core.plugins.hookspecs import hookimpl\n"
+        imports = "from ec2net.core.plugins.api import hookimpl\n"
         (tmp_path / f"{name}.py").write_text(imports + source)
         metadata = tmp_path / f"{name}-1.dist-info"
         metadata.mkdir()
@@ -262,6 +264,19 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
 def test_a_misspelt_hook_is_an_error(plugin: Callable[[str], Plugins]) -> None:
     with pytest.raises(PluginError, match="ec2net_pass_finnished"):
         plugin("@hookimpl\ndef ec2net_pass_finnished(report): pass\n")
+
+
+def test_a_plugin_for_another_version_of_the_interface_is_refused(
+    plugin: Callable[[str], Plugins],
+) -> None:
+    plugin("EC2NET_API = 1\n")
+    plugin("")  # a plugin that names no version is made for the first one
+    with pytest.raises(PluginError) as caught:
+        plugin("EC2NET_API = 2\n@hookimpl\ndef ec2net_adjust_intent(): raise OSError\n")
+    assert str(caught.value) == (
+        "plugin ec2net_test_2: is made for version 2 of the plugin interface,"
+        " and this ec2net has version 1 (install a release of it for version 1)"
+    )
 
 
 def test_an_argument_that_a_hook_does_not_have_is_an_error(
@@ -449,7 +464,7 @@ def test_a_plugin_cannot_turn_an_intent_into_another_eni_s(
     [
         ("(object,)", "is not derived from Backend"),
         ("('netlink',)", "is not derived from Backend"),
-        ("(Backend,)", "lacks apply, forget, observe, suits, wanted"),
+        ("(Backend,)", "lacks apply, observe, suits, wanted"),
         ("(type('Nameless', (NetlinkBackend,), {'name': None}),)", "has no name"),
         ("(NetlinkBackend,)", "has the name of another one, netlink"),
         ("None", "failed in ec2net_backends"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ec2net.core.report import quiet_host as quiet
+from ec2net.core.report import quiet_host
 from ec2net.core.report.status_file import STATUS
 from ec2net.core.state.run_dir import RunDir
 
@@ -23,14 +23,14 @@ class Host:
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.run = RunDir(path)
         self.now = 30.0
-        monkeypatch.setattr(quiet, "_now", lambda: self.now)
+        monkeypatch.setattr(quiet_host, "_now", lambda: self.now)
 
     def passes(self, status: dict[str, Any]) -> bool:
         """Whether it looked; then it finds ``status``."""
-        if quiet.may_skip(self.run):
+        if quiet_host.may_skip(self.run):
             return False
         self.run.write(STATUS, status)
-        quiet.looked_at(self.run, status)
+        quiet_host.looked_at(self.run, status)
         return True
 
 

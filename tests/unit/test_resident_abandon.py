@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
+from patience import HANGS
 
 from ec2net.core.daemon import abandon
 from ec2net.core.daemon.abandon import AbandonableBackend
 from ec2net.core.model.errors import Ec2netError, PluginError
-from ec2net.core.model.plan import InPlace, Plan
-from ec2net.core.plugins.backend import Applied, Backend, Host, Suitability
+from ec2net.core.model.plan import Applied, Plan
+from ec2net.core.plugins.backend import Backend, Host, Observed, Suitability
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.runtime.deadline import Deadline
 
@@ -25,17 +26,17 @@ class Hanging(Backend):
     def suits(cls, link: Any, environment: Any) -> Suitability:
         return Suitability(True, "")
 
-    def observe(self, snapshot: Any, links: Any, deadline: Deadline) -> InPlace:
-        self.release.wait(30)
-        return InPlace()
+    def observe(self, snapshot: Any, links: Any, deadline: Deadline) -> Observed:
+        self.release.wait(3 * HANGS)
+        return Observed(snapshot)
 
-    def wanted(self, intent: Any, host: Any, snapshot: Any) -> Any:
+    def wanted(self, intent: Any, host: Any, seen: Any) -> Any:
         return ()
 
-    def apply(self, plan: Plan, deadline: Deadline) -> Applied:
+    def apply(self, plan: Plan, goals: Any, seen: Any, deadline: Deadline) -> Applied:
         raise Ec2netError("refused")
 
-    def forget(self, attached: Any) -> None:
+    def check(self, intent: Any, seen: Any) -> Any:
         raise ValueError("a bug")
 
 
@@ -46,7 +47,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     Hanging.release.set()
     for thread in ours():
-        thread.join(5)
+        thread.join(HANGS)
 
 
 def ours() -> list[threading.Thread]:
@@ -57,7 +58,7 @@ def backend() -> AbandonableBackend:
     return AbandonableBackend(Hanging(cast(Host, None)))
 
 
-def observe(one: GuardedBackend) -> InPlace:
+def observe(one: GuardedBackend) -> Observed:
     return one.observe(cast(Any, None), (), Deadline(0.1))
 
 
@@ -65,7 +66,7 @@ def test_a_call_that_hangs_is_left_behind_at_its_deadline() -> None:
     one, began = backend(), time.monotonic()
     with pytest.raises(PluginError, match="backend hanging: did not return from observe"):
         observe(one)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < HANGS
 
 
 def test_it_is_not_called_again_until_it_returns_and_threads_do_not_grow() -> None:
@@ -78,10 +79,10 @@ def test_it_is_not_called_again_until_it_returns_and_threads_do_not_grow() -> No
     assert len(ours()) == 1
     Hanging.release.set()
     for thread in ours():
-        thread.join(5)
-    assert observe(one) == InPlace()
+        thread.join(HANGS)
+    assert observe(one) == Observed(cast(Any, None))
     for thread in ours():
-        thread.join(5)
+        thread.join(HANGS)
     assert ours() == []
 
 
@@ -96,9 +97,11 @@ def test_a_reload_calls_it_no_more_either() -> None:
 
 def test_errors_come_through_as_they_are() -> None:
     one = backend()
-    assert one.apply(Plan(), Deadline(1)) == Applied()  # nothing was to be done
-    with pytest.raises(PluginError, match="failed in forget: ValueError: a bug"):
-        one.forget(())
+    assert (
+        one.apply(Plan(), {}, cast(Any, None), Deadline(1)) == Applied()
+    )  # nothing was to be done
+    with pytest.raises(PluginError, match="failed in check: ValueError: a bug"):
+        one.check(cast(Any, None), cast(Any, None))
 
 
 def test_backends_of_this_project_are_called_directly() -> None:

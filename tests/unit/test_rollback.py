@@ -12,7 +12,6 @@ import pytest
 from ec2net.backends.networkd import apply as networkd
 from ec2net.backends.networkd.files import NetworkFile
 from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
-from ec2net.core.decide.ownership import Journal, Journals
 from ec2net.core.engine.reachability import Reached
 from ec2net.core.engine.rollback import Trial
 from ec2net.core.live.apply import apply
@@ -28,10 +27,11 @@ from ec2net.core.model.objects import (
     Rule,
     Setting,
 )
-from ec2net.core.model.plan import Action, Change, Plan
-from ec2net.core.plugins.backend import Applied, Failure, Host
+from ec2net.core.model.plan import Action, Applied, Change, Failure, Plan
+from ec2net.core.plugins.backend import Host
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.journal import Journal, Journals
 from ec2net.core.state.run_dir import RunDir
 
 FIRST, SECOND, THIRD = (Mac(f"06:ec:02:00:00:0{n}") for n in range(3))

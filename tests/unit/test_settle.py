@@ -22,7 +22,7 @@ from ec2net.core.model.facts import Value
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import AnyAddress, KernelObject, Rule
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Host
+from ec2net.core.plugins.backend import Host, Observed
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.plugins.loaded import Plugins
 from ec2net.core.plugins.report import PassReport
@@ -150,11 +150,11 @@ def test_what_its_backend_finds_wrong_of_an_eni_is_a_finding_too(
 ) -> None:
     """Such as a file that its network manager does not use. A backend that fails says so."""
     one = start()
-    monkeypatch.setattr(NetlinkBackend, "check", lambda _, intent: (f"{intent.link}: not so",))
+    monkeypatch.setattr(NetlinkBackend, "check", lambda _, intent, __: (f"{intent.link}: no",))
     findings = one.settled(replace(one.view, plans={}), check={mac(1)}).findings
-    assert [(found.mac, found.text) for found in findings] == [(mac(1), "ens6: not so")]
+    assert [(found.mac, found.text) for found in findings] == [(mac(1), "ens6: no")]
 
-    def fails(_: NetlinkBackend, intent: EniIntent) -> tuple[str, ...]:
+    def fails(_: NetlinkBackend, intent: EniIntent, __: Observed) -> tuple[str, ...]:
         raise Ec2netError("no answer", subject=intent.link.name)
 
     monkeypatch.setattr(NetlinkBackend, "check", fails)

@@ -12,6 +12,7 @@ from ec2net.core.decide.compute import compute
 from ec2net.core.model.objects import Address, LinkRef, LinkSetting, Route, Rule, Setting
 from ec2net.core.model.plan import Action, Change, Conflict, Plan
 from ec2net.core.report import text
+from ec2net.core.report.table import table
 
 LINK = LinkRef(3, "ens6")
 HOST = compute(
@@ -111,7 +112,7 @@ def test_titles() -> None:
 
 
 def test_a_table_is_as_wide_as_its_cells() -> None:
-    assert text.table(("LINK", "WHY"), [("ens6", ""), ("longer0", "because")]) == (
+    assert table(("LINK", "WHY"), [("ens6", ""), ("longer0", "because")]) == (
         "LINK     WHY\nens6\nlonger0  because"
     )
-    assert text.table(("A", "B"), []) == "A  B"
+    assert table(("A", "B"), []) == "A  B"

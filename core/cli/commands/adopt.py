@@ -16,7 +16,7 @@ from ec2net.core.cli.commands import early, refresh
 from ec2net.core.config.settings import AUTO_BACKEND
 from ec2net.core.engine.engine import Engine
 from ec2net.core.engine.reachability import Reachability
-from ec2net.core.engine.setup import Workplace, opened, workplace
+from ec2net.core.engine.setup import opened
 from ec2net.core.engine.verify import ABROAD
 from ec2net.core.migration import plan, record, remarks
 from ec2net.core.migration.check import Trial, primary_of
@@ -25,11 +25,12 @@ from ec2net.core.migration.leftovers import clear_link_locals, clear_routes
 from ec2net.core.migration.record import Before
 from ec2net.core.migration.steps import Step, StepFailed, as_plan, perform
 from ec2net.core.model.errors import Ec2netError, ExitStatus, KernelError
-from ec2net.core.report import as_json as jsonform
+from ec2net.core.report import as_json
 from ec2net.core.runtime.clock import now
 from ec2net.core.runtime.command import run_bounded
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.signals import StopSignals
+from ec2net.core.state.config_in_force import Workplace, workplace
 from ec2net.core.state.lock import HostLock, check_lock
 
 SECONDS = 90.0
@@ -53,16 +54,16 @@ def run(options: Namespace) -> ExitStatus:
     if options.apply:
         check_lock(place.run)
     with StopSignals(reload=True) as signals:
-        asked = Deadline(place.config.timeouts.pass_, "adopt", interruptions=[signals])
+        asked = signals.deadline(place.config.timeouts.pass_, "adopt")
         with opened(place) as engine:
             adoption = _Adoption(place, engine, options)
             if not options.apply:
                 _tell(options, *adoption.planned())
                 return ExitStatus.DONE
             engine.ask(asked)
-            lock = Deadline(place.config.timeouts.lock, "host lock", interruptions=[signals])
+            lock = signals.deadline(place.config.timeouts.lock, "host lock")
             with HostLock(place.run, lock):
-                looking = Deadline(place.config.timeouts.pass_, "adopt", interruptions=[signals])
+                looking = signals.deadline(place.config.timeouts.pass_, "adopt")
                 changed = adoption.apply(looking)
         stopped = signals.received is not None
     if not changed or stopped:
@@ -228,7 +229,7 @@ def _tell(
     """Before anything is done: afterwards there may be no terminal."""
     if options.json:
         described = [step.describe() for step in steps]
-        document = {"version": jsonform.VERSION, "steps": described, "remarks": list(told)}
+        document = {"version": as_json.VERSION, "steps": described, "remarks": list(told)}
         print(json.dumps(document, indent=2))
     elif not steps:
         nothing = "There is nothing to give back." if options.undo else "There is nothing to do."

@@ -4,12 +4,13 @@
 import json
 from argparse import Namespace
 
-from ec2net.core.engine.setup import opened, workplace
+from ec2net.core.engine.setup import opened
 from ec2net.core.model.errors import ExitStatus, PluginError, Unsupported
 from ec2net.core.plugins.loaded import origins
-from ec2net.core.report import as_json as jsonform
-from ec2net.core.report.text import table
+from ec2net.core.report import as_json
+from ec2net.core.report.table import table
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.config_in_force import workplace
 
 
 def run(options: Namespace) -> ExitStatus:
@@ -24,12 +25,12 @@ def run(options: Namespace) -> ExitStatus:
             str(problem) for problem in view.problems if isinstance(problem, Unsupported)
         ]
         document = {
-            "version": jsonform.VERSION,
+            "version": as_json.VERSION,
             "plugins": [{"name": o.name, "source": o.source} for o in known],
             "links": [
                 {
                     "mac": str(mac),
-                    "link": jsonform.plain(eni.link) if (eni := view.host.of(mac)) else None,
+                    "link": as_json.plain(eni.link) if (eni := view.host.of(mac)) else None,
                     "backend": choice.backend,
                     "reasons": list(choice.reasons),
                 }

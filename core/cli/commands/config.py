@@ -6,23 +6,23 @@ from argparse import Namespace
 from pathlib import Path
 
 from ec2net.core.config.files import load, show, show_dict
-from ec2net.core.engine.setup import LAST_GOOD
 from ec2net.core.model.errors import ExitStatus
-from ec2net.core.report import as_json as jsonform
+from ec2net.core.report import as_json
+from ec2net.core.state.config_in_force import LAST_GOOD
 from ec2net.core.state.run_dir import RunDir
 
 
 def run(options: Namespace) -> ExitStatus:
     loaded = load(Path(options.config_root), RunDir(options.run_dir).read(LAST_GOOD))
     if options.json:
-        print(json.dumps({"version": jsonform.VERSION, **show_dict(loaded)}, indent=2))
+        print(json.dumps({"version": as_json.VERSION, **show_dict(loaded)}, indent=2))
     elif options.check:
         for error in loaded.errors:
             print(error)
         if not loaded.errors:
             print(f"{len(loaded.files)} file(s), no errors")
     else:
-        from ec2net.core.report.text import table
+        from ec2net.core.report.table import table
 
         for error in loaded.errors:
             print(f"! {error}")

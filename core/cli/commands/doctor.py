@@ -16,13 +16,14 @@ from ec2net.core.doctor.readings import Readings
 from ec2net.core.doctor.routes import gateways
 from ec2net.core.engine.engine import Engine
 from ec2net.core.engine.pass_plan import View
-from ec2net.core.engine.setup import opened, workplace
+from ec2net.core.engine.setup import opened
 from ec2net.core.host.files import Environment
 from ec2net.core.imds.endpoint import candidates, endpoints
 from ec2net.core.imds.ways import Way
 from ec2net.core.model.errors import ExitStatus
-from ec2net.core.report import as_json as jsonform
+from ec2net.core.report import as_json
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.config_in_force import workplace
 
 _SIGNS = {Severity.ERROR: "!!", Severity.WARNING: "!", Severity.NOTE: "-"}
 
@@ -98,4 +99,4 @@ def lines(found: Sequence[Finding]) -> list[str]:
 
 
 def _document(found: Sequence[Finding]) -> dict[str, object]:
-    return {"version": jsonform.VERSION, "findings": [jsonform.plain(one) for one in found]}
+    return {"version": as_json.VERSION, "findings": [as_json.plain(one) for one in found]}

@@ -13,20 +13,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ec2net.core.config.files import Source
-from ec2net.core.config.settings import ANY_LATER, AUTO_BACKEND, Attached, EniIdentity, EniSettings
+from ec2net.core.config.settings import ANY_LATER, AUTO_BACKEND, EniIdentity, EniSettings
 from ec2net.core.decide.compute import early_intent, eni_links
 from ec2net.core.engine.rivals import concerns
-from ec2net.core.engine.setup import Workplace, workplace
 from ec2net.core.host import udev
-from ec2net.core.host.files import NETWORKMANAGER_UNIT, Environment, elsewhere, is_enabled
+from ec2net.core.host.files import Environment
+from ec2net.core.host.managers import NETWORKMANAGER_UNIT, elsewhere, is_enabled
 from ec2net.core.host.other_tools import rivals
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import DeadlineExceeded, ExitStatus, StateError
 from ec2net.core.model.facts import Link
-from ec2net.core.model.identity import Mac
+from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.objects import LinkRef
+from ec2net.core.plugins.backend import Boot, BootEni
+from ec2net.core.plugins.loaded import built_in
 from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state import boot_enis as attachment
+from ec2net.core.state import boot_enis
+from ec2net.core.state.config_in_force import Workplace, workplace
 
 _log = logging.getLogger("ec2net.early")
 
@@ -44,32 +47,16 @@ def run(options: Namespace) -> ExitStatus:
     if place.loaded.source is Source.BUILT_IN:  # of half a configuration, only the way in
         _log.error("only the first network interface is configured until the files are corrected")
         del links[1:]
-    if manager == "networkmanager":
-        _write_defaults(links, place)
-        return place.status(ExitStatus.DONE)
-    provided = {link.index: _provide(link, link is links[0], place) for link in links}
-    _withhold(provided, place)
+    built_in(manager).prepare(boot(links, place))
     return place.status(ExitStatus.DONE)
 
 
 def _begin_record(links: Mapping[Mac, tuple[Link, ...]], place: Workplace) -> None:
     """Of the boot's ENIs. Without it the first pass decides, so a full disk is no failure."""
     try:
-        attachment.begin(place.run, links, time.monotonic())
+        boot_enis.begin(place.run, links, time.monotonic())
     except StateError as error:
         _log.warning("%s", error)
-
-
-def _withhold(provided: Mapping[int, bool], place: Workplace) -> None:
-    """Mask the defaults that no link depends on, by its index."""
-    from ec2net.backends.networkd.defaults import FIRST_INDEX, LATER, withhold
-
-    if all(provided.values()):
-        withhold()
-    elif place.config.for_eni(ANY_LATER).manage.hands_off and all(
-        done for index, done in provided.items() if index != FIRST_INDEX
-    ):
-        withhold([LATER])
 
 
 def _named_links(kernel: Kernel, place: Workplace, deadline: Deadline) -> list[Link]:
@@ -87,39 +74,22 @@ def _named_links(kernel: Kernel, place: Workplace, deadline: Deadline) -> list[L
             events.drain()
 
 
-def _write_defaults(links: list[Link], place: Workplace) -> None:
-    """NetworkManager's: one file for all, by which link is taken for the primary."""
-    from ec2net.backends.networkmanager import conf, render
-
-    present = conf.in_place()
-    if present is not None and present.owner in {link.mac for link in links}:
-        return  # not the boot: a pass has written it, knowing more
-    numbers = place.config.numbers
-    first = links[0]
-    hands_off = [link for link in links if _apart(link, _settings(link, link is first, place))]
-    only = links if place.config.for_eni(ANY_LATER).manage.hands_off else None
-    assert first.mac is not None
-    if _doubled(first, _settings(first, True, place)):
-        return  # all that NetworkManager has is another tool's, also what comes later
-    early = early_intent(
-        first.mac,
-        LinkRef(first.index, first.name),
-        True,
-        _settings(first, True, place),
-        numbers,
-    )
-    drivers = {link.driver for link in links}
-    conf.write(
-        render.conf_file(
-            first, early.main_metric, early.parking_table, drivers, hands_off, only=only
-        )
-    )
-    _log.debug("%s: taken for the primary", first.name)
+def boot(links: list[Link], place: Workplace) -> Boot:
+    """What is known of the boot's ENIs; the first one is taken for the primary."""
+    enis = []
+    for link in links:
+        primary = link is links[0]
+        settings = _settings(link, primary, place)
+        assert link.mac is not None
+        ref = LinkRef(link.index, link.name)
+        early = early_intent(link.mac, ref, primary, settings, place.config.numbers)
+        enis.append(BootEni(link, early, _apart(link, settings), _doubled(link, settings)))
+    return Boot(tuple(enis), place.config.for_eni(ANY_LATER).manage.hands_off)
 
 
 def _settings(link: Link, primary: bool, place: Workplace) -> EniSettings:
     assert link.mac is not None
-    when = attachment.when_attached(place.run, {link.mac: (link,)}, time.monotonic())
+    when = boot_enis.when_attached(place.run, {link.mac: (link,)}, time.monotonic())
     attached = Attached.BOOT if primary else when[link.mac]
     known = EniIdentity(link.mac, link_name=link.name, is_primary=primary, attached=attached)
     return place.config.for_eni(known)
@@ -139,30 +109,3 @@ def _apart(link: Link, settings: EniSettings) -> bool:
 def _doubled(link: Link, settings: EniSettings) -> bool:
     environment = replace(Environment(), eni_links=(link,))
     return any(concerns(tool, link.name, settings.beside) for tool in rivals(environment))
-
-
-def _provide(link: Link, primary: bool, place: Workplace) -> bool:
-    """Give it its file, or a drop-in beside somebody else's. False if it depends on the default."""
-    from ec2net.backends.networkd import files, render
-    from ec2net.backends.networkd.defaults import has_default
-    from ec2net.backends.networkd.match import foreseen
-
-    assert link.mac is not None
-    settings = _settings(link, primary, place)
-    if _apart(link, settings):
-        return not has_default(link)
-    present_files = files.in_folder(files.FOLDER)
-    early = early_intent(
-        link.mac, LinkRef(link.index, link.name), primary, settings, place.config.numbers
-    )
-    others = foreseen(link)
-    path = render.place(link.name, others.file) if others.certain else None
-    if path is None:
-        _log.info("%s: a file of somebody else comes first", link.name)
-        return others.certain
-    file = render.network_file(path, early, permanent=link.permanent)
-    if any(present.path == file.path and present.owner == link.mac for present in present_files):
-        return True  # not the boot: a pass has written it, knowing more; a new time means a reload
-    files.write(file)
-    _log.debug("%s: prepared as %s", link.name, "primary" if primary else "secondary")
-    return True

@@ -10,18 +10,18 @@ from typing import Any
 from ec2net.core.daemon.published import published
 from ec2net.core.decide.addresses import value_of
 from ec2net.core.decide.intent import EniIntent, EniOutcome
-from ec2net.core.engine import drift
 from ec2net.core.engine.engine import Engine
 from ec2net.core.engine.pass_plan import View
-from ec2net.core.engine.setup import opened, workplace
+from ec2net.core.engine.setup import opened
 from ec2net.core.engine.verify import ABROAD, SERVICES
 from ec2net.core.model.errors import Ec2netError, ExitStatus, KernelError, UsageError
 from ec2net.core.model.facts import Absent, EniFacts, Unknown, Value
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import AnyAddress, AnyNetwork
-from ec2net.core.report import as_json as jsonform
-from ec2net.core.report import text
+from ec2net.core.report import as_json, text
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state import drift_record
+from ec2net.core.state.config_in_force import workplace
 from ec2net.core.state.run_dir import RunDir
 
 _KEYS = {
@@ -54,7 +54,7 @@ def run(options: Namespace) -> ExitStatus:
     manager = published(place.run)
     story["repairs"] = manager.get("fight", "") if manager is not None else ""
     if options.json:
-        print(json.dumps({"version": jsonform.VERSION, **story}, indent=2))
+        print(json.dumps({"version": as_json.VERSION, **story}, indent=2))
     else:
         _print(story)
     return place.status(ExitStatus.DONE)
@@ -145,7 +145,7 @@ def _story(
         "kernel": [_answer(engine, source, view) for source in sources],
         "would_change": [step.action.value + " " + step.item.describe() for step in own.changes]
         + ["! " + found.describe() for found in own.conflicts],
-        "held": jsonform.hold(view.held.get(outcome.mac)),
+        "held": as_json.hold(view.held.get(outcome.mac)),
         "observed": outcome.mac in view.observed_only,
         "problems": [str(problem) for problem in view.problems],
     }
@@ -154,8 +154,8 @@ def _story(
 def _drifts(run: RunDir, outcome: EniOutcome) -> list[dict[str, Any]]:
     """What others changed of the ENI, as passes noticed it; the oldest first."""
     link = outcome.link
-    known = drift.story(run, outcome.mac, link.index) if link is not None else ()
-    return [{**(jsonform.drift(one) or {}), "text": one.describe()} for one in known]
+    known = drift_record.story(run, outcome.mac, link.index) if link is not None else ()
+    return [{**(as_json.drift(one) or {}), "text": one.describe()} for one in known]
 
 
 def _when(one: dict[str, Any]) -> str:

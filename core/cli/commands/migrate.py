@@ -8,7 +8,7 @@ from ec2net.core.host.files import Environment
 from ec2net.core.migration.net_utils import from_net_utils
 from ec2net.core.migration.steps import Mask, as_plan, perform
 from ec2net.core.model.errors import ExitStatus
-from ec2net.core.report import as_json as jsonform
+from ec2net.core.report import as_json
 from ec2net.core.runtime.deadline import Deadline
 
 SECONDS = 60.0
@@ -18,7 +18,7 @@ SECONDS = 60.0
 def run(options: Namespace) -> ExitStatus:
     steps = from_net_utils(Environment())
     if options.json:
-        document = {"version": jsonform.VERSION, "steps": [step.describe() for step in steps]}
+        document = {"version": as_json.VERSION, "steps": [step.describe() for step in steps]}
         print(json.dumps(document, indent=2))
     else:
         print(as_plan(steps, apply=options.apply) if steps else "Nothing is left of it.")

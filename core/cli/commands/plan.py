@@ -5,34 +5,39 @@ import json
 from argparse import Namespace
 
 from ec2net.core.engine.pass_plan import View
-from ec2net.core.engine.setup import opened, workplace
+from ec2net.core.engine.setup import opened
 from ec2net.core.model.errors import ExitStatus
-from ec2net.core.report import as_json as jsonform
-from ec2net.core.report import text
+from ec2net.core.report import as_json, text
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.config_in_force import workplace
 
 
 def run(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=False)
     deadline = Deadline(place.config.timeouts.pass_, "plan")
+    whose = ["this host"]
     if options.imds is not None:
-        from ec2net.core.record.record import plan_from_record
+        from ec2net.core.record.replay import plan_from_record
 
-        view = plan_from_record(options.imds, place.config, deadline)
+        view = plan_from_record(
+            options.imds, place.config, deadline, lambda: whose.append("the record")
+        )
+        if not options.json:
+            print(f"Planned with the configuration of {whose[-1]}.")
     else:
         with opened(place) as engine:
             view = engine.look(deadline)
-    show(view, as_json=options.json)
+    show(view, in_json=options.json)
     return ExitStatus.FAILED if view.problems else ExitStatus.DONE
 
 
-def show(view: View, *, as_json: bool) -> None:
-    if as_json:
+def show(view: View, *, in_json: bool) -> None:
+    if in_json:
         document = {
-            "version": jsonform.VERSION,
-            **jsonform.plan(view.plan),
-            "enis": [jsonform.eni(outcome) for outcome in view.host.enis],
-            "held": {str(mac): jsonform.hold(held) for mac, held in view.held.items()},
+            "version": as_json.VERSION,
+            **as_json.plan(view.plan),
+            "enis": [as_json.eni(outcome) for outcome in view.host.enis],
+            "held": {str(mac): as_json.hold(held) for mac, held in view.held.items()},
             "problems": [str(problem) for problem in view.problems],
         }
         print(json.dumps(document, indent=2))

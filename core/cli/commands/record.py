@@ -10,13 +10,14 @@ from pathlib import Path
 
 from ec2net.core.config.tree import to_dict
 from ec2net.core.decide.compute import eni_links
-from ec2net.core.engine.setup import opened, workplace
+from ec2net.core.engine.setup import opened
 from ec2net.core.model.errors import Ec2netError, ExitStatus
 from ec2net.core.record.record import RecordingImds, record
 from ec2net.core.report.status_file import STATUS
-from ec2net.core.runtime import files as bounded_file
+from ec2net.core.runtime import files
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.boot_enis import when_attached
+from ec2net.core.state.config_in_force import workplace
 from ec2net.core.state.run_dir import RunDir
 
 
@@ -42,7 +43,7 @@ def run(options: Namespace) -> ExitStatus:
     else:
         writing = Deadline(place.config.timeouts.pass_, f"writing {options.output}")
         try:
-            bounded_file.write(options.output, f"{text}\n".encode(), writing)
+            files.write(options.output, f"{text}\n".encode(), writing)
         except OSError as error:
             raise Ec2netError(
                 f"cannot be written: {error.strerror}", subject=str(options.output)

@@ -9,20 +9,22 @@ import logging
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 
-from ec2net.core.engine.setup import Workplace, opened, workplace
+from ec2net.core.daemon.sole import manager_runs
+from ec2net.core.engine.one_pass import failure_published, one_pass
+from ec2net.core.engine.setup import opened
 from ec2net.core.host.missed_events import show, unseen
 from ec2net.core.host.stale_units import end, stale_units
-from ec2net.core.model.errors import Ec2netError, ExitStatus, StateError, Stopped
-from ec2net.core.report import metrics
-from ec2net.core.report import status_file as outcome
-from ec2net.core.report.quiet_host import looked_at, may_skip
+from ec2net.core.model.errors import Ec2netError, ExitStatus
+from ec2net.core.report import log_lines
+from ec2net.core.report.publisher import StatusPublisher
+from ec2net.core.report.quiet_host import may_skip
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.signals import StopSignals
-from ec2net.core.state import holds as hold
-from ec2net.core.state.lock import HostLock, check_lock, manager_runs
+from ec2net.core.state import holds
+from ec2net.core.state.config_in_force import Workplace, workplace
+from ec2net.core.state.lock import HostLock, check_lock
 from ec2net.core.state.run_dir import RunDir
 
 _log = logging.getLogger("ec2net.pass")
@@ -41,30 +43,22 @@ def run(options: Namespace) -> ExitStatus:
     timeouts = place.config.timeouts
     if options.retry:
         with HostLock(place.run, Deadline(timeouts.lock, "waiting for the host lock")):
-            hold.release(place.run)
+            holds.release(place.run)
     if manager_runs(place.run):
         status = _by_manager(place, options)
         if status is not None:
             return status
     check_lock(place.run)
     with StopSignals() as signals, ExitStack() as stack:
-        deadline = Deadline(timeouts.pass_, "refresh", interruptions=[signals])
-        with _told(place):
+        publisher = StatusPublisher(place, timed=options.unless_quiet)
+        with failure_published(publisher):
             engine = stack.enter_context(opened(place))
             if lost := unseen(engine.kernel.names(place.config.drivers)):
-                show(lost, deadline)
-            heard = engine.ask(deadline)
-        left = deadline.remaining()
-        lock = Deadline(timeouts.lock, "waiting for the host lock", interruptions=[signals])
-        with HostLock(place.run, lock), _told(place):
-            deadline = Deadline(left, "refresh", interruptions=[signals])
-            report = metrics.count(place, engine.run_pass(deadline, heard=heard))
-            done = outcome.publish(place, report)
-            if options.unless_quiet:
-                looked_at(place.run, done.document)
+                show(lost, signals.deadline(timeouts.pass_, "refresh"))
+        done = one_pass(engine, publisher, signals.deadline, "refresh")
         if stale := list(stale_units()):
-            end(stale, Deadline(timeouts.pass_, "refresh", interruptions=[signals]))
-    outcome.tell(done)
+            end(stale, signals.deadline(timeouts.pass_, "refresh"))
+    log_lines.tell(done)
     report = done.report
     if options.json:
         print(json.dumps(done.to_json(), indent=2))
@@ -93,7 +87,7 @@ def _by_manager(place: Workplace, options: Namespace) -> ExitStatus | None:
     timeouts = place.config.timeouts
     with StopSignals() as signals:
         seconds = 2 * (timeouts.lock + timeouts.pass_)  # it may be in the middle of a pass
-        manager = Deadline(seconds, "waiting for the resident manager", interruptions=[signals])
+        manager = signals.deadline(seconds, "waiting for the resident manager")
         answer = poke(place.run, manager)
     if answer is None:
         return None
@@ -107,17 +101,3 @@ def _by_manager(place: Workplace, options: Namespace) -> ExitStatus | None:
     elif sys.stdout.isatty() and not answer.get("changes"):
         print("Nothing to change.")
     return place.status(status)
-
-
-@contextmanager
-def _told(place: Workplace) -> Iterator[None]:
-    """``status`` tells of a pass that failed as a whole; not of one that was stopped."""
-    try:
-        yield
-    except Stopped:
-        raise
-    except Ec2netError as error:
-        outcome.publish_failure(place.run, error)
-        with suppress(StateError):
-            metrics.count_failure(place, error)
-        raise

@@ -4,9 +4,11 @@
 import json
 from argparse import Namespace
 
-from ec2net.core.engine.setup import link_argument, opened, workplace
+from ec2net.core.cli.arguments import link_argument
+from ec2net.core.engine.setup import opened
 from ec2net.core.kernel.link_events import link_index
 from ec2net.core.model.errors import ExitStatus, LinkGone, UsageError
+from ec2net.core.state.config_in_force import workplace
 from ec2net.core.state.run_dir import RunDir
 from ec2net.core.state.touched_links import was_begun
 
@@ -21,11 +23,12 @@ def run(options: Namespace) -> ExitStatus:
 
 
 def _remove(name: str, options: Namespace) -> ExitStatus:
+    from ec2net.core.daemon.sole import manager_runs
     from ec2net.core.decide.compute import eni_links
-    from ec2net.core.report import status_file as outcome
-    from ec2net.core.runtime.deadline import Deadline
+    from ec2net.core.engine.one_pass import one_pass
+    from ec2net.core.report import log_lines
+    from ec2net.core.report.publisher import StatusPublisher
     from ec2net.core.runtime.signals import StopSignals
-    from ec2net.core.state.lock import HostLock, manager_runs
 
     place = workplace(options, may_fall_back=True)
     if not options.if_gone and manager_runs(place.run):
@@ -33,24 +36,22 @@ def _remove(name: str, options: Namespace) -> ExitStatus:
             f"the resident manager would configure {name} again at once",
             remedy='set manage = "ignore" for it and reload ec2net.service, or stop that first',
         )
-    timeouts = place.config.timeouts
-    with StopSignals() as signals:
-        lock = Deadline(timeouts.lock, "waiting for the host lock", interruptions=[signals])
-        with HostLock(place.run, lock):
-            deadline = Deadline(timeouts.pass_, f"remove {name}", interruptions=[signals])
-            with opened(place, imds=False) as engine:
-                links = eni_links(engine.kernel.links(), engine.config.drivers)
-                macs = {
-                    mac
-                    for mac, same in links.items()
-                    if any(name in (s.name, *s.altnames) for s in same)
-                }
-                # Nothing is done for other ENIs: to remove one after the other removes all. Without
-                # a link its rules are leftovers, which every pass collects.
-                view = engine.look(deadline, macs, without=frozenset(macs))
-                report = engine.settle(view, deadline)
-            done = outcome.publish(place, report)
-    outcome.tell(done)
+    with StopSignals() as signals, opened(place, imds=False) as engine:
+        links = eni_links(engine.kernel.links(), engine.config.drivers)
+        macs = frozenset(
+            mac for mac, same in links.items() if any(name in (s.name, *s.altnames) for s in same)
+        )
+        # Nothing is done for other ENIs: to remove one after the other removes all. Without a link
+        # its rules are leftovers, which every pass collects.
+        done = one_pass(
+            engine,
+            StatusPublisher(place),
+            signals.deadline,
+            f"remove {name}",
+            only=macs,
+            without=macs,
+        )
+    log_lines.tell(done)
     report = done.report
     if options.json:
         print(json.dumps(done.to_json(), indent=2))

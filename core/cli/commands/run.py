@@ -11,11 +11,12 @@ from ec2net.core.daemon.control import ControlSocket
 from ec2net.core.daemon.loop import MARGIN, PATIENCE, Loop
 from ec2net.core.daemon.notify import ServiceManager
 from ec2net.core.daemon.published import Published
-from ec2net.core.engine.setup import Workplace, opened, refresh_ways, workplace
+from ec2net.core.daemon.sole import SoleManager
+from ec2net.core.engine.setup import opened, refresh_ways
 from ec2net.core.model.errors import ConfigError, ExitStatus, PluginError
 from ec2net.core.plugins.loaded import Plugins
 from ec2net.core.runtime.signals import StopSignals
-from ec2net.core.state.lock import SoleManager
+from ec2net.core.state.config_in_force import Workplace, workplace
 
 _log = logging.getLogger("ec2net.resident")
 

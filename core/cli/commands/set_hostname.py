@@ -6,12 +6,12 @@ import subprocess
 from argparse import Namespace
 from pathlib import Path
 
-from ec2net.core.engine.setup import opened, workplace
+from ec2net.core.engine.setup import opened
 from ec2net.core.model.errors import Ec2netError, ExitStatus
 from ec2net.core.model.facts import Value
 from ec2net.core.runtime.command import run_bounded
-from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.signals import StopSignals
+from ec2net.core.state.config_in_force import workplace
 
 _KEY = "latest/meta-data/local-hostname"
 _FILE = Path("/etc/hostname")
@@ -25,7 +25,7 @@ def run(options: Namespace) -> ExitStatus:
         print(f"{_FILE} has a name; nothing to do")
         return ExitStatus.DONE
     with StopSignals() as signals:
-        deadline = Deadline(_SECONDS, "set-hostname", interruptions=[signals])
+        deadline = signals.deadline(_SECONDS, "set-hostname")
         with opened(place) as engine:
             assert engine.imds is not None
             reading = engine.imds.get(_KEY, deadline)

@@ -10,11 +10,12 @@ from argparse import Namespace
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ec2net.core.engine.setup import Workplace, link_argument, workplace
+from ec2net.core.cli.arguments import link_argument
 from ec2net.core.kernel.link_events import LinkEvents, LinkPresence, link_is_there, wait_for_link
 from ec2net.core.model.errors import Ec2netError, ExitStatus, ImdsError, NotYet
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.signals import StopSignals
+from ec2net.core.state.config_in_force import Workplace, workplace
 
 if TYPE_CHECKING:
     from ec2net.core.engine.engine import Engine
@@ -40,7 +41,7 @@ def run(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=True)
     seconds = options.timeout or place.config.timeouts.link
     with StopSignals() as signals, LinkEvents() as events:
-        deadline = Deadline(seconds, f"start {name}", interruptions=[signals])
+        deadline = signals.deadline(seconds, f"start {name}")
         index = wait_for_link(name, events, deadline)
         status = _configure(
             name, place, deadline.watching(LinkPresence(events, name, index)), options
@@ -55,7 +56,7 @@ def _start_primary(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=True)
     seconds = options.timeout or place.config.timeouts.link
     with StopSignals() as signals, opened(place) as engine:
-        deadline = Deadline(seconds, "start --primary", interruptions=[signals])
+        deadline = signals.deadline(seconds, "start --primary")
         waiting = deadline.named("waiting for IMDS")
         pause = _FIRST_RETRY
         while True:  # ends by deadline
@@ -111,37 +112,36 @@ def _passes(
 ) -> ExitStatus:
     """Passes for one ENI, until IMDS tells all of it and the kernel does it."""
     from ec2net.core.decide.intent import Standing
-    from ec2net.core.report import metrics
-    from ec2net.core.report import status_file as outcome
-    from ec2net.core.state.lock import HostLock
+    from ec2net.core.engine.one_pass import one_pass
+    from ec2net.core.report import log_lines
+    from ec2net.core.report.publisher import StatusPublisher
 
+    awaited_standings = (Standing.PENDING, Standing.ABSENT)
     pause = _FIRST_RETRY
     settling: Deadline | None = None
     made: tuple[Change, ...] = ()
     while True:  # ends by deadline
         engine.new_pass()
-        pass_deadline = deadline.within(place.config.timeouts.pass_, deadline.what)
-        heard = engine.ask(pass_deadline, {mac})
-        left = pass_deadline.remaining()
-        with HostLock(place.run, deadline):
-            report = engine.run_pass(
-                deadline.within(left, deadline.what),
-                only={mac},
-                check={mac} if settling else (),
-                heard=heard,
-            )
-            report = metrics.count(place, report)
-            done = outcome.publish(place, report, only={mac})
+        done = one_pass(
+            engine,
+            StatusPublisher(place),
+            deadline.within,
+            deadline.what,
+            only={mac},
+            check={mac} if settling else (),
+            lock_seconds=deadline.remaining(),
+        )
+        report = done.report
         made += report.done
         eni = report.of(mac)
         if report.findings:
             settling = settling or deadline.within(SETTLE_SECONDS, deadline.what)
             if pause >= settling.remaining():
                 break
-        elif eni is None or not (eni.standing is Standing.PENDING or _not_yet(report, mac)):
+        elif eni is None or not (eni.standing in awaited_standings or _not_yet(report, mac)):
             break
         elif pause >= deadline.remaining():
-            if eni.standing is not Standing.PENDING:
+            if eni.standing not in awaited_standings:
                 break
             raise Ec2netError(
                 f"is still pending after {deadline.seconds:g} s: {eni.reason}",
@@ -153,7 +153,7 @@ def _passes(
         until.named(f"waiting for {name}: {awaited}").sleep(pause)
         pause = _next_pause(deadline)
     done = replace(done, report=replace(done.report, done=made))
-    outcome.tell(done)
+    log_lines.tell(done)
     report = done.report
     if options.json:
         print(json.dumps(done.to_json(), indent=2))

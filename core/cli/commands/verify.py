@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from ec2net.core.decide.intent import Standing
 from ec2net.core.engine import verify
 from ec2net.core.engine.pass_plan import View
-from ec2net.core.engine.setup import opened, workplace
+from ec2net.core.engine.setup import opened
 from ec2net.core.model.errors import Ec2netError, ExitStatus
-from ec2net.core.report import as_json as jsonform
+from ec2net.core.model.finding import Finding
+from ec2net.core.report import as_json
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.config_in_force import workplace
 
 
 def run(options: Namespace) -> ExitStatus:
@@ -20,7 +22,7 @@ def run(options: Namespace) -> ExitStatus:
     with opened(place) as engine:
         view = engine.look(deadline)
         found = [*verify.differences(view.plan)]
-        found += [verify.Finding(c.mac, c.describe()) for c in view.plan.conflicts]
+        found += [Finding(c.mac, c.describe()) for c in view.plan.conflicts]
         problems = [*view.problems, *_refused(view)]
         names = {link.index: link.name for link in view.snapshot.links}
         checked = 0
@@ -53,11 +55,11 @@ def _refused(view: View) -> list[Ec2netError]:
 
 
 def _document(
-    problems: Sequence[Exception], found: list[verify.Finding], checked: int
+    problems: Sequence[Exception], found: list[Finding], checked: int
 ) -> dict[str, object]:
     return {
-        "version": jsonform.VERSION,
+        "version": as_json.VERSION,
         "checked": checked,
-        "findings": [{"eni": jsonform.plain(f.mac), "text": f.describe()} for f in found],
+        "findings": [{"eni": as_json.plain(f.mac), "text": f.describe()} for f in found],
         "problems": [str(problem) for problem in problems],
     }

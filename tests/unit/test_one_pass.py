@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``refresh``: a pass that fails as a whole is told by its status, its file and its exit status."""
+"""A pass that fails as a whole: what its publisher stores."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from ec2net.core.cli.commands import refresh
 from ec2net.core.config.files import LoadedConfig
 from ec2net.core.config.settings import Config
-from ec2net.core.engine.setup import Workplace
+from ec2net.core.engine.one_pass import failure_published
 from ec2net.core.model.errors import Ec2netError, Stopped
+from ec2net.core.report.publisher import StatusPublisher
+from ec2net.core.state.config_in_force import Workplace
 from ec2net.core.state.run_dir import RunDir
 
 
@@ -18,8 +20,12 @@ def place(tmp_path: Path) -> Workplace:
     return Workplace(RunDir(tmp_path), LoadedConfig(Config()))
 
 
+def failing(place: Workplace) -> AbstractContextManager[None]:
+    return failure_published(StatusPublisher(place))
+
+
 def test_a_pass_that_failed_is_published_and_fails_the_command(place: Workplace) -> None:
-    with pytest.raises(Ec2netError, match="no IMDS endpoint answers"), refresh._told(place):
+    with pytest.raises(Ec2netError, match="no IMDS endpoint"), failing(place):
         raise Ec2netError("no IMDS endpoint answers")
     stored = place.run.read("status.json")
     assert stored is not None
@@ -27,6 +33,6 @@ def test_a_pass_that_failed_is_published_and_fails_the_command(place: Workplace)
 
 
 def test_a_pass_that_was_stopped_is_not_published(place: Workplace) -> None:
-    with pytest.raises(Stopped), refresh._told(place):
+    with pytest.raises(Stopped), failing(place):
         raise Stopped("SIGTERM")
     assert place.run.read("status.json") is None

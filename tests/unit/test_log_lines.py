@@ -10,14 +10,13 @@ from eni_facts import eni, host, ipv4, mac
 
 from ec2net.core.config.settings import Config
 from ec2net.core.decide.compute import compute
-from ec2net.core.engine.drift import REPAIRED, Drift, Drifts
-from ec2net.core.engine.verify import Finding
 from ec2net.core.model.errors import Ec2netError, KernelError, LinkGone
+from ec2net.core.model.finding import Finding
 from ec2net.core.model.objects import LinkRef, Rule
-from ec2net.core.model.plan import Action, Change, Conflict, Plan
-from ec2net.core.plugins.backend import Failure
+from ec2net.core.model.plan import Action, Change, Conflict, Failure, Plan
 from ec2net.core.plugins.report import PassReport
-from ec2net.core.report.status_file import Line, lines
+from ec2net.core.report.log_lines import Line, lines
+from ec2net.core.state.drift_record import REPAIRED, Drift, Drifts
 
 HOST = compute(host(eni(0), eni(1), eni(2, local_ipv4s=ipv4("192.0.2.1"))), Config())
 """The third ENI is refused: its address lies outside of its subnet."""

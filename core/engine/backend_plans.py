@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The plan of each backend: which ENIs are its, what it sees, what it wants, and what it left behind.
+
+Live objects carry one mark and settings one journal whichever backend made them, so an ENI that
+changes its backend keeps them. Only what a single backend makes, such as files, is left over.
+"""
+
+import logging
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from ec2net.core.decide.intent import HostIntent, Standing
+from ec2net.core.decide.ownership import plan_for
+from ec2net.core.host.files import Environment
+from ec2net.core.model.errors import Ec2netError
+from ec2net.core.model.facts import Link
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.plan import Action, Change, Item, Plan
+from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.backend import Observed
+from ec2net.core.plugins.choose import Choice, choose, unsupported, without_backend
+from ec2net.core.plugins.guard import GuardedBackend
+from ec2net.core.runtime.deadline import Deadline
+
+_log = logging.getLogger("ec2net.engine")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which ENIs a plan is for. ``only``: these, or all; ``without``: nothing is wanted of these."""
+
+    only: Collection[Mac] | None = None
+    without: frozenset[Mac] = frozenset()
+
+    def __contains__(self, mac: Mac) -> bool:
+        return mac not in self.without and (self.only is None or mac in self.only)
+
+
+@dataclass(slots=True)
+class BackendPlans:
+    """What the backends see and want. ``host`` is without what they leave alone."""
+
+    host: HostIntent
+    plans: dict[str, Plan]
+    """In the order in which they are applied."""
+    seen: dict[str, Observed]
+    wanted: dict[Mac, tuple[Item, ...]]
+    problems: list[Ec2netError]
+
+
+def chosen(
+    host: HostIntent,
+    links: Mapping[Mac, tuple[Link, ...]],
+    backends: Mapping[str, GuardedBackend],
+    environment: Environment,
+) -> dict[Mac, Choice]:
+    """The backend of each ENI that has a link."""
+    kinds = {name: backend.kind for name, backend in backends.items()}
+    choices = {}
+    for eni in host.enis:
+        if links.get(eni.mac):
+            choices[eni.mac] = choose(eni.backend, links[eni.mac][0], kinds, environment)
+            _log.debug("%s: backend %s", eni.name, choices[eni.mac])
+    return choices
+
+
+def planned(
+    host: HostIntent,
+    choices: Mapping[Mac, Choice],
+    backends: Mapping[str, GuardedBackend],
+    snapshot: Snapshot,
+    which: Wanted,
+    deadline: Deadline,
+) -> BackendPlans:
+    """A backend that fails costs its own plan, and is a problem."""
+    made = BackendPlans(host, {}, {}, {}, [])
+    for name, backend in backends.items():
+        mine = _of(name, choices)
+        if not mine and choices:
+            continue
+        try:
+            _add(made, name, backend, mine, snapshot, which, deadline)
+        except Ec2netError as error:
+            made.problems.append(error)
+    made.problems += add_leftovers(backends, choices, {*made.wanted, *which.without}, made.plans)
+    made.problems += without_backend(choices, made.host)
+    return made
+
+
+def _of(name: str, choices: Mapping[Mac, Choice]) -> set[Mac]:
+    return {mac for mac, choice in choices.items() if choice.backend == name}
+
+
+def _add(
+    made: BackendPlans,
+    name: str,
+    backend: GuardedBackend,
+    mine: set[Mac],
+    snapshot: Snapshot,
+    which: Wanted,
+    deadline: Deadline,
+) -> None:
+    """Raises ``Ec2netError`` when there is no plan of this backend."""
+    links = [
+        link
+        for link in snapshot.links
+        if link.mac in mine and link.mac is not None and made.host.of(link.mac) is not None
+    ]
+    seen = backend.observe(snapshot, links, deadline)
+    made.host = made.host.without(seen.left_alone, Standing.IGNORED)
+    made.host = made.host.without(seen.waiting, Standing.PENDING)
+    made.problems += seen.problems
+    ready = [eni for eni in made.host.ready if eni.mac in mine and eni.mac in which]
+    made.problems += unsupported(backend.kind, ready)
+    wanted = {eni.mac: backend.wanted(eni, made.host, seen) for eni in ready}
+    compare = partial(plan_for, made.host, mine, wanted, seen.in_place, which.without)
+    made.plans[name] = backend.planned(compare)
+    made.seen[name] = seen
+    made.wanted |= wanted
+
+
+def add_leftovers(
+    backends: Mapping[str, GuardedBackend],
+    choices: Mapping[Mac, Choice],
+    planned: Collection[Mac],
+    plans: dict[str, Plan],
+) -> Iterator[Ec2netError]:
+    """Plan the end of what each backend made for ENIs that are another's now, after all else.
+
+    Nothing goes for an ENI that is not among ``planned``, since no other has made its own yet, nor
+    for one that no backend will have: its manager may be on its way back.
+    """
+    successors = {mac: choices[mac].backend for mac in planned if mac in choices}
+    for name, backend in backends.items():
+        mine = _of(name, choices)
+        taken = {mac for mac, other in successors.items() if other is not None} - mine
+        if not taken:
+            continue
+        try:
+            left = backend.leftovers(taken, mine)
+        except Ec2netError as error:
+            yield error
+            continue
+        if left:
+            removals = tuple(Change(Action.REMOVE, item, None) for item in left)
+            plan = plans.pop(name, Plan())
+            plans[name] = replace(plan, changes=(*plan.changes, *removals))

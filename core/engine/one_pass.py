@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One pass: read IMDS, take the host lock, plan and apply, publish; or publish that it failed.
+
+``refresh``, ``start``, ``remove`` and the resident manager call it. What is published, and where, is
+for the publisher that they give.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Protocol, TypeAlias, TypeVar
+
+from ec2net.core.engine.engine import Engine
+from ec2net.core.model.errors import Ec2netError, LinkGone, Stopped
+from ec2net.core.model.identity import Mac
+from ec2net.core.plugins.report import PassReport
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.lock import HostLock
+
+Published_co = TypeVar("Published_co", covariant=True)
+
+Within: TypeAlias = Callable[[float, str], Deadline]
+"""Makes a deadline of these seconds with this name, with all that may interrupt the caller."""
+
+
+class Publisher(Protocol[Published_co]):
+    """Tells of passes."""
+
+    def publish(self, report: PassReport, only: Collection[Mac] | None) -> Published_co:
+        """Count the pass and store what it found. The host lock is held. ``only``: the ENIs that
+        the pass was for; None: all."""
+
+    def publish_failure(self, error: Ec2netError) -> None:
+        """A pass did not come to its end."""
+
+
+def one_pass(
+    engine: Engine,
+    publisher: Publisher[Published_co],
+    within: Within,
+    what: str,
+    *,
+    only: Collection[Mac] | None = None,
+    read: Collection[Mac] | None = None,
+    without: frozenset[Mac] = frozenset(),
+    check: Collection[Mac] = (),
+    lock_seconds: float | None = None,
+) -> Published_co:
+    """What ``publisher`` makes of one pass, called ``what``. Raises what ended it as a whole.
+
+    The wait for the host lock does not count for ``timeouts.pass``. ``only``: plan for these ENIs;
+    ``read``: read IMDS for these (None: for all that are planned for); ``without``: want nothing of
+    these; ``check``: verify these even if nothing of them is changed. ``lock_seconds``: wait so long
+    for the host lock (None: ``timeouts.lock``).
+    """
+    timeouts = engine.config.timeouts
+    with failure_published(publisher):
+        reading = within(timeouts.pass_, what)
+        heard = engine.ask(reading, only if read is None else read)
+        left = reading.remaining()
+        seconds = timeouts.lock if lock_seconds is None else lock_seconds
+        with HostLock(engine.run, within(seconds, "waiting for the host lock")):
+            report = engine.run_pass(
+                within(left, what), only, without=without, check=check, heard=heard
+            )
+            return publisher.publish(report, only)
+
+
+@contextmanager
+def failure_published(publisher: Publisher[object]) -> Iterator[None]:
+    """What a pass or its preparation raises is published; not that it was stopped, or its link went."""
+    try:
+        yield
+    except (Stopped, LinkGone):
+        raise
+    except Ec2netError as error:
+        publisher.publish_failure(error)
+        raise

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One way in which the kernel does not do what is intended."""
+
+from dataclasses import dataclass
+
+from ec2net.core.model.identity import Mac
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One way in which the kernel does not do what is intended."""
+
+    mac: Mac | None
+    """The ENI; None for what a gone one left behind."""
+    text: str
+
+    def describe(self) -> str:
+        return self.text

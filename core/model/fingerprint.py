@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A short text for what is wanted of an ENI, to be compared with in a later pass."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from enum import Enum
+
+from ec2net.core.model.plan import Item
+
+
+def fingerprint(backend: str | None, wanted: Iterable[Item]) -> str:
+    """The same for the same wanted state of one attachment, in whatever order and process."""
+    text = "\n".join([str(backend), *sorted(_plain(item) for item in wanted)])
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _plain(value: object) -> str:
+    """What two values are compared by, as text: without the name in a ``LinkRef``."""
+    if isinstance(value, Enum):
+        return str(value)
+    if is_dataclass(value):
+        compared = [_plain(getattr(value, f.name)) for f in fields(value) if f.compare]
+        return f"{type(value).__name__}({', '.join(compared)})"
+    if hasattr(value, "describe"):  # an item of somebody else, of whatever kind
+        return f"{type(value).__name__} {value.describe()}"
+    return repr(value)

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The log lines of a pass. A pass that has nothing to say logs nothing at info or above."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ec2net.core.decide.intent import Standing
+from ec2net.core.model.errors import ExitStatus
+from ec2net.core.model.identity import Mac
+from ec2net.core.plugins.report import PassReport
+from ec2net.core.report import text
+from ec2net.core.report.status_file import Outcome
+from ec2net.core.runtime.log import to_journal
+
+_log = logging.getLogger("ec2net.pass")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing to say of a pass. ``lasts``: it is so until it is not said any more."""
+
+    level: int
+    text: str
+    mac: Mac | None = None
+    """The ENI that it is about; None: the host."""
+    lasts: bool = True
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """For the journal: ENI_ID, LINK, BACKEND, ACTION, REASON, as far as there is such."""
+
+
+def lines(report: PassReport) -> tuple[Line, ...]:
+    """What was changed and what went wrong, in this order."""
+    said = [
+        Line(
+            logging.WARNING,
+            f"{_name(report, mac)}: {drift.told()}",
+            mac,
+            lasts=False,
+            fields=identity(report, mac),
+        )
+        for mac, drift in report.drifts.news
+    ]
+    for step in report.done:
+        made = f"{_name(report, step.whose)}: {step.action.value} {step.item.describe()}"
+        fields = {**identity(report, step.whose), "ACTION": step.action.name.lower()}
+        if report.occasion:
+            fields["REASON"] = report.occasion
+        said.append(Line(logging.INFO, made, step.whose, lasts=False, fields=fields))
+    # One error ends all further changes of its ENI: it is told once, with their number.
+    errors = Counter((failure.change.whose, failure.error) for failure in report.failed)
+    for (mac, error), changes in errors.items():
+        gone = error.exit_status is ExitStatus.LINK_GONE
+        more = f"; {changes - 1} more changes were left out" if changes > 1 else ""
+        level = logging.INFO if gone else logging.ERROR
+        said.append(_wrong(report, mac, f"{error}{more}", level=level, lasts=not gone))
+    for eni in report.host.enis:
+        if eni.standing is Standing.REFUSED:
+            said_of = f"{text.title(eni)}: refused: {eni.reason}"
+            fields = reported(eni.reason, identity(report, eni.mac))
+            said.append(Line(logging.ERROR, said_of, eni.mac, fields=fields))
+    wrong: list[tuple[Mac | None, str]] = [(c.mac, c.describe()) for c in report.conflicts]
+    wrong += [(f.mac, f.describe()) for f in report.findings]
+    said += [_wrong(report, mac, reason) for mac, reason in wrong]
+    problems = sorted({str(problem) for problem in report.problems})
+    return (*said, *(_of_host(problem) for problem in problems))
+
+
+def _of_host(problem: str) -> Line:
+    return Line(logging.ERROR, problem, fields=reported(problem, {}))
+
+
+def _wrong(
+    report: PassReport,
+    mac: Mac | None,
+    text: str,
+    *,
+    level: int = logging.ERROR,
+    lasts: bool = True,
+) -> Line:
+    fields = reported(text, identity(report, mac))
+    return Line(level, f"{_name(report, mac)}: {text}", mac, lasts=lasts, fields=fields)
+
+
+def reported(reason: str, whose: Mapping[str, str]) -> dict[str, str]:
+    """The journal's fields of what is told and not changed. ``whose``: as by ``identity``."""
+    return {**whose, "ACTION": "report", "REASON": reason}
+
+
+def identity(report: PassReport, mac: Mac | None) -> dict[str, str]:
+    """The fields that name an ENI, and who configures it."""
+    eni = report.of(mac) if mac else None
+    if eni is None:
+        return {}
+    known = {
+        "ENI_ID": eni.eni_id,
+        "LINK": eni.link,
+        "BACKEND": report.choices.get(eni.mac),
+    }
+    return {name: str(value) for name, value in known.items() if value is not None}
+
+
+def _name(report: PassReport, mac: Mac | None) -> str:
+    eni = report.of(mac) if mac else None
+    return eni.name if eni else "gone"
+
+
+def tell(outcome: Outcome) -> None:
+    """Log what was changed and what went wrong. Not under the lock: a log can block.
+
+    In the journal a problem that lasts is told when it begins and when it ends, not each
+    minute (R42).
+    """
+    told = set(outcome.before["problems"]) if to_journal() else set()
+    now = {str(problem) for problem in outcome.report.problems}
+    for line in lines(outcome.report):
+        known = line.mac is None and line.text in told
+        level = logging.DEBUG if known else line.level
+        _log.log(level, "%s", line.text, extra={"fields": line.fields})
+    for problem in sorted(told - now):
+        _log.info("no longer: %s", problem)

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What was changed on each link and cannot be marked in the kernel: /run/ec2net/journal/MAC.json.
+
+Settings of a link carry no mark: the journal keeps what they were before, so that they can be
+given back. A journal holds for one attachment; it is written before the change that it tells of.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from ipaddress import ip_interface
+from typing import Any
+
+from ec2net.core.model.facts import Link
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import AnyInterface, Setting
+from ec2net.core.state import per_eni
+from ec2net.core.state.run_dir import RunDir
+
+_FOLDER = "journal"
+RESTORED = (Setting.MTU, Setting.GROUP, Setting.ACCEPT_RA)
+"""Settings that are given back; a link that was brought up stays up."""
+
+_INT_MAX = 2**31 - 1
+
+
+@dataclass(slots=True)
+class Journal:
+    """What was changed on one link."""
+
+    ifindex: int
+    before: dict[Setting, int] = field(default_factory=dict)
+    """The value that a setting had before the first change."""
+    altnames: set[str] = field(default_factory=set)
+    addresses: set[AnyInterface] = field(default_factory=set)
+    """Only where they cannot be marked in the kernel. With another prefix length it is another one:
+    IPv4 can be on a link with several, each somebody else's."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "ifindex": self.ifindex,
+            "before": {setting.value: value for setting, value in self.before.items()},
+            "altnames": sorted(self.altnames),
+            "addresses": sorted(map(str, self.addresses)),
+        }
+
+    def with_all_of(self, other: "Journal") -> "Journal":
+        """Both together; where they differ, this one."""
+        return Journal(
+            self.ifindex,
+            {**other.before, **self.before},
+            self.altnames | other.altnames,
+            self.addresses | other.addresses,
+        )
+
+    @property
+    def empty(self) -> bool:
+        return not (self.before or self.altnames or self.addresses)
+
+
+class Journals:
+    """The journals of all links, under /run/ec2net/journal."""
+
+    def __init__(self, run: RunDir) -> None:
+        self._run = run
+        self._missing: dict[Mac, Journal] = {}
+
+    def compare(self, mac: Mac, journal: Journal, there: Collection[str | AnyInterface]) -> None:
+        """Note which journaled names and addresses are not there any more.
+
+        They are struck out by ``strike_out`` unless they are made again before (``expect``): a pass
+        that was killed after a removal leaves them, and somebody else may use them later.
+        """
+        self._missing[mac] = Journal(
+            journal.ifindex,
+            altnames=journal.altnames.difference(map(str, there)),
+            addresses=journal.addresses.difference(there),
+        )
+
+    def expect(self, mac: Mac, what: str | AnyInterface) -> None:
+        """It is being made: its entry stays."""
+        if mac in self._missing:
+            self._missing[mac].altnames.discard(str(what))
+            if not isinstance(what, str):
+                self._missing[mac].addresses.discard(what)
+
+    def read(self, mac: Mac, ifindex: int) -> Journal:
+        """The journal of a link; an empty one if there is none for this attachment."""
+        data = per_eni.read(self._run, _FOLDER, mac, ifindex)
+        if data is None:
+            return Journal(ifindex)
+        try:
+            return Journal(
+                ifindex,
+                {
+                    Setting(name): int(value)
+                    for name, value in data["before"].items()
+                    if 0 <= int(value) <= _INT_MAX  # else the kernel's message cannot hold it
+                },
+                {str(name) for name in data["altnames"]},
+                {ip_interface(text) for text in data["addresses"]},
+            )
+        except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
+            return Journal(ifindex)
+
+    def addresses(self, links: Iterable[Link]) -> frozenset[tuple[int, AnyInterface]]:
+        """Those of all journals, with the index of their link."""
+        there = set(self._run.names(_FOLDER))
+        return frozenset(
+            (link.index, interface)
+            for link in links
+            if link.mac is not None and per_eni.file(_FOLDER, link.mac) in there
+            for interface in self.read(link.mac, link.index).addresses
+        )
+
+    def write(self, mac: Mac, journal: Journal) -> None:
+        """Raises ``StateError``."""
+        if journal.empty:
+            self._run.remove(per_eni.file(_FOLDER, mac))
+        else:
+            self._run.write(per_eni.file(_FOLDER, mac), journal.to_json())
+
+    def strike_out(self) -> None:
+        """Forget what is missing and was not made again. Raises ``StateError``."""
+        for mac, missing in self._missing.items():
+            if missing.empty:
+                continue
+            journal = self.read(mac, missing.ifindex)
+            journal.altnames -= missing.altnames
+            journal.addresses -= missing.addresses
+            self.write(mac, journal)
+        self._missing.clear()
