@@ -3,9 +3,12 @@
 
 import os
 import signal
+import socket
+from contextlib import suppress
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from eni_facts import eni, host
@@ -23,6 +26,7 @@ from ec2net.backends.networkd.files import (
     remove,
     write,
 )
+from ec2net.backends.networkd.lease import Lease
 from ec2net.backends.networkd.match import NOBODYS
 from ec2net.backends.networkd.render import drop_in_path, network_file, own_path, place
 from ec2net.backends.networkd.state import LinkState, link_state
@@ -536,3 +540,55 @@ def test_only_links_that_networkd_is_about_to_bring_up_are_waited_for(
     networkd._await_up(awaited, kernel, limit)
     assert limit.expired() is expires
     assert (kernel.asked > 0) is bool(awaited)
+
+
+class Addresses:
+    """The kernel's addresses: with each question there is one more."""
+
+    def __init__(self, *coming: str) -> None:
+        self._coming = coming
+        self.asked = 0
+
+    def addresses(self) -> frozenset[object]:
+        assert self.asked < 20, "asked again and again, without an event"
+        self.asked += 1
+        return frozenset(map(ip_address, self._coming[: self.asked - 1]))
+
+
+class Events:
+    """Three events are queued, and none comes any more."""
+
+    def __init__(self, groups: int) -> None:
+        self._ours, self._kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._ours.setblocking(False)
+        for _ in range(3):
+            self._kernel.send(b"event")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ours.close()
+        self._kernel.close()
+
+    def fileno(self) -> int:
+        return self._ours.fileno()
+
+    def drain(self) -> None:
+        with suppress(BlockingIOError):
+            self._ours.recv(16)
+
+
+def test_each_eni_goes_on_when_its_first_address_is_there_and_no_later_than_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    macs = [Mac(f"06:ec:02:00:00:0{n}") for n in (1, 2, 3)]
+    expected = {
+        mac: Lease(ENS6, ip_address(f"10.0.{n}.4"), ours=True) for n, mac in enumerate(macs, 1)
+    }
+    monkeypatch.setattr(networkd, "KernelEvents", Events)
+    kernel: Any = Addresses("10.0.2.4", "10.0.1.4")
+    limit = Deadline(0.3)
+    assert list(networkd._arrivals(expected, kernel, limit)) == [macs[1], macs[0]]
+    assert limit.expired()
+    assert kernel.asked == 6
