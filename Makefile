@@ -12,8 +12,8 @@ SOURCES := $(shell find -L src systemd packaging docs *.md *.in *.toml LICENSE \
 	-not -path '*/__pycache__*' -not -path '*.egg-info*')
 export PYTHONPATH :=
 
-.PHONY: help setup demo test lint types unit netns lab bench oldest packages packages-test \
-	release-check clean
+.PHONY: help setup demo check test test-all lint types unit netns lab bench oldest packages \
+	packages-test release-check clean
 
 help:           ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -25,8 +25,14 @@ demo:           ## show everything at work in a simulated VPC
 	@PYTHON=$(PYTHON) packaging/setup.sh $(VENV) newest >&2
 	@$(VENV)/bin/ec2net demo
 
-test:           ## everything: lint, types, unit, namespaces, oldest libraries, lab hosts
-	@PYTHON=$(PYTHON) tests/run.sh
+check:          ## a first answer in two minutes: lint, types, unit tests
+	@$(PYTHON) tests/run.py check
+
+test:           ## what CI runs: every behaviour on the real thing once (20 minutes on 2 CPUs)
+	@$(PYTHON) tests/run.py test
+
+test-all:       ## the full cross product, in parts; make test-all PART='all unit' runs one of them
+	@$(PYTHON) tests/run.py all $(if $(PART),'$(PART)')
 
 lint: setup     ## ruff: style and formatting
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .

@@ -5,6 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 "$1/bin/mypy"
 for folder in unit netns lab bench packages; do
-    MYPYPATH=src:packaging:tests/netns:tests/$folder "$1/bin/mypy" --explicit-package-bases "tests/$folder"
+    MYPYPATH=src:packaging:tests:tests/netns:tests/mutation:tests/$folder "$1/bin/mypy" --explicit-package-bases "tests/$folder"
 done
 MYPYPATH=src:packaging "$1/bin/mypy" --explicit-package-bases packaging/*.py
+MYPYPATH=src:packaging:tests:tests/mutation "$1/bin/mypy" --explicit-package-bases tests/*.py tests/mutation

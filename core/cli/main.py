@@ -121,7 +121,8 @@ def parser() -> argparse.ArgumentParser:
         "--imds",
         type=Path,
         metavar="FILE",
-        help="plan offline from a record (see 'ec2net record') or a bare tree of IMDS",
+        help="plan offline from a record (see 'ec2net record') or a tree of IMDS, such as"
+        " cloud-init's instance-data.json",
     )
     refresh = add("refresh", "make every ENI as IMDS describes it")
     refresh.add_argument(

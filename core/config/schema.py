@@ -40,13 +40,7 @@ from ec2net.core.config.settings import (
     Routing,
 )
 from ec2net.core.model.identity import Attached
-from ec2net.core.model.numbers import CARDS, DEVICES, MARK_BITS, EniNumber
-
-HIGHEST_NUMBER = EniNumber(card=CARDS - 1, device=DEVICES - 1).n
-"""Of an ENI: every base leaves room for this much above it."""
-
-PRIORITY_MAIN = 32766
-"""The kernel's own rule for the main table (fib_default_rules_init): ours come before it."""
+from ec2net.core.model.numbers import CARDS, DEVICES, HIGHEST, LAST_PRIORITIES, MARK_BITS
 
 _U32_MAX = 2**32 - 1
 
@@ -187,20 +181,20 @@ HOST: tuple[Setting, ...] = (
     Setting(
         "numbers.table_base",
         # 253 to 255 are default, main and local
-        Whole(256, _U32_MAX - HIGHEST_NUMBER),
+        Whole(256, _U32_MAX - HIGHEST),
         "Routing table of number 0 (an ENI's number is 100 * card + device).",
         "numbers.table_base",
     ),
     Setting(
         "numbers.priority_base",
         # from 2, since main-first rules sit one lower and 0 is the local table's
-        Whole(2, PRIORITY_MAIN - 1 - HIGHEST_NUMBER),
+        Whole(2, LAST_PRIORITIES.start - 1 - HIGHEST),
         "Rule priority of number 0; main-first rules sit at one less.",
         "numbers.priority_base",
     ),
     Setting(
         "numbers.metric_base",
-        Whole(1, _U32_MAX - HIGHEST_NUMBER),
+        Whole(1, _U32_MAX - HIGHEST),
         "Metric of number 0 in the main table.",
         "numbers.metric_base",
     ),

@@ -121,6 +121,8 @@ class EniIdentity:
     link_name: str = ""
     is_primary: bool | None = None
     attached: Attached | None = None
+    unsettled: frozenset[str] = frozenset()
+    """Criteria that do not hold, but may hold as soon as IMDS tells more."""
 
 
 ANY_LATER = EniIdentity(mac=None, is_primary=False, attached=Attached.LATER)
@@ -189,18 +191,25 @@ class Match:
 
     def matches(self, eni: EniIdentity) -> bool:
         """Whether all criteria are known to hold; an empty match holds for none."""
-        return self != Match() and all(
-            (
-                not self.mac or eni.mac in self.mac,
-                not self.id or eni.eni_id in self.id,
-                self.card is None or eni.card == self.card,
-                self.device is None or eni.device == self.device,
-                self.subnet is None or _inside(self.subnet, eni),
-                not self.name or any(_named(eni.link_name, glob) for glob in self.name),
-                self.role is None or eni.is_primary is (self.role is Role.PRIMARY),
-                self.attached is None or eni.attached is self.attached,
-            )
-        )
+        return self != Match() and not self._failing(eni)
+
+    def may_match(self, eni: EniIdentity) -> frozenset[str]:
+        """The criteria that are not settled, if all others hold; empty if the match is decided."""
+        failing = self._failing(eni)
+        return failing if failing <= eni.unsettled else frozenset()
+
+    def _failing(self, eni: EniIdentity) -> frozenset[str]:
+        holds = {
+            "mac": not self.mac or eni.mac in self.mac,
+            "id": not self.id or eni.eni_id in self.id,
+            "card": self.card is None or eni.card == self.card,
+            "device": self.device is None or eni.device == self.device,
+            "subnet": self.subnet is None or _inside(self.subnet, eni),
+            "name": not self.name or any(_named(eni.link_name, glob) for glob in self.name),
+            "role": self.role is None or eni.is_primary is (self.role is Role.PRIMARY),
+            "attached": self.attached is None or eni.attached is self.attached,
+        }
+        return frozenset(name for name, held in holds.items() if not held)
 
 
 def _inside(subnet: IPv4Network | IPv6Network, eni: EniIdentity) -> bool:
@@ -306,8 +315,23 @@ class Config:
 
     def for_eni(self, identity: EniIdentity) -> EniSettings:
         """The settings of one ENI: the general ones, then each matching section, key by key."""
+        return self._with(None, identity)
+
+    def open_for(self, identity: EniIdentity) -> tuple[tuple[frozenset[str], EniSettings], ...]:
+        """Other settings that the ENI may come to have, and the unsettled criteria each hangs on."""
+        if not identity.unsettled:
+            return ()
+        settings = self.for_eni(identity)
+        found = [
+            (criteria, self._with(section, identity))
+            for section in self.sections
+            if (criteria := section.match.may_match(identity))
+        ]
+        return tuple((criteria, other) for criteria, other in found if other != settings)
+
+    def _with(self, also: EniSection | None, identity: EniIdentity) -> EniSettings:
         settings = self.eni
         for section in (*PROFILES[self.profile], *self.sections):
-            if section.match.matches(identity):
+            if section is also or section.match.matches(identity):
                 settings = section.settings.over(settings)
         return settings

@@ -27,8 +27,10 @@ class State(StrEnum):
     """Something that is wanted is not there, or its facts contradict themselves."""
     OBSERVED = "observed"
     """Looked at and left as it is (``manage = "observe"``); the reason is what differs."""
+    NO_ADDRESS = "no-address"
+    """It has no address, as an EFA-only ENI."""
     IGNORED = "ignored"
-    """Nothing is to be done for it: by the configuration, or since it has no address."""
+    """Nothing is to be done for it, by the configuration."""
 
 
 SETTLING = 5.0
@@ -36,6 +38,8 @@ SETTLING = 5.0
 advertisement (0.6 to 1.6 s, docs/networkd-measured.md) are on their way."""
 
 FIRST_RETRY = 0.1
+FIRST_LOOK = 1.0
+"""Seconds until the second look at an ENI that is configured: IMDS may list more of its keys."""
 RETRY_SHARE = 0.2
 """An ENI that is not done is looked at again after this share of the time that it waits already:
 the news is seen at most a fifth later than it could be, and a long wait asks seldom."""
@@ -79,7 +83,7 @@ class EniTrack:
     def stirs(self) -> bool:
         """Whether an address that it gets may be news: also of one that is ignored, since a user
         who disconnected it from its manager may have connected it again."""
-        return not self.settled or self.state is State.IGNORED
+        return not self.settled or self.state in (State.IGNORED, State.NO_ADDRESS)
 
 
 def follow(
@@ -100,11 +104,13 @@ def follow(
 
 def _judge(outcome: EniOutcome, report: PassReport) -> tuple[State, str]:
     match outcome.standing:
-        case Standing.IGNORED | Standing.NO_ADDRESS:
+        case Standing.IGNORED:
             return State.IGNORED, outcome.reason
+        case Standing.NO_ADDRESS:
+            return State.NO_ADDRESS, outcome.reason
         case Standing.REFUSED:
             return State.DEGRADED, outcome.reason
-        case Standing.PENDING if outcome.link is None:
+        case Standing.ABSENT:
             return State.ABSENT, outcome.reason
         case Standing.PENDING:
             return State.PENDING, outcome.reason
@@ -119,10 +125,14 @@ def _judge(outcome: EniOutcome, report: PassReport) -> tuple[State, str]:
 
 
 def _again(track: EniTrack, now: float, pace: Pace) -> float | None:
+    # From when its link came: a state that changes to and fro is no reason to hurry.
+    share = RETRY_SHARE * (now - track.came)
+    soon = now + max(FIRST_RETRY, share)
     if track.state in (State.PENDING, State.DEGRADED):
-        # From when its link came: a state that changes to and fro is no reason to hurry.
-        pause = max(FIRST_RETRY, RETRY_SHARE * (now - track.came))
-        return now + pause if pause < pace.poll else None
-    if track.state is State.CONFIGURED and now + pace.fast < track.came + pace.fast_for:
-        return now + pace.fast
+        return soon if soon < now + pace.poll else None
+    if track.state is State.NO_ADDRESS:  # IMDS may not list its addresses yet
+        return soon if soon < track.came + pace.fast_for else None
+    again = now + min(pace.fast, max(FIRST_LOOK, share))
+    if track.state is State.CONFIGURED and again < track.came + pace.fast_for:
+        return again
     return None

@@ -91,6 +91,9 @@ class Passes:
     def _pass(self, work: Work) -> None:
         only = work.macs if work.kind is Kind.ENIS else None
         check = {track.mac for track in self.tracks.values() if not track.settled}
+        if work.kind is Kind.ENIS and self._engine.listings is not None:
+            for mac in work.macs:  # something of it is on its way: maybe a key that is not listed
+                self._engine.listings.pop(mac, None)
         lasting = () if work.kind is Kind.POLL else self._problems
         done = one_pass(
             self._engine,

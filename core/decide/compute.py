@@ -37,10 +37,11 @@ from ec2net.core.decide.routing import (
     rules,
     table_routes,
 )
-from ec2net.core.model.facts import Absent, EniFacts, Facts, Link, Reading, Unknown, Value
+from ec2net.core.decide.settled import CRITERIA, Around, doubt, doubts
+from ec2net.core.model.facts import Absent, EniFacts, Facts, Link, Unknown, Value, keys_of
 from ec2net.core.model.identity import Attached, Mac
-from ec2net.core.model.numbers import PRIMARY, EniNumber, NumberPlan
-from ec2net.core.model.objects import LinkRef, Route, Rule
+from ec2net.core.model.numbers import MARKS, PRIMARY, EniNumber, NumberPlan
+from ec2net.core.model.objects import LinkRef, Mark, Route, Rule
 
 
 def compute(facts: Facts, config: Config) -> HostIntent:
@@ -48,14 +49,18 @@ def compute(facts: Facts, config: Config) -> HostIntent:
     numbers = config.numbers
     links = eni_links(facts.links, config.drivers)
     known = {eni.mac: eni for eni in facts.imds.enis}
+    places = (_known_number(eni, _around(mac, facts)) for mac, eni in known.items())
+    marks = numbers.marks(place for place in places if place is not None)
     outcomes = []
     for mac in sorted({*known, *links}):
-        outcomes.append(_outcome(mac, known.get(mac), links.get(mac, ()), facts, config, numbers))
+        eni, own = known.get(mac), links.get(mac, ())
+        outcomes.append(_outcome(mac, eni, own, facts, config, numbers, marks))
     outcomes += [
         _without_link(mac)
         for mac in sorted(value_of(facts.imds.listed) or ())
         if mac not in known and mac not in links
     ]
+    outcomes = _cards_awaited(outcomes, known)
     outcomes = refuse_shared_numbers(outcomes)
     outcomes = refuse_shared_sources(outcomes)
     outcomes = _where_ipv4_is(outcomes, known)
@@ -65,6 +70,29 @@ def compute(facts: Facts, config: Config) -> HostIntent:
         primary_link=next((eni.link for eni in outcomes if eni.mac == primary), None),
         later_apart=config.for_eni(ANY_LATER).manage.hands_off,
     )
+
+
+def _cards_awaited(outcomes: list[EniOutcome], known: Mapping[Mac, EniFacts]) -> list[EniOutcome]:
+    """Two ENIs with one device number are on different network cards, which IMDS does not tell yet."""
+    sharing: dict[int, list[EniOutcome]] = {}
+    for outcome in outcomes:
+        if outcome.intent is not None:
+            sharing.setdefault(outcome.intent.number.n, []).append(outcome)
+    reasons = {
+        outcome.mac: "network-card is not known: absent, but its place on card 0 is "
+        + ", ".join(other.name for other in shared if other is not outcome)
+        + "'s as well"
+        for shared in sharing.values()
+        if len(shared) > 1
+        for outcome in shared
+        if isinstance(known[outcome.mac].network_card, Absent)
+    }
+    return [
+        replace(outcome, standing=Standing.PENDING, reason=reasons[outcome.mac], intent=None)
+        if outcome.mac in reasons
+        else outcome
+        for outcome in outcomes
+    ]
 
 
 def _where_ipv4_is(outcomes: list[EniOutcome], known: Mapping[Mac, EniFacts]) -> list[EniOutcome]:
@@ -85,7 +113,7 @@ def _where_ipv4_is(outcomes: list[EniOutcome], known: Mapping[Mac, EniFacts]) ->
 
 def _without_link(mac: Mac) -> EniOutcome:
     reason = "IMDS lists it, but there is no link with its MAC (an EFA-only ENI has none)"
-    return EniOutcome(mac, Standing.PENDING, reason, None)
+    return EniOutcome(mac, Standing.ABSENT, reason, None)
 
 
 def eni_links(links: Iterable[Link], drivers: Iterable[str]) -> dict[Mac, tuple[Link, ...]]:
@@ -108,6 +136,7 @@ def _outcome(
     facts: Facts,
     config: Config,
     numbers: NumberPlan,
+    marks: Mapping[EniNumber, Mark],
 ) -> EniOutcome:
     refs = tuple(LinkRef(link.index, link.name) for link in links)
     outcome = EniOutcome(
@@ -120,15 +149,38 @@ def _outcome(
         table=_table(mac, eni, facts, numbers),
         attached=_attached(mac, facts),
     )
-    settings = config.for_eni(_identity(outcome, eni, links, facts))
+    doubtful = doubts(eni, _around(mac, facts))
+    identity = _identity(outcome, eni, links, facts, frozenset(doubtful))
+    settings = config.for_eni(identity)
+    open_ = config.open_for(identity)
     apart = settings.manage.hands_off or any(link.master for link in links[:1])
     apart = apart or bool(_owner(mac, settings, facts))
+    apart = apart or any(other.manage.hands_off for _, other in open_)
     outcome = replace(outcome, backend=settings.backend, apart=apart)
     try:
-        intent = _intent(mac, eni, links, facts, settings, numbers)
+        for criteria, _ in open_:
+            raise NotReady(Standing.PENDING, _undecided(mac, eni, criteria, doubtful))
+        intent = _intent(mac, eni, links, facts, settings, numbers, marks)
     except NotReady as not_ready:
         return replace(outcome, standing=not_ready.standing, reason=not_ready.reason)
     return replace(outcome, intent=intent)
+
+
+def _around(mac: Mac, facts: Facts) -> Around:
+    cards = (isinstance(eni.network_card, Value) for eni in facts.imds.enis)
+    return Around(_is_primary(mac, facts), facts.imds.cards or any(cards))
+
+
+def _undecided(
+    mac: Mac, eni: EniFacts | None, criteria: Iterable[str], doubtful: Mapping[str, str]
+) -> str:
+    """An ENI waits for what decides which sections of the configuration are for it."""
+    reason = doubtful[min(criteria)] if eni else _not_listed(mac)
+    return f"{reason}; sections of the configuration match on {', '.join(sorted(criteria))}"
+
+
+def _not_listed(mac: Mac) -> str:
+    return f"IMDS does not list its MAC {mac} (yet)"
 
 
 def _owner(mac: Mac, settings: EniSettings, facts: Facts) -> str:
@@ -143,6 +195,7 @@ def _intent(
     facts: Facts,
     settings: EniSettings,
     numbers: NumberPlan,
+    marks: Mapping[EniNumber, Mark],
 ) -> EniIntent:
     is_primary = _is_primary(mac, facts)
     if settings.manage is Manage.IGNORE:
@@ -150,16 +203,17 @@ def _intent(
     if owner := _owner(mac, settings, facts):
         raise NotReady(Standing.IGNORED, f"udev says that {owner} manages it (ID_NET_MANAGED_BY)")
     if eni is None:
-        raise NotReady(Standing.PENDING, f"IMDS does not list its MAC {mac} (yet)")
+        raise NotReady(Standing.PENDING, _not_listed(mac))
+    if not links:
+        raise NotReady(Standing.ABSENT, "there is no link with its MAC (yet)")
     if is_primary is None:
         raise NotReady(Standing.PENDING, f"the primary ENI is not known: {why(facts.imds.primary)}")
-    number = _number(eni, is_primary)
+    around = _around(mac, facts)
+    number = _number(eni, around)
     if number is None:
-        raise NotReady(Standing.PENDING, _why_no_number(eni))
+        raise NotReady(Standing.PENDING, doubt(eni, around, *CRITERIA["card"]))
     if not _has_addresses(eni):
         raise NotReady(Standing.NO_ADDRESS, "attached without any IP address (EFA-only)")
-    if not links:
-        raise NotReady(Standing.PENDING, "there is no link with its MAC (yet)")
     if len(links) > 1:
         names = ", ".join(link.name for link in links)
         raise NotReady(Standing.REFUSED, f"several links have its MAC {mac}: {names}")
@@ -182,7 +236,9 @@ def _intent(
         sources = covers(base + ours, held)
         own_rules = rules(sources, settings.routing, number, numbers)
         if settings.published_ports:
-            own_rules += mark_rules(families(base), number, numbers)
+            if number not in marks:
+                raise NotReady(Standing.REFUSED, f"published_ports: all {MARKS} marks are taken")
+            own_rules += mark_rules(families(base), marks[number], number, numbers)
         own_routes = table_routes(subnets, gateways, table, link, first_ipv4)
     return EniIntent(
         mac=mac,
@@ -206,7 +262,7 @@ def _intent(
         mtu=settings.mtu,
         ipv6=ipv6,
         early=early_intent(mac, link, is_primary, settings, numbers),
-        unread=_unread(eni),
+        unread=_unread(eni) + _without_block(eni, settings, links[0], around),
         beside=settings.beside,
         no_ipv4=_no_ipv4(eni, is_primary, settings, numbers),
     )
@@ -238,42 +294,45 @@ def _attached(mac: Mac, facts: Facts) -> Attached | None:
     return Attached.BOOT if _is_primary(mac, facts) else facts.attached.get(mac)
 
 
-def _number(eni: EniFacts, is_primary: bool | None) -> EniNumber | None:
-    """The ENI's number, or None while it is not known. Raises ``NotReady`` out of range.
+def _number(eni: EniFacts, around: Around) -> EniNumber | None:
+    """The ENI's number, or None while it is not settled. Raises ``NotReady`` out of range.
 
     Device number 0 on card 0 belongs to the primary; elsewhere it means that IMDS has not
     propagated the attachment yet (ENU#90: two ENIs in one table).
     """
-    if is_primary:
+    if around.primary:
         return PRIMARY
-    device = value_of(eni.device_number)
-    card = 0 if isinstance(eni.network_card, Absent) else value_of(eni.network_card)
-    if device is None or card is None or (device == 0 and card == 0):
+    if doubt(eni, around, *CRITERIA["card"]):
         return None
+    device, card = value_of(eni.device_number) or 0, value_of(eni.network_card) or 0
     try:
         return EniNumber(card=card, device=device)
     except ValueError as error:
         raise NotReady(Standing.REFUSED, f"IMDS gives an impossible place: {error}") from error
 
 
-def _known_number(eni: EniFacts | None, is_primary: bool | None) -> EniNumber | None:
+def _known_number(eni: EniFacts | None, around: Around) -> EniNumber | None:
     """As ``_number``, and none where that is refused."""
     with suppress(NotReady):
-        return _number(eni, is_primary) if eni else None
+        return _number(eni, around) if eni else None
     return None
 
 
 def _table(mac: Mac, eni: EniFacts | None, facts: Facts, numbers: NumberPlan) -> int | None:
-    number = _known_number(eni, _is_primary(mac, facts))
+    number = _known_number(eni, _around(mac, facts))
     return numbers.table(number) if number else None
 
 
 def _identity(
-    outcome: EniOutcome, eni: EniFacts | None, links: tuple[Link, ...], facts: Facts
+    outcome: EniOutcome,
+    eni: EniFacts | None,
+    links: tuple[Link, ...],
+    facts: Facts,
+    unsettled: frozenset[str],
 ) -> EniIdentity:
     """What sections of the configuration match on: the same whatever the ENI's standing."""
-    is_primary = _is_primary(outcome.mac, facts)
-    number = _known_number(eni, is_primary)
+    around = _around(outcome.mac, facts)
+    number = _known_number(eni, around)
     return EniIdentity(
         mac=outcome.mac,
         eni_id=value_of(eni.interface_id) if eni else None,
@@ -282,8 +341,9 @@ def _identity(
         subnet_ipv4=value_of(eni.subnet_ipv4) if eni else None,
         subnet_ipv6=(value_of(eni.subnet_ipv6) or ()) if eni else (),
         link_name=links[0].name if links else "",
-        is_primary=is_primary,
+        is_primary=around.primary,
         attached=outcome.attached,
+        unsettled=unsettled,
     )
 
 
@@ -308,41 +368,38 @@ def _has_addresses(eni: EniFacts) -> bool:
     return not (isinstance(eni.local_ipv4s, Absent) and isinstance(eni.ipv6s, Absent))
 
 
+def _without_block(
+    eni: EniFacts, settings: EniSettings, link: Link, around: Around
+) -> tuple[str, ...]:
+    """The key that IPv6 addresses wait for, where IPv4 does not wait with them."""
+    key = "subnet-ipv6-cidr-blocks"
+    wanted = link.ipv6 and settings.ipv6 is Ipv6Policy.AUTO
+    awaited = wanted and isinstance(eni.subnet_ipv6, Absent) and doubt(eni, around, key)
+    return (key,) if awaited else ()
+
+
 def _wants_ipv6(eni: EniFacts, settings: EniSettings, link: Link) -> bool:
     """Family support comes from IMDS, not from what the link happens to hold (R33, R34).
 
     But where an administrator has turned IPv6 off, it stays off.
     """
     if settings.ipv6 is Ipv6Policy.AUTO:
-        return link.ipv6 and isinstance(eni.subnet_ipv6, Value)
+        # Without a subnet block IPv6 waits; all of the ENI does if IPv6 is all that it has.
+        waits = not isinstance(eni.local_ipv4s, Absent)
+        return link.ipv6 and (isinstance(eni.subnet_ipv6, Value) or not waits)
     return settings.ipv6 is Ipv6Policy.ON
 
 
 def _altnames(eni: EniFacts, number: EniNumber, settings: EniSettings) -> tuple[str, ...]:
     eni_id = value_of(eni.interface_id)
     names = {
-        Altname.ID: str(eni_id) if eni_id else None,
+        Altname.ID: str(eni_id) if eni_id and eni_id.usual else None,
         Altname.DEVICE_NUMBER: f"device-number-{number.device}.{number.card}",
     }
     return tuple(name for form in settings.altnames if (name := names[form]) is not None)
 
 
 def _unread(eni: EniFacts) -> tuple[str, ...]:
-    keys: dict[str, Reading[object]] = {
-        "local-ipv4s": eni.local_ipv4s,
-        "ipv6s": eni.ipv6s,
-        "ipv4-prefix": eni.ipv4_prefixes,
-        "ipv6-prefix": eni.ipv6_prefixes,
-        "subnet-ipv4-cidr-block": eni.subnet_ipv4,
-        "subnet-ipv6-cidr-blocks": eni.subnet_ipv6,
-        "interface-id": eni.interface_id,
-    }
-    return tuple(key for key, reading in keys.items() if isinstance(reading, Unknown))
-
-
-def _why_no_number(eni: EniFacts) -> str:
-    if isinstance(eni.device_number, Value) and eni.device_number.value == 0:
-        return "device-number is still 0: IMDS has not propagated the attachment yet"
-    if not isinstance(eni.device_number, Value):
-        return f"device-number is not known: {why(eni.device_number)}"
-    return f"network-card is not known: {why(eni.network_card)}"
+    place = ("device-number", "network-card")
+    unknown = [key for key, one in keys_of(eni).items() if isinstance(one, Unknown)]
+    return tuple(key for key in unknown if key not in place)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What two ENIs cannot share: a number (so a table) and a source address. Pure."""
 
+from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import replace
 
@@ -42,7 +43,7 @@ def refuse_shared_numbers(outcomes: list[EniOutcome]) -> list[EniOutcome]:
 
 def refuse_shared_sources(outcomes: list[EniOutcome]) -> list[EniOutcome]:
     """An address belongs to one ENI: of two that claim it the one with the lower number keeps it."""
-    taken: list[tuple[AnyNetwork, EniOutcome]] = []
+    taken: dict[int, _Taken] = {4: _Taken(), 6: _Taken()}
     result = []
     for outcome in sorted(outcomes, key=by_number):
         intent = outcome.intent
@@ -51,11 +52,11 @@ def refuse_shared_sources(outcomes: list[EniOutcome]) -> list[EniOutcome]:
             continue
         held = covers(intent.base + intent.further, intent.prefixes)
         clash = next(
-            ((mine, other) for mine in held for theirs, other in taken if _overlap(mine, theirs)),
-            None,
+            ((mine, other) for mine in held if (other := taken[mine.version].holder(mine))), None
         )
         if clash is None:
-            taken.extend((network, outcome) for network in held)
+            for network in held:
+                taken[network.version].add(network, outcome)
             result.append(outcome)
         else:
             mine, other = clash
@@ -63,5 +64,28 @@ def refuse_shared_sources(outcomes: list[EniOutcome]) -> list[EniOutcome]:
     return result
 
 
-def _overlap(one: AnyNetwork, other: AnyNetwork) -> bool:
-    return one.version == other.version and one.overlaps(other)
+class _Taken:
+    """Networks of one IP version that do not overlap, each with its ENI, in order of addresses.
+
+    Finding one is a binary search: the largest instances hold thousands.
+    """
+
+    def __init__(self) -> None:
+        self._first: list[int] = []
+        self._last: list[int] = []
+        self._holder: list[EniOutcome] = []
+
+    def holder(self, network: AnyNetwork) -> EniOutcome | None:
+        """The ENI that holds a part of ``network``; the one at its end if there are several."""
+        before = bisect_right(self._first, int(network.broadcast_address)) - 1
+        if before < 0 or self._last[before] < int(network.network_address):
+            return None
+        return self._holder[before]
+
+    def add(self, network: AnyNetwork, holder: EniOutcome) -> None:
+        """``network`` overlaps none that is here."""
+        first = int(network.network_address)
+        at = bisect_right(self._first, first)
+        self._first.insert(at, first)
+        self._last.insert(at, int(network.broadcast_address))
+        self._holder.insert(at, holder)

@@ -23,6 +23,8 @@ class Standing(Enum):
     """There is an intent."""
     PENDING = "pending"
     """IMDS does not tell enough yet; asked again in the next pass, nothing of it is removed."""
+    ABSENT = "absent"
+    """IMDS lists it, and the host has no link with its MAC; an EFA-only ENI has none."""
     NO_ADDRESS = "no-address"
     """EFA-only: attached without any address; there is nothing to route."""
     IGNORED = "ignored"
@@ -172,5 +174,5 @@ class HostIntent:
 def host_interface(address: IPv4Address | IPv6Address) -> AnyInterface:
     """``address`` as /32 or /128."""
     if isinstance(address, IPv4Address):
-        return IPv4Interface((address, 32))
-    return IPv6Interface((address, 128))
+        return IPv4Interface((int(address), 32))
+    return IPv6Interface((int(address), 128))

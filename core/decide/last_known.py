@@ -4,9 +4,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from ipaddress import IPv6Network
+from typing import TypeVar
 
 from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Reading, T_co, Unknown, Value
 from ec2net.core.model.identity import Mac
+
+T = TypeVar("T")
 
 
 def with_last_known_good(
@@ -35,12 +38,24 @@ def _merged(now: EniFacts, past: EniFacts | None) -> EniFacts:
         device_number=_either(now.device_number, past.device_number),
         network_card=_either(now.network_card, past.network_card),
         local_ipv4s=_primary_stays(now.local_ipv4s, past.local_ipv4s),
-        ipv6s=_either(now.ipv6s, past.ipv6s),
+        ipv6s=_in_order(_either(now.ipv6s, past.ipv6s), past.ipv6s),
         ipv4_prefixes=_either(now.ipv4_prefixes, past.ipv4_prefixes),
         ipv6_prefixes=_either(now.ipv6_prefixes, past.ipv6_prefixes),
         subnet_ipv4=_primary_stays(now.subnet_ipv4, past.subnet_ipv4),
         subnet_ipv6=_with_addresses(now, past),
     )
+
+
+def _in_order(now: Reading[tuple[T, ...]], past: Reading[tuple[T, ...]]) -> Reading[tuple[T, ...]]:
+    """``now``, what was there before first and in the order of before.
+
+    AWS documents an order for ``local-ipv4s`` alone. The first IPv6 address is the source of a
+    default route, so another order must not change it.
+    """
+    if not (isinstance(now, Value) and isinstance(past, Value)):
+        return now
+    stayed = [one for one in past.value if one in now.value]
+    return replace(now, value=tuple(dict.fromkeys((*stayed, *now.value))))
 
 
 def _with_addresses(now: EniFacts, past: EniFacts) -> Reading[tuple[IPv6Network, ...]]:

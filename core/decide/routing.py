@@ -16,6 +16,7 @@ from ec2net.core.model.objects import (
     AnyInterface,
     AnyNetwork,
     LinkRef,
+    Mark,
     Route,
     RouteKind,
     Rule,
@@ -90,11 +91,12 @@ def rules(
     return tuple(made)
 
 
-def mark_rules(versions: Iterable[int], number: EniNumber, numbers: NumberPlan) -> tuple[Rule, ...]:
+def mark_rules(
+    versions: Iterable[int], mark: Mark, number: EniNumber, numbers: NumberPlan
+) -> tuple[Rule, ...]:
     """For what is marked as an answer to a connection that came in by the ENI, whatever its source:
     a container's answer gets the host's address only after its way was chosen."""
     priority, table = numbers.priority(number), numbers.table(number)
-    mark = numbers.mark(number)
     return tuple(Rule(_DEFAULT[version], priority, table, mark=mark) for version in versions)
 
 

@@ -13,7 +13,7 @@ from ec2net.core.host.other_tools import Danger, recognise
 from ec2net.core.model import finding
 from ec2net.core.model.errors import DoubleManagement, Ec2netError, ImdsError
 from ec2net.core.model.numbers import NumberPlan
-from ec2net.core.report.text import count
+from ec2net.core.report.text import count, incomplete
 
 _SEVERITIES = {
     Danger.DOUBLE: Severity.WARNING,
@@ -97,6 +97,13 @@ def _standings(view: View) -> Iterator[Finding]:
             yield Finding(
                 Severity.ERROR, Check.ENI, eni.name, f"it is refused: {eni.reason}", remedy
             )
+        elif eni.standing is Standing.ABSENT:
+            remedy = "if it is not EFA-only, look for its link: ip -all netns exec ip -br link"
+            yield Finding(Severity.NOTE, Check.ENI, eni.name, eni.reason, remedy)
+        elif eni.intent is not None and eni.intent.unread:
+            remedy = f"wait for IMDS, or see what is missing: ec2net explain {eni.name}"
+            text = incomplete(eni.intent.unread)
+            yield Finding(Severity.WARNING, Check.ENI, eni.name, text, remedy)
         elif eni.standing is Standing.PENDING:
             remedy = f"wait for IMDS, or see what is missing: ec2net explain {eni.name}"
             yield Finding(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ec2net.core.decide.intent import EniIntent, HostIntent
 from ec2net.core.doctor.finding import Check, Finding, Severity
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.numbers import CARDS, DEVICES, NumberPlan
+from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.model.objects import MAIN_TABLE, AnyAddress, LinkRef, Route, RouteKind, Rule
 from ec2net.core.model.snapshot import Snapshot
 
@@ -112,11 +112,10 @@ def foreign_objects(
         for intent in host.ready
         if intent.mac in others or not (intent.rules or intent.primary)
     }
-    priorities = range(numbers.main_first_priority, numbers.priority_base + DEVICES * CARDS)
     for rule in (found.item for found in snapshot.rules if found.protocol != numbers.protocol):
         if rule.table in theirs:
             continue
-        if rule.priority in priorities or rule.table in numbers.tables:
+        if rule.priority in numbers.priorities or rule.table in numbers.tables:
             yield _foreign(rule, "", _harm(rule, host))
     for found in snapshot.routes:
         route = found.item

@@ -20,6 +20,17 @@ class Answer:
     token_ttl: str = ""
 
 
+def whole_number(text: str, most: int) -> int | None:
+    """A header's decimal number, but no more than ``most``; None if ``text`` is no such number.
+
+    It may have any number of digits and of zeros before them (RFC 9110, section 8.6).
+    """
+    if not (text.isascii() and text.isdecimal()):
+        return None
+    digits = text.lstrip("0")
+    return most if len(digits) > len(str(most)) else min(int(digits or "0"), most)
+
+
 class TransportError(Exception):
     """No complete answer came: reset, closed, truncated, not HTTP. Worth another try."""
 

@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A TCP socket whose every wait is the Deadline's, whoever reads from it.
+"""A TCP socket whose every wait is the Deadline's and whose bytes are counted, whoever reads from it.
 
 A timeout per read does not bound a response: a header a second keeps http.client busy for
 hours. Here the connect and each recv and send take what is left of one deadline, and whatever
 may interrupt the deadline interrupts them.
+
+Nor does a limit that is asked of http.client bound an answer: its parser believes what a chunk says
+of its own length. So each answer has an allowance of bytes here, before any parser.
 """
 
 import errno
@@ -12,7 +15,7 @@ import select
 import socket
 from typing import TYPE_CHECKING
 
-from ec2net.core.imds.answer import ConnectFailed, TransportError
+from ec2net.core.imds.answer import BadAnswer, ConnectFailed, TransportError
 from ec2net.core.imds.endpoint import Candidate
 from ec2net.core.model.errors import DeadlineExceeded
 from ec2net.core.runtime.deadline import Deadline
@@ -24,8 +27,15 @@ CONNECT_SECONDS = 0.5
 """IMDS is on the host itself: it accepts within a millisecond, or not at all."""
 
 
+BODY_LIMIT = 64 * 1024
+"""Bytes: some 1500 IPv6 addresses, ten times what one ENI can hold."""
+
+ANSWER_LIMIT = 2 * BODY_LIMIT
+"""Bytes on the wire: a body, and as much again for headers and the lengths of chunks."""
+
+
 class BoundedSocket(socket.socket):
-    """A connection to ``candidate``; ``deadline`` bounds what is done with it from now on."""
+    """A connection to ``candidate``; each exchange on it is bounded by what ``begin`` was given."""
 
     def __init__(self, candidate: Candidate, deadline: Deadline) -> None:
         """Create the socket; raises ``ConnectFailed`` if it cannot be had or bound."""
@@ -35,7 +45,7 @@ class BoundedSocket(socket.socket):
         except OSError as error:
             raise ConnectFailed(_strerror(error)) from error
         self.candidate = candidate
-        self.deadline = deadline
+        self.begin(deadline)
         try:
             self.setblocking(False)
             self.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -47,6 +57,11 @@ class BoundedSocket(socket.socket):
         except OSError as error:
             self.close()
             raise ConnectFailed(_strerror(error)) from error
+
+    def begin(self, deadline: Deadline) -> None:
+        """Begin an exchange: it ends by ``deadline`` and with ``ANSWER_LIMIT`` bytes of answer."""
+        self.deadline = deadline
+        self._allowance = ANSWER_LIMIT
 
     def start_connect(self) -> None:
         """Send the SYN and return at once; raises ``ConnectFailed``."""
@@ -64,18 +79,25 @@ class BoundedSocket(socket.socket):
         """Nothing: urllib3 sets its own timeouts before requests, but the deadline rules."""
 
     def recv_into(self, buffer: "WriteableBuffer", nbytes: int = 0, flags: int = 0) -> int:
-        """All reading ends up here (``socket.makefile``). Raises ``TransportError``."""
+        """All reading ends up here (``socket.makefile``). Raises ``TransportError``.
+
+        Raises ``BadAnswer`` once the answer has more than ``ANSWER_LIMIT`` bytes.
+        """
         while True:  # ends by deadline: an endless stream is never "not ready"
             if self.deadline.expired():
                 raise self.deadline.exceeded()
             self.deadline.wait(self.fileno(), select.POLLIN)
             try:
-                return super().recv_into(buffer, nbytes, flags)
+                count = super().recv_into(buffer, nbytes, flags)
             except BlockingIOError:
                 continue
             except OSError as error:
                 # Not an OSError any more, so that urllib3 passes it through as it is.
                 raise TransportError(_strerror(error)) from error
+            self._allowance -= count
+            if self._allowance < 0:
+                raise BadAnswer(f"the answer is longer than {ANSWER_LIMIT} bytes in all")
+            return count
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0) -> None:
         left = memoryview(data)

@@ -16,6 +16,7 @@ from ipaddress import IPv6Address, IPv6Network
 from typing import TypeAlias, TypeVar
 
 from ec2net.core.imds.parse import (
+    EMPTY,
     ipv4_address,
     ipv4_network,
     ipv6_address,
@@ -63,6 +64,8 @@ _KEYS = frozenset(
 )
 
 _NEVER_READ = Unknown("never read")
+_EMPTY_LIST = Absent()
+"""What a key that is there and empty reads as."""
 _NOT_PROPAGATED = Unknown("device-number not propagated yet", settling=True)
 
 Listings: TypeAlias = dict[Mac, frozenset[str]]
@@ -105,7 +108,22 @@ def read_facts(
             enis.append(eni)
     read = {**known, **{eni.mac: eni for eni in enis}}
     primary = _confirmed(client, primary, listed, read, deadline, remembered=bool(known_primary))
-    return ImdsFacts(primary, listed, tuple(enis))
+    return ImdsFacts(primary, listed, tuple(enis), _cards(client, primary, read, deadline))
+
+
+def _cards(
+    client: Imds, primary: Reading[Mac], read: Mapping[Mac, EniFacts], deadline: Deadline
+) -> bool:
+    """Whether the primary, if it was not read, has a network card or may have one.
+
+    The primary has been attached for the longest time. So its keys are the witness for the host
+    when a pass reads a new ENI alone (``core.decide.settled``).
+    """
+    new = [eni for eni in read.values() if isinstance(eni.network_card, Absent)]
+    if not new or not isinstance(primary, Value) or primary.value in read:
+        return False
+    path = f"{MACS_PATH}{primary.value}/{NETWORK_CARD}"
+    return not isinstance(client.get(path, deadline), Absent)
 
 
 def _remembered(
@@ -212,7 +230,12 @@ def _listing(
         return Unknown(f"the listing of its keys: {reading.reason}")
     names = _KEYS.intersection(reading.value)
     if not names:
-        return Unknown("the listing of its keys has none of those that matter", settling=not known)
+        # A page of HTML is no listing: IMDS lists names without blanks and brackets.
+        garbage = any(set(name) & set(" <>") for name in reading.value)
+        return Unknown(
+            "the listing of its keys has none of those that matter",
+            settling=not known and not garbage,
+        )
     return Value(names)
 
 
@@ -239,18 +262,31 @@ class _Eni:
         card, device = self._place()
         ipv6s = self._list(IPV6S, ipv6_address, known.ipv6s)
         ipv6_prefixes = self._list(IPV6_PREFIX, ipv6_network, known.ipv6_prefixes)
+        ipv4s = self._list(LOCAL_IPV4S, ipv4_address, known.local_ipv4s)
+        ipv4_prefixes = self._list(IPV4_PREFIX, ipv4_network, known.ipv4_prefixes)
+        wrong = self._empty_wrongly(ipv4s, ipv6s)
         return EniFacts(
             mac=self.mac,
-            interface_id=self._required(INTERFACE_ID, one(EniId.parse), known.interface_id),
+            interface_id=self._required(INTERFACE_ID, one(EniId.of_imds), known.interface_id),
             device_number=device,
             network_card=card,
-            local_ipv4s=self._list(LOCAL_IPV4S, ipv4_address, known.local_ipv4s),
-            ipv6s=ipv6s,
-            ipv4_prefixes=self._list(IPV4_PREFIX, ipv4_network, known.ipv4_prefixes),
-            ipv6_prefixes=ipv6_prefixes,
+            local_ipv4s=wrong if wrong and ipv4s is _EMPTY_LIST else ipv4s,
+            ipv6s=wrong if wrong and ipv6s is _EMPTY_LIST else ipv6s,
+            ipv4_prefixes=wrong if wrong and ipv4_prefixes is _EMPTY_LIST else ipv4_prefixes,
+            ipv6_prefixes=wrong if wrong and ipv6_prefixes is _EMPTY_LIST else ipv6_prefixes,
             subnet_ipv4=self._immutable(SUBNET_IPV4, one(ipv4_network), known.subnet_ipv4),
             subnet_ipv6=self._subnet_ipv6((*_values(ipv6s), *_values(ipv6_prefixes))),
         )
+
+    def _empty_wrongly(self, ipv4s: Reading[object], ipv6s: Reading[object]) -> Unknown | None:
+        """An ENI cannot lose its first IPv4 address, and the primary has an address.
+
+        So IMDS is wrong if it gives empty lists all the same, and no list counts as empty then.
+        """
+        lost = isinstance(self.known.local_ipv4s, Value)
+        nothing = self._is_primary and isinstance(ipv6s, Absent)
+        wrong = ipv4s is _EMPTY_LIST and (lost or nothing)
+        return Unknown("the list is empty, but the ENI has an address") if wrong else None
 
     def _subnet_ipv6(
         self, held: Iterable[IPv6Address | IPv6Network]
@@ -321,12 +357,19 @@ class _Eni:
         return again
 
     def _key(self, name: str, parse: Callable[[str], T], known: Reading[T]) -> Reading[T]:
+        """A key that is there and empty reads as absent, as soon as two looks agree."""
         if not isinstance(self.keys, Value):
             return self.keys
         listed = name in self.keys.value
         if not listed and not isinstance(known, Value):
             return Absent()
-        reading = parsed(self.client.get(f"{MACS_PATH}{self.mac}/{name}", self.deadline), parse)
+        path = f"{MACS_PATH}{self.mac}/{name}"
+        reading = parsed(self.client.get(path, self.deadline), parse)
+        if reading == EMPTY:
+            if isinstance(known, Absent):
+                return known
+            reading = parsed(self.client.get(path, self.deadline), parse)
+            return _EMPTY_LIST if reading == EMPTY else reading
         if listed and isinstance(reading, Absent):
             if self.old:
                 raise _ListingIsOld

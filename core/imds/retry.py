@@ -4,8 +4,13 @@
 import random
 import time
 
+from ec2net.core.imds.answer import whole_number
+
 BACKOFF_SECONDS = 0.1
 BACKOFF_LIMIT_SECONDS = 0.4
+
+LONGEST_SECONDS = 999_999_999
+"""A Retry-After that asks for more asks for this: nobody waits so long either."""
 
 PATIENCE_SECONDS = 10.0
 """At most so long does one pass wait because IMDS asked for it."""
@@ -29,15 +34,15 @@ def backoff(attempt: int) -> float:
 def retry_after(header: str) -> float:
     """Seconds that a Retry-After header asks for, as a number or a date; 0 if it says nothing."""
     text = header.strip()
-    if text.isdecimal():
-        return float(text[:9])
+    if (seconds := whole_number(text, LONGEST_SECONDS)) is not None:
+        return float(seconds)
     if not text:
         return 0.0
     from email.utils import parsedate_to_datetime  # requests has imported it by now
 
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, OverflowError):
+    except Exception:  # noqa: BLE001 - its parser fails in more ways than it documents
         return 0.0
 
 

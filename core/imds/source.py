@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from ec2net.core.model.facts import Absent, Reading, Value
+from ec2net.core.model.facts import Absent, Reading, Unknown, Value
 from ec2net.core.runtime.deadline import Deadline
 
 
@@ -30,13 +30,17 @@ class Imds(Protocol):
 
 
 class RecordedImds:
-    """A tree of folders (objects) and keys (text), as ``ec2net record`` writes it."""
+    """A tree of folders (objects) and keys (text), as ``ec2net record`` writes it.
+
+    ``unread`` has the paths that could not be read, and why: they are no more known from the record.
+    """
 
     requests_made = 0
     heard = False
 
-    def __init__(self, tree: Mapping[str, Any]) -> None:
+    def __init__(self, tree: Mapping[str, Any], unread: Mapping[str, str] | None = None) -> None:
         self._tree = tree
+        self._unread = unread or {}
 
     def new_pass(self) -> None:
         """Nothing counts here."""
@@ -45,6 +49,8 @@ class RecordedImds:
         return False
 
     def get(self, path: str, deadline: Deadline) -> Reading[str]:
+        if path in self._unread:
+            return Unknown(str(self._unread[path]))
         node: Any = self._tree
         for part in filter(None, path.split("/")):
             if not isinstance(node, Mapping) or part not in node:

@@ -5,6 +5,7 @@ import logging
 import time
 from dataclasses import dataclass, field
 
+from ec2net.core.imds.answer import whole_number
 from ec2net.core.imds.endpoint import Candidate
 from ec2net.core.model.errors import StateError
 from ec2net.core.state.run_dir import RunDir
@@ -39,9 +40,8 @@ class Token:
         text = body.decode("ascii").strip()
         if not 0 < len(text) <= 4096 or not text.isprintable() or " " in text:
             raise ValueError("not a token")
-        seconds = TTL_SECONDS
-        if granted.isdecimal() and len(granted) <= 5:
-            seconds = min(int(granted), TTL_SECONDS)
+        known = whole_number(granted, TTL_SECONDS)
+        seconds = TTL_SECONDS if known is None else known
         return cls(text, _now() + seconds - min(MARGIN_SECONDS, seconds / 10))
 
     def fresh(self) -> bool:

@@ -2,11 +2,10 @@
 """HTTP by requests over one kept-alive connection. Only imported when the first request is made.
 
 No proxies, no redirects, no cookies, no compression, no retries in here; bodies are bounded and
-must come with their length. Everything that waits does so in :mod:`bounded_socket`.
+must come with their length. Everything that waits or counts does so in :mod:`bounded_socket`.
 Works with requests 2.28 on urllib3 1.26 (Debian 12) to requests 2.34 on urllib3 2.8.
 """
 
-import http.client
 from collections.abc import Mapping
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -16,17 +15,14 @@ from ec2net.core.imds import lean
 lean.import_requests()
 
 import requests
-import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool
 
-from ec2net.core.imds.answer import Answer, BadAnswer, TransportError
-from ec2net.core.imds.bounded_socket import BoundedSocket, connect
+from ec2net.core.imds.answer import Answer, BadAnswer, TransportError, whole_number
+from ec2net.core.imds.bounded_socket import BODY_LIMIT, BoundedSocket, connect
+from ec2net.core.model.errors import Ec2netError
 from ec2net.core.runtime.deadline import Deadline
-
-BODY_LIMIT = 64 * 1024
-"""Bytes: some 1500 IPv6 addresses, ten times what one ENI can hold."""
 
 
 class Transport:
@@ -67,7 +63,8 @@ class Transport:
         self, method: str, path: str, headers: Mapping[str, str], deadline: Deadline
     ) -> Answer:
         """One exchange. Raises ``TransportError``, ``DeadlineExceeded``, interruptions."""
-        self._deadline = self._current.deadline = deadline
+        self._deadline = deadline
+        self._current.begin(deadline)
         request = self._template.copy()
         request.method = method
         request.url = self._base + path
@@ -80,12 +77,10 @@ class Transport:
             )
             with response:  # closes the connection too, unless all was read
                 return _read(response)
-        except (
-            requests.RequestException,
-            urllib3.exceptions.HTTPError,
-            http.client.HTTPException,
-            OSError,
-        ) as error:
+        except (TransportError, Ec2netError):  # ours, from the socket: also what interrupts
+            raise
+        except Exception as error:
+            # Not only the libraries' own errors: a chunk of -8 bytes is a ValueError of http.client.
             raise TransportError(_plain(error)) from error
 
     def open(self) -> BoundedSocket:
@@ -93,30 +88,28 @@ class Transport:
         connection, self._ready = self._ready, None
         if connection is None:
             connection = connect(self.candidate, self._deadline)
-        connection.deadline = self._deadline
+        connection.begin(self._deadline)
         self._current = connection
         return connection
 
 
 def _read(response: requests.Response) -> Answer:
     headers, status = response.headers, response.status_code
-    length = headers.get("Content-Length")
-    known = length is not None and length.isdecimal()
-    size = int(length[:20]) if length is not None and known else 0
+    size = whole_number(headers.get("Content-Length", ""), BODY_LIMIT + 1)
     body = b""
     if status == 200:
         if headers.get("Content-Encoding", "identity").lower() != "identity":
             raise BadAnswer("a compressed answer, which was not asked for")
-        if not known and headers.get("Transfer-Encoding", "").lower() != "chunked":
+        if size is None and headers.get("Transfer-Encoding", "").lower() != "chunked":
             raise BadAnswer("an answer without its length: it cannot be told whether it is whole")
-        if size <= BODY_LIMIT:
+        if size is None or size <= BODY_LIMIT:
             body = response.raw.read(BODY_LIMIT + 1, decode_content=False)
-        if max(size, len(body)) > BODY_LIMIT:
+        if max(size or 0, len(body)) > BODY_LIMIT:
             raise BadAnswer(f"the answer is longer than {BODY_LIMIT} bytes")
         # urllib3 1.26 and http.client take a short body for a whole one.
-        if known and len(body) != size:
+        if size is not None and len(body) != size:
             raise TransportError(f"the answer ended after {len(body)} of {size} bytes")
-    elif known and size <= BODY_LIMIT:
+    elif size is not None and size <= BODY_LIMIT:
         response.raw.read(size + 1, decode_content=False)  # else the connection is not kept
     return Answer(
         status,

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What IMDS should have told and did not, as one problem for people. Pure."""
 
-from dataclasses import fields
+from collections.abc import Iterator
 
 from ec2net.core.model.errors import ImdsError
-from ec2net.core.model.facts import ImdsFacts, Unknown
+from ec2net.core.model.facts import EniFacts, ImdsFacts, Reading, Unknown, Value, keys_of
+
+_SHOWN = 3
+"""So many reasons, and so many keys of each, are named."""
 
 
 def unread(imds: ImdsFacts) -> tuple[ImdsError, ...]:
@@ -12,14 +15,33 @@ def unread(imds: ImdsFacts) -> tuple[ImdsError, ...]:
 
     Keys that it has not got yet are no fault: such an ENI is pending, and says so itself.
     """
-    readings = [imds.primary, imds.listed]
-    readings += [getattr(eni, f.name) for eni in imds.enis for f in fields(eni) if f.name != "mac"]
-    reasons = {r.reason for r in readings if isinstance(r, Unknown) and not r.settling}
-    if not reasons:
+    where: dict[str, list[str]] = {}
+    for name, reading in _named(imds):
+        if isinstance(reading, Unknown) and not reading.settling:
+            where.setdefault(reading.reason, []).append(name)
+    if not where:
         return ()
+    reasons = [f"{_several(names)}: {reason}" for reason, names in sorted(where.items())]
     return (
         ImdsError(
-            f"IMDS could not be read completely: {'; '.join(sorted(reasons)[:3])}",
+            f"IMDS could not be read completely: {'; '.join(reasons[:_SHOWN])}",
             remedy="the last known values stand",
         ),
     )
+
+
+def _named(imds: ImdsFacts) -> Iterator[tuple[str, Reading[object]]]:
+    yield "mac", imds.primary
+    yield "the list of MACs", imds.listed
+    for eni in imds.enis:
+        for key, reading in keys_of(eni).items():
+            yield f"{_name(eni)} {key}", reading
+
+
+def _name(eni: EniFacts) -> str:
+    return str(eni.interface_id.value if isinstance(eni.interface_id, Value) else eni.mac)
+
+
+def _several(names: list[str]) -> str:
+    shown = ", ".join(names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown

@@ -28,7 +28,7 @@ def observe(
         if link.mac is None:
             continue
         journal = journals.read(link.mac, link.index)
-        held = [a.item.interface for a in snapshot.addresses if a.item.link.index == link.index]
+        held = [found.item.interface for found in snapshot.addresses_on(link.index)]
         journals.compare(link.mac, journal, {*link.altnames, *held})
         # Also where addresses are marked: an older pyroute2, which cannot, may have made them.
         journaled.update((link.index, address) for address in journal.addresses)

@@ -104,7 +104,7 @@ def _addresses(
     if base is Base.OURS:
         return intent.sources
     ipv6 = tuple(interface for interface in intent.base if interface.version == 6)
-    here = [found for found in snapshot.addresses if found.item.link.index == intent.link.index]
+    here = snapshot.addresses_on(intent.link.index)
     leased = {found.item.interface.ip for found in here if found.protocol != protocol}
     ours = {found.item.interface.ip for found in here if found.protocol == protocol}
     # A backend without a DHCP client brought it up; it stays when a lease of it comes beside.
@@ -122,11 +122,7 @@ def _in_order(
     takes its lease anew puts it last; whatever stands before it then is moved behind.
 
     Not if it came after somebody's address in its subnet: as a secondary it is always last."""
-    here = [
-        found.item.interface
-        for found in snapshot.addresses
-        if found.item.link.index == intent.link.index
-    ]
+    here = [found.item.interface for found in snapshot.addresses_on(intent.link.index)]
     first = next((there for there in here if there.ip == intent.first(4)), None)
     before = here[: here.index(first)] if first is not None else []
     if first is not None and first.network in [other.network for other in before]:

@@ -60,6 +60,25 @@ class EniFacts:
     subnet_ipv6: Reading[tuple[IPv6Network, ...]]
 
 
+FIELDS = {
+    "interface-id": "interface_id",
+    "device-number": "device_number",
+    "network-card": "network_card",
+    "local-ipv4s": "local_ipv4s",
+    "ipv6s": "ipv6s",
+    "ipv4-prefix": "ipv4_prefixes",
+    "ipv6-prefix": "ipv6_prefixes",
+    "subnet-ipv4-cidr-block": "subnet_ipv4",
+    "subnet-ipv6-cidr-blocks": "subnet_ipv6",
+}
+"""The field of ``EniFacts`` for each key of IMDS."""
+
+
+def keys_of(eni: EniFacts) -> dict[str, Reading[object]]:
+    """What each key of an ENI reads as, by the key's name in IMDS."""
+    return {key: getattr(eni, name) for key, name in FIELDS.items()}
+
+
 @dataclass(frozen=True, slots=True)
 class ImdsFacts:
     """One reading of IMDS. ``enis`` holds the MACs that were asked for and are listed.
@@ -71,6 +90,8 @@ class ImdsFacts:
     primary: Reading[Mac]
     listed: Reading[tuple[Mac, ...]]
     enis: tuple[EniFacts, ...]
+    cards: bool = False
+    """Whether an ENI that is not in ``enis`` has a network card, or may have one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}", re.ASCII)
-_ENI_ID = re.compile(r"eni-[0-9a-f]{8,32}", re.ASCII)
+_ENI_ID = re.compile(r"[a-z]{2,12}-[0-9a-f]{8,32}", re.ASCII)
+_ANY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
 LINK_NAME_MAX = 15
 """IFNAMSIZ - 1 (include/uapi/linux/if.h)."""
@@ -36,7 +37,7 @@ class Mac:
 
 @dataclass(frozen=True, order=True, slots=True)
 class EniId:
-    """An ENI's id, such as ``eni-0304feb62015b7959``."""
+    """An ENI's id, such as ``eni-0304feb62015b7959``; EC2 has resources with other prefixes."""
 
     text: str
 
@@ -45,6 +46,18 @@ class EniId:
         if not _ENI_ID.fullmatch(text.strip()):
             raise ValueError(f"{_quoted(text)} is not an ENI id")
         return cls(text.strip())
+
+    @classmethod
+    def of_imds(cls, text: str) -> "EniId":
+        """Accept an id of any form: an id names an ENI, and nothing of the network hangs on it."""
+        if not _ANY_ID.fullmatch(text.strip()):
+            raise ValueError(f"{_quoted(text)} is not an ENI id")
+        return cls(text.strip())
+
+    @property
+    def usual(self) -> bool:
+        """Whether the id has the form of EC2's ids, and so is the name of no link."""
+        return _ENI_ID.fullmatch(self.text) is not None
 
     def __str__(self) -> str:
         return self.text

@@ -4,7 +4,7 @@
 A contract: the VPC CNI and EKS use the same ones. Never by list position or ifindex, which
 change when another ENI comes or goes.
 
-    n = 100 * network card + device number
+    n = 100 * network card + device number, 0 to 12799
 
 | number                    | default   | what uses it                                          |
 |---------------------------|-----------|-------------------------------------------------------|
@@ -16,22 +16,33 @@ change when another ENI comes or goes.
 | 32762 to 32765            |           | rules of ``ipv4_fast_failure``, last before main's    |
 | protocol                  | 236       | mark of our routes, rules and (IFA_PROTO) addresses   |
 | link group                | 236       | links of all ENIs, for the main-first rules           |
-| mark                      | n + 1     | in bits 20 to 31: answers, with ``published_ports``   |
+| metric of DHCP's routes   | 16384     | ENIs that came later, until they are configured       |
+| mark                      | 1 to 4095 | in bits 20 to 31: answers, with ``published_ports``   |
 
 Others' priorities on EC2 hosts lie below 5300 (VPC CNI, tailscale) or above 30000
 (nm-cloud-setup, cloud-netconfig, nodeadm); ours lie between.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ec2net.core.model.objects import Mark
 
 MARK_BITS = 12
-_MARKS = (1 << MARK_BITS) - 1
+MARKS = (1 << MARK_BITS) - 1
+"""As many marks as there are: fewer than numbers, so that they come from a pool."""
 
-CARDS = 32
+CARDS = 128
 DEVICES = 100
-"""Network cards 0 to 31, device numbers 0 to 99: more would make two ENIs share an n."""
+"""Network cards 0 to 127, four times what the largest instance type has; device numbers 0 to 99:
+more would make two ENIs share an n."""
+
+HIGHEST = CARDS * DEVICES - 1
+"""The largest n: every base leaves room for this much above it."""
+
+LATER_METRIC = 16384
+"""Of the routes that DHCP and router advertisements give an ENI which came later, until it is
+configured (systemd/network/80-ec2net-later.network): behind every ENI's metric."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -75,7 +86,12 @@ class NumberPlan:
     @property
     def tables(self) -> range:
         """The tables of all ENIs that there can be."""
-        return range(self.table_base, self.table_base + DEVICES * CARDS)
+        return range(self.table_base, self.table_base + HIGHEST + 1)
+
+    @property
+    def priorities(self) -> range:
+        """The priorities of all rules that ENIs can have, but those of ``LAST_PRIORITIES``."""
+        return range(self.main_first_priority, self.priority_base + HIGHEST + 1)
 
     def table(self, number: EniNumber) -> int:
         return self.table_base + number.n
@@ -86,9 +102,23 @@ class NumberPlan:
     def metric(self, number: EniNumber) -> int:
         return self.metric_base + number.n
 
-    def mark(self, number: EniNumber) -> Mark:
-        """Not 0 in its bits, which is what an unmarked packet has."""
-        return Mark((number.n + 1) << self.mark_shift, _MARKS << self.mark_shift)
+    def marks(self, numbers: Iterable[EniNumber]) -> dict[EniNumber, Mark]:
+        """A mark of its own for each; beyond ``MARKS`` of them the highest numbers get none.
+
+        It is n + 1 as long as that fits and a lower number does not have it: so the marks of ENIs
+        on the first 40 cards stay, whichever others come and go. None is 0 in its bits, which is
+        what an unmarked packet has.
+        """
+        taken: dict[int, EniNumber] = {}
+        for number in sorted(set(numbers))[:MARKS]:
+            value = number.n % MARKS
+            while value in taken:
+                value = (value + 1) % MARKS
+            taken[value] = number
+        mask = MARKS << self.mark_shift
+        return {
+            number: Mark((value + 1) << self.mark_shift, mask) for value, number in taken.items()
+        }
 
     @property
     def parking_table(self) -> int:

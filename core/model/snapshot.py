@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One look at the kernel: links, addresses, routes and rules, with who made each. Pure values."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Generic, TypeVar
 
 from ec2net.core.model.facts import Link
@@ -40,7 +42,7 @@ class AddressState:
     """Seconds until it goes unless its lease is renewed; None for never."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for the cached index
 class Snapshot:
     """What the dumps found. Rules with selectors that are not modelled are left out: never ours."""
 
@@ -54,6 +56,17 @@ class Snapshot:
     def objects(self) -> tuple[Found[KernelObject], ...]:
         """Addresses, routes and rules together."""
         return (*self.addresses, *self.routes, *self.rules)
+
+    @cached_property
+    def _addresses_by_link(self) -> Mapping[int, tuple[Found[Address], ...]]:
+        found: dict[int, list[Found[Address]]] = {}
+        for address in self.addresses:
+            found.setdefault(address.item.link.index, []).append(address)
+        return {index: tuple(addresses) for index, addresses in found.items()}
+
+    def addresses_on(self, index: int) -> tuple[Found[Address], ...]:
+        """The addresses of one link, in the kernel's order."""
+        return self._addresses_by_link.get(index, ())
 
     def link(self, index: int) -> Link | None:
         return next((link for link in self.links if link.index == index), None)
@@ -73,9 +86,14 @@ class Snapshot:
         """Main's default routes that another maker wrote, blackholes and multipath ones as well."""
         return tuple(
             found.item
+            for found in self._main_defaults
+            if found.item.destination.version == version and found.protocol != not_by
+        )
+
+    @cached_property
+    def _main_defaults(self) -> tuple[Found[Route], ...]:
+        return tuple(
+            found
             for found in self.routes
-            if found.item.table == MAIN_TABLE
-            and found.item.destination.prefixlen == 0
-            and found.item.destination.version == version
-            and found.protocol != not_by
+            if found.item.table == MAIN_TABLE and found.item.destination.prefixlen == 0
         )

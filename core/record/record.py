@@ -3,7 +3,7 @@
 
 A record holds the IMDS keys that the engine reads (nothing else of IMDS: no credentials, no
 user data) and the kernel's links, addresses, routes and rules. A bare tree of IMDS will do
-too; the links are then assumed to be there, one for each MAC.
+too, also as other tools write it; the links are then assumed to be there, one for each MAC.
 """
 
 import os

@@ -2,17 +2,19 @@
 """A plan that is made from a record: offline, without privileges."""
 
 import json
+from collections.abc import Callable
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ec2net.core.config.settings import Config
+from ec2net.core.config.tree import from_dict
 from ec2net.core.engine.engine import Engine
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.imds.source import RecordedImds
 from ec2net.core.kernel.session import Kernel
-from ec2net.core.model.errors import UsageError
+from ec2net.core.model.errors import ConfigError, UsageError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.objects import (
@@ -29,6 +31,7 @@ from ec2net.core.model.objects import (
 from ec2net.core.model.snapshot import Found, Snapshot
 from ec2net.core.plugins.loaded import Plugins
 from ec2net.core.record.record import MACS
+from ec2net.core.record.tree import imds_tree
 from ec2net.core.runtime import files
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.run_dir import RunDir
@@ -42,8 +45,17 @@ _DAMAGES = (ValueError, KeyError, TypeError, AttributeError, OverflowError, Recu
 """What is no record ends in one of these."""
 
 
-def plan_from_record(path: Path, config: Config, deadline: Deadline) -> View:
-    """Raises ``UsageError`` if the file is no record, ``DeadlineExceeded`` if it does not end."""
+def plan_from_record(
+    path: Path,
+    config: Config,
+    deadline: Deadline,
+    by_record: Callable[[], None] = lambda: None,
+) -> View:
+    """The plan by the configuration that the record holds, or by ``config`` if it holds none.
+
+    ``by_record`` is called if the record's configuration counts. Raises ``UsageError`` if the file is
+    no record, ``DeadlineExceeded`` if it does not end.
+    """
     reading = deadline.within(deadline.remaining(), f"reading {path}")
     try:
         text = files.read(path, SIZE_MAX, reading).decode()
@@ -51,10 +63,16 @@ def plan_from_record(path: Path, config: Config, deadline: Deadline) -> View:
             raise ValueError("it is empty")
         document = json.loads(text)
         tree, kernel = _parts(document)
+        if "imds" in document and document.get("config") is not None:
+            config = from_dict(document["config"])
+            by_record()
+        unread = _of(dict, document.get("unread", {}) if "imds" in document else {})
         attached = _attached(document)
         snapshot = _snapshot(kernel) if kernel is not None else _assumed(tree, config)
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", subject=str(path)) from error
+    except ConfigError as error:
+        raise UsageError(f"its configuration cannot be used: {error}", subject=str(path)) from error
     except _DAMAGES as error:
         reason = f"there is no {error}" if isinstance(error, KeyError) else error
         raise UsageError(
@@ -66,7 +84,7 @@ def plan_from_record(path: Path, config: Config, deadline: Deadline) -> View:
         config,
         RunDir(Path("/dev/null")),  # nothing is remembered, nothing is written
         Kernel(config.numbers.protocol),
-        RecordedImds(tree),
+        RecordedImds(tree, unread),
         Plugins.of(config),
         Environment(lambda path: None, lambda path: None, lambda path: ()),
     )
@@ -76,11 +94,9 @@ def plan_from_record(path: Path, config: Config, deadline: Deadline) -> View:
 def _parts(document: Any) -> tuple[dict[str, Any], dict[str, Any] | None]:
     if not isinstance(document, dict):
         raise TypeError("not an object")
-    tree = document.get("imds", document)
-    node = tree
-    for part in MACS:
-        node = node[part]
-    return tree, document.get("kernel") if "imds" in document else None
+    if "imds" not in document:
+        return imds_tree(document), None
+    return imds_tree(document["imds"]), document.get("kernel")
 
 
 def _attached(document: dict[str, Any]) -> dict[Mac, Attached]:

@@ -41,11 +41,13 @@ def plan(whole: Plan, host: HostIntent, *, stream: TextIO | None = None) -> str:
     lines: list[str] = []
     for outcome in host.enis:
         own = whole.of(outcome.mac)
-        if not own.changes and not own.conflicts and outcome.standing is Standing.READY:
+        unread = outcome.intent.unread if outcome.intent else ()
+        if not (own.changes or own.conflicts or unread) and outcome.standing is Standing.READY:
             continue
         lines.append(title(outcome))
         if outcome.standing is not Standing.READY:
             lines.append(f"  {outcome.standing.value}: {outcome.reason}")
+        lines += [f"  {incomplete(unread)}"] if unread else []
         lines += [f"  {change(step, colour=colour)}" for step in own.changes]
         lines += [f"  ! {found.describe()}" for found in own.conflicts]
     orphans = [step for step in whole.changes if host.of(step.whose or Mac("")) is None]
@@ -54,6 +56,11 @@ def plan(whole: Plan, host: HostIntent, *, stream: TextIO | None = None) -> str:
         lines += [f"  {change(step, colour=colour)}" for step in orphans]
     lines.append(count(whole.changes))
     return "\n".join(lines)
+
+
+def incomplete(keys: Iterable[str]) -> str:
+    """What IMDS did not tell of an ENI that is configured with all else."""
+    return f"incomplete: IMDS does not tell {', '.join(keys)} (yet), so what needs it waits"
 
 
 def count(changes: Iterable[Change]) -> str:

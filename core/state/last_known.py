@@ -53,7 +53,7 @@ def from_json(data: Mapping[str, Any]) -> EniFacts:
 
 
 _PARSERS: dict[str, Callable[[str], object]] = {
-    "interface_id": EniId.parse,
+    "interface_id": EniId.of_imds,
     "device_number": int,
     "network_card": int,
     "local_ipv4s": IPv4Address,

@@ -24,8 +24,10 @@ class Boot(Protocol):
     def __call__(self, **arguments: Any) -> AbstractContextManager[LabInstance]: ...
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests of one network manager, or mode, in the settings of another."""
+    """Leave out tests of one network manager, or mode, in the settings of another; mark as exhaustive
+    what ``make test`` shows on another setting."""
     others = []
     for item in items:
         callspec = getattr(item, "callspec", None)
@@ -37,6 +39,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             found.mode.value not in mode.args if mode is not None else not found.usual
         ):
             others.append(item)
+        elif item.get_closest_marker("first_setting") is not None:
+            if found != SETTINGS[0]:
+                item.add_marker("exhaustive")
+        elif backend is None and not found.once:
+            item.add_marker("exhaustive")
     if others:
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]

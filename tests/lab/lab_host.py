@@ -23,11 +23,11 @@ from lab_root import LAYERS, LabUnavailable, Release, cached_root, layered_root
 
 from ec2net.core.simulation.vpc.dhcp import VpcWithDhcp
 
-BOOT_LIMIT = 60.0
+BOOT_LIMIT = 180.0
 """Seconds; 2 to 4 on an idle machine."""
 
-STOP_LIMIT = 30.0
-RUN_LIMIT = 60.0
+STOP_LIMIT = 60.0
+RUN_LIMIT = 120.0
 
 _REBOOTED = 133
 """Exit status of systemd-nspawn --keep-unit after a reboot of the container."""

@@ -10,8 +10,8 @@ from typing import Self
 from ec2net.core.simulation.vpc.eni import Eni
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-ANSWER_LIMIT = 5.0
-"""Seconds for an exchange: a lost segment is repeated after 0.2 to 3 s."""
+ANSWER_LIMIT = 30.0
+"""Seconds for an exchange on a machine however busy; a lost segment is repeated after 0.2 to 3 s."""
 
 _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 

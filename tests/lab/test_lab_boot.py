@@ -120,7 +120,7 @@ def until_configured(instance: LabInstance, *links: str) -> None:
     """The network manager says so some time after the addresses work."""
     instance.host.wait_until(
         lambda: all(instance.setting.has_configured(instance.host, link) for link in links),
-        10,
+        60,
         f"{', '.join(links)} configured",
     )
 
@@ -145,7 +145,7 @@ def assert_ends_as(instance: LabInstance, before: dict[str, list[str]]) -> None:
     wanted = rules_and_routes(before)
     with suppress(HostError):  # what differs says more
         instance.host.wait_until(
-            lambda: not differences(wanted, rules_and_routes(instance.kernel())), 10
+            lambda: not differences(wanted, rules_and_routes(instance.kernel())), 60
         )
     assert_same(wanted, rules_and_routes(instance.kernel()))
 
@@ -263,7 +263,7 @@ def test_the_mtu_is_the_leases_a_fixed_one_or_untouched(boot: Boot) -> None:
         wanted = {"ens20": 1500, "ens21": 1400, "ens22": untouched}
         enis = [instance.vpc.attach(subnet, name, ipv4=2, ipv6=1) for name in wanted]
         instance.complete(*enis)
-        instance.host.wait_until(lambda: mtus(instance, wanted) == wanted, 10, f"{wanted}")
+        instance.host.wait_until(lambda: mtus(instance, wanted) == wanted, 60, f"{wanted}")
         if instance.setting.resident:
             instance.refresh()  # or it is some milliseconds from doing so by itself
         assert instance.refresh() == ""
@@ -294,7 +294,7 @@ def servers_are_asked_as_configured(instance: LabInstance) -> None:
         assert "ens21: backend networkmanager: dns_default_route: " in done.stderr
         return
     instance.host.wait_until(
-        lambda: "169.254.169.253" in resolvectl("dns", "ens21"), 10, "servers of ens21"
+        lambda: "169.254.169.253" in resolvectl("dns", "ens21"), 60, "servers of ens21"
     )
     told = [resolvectl("default-route", link) for link in ("ens5", "ens20", "ens21")]
     assert told == ["yes", "no", "yes"]

@@ -58,7 +58,7 @@ def shake(instance: LabInstance) -> None:
 def until_primary(instance: LabInstance) -> None:
     """Its first addresses answer: those that are leased."""
     first = instance.primary.ipv4s[0]
-    end = time.monotonic() + 15
+    end = time.monotonic() + 60
     while not any(
         tick.ok and tick.address == first for tick in instance.vpc.check_in(instance.primary)
     ):
@@ -75,7 +75,7 @@ def test_the_example_for_a_cni_works_word_for_word(boot: Boot) -> None:
             instance.until_unit(link, "active")
         # What comes before is still the boot's: a driver probes one device after the other.
         until = json.loads(instance.host.read("/run/ec2net/at-boot.json"))["until"]
-        instance.host.wait_until(lambda: time.monotonic() > until, 15, "the end of the boot")
+        instance.host.wait_until(lambda: time.monotonic() > until, 60, "the end of the boot")
         eni = instance.attach("ens20", ipv4=2)
         instance.until_unit("ens20", "active")
         instance.refresh()
@@ -110,7 +110,7 @@ def test_an_ignored_eni_has_what_others_have_for_it(boot: Boot) -> None:
                 assert status["Network File"] == "/usr/lib/systemd/network/85-others.network"
                 instance.host.wait_until(
                     lambda one=one: has_leases(instance, one),  # type: ignore[misc]
-                    10,
+                    60,
                     "their leases",
                 )
             before = instance.kernel()
@@ -157,7 +157,7 @@ def test_the_default_alone_keeps_the_way_in(boot: Boot) -> None:
         host = instance.host
         instance.until_at_rest()
         host.wait_until(
-            lambda: len(host.ip("-4", "route", "show", "default")) == 2, 10, "both IPv4 leases"
+            lambda: len(host.ip("-4", "route", "show", "default")) == 2, 60, "both IPv4 leases"
         )
         for version in ("-4", "-6"):
             found = host.ip(version, "route", "show", "default")

@@ -65,7 +65,7 @@ class Host(Life):
         host.run(["udevadm", "settle"])
         if self.instance.setting.backend == "networkmanager":
             told = ["nmcli", "-g", "DEVICE,STATE", "device"]
-            host.wait_until(lambda: f"{TUNNEL}:connected" in host.run(told).stdout, 20)
+            host.wait_until(lambda: f"{TUNNEL}:connected" in host.run(told).stdout, 60)
 
     def seen(self) -> State:
         """Nor the network manager's, and nothing of what it sets of an ENI's link."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Links that never come, or are gone at once. Upstream: 766 of them left 1787 processes.
 
-``EC2NET_RACES`` is how many attachments race with their detachments (by default 300).
+``EC2NET_ENDURANCE`` sets how many attachments race with their detachments (tests/netns/endurance.py).
 """
 
 import os
@@ -15,19 +15,21 @@ from pathlib import Path
 
 import pytest
 from conftest import Boot
+from endurance import rounds
 from lab_instance import ENI_UNIT, LabInstance, Setting, udev_stopped
 
 from ec2net.core.simulation.vpc.eni import Eni
 
 pytestmark = [pytest.mark.lab, pytest.mark.mode("on-demand"), pytest.mark.backend("networkd")]
 
-RACES = int(os.environ.get("EC2NET_RACES", "300"))
+RACES = rounds(300)
 GHOSTS = 20
-LINK_SECONDS = 20
+LINK_SECONDS = 40
 """How long a start waits for its link here (by default 30 s)."""
 DEVICE_SECONDS = 8
 """How long systemd waits for a device unit here (by default 90 s)."""
-WITHIN = 30.0
+WITHIN = 60.0
+"""Seconds; 30 where the machine has nothing else to do."""
 TIMER = 4
 """Seconds between passes, 60 outside of tests."""
 TOGETHER = 10
@@ -63,6 +65,7 @@ def forks(lone: LabInstance, seconds: float) -> int:
     return last_pid() - before - asking
 
 
+@pytest.mark.serial
 def test_units_for_links_that_never_appear_cost_no_process(lone: LabInstance) -> None:
     """The seed bug, by systemd: no process waits, a pass is not held up, and in the end no unit is
     left (``BindsTo`` a device that never comes: its job ends by systemd's own limit)."""
@@ -71,7 +74,8 @@ def test_units_for_links_that_never_appear_cost_no_process(lone: LabInstance) ->
     began = time.monotonic()
     lone.host.run(["systemctl", "start", "--no-block", *units])
     assert lone.own_processes() == []
-    assert forks(lone, 2) == 0
+    # A process of the host's own may begin in one of these spans; a unit that polls shows in each.
+    assert 0 in (forks(lone, 2) for _ in range(3))
     assert lone.own_processes() == []
     assert lone.refresh() == ""
     lone.host.wait_until(
@@ -83,6 +87,7 @@ def test_units_for_links_that_never_appear_cost_no_process(lone: LabInstance) ->
     assert left_of(lone, names) == []
 
 
+@pytest.mark.serial
 def test_starts_of_links_that_never_appear_end_by_their_bound(lone: LabInstance) -> None:
     """The seed bug, by hand: 20 processes wait in one system call each, hold nothing, and end with
     exit status 3."""
@@ -101,14 +106,14 @@ def test_starts_of_links_that_never_appear_end_by_their_bound(lone: LabInstance)
         assert lone.refresh() == ""
         assert len(children(lone)) == GHOSTS  # it did not wait for them
         for process in starts:
-            assert process.wait(LINK_SECONDS + 10) == 3
+            assert process.wait(LINK_SECONDS + 60) == 3
             assert process.stderr is not None
             assert b"no such link appeared" in process.stderr.read()
     finally:
         for process in starts:
             process.kill()
             process.communicate()
-    assert time.monotonic() - began < LINK_SECONDS + 10
+    assert time.monotonic() - began < LINK_SECONDS + 60
     assert lone.own_processes() == []
     assert left_of(lone, names) == []
 
@@ -216,7 +221,7 @@ class Races:
         for _ in range(count // TOGETHER):
             enis = [self.attach() for _ in range(TOGETHER)]
             wanted = {f"ec2net@{eni.name}.service" for eni in enis}
-            self._lone.host.wait_until(lambda: wanted <= self._lone.eni_units(), 20)  # noqa: B023
+            self._lone.host.wait_until(lambda: wanted <= self._lone.eni_units(), 60)  # noqa: B023
             with udev_stopped(self._lone):
                 for eni in enis:
                     self.end(eni)
@@ -246,7 +251,7 @@ def test_attach_and_detach_races_leave_nothing(lone: LabInstance) -> None:
     finally:
         lone.host.run(["systemctl", "stop", "ec2net-refresh.timer"])
     # After the last pass, and one more: the state of its unit says how that went.
-    lone.host.wait_until(lambda: lone.own_processes() == [], 20)
+    lone.host.wait_until(lambda: lone.own_processes() == [], 60)
     lone.host.run(["systemctl", "start", "ec2net-refresh.service"])
     assert left_of(lone, names) == [], lone.story()
     print(f"{lone.setting}: {races.moved} moved, nothing left of {RACES} after {took:.1f} s")

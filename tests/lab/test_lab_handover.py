@@ -58,7 +58,7 @@ def test_a_change_of_manager_hands_over_without_a_gap(boot: Boot) -> None:
                     instance.host.networkctl(link)["State"] == "routable (configured)"
                     for link in ("ens5", "ens6")
                 ),
-                20,
+                60,
                 "networkd has both links",
             )
             instance.refresh()

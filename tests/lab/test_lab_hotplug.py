@@ -5,15 +5,16 @@ import statistics
 import time
 
 import pytest
-from lab_instance import CHECK_LIMIT, MANY, LabInstance, late
+from lab_instance import CHECK_LIMIT, COMPLETE_LIMIT, MANY, LabInstance, idle_pass, late
 from probe import Probe
 
 from ec2net.core.simulation.vpc.eni import Detach, Eni
 
 pytestmark = pytest.mark.lab
 
-USABLE_WITHIN = 2.0
-"""Seconds after the link appeared. Upstream: 6.9 s, and the second IPv6 address never."""
+USABLE_WITHIN = 1.7
+"""Seconds after the link appeared, beside those of an idle pass on this machine (0.3 where it has
+nothing else to do). Upstream: 6.9 s, and the second IPv6 address never."""
 
 AFTER_LEASE = 1.0
 """Seconds after DHCP granted it, if that is later. NetworkManager asks one millisecond after the
@@ -23,6 +24,7 @@ carrier, when the simulated subnet's bridge may not forward yet, and again after
 GONE_WITHIN = 5.0
 
 
+@pytest.mark.serial
 def test_a_hotplugged_eni_is_usable_within_two_seconds(pair: LabInstance) -> None:
     """C-a: its device number reads 0 for 1 s; then all addresses and prefixes work, both ways.
 
@@ -43,14 +45,14 @@ def test_a_hotplugged_eni_is_usable_within_two_seconds(pair: LabInstance) -> Non
         eni = pair.attach(name, propagation=late(1.0), **MANY)
         with Probe(pair.vpc.outside.namespace, asked(pair, eni)):
             while not all(tick.ok for tick in pair.vpc.check_in(eni, timeout=CHECK_LIMIT)):
-                assert time.monotonic() - began < 20, pair.story()
+                assert time.monotonic() - began < COMPLETE_LIMIT, pair.story()
             while not all(tick.ok for tick in pair.vpc.check_out(eni, timeout=CHECK_LIMIT)):
-                assert time.monotonic() - began < 20, pair.story()
+                assert time.monotonic() - began < COMPLETE_LIMIT, pair.story()
             usable = time.monotonic()
         allowed = max(began + USABLE_WITHIN, leased(pair, eni) + AFTER_LEASE)
         times.append(usable - began)
-        over.append(usable - allowed)
         pair.complete(eni)
+        over.append(usable - allowed - idle_pass(pair))
         if pair.setting.backend == "networkmanager":
             sources = {drop.source for drop in set(pair.vpc.drops()) - drops}
             own |= {str(address) for address in eni.samples()}
@@ -97,6 +99,7 @@ def routes_of(kernel: dict[str, list[str]]) -> list[str]:
     return kernel["routes 4"] + kernel["routes 6"]
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("how", list(Detach), ids=lambda how: how.value)
 def test_a_detached_eni_leaves_nothing(pair: LabInstance, how: Detach) -> None:
     """R8, R17: no file, rule, route or unit within 5 s, and nothing happens to the others."""
@@ -107,10 +110,10 @@ def test_a_detached_eni_leaves_nothing(pair: LabInstance, how: Detach) -> None:
     cursor = pair.host.cursor()
     pair.vpc.detach(eni, how)
     took = pair.host.wait_until(
-        lambda: left_of(pair, "ens30", before) == [], 20, f"nothing left of ens30 ({how.value})"
+        lambda: left_of(pair, "ens30", before) == [], 60, f"nothing left of ens30 ({how.value})"
     )
     print(f"{pair.setting}: nothing left of a link after {took:.2f} s ({how.value})")
-    assert took < GONE_WITHIN
+    assert took < GONE_WITHIN + idle_pass(pair)
     for other in pair.vpc.enis[:2]:
         assert pair.configured(other.name, cursor) == []
     assert pair.bounces(cursor, but=["ens30"]) == []
@@ -141,7 +144,7 @@ def test_a_renamed_link_is_the_same_eni(pair: LabInstance) -> None:
     pair.complete(eni)
     pair.host.wait_until(
         lambda: not [name for name in (*pair.files(), *pair.eni_units()) if "ens32" in name],
-        10,
+        60,
         "nothing left of the old name",
     )
     for other in pair.vpc.enis[:2]:

@@ -101,7 +101,7 @@ def test_a_running_host_is_handed_over(boot: Boot) -> None:
         host = instance.host
         units = ["policy-routes@ens5.service", "policy-routes@ens6.service"]
         host.run(["systemctl", "enable", "--now", *units])
-        host.wait_until(lambda: "10.0.32.5/32" in host.run(["ip", "addr"]).stdout, 20, "its work")
+        host.wait_until(lambda: "10.0.32.5/32" in host.run(["ip", "addr"]).stdout, 60, "its work")
         refused = host.run(["ec2net", "refresh"], check=False)
         assert "amazon-ec2-net-utils" in refused.stderr
         assert marked(instance.kernel()) == []
@@ -119,7 +119,7 @@ def test_a_running_host_is_handed_over(boot: Boot) -> None:
             return (instance.kernel(), their_files(instance)) == before
 
         # A lease may come in the middle of one; with their reloads, networkd 252 may be without for long.
-        host.wait_until(plan_changes_nothing, 20, "a plan that changes nothing")
+        host.wait_until(plan_changes_nothing, 60, "a plan that changes nothing")
         assert their_files(instance) == theirs
 
         done = host.run([*MIGRATE, "--apply"], timeout=120)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from conftest import Boot
 from kernel_state import assert_same, marked
-from lab_instance import CHECK_LIMIT, MANY, LabInstance, late
+from lab_instance import CHECK_LIMIT, COMPLETE_LIMIT, MANY, LabInstance, idle_pass, late
 from lab_nmcli import connection, nmcli, no_hook
 from test_lab_boot import assert_ends_as
 
@@ -37,7 +37,7 @@ def until_state(instance: LabInstance, link: str, number: int) -> None:
     """NetworkManager's of a device (NMDeviceState); nmcli may return before it is reached."""
     told = ("-g", "GENERAL.STATE", "device", "show", link)
     instance.host.wait_until(
-        lambda: nmcli(instance, *told).startswith(f"{number} "), 10, f"{link} in state {number}"
+        lambda: nmcli(instance, *told).startswith(f"{number} "), 60, f"{link} in state {number}"
     )
 
 
@@ -56,12 +56,12 @@ def test_a_booted_host_is_right_from_the_first_activation(boot: Boot) -> None:
         instance.until_at_rest()
         # The manager puts the first address back in front when NetworkManager has set it anew.
         instance.host.wait_until(
-            lambda: instance.host.ec2net("verify", check=False).returncode == 0, 20, "verified"
+            lambda: instance.host.ec2net("verify", check=False).returncode == 0, 60, "verified"
         )
         assert instance.host.ip("link", "show", "ens6")[0]["mtu"] == 9001
         both = "(ens5): 169.254.169.253 fd00:ec2::253\n"
         servers = ["resolvectl", "dns"]
-        instance.host.wait_until(lambda: both in instance.host.run(servers).stdout, 10, both)
+        instance.host.wait_until(lambda: both in instance.host.run(servers).stdout, 60, both)
         assert "(ens6):\n" in instance.host.run(servers).stdout
         before = instance.kernel()
         instance.host.reboot()
@@ -90,14 +90,15 @@ def test_a_wrong_guess_of_the_primary_is_put_right(boot: Boot) -> None:
         assert instance.refresh() == ""
 
 
-SHARE = 0.5
-"""Seconds from when IMDS told all and NetworkManager had its leases."""
+SHARE = 0.25
+"""Seconds from when IMDS told all and NetworkManager had its leases, beside those of an idle pass."""
 
 
+@pytest.mark.serial
 def test_our_share_of_a_hotplug(pair: LabInstance) -> None:
     """NetworkManager's own activation takes up to 2 s (random delays before a router solicitation and
     a DHCPv6 one); the best of a few, since the machine has other work too."""
-    shares = []
+    shares, passes = [], []
     for number in range(4):
         eni = pair.attach(f"ens{40 + number}", propagation=late(1.0), **MANY)
         began = time.monotonic()
@@ -107,16 +108,17 @@ def test_our_share_of_a_hotplug(pair: LabInstance) -> None:
             shown = pair.host.ip("addr", "show", "dev", name)
             return leases <= {a.get("local") for entry in shown for a in entry.get("addr_info", ())}
 
-        pair.host.wait_until(leased, 20, "leases")
+        pair.host.wait_until(leased, 60, "leases")
         ready = max(time.monotonic(), began + 1.0)
         while pair.unreachable(eni, limit=CHECK_LIMIT):
-            assert time.monotonic() - began < 20, pair.story()
+            assert time.monotonic() - began < COMPLETE_LIMIT, pair.story()
         shares.append(time.monotonic() - ready)
         print(f"{pair.setting}: leased {ready - began:.2f} s, usable {shares[-1]:.2f} s later")
         pair.complete(eni)
+        passes.append(idle_pass(pair))
         pair.vpc.detach(eni)
         pair.until_unit(eni.name, "inactive")
-    assert min(shares) <= SHARE, shares
+    assert min(shares) <= SHARE + min(passes), (shares, passes)
 
 
 def test_no_profile_is_ever_written(pair: LabInstance) -> None:
@@ -159,7 +161,7 @@ def test_a_connection_that_comes_up_again_is_whole_before_it_counts_as_up(
     nmcli(pair, "connection", "up", profile)
     pair.complete()
     assert pair.refresh() == ""
-    pair.host.wait_until(lambda: pair.own_processes() == [], 20, "the hook's passes at their end")
+    pair.host.wait_until(lambda: pair.own_processes() == [], 60, "the hook's passes at their end")
     assert len(pair.configured("ens6", cursor)) == 1  # what the hook does causes no activation
     assert_ends_as(pair, before)
     nmcli(pair, "connection", "down", profile)
@@ -185,7 +187,7 @@ def test_the_manager_needs_no_hook(pair: LabInstance) -> None:
     assert len(pair.configured("ens6", cursor)) == 1
     nmcli(pair, "connection", "down", profile)
     pair.host.wait_until(
-        lambda: "a user disconnected it" in reason(pair, "ens6"), 20, "ens6 is ignored"
+        lambda: "a user disconnected it" in reason(pair, "ens6"), 60, "ens6 is ignored"
     )
     nmcli(pair, "connection", "up", profile)
     pair.complete()
@@ -232,7 +234,7 @@ def test_a_device_that_somebody_else_configured_is_not_taken_over(pair: LabInsta
     pair.host.run(["systemctl", "start", "NetworkManager.service"])
     pair.host.wait_until(
         lambda: "externally" in nmcli(pair, "-g", "GENERAL.STATE", "device", "show", "ens70"),
-        20,
+        60,
         "ens70 external",
     )
     pair.host.ec2net("refresh", check=False)
@@ -248,23 +250,20 @@ def test_a_stopped_networkmanager_costs_a_message_and_no_eni(pair: LabInstance) 
     """SIGSTOP: each call ends at its deadline, the live part of every ENI is done all the same."""
     stop = ["systemctl", "kill", "--signal=STOP", "NetworkManager.service"]
     # A hook's pass would find the address first, and wait for NetworkManager first.
-    pair.host.wait_until(lambda: pair.at_work() == [], 20, "no pass is running")
+    pair.host.wait_until(lambda: pair.at_work() == [], 60, "no pass is running")
     pair.host.run(stop)
     try:
         address = pair.secondary.assign_ipv4()
-        began = time.monotonic()
         done = pair.host.ec2net("refresh", check=False)
-        took = time.monotonic() - began
     finally:
         pair.host.run([*stop[:2], "--signal=CONT", stop[3]])
     assert done.returncode == 1
     assert "NetworkManager: does not answer" in done.stderr
     assert f"+ address {address}/32 dev ens6" in done.stderr
-    assert took < 10
+    assert "did not end within" not in done.stderr  # a call's own bound, not that of the pass
     assert pair.unreachable() == []
     pair.secondary.unassign_ipv4(address)
     pair.refresh()
-    print(f"{pair.setting}: a pass with a stopped NetworkManager took {took:.1f} s")
 
 
 @pytest.mark.mode("on-demand")
@@ -312,14 +311,14 @@ def test_an_eni_without_a_profile_gets_one_in_memory(server: LabInstance) -> Non
     cursor = server.host.cursor()
     server.setting.restart(server.host)
     server.host.wait_until(
-        lambda: server.setting.has_configured(server.host, "ens60"), 20, "ens60 connected"
+        lambda: server.setting.has_configured(server.host, "ens60"), 60, "ens60 connected"
     )
     server.refresh()
     assert server.unreachable() == []
     assert server.refresh() == ""
     assert len(server.configured("ens60", cursor)) == 1
     server.vpc.detach(eni)
-    server.host.wait_until(lambda: profiles(server) == before, 10, "the profile gone")
+    server.host.wait_until(lambda: profiles(server) == before, 60, "the profile gone")
 
 
 def test_an_eni_that_was_active_before_us_is_activated_again_once(pair: LabInstance) -> None:
@@ -335,7 +334,7 @@ def test_an_eni_that_was_active_before_us_is_activated_again_once(pair: LabInsta
         told = ["-g", "IP4.ROUTE", "device", "show", "ens6"]
         pair.host.wait_until(  # 1.52 tells of its routes at most three times a second
             lambda: "dst = 0.0.0.0/0" in (said := nmcli(pair, *told)) and "9999" not in said,
-            10,
+            60,
             "routes told by NetworkManager",
         )
         if pair.setting.resident:

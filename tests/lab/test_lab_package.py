@@ -75,7 +75,7 @@ def until_leased(instance: LabInstance) -> None:
         first = (f"{instance.primary.ipv4s[0]}/", f"{instance.primary.ipv6s[0]}/")
         return all(part in shown for part in (*first, "via fe80:ec2::1"))
 
-    instance.host.wait_until(leased, 15, "the primary's leases")
+    instance.host.wait_until(leased, 60, "the primary's leases")
 
 
 def files(host: LabHost) -> dict[str, str]:
@@ -189,7 +189,7 @@ def test_a_preset_of_the_administrator_chooses_the_mode_on_demand() -> None:
         until_leased(instance)
         install(host, lab_package.built())
         assert enabled(host) == ["disabled", "enabled", "enabled"]
-        host.wait_until(lambda: instance.unreachable(instance.primary) == [], 20, "the primary")
+        host.wait_until(lambda: instance.unreachable(instance.primary) == [], 60, "the primary")
         later = instance.attach_many()
         assert instance.unit_state(later.name) == "active"
         dpkg(host, "--purge", "ec2net")

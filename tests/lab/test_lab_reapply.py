@@ -25,7 +25,7 @@ from ec2net.backends.networkmanager.apply import set_mtu
 from ec2net.backends.networkmanager.bus import Bus
 from ec2net.backends.networkmanager.client import NetworkManager
 from ec2net.core.runtime.deadline import Deadline
-limit = Deadline(50, "test")
+limit = Deadline(110, "test")
 with Bus() as bus:
     manager = NetworkManager(bus)
     for link in ("ens5", "ens6"):
@@ -69,7 +69,7 @@ MTU = "/etc/ec2net/ec2net.toml.d/30-mtu.toml"
 def until_mtu(instance: LabInstance, value: int) -> None:
     """NetworkManager may have answered before it sets it."""
     wanted = {"ens5": value, "ens6": value}
-    instance.host.wait_until(lambda: mtus(instance, wanted) == wanted, 10, f"MTU {value}")
+    instance.host.wait_until(lambda: mtus(instance, wanted) == wanted, 60, f"MTU {value}")
 
 
 def test_an_mtu_is_set_by_reapply_and_given_back(pair: LabInstance) -> None:

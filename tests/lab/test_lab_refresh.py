@@ -89,6 +89,7 @@ def assert_without_a_gap(act: Callable[[], Traffic]) -> None:
     pytest.fail(f"seconds without a connection in each attempt: {longest}")
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("role", ["primary", "secondary"])
 def test_address_changes_in_imds_cost_no_other_address_a_packet(
     pair: LabInstance, role: str
@@ -152,7 +153,7 @@ def test_a_renewed_lease_changes_nothing(pair: LabInstance) -> None:
         for eni in pair.vpc.enis:
             asked = len(pair.vpc.dhcp_messages(eni))
             pair.host.run(["networkctl", "renew", eni.name])
-            end = time.monotonic() + 10
+            end = time.monotonic() + 60
             while len(pair.vpc.dhcp_messages(eni)) < asked + 2:  # a request and its answer
                 assert time.monotonic() < end, pair.vpc.dhcp_messages(eni)
                 time.sleep(0.05)
@@ -174,6 +175,7 @@ def ipv4s(instance: LabInstance, link: str) -> list[dict[str, Any]]:
     return [{k: v for k, v in info.items() if not k.endswith("_life_time")} for info in held]
 
 
+@pytest.mark.serial
 def test_an_eni_of_another_kind_changes_nothing_for_the_others(pair: LabInstance) -> None:
     """A hotplug, and its detach, may reload the manager: no other link notices (C-c)."""
     cursor = pair.host.cursor()

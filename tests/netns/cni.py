@@ -101,10 +101,10 @@ def dead(vpc: SimulatedVpc, pods: Mapping[IPv4Address, Namespace]) -> list[str]:
     """Pods that do not reach the outside under their own address, or are not reached."""
     found, outside = [], vpc.outside
     for address, inside in pods.items():
-        out = vpc.connect(inside, address, str(outside.ipv4), timeout=4)
+        out = vpc.connect(inside, address, str(outside.ipv4), patient=True)
         if not isinstance(out, Answer) or out.seen != address:
             found.append(f"from {address}: {out}")
-        back = vpc.connect(outside.namespace, outside.ipv4, address, timeout=4)
+        back = vpc.connect(outside.namespace, outside.ipv4, address, patient=True)
         if not isinstance(back, Answer):
             found.append(f"to {address}: {back}")
     return found

@@ -55,7 +55,7 @@ def docker0(vpc: SimulatedVpc) -> Iterator[str]:
         ]
     )
     # The bridge forwards when the kernel has heard of the other end of its port.
-    deadline = Deadline(10, "docker0")
+    deadline = Deadline(60, "docker0")
     while "state UP" not in vpc.guest.run(["ip", "link", "show", "docker0"]).stdout:
         deadline.check()
     with closing(EchoService()) as service:
@@ -79,5 +79,5 @@ def who_answers(
 ) -> list[str]:
     """The address that the far end of each connection has; empty if none came about."""
     attempts = [Attempt(None, ip_address(str(host)), port) for host in hosts]
-    found = connect_all(client, attempts, timeout)
+    found = connect_all(client, attempts, timeout, patient=True)
     return [str(answer.local) if isinstance(answer, Answer) else "" for answer in found]

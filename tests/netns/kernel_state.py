@@ -219,7 +219,7 @@ def _leased_now() -> set[bytes]:
     """The addresses with a lifetime, as :func:`_lifeless` has them."""
     leased: set[bytes] = set()
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as asking:
-        asking.settimeout(10)
+        asking.settimeout(30)
         flags = _NLM_F_REQUEST | _NLM_F_DUMP
         asking.send(struct.pack("=IHHII8x", 24, _RTM_GETADDR, flags, 1, 0))
         while True:  # ends with the dump, or by the timeout

@@ -17,8 +17,8 @@ from instance import Instance, environment
 
 from ec2net.core.state.run_dir import RunDir
 
-LIMIT = 20.0
-"""Seconds for anything that is awaited here."""
+LIMIT = 60.0
+"""Seconds for anything that is awaited here, on a machine however busy."""
 
 
 class Manager:

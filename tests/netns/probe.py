@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from ec2net.core.simulation.vpc import echo
+from ec2net.core.simulation.vpc.connections import sent_again
 from ec2net.core.simulation.vpc.eni import Eni
 from ec2net.core.simulation.vpc.namespace import Namespace
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
@@ -21,10 +22,12 @@ EVERY = 0.02
 LONGEST = 0.25
 """Seconds between two rounds that still pass for "every 20 ms" where others use the machine, too (up
 to 0.11 s were seen at a load of 8 on two processors)."""
-PATIENCE = 0.5
-"""Seconds for a handshake; the kernel sends a lost SYN again after 1 s, so that is a loss."""
+PATIENCE = 10.0
+"""Seconds for a handshake on a machine however busy. A lost SYN is a loss as soon as the kernel sends
+it again, after 1 s."""
 
-_STREAM_LIMIT = 2.0
+_STREAM_LIMIT = 30.0
+"""Seconds for a word; a reset or a route that is gone is an error at once."""
 _WORD = b"word"
 
 _AT_ONCE = struct.pack("ii", 1, 0)
@@ -69,7 +72,7 @@ class Probe:
         trace: TracebackType | None,
     ) -> None:
         self._stop.set()
-        self._thread.join(10)
+        self._thread.join(2 * PATIENCE)
 
     def _run(self) -> None:
         began = time.monotonic()
@@ -88,7 +91,11 @@ class Probe:
                 for key, _ in selector.select(max(0.001, due - time.monotonic())):
                     self._end(selector, key)
                 for key in list(selector.get_map().values()):
-                    if asked - key.data[1] > PATIENCE:
+                    assert isinstance(key.fileobj, socket.socket)
+                    if sent_again(key.fileobj):
+                        self._lose(key.data, "a packet was lost")
+                        self._close(selector, key)
+                    elif asked - key.data[1] > PATIENCE:
                         self._lose(key.data, "no answer")
                         self._close(selector, key)
 
@@ -114,6 +121,8 @@ class Probe:
         code = key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self._lose(key.data, os.strerror(code))
+        elif sent_again(key.fileobj):
+            self._lose(key.data, "a packet was lost")
         self._close(selector, key)
 
     def _close(self, selector: selectors.BaseSelector, key: selectors.SelectorKey) -> None:

@@ -5,7 +5,7 @@ import json
 import sys
 
 import pytest
-from instance import MANY, Instance, environment, primary, subnets
+from instance import MANY, PROGRAM_LIMIT, Instance, environment, primary, subnets
 from kernel_state import assert_same
 
 from ec2net.core.simulation.vpc.eni import Eni
@@ -96,7 +96,7 @@ def _refresh_unmarked(instance: Instance) -> str:
     """What was changed, as it is logged."""
     _, _, _, *arguments = instance.argv("refresh")
     command = [sys.executable, "-c", UNMARKED, *arguments]
-    done = instance.guest.run(command, timeout=30, env=environment())
+    done = instance.guest.run(command, timeout=PROGRAM_LIMIT, env=environment())
     assert done.returncode == 0, done.stderr
     return done.stderr
 

@@ -31,7 +31,7 @@ def _switch_ipv6(instance: Instance, eni: Eni, *, off: bool) -> None:
 
 
 def _unreachable_ipv4(instance: Instance, eni: Eni) -> list[object]:
-    ticks = instance.vpc.check_out(eni, timeout=1.0) + instance.vpc.check_in(eni, timeout=1.0)
+    ticks = instance.vpc.check_out(eni, timeout=3.0) + instance.vpc.check_in(eni, timeout=3.0)
     assert any(tick.address.version == 4 for tick in ticks)
     return [tick for tick in ticks if tick.address.version == 4 and not tick.ok]
 

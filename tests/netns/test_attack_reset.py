@@ -4,7 +4,7 @@
 import sys
 
 import pytest
-from instance import MANY, Instance, environment, primary, subnets
+from instance import MANY, PROGRAM_LIMIT, Instance, environment, primary, subnets
 from kernel_state import assert_same
 
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
@@ -34,7 +34,7 @@ def test_an_eni_whose_driver_is_in_a_reset_keeps_everything(
     deaf = DEAF.format(link=eni.name)
     _, _, *arguments = instance.argv("refresh")
     command = [sys.executable, "-c", deaf, *arguments[1:]]
-    done = instance.guest.run(command, timeout=30, env=environment())
+    done = instance.guest.run(command, timeout=PROGRAM_LIMIT, env=environment())
 
     assert done.returncode == 0, done.stderr
     assert_same(before, instance.kernel())

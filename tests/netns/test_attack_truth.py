@@ -9,7 +9,7 @@ from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
-from instance import MANY, Instance, environment, primary, subnets
+from instance import MANY, PROGRAM_LIMIT, Instance, environment, primary, subnets
 
 from ec2net.core.simulation.vpc.eni import Eni
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
@@ -23,7 +23,7 @@ def _host(vpc: SimulatedVpc) -> tuple[Eni, Eni]:
 
 
 def _shell(instance: Instance, command: str) -> subprocess.CompletedProcess[str]:
-    return instance.guest.run(["sh", "-c", command], timeout=30, env=environment())
+    return instance.guest.run(["sh", "-c", command], timeout=PROGRAM_LIMIT, env=environment())
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_pass_that_runs_out_of_time_tells_what_it_did(
     _, eni = _host(vpc)
     _, _, _, *arguments = instance.argv("refresh")
     done = instance.guest.run(
-        [sys.executable, "-c", LATE, *arguments], timeout=30, env=environment()
+        [sys.executable, "-c", LATE, *arguments], timeout=PROGRAM_LIMIT, env=environment()
     )
     assert done.returncode == 1
     assert f"{eni.name}: + rule 10001" in done.stderr
@@ -179,6 +179,6 @@ def test_ctrl_c_is_no_traceback(vpc: SimulatedVpc, instance: Instance) -> None:
         assert process.stderr is not None
         line = process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=PROGRAM_LIMIT)
     assert "Traceback" not in line + errors
     assert process.returncode == -signal.SIGINT

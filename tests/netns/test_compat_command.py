@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from instance import MANY, TOP, Instance, environment, primary, subnets
+from instance import MANY, PROGRAM_LIMIT, TOP, Instance, environment, primary, subnets
 from kernel_state import marked
 from manager import managed
 
@@ -29,7 +29,7 @@ def command(
 
     def call(verb: str) -> subprocess.CompletedProcess[str]:
         words = [str(TOP / "packaging/setup-policy-routes"), "ens6", verb]
-        return instance.guest.run(words, timeout=30, env={**environment(), "PATH": path})
+        return instance.guest.run(words, timeout=PROGRAM_LIMIT, env={**environment(), "PATH": path})
 
     return call
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+from instance import HANGS
 
 from ec2net.core.cli.commands import demo
 from ec2net.core.model.errors import Ec2netError, ExitStatus
@@ -17,6 +18,7 @@ from ec2net.core.simulation.demo import checks
 from ec2net.core.simulation.demo.screen import Screen
 from ec2net.core.simulation.demo.script import STEPS
 from ec2net.core.simulation.demo.show import show
+from ec2net.core.simulation.demo.stage import LIMIT as DEMO_LIMIT
 from ec2net.core.simulation.demo.stage import Result, Stage
 from ec2net.core.simulation.demo.steps import Check, Command, Event, Step, Verdict
 
@@ -31,7 +33,7 @@ def run_demo(*prefix: str, **environment: str) -> subprocess.CompletedProcess[st
         [*prefix, sys.executable, "-m", "ec2net", "demo"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS + DEMO_LIMIT,
         env={**os.environ, **environment},
         check=False,
     )
@@ -44,7 +46,7 @@ def stage() -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize("prefix", [(), AS_A_USER], ids=["root", "user"])
-def test_it_runs_through_within_30_seconds_and_in_plain_text(prefix: tuple[str, ...]) -> None:
+def test_it_runs_through_in_plain_text(prefix: tuple[str, ...]) -> None:
     # A proxy or an IMDS elsewhere in the environment must not matter.
     done = run_demo(
         *prefix,
@@ -60,7 +62,7 @@ def test_it_runs_through_within_30_seconds_and_in_plain_text(prefix: tuple[str, 
     said = re.search(r"(\d+) of (\d+) checks passed in ([\d.]+) s", done.stdout)
     assert said is not None
     assert said[1] == said[2]
-    assert float(said[3]) < 30
+    assert 0 < float(said[3]) < DEMO_LIMIT  # its own bound; it says how long it was
 
 
 def test_where_namespaces_are_forbidden_one_line_says_so() -> None:

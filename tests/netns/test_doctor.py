@@ -20,8 +20,8 @@ from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
-BOUND = 12.0
-"""Seconds on a busy machine; each wait of the command is bounded far below."""
+BOUND = 60.0
+"""Seconds on a busy machine; the command's own deadline is 15."""
 
 
 @cache
@@ -152,7 +152,7 @@ def failed_detection(instance: Instance) -> Iterator[None]:
                 instance, f"addr add {address} dev {eni.name}", f"addr del {address} dev {eni.name}"
             ),
         ):
-            ends = time.monotonic() + 10
+            ends = time.monotonic() + 30
             while not instance.guest.run(shown).stdout and time.monotonic() < ends:
                 time.sleep(0.05)
             yield

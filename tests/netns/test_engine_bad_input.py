@@ -5,14 +5,13 @@ import json
 import os
 import re
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import cni
 import pytest
-from instance import MANY, Instance, primary, subnets
+from instance import MANY, PROGRAM_LIMIT, Instance, primary, subnets
 from kernel_state import KernelEvents, assert_same
 
 from ec2net.core.simulation.vpc.connections import Answer
@@ -20,12 +19,6 @@ from ec2net.core.simulation.vpc.imds_faults import Status
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
-
-STARTING = 3.0
-"""Seconds for the interpreter and the kernel's dumps on a very busy machine."""
-
-SEARCH = 3.0
-"""Seconds for which IMDS is looked for where it does not answer (R19)."""
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +38,11 @@ def tiny_run_dir(instance: Instance, size: str, inodes: int = 0) -> Iterator[Non
     instance.run_dir.mkdir(parents=True, exist_ok=True)
     options = f"size={size},mode=755" + (f",nr_inodes={inodes}" if inodes else "")
     mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(instance.run_dir)]
-    subprocess.run(mount, check=True, timeout=10)
+    subprocess.run(mount, check=True, timeout=60)
     try:
         yield
     finally:
-        subprocess.run(["umount", "-l", str(instance.run_dir)], check=True, timeout=10)
+        subprocess.run(["umount", "-l", str(instance.run_dir)], check=True, timeout=60)
 
 
 def fill(instance: Instance) -> None:
@@ -81,7 +74,7 @@ def test_a_full_run_from_the_beginning(instance: Instance, size: str, inodes: in
         of_enis = [line for line in errors if re.match(r"ec2net: ERROR: ens[56]: ", line)]
         assert len(of_enis) == len({line.split()[2] for line in of_enis})
         assert len(errors) == len(of_enis) + 1, done.stderr
-        assert not [tick for tick in vpc.check_out(eni, timeout=4) if not tick.ok]
+        assert not [tick for tick in vpc.check_out(eni, patient=True) if not tick.ok]
     instance.ec2net("refresh")
     assert instance.unreachable(*vpc.enis) == []
 
@@ -153,14 +146,15 @@ def test_a_record_goes_through_a_pipe_and_to_nobody_not_at_all(
     """A FIFO without a reader was waited for, without a deadline."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    done = settled.ec2net("record", str(fifo), status=1, timeout=10)
+    done = settled.ec2net("record", str(fifo), status=1)
     assert done.stderr == f"ec2net: {fifo}: cannot be written: nobody reads from it\n"
     done = settled.ec2net("record", "/dev/full", status=1)
     assert done.stderr == "ec2net: /dev/full: cannot be written: No space left on device\n"
     with settled.running("plan", "--imds", str(fifo)) as plan:
         while settled.ec2net("record", str(fifo), status=None).returncode:
             assert plan.poll() is None
-        assert plan.communicate(timeout=20)[0] == "Nothing to change.\n"
+        said = plan.communicate(timeout=PROGRAM_LIMIT)[0]
+        assert said == "Planned with the configuration of the record.\nNothing to change.\n"
 
 
 BROKEN = {
@@ -219,10 +213,9 @@ def test_a_broken_configuration_before_the_first_good_one(instance: Instance, na
 def test_a_link_name_that_the_kernel_would_not_take(
     settled: Instance, command: str, name: str
 ) -> None:
+    """It is not waited for either: that ends with 3."""
     files = settled.files()
-    started = time.monotonic()
     done = settled.ec2net(command, name, status=2)
-    assert time.monotonic() - started < STARTING
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert settled.files() == files
 
@@ -232,13 +225,13 @@ def test_no_imds_at_all(settled: Instance) -> None:
     for version in (4, 6):
         settled.vpc.silence_imds(version)
     try:
-        started = time.monotonic()
         done = settled.ec2net("refresh", status=1)
-        assert time.monotonic() - started < SEARCH + STARTING
     finally:
         settled.vpc.unsilence_imds()
     assert len(done.stderr.splitlines()) == 1
+    # The search ended by its own bound (R19): the pass's would be told in these words.
     assert "no IMDS endpoint answers" in done.stderr
+    assert "did not end within" not in done.stderr
     assert_same(before, settled.kernel())
 
 
@@ -342,10 +335,10 @@ def test_no_addresses(instance: Instance) -> None:
     cni.add_table(vpc, eni)
     with cni.pod(vpc, eni.ipv4s[2], eni) as inside:
         outside = vpc.outside
-        out = vpc.connect(inside, eni.ipv4s[2], str(outside.ipv4), timeout=4)
+        out = vpc.connect(inside, eni.ipv4s[2], str(outside.ipv4), patient=True)
         assert isinstance(out, Answer), out
         assert out.seen == eni.ipv4s[2]
-        back = vpc.connect(outside.namespace, outside.ipv4, eni.ipv4s[2], timeout=4)
+        back = vpc.connect(outside.namespace, outside.ipv4, eni.ipv4s[2], patient=True)
         assert isinstance(back, Answer), back
         assert instance.refresh() == []
     assert vpc.dropped() == 0

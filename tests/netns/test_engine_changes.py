@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from instance import MANY, Instance, primary, subnets, two_enis
+from instance import HANGS, MANY, Instance, primary, subnets, two_enis
 from kernel_state import KernelEvents, State, assert_same, differences, marked
 
 from ec2net.core.simulation.vpc.eni import Detach, Eni
 from ec2net.core.simulation.vpc.imds_faults import Hang
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.library]
 
 DISCARD = 9
 """A UDP port that nobody listens on; what counts is what the source check sees."""
@@ -51,8 +51,8 @@ class Connections:
                 with server.socket(family) as listener, vpc_socket(client, family) as one:
                     listener.bind((str(there), 0))
                     listener.listen()
-                    listener.settimeout(5)
-                    one.settimeout(5)
+                    listener.settimeout(HANGS)
+                    one.settimeout(HANGS)
                     one.bind((str(here), 0))
                     one.connect(listener.getsockname()[:2])
                     other, _ = listener.accept()
@@ -64,7 +64,7 @@ class Connections:
         for name, one, other in self.pairs:
             try:
                 for sender, receiver in ((one, other), (other, one)):
-                    receiver.settimeout(3)
+                    receiver.settimeout(HANGS)
                     sender.send(b"x")
                     assert receiver.recv(1) == b"x"
             except OSError as error:
@@ -158,7 +158,7 @@ def flood(vpc: SimulatedVpc, sources: list[Any]) -> Iterator[list[int]]:
         yield sent
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(HANGS)
         for one, _ in sockets:
             one.close()
     assert failed == []
@@ -169,7 +169,7 @@ def test_a_cover_that_is_split_or_merged_leaves_no_gap(settled: Instance) -> Non
     vpc, eni = settled.vpc, settled.vpc.enis[1]
     before, dropped = settled.kernel(), vpc.dropped()
     rules = set(settled.kernel()["rules 4"])
-    left, left6 = eni.ipv4s[2], eni.ipv6s[0]
+    left, left6 = eni.ipv4s[2], eni.ipv6s[-1]
     stay = [a for a in eni.addresses() if a not in (left, left6)]
     with flood(vpc, stay) as sent:
         for _ in range(3):
@@ -178,10 +178,10 @@ def test_a_cover_that_is_split_or_merged_leaves_no_gap(settled: Instance) -> Non
             settled.ec2net("refresh")
             assert set(settled.kernel()["rules 4"]) != rules
             eni.assign_ipv4(left)
-            eni.ipv6s.insert(0, left6)
+            eni.ipv6s.append(left6)
             eni.fabric.remap(eni, [n for n in eni.holds() if str(left6) in str(n)], [])
             settled.ec2net("refresh")
-    assert sent[0] > 10000
+    assert sent[0] > 2000  # some 100 for each change, however busy the machine is
     assert vpc.dropped() == dropped
     assert_same(before, settled.kernel())
 

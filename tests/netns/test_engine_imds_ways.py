@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IMDS is found wherever it answers, within 3 s, and the good way is remembered (R19)."""
+"""IMDS is found wherever it answers, and the good way is remembered (R19)."""
 
+import re
 import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,12 +15,9 @@ from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
-FINDING = 3.0
-STARTING = 2.0
-"""Seconds for the rest of a pass on a busy machine."""
-
-AGAIN = 1.9
-"""Seconds for a pass that does not have to look: less than any time limit of a request adds up to."""
+UNPROVEN = 1.0
+"""Seconds that the remembered way has for its first answer. The search has its own 2 s, and fails the
+pass if they do not suffice: 3 s in all."""
 
 
 @pytest.fixture(scope="module")
@@ -85,18 +82,24 @@ WAYS = (
 )
 
 
+def waited(said: str) -> float:
+    """The seconds that the program gave to requests that nobody answered, by its log."""
+    bounds = re.findall(r"is dropped: .* did not end within ([\d.]+) s", said)
+    return sum(map(float, bounds))
+
+
 @pytest.mark.parametrize("name", WAYS)
-def test_the_one_way_is_found_within_3_s_and_remembered(settled: Instance, name: str) -> None:
+def test_the_one_way_is_found_and_remembered(settled: Instance, name: str) -> None:
     """ENU#117: a default route that leads where IMDS is not. From whatever worked before."""
     before = settled.kernel()
     with way(settled, name):
-        started = time.monotonic()
-        assert settled.refresh() == []
-        assert time.monotonic() - started < FINDING + STARTING
+        said = settled.ec2net("refresh", "-v").stderr
+        assert "again, with the token kept" in said or "a new token" in said
+        assert waited(said) <= UNPROVEN
         settled.imds.clear_log()
-        started = time.monotonic()
-        assert settled.refresh() == []
-        assert time.monotonic() - started < AGAIN
+        said = settled.ec2net("refresh", "-v").stderr
+        assert "used again, with the token kept" in said
+        assert waited(said) == 0
         # Not one request went another way, nor was another token asked for.
         assert {logged.status for logged in settled.imds.requests} == {200}
         assert settled.imds.count(method="PUT") == 0

@@ -7,6 +7,7 @@ ENU#148, ENU#160: 766 detached ENIs left 1787 processes behind, with a load of 4
 import os
 import pty
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -14,20 +15,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from instance import MANY, Instance, environment, primary, subnets
+from instance import HANGS, MANY, PROGRAM_LIMIT, Instance, environment, primary, subnets
 from kernel_state import KernelEvents, assert_same
 
-from ec2net.core.simulation.vpc.eni import Detach
+from ec2net.core.simulation.vpc.eni import Detach, Eni
 from ec2net.core.simulation.vpc.imds_faults import Delay, Fault, Hang
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.library]
 
-ENDING = 3.0
-"""Seconds for the interpreter to start and end beside what a test times, on a very busy machine; what
-must not be waited for takes more."""
-
-ATTEMPTS = 6
+ATTEMPTS = 12
 """To be in the middle of a pass, which may be over on a busy machine."""
 
 
@@ -35,7 +32,9 @@ ATTEMPTS = 6
 def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
     with SimulatedVpc(prefix="life-") as vpc:
         instance = install(vpc)
-        first, second = subnets(vpc, 2)
+        (first,) = subnets(vpc, 1)
+        # Room for a delegated prefix of each ENI that comes and goes here; none is given twice.
+        second = vpc.add_subnet("10.0.32.0/20", "2001:db8:0:2::/64")
         primary(vpc, first)
         vpc.attach(second, **MANY)
         instance.ec2net("refresh")
@@ -56,7 +55,7 @@ def in_poll(pid: int) -> bool:
     return call[0] != "running" and "poll" in wait
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = HANGS) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "did not come about"
@@ -73,7 +72,7 @@ def test_a_link_that_never_comes_ends_start_with_3_at_its_deadline(settled: Inst
     started = time.monotonic()
     done = settled.ec2net("start", "ghost0", "--timeout", "5", status=3)
     seconds = time.monotonic() - started
-    assert 5 <= seconds < 5 + ENDING
+    assert 5 <= seconds < 5 + HANGS
     assert done.stdout == ""
     assert done.stderr.splitlines() == ["ec2net: ghost0: no such link appeared within 5 s"]
 
@@ -100,7 +99,7 @@ def test_waiting_for_a_link_makes_no_system_calls(settled: Instance, tmp_path: P
     began, wait = calls[first]
     left = re.search(r", (\d+)\) = 0 \(Timeout\)$", wait)
     assert left, wait
-    assert 2 < int(left[1]) / 1000 <= 3  # some ms may have gone by since the deadline was made
+    assert 0 < int(left[1]) / 1000 <= 3  # some time has gone by since the deadline was made
     assert calls[first + 1][0] - began >= int(left[1]) / 1000
     made = [call for _, call in calls[first + 1 : said] if not call.startswith(MEMORY)]
     assert len(made) <= A_HANDFUL, made
@@ -117,11 +116,9 @@ def test_a_waiting_process_is_never_woken(settled: Instance) -> None:
 
 def test_a_wait_for_a_link_delays_nobody(settled: Instance) -> None:
     """ENU#160: 2.7.4 took the lock before it looked for the link."""
-    with settled.running("start", "ghost0") as process:
+    with settled.running("start", "ghost0", "--timeout", "600") as process:
         waits_in_poll(process)
-        started = time.monotonic()
-        assert settled.refresh() == []
-        assert time.monotonic() - started < ENDING
+        assert settled.refresh() == []  # it would fail after 20 s without the lock
         assert process.poll() is None
 
 
@@ -132,7 +129,7 @@ def test_twenty_ghosts_at_once_cost_no_process_afterwards(settled: Instance) -> 
             for n in range(20)
         ]
         assert settled.refresh() == []
-        assert {ghost.wait(20) for ghost in ghosts} == {3}
+        assert {ghost.wait(PROGRAM_LIMIT) for ghost in ghosts} == {3}
     assert programs() == []
     assert not [name for name in settled.files() if "ghost" in name or ".tmp-" in name]
 
@@ -159,11 +156,29 @@ def test_start_configures_the_link_as_soon_as_it_comes(settled: Instance) -> Non
         settled.guest.ip(["link add br9 type bridge", "link del br9"])
         assert process.poll() is None
         eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=PROGRAM_LIMIT)
     assert process.returncode == 0, said
     assert settled.unreachable(*vpc.enis) == []
     vpc.detach(eni)
     assert settled.refresh() != []
+
+
+def goes_during_a_wait(
+    instance: Instance, process: subprocess.Popen[str], eni: Eni, how: Detach
+) -> list[str]:
+    """What a process says that is stopped while the link goes, without what only ``-v`` shows.
+
+    It finds the event first when it goes on: no bound of its own ends the wait before it.
+    """
+    process.send_signal(signal.SIGSTOP)
+    if how is Detach.DELETE:
+        instance.vpc.unplug(eni)
+    else:
+        instance.vpc.detach(eni, how)
+    process.send_signal(signal.SIGCONT)
+    _, said = process.communicate(timeout=HANGS)
+    assert "did not end within" not in said
+    return [line for line in said.splitlines() if "DEBUG" not in line]
 
 
 @pytest.mark.parametrize("how", Detach)
@@ -173,18 +188,12 @@ def test_a_link_that_goes_mid_way_ends_start_at_once(settled: Instance, how: Det
     eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
     settled.imds.clear_log()
     try:
-        with settled.imds.fault(Hang()), settled.running("start", "ens9") as process:
-            assert settled.imds.wait_for(timeout=20)
-            if how is Detach.DELETE:
-                vpc.unplug(eni)
-            else:
-                vpc.detach(eni, how)
-            gone = time.monotonic()
-            _, said = process.communicate(timeout=20)
-            assert time.monotonic() - gone < 1
+        with settled.imds.fault(Hang()), settled.running("start", "ens9", "-v") as process:
+            assert settled.imds.wait_for(timeout=HANGS)
+            said = goes_during_a_wait(settled, process, eni, how)
         assert process.returncode == 3, said
-        assert "ens9" in said
-        assert len(said.splitlines()) == 1
+        assert "ens9" in said[0]
+        assert len(said) == 1
     finally:
         vpc.detach(eni)
     settled.ec2net("refresh")
@@ -199,15 +208,10 @@ def test_a_link_that_goes_while_its_number_is_awaited(settled: Instance, how: De
     settled.imds.clear_log()
     try:
         unsettled = Fault(Hang(), "/device-number$")
-        with settled.imds.fault(unsettled), settled.running("start", "ens9") as process:
-            assert settled.imds.wait_for("device-number", timeout=20)
-            if how is Detach.DELETE:
-                vpc.unplug(eni)
-            else:
-                vpc.detach(eni, how)
-            gone = time.monotonic()
-            assert process.wait(20) == 3
-            assert time.monotonic() - gone < 1
+        with settled.imds.fault(unsettled), settled.running("start", "ens9", "-v") as process:
+            assert settled.imds.wait_for("device-number", timeout=HANGS)
+            goes_during_a_wait(settled, process, eni, how)
+            assert process.returncode == 3
     finally:
         vpc.detach(eni)
     settled.ec2net("refresh")
@@ -222,7 +226,7 @@ def unplugged_during_start(instance: Instance, many: int) -> tuple[int, str]:
             while process.poll() is None and seen < many:
                 seen += len(events.taken())
             vpc.unplug(eni)
-            _, said = process.communicate(timeout=20)
+            _, said = process.communicate(timeout=PROGRAM_LIMIT)
     finally:
         vpc.detach(eni)
     return process.returncode, said
@@ -254,11 +258,11 @@ def test_an_eni_whose_keys_hang_delays_no_other(settled: Instance, command: list
     try:
         hanging = Fault(Hang(), f"{eni.mac}/")
         with settled.imds.fault(hanging), settled.running(*command) as process:
-            assert settled.imds.wait_for(f"{eni.mac}/", timeout=20)
-            started = time.monotonic()
+            assert settled.imds.wait_for(f"{eni.mac}/", timeout=HANGS)
+            process.send_signal(signal.SIGSTOP)  # and keeps for ever what it holds
             settled.ec2net("start", "ens5")
             settled.ec2net("start", "--primary")
-            assert time.monotonic() - started < 2 * ENDING
+            process.send_signal(signal.SIGCONT)
             assert process.poll() is None
     finally:
         vpc.detach(eni)
@@ -274,13 +278,13 @@ def test_what_another_pass_learnt_meanwhile_is_not_undone(settled: Instance) -> 
     for _ in range(ATTEMPTS):
         settled.imds.clear_log()
         with settled.imds.fault(slow) as fault, settled.running("start", "ens9") as process:
-            assert settled.imds.wait_for(f"{eni.mac}/local-ipv4s", timeout=20)
+            assert settled.imds.wait_for(f"{eni.mac}/local-ipv4s", timeout=HANGS)
             assert settled.imds.count(f"{eni.mac}/ipv6s") == 1
             address = eni.assign_ipv6()
             (change, *_) = settled.refresh()
             assert str(address) in change or "rule" in change
             was_old = process.poll() is None
-            _, said = process.communicate(timeout=20)
+            _, said = process.communicate(timeout=PROGRAM_LIMIT)
             assert fault.hits == 1
         assert (process.returncode, said) == (0, "")
         assert settled.refresh() == []
@@ -297,7 +301,9 @@ def test_a_slow_imds_is_told_of_on_a_terminal(settled: Instance) -> None:
     command = ["ip", "netns", "exec", settled.guest.name, *settled.argv("refresh")]
     try:
         with settled.imds.fault(Fault(Delay(2.0), "local-ipv4s$", count=1)) as fault:
-            subprocess.run(command, env=environment(), stderr=theirs, timeout=30, check=True)
+            subprocess.run(
+                command, env=environment(), stderr=theirs, timeout=PROGRAM_LIMIT, check=True
+            )
             assert fault.hits == 1
         said = os.read(ours, 4096).decode()
     finally:
@@ -319,7 +325,7 @@ def test_a_busy_lock_is_waited_for_no_longer_than_configured(settled: Instance) 
         with settled.locked():
             started = time.monotonic()
             done = settled.ec2net("refresh", status=1)
-            assert 1 <= time.monotonic() - started < 1 + ENDING
+            assert 1 <= time.monotonic() - started < 15  # the default is 20
             assert "another ec2net is at work" in done.stderr
             assert len(done.stderr.splitlines()) == 1
     finally:
@@ -334,7 +340,9 @@ def test_passes_at_once_come_to_the_same_as_one(settled: Instance) -> None:
     with ExitStack() as stack:
         commands = [["refresh"], ["start", "ens9"], ["refresh"], ["start", "ens6"], ["refresh"]]
         at_once = [stack.enter_context(settled.running(*command)) for command in commands]
-        ends = [(process.communicate(timeout=30), process.returncode) for process in at_once]
+        ends = [
+            (process.communicate(timeout=PROGRAM_LIMIT), process.returncode) for process in at_once
+        ]
     assert [status for _, status in ends] == [0] * len(ends), ends
     assert settled.refresh() == []
     assert settled.unreachable(*vpc.enis) == []
@@ -346,8 +354,8 @@ def test_passes_at_once_come_to_the_same_as_one(settled: Instance) -> None:
 def test_a_link_that_is_no_eni_is_refused_at_once(settled: Instance) -> None:
     settled.guest.ip(["link add br9 type bridge"])
     started = time.monotonic()
-    done = settled.ec2net("start", "br9", status=1)
-    assert time.monotonic() - started < ENDING
+    done = settled.ec2net("start", "br9", "--timeout", "600", status=1)
+    assert time.monotonic() - started < HANGS
     assert "is not an ENI" in done.stderr
     assert "links.drivers" in done.stderr
     settled.guest.ip(["link del br9"])

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 from containers import docker0
-from instance import CHECK_SECONDS, FAILING, MANY, Instance, primary, subnets
+from instance import CHECK_SECONDS, FAILING, HANGS, MANY, PROGRAM_LIMIT, Instance, primary, subnets
 
 from ec2net.core.simulation.vpc.checks import PrefixUse
 from ec2net.core.simulation.vpc.connections import Answer, Attempt, connect_all
 from ec2net.core.simulation.vpc.imds import Propagation
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.library]
 
 
 def assert_settled(instance: Instance) -> None:
@@ -171,13 +171,13 @@ def test_start_waits_for_the_device_number_to_settle(instance: Instance) -> None
     first, second = subnets(vpc, 2)
     primary(vpc, first)
     instance.ec2net("refresh")
-    with instance.running("start", "ens6", "--timeout", "20") as process:
+    with instance.running("start", "ens6", "--timeout", "60") as process:
         eni = vpc.attach(second, "ens6", propagation=Propagation(settled=None), **MANY)
-        assert vpc.imds.wait_for(f"{eni.mac}/device-number", times=2, timeout=10)
+        assert vpc.imds.wait_for(f"{eni.mac}/device-number", times=2, timeout=HANGS)
         assert '"table": "10001"' not in str(instance.kernel())
         assert process.poll() is None
         vpc.settle(eni)
-        _, said = process.communicate(timeout=10)
+        _, said = process.communicate(timeout=PROGRAM_LIMIT)
     assert process.returncode == 0, said
     assert instance.unreachable(*vpc.enis) == []
     assert_settled(instance)
@@ -190,7 +190,7 @@ def test_start_gives_up_a_pending_eni_at_its_deadline_and_the_next_refresh_goes_
     first, second = subnets(vpc, 2)
     primary(vpc, first)
     eni = vpc.attach(second, propagation=Propagation(settled=None), **MANY)
-    done = instance.ec2net("start", eni.name, "--timeout", "2", status=1, timeout=5)
+    done = instance.ec2net("start", eni.name, "--timeout", "2", status=1, timeout=HANGS)
     assert "device-number" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     # Pending is not a failure of a pass over all: the others are as they should be.
@@ -205,7 +205,9 @@ def reaches(instance: Instance, source: object, destination: str, link: str) -> 
     """By a real connection, and by what the kernel says."""
     there = instance.way(destination, source) == link
     seconds = CHECK_SECONDS if there else FAILING
-    answer = instance.vpc.connect(instance.guest, str(source), destination, timeout=seconds)
+    answer = instance.vpc.connect(
+        instance.guest, str(source), destination, timeout=seconds, patient=True
+    )
     assert isinstance(answer, Answer) is there, answer
     if isinstance(answer, Answer):
         assert str(answer.seen) == str(source)
@@ -322,7 +324,7 @@ def test_link_local_services_answer_every_address(instance: Instance, version: i
         for service in services[version]
         if source.version == version
     ]
-    answers = connect_all(instance.guest, attempts, CHECK_SECONDS)
+    answers = connect_all(instance.guest, attempts, CHECK_SECONDS, patient=True)
     assert [a.seen if isinstance(a, Answer) else a for a in answers] == [
         attempt.source for attempt in attempts
     ]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from instance import Instance, environment, primary, subnets
+from instance import PROGRAM_LIMIT, Instance, environment, primary, subnets
 
 from ec2net.core.simulation.vpc.imds_faults import Status
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
@@ -21,7 +21,7 @@ def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
         instance = install(vpc)
         (subnet,) = subnets(vpc, 1)
         primary(vpc, subnet, ipv4=2)
-        instance.configure("timeouts.pass = 3")
+        instance.configure("timeouts.pass = 10")
         instance.refresh()
         yield instance
 
@@ -35,7 +35,7 @@ def as_unit(instance: Instance, log: Path) -> tuple[int, str]:
             env={**environment(), "JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"},
             stderr=stream,
             stdin=subprocess.DEVNULL,
-            timeout=60,
+            timeout=PROGRAM_LIMIT,
             check=False,
         )
     return done.returncode, log.read_text()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from instance import MANY, Instance, environment, primary, subnets
+from instance import HANGS, MANY, Instance, environment, primary, subnets
 from kernel_state import KernelEvents, assert_same
 from manager import managed
 
@@ -141,7 +141,7 @@ def test_a_change_that_cuts_imds_off_comes_back_and_is_not_tried_again(host: Hos
     host.order(eni1={**host.cut_off(), "mtu": 1500})
     started = time.monotonic()
     done = host.run("refresh", "--json", status=1)
-    assert AFTER < time.monotonic() - started < AFTER + 4
+    assert AFTER < time.monotonic() - started < AFTER + HANGS
     assert_same(before, instance.kernel())
     assert stored(instance) == files
     document = json.loads(done.stdout)
@@ -161,12 +161,14 @@ def test_a_change_that_cuts_imds_off_comes_back_and_is_not_tried_again(host: Hos
     assert "+ route 169.254.169.254/32" in host.run("explain", "ens6").stdout
     assert json.loads(host.run("plan", "--json", status=1).stdout)["held"].keys() == {str(eni.mac)}
 
+    host.configure(after=2 * HANGS)  # a pass that waited again would take so long
     with KernelEvents(instance.guest) as events:
         for _ in range(2):
             started = time.monotonic()
             assert host.refresh(status=1)["changes"] == []
-            assert time.monotonic() - started < AFTER + 1
+            assert time.monotonic() - started < HANGS
         assert events.taken() == []
+    host.configure()
 
     # Another intent is another try: now the address comes.
     host.order()
@@ -327,9 +329,9 @@ def test_sigterm_does_not_end_the_wait_for_what_is_lost(host: Host) -> None:
         process = subprocess.Popen(
             command, env={**environment(), **host.env}, stderr=subprocess.PIPE, text=True
         )
-        assert select.select([events], [], [], 20)[0]
+        assert select.select([events], [], [], HANGS)[0]
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=20)
+        _, said = process.communicate(timeout=HANGS)
     assert process.returncode == 1, said
     assert_same(before, instance.kernel())
     assert "held.json" in instance.files()
@@ -340,10 +342,9 @@ def test_zero_seconds_turn_it_off(host: Host) -> None:
     host.configure(after=0)
     host.order(eni1=host.cut_off())
     instance.imds.clear_log()
-    started = time.monotonic()
     changes = host.refresh()["changes"]
-    assert time.monotonic() - started < AFTER + 2
     assert [c["text"].split()[1] for c in changes] == ["169.254.169.254/32"]
+    # Nothing is asked again: nothing is waited for.
     assert len({(r.path, r.method) for r in instance.imds.requests}) == len(instance.imds.requests)
     instance.guest.ip(["route del 169.254.169.254/32 table main"])
 

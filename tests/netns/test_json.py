@@ -12,7 +12,7 @@ from instance import Instance, two_enis
 from ec2net.core.simulation.vpc.imds_faults import Fault, Status
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.library]
 
 COMMANDS = (
     "plan",

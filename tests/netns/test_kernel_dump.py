@@ -14,7 +14,7 @@ from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE, RouteKind, Rule
 from ec2net.core.model.snapshot import AddressState, Snapshot
 from ec2net.core.simulation.vpc.namespace import Namespace
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.library]
 
 OURS = 236
 TABLES = range(10000, 13200)

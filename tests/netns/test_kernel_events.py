@@ -6,7 +6,7 @@ from kernel_state import KernelEvents
 
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.library]
 
 NEWADDR, DELADDR = 20, 21
 

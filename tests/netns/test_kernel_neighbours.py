@@ -12,7 +12,7 @@ from ec2net.core.model.objects import AnyAddress
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.library]
 
 STATES = ("", "reachable", "stale", "delay", "probe", "failed", "permanent", "noarp")
 
@@ -53,7 +53,7 @@ def test_one_that_is_there_answers_at_once(
         if state:
             line = f"neigh replace {gateway} lladdr {mac} dev ens5 nud {state}"
             vpc.guest.ip([line])
-        assert asked(vpc, gateway, 0.9)
+        assert asked(vpc, gateway, 4.0)
         shown = vpc.guest.run(["ip", "neigh", "show", str(gateway), "nud", "all"]).stdout
         fixed = state in ("permanent", "noarp")
         assert (state.upper() if fixed else "REACHABLE") in shown

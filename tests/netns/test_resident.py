@@ -6,18 +6,19 @@ import signal
 import time
 
 import pytest
-from instance import MANY, Instance, primary, subnets
+from instance import HANGS, MANY, Instance, primary, subnets
 from kernel_state import KernelEvents, differences
-from manager import managed
+from manager import LIMIT, managed
 
 from ec2net.core.simulation.vpc.eni import Detach, Eni
 from ec2net.core.simulation.vpc.imds import Propagation
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.library]
 
-QUICKLY_SETTLED = "[resident]\nfast_for = 0.1\n"
-"""No looks of its own at IMDS for a minute."""
+SETTLED = "[resident]\nfast_for = 0.1\n"
+QUICKLY_SETTLED = SETTLED + "poll = 3600\n"
+"""No looks of its own at IMDS for an hour."""
 
 
 @pytest.fixture
@@ -94,14 +95,15 @@ def test_a_refresh_is_done_by_the_manager(
 def test_a_refresh_is_not_left_alone_by_a_manager_that_is_stopped(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    instance.configure("[timeouts]\nlock = 1\npass = 1\n")
     with managed(instance) as manager:
         manager.until_configured(2)
+        instance.configure("[timeouts]\nlock = 1\npass = 1\n")  # for who asks
         manager.process.send_signal(signal.SIGSTOP)
         began = time.monotonic()
         done = instance.ec2net("refresh", status=1)
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < HANGS  # by default it is 70 s
         assert "resident manager: does not answer (" in done.stderr
+        instance.configure()
         manager.process.send_signal(signal.SIGCONT)
         instance.ec2net("refresh")
 
@@ -117,11 +119,11 @@ def test_there_is_one_manager(vpc: SimulatedVpc, instance: Instance, pair: tuple
     with managed(instance) as manager:  # its lock can be taken by another one now: it makes way
         shutil.rmtree(instance.run_dir)
         manager.process.send_signal(signal.SIGHUP)  # a poll, at once
-        assert manager.process.wait(10) == 1
+        assert manager.process.wait(LIMIT) == 1
         assert "resident.lock was deleted or replaced (it has to start anew" in manager.log()
     with managed(instance) as manager:  # killed: the lock goes with it
         manager.process.kill()
-        manager.process.wait(10)
+        manager.process.wait(LIMIT)
     with managed(instance) as manager:
         assert manager.stop() == 0
 
@@ -170,14 +172,14 @@ def test_a_steady_poll_reads_little_and_writes_and_says_nothing(
         vpc.imds.clear_log()
         manager.poke()
         assert vpc.imds.count() == 46  # who asks sees new keys, too
-        instance.configure(QUICKLY_SETTLED + "poll = 3\n")
+        instance.configure(SETTLED + "poll = 3\n")
         manager.process.send_signal(signal.SIGHUP)
         manager.poke()
         files, said = instance.files(), manager.log()
         vpc.imds.clear_log()
         with KernelEvents(vpc.guest) as events:
             # Each poll begins with the list of MACs, and the listings come half an interval later.
-            manager.until(lambda: _polls(vpc) == 4)
+            manager.until(lambda: _polls(vpc) >= 4)
             assert events.taken() == []
         requests = [request.path for request in vpc.imds.requests]
         begin, end = (i for i, n in enumerate(_starts(requests)) if n in (1, 4))
@@ -208,17 +210,19 @@ def test_a_key_that_is_new_is_found_within_a_poll(
 ) -> None:
     """An ENI's first IPv6 address or prefix makes a key that no poll asks for."""
     first = pair[0]
-    instance.configure(QUICKLY_SETTLED + "poll = 4\n")
+    instance.configure(SETTLED + "poll = 4\n")
     with managed(instance) as manager:
         manager.until_configured(2)
         manager.poke()
         prefix = first.assign_ipv4_prefix()
         address = pair[1].assign_ipv6()
-        took = manager.until(lambda: str(address) in manager.log(), 7)
-        print(f"with polls every 4 s: {took:.1f} s")
+        polls = _polls(vpc)
+        manager.until(lambda: str(address) in manager.log())
+        print(f"polls: {_polls(vpc) - polls}")
+        assert _polls(vpc) - polls <= 2  # listings come between two of them, then the ENI is read
         first.unassign_ipv4_prefix(prefix)
         pair[1].unassign_ipv6(address)
-        manager.until(lambda: f"- address {address}" in manager.log(), 7)
+        manager.until(lambda: f"- address {address}" in manager.log())
         # The key has gone with its last value: no error, and it is asked for no more.
         assert "could not be read" not in manager.log()
 

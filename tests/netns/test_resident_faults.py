@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 import pytest
+from endurance import rounds
 from instance import MANY, Instance, primary, subnets
 from kernel_state import KernelEvents, assert_same, differences
-from manager import managed
+from manager import LIMIT, managed
 
 from ec2net.core.simulation.vpc.eni import Eni
 from ec2net.core.simulation.vpc.imds_faults import Fault, Hang
@@ -20,9 +21,10 @@ from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 pytestmark = pytest.mark.netns
 
 SEED = 20261125
-KILLS = 50
+KILLS = rounds(50)
 
-QUICK = "[resident]\nfast_for = 0.1\npoll = 1\n[timeouts]\npass = 1\n"
+POLLING = "[resident]\nfast_for = 0.1\npoll = 1\n"
+QUICK = POLLING + "[timeouts]\npass = 3\n"
 
 FOREIGN = [
     "rule add priority 10001 from 192.0.2.9 lookup 77",
@@ -43,16 +45,15 @@ def test_killed_during_applies_fifty_times(
     """By SIGKILL at a random point of an apply; the next start makes it good, and touches nothing
     foreign. The last one finds nothing to do."""
     chance = random.Random(SEED)
-    instance.configure(QUICK)
+    instance.configure(POLLING)
     instance.ec2net("refresh")
     instance.guest.ip(["link set ens6 up", *FOREIGN])
     instance.ec2net("refresh")
     whole = instance.kernel()
-    halfway = 0
-    rounds = 0
+    halfway = tried = 0
     while halfway < KILLS:
-        rounds += 1
-        assert rounds < 3 * KILLS, f"{halfway} of {rounds} kills were halfway"
+        tried += 1
+        assert tried < 6 * KILLS + 10, f"{halfway} of {tried} kills were halfway"
         # Something to do: rules, addresses and routes of the secondary.
         instance.guest.ip_each(
             [
@@ -62,20 +63,20 @@ def test_killed_during_applies_fifty_times(
             ]
         )
         with KernelEvents(vpc.guest) as events, managed(instance, ready=False) as manager:
-            select.select([events], [], [], 10)
+            select.select([events], [], [], LIMIT)
             wanted = chance.randrange(6)
             seen = len(events.taken())
             while seen < wanted and select.select([events], [], [], 0.05)[0]:
                 seen += len(events.taken())
             manager.process.send_signal(signal.SIGKILL)
-            manager.process.wait(10)
+            manager.process.wait(LIMIT)
         halfway += differences(whole, instance.kernel()) != []
     with managed(instance) as manager:
         manager.until(lambda: differences(whole, instance.kernel()) == [], what="whole")
         manager.until_configured(2)
         assert instance.unreachable() == []
     assert_same(whole, instance.kernel())
-    print(f"{halfway} of {rounds} kills left half an apply")
+    print(f"{halfway} of {tried} kills left half an apply")
 
 
 def test_imds_that_hangs_costs_nothing_and_is_told_once(
@@ -91,7 +92,7 @@ def test_imds_that_hangs_costs_nothing_and_is_told_once(
             )
             told = manager.log()
             hits = hanging.hits
-            manager.until(lambda: hanging.hits > hits + 1, 30)
+            manager.until(lambda: hanging.hits > hits + 1)
             # Drift is repaired all the same.
             vpc.guest.ip(["rule del priority 10001"])
             manager.until(lambda: differences(before, instance.kernel()) == [])
@@ -99,7 +100,7 @@ def test_imds_that_hangs_costs_nothing_and_is_told_once(
             errors = [line for line in manager.log().splitlines() if "ERROR" in line]
             assert len(errors) <= 2, errors  # how it fails may differ once
         address = pair[1].assign_ipv4()
-        manager.until(lambda: f"+ address {address}" in manager.log(), 15)
+        manager.until(lambda: f"+ address {address}" in manager.log())
         manager.until(lambda: "no longer: " in manager.log())
         manager.until_configured(2)
 
@@ -124,6 +125,7 @@ def test_events_that_were_lost_are_made_good(
 ROUTES = 20_000
 
 
+@pytest.mark.serial
 def test_a_routing_daemon_at_work_does_not_keep_it_busy(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
@@ -147,14 +149,17 @@ def test_a_fight_over_a_rule_ends_in_patience(
     instance.configure("[resident]\nfast_for = 0.1\nrepairs = 4\ndebounce = 0.05\n")
     with managed(instance) as manager:
         manager.until_configured(2)
-        end, repairs = time.monotonic() + 6, 0
-        while time.monotonic() < end:
+        began, repairs, patient = time.monotonic(), 0, 0.0
+        while not patient or time.monotonic() < patient + 4:
+            assert patient or time.monotonic() < began + LIMIT, manager.log()
             done = vpc.guest.run(
                 ["ip", "rule", "del", "priority", "10001", "from", "10.0.2.224/28"]
             )
             repairs += done.returncode == 0
             time.sleep(0.02)
-        assert 4 <= repairs <= 7
+            if not patient and "repairs are limited" in manager.log():
+                patient = time.monotonic()
+        assert 4 <= repairs <= 7 + (time.monotonic() - began) / 15  # and four more a minute
         assert manager.log().count("repairs are limited") == 1
         assert manager.log().count("somebody else's change") == 1
         shown = instance.ec2net("status").stdout
@@ -177,7 +182,7 @@ def test_enis_that_go_are_no_fight(
             eni = vpc.attach(pair[1].subnet, f"ens{20 + number}", **MANY)
             manager.until_configured(3)
             vpc.detach(eni)
-            manager.until(lambda: not differences(before, instance.kernel()), 10, "gone")
+            manager.until(lambda: not differences(before, instance.kernel()), what="gone")
         assert "repairs are limited" not in manager.log()
         assert instance.ec2net("status", "--json").stdout.count('"fight": ""') == 1
 
@@ -253,7 +258,7 @@ def test_a_loop_that_is_stuck_feeds_no_watchdog(
         assert manager.told[0].startswith("WATCHDOG_USEC=")  # more than all that it may take
         manager.hear("WATCHDOG=1")
         Path(plugin["STUCK"]).touch()
-        manager.until(lambda: _silent(manager._notify, 3.0), 30)
+        manager.until(lambda: _silent(manager._notify, 3.0))
         Path(plugin["STUCK"]).unlink()
         manager.hear("WATCHDOG=1")
 
@@ -284,7 +289,7 @@ def test_a_wall_clock_that_jumps_changes_nothing(
         "FAKETIME_NO_CACHE": "1",
         "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
-    instance.configure("[resident]\nfast_for = 0.1\npoll = 1\n")
+    instance.configure(POLLING)
     with managed(instance, env=fake) as manager:
         manager.until_configured(2)
         manager.poke()
@@ -295,7 +300,7 @@ def test_a_wall_clock_that_jumps_changes_nothing(
                 clock.write_text(offset)
                 polls = _polls(vpc)
                 took = manager.until(lambda seen=polls: _polls(vpc) >= seen + 3)  # type: ignore[misc]
-                assert 1.5 < took < 6
+                assert took > 0.9  # three that are a second apart
             assert events.taken() == []
         assert "PUT" not in {request.method for request in vpc.imds.requests}
         assert instance.files() == files
@@ -337,9 +342,9 @@ def test_every_reload_is_made_and_none_costs_memory(
     with managed(instance) as manager:
         manager.until_configured(2)
         before = 0
-        for count in range(400):
+        for count in range(rounds(400)):
             manager.process.send_signal(signal.SIGHUP)
-            manager.hear("RELOADING=1", 5)
-            manager.hear("READY=1", 5)
-            before = before or (manager.memory() if count == 50 else 0)
+            manager.hear("RELOADING=1")
+            manager.hear("READY=1")
+            before = before or (manager.memory() if count == 10 else 0)
         assert manager.memory() < 1.1 * before

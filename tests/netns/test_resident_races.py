@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The seed bug and the manager: ghosts by the hundred, and one process before and after."""
 
-import os
 import random
 import time
 
 import pytest
+from endurance import rounds
 from instance import MANY, Instance, primary, subnets
 from kernel_state import differences
 from manager import managed
@@ -16,8 +16,7 @@ from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
-RACES = int(os.environ.get("EC2NET_RACES", "1000"))
-"""Fewer in the second run of the same tests, with the oldest libraries (tests/run.sh)."""
+RACES = rounds(1000)
 NAMES = [f"ens{number}" for number in range(100, 150)]
 SEED = 20261125
 
@@ -55,8 +54,7 @@ def test_a_thousand_races_leave_nothing(vpc: SimulatedVpc, instance: Instance) -
             lambda: (
                 differences(kernel, instance.kernel()) == [] and instance.files().keys() == files
             ),
-            30,
-            "nothing left",
+            what="nothing left",
         )
         manager.rest()
         assert moved >= RACES / 4

@@ -104,8 +104,8 @@ def test_sixty_enis_are_attached_quickly(vpc: SimulatedVpc) -> None:
         started = time.monotonic()
         vpc.attach(subnet, ipv4=4, ipv6=4)
         seconds.append(time.monotonic() - started)
-    # The quickest of the last ones: says whether it grows, and a busy machine does not matter.
-    assert min(seconds[-10:]) < 0.1
+    # The quickest of the first and of the last ones: says whether it grows.
+    assert min(seconds[-10:]) < max(0.1, 4 * min(seconds[:10]))
     assert len(links(vpc.guest)) == 60
 
 
@@ -198,7 +198,7 @@ def run_script(script: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PYTHONPATH": str(source)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
         cwd="/",
     )
@@ -222,7 +222,7 @@ def test_a_process_with_threads_cannot_enter() -> None:
         "from ec2net.core.model.errors import Ec2netError\n"
         "from ec2net.core.simulation.vpc import sandbox\n"
         "stop = threading.Event()\n"
-        "threading.Thread(target=stop.wait, args=(20,), daemon=True).start()\n"
+        "threading.Thread(target=stop.wait, args=(120,), daemon=True).start()\n"
         "try:\n    sandbox.enter()\nexcept Ec2netError as error:\n    print(error)\n"
     )
     done = run_script(script)

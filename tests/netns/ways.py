@@ -16,7 +16,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs/routing.md"
 _BEGIN = "<!-- generated: ways (EC2NET_WRITE=1 pytest tests/netns/test_ways.py) -->\n"
 _END = "<!-- end -->"
 
-ATTEMPT_SECONDS = 2.0
+ATTEMPT_SECONDS = 10.0
 """For all connections, at once: some of them are meant to fail."""
 
 TUNNEL = ("link add wg0 type bridge", "link set wg0 up")

@@ -21,7 +21,7 @@ with warnings.catch_warnings():
     from dbus_next.signature import Variant
 
 NAME = "org.freedesktop.NetworkManager"
-STARTED_WITHIN = 10.0
+STARTED_WITHIN = 30.0
 
 Answer = Callable[[list[Any]], tuple[str, list[Any]]]
 """The arguments of a call to the signature and the values of its answer."""
@@ -69,6 +69,8 @@ class FakeNetworkManager:
         self.answers: dict[str, Answer] = {}
         self.silent: set[str] = set()
         """Members that are never answered."""
+        self.kept_silent = threading.Event()
+        """One of them was called."""
         self.calls: list[tuple[str, list[Any]]] = []
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -125,6 +127,7 @@ class FakeNetworkManager:
         assert message.flags & MessageFlag.NO_AUTOSTART
         self.calls.append((message.member, message.body))
         if message.member in self.silent:
+            self.kept_silent.set()
             return True  # it counts as handled
         try:
             signature, body = self.answers[message.member](message.body)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from patience import HANGS
 from test_adopt_plan import BY_NETWORKMANAGER, DHCLIENT, host
 
 from ec2net.core.migration import clients, record, resolv_conf
@@ -146,18 +147,24 @@ def test_a_record_that_is_no_record_is_told(tmp_path: Path, spoil: str) -> None:
 
 def test_a_dhcp_client_is_found_suspended_and_killed(tmp_path: Path) -> None:
     program = shutil.copy("/bin/cat", tmp_path / "dhclient")
-    words = [str(program), "-", "/run/dhclient.ens5.pid", "ens77"]  # waits for what it is told
-    with subprocess.Popen(words, stdin=subprocess.PIPE) as running:  # which has begun then
+    name = f"ens77.{os.getpid()}"  # the same test may run beside this one
+    words = [str(program), "-", "/run/dhclient.ens5.pid", name]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, bufsize=0) as running:
         try:
-            (found,) = clients.look(["ens77"]).of_enis
-            assert (found.pid, found.link, found.suspended) == (running.pid, "ens77", False)
-            assert clients.look(["ens7"]).of_enis == ()
+            assert running.stdin is not None
+            assert running.stdout is not None
+            running.stdin.write(b"x")  # Popen returns before execve(2) has set name and arguments
+            assert running.stdout.read(1) == b"x"
+            (found,) = clients.look([name]).of_enis
+            assert (found.pid, found.link, found.suspended) == (running.pid, name, False)
+            assert clients.look([name[:-1]]).of_enis == ()
             Signal(Fate.SUSPEND, found).do(SOON)
             os.waitpid(running.pid, os.WUNTRACED)
-            assert clients.look(["ens77"]).of_enis[0].suspended
+            assert clients.look([name]).of_enis[0].suspended
             Signal(Fate.RESUME, found).do(SOON)
             Signal(Fate.KILL, found).do(SOON)
-            assert running.wait(10) == -9
+            assert running.wait(HANGS) == -9
             Signal(Fate.KILL, found).do(SOON)  # it has ended
         finally:
             running.kill()

@@ -11,7 +11,16 @@ import pytest
 from ec2net.core.live.apply import apply
 from ec2net.core.model.errors import ExitStatus, KernelError
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import Address, LinkRef, LinkSetting, Route, Rule, Setting
+from ec2net.core.model.objects import (
+    Address,
+    LinkRef,
+    LinkSetting,
+    Mark,
+    ReplyMarks,
+    Route,
+    Rule,
+    Setting,
+)
 from ec2net.core.model.plan import Action, Change, Plan
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.journal import Journals
@@ -85,3 +94,65 @@ def test_without_the_group_nothing_is_built(tmp_path: Path) -> None:
 def test_no_such_device_is_no_link_that_went_away_while_it_is_there(tmp_path: Path) -> None:
     """The kernel also says ENODEV where IPv6 is off; as a gone link it was no failure at all."""
     assert _failed(tmp_path, [IPV6[2]], errno.ENODEV) == [IPV6[2]]
+
+
+MARKS = ReplyMarks(LINK, 10001, Mark(1 << 20, 0xFFF << 20))
+MARKED = Rule(ip_network("0.0.0.0/0"), 10001, 10001, mark=MARKS.mark)
+
+
+@pytest.mark.parametrize(
+    ("action", "items", "failed"),
+    [
+        (Action.REMOVE, (IPV4[0], MARKS, MARKED), [MARKS, MARKED]),
+        (Action.ADD, (IPV4[0], MARKS, MARKED), [MARKS]),
+    ],
+    ids=["removed", "added"],
+)
+def test_the_rule_for_marked_packets_stays_only_where_the_marks_could_not_be_removed(
+    tmp_path: Path, action: Action, items: tuple[object, ...], failed: list[object]
+) -> None:
+    """The rule tells a later pass that marks are there. Marks that cannot be made cost nothing."""
+    plan = Plan(tuple(Change(action, item, MAC) for item in items))  # type: ignore[arg-type]
+    kernel: Any = FailingKernel([MARKS], errno.EPERM)
+    applied = apply(plan, kernel, Journals(RunDir(tmp_path)), Deadline(5))
+    assert [failure.change.item for failure in applied.failed] == failed
+
+
+class Settings(FailingKernel):
+    """Refuses nothing, and keeps what was set; the journal of then stands beside it."""
+
+    def __init__(self, journals: Journals) -> None:
+        super().__init__([], 0)
+        self._journals = journals
+        self.made: list[tuple[object, dict[Setting, int]]] = []
+
+    def add(self, item: object) -> None:
+        self.made.append((item, self._journals.read(MAC, LINK.index).before))
+
+    replace = remove = add
+
+
+@pytest.mark.parametrize("setting", [Setting.MTU, Setting.GROUP, Setting.ACCEPT_RA])
+def test_what_a_setting_was_is_journaled_before_it_changes_and_given_back(
+    tmp_path: Path, setting: Setting
+) -> None:
+    journals = Journals(RunDir(tmp_path))
+    kernel: Any = Settings(journals)
+    was, now, later = (LinkSetting(LINK, setting, value) for value in (1400, 1500, 1600))
+    for wanted, present in ((now, was), (later, now)):
+        change = Change(Action.REPLACE, wanted, MAC, before=present)
+        apply(Plan((change,)), kernel, journals, Deadline(5))
+    apply(Plan((Change(Action.REMOVE, later, MAC),)), kernel, journals, Deadline(5))
+    journaled = {setting: 1400}
+    assert kernel.made == [(now, journaled), (later, journaled), (was, journaled)]
+    assert journals.read(MAC, LINK.index).empty
+
+
+def test_a_link_that_was_brought_up_stays_up(tmp_path: Path) -> None:
+    journals = Journals(RunDir(tmp_path))
+    kernel: Any = Settings(journals)
+    up, down = (LinkSetting(LINK, Setting.UP, value) for value in (1, 0))
+    change = Change(Action.REPLACE, up, MAC, before=down)
+    apply(Plan((change,)), kernel, journals, Deadline(5))
+    apply(Plan((Change(Action.REMOVE, up, MAC),)), kernel, journals, Deadline(5))
+    assert kernel.made == [(up, {})]

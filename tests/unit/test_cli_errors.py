@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import told_bound
 
 from ec2net.core.cli.main import main
 from ec2net.core.config.settings import Config
@@ -249,7 +250,8 @@ def test_a_record_that_nobody_writes_is_waited_for_until_the_deadline(program: P
     fifo = program.path / "fifo"
     os.mkfifo(fifo)
     line = program("plan", "--imds", str(fifo)).one_line(FAILED)
-    assert line == f"reading {fifo} did not end within 1 s"
+    assert line.startswith(f"reading {fifo} did not end within ")
+    assert told_bound(line) <= 1  # less by what the program had used before
 
 
 def test_a_folder_in_the_place_of_a_record(program: Program) -> None:

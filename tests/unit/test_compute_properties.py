@@ -17,11 +17,11 @@ from ec2net.core.decide.last_known import with_last_known_good
 from ec2net.core.decide.routing import covers
 from ec2net.core.model.facts import EniFacts, Facts, ImdsFacts, Reading, Value
 from ec2net.core.model.identity import Attached, Mac
-from ec2net.core.model.numbers import CARDS, DEVICES, EniNumber, NumberPlan
+from ec2net.core.model.numbers import CARDS, DEVICES, LAST_PRIORITIES, EniNumber, NumberPlan
 from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE, AnyNetwork
 
 LINK_LOCAL = IPv6Network("fe80::/64")
-CLASH = ("shares ", "held by ")
+CLASH = ("shares ", "held by ", "but its place on card 0 is ")
 
 
 def with_readings(eni: EniFacts, readings: dict[str, Any]) -> EniFacts:
@@ -29,13 +29,14 @@ def with_readings(eni: EniFacts, readings: dict[str, Any]) -> EniFacts:
 
 
 def clashed(outcome: EniOutcome) -> bool:
-    return outcome.standing is Standing.REFUSED and any(w in outcome.reason for w in CLASH)
+    return outcome.intent is None and any(words in outcome.reason for words in CLASH)
 
 
 def alone(facts: Facts, mac: Mac) -> Facts:
-    """The same host with one ENI only."""
+    """The same host with one ENI only, and whether the host has network cards."""
+    cards = any(isinstance(e.network_card, Value) for e in facts.imds.enis)
     return Facts(
-        replace(facts.imds, enis=tuple(e for e in facts.imds.enis if e.mac == mac)),
+        replace(facts.imds, enis=tuple(e for e in facts.imds.enis if e.mac == mac), cards=cards),
         tuple(found for found in facts.links if found.mac == mac),
     )
 
@@ -288,15 +289,29 @@ def test_news_beside_what_could_not_be_read_only_adds(data: st.DataObject, confi
         assert inside(rule.source, [r.source for r in after.intent.rules if r.table == rule.table])
 
 
-def test_no_two_places_share_a_number_up_to_32_cards_of_100_devices() -> None:
+def test_no_two_places_share_a_number_up_to_128_cards_of_100_devices() -> None:
     """R37, M-a: ENIs of different cards once shared a table (ENU#104)."""
     plan = NumberPlan()
     places = [EniNumber(card, device) for card in range(CARDS) for device in range(DEVICES)]
     for number in (plan.table, plan.priority, plan.metric):
-        assert len({number(place) for place in places}) == len(places) == 3200
+        assert len({number(place) for place in places}) == len(places) == 12800
     assert plan.main_first_priority < min(map(plan.priority, places))
-    assert max(map(plan.priority, places)) < 32766
+    assert max(map(plan.priority, places)) < LAST_PRIORITIES.start
     assert not {253, 254, 255} & set(map(plan.table, places))
+
+
+@given(st.integers(0, 5000), st.integers(0, 5000))
+def test_a_number_outside_the_range_costs_that_eni_alone(card: int, device: int) -> None:
+    odd = eni(1, network_card=Value(card), device_number=Value(device))
+    others = [eni(0), eni(2, network_card=Value(CARDS - 1)), eni(3)]
+    outcomes = {outcome.mac: outcome for outcome in compute(host(odd, *others), Config()).enis}
+    for other in compute(host(*others), Config()).enis:
+        if not clashed(outcomes[other.mac]):
+            assert outcomes[other.mac] == other
+    inside = card < CARDS and device < DEVICES
+    assert (outcomes[odd.mac].standing is Standing.REFUSED) is not inside or (
+        inside and clashed(outcomes[odd.mac])
+    )
 
 
 @settings(max_examples=25)

@@ -28,6 +28,7 @@ from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standin
 from ec2net.core.model.facts import Absent, EniFacts, Facts, Reading, Unknown, Value
 
 READY, PENDING, REFUSED = Standing.READY, Standing.PENDING, Standing.REFUSED
+ABSENT = Standing.ABSENT
 
 
 def outcome_of(n: int, facts: Facts, **settings: Any) -> EniOutcome:
@@ -89,9 +90,9 @@ def secondary(**readings: Reading[Any]) -> EniFacts:
             id="device number too high",
         ),
         pytest.param(
-            {"network_card": Value(32)},
+            {"network_card": Value(128)},
             REFUSED,
-            "IMDS gives an impossible place: network card 32 is not in 0..31",
+            "IMDS gives an impossible place: network card 128 is not in 0..127",
             id="card too high",
         ),
         pytest.param(
@@ -185,11 +186,11 @@ def test_where_a_secondary_stands(
             {"primary": Absent()}, PENDING, "the primary ENI is not known: absent", id="mac absent"
         ),
         pytest.param(
-            {"links": (link(0),)}, PENDING, "there is no link with its MAC (yet)", id="no link"
+            {"links": (link(0),)}, ABSENT, "there is no link with its MAC (yet)", id="no link"
         ),
         pytest.param(
             {"links": (link(0), link(1, driver="mlx5_core"))},
-            PENDING,
+            ABSENT,
             "there is no link with its MAC (yet)",
             id="a link of a driver that ENIs do not have",
         ),
@@ -224,7 +225,7 @@ def test_a_link_that_imds_does_not_list_is_pending() -> None:
 def test_a_listed_mac_without_a_link_is_told_and_costs_nothing() -> None:
     """R38: EFA-only ENIs have no netdev."""
     outcome = outcome_of(7, host(eni(0), listed=Value((PRIMARY, mac(7)))))
-    assert (outcome.standing, outcome.link) == (PENDING, None)
+    assert (outcome.standing, outcome.link) == (ABSENT, None)
     assert outcome.reason == (
         "IMDS lists it, but there is no link with its MAC (an EFA-only ENI has none)"
     )
@@ -307,7 +308,8 @@ def test_what_was_never_read_is_named_in_the_intent() -> None:
 
 
 def test_two_enis_on_one_number_are_both_refused_and_the_others_are_not() -> None:
-    facts = host(eni(0), eni(1), eni(2, device_number=Value(1)), eni(3))
+    card = {"network_card": Value(0)}
+    facts = host(eni(0), eni(1, **card), eni(2, device_number=Value(1), **card), eni(3, **card))
     host_intent = compute(facts, Config())
     assert standings(host_intent) == [READY, REFUSED, REFUSED, READY]
     assert reason(host_intent, 1) == "shares card 0 device 1 with ens7"
@@ -351,7 +353,7 @@ def test_the_primary_comes_first_then_by_number_then_those_without_an_intent() -
         eni(1, network_card=Value(1)),
         eni(0),
         eni(2, device_number=Value(0)),
-        eni(3),
+        eni(3, network_card=Value(0)),
     )
     order = [outcome.mac for outcome in compute(facts, Config()).enis]
     assert order == [PRIMARY, mac(3), mac(1), mac(2)]

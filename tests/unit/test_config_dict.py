@@ -32,7 +32,7 @@ from ec2net.core.config.settings import (
 )
 from ec2net.core.config.tree import from_dict, read_tree, to_dict
 from ec2net.core.model.identity import Attached, EniId, Mac
-from ec2net.core.model.numbers import NumberPlan
+from ec2net.core.model.numbers import HIGHEST, NumberPlan
 
 names = st.text("abcz09-", min_size=1, max_size=20)
 macs = st.binary(min_size=6, max_size=6).map(lambda b: Mac(b.hex(":")))
@@ -97,9 +97,9 @@ configs = st.builds(
     ).map(tuple),
     numbers=st.builds(
         NumberPlan,
-        table_base=st.integers(256, 2**32 - 1 - 3199),
-        priority_base=st.integers(2, 29566),
-        metric_base=st.integers(1, 2**32 - 1 - 3199),
+        table_base=st.integers(256, 2**32 - 1 - HIGHEST),
+        priority_base=st.integers(2, 19962),
+        metric_base=st.integers(1, 2**32 - 1 - HIGHEST),
         protocol=st.integers(128, 185) | st.integers(199, 254),
         link_group=st.integers(1, 2**31 - 1),
         mark_shift=st.integers(0, 20),

@@ -318,10 +318,10 @@ def test_show_for_machines(tmp_path: Path) -> None:
 def test_loading_without_files_is_cheap(tmp_path: Path) -> None:
     times = []
     for _ in range(10):
-        start = time.perf_counter()
+        start = time.thread_time()
         load(tmp_path)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.002
+        times.append(time.thread_time() - start)
+    assert min(times) < 0.002  # of CPU; it is 0.03 ms
 
 
 def test_loading_without_files_imports_no_parser(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from ec2net.core.config.schema import (
-    HIGHEST_NUMBER,
     MATCH,
     SECTION_SETTINGS,
     SETTINGS,
@@ -75,7 +74,3 @@ def test_last_words_of_keys_are_unique() -> None:
     """Hints go by them."""
     words = [key.rpartition(".")[2] for key in SETTINGS]
     assert len(set(words)) == len(words)
-
-
-def test_highest_number() -> None:
-    assert HIGHEST_NUMBER == 3199

@@ -11,6 +11,7 @@ from ec2net.core.config.kinds import toml_key, toml_value
 from ec2net.core.config.settings import MainDefault
 from ec2net.core.config.tree import from_dict, read_tree
 from ec2net.core.model.errors import ConfigError, ExitStatus
+from ec2net.core.model.numbers import HIGHEST, LAST_PRIORITIES
 
 PER_ENI = (
     "altnames, backend, beside, dns_default_route, {}ipv4_fast_failure, ipv4_prefix_mode, ipv6, ipv6_prefix_mode, {}main_default, manage, {}mtu,"
@@ -72,12 +73,12 @@ def problems(text: str) -> list[str]:
         ('altnames = "id"', 'must be a list, each "id" or "device-number"'),
         ('altnames = ["id", "name"]', 'must be a list, each "id" or "device-number"'),
         ('profile = "k8s"', 'must be "none" or "kubernetes"'),
-        ("numbers.table_base = 255", "must be a whole number from 256 to 4294964096"),
-        ("numbers.table_base = 4294964097", "must be a whole number from 256 to 4294964096"),
-        ("numbers.priority_base = 1", "must be a whole number from 2 to 29566"),
-        ("numbers.priority_base = 29567", "must be a whole number from 2 to 29566"),
-        ("numbers.metric_base = 0", "must be a whole number from 1 to 4294964096"),
-        ("numbers.metric_base = 4294964097", "must be a whole number from 1 to 4294964096"),
+        ("numbers.table_base = 255", "must be a whole number from 256 to 4294954496"),
+        ("numbers.table_base = 4294954497", "must be a whole number from 256 to 4294954496"),
+        ("numbers.priority_base = 1", "must be a whole number from 2 to 19962"),
+        ("numbers.priority_base = 19963", "must be a whole number from 2 to 19962"),
+        ("numbers.metric_base = 0", "must be a whole number from 1 to 4294954496"),
+        ("numbers.metric_base = 4294954497", "must be a whole number from 1 to 4294954496"),
         ("numbers.protocol = 127", f"must be {PROTOCOL}"),
         ("numbers.protocol = 255", f"must be {PROTOCOL}"),
         ("numbers.protocol = 186", f"must be {PROTOCOL}"),
@@ -117,9 +118,9 @@ def test_a_value_that_is_not_allowed(text: str, message: str) -> None:
         ("match.mac = []", f"must be {MAC_ALLOWED}"),
         ('match.id = "i-0304feb62015b7959"', f"must be {ID_ALLOWED}"),
         ('match.id = ["eni-0304feb6", 1]', f"must be {ID_ALLOWED}"),
-        ("match.card = 32", "must be a whole number from 0 to 31"),
-        ("match.card = -1", "must be a whole number from 0 to 31"),
-        ("match.card = false", "must be a whole number from 0 to 31"),
+        ("match.card = 128", "must be a whole number from 0 to 127"),
+        ("match.card = -1", "must be a whole number from 0 to 127"),
+        ("match.card = false", "must be a whole number from 0 to 127"),
         ("match.device = 100", "must be a whole number from 0 to 99"),
         ('match.subnet = "10.0.16.1/20"', f"must be {CIDR_ALLOWED}"),
         ('match.subnet = "10.0.16.0"', f"must be {CIDR_ALLOWED}"),
@@ -241,9 +242,9 @@ def test_all_problems_are_reported_and_the_rest_is_kept() -> None:
     [
         ("mtu", (576, 65535)),
         ("main_default", (1, 4294967295)),
-        ("numbers.table_base", (256, 4294964096)),
-        ("numbers.priority_base", (2, 29566)),
-        ("numbers.metric_base", (1, 4294964096)),
+        ("numbers.table_base", (256, 4294954496)),
+        ("numbers.priority_base", (2, 19962)),
+        ("numbers.metric_base", (1, 4294954496)),
         ("numbers.protocol", (128, 185, 199, 254)),
         ("numbers.link_group", (1, 2147483647)),
         ("timeouts.pass", (1, 300)),
@@ -258,9 +259,9 @@ def test_the_ends_of_ranges_are_allowed(key: str, values: tuple[float, ...]) -> 
 
 
 def test_the_highest_numbers_fit_the_kernel() -> None:
-    """The rule of card 31, device 99 comes before main's; its table and metric fit 32 bits."""
-    assert 29566 + 3199 == 32766 - 1
-    assert 4294964096 + 3199 == 2**32 - 1
+    """The rule of card 127, device 99 comes before the last ones; its table and metric fit 32 bits."""
+    assert LAST_PRIORITIES.start - 1 == 19962 + HIGHEST
+    assert 4294954496 + HIGHEST == 2**32 - 1
 
 
 def test_yes_is_no_metric() -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from patience import HANGS
 
 from ec2net.core.model.errors import DeadlineExceeded, LinkGone, Stopped
 from ec2net.core.runtime.deadline import Deadline
@@ -49,13 +50,13 @@ def pipe() -> Iterator[Pipe]:
 def test_time_left_is_never_negative() -> None:
     assert Deadline(-1).remaining() == 0
     assert Deadline(0).expired()
-    assert 9 < Deadline(10).remaining() <= 10
+    assert 900 < Deadline(1000).remaining() <= 1000
 
 
-@pytest.mark.parametrize(("seconds", "left"), [(1, 1), (60, 10)])
+@pytest.mark.parametrize(("seconds", "left"), [(100, 100), (6000, 1000)])
 def test_a_part_ends_with_itself_or_with_the_whole(seconds: float, left: float) -> None:
-    part = Deadline(10, "whole").within(seconds, "part")
-    assert left - 1 < part.remaining() <= left
+    part = Deadline(1000, "whole").within(seconds, "part")
+    assert left - HANGS < part.remaining() <= left
     assert part.what == "part"
 
 
@@ -73,13 +74,13 @@ def test_the_deadline_ends_a_wait(pipe: Pipe, seconds: float) -> None:
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded, match=rf"^reading did not end within {seconds:g} s$"):
         Deadline(seconds, "reading").wait(pipe.reader)
-    assert seconds <= time.monotonic() - began < seconds + 1
+    assert seconds <= time.monotonic() - began < HANGS
 
 
 def test_a_bounded_wait_longer_than_the_deadline_ends_with_it(pipe: Pipe) -> None:
     began = time.monotonic()
-    assert Deadline(0.05).wait(pipe.reader, seconds=30) is False
-    assert time.monotonic() - began < 1
+    assert Deadline(0.05).wait(pipe.reader, seconds=60) is False
+    assert time.monotonic() - began < HANGS
 
 
 def test_a_wait_for_time_makes_no_periodic_system_calls(pipe: Pipe) -> None:
@@ -121,10 +122,10 @@ def test_from_the_first_change_on_nothing_interrupts(pipe: Pipe) -> None:
     """Half an apply may cut the host off IMDS."""
     pipe.error = LinkGone("gone")
     pipe.write()
-    shielded = Deadline(5, interruptions=[pipe]).shielded()
+    shielded = Deadline(500, interruptions=[pipe]).shielded()
     shielded.check()
     assert pipe.checked == 0
-    assert 4 < shielded.remaining() <= 5
+    assert 400 < shielded.remaining() <= 500
 
 
 def test_check_raises_when_the_time_is_used_up() -> None:
@@ -135,10 +136,10 @@ def test_check_raises_when_the_time_is_used_up() -> None:
 
 def test_a_sleep_past_the_deadline_ends_at_it() -> None:
     began = time.monotonic()
-    Deadline(5).sleep(0.01)
+    Deadline(60).sleep(0.01)
     with pytest.raises(DeadlineExceeded, match=r"^retrying did not end within 0\.05 s$"):
         Deadline(0.05, "retrying").sleep(60)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < HANGS
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

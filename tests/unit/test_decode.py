@@ -13,6 +13,8 @@ from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Address, LinkRef, Route, RouteKind, Rule
 from ec2net.core.model.snapshot import AddressState, Found
 
+pytestmark = pytest.mark.library
+
 NAMES = {1: "lo", 3: "ens6"}
 ENS6 = LinkRef(3, "ens6")
 MAC = "06:ec:02:00:00:01"

@@ -307,7 +307,7 @@ def test_every_command_line_is_understood(
     for line in command_lines(document):
         words = shlex.split(re.split(r" (?:\||&&|>) ", line)[0], comments=True)
         if words[0] == "make":
-            assert set(words[1:]) <= targets, line
+            assert {word for word in words[1:] if "=" not in word} <= targets, line
         elif words[0] == "ec2net" and "[" not in line:
             try:
                 parser().parse_args(words[1:])

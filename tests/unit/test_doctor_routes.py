@@ -116,8 +116,8 @@ HARMFUL = [(ERROR, Check.FOREIGN_OBJECT, "")]
         (SNAPSHOT, []),
         (with_rule(rule("10.0.9.0/24", 10007, 50)), FOREIGN),
         (with_rule(rule("10.0.9.0/24", 9999, 50)), FOREIGN),
-        (with_rule(rule("10.0.9.0/24", 13199, 50)), FOREIGN),
-        (with_rule(rule("10.0.9.0/24", 13200, 50)), []),
+        (with_rule(rule("10.0.9.0/24", 22799, 50)), FOREIGN),
+        (with_rule(rule("10.0.9.0/24", 22800, 50)), []),
         (with_rule(rule("10.0.9.0/24", 9998, 50)), []),
         (with_rule(rule("10.0.9.0/24", 30400, 10002)), FOREIGN),  # nodeadm
         (with_rule(rule("10.0.9.0/24", 10007, 50), OURS), []),

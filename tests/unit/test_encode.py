@@ -22,6 +22,8 @@ from ec2net.core.model.objects import (
     Setting,
 )
 
+pytestmark = pytest.mark.library
+
 ENS6 = LinkRef(3, "ens6")
 NAMES = {3: "ens6"}
 

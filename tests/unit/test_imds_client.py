@@ -2,6 +2,7 @@
 import email.utils
 import json
 import logging
+import math
 import os
 import re
 import subprocess
@@ -27,12 +28,15 @@ from imds_server import (
     status,
     times,
 )
+from patience import HANGS, told_bound
 
 from ec2net.core.imds.client import ImdsClient
 from ec2net.core.model.errors import ImdsError, LinkGone
 from ec2net.core.model.facts import Absent, Reading, Unknown, Value
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.run_dir import RunDir
+
+pytestmark = pytest.mark.library
 
 MAC = META + "mac"
 TOKEN = "latest/api/token"
@@ -48,6 +52,13 @@ def server() -> Iterator[ImdsServer]:
 def client(server: ImdsServer) -> Iterator[ImdsClient]:
     with ImdsClient(server.candidates, version="1.2") as imds_client:
         yield imds_client
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a request nor a key has a bound of its own: only the deadline can end it."""
+    monkeypatch.setattr("ec2net.core.imds.session.REQUEST_SECONDS", 600.0)
+    monkeypatch.setattr("ec2net.core.imds.client.KEY_SECONDS", 600.0)
 
 
 def within(seconds: float = 10) -> Deadline:
@@ -95,6 +106,7 @@ def test_whether_it_still_answers_is_asked_by_a_new_connection(
 
 @pytest.mark.parametrize(("fault", "answers"), [(status(503), True), (status(401), True),
                                                   (reset, False), (hang, False)])  # fmt: skip
+@pytest.mark.usefixtures("patient")
 def test_an_error_is_an_answer_and_silence_is_none(
     server: ImdsServer, client: ImdsClient, fault: Fault, answers: bool
 ) -> None:
@@ -102,8 +114,8 @@ def test_an_error_is_an_answer_and_silence_is_none(
     server.faults[MAC] = fault
     asked = len(server.requests)
     started = time.monotonic()
-    assert client.answers(MAC, within(0.3)) is answers
-    assert time.monotonic() - started < 1
+    assert client.answers(MAC, within(2 if answers else 0.3)) is answers
+    assert time.monotonic() - started < HANGS
     assert len(server.requests) == asked + 1  # neither repeated nor sent another way
     del server.faults[MAC]
     assert client.get(MAC, within()) == Value(PRIMARY)
@@ -249,30 +261,48 @@ def test_503_for_half_of_the_requests(server: ImdsServer, client: ImdsClient) ->
         assert client.get(MAC, within()) == Value(PRIMARY)
 
 
-def test_retry_after_seconds(server: ImdsServer, client: ImdsClient) -> None:
+def pauses(log: pytest.LogCaptureFixture) -> list[float]:
+    """How long the client waited before each further try, in seconds, by its log."""
+    found = [re.search(r"next try in ([\d.]+) s", message) for message in log.messages]
+    return [float(match[1]) for match in found if match]
+
+
+def test_retry_after_seconds(
+    server: ImdsServer, client: ImdsClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     server.faults[MAC] = times(1, status(429, Retry_After="1"))
     started = time.monotonic()
     assert client.get(MAC, within()) == Value(PRIMARY)
-    assert 1 <= time.monotonic() - started < 2
+    assert time.monotonic() - started >= 1
+    (pause,) = pauses(caplog)
+    assert pause <= 1
 
 
-def test_retry_after_date(server: ImdsServer, client: ImdsClient) -> None:
-    date = email.utils.formatdate(time.time() + 1.3, usegmt=True)  # whole seconds: 0.3 to 1.3
+def test_retry_after_date(
+    server: ImdsServer, client: ImdsClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    until = math.ceil(time.time() + 1.3)  # a date has whole seconds
+    date = email.utils.formatdate(until, usegmt=True)
     server.faults[MAC] = times(1, status(503, Retry_After=date))
-    started = time.monotonic()
     assert client.get(MAC, within()) == Value(PRIMARY)
-    assert 0.2 <= time.monotonic() - started < 2
+    assert time.time() >= until
+    (pause,) = pauses(caplog)
+    assert pause <= 2.3
 
 
 def test_retry_after_beyond_the_deadline_ends_at_once(
-    server: ImdsServer, client: ImdsClient
+    server: ImdsServer, client: ImdsClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def sleep(_: Deadline, seconds: float) -> None:
+        assert seconds == 0, "it waited"
+
+    monkeypatch.setattr(Deadline, "sleep", sleep)
     server.faults[MAC] = status(429, Retry_After="5")
-    started = time.monotonic()
     assert reason(client.get(MAC, within(4))) == "HTTP 429; IMDS asks to wait 5 s"
     # IMDS asked for silence, not for other keys.
     assert "asks to wait" in reason(client.get(META + "other", within(4)))
-    assert time.monotonic() - started < 1
     assert len(server.paths()) == 1
 
 
@@ -309,6 +339,7 @@ def test_connection_that_the_server_closed_while_idle(
 # Bounds in time
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize(
     "fault",
     [
@@ -327,34 +358,19 @@ def test_the_deadline_bounds_the_whole_answer(
     client.get(META + "first", within())
     server.faults[MAC] = fault  # type: ignore[assignment]
     started = time.monotonic()
-    assert "did not end within" in reason(client.get(MAC, within(1.2)))
-    assert time.monotonic() - started < 1.8  # before a request's own limit
-
-
-def test_endless_fast_continues_end_too(server: ImdsServer, client: ImdsClient) -> None:
-    def flood(handler: Handler) -> bool:
-        while not handler.imds.closing.is_set():
-            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 100)
-        return True
-
-    client.get(META + "first", within())
-    server.faults[MAC] = flood
-    started = time.monotonic()
-    assert "did not end within" in reason(client.get(MAC, within(0.6)))
-    assert time.monotonic() - started < 1
+    assert told_bound(reason(client.get(MAC, within(1.2)))) <= 0.4  # a third is one key's
+    assert time.monotonic() - started < HANGS
 
 
 def test_circuit(server: ImdsServer, client: ImdsClient) -> None:
     client.get(MAC, within())
     server.faults["*"] = hang
     deadline = within(1.5)
-    for _ in range(3):
-        client.get(MAC, deadline)
-    assert deadline.remaining() > 0.1  # 0.4: what comes after reading still has time
+    for _ in range(3):  # a third each: what comes after reading still has time
+        third = deadline.remaining() / 3
+        assert told_bound(reason(client.get(MAC, deadline))) <= third + 0.001
     asked = len(server.requests)
-    started = time.monotonic()
     assert "not asked" in reason(client.get(MAC, within()))
-    assert time.monotonic() - started < 1
     assert len(server.requests) == asked
     server.faults.clear()
     client.new_pass()
@@ -409,6 +425,7 @@ class Interrupting:
         os.close(self._writer)
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("fault", [hang, drip(b"HTTP/1.1 200 OK\r\n", b"X: x\r\n")])
 def test_interruption_ends_a_read_at_once(
     server: ImdsServer, client: ImdsClient, fault: object
@@ -419,15 +436,15 @@ def test_interruption_ends_a_read_at_once(
     interruption = Interrupting()
 
     def interrupt() -> None:
-        server.asked.wait(5)
+        server.asked.wait(HANGS)
         interruption.raise_it()
 
     thread = threading.Thread(target=interrupt)
     thread.start()
     started = time.monotonic()
     with pytest.raises(LinkGone):
-        client.get(MAC, within(30).watching(interruption))
-    assert time.monotonic() - started < 1
+        client.get(MAC, within(300).watching(interruption))
+    assert time.monotonic() - started < HANGS
     thread.join()
     interruption.close()
     server.faults.clear()

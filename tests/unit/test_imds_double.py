@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from patience import HANGS
 
 from ec2net.core.simulation.vpc.imds import (
     TOKEN_HEADER,
@@ -43,7 +44,7 @@ class Client:
     """One kept-alive connection."""
 
     def __init__(self, url: str) -> None:
-        self.connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=5)
+        self.connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=HANGS)
         self.token = ""
 
     def request(
@@ -169,8 +170,8 @@ def test_the_log(double: ImdsDouble, client: Client) -> None:
 def test_waiting_for_a_request(double: ImdsDouble, client: Client) -> None:
     asking = threading.Thread(target=client.get, args=("/latest/meta-data/mac",))
     asking.start()
-    assert double.wait_for("meta-data/mac", timeout=5)
-    asking.join(5)
+    assert double.wait_for("meta-data/mac", timeout=HANGS)
+    asking.join(HANGS)
 
 
 def test_a_recorded_tree_is_json_and_comes_back(double: ImdsDouble) -> None:
@@ -216,12 +217,26 @@ def test_an_eni_that_settles_when_it_is_told(double: ImdsDouble, client: Client)
     assert client.get(f"{other}/local-ipv4s") == (200, "10.0.1.9\n10.0.1.10")
 
 
+def test_each_key_can_be_withheld_for_itself(double: ImdsDouble, client: Client) -> None:
+    keys: Tree = {"device-number": "2", "network-card": "1", "local-ipv4s": "10.0.1.9"}
+    withheld = {"network-card": None, "local-ipv4s": None, "device-number": 0.0}
+    double.put_interface(OTHER, keys, Propagation(withheld=withheld))
+    other = ENI.replace(MAC, OTHER)
+    assert client.get(f"{other}/") == (200, "device-number")
+    assert client.get(f"{other}/network-card")[0] == 404
+    double.settle(OTHER, "network-card")
+    assert client.get(f"{other}/") == (200, "device-number\nnetwork-card")
+    assert client.get(f"{other}/network-card") == (200, "1")
+    double.settle(OTHER)
+    assert client.get(f"{other}/local-ipv4s") == (200, "10.0.1.9")
+
+
 def test_an_eni_that_is_listed_late(double: ImdsDouble, client: Client) -> None:
     began = time.monotonic()
     double.put_interface(OTHER, {"device-number": "2"}, Propagation(listed=0.05))
     macs = "/latest/meta-data/network/interfaces/macs/"
     while OTHER not in client.get(macs)[1]:
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < HANGS
     assert time.monotonic() - began >= 0.05
 
 

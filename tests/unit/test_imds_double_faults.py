@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 import pytest
+from patience import HANGS
 
 from ec2net.core.simulation.vpc import imds_faults
 from ec2net.core.simulation.vpc.imds import TOKEN_HEADER, TOKEN_PATH, TTL_HEADER, ImdsDouble
@@ -27,7 +28,7 @@ class Session:
         self.token = ""
 
     def request(
-        self, method: str, path: str, headers: dict[str, str], timeout: float = 5
+        self, method: str, path: str, headers: dict[str, str], timeout: float = HANGS
     ) -> tuple[http.client.HTTPResponse, bytes]:
         connection = http.client.HTTPConnection(self.address, timeout=timeout)
         try:
@@ -42,7 +43,7 @@ class Session:
         self.token = body.decode()
         return response.status
 
-    def get(self, path: str = MAC_PATH, timeout: float = 5) -> tuple[int, bytes]:
+    def get(self, path: str = MAC_PATH, timeout: float = HANGS) -> tuple[int, bytes]:
         response, body = self.request("GET", path, {TOKEN_HEADER: self.token}, timeout)
         return response.status, body
 
@@ -102,22 +103,26 @@ def test_endpoint_of_the_other_family_is_spared(double: ImdsDouble, session: Ses
     assert session.get()[0] == 200
 
 
-def test_hang(double: ImdsDouble, session: Session) -> None:
-    double.inject(imds_faults.Hang())
+def is_unanswered(double: ImdsDouble, session: Session) -> None:
+    """The double has the request, and sends nothing."""
     with pytest.raises(TimeoutError):
         session.get(timeout=SHORT)
+    assert double.wait_for("mac$", timeout=HANGS)
     assert double.requests[-1].status == 0
+
+
+def test_hang(double: ImdsDouble, session: Session) -> None:
+    double.inject(imds_faults.Hang())
+    is_unanswered(double, session)
 
 
 def test_closing_ends_what_hangs(session: Session, double: ImdsDouble) -> None:
     double.inject(imds_faults.Hang())
-    with socket.create_connection(session.address.split(":"), timeout=5) as client:  # type: ignore[arg-type]
+    with socket.create_connection(session.address.split(":"), timeout=HANGS) as client:  # type: ignore[arg-type]
         client.sendall(f"GET {MAC_PATH} HTTP/1.1\r\n\r\n".encode())
-        assert double.wait_for("mac", timeout=5)
-        began = time.monotonic()
+        assert double.wait_for("mac", timeout=HANGS)
         double.close()
         assert client.recv(1) == b""
-        assert time.monotonic() - began < 2
 
 
 def test_drip(double: ImdsDouble, session: Session) -> None:
@@ -127,7 +132,7 @@ def test_drip(double: ImdsDouble, session: Session) -> None:
     assert time.monotonic() - began >= (len(MAC) - 1) / 200
     double.repair()
     double.inject(imds_faults.Drip(bytes_per_second=1))
-    with socket.create_connection(session.address.split(":"), timeout=5) as client:  # type: ignore[arg-type]
+    with socket.create_connection(session.address.split(":"), timeout=HANGS) as client:  # type: ignore[arg-type]
         client.sendall(f"GET {MAC_PATH} HTTP/1.1\r\n\r\n".encode())
         assert client.recv(100) == b"H"
 
@@ -179,10 +184,10 @@ def test_a_token_is_spent_by_each_request(double: ImdsDouble, session: Session) 
 
 
 def test_a_token_lives_shorter_than_announced(double: ImdsDouble, session: Session) -> None:
-    double.inject(imds_faults.TokenLife(0.05))
+    double.inject(imds_faults.TokenLife(1.0))
     session.renew()
     assert session.get()[0] == 200
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + HANGS
     while session.get()[0] == 200:
         assert time.monotonic() < deadline
     assert session.get()[0] == 401
@@ -201,8 +206,8 @@ def test_only_from_some_sources(double: ImdsDouble, session: Session) -> None:
     assert session.get()[0] == 200
     double.repair()
     double.inject(imds_faults.OnlyFrom(frozenset({ip_address("10.0.1.4")})))
-    with pytest.raises(TimeoutError):
-        session.get(timeout=SHORT)
+    double.clear_log()
+    is_unanswered(double, session)
 
 
 def test_a_dead_endpoint_comes_back(double: ImdsDouble, session: Session) -> None:
@@ -214,7 +219,7 @@ def test_a_dead_endpoint_comes_back(double: ImdsDouble, session: Session) -> Non
 
 
 def test_kept_connections_can_be_dropped(double: ImdsDouble, session: Session) -> None:
-    connection = http.client.HTTPConnection(session.address, timeout=5)
+    connection = http.client.HTTPConnection(session.address, timeout=HANGS)
     connection.request("GET", "/")
     assert connection.getresponse().read()
     double.drop_connections()

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import logging
 import os
 import select
 import socket
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from imds_server import META, PRIMARY, ImdsServer, hang, reset, running, status, times
+from patience import HANGS, told_bound
 
 from ec2net.core.imds.answer import ConnectFailed, TransportError
 from ec2net.core.imds.bounded_socket import BoundedSocket, connect
@@ -28,6 +30,8 @@ from ec2net.core.model.errors import ImdsError, LinkGone, UsageError
 from ec2net.core.model.facts import Unknown, Value
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.run_dir import RunDir
+
+pytestmark = pytest.mark.library
 
 MAC = META + "mac"
 TOKEN = "latest/api/token"
@@ -149,8 +153,8 @@ def within(seconds: float = 10) -> Deadline:
 def test_one_answers_behind_31_black_holes(server: ImdsServer) -> None:
     with black_holes(31) as holes, ImdsClient([*holes, *server.candidates]) as client:
         started = time.monotonic()
-        assert client.get(MAC, within(30)) == Value(PRIMARY)
-        assert time.monotonic() - started < 2
+        assert client.get(MAC, within(60)) == Value(PRIMARY)
+        assert time.monotonic() - started < HANGS  # each in its turn they would take 31 s
         assert client.requests_made == 2
 
 
@@ -158,22 +162,23 @@ def test_32_black_holes(server: ImdsServer) -> None:
     with black_holes(32) as holes, ImdsClient(holes) as client:
         started = time.monotonic()
         with pytest.raises(ImdsError) as caught:
-            client.get(MAC, within(30))
-        assert time.monotonic() - started < 3
+            client.get(MAC, within(60))
+        assert time.monotonic() - started < HANGS
         assert "no IMDS endpoint answers" in str(caught.value)
         assert f"{holes[0]}, {holes[1]}" in str(caught.value)
         assert "and 28 more: timed out" in str(caught.value)
-        started = time.monotonic()
-        with pytest.raises(ImdsError):
-            client.get(MAC, within(30))
-        assert time.monotonic() - started < 1
+        with pytest.raises(ImdsError) as again:
+            client.get(MAC, within(60))
+        assert again.value is caught.value  # nothing was searched for anew
 
 
 def test_black_holes_and_a_short_deadline() -> None:
     with black_holes(3) as holes, ImdsClient(holes) as client:
         started = time.monotonic()
-        assert isinstance(client.get(MAC, within(0.3)), Unknown)
-        assert time.monotonic() - started < 1.5
+        reading = client.get(MAC, within(0.3))
+        assert isinstance(reading, Unknown)
+        assert told_bound(reading.reason) == 0.3
+        assert time.monotonic() - started < HANGS
 
 
 def test_nothing_to_try() -> None:
@@ -181,13 +186,21 @@ def test_nothing_to_try() -> None:
         client.get(MAC, within())
 
 
+@pytest.fixture
+def leisurely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A race in which the next one starts 3 s after one that neither answers nor refuses."""
+    monkeypatch.setattr("ec2net.core.imds.race.STAGGER_SECONDS", 3.0)
+    monkeypatch.setattr("ec2net.core.imds.session.FIND_SECONDS", 600.0)
+
+
+@pytest.mark.usefixtures("leisurely")
 def test_refusals_start_the_next_at_once(server: ImdsServer) -> None:
     with ExitStack() as stack:
         refusals = [stack.enter_context(refusing()) for _ in range(20)]
         client = stack.enter_context(ImdsClient([*refusals, *server.candidates]))
         started = time.monotonic()
-        assert client.get(MAC, within()) == Value(PRIMARY)
-        assert time.monotonic() - started < 0.8  # each in its turn they would take 1 s
+        assert client.get(MAC, within(600)) == Value(PRIMARY)
+        assert time.monotonic() - started < HANGS  # each in its turn they would take 60 s
 
 
 @pytest.mark.parametrize("fault", [hang, reset, status(500), status(404), status(200, "no token")])
@@ -197,8 +210,8 @@ def test_one_that_connects_but_gives_no_token(
     with running() as bad, ImdsClient([*bad.candidates, *server.candidates]) as client:
         bad.faults[TOKEN] = fault
         started = time.monotonic()
-        assert client.get(MAC, within()) == Value(PRIMARY)
-        assert time.monotonic() - started < 2
+        assert client.get(MAC, within(60)) == Value(PRIMARY)
+        assert time.monotonic() - started < HANGS
 
 
 def test_disabled_on_one_endpoint_only(server: ImdsServer) -> None:
@@ -224,21 +237,27 @@ def test_the_preferred_wins_without_a_second_connection(server: ImdsServer) -> N
         assert other.connections == 0
 
 
-def test_good_one_is_remembered_and_costs_nothing(server: ImdsServer, tmp_path: Path) -> None:
+def test_good_one_is_remembered_and_costs_nothing(
+    server: ImdsServer, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     with black_holes(8) as holes:
         every = [*holes, *server.candidates]
         with ImdsClient(every, state=RunDir(tmp_path)) as client:
             client.get(MAC, within())
+        request.getfixturevalue("leisurely")
         with ImdsClient(every, state=RunDir(tmp_path)) as client:
             started = time.monotonic()
-            assert client.get(MAC, within()) == Value(PRIMARY)
-            assert time.monotonic() - started < 0.7  # behind the others it would take 0.8 s
+            assert client.get(MAC, within(600)) == Value(PRIMARY)
+            assert time.monotonic() - started < HANGS  # behind the others it would take 24 s
             assert client.requests_made == 1
     assert server.connections == 2
 
 
 @pytest.mark.parametrize("fault", ["gone", "hangs"])
-def test_remembered_one_has_gone_bad(server: ImdsServer, tmp_path: Path, fault: str) -> None:
+def test_remembered_one_has_gone_bad(
+    server: ImdsServer, tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
     with running() as old:
         every = [*old.candidates, *server.candidates]
         with ImdsClient(every, state=RunDir(tmp_path)) as client:
@@ -249,8 +268,11 @@ def test_remembered_one_has_gone_bad(server: ImdsServer, tmp_path: Path, fault: 
             old.faults = {"*": hang, TOKEN: hang}
         with ImdsClient(every, state=RunDir(tmp_path)) as client:
             started = time.monotonic()
-            assert client.get(MAC, within(30)) == Value(PRIMARY)
-            assert time.monotonic() - started < 3
+            assert client.get(MAC, within(60)) == Value(PRIMARY)
+            assert time.monotonic() - started < HANGS  # a hang lasts 30 s
+    if fault == "hangs":
+        doubt = f"GET {MAC} did not end within 1 s"  # what a remembered one has for its proof
+        assert any(doubt in message for message in caplog.messages)
 
 
 def test_candidate_that_goes_away_in_a_pass(server: ImdsServer) -> None:

@@ -5,6 +5,10 @@ import json
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.library
+
 CODE = """
 import json, sys, warnings
 warnings.simplefilter("error")

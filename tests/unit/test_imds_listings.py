@@ -12,6 +12,8 @@ from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Unknown, Value
 from ec2net.core.model.identity import Mac
 from ec2net.core.runtime.deadline import Deadline
 
+pytestmark = pytest.mark.library
+
 FIRST, OTHER = Mac(PRIMARY), Mac(SECOND)
 OF_OTHER = f"{MACS}{SECOND}/"
 

@@ -20,10 +20,13 @@ from imds_server import (
 
 from ec2net.core.imds.client import ImdsClient
 from ec2net.core.imds.reader import find_primary, read_facts
+from ec2net.core.imds.unread import unread
 from ec2net.core.model.errors import ImdsError
 from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
 from ec2net.core.model.identity import EniId, Mac
 from ec2net.core.runtime.deadline import Deadline
+
+pytestmark = pytest.mark.library
 
 FIRST_MAC, SECOND_MAC = Mac(PRIMARY), Mac(SECOND)
 BOTH = (FIRST_MAC, SECOND_MAC)
@@ -420,7 +423,8 @@ def test_a_listing_that_lacks_the_remembered_primary_changes_nothing(
 @pytest.mark.parametrize(
     ("key", "field", "text"),
     [
-        ("interface-id", "interface_id", "eni-xyz"),
+        ("interface-id", "interface_id", "<html>"),
+        ("interface-id", "interface_id", "../../etc"),
         ("interface-id", "interface_id", "eni-00000001\neni-00000002"),
         ("device-number", "device_number", "-1"),
         ("device-number", "device_number", "1000"),
@@ -433,8 +437,6 @@ def test_a_listing_that_lacks_the_remembered_primary_changes_nothing(
         ("local-ipv4s", "local_ipv4s", "127.0.0.1"),
         ("local-ipv4s", "local_ipv4s", "10.0.1.010"),
         ("local-ipv4s", "local_ipv4s", "10.0.1.1\n" * 5000),
-        ("local-ipv4s", "local_ipv4s", ""),
-        ("local-ipv4s", "local_ipv4s", " \n\n"),
         ("ipv6s", "ipv6s", "10.0.0.1"),
         ("ipv6s", "ipv6s", "fe80::1%eth0"),
         ("ipv4-prefix", "ipv4_prefixes", "10.0.1.1/28"),
@@ -444,7 +446,6 @@ def test_a_listing_that_lacks_the_remembered_primary_changes_nothing(
         ("ipv6-prefix", "ipv6_prefixes", "2001:db8::1/80"),
         ("ipv6-prefix", "ipv6_prefixes", "::/0"),
         ("subnet-ipv4-cidr-block", "subnet_ipv4", "10.0.1.0/33"),
-        ("subnet-ipv4-cidr-block", "subnet_ipv4", ""),
         ("subnet-ipv6-cidr-blocks", "subnet_ipv6", "none"),
     ],
 )
@@ -453,8 +454,108 @@ def test_garbage_is_unknown(
 ) -> None:
     server.tree[OF_SECOND + key] = text
     reading = why(getattr(read.second(), field))
-    assert reading == "empty answer" if not text.strip() else reading.startswith("garbage: '")
+    assert reading.startswith("garbage: '")
     assert len(reading) < 200
+
+
+# Keys that are there and empty
+
+
+LISTS = {
+    "local-ipv4s": "local_ipv4s",
+    "ipv6s": "ipv6s",
+    "ipv4-prefix": "ipv4_prefixes",
+    "ipv6-prefix": "ipv6_prefixes",
+    "subnet-ipv4-cidr-block": "subnet_ipv4",
+    "subnet-ipv6-cidr-blocks": "subnet_ipv6",
+    "network-card": "network_card",
+}
+
+
+@pytest.mark.parametrize("text", ["", " \n\n"])
+@pytest.mark.parametrize("key", LISTS)
+def test_a_key_that_is_there_and_empty_is_an_empty_list_by_two_looks(
+    server: ImdsServer, read: Reader, key: str, text: str
+) -> None:
+    """AWS lets an EFA-only ENI have an empty local-ipv4s."""
+    server.tree[OF_SECOND + key] = text
+    facts = read()
+    assert getattr(facts.enis[1], LISTS[key]) == Absent()
+    assert server.paths().count(OF_SECOND + key) == 2
+    read.remember(facts)
+    assert read() == facts
+    assert server.paths().count(OF_SECOND + key) == 1
+
+
+@pytest.mark.parametrize("key", ["interface-id", "device-number"])
+def test_an_empty_key_that_every_eni_has_is_not_there_yet(
+    server: ImdsServer, read: Reader, key: str
+) -> None:
+    server.tree[OF_SECOND + key] = ""
+    reading = getattr(read.second(), key.replace("-", "_"))
+    assert why(reading) == f"{key} not listed yet"
+    assert reading.settling
+
+
+def test_one_empty_answer_is_no_empty_list(server: ImdsServer, read: Reader) -> None:
+    server.faults[LIST] = times(1, status(200, ""))
+    assert read.second().local_ipv4s == Value((IPv4Address("10.0.1.10"),))
+
+
+def test_lists_that_are_empty_though_the_eni_has_its_first_address_count_as_unread(
+    server: ImdsServer, read: Reader
+) -> None:
+    server.tree |= eni(SECOND, 1, ipv6s="2001:db8::1", ipv4_prefix="10.0.1.64/28")
+    read.remember(read())
+    for key in ("local-ipv4s", "ipv6s", "ipv4-prefix"):
+        server.tree[OF_SECOND + key] = ""
+    facts = read.second()
+    for reading in (facts.local_ipv4s, facts.ipv6s, facts.ipv4_prefixes):
+        assert why(reading) == "the list is empty, but the ENI has an address"
+    server.tree |= eni(SECOND, 1, ipv6s="", ipv4_prefix="")
+    facts = read.second()
+    assert (facts.ipv6s, facts.ipv4_prefixes) == (Absent(), Absent())
+
+
+def test_the_primary_is_never_without_any_address(server: ImdsServer, read: Reader) -> None:
+    server.tree[f"{MACS}{PRIMARY}/local-ipv4s"] = ""
+    assert isinstance(read().enis[0].local_ipv4s, Unknown)
+
+
+# Names and ids of other forms
+
+
+@pytest.mark.parametrize("name", ["_internal", "0=later thing", "-", "a b/", "ä", "x" * 300])
+def test_a_name_that_nobody_reads_costs_nothing(
+    server: ImdsServer, read: Reader, name: str
+) -> None:
+    whole = read()
+    if name.isascii():
+        server.tree[OF_SECOND + name] = "z"
+    assert read() == whole
+
+
+@pytest.mark.parametrize("text", ["sni-00000000000000002", "eni-xyz", "ENI.7_b", "7"])
+def test_an_id_of_another_form_is_an_id(server: ImdsServer, read: Reader, text: str) -> None:
+    server.tree[f"{OF_SECOND}interface-id"] = text
+    assert read.second().interface_id == Value(EniId(text))
+
+
+def test_what_cannot_be_read_is_named_by_eni_and_key(server: ImdsServer, read: Reader) -> None:
+    server.faults[LIST] = status(400)
+    server.tree[f"{MACS}{PRIMARY}/subnet-ipv4-cidr-block"] = "10.0.0.0"
+    (problem,) = unread(read())
+    assert problem.problem == (
+        "IMDS could not be read completely:"
+        " eni-00000001 local-ipv4s: HTTP 400;"
+        " eni-00000000 subnet-ipv4-cidr-block: garbage: '10.0.0.0': not ADDRESS/LENGTH"
+    )
+    server.faults = {f"{MACS}{PRIMARY}/": status(400), OF_SECOND: status(400)}
+    (problem,) = unread(read())
+    assert problem.problem.endswith(
+        f"{PRIMARY} interface-id, {PRIMARY} device-number, {PRIMARY} network-card and 15 more:"
+        " the listing of its keys: HTTP 400"
+    )
 
 
 def test_binary_garbage(server: ImdsServer, read: Reader) -> None:

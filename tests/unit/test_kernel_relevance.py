@@ -8,6 +8,8 @@ import pytest
 from ec2net.core.kernel import dump, pyroute
 from ec2net.core.kernel.relevance import RelevantRoutes
 
+pytestmark = pytest.mark.library
+
 OURS, KERNEL, BOOT, BIRD = 236, 2, 3, 12
 MAIN, LOCAL, COMPAT = 254, 255, 252
 TABLES = range(10000, 13200)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eni_facts import KEYS, PRIMARY, TIMEOUT, any_eni, eni, ipv4, mac
+from eni_facts import KEYS, PRIMARY, TIMEOUT, any_eni, eni, ipv4, ipv6, mac
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -60,6 +60,27 @@ def test_an_absence_is_news_except_of_what_no_eni_can_lose(key: str) -> None:
     one, other = (eni(1, **{key: reading}) for reading in (ABSENT, OLD))
     keeps = key in ("local_ipv4s", "subnet_ipv4", "subnet_ipv6")
     assert getattr(merged(one, other), key) == (STALE if keeps else ABSENT)
+
+
+@pytest.mark.parametrize(
+    ("now", "past", "result"),
+    [
+        pytest.param("::9 ::4", "::4 ::9", "::4 ::9", id="flipped"),
+        pytest.param("::1 ::9 ::4", "::4 ::9", "::4 ::9 ::1", id="flipped, and one more"),
+        pytest.param("::1 ::9", "::4 ::9", "::9 ::1", id="the first one went"),
+        pytest.param("::1", "::4", "::1", id="all others"),
+    ],
+)
+def test_another_order_of_ipv6_addresses_changes_nothing(now: str, past: str, result: str) -> None:
+    """IMDS documents none for them, and the first one is the source of a default route."""
+
+    def addresses(text: str) -> Value[Any]:
+        return ipv6(*(f"2001:db8:0:1{one}" for one in text.split()))
+
+    one, other = (eni(1, ipv6s=addresses(text)) for text in (now, past))
+    assert merged(one, other).ipv6s == addresses(result)
+    ipv4s = eni(1, local_ipv4s=ipv4("10.0.1.9", "10.0.1.4"))
+    assert merged(ipv4s, eni(1)).local_ipv4s == ipv4s.local_ipv4s  # AWS: the first is the primary
 
 
 def test_nothing_stands_in_at_the_first_pass() -> None:
@@ -185,7 +206,7 @@ junk = st.recursive(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([*KEYS, "mac", "ifindex"]), junk, min_size=1, max_size=3))
 def test_a_corrupt_file_gives_no_facts_or_facts_of_the_right_types(
     run: RunDir, damage: dict[str, Any]

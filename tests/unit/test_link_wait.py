@@ -5,6 +5,7 @@ import resource
 import time
 
 import pytest
+from patience import HANGS
 
 from ec2net.core.kernel.link_events import LinkEvents, LinkPresence, link_index, wait_for_link
 from ec2net.core.model.errors import ExitStatus, LinkGone
@@ -25,7 +26,7 @@ def test_a_link_that_never_comes_ends_the_wait_at_the_deadline() -> None:
     with LinkEvents() as events, pytest.raises(LinkGone, match=problem) as caught:
         wait_for_link(GHOST, events, Deadline(0.1))
     assert caught.value.exit_status is ExitStatus.LINK_GONE
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < HANGS
 
 
 def test_waiting_makes_no_periodic_system_calls() -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order of an ENI's IPv4 addresses: the first one is the source of what does not name one."""
+"""An intent as kernel objects: the order of addresses, and default routes behind the host's own."""
 
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 
 import pytest
 from eni_facts import eni, host, ipv4
@@ -10,7 +10,15 @@ from ec2net.core.config.settings import Config
 from ec2net.core.decide.compare import make_plan
 from ec2net.core.decide.compute import compute
 from ec2net.core.live.render import Base, render
-from ec2net.core.model.objects import Address, LaterAddress
+from ec2net.core.model.objects import (
+    MAIN_TABLE,
+    Address,
+    LaterAddress,
+    LinkRef,
+    LinkSetting,
+    Route,
+    Setting,
+)
 from ec2net.core.model.plan import Action, InPlace
 from ec2net.core.model.snapshot import Found, Snapshot
 
@@ -52,3 +60,69 @@ def test_what_stands_before_the_first_address_is_moved_behind_it(
     changes = make_plan({intent.mac: wanted}, found).changes
     assert [str(c.item.interface) for c in changes if isinstance(c.item, LaterAddress)] == moved
     assert {change.action for change in changes} <= {Action.REPLACE}
+
+
+VPN = LinkRef(90, "wg0")
+
+
+@pytest.mark.parametrize(
+    ("primary", "own", "vpn", "made"),
+    [
+        (100, None, None, True),
+        (512, None, None, True),
+        (513, None, None, False),
+        (600, None, None, False),
+        (600, None, 50, False),  # the primary's alone counts, where it has one
+        (100, None, 600, True),
+        (None, None, 50, True),
+        (None, None, 600, False),
+        (None, 50, None, True),
+        (None, 600, None, True),
+        (100, 600, None, True),
+        (None, None, None, True),
+    ],
+)
+def test_a_default_route_in_main_is_made_only_behind_the_host_s_own(
+    primary: int | None, own: int | None, vpn: int | None, made: bool
+) -> None:
+    """Before it, the ENI would take over the host's traffic. A lease of its own is no rival."""
+    facts = host(eni(0), eni(1, local_ipv4s=ipv4("10.0.1.4")))
+    whole = compute(facts, Config())
+    intent = next(intent for intent in whole.ready if not intent.primary)
+    assert whole.primary_link is not None
+    metrics = {whole.primary_link: primary, intent.link: own, VPN: vpn}
+    routes = tuple(
+        Found(Route(ip_network("0.0.0.0/0"), MAIN_TABLE, metric, link), DHCP)
+        for link, metric in metrics.items()
+        if metric is not None
+    )
+    snapshot = Snapshot(facts.links, routes=routes)
+    wanted = [
+        item
+        for item in render(intent, whole, snapshot, OURS, Base.OURS)
+        if isinstance(item, Route) and item.table == MAIN_TABLE and item.destination.version == 4
+    ]
+    assert [(route.link, route.metric) for route in wanted] == [(intent.link, 513)] * made
+
+
+@pytest.mark.parametrize(
+    ("base", "has_ipv6", "wanted"),
+    [
+        (Base.OURS, True, [0]),
+        (Base.OURS, False, []),
+        (Base.LEASED, True, []),
+        (Base.FOREIGN, True, []),
+    ],
+)
+def test_router_advertisements_are_turned_off_where_the_link_is_ours_to_bring_up(
+    base: Base, has_ipv6: bool, wanted: list[int]
+) -> None:
+    """They would put the subnet and a default route into main."""
+    facts = host(eni(0), eni(1))
+    whole = compute(facts, Config())
+    intent = next(intent for intent in whole.ready if not intent.primary)
+    accepted = LinkSetting(intent.link, Setting.ACCEPT_RA, 1)
+    snapshot = Snapshot(facts.links, accept_ra=(accepted,) if has_ipv6 else ())
+    items = render(intent, whole, snapshot, OURS, base)
+    found = [item for item in items if isinstance(item, LinkSetting)]
+    assert [item.value for item in found if item.setting is Setting.ACCEPT_RA] == wanted

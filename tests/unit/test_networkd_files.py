@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from eni_facts import eni, host
 
+from ec2net.backends.networkd import apply as networkd
 from ec2net.backends.networkd import files
 from ec2net.backends.networkd.backend import NetworkdBackend
 from ec2net.backends.networkd.files import (
@@ -28,11 +29,14 @@ from ec2net.core.decide.intent import EarlyIntent
 from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.live.owned_file import HEADER
+from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import LinkRef
+from ec2net.core.model.plan import Action, Applied, Change, Plan
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import Host, Observed
+from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.run_dir import RunDir
 
 MAC = Mac("06:53:e1:d8:f9:29")
@@ -417,3 +421,46 @@ def test_which_links_it_is_for(
     enis = (link(2, "ens5"), link(3, "ens6"))
     verdict = NetworkdBackend.suits(enis[1], environment(files, links, enis))
     assert (verdict.suits, verdict.reason) == (suits, reason)
+
+
+def test_a_file_is_noted_before_it_changes_until_networkd_has_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill between the write and the reload leaves the note, by which the next pass reloads."""
+    run = RunDir(tmp_path / "state")
+    file = NetworkFile(tmp_path / "70-ens6.network", f"{HEADER} ens6 {MAC}\n")
+    noted: list[tuple[str, bool]] = []
+    fails = True
+
+    def note(when: str) -> None:
+        noted.append((when, [item.path for item in UnreadFiles(run).all()] == [file.path]))
+
+    def write_file(written: NetworkFile) -> None:
+        note("at the write")
+        write(written)
+
+    def reload(_: Deadline) -> None:
+        note("at the reload")
+        if fails:
+            raise Ec2netError("networkctl reload failed")
+
+    monkeypatch.setattr(files, "write", write_file)
+    monkeypatch.setattr(networkd, "reload", reload)
+    seen = Environment(lambda _: None, lambda _: None, lambda _: ())
+    monkeypatch.setattr(networkd, "are_in_force", lambda _: True)
+    host = Host(Kernel(236), run, seen)
+    plan = Plan((Change(Action.ADD, file, MAC),))
+    applied = networkd.apply(plan, host, lambda *_: Applied(), {}, Deadline(5))
+    assert (len(applied.done), len(applied.failed)) == (0, 1)
+    note("after a reload that failed")
+    assert noted == [
+        ("at the write", True),
+        ("at the reload", True),
+        ("after a reload that failed", True),
+    ]
+    fails = False
+    again = Plan((Change(Action.REMOVE, UnreadFiles(run).all()[0], MAC),))
+    applied = networkd.apply(again, host, lambda *_: Applied(), {}, Deadline(5))
+    assert (len(applied.done), len(applied.failed)) == (1, 0)
+    assert noted[3:] == [("at the reload", True)]
+    assert UnreadFiles(run).all() == ()

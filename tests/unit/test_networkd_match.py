@@ -78,3 +78,13 @@ def test_own_files_and_drop_ins_are_not_somebody_elses(folders: tuple[Path, Path
     (etc / f"{path.name}.d").mkdir()
     (etc / f"{path.name}.d/10-match.conf").write_text("[Match]\nName=ens5\n")
     assert foreseen(LINK, folders) == UNCERTAIN
+
+
+def test_a_file_that_cannot_be_read_leaves_the_answer_to_networkd(
+    folders: tuple[Path, Path],
+) -> None:
+    """Taken for none, it would be covered by a file of ours."""
+    etc, run = folders
+    (run / "60-b.network").write_text("[Match]\nName=ens6\n")
+    (etc / "50-a.network").symlink_to(etc / "gone")
+    assert foreseen(LINK, folders) == UNCERTAIN

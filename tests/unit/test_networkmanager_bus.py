@@ -6,10 +6,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from patience import HANGS
 from private_bus import (
     FakeNetworkManager,
     PrivateBus,
@@ -26,6 +27,8 @@ from ec2net.backends.networkmanager.typed import Typed
 from ec2net.core.model.errors import DeadlineExceeded, Stopped
 from ec2net.core.runtime import progress
 from ec2net.core.runtime.deadline import Deadline
+
+pytestmark = pytest.mark.library
 
 NAME, PATH = "org.freedesktop.NetworkManager", "/org/freedesktop/NetworkManager"
 DEVICE = f"{PATH}/Devices/1"
@@ -49,8 +52,20 @@ def bus(daemon: PrivateBus) -> Iterator[Bus]:
         yield client
 
 
-def call(bus: Bus, member: str, seconds: float = 5.0) -> tuple[object, ...]:
+def call(bus: Bus, member: str, seconds: float = 3 * HANGS) -> tuple[object, ...]:
     return bus.call(NAME, PATH, NAME, member, deadline=Deadline(seconds, "test"))
+
+
+def after(event: threading.Event, act: Callable[[], object]) -> threading.Thread:
+    """A thread that acts as soon as something has happened."""
+
+    def wait() -> None:
+        if event.wait(HANGS):
+            act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
 
 
 def test_variants_keep_their_types_both_ways(bus: Bus, fake: FakeNetworkManager) -> None:
@@ -64,7 +79,7 @@ def test_variants_keep_their_types_both_ways(bus: Bus, fake: FakeNetworkManager)
         "user": {"data": Typed("a{ss}", {"org.ec2net.record": "x"})},
     }
     answer = bus.call(
-        NAME, PATH, NAME, "Echo", "a{sa{sv}}", (settings,), deadline=Deadline(5, "test")
+        NAME, PATH, NAME, "Echo", "a{sa{sv}}", (settings,), deadline=Deadline(3 * HANGS, "test")
     )
     assert answer == (settings,)
     [[sent]] = fake.of("Echo")
@@ -97,7 +112,7 @@ def test_a_call_that_is_never_answered_ends_at_its_deadline(
     began = time.monotonic()
     with pytest.raises(Silence, match=r"Hang of .*: no answer within 0.3 s"):
         call(bus, "Hang", 0.3)
-    assert 0.3 <= time.monotonic() - began < 1.0
+    assert 0.3 <= time.monotonic() - began < HANGS
     assert call(bus, "Get") == (7,)
 
 
@@ -114,21 +129,20 @@ def test_a_call_that_lasts_is_shown(
     monkeypatch.setattr(Deadline, "onlooker", Often())
     fake.silent.add("Hang")
     with pytest.raises(Silence):
-        call(bus, "Hang", 0.3)
-    assert 3 <= seen.count(f"Hang of {NAME}") <= 8
+        call(bus, "Hang", 1.0)
+    assert 3 <= seen.count(f"Hang of {NAME}") <= 22
 
 
 def test_a_daemon_that_dies_ends_a_pending_call(
     daemon: PrivateBus, bus: Bus, fake: FakeNetworkManager
 ) -> None:
     fake.silent.add("Hang")
-    killer = threading.Timer(0.2, daemon.kill)
-    killer.start()
+    killer = after(fake.kept_silent, daemon.kill)
     began = time.monotonic()
     with pytest.raises(BusError):
-        call(bus, "Hang", 5.0)
-    assert time.monotonic() - began < 2.0
-    killer.join(5)
+        call(bus, "Hang")
+    assert time.monotonic() - began < HANGS
+    killer.join(HANGS)
 
 
 def test_a_restart_of_the_bus_is_survived(daemon: PrivateBus, bus: Bus) -> None:
@@ -140,7 +154,7 @@ def test_a_restart_of_the_bus_is_survived(daemon: PrivateBus, bus: Bus) -> None:
         with pytest.raises((BusError, Silence)):
             call(bus, "Get", 1.0)
         with pytest.raises(BusError, match="is the system bus running"):
-            call(bus, "Get", 1.0)
+            call(bus, "Get")
     daemon.start()
     with fake_networkmanager(daemon) as fake:
         fake.answers["Get"] = lambda body: ("u", [8])
@@ -152,7 +166,7 @@ def test_a_stopped_daemon_ends_connecting_at_the_deadline(daemon: PrivateBus) ->
     began = time.monotonic()
     with Bus(daemon.address) as bus, pytest.raises(Silence):
         call(bus, "Get", 0.3)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < HANGS
     daemon.send(signal.SIGCONT)
 
 
@@ -194,16 +208,15 @@ def test_a_signal_to_us_ends_a_call(bus: Bus, fake: FakeNetworkManager) -> None:
     fake.silent.add("Hang")
     fake.answers["Get"] = lambda body: ("u", [7])
     interrupted = _Interrupted()
-    timer = threading.Timer(0.2, os.write, (interrupted.write, b"x"))
-    timer.start()
+    writer = after(fake.kept_silent, lambda: os.write(interrupted.write, b"x"))
     began = time.monotonic()
     with pytest.raises(Stopped):
         bus.call(
             *(NAME, PATH, NAME, "Hang"),
-            deadline=Deadline(5, "test", interruptions=[interrupted]),
+            deadline=Deadline(3 * HANGS, "test", interruptions=[interrupted]),
         )
-    assert time.monotonic() - began < 2.0
-    timer.join(5)
+    assert time.monotonic() - began < HANGS
+    writer.join(HANGS)
     assert call(bus, "Get") == (7,)
     os.close(interrupted.read)
     os.close(interrupted.write)
@@ -215,28 +228,50 @@ RULE = f"type='signal',path='{DEVICE}',member='StateChanged'"
 def test_a_state_is_waited_for_by_its_signal(bus: Bus, fake: FakeNetworkManager) -> None:
     """Asked once before and once after the signal: nothing polls."""
     states = iter((30, 100))
-    fake.answers["Get"] = lambda body: ("u", [next(states)])
+    asked = threading.Event()
+
+    def state(body: list[object]) -> tuple[str, list[object]]:
+        asked.set()
+        return "u", [next(states)]
 
     def change() -> None:
         fake.emit(DEVICE, f"{NAME}.Device", "StateChanged", "uuu", [100, 90, 0])
 
-    timer = threading.Timer(0.3, change)
-    timer.start()
-    bus.wait_until(lambda: call(bus, "Get") == (100,), (RULE,), Deadline(5, "test"))
+    fake.answers["Get"] = state
+    changer = after(asked, change)
+    bus.wait_until(lambda: call(bus, "Get") == (100,), (RULE,), Deadline(3 * HANGS, "test"))
     assert len(fake.of("Get")) == 2
-    timer.join(5)
+    changer.join(HANGS)
 
 
 def test_a_wait_ends_at_its_deadline(bus: Bus, fake: FakeNetworkManager) -> None:
     with pytest.raises(DeadlineExceeded):
-        bus.wait_until(lambda: False, (RULE,), Deadline(0.3, "test"))
+        bus.wait_until(lambda: False, (RULE,), Deadline(2, "test"))
 
 
 def test_a_wait_ends_with_the_bus(daemon: PrivateBus, bus: Bus, fake: FakeNetworkManager) -> None:
-    killer = threading.Timer(0.2, daemon.kill)
-    killer.start()
+    asked = threading.Event()
+
+    def holds() -> bool:
+        asked.set()
+        return False
+
+    killer = after(asked, daemon.kill)
     began = time.monotonic()
     with pytest.raises(BusError):
-        bus.wait_until(lambda: False, (RULE,), Deadline(5, "test"))
-    assert time.monotonic() - began < 2.0
-    killer.join(5)
+        bus.wait_until(holds, (RULE,), Deadline(3 * HANGS, "test"))
+    assert time.monotonic() - began < HANGS
+    killer.join(HANGS)
+
+
+def test_a_wait_ends_with_the_connection_that_its_own_question_lost(
+    bus: Bus, fake: FakeNetworkManager
+) -> None:
+    """What was subscribed to is lost with it: no signal would come any more."""
+
+    def closing() -> bool:
+        bus.close()
+        return False
+
+    with pytest.raises(BusError, match="the connection ended while waiting"):
+        bus.wait_until(closing, (RULE,), Deadline(0.3, "test"))

@@ -1,9 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """The numbers are a contract: the VPC CNI and EKS use the same ones."""
 
-import pytest
+from pathlib import Path
 
-from ec2net.core.model.numbers import PRIMARY, EniNumber, NumberPlan
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ec2net.core.model.numbers import (
+    CARDS,
+    DEVICES,
+    HIGHEST,
+    LAST_PRIORITIES,
+    LATER_METRIC,
+    MARKS,
+    PRIMARY,
+    EniNumber,
+    NumberPlan,
+)
+from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE
 
 
 @pytest.mark.parametrize(
@@ -15,6 +30,7 @@ from ec2net.core.model.numbers import PRIMARY, EniNumber, NumberPlan
         (1, 0, 10100, 612),
         (1, 1, 10101, 613),
         (31, 99, 13199, 3711),
+        (127, 99, 22799, 13311),
     ],
 )
 def test_the_numbers_of_a_place(card: int, device: int, table: int, metric: int) -> None:
@@ -34,8 +50,8 @@ def test_main_first_rules_go_before_those_of_every_eni() -> None:
 @pytest.mark.parametrize(
     ("card", "device", "problem"),
     [
-        (-1, 0, "network card -1 is not in 0..31"),
-        (32, 0, "network card 32 is not in 0..31"),
+        (-1, 0, "network card -1 is not in 0..127"),
+        (128, 0, "network card 128 is not in 0..127"),
         (0, -1, "device number -1 is not in 0..99"),
         (0, 100, "device number 100 is not in 0..99"),
     ],
@@ -45,6 +61,43 @@ def test_a_place_that_would_share_numbers_does_not_exist(
 ) -> None:
     with pytest.raises(ValueError, match=problem):
         EniNumber(card, device)
+
+
+@given(st.sets(st.tuples(st.integers(0, CARDS - 1), st.integers(0, DEVICES - 1))))
+def test_every_eni_has_a_mark_of_its_own_in_twelve_bits(places: set[tuple[int, int]]) -> None:
+    numbers = [EniNumber(*place) for place in places]
+    marks = NumberPlan().marks(numbers)
+    assert set(marks) == set(numbers)
+    assert len({mark.value for mark in marks.values()}) == len(numbers)
+    for number, mark in marks.items():
+        assert mark.mask == 0xFFF00000
+        assert mark.value & ~mark.mask == 0 < mark.value
+        if number.n < MARKS:  # as before there was a pool, whichever others there are
+            assert mark.value >> 20 == number.n + 1
+
+
+def test_more_enis_than_marks_leave_the_last_without_one() -> None:
+    numbers = [EniNumber(n // DEVICES, n % DEVICES) for n in range(HIGHEST + 1)]
+    marks = NumberPlan().marks(reversed(numbers))
+    assert list(marks) == numbers[:MARKS]
+
+
+def test_what_follows_from_the_numbers_stays_apart() -> None:
+    """Others' priorities and the kernel's tables begin where ours end."""
+    numbers, highest = NumberPlan(), EniNumber(CARDS - 1, DEVICES - 1)
+    assert highest.n == HIGHEST
+    assert numbers.priorities == range(9999, 22800)
+    assert numbers.priority(highest) == numbers.priorities[-1] < 30000 < LAST_PRIORITIES.start
+    assert numbers.tables == range(10000, 22800)
+    assert numbers.table(highest) == numbers.tables[-1]
+    assert {numbers.parking_table, MAIN_TABLE, LOCAL_TABLE}.isdisjoint(numbers.tables)
+    assert numbers.metric(highest) < LATER_METRIC
+
+
+def test_an_eni_that_came_later_stands_behind_every_metric_until_it_is_configured() -> None:
+    file = Path(__file__).parents[2] / "systemd/network/80-ec2net-later.network"
+    metrics = [line for line in file.read_text().splitlines() if line.startswith("RouteMetric=")]
+    assert metrics == [f"RouteMetric={LATER_METRIC}"] * 2
 
 
 def test_a_place_for_people() -> None:

@@ -18,6 +18,7 @@ from ec2net.core.decide.intent import HostIntent, Standing
 from ec2net.core.decide.ownership import held, marked, owners, plan_for, unmarked
 from ec2net.core.decide.routing import fast_failure
 from ec2net.core.live.observe import with_journaled
+from ec2net.core.live.owned_file import HEADER, OwnedFile
 from ec2net.core.model.facts import Absent, Facts
 from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.objects import (
@@ -91,6 +92,13 @@ def test_a_guard_is_for_the_eni_of_its_table() -> None:
     # Where the table's number is not known, its routes tell; the guard does not hide them.
     ours = (guard(10009), route(10009, SECOND), own("10.0.9.4/32", 9))
     assert owners(ours, HOST) == dict.fromkeys(ours, mac(2))
+
+
+def test_whose_a_file_is_by_its_own_word_and_only_while_that_eni_is_there() -> None:
+    known = OwnedFile(Path("/run/a"), f"{HEADER} ens6 {mac(1)}\n")
+    gone = OwnedFile(Path("/run/b"), f"{HEADER} ens9 {mac(9)}\n")
+    nobodys = OwnedFile(Path("/run/c"), "# by hand\n")
+    assert owners((known, gone, nobodys), HOST) == {known: mac(1)}
 
 
 def test_what_is_nobody_s_has_no_owner() -> None:
@@ -235,6 +243,23 @@ def test_a_second_link_with_its_mac_takes_nothing_from_an_eni(index: int) -> Non
     twin = replace(link(1), index=index, name="twin")
     links = sorted((*facts.links, twin), key=lambda link: link.index)
     assert lost(replace(facts, links=tuple(links)), found, made) == set()
+
+
+@pytest.mark.parametrize("key", ["ipv6s", "ipv4_prefixes", "subnet_ipv6"])
+def test_an_eni_of_which_something_could_not_be_read_loses_nothing(key: str) -> None:
+    """It is ready with what is known; what it has beyond that may be what was not told."""
+    facts, found, made = settled_host(2)
+    unread = (eni(0), eni(1, **{key: TIMEOUT}))
+    intents = compute(replace(facts, imds=replace(facts.imds, enis=unread)), Config())
+    waits = [outcome.mac for outcome in intents.enis if outcome.intent is None]
+    surplus = Address(FIRST, ip_interface("10.0.1.77/32"))
+    wanted: dict[Mac, tuple[Item, ...]] = {one.mac: (*one.rules,) for one in intents.ready}
+    there = InPlace((*found.ours, surplus))
+    plan = plan_for(intents, {mac(0), mac(1)}, wanted, there, frozenset())
+    gone = {change.item for change in plan.changes if change.action is Action.REMOVE}
+    assert surplus not in gone
+    assert not gone & {item for item, owner in made.items() if owner == mac(1)}
+    assert gone, waits  # of the other ENI, since nothing wants its addresses here
 
 
 COUNT = 3

@@ -24,6 +24,8 @@ from ec2net.core.model.plan import Plan
 from ec2net.core.plugins.loaded import BUILT_IN, Plugins, origins
 from ec2net.core.plugins.report import PassReport
 
+pytestmark = pytest.mark.library
+
 EXAMPLE = Path(__file__).parent.parent / "plugin_example"
 PACKAGES = Path(sys.modules["ec2net"].__path__[0]).parent
 

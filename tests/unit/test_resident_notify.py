@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import HANGS
 
 from ec2net.core.daemon.notify import ServiceManager
 
@@ -64,7 +65,7 @@ def test_a_service_manager_that_does_not_read_delays_nobody(listener: socket.soc
     for _ in range(1000):
         service.alive()
     service.ready("late")
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < HANGS  # with a second for each it was 1000 s
     assert "READY=1" not in heard(listener)
     service.alive()  # what it had no room for is said again
     assert heard(listener)[:3] == ["WATCHDOG=1", "READY=1", "STATUS=late"]

@@ -35,7 +35,10 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(st.dictionaries(st.text(), values))
 def test_what_is_written_is_read(run: RunDir, data: dict[str, Any]) -> None:
     run.write(NAME, data)

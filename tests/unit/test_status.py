@@ -24,7 +24,8 @@ from ec2net.core.report.table import WIDTH, table
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.run_dir import RunDir
 
-LIMIT = 20.0
+LIMIT = 60.0
+"""Seconds in which a program ends or shows something, however busy the machine is."""
 
 
 def intent(**changes: Any) -> dict[str, Any]:

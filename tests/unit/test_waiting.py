@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is told of a long wait: on a real terminal, elsewhere, and never of a short one."""
 
-import math
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import HANGS
 
 from ec2net.core.model.errors import DeadlineExceeded
 from ec2net.core.runtime import progress
 from ec2net.core.runtime.command import run_bounded
 from ec2net.core.runtime.deadline import Deadline
 
-LIMIT = 20.0
 LOCKER = """
 import sys
 from pathlib import Path
@@ -27,7 +27,7 @@ from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.lock import HostLock
 from ec2net.core.state.run_dir import RunDir
 progress.set_up()
-with HostLock(RunDir(Path(sys.argv[1])), Deadline(20, "refresh")):
+with HostLock(RunDir(Path(sys.argv[1])), Deadline(60, "refresh")):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -55,7 +55,7 @@ class Screen:
 
     def read(self, word: str) -> None:
         """Until ``word`` was written."""
-        deadline = Deadline(LIMIT, f"the terminal: {word}")
+        deadline = Deadline(HANGS, f"the terminal: {word}")
         while word not in self.written:
             deadline.wait(self.ours)
             self.written += os.read(self.ours, 4096).decode()
@@ -94,6 +94,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch, screen: Screen) -> Iterator[Scree
         yield screen
 
 
+WAITS = r"ec2net: waiting for link ghost0 \((\d+) s at most\)"
+
+
 def ghost(run_dir: Path, seconds: float) -> list[str]:
     """The program, waiting for a link that does not come."""
     places = ["--run-dir", str(run_dir), "--config-root", str(run_dir)]
@@ -101,12 +104,14 @@ def ghost(run_dir: Path, seconds: float) -> list[str]:
 
 
 def test_a_terminal_counts_down_in_one_line_that_goes(screen: Screen, tmp_path: Path) -> None:
-    with subprocess.Popen(ghost(tmp_path, 2.9), stderr=screen.theirs) as process:
-        assert process.wait(LIMIT) == 3
+    with subprocess.Popen(ghost(tmp_path, 4.9), stderr=screen.theirs) as process:
+        assert process.wait(HANGS) == 3
     screen.read("appeared")
-    said = "ec2net: waiting for link ghost0"
-    assert screen.told() == [f"{said} (2 s at most)", f"{said} (1 s at most)"]
-    assert screen.shown == ["ec2net: ghost0: no such link appeared within 2.9 s"]
+    told = [re.fullmatch(WAITS, line) for line in screen.told()]
+    left = [int(line[1]) for line in told if line]
+    assert len(left) == len(told) >= 2  # four, unless the machine was busy
+    assert left == sorted({*left} & {4, 3, 2, 1}, reverse=True)
+    assert screen.shown == ["ec2net: ghost0: no such link appeared within 4.9 s"]
 
 
 IN_BACKGROUND = """
@@ -120,7 +125,7 @@ def test_from_the_background_a_terminal_is_told_nothing(screen: Screen, tmp_path
     """Somebody types there; and with ``stty tostop`` a process that holds the lock would stop."""
     command = [sys.executable, "-c", IN_BACKGROUND, *ghost(tmp_path, 1.9)]
     with subprocess.Popen(command, stderr=screen.theirs, start_new_session=True) as process:
-        assert process.wait(LIMIT) == 3
+        assert process.wait(HANGS) == 3
     screen.read("appeared")
     assert screen.told() == []
 
@@ -128,11 +133,11 @@ def test_from_the_background_a_terminal_is_told_nothing(screen: Screen, tmp_path
 @pytest.mark.parametrize("verbose", [True, False])
 def test_a_pipe_is_told_once_if_that_is_wanted(tmp_path: Path, verbose: bool) -> None:
     command = ghost(tmp_path, 1.9) + ["-v"] * verbose
-    done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
-    assert done.stderr.splitlines() == [
-        *["ec2net: DEBUG: waiting for link ghost0 (1 s at most)"] * verbose,
-        "ec2net: ghost0: no such link appeared within 1.9 s",
-    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False)
+    *told, last = done.stderr.splitlines()
+    assert last == "ec2net: ghost0: no such link appeared within 1.9 s"
+    assert len(told) == verbose
+    assert all(re.fullmatch(WAITS, line.replace("DEBUG: ", "")) for line in told)
 
 
 def test_the_line_goes_when_the_lock_is_there(screen: Screen, tmp_path: Path) -> None:
@@ -144,18 +149,18 @@ def test_the_line_goes_when_the_lock_is_there(screen: Screen, tmp_path: Path) ->
         with subprocess.Popen(
             command, stdin=pipe, stdout=screen.theirs, stderr=screen.theirs
         ) as it:
-            screen.read("ec2net: waiting for the host lock (19 s at most)")
-            first.communicate(timeout=LIMIT)
+            screen.read("ec2net: waiting for the host lock (5")  # 59 s at most
+            first.communicate(timeout=HANGS)
             screen.read("held")
-            it.communicate(timeout=LIMIT)
+            it.communicate(timeout=HANGS)
     assert screen.shown == ["held"]
 
 
 def test_a_signal_ends_a_wait_that_is_shown(screen: Screen, tmp_path: Path) -> None:
     with subprocess.Popen(ghost(tmp_path, 60), stderr=screen.theirs) as process:
-        screen.read("(59 s at most)")
+        screen.read("s at most)")
         process.send_signal(signal.SIGINT)
-        process.wait(LIMIT)
+        process.wait(HANGS)
     screen.read("stopped")
     assert screen.shown == ["ec2net: stopped by SIGINT before anything was changed"]
 
@@ -163,13 +168,16 @@ def test_a_signal_ends_a_wait_that_is_shown(screen: Screen, tmp_path: Path) -> N
 def test_the_part_that_a_person_knows_is_shown(impatient: Screen) -> None:
     """Neither the command, which they gave, nor the request that is under way."""
     whole = Deadline(30, "refresh")
-    request = whole.within(20, "refresh").within(10, "reading IMDS").within(1, "GET /latest/mac")
-    request.watching().shielded().wait(seconds=0.15)
+    request = whole.within(20, "refresh").within(10, "reading IMDS").within(2, "GET /latest/mac")
+    request.watching().shielded().wait(seconds=0.9)
     impatient.read("ec2net: reading IMDS (10 s at most)")
 
 
-def test_many_short_waits_are_one_long_one(impatient: Screen) -> None:
-    for _ in range(4):
+def test_many_short_waits_are_one_long_one(
+    impatient: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LULL", HANGS)
+    for _ in range(20):
         Deadline(9.9, "reading IMDS").sleep(0.08)
     impatient.read("ec2net: reading IMDS (10 s at most)")
 
@@ -188,8 +196,8 @@ def test_short_waits_with_work_in_between_are_not(
 def test_a_terminal_that_was_stopped_stops_nobody(impatient: Screen) -> None:
     os.write(impatient.ours, b"\x13")  # Ctrl-S
     began = time.monotonic()
-    Deadline(30, "reading IMDS").sleep(0.3)
-    assert time.monotonic() - began < 5
+    Deadline(3 * HANGS, "reading IMDS").sleep(0.3)
+    assert time.monotonic() - began < HANGS
     os.write(impatient.ours, b"\x11")
 
 
@@ -226,8 +234,8 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
 
 def test_commands_of_the_host_are_looked_at_too(recorder: Recorder) -> None:
-    script = "sleep 0.3; echo said; echo complained >&2; exit 3"
-    done = run_bounded(["sh", "-c", script], Deadline(LIMIT, "migrate").named("sh"))
+    script = "sleep 1; echo said; echo complained >&2; exit 3"
+    done = run_bounded(["sh", "-c", script], Deadline(HANGS, "migrate").named("sh"))
     assert (done.returncode, done.stdout, done.stderr) == (3, "said\n", "complained\n")
     assert recorder.seen.count("sh") >= 3
     assert recorder.open == 0
@@ -235,22 +243,22 @@ def test_commands_of_the_host_are_looked_at_too(recorder: Recorder) -> None:
 
 def test_a_command_gets_all_it_is_given_however_slowly_it_reads(recorder: Recorder) -> None:
     given = "a line\n" * 50_000  # more than a pipe holds
-    done = run_bounded(["sh", "-c", "sleep 0.3; cat"], Deadline(LIMIT, "cat"), given=given)
+    done = run_bounded(["sh", "-c", "sleep 1; cat"], Deadline(HANGS, "cat"), given=given)
     assert done.stdout == given
     assert recorder.seen.count("cat") >= 3
 
 
 def test_a_command_may_end_before_it_has_read_what_it_is_given() -> None:
-    done = run_bounded(["false"], Deadline(LIMIT, "false"), given="a line\n" * 50_000)
+    done = run_bounded(["false"], Deadline(HANGS, "false"), given="a line\n" * 50_000)
     assert (done.returncode, done.stdout) == (1, "")
 
 
 def test_a_command_of_the_host_is_killed_at_the_deadline(recorder: Recorder) -> None:
     began = time.monotonic()
     with pytest.raises(subprocess.TimeoutExpired) as caught:
-        run_bounded(["sleep", "60"], Deadline(0.3, "sleep"))
-    assert math.isclose(caught.value.timeout, 0.3, abs_tol=0.1)
-    assert time.monotonic() - began < 5
+        run_bounded(["sleep", "600"], Deadline(0.3, "sleep"))
+    assert 0 <= caught.value.timeout <= 0.3
+    assert time.monotonic() - began < HANGS
     assert recorder.open == 0
 
 
@@ -274,7 +282,7 @@ def test_the_resident_manager_waits_in_silence(command: str, tells: str) -> None
         [sys.executable, "-c", script, command, "-v", "--run-dir", "/dev/null"],
         capture_output=True,
         text=True,
-        timeout=LIMIT,
+        timeout=HANGS,
         check=False,
     )
     assert done.stdout == f"{tells}\n"

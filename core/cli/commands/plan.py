@@ -15,10 +15,15 @@ from ec2net.core.state.config_in_force import workplace
 def run(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=False)
     deadline = Deadline(place.config.timeouts.pass_, "plan")
+    whose = ["this host"]
     if options.imds is not None:
         from ec2net.core.record.replay import plan_from_record
 
-        view = plan_from_record(options.imds, place.config, deadline)
+        view = plan_from_record(
+            options.imds, place.config, deadline, lambda: whose.append("the record")
+        )
+        if not options.json:
+            print(f"Planned with the configuration of {whose[-1]}.")
     else:
         with opened(place) as engine:
             view = engine.look(deadline)

@@ -116,6 +116,7 @@ def _passes(
     from ec2net.core.report import log_lines
     from ec2net.core.report.publisher import StatusPublisher
 
+    awaited_standings = (Standing.PENDING, Standing.ABSENT)
     pause = _FIRST_RETRY
     settling: Deadline | None = None
     made: tuple[Change, ...] = ()
@@ -137,10 +138,10 @@ def _passes(
             settling = settling or deadline.within(SETTLE_SECONDS, deadline.what)
             if pause >= settling.remaining():
                 break
-        elif eni is None or not (eni.standing is Standing.PENDING or _not_yet(report, mac)):
+        elif eni is None or not (eni.standing in awaited_standings or _not_yet(report, mac)):
             break
         elif pause >= deadline.remaining():
-            if eni.standing is not Standing.PENDING:
+            if eni.standing not in awaited_standings:
                 break
             raise Ec2netError(
                 f"is still pending after {deadline.seconds:g} s: {eni.reason}",

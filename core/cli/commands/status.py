@@ -15,6 +15,7 @@ from ec2net.core.model.errors import Ec2netError, ExitStatus
 from ec2net.core.report.as_json import plain
 from ec2net.core.report.status_file import STATUS
 from ec2net.core.report.table import WIDTH, table
+from ec2net.core.report.text import incomplete
 from ec2net.core.runtime.clock import utc
 from ec2net.core.runtime.deadline import readable
 from ec2net.core.runtime.signals import StopSignals
@@ -112,6 +113,8 @@ def _lines(document: dict[str, Any]) -> list[str]:
     for eni in document["enis"]:
         name = eni["link"] or eni["eni_id"] or eni["mac"]
         lines += [f"! {name}: {trouble}" for trouble in (eni["reason"], *eni["trouble"]) if trouble]
+        if unread := (eni["intent"] or {}).get("unread"):
+            lines.append(f"! {name}: {incomplete(unread)}")
         lines += _drift(name, eni.get("drift"))
     lines += [f"! {problem}" for problem in document["problems"]]
     lines.append(f"The last pass with news: {_time(document['written'])}.")

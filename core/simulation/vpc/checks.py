@@ -20,8 +20,8 @@ from ec2net.core.simulation.vpc.hosts import Host
 from ec2net.core.simulation.vpc.namespace import Namespace
 from ec2net.core.simulation.vpc.source_check import Drop
 
-CHECK_LIMIT = 1.0
-"""Seconds for all connections of a check, which run at once. A SYN is repeated after 1 s."""
+CHECK_LIMIT = 10.0
+"""Seconds for all connections of a check, which run at once. A lost packet ends one after 1 s."""
 
 _CLAIM_PROTOCOL = 199
 """Route protocol of the routes by which checks claim delegated prefixes."""
@@ -53,12 +53,13 @@ class Checks:
         *,
         port: int = echo.PORT,
         timeout: float = CHECK_LIMIT,
+        patient: bool = False,
     ) -> Answer | Failure:
         """One TCP connection to an echo service: who it was seen as, or why it failed."""
         attempt = Attempt(
             None if source is None else ip_address(source), ip_address(destination), port
         )
-        return connect_all(namespace, [attempt], timeout)[0]
+        return connect_all(namespace, [attempt], timeout, patient=patient)[0]
 
     def check_out(
         self,
@@ -66,6 +67,7 @@ class Checks:
         to: Host | None = None,
         prefixes: PrefixUse = PrefixUse.CLAIM,
         timeout: float = CHECK_LIMIT,
+        patient: bool = False,
     ) -> list[Tick]:
         """Connect from every address of the ENIs to ``to`` (the outside): it must see the source."""
         host = self.outside if to is None else to
@@ -75,6 +77,7 @@ class Checks:
             [(link, own, own, host.address(own.version)) for link, own in _samples(enis)],
             prefixes,
             timeout,
+            patient,
         )
 
     def check_in(
@@ -83,6 +86,7 @@ class Checks:
         of: Host | None = None,
         prefixes: PrefixUse = PrefixUse.CLAIM,
         timeout: float = CHECK_LIMIT,
+        patient: bool = False,
     ) -> list[Tick]:
         """Connect from ``of`` (the outside) to every address of the ENIs: it must be what answers."""
         host = self.outside if of is None else of
@@ -92,6 +96,7 @@ class Checks:
             [(link, own, host.address(own.version), own) for link, own in _samples(enis)],
             prefixes,
             timeout,
+            patient,
         )
 
     def _check(
@@ -101,6 +106,7 @@ class Checks:
         cases: Sequence[tuple[str, Address, Address | None, Address | None]],
         prefixes: PrefixUse,
         timeout: float,
+        patient: bool,
     ) -> list[Tick]:
         """``cases``: link, the address that is checked, source and destination."""
         before = self.drops()
@@ -110,7 +116,9 @@ class Checks:
             if source is not None and destination is not None
         ]
         with self._claimed(enis if prefixes is PrefixUse.CLAIM else ()):
-            outcomes = connect_all(namespace, [attempt for _, _, attempt in possible], timeout)
+            outcomes = connect_all(
+                namespace, [attempt for _, _, attempt in possible], timeout, patient=patient
+            )
         ticks = [
             _tick(link, own, attempt, outcome)
             for (link, own, attempt), outcome in zip(possible, outcomes, strict=True)

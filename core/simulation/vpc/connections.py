@@ -21,6 +21,11 @@ _IP_FREEBIND = 15
 _IPV6_FREEBIND = 78
 _ANSWER_LIMIT = 200
 
+# include/uapi/linux/tcp.h, struct tcp_info: tcpi_retransmits, tcpi_total_retrans.
+_RETRANSMITS, _TOTAL_RETRANS, _TCP_INFO_LENGTH = 2, 100, 104
+_LOOK_SECONDS = 0.1
+"""From one look at what the kernel has sent again to the next."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -58,12 +63,22 @@ class Tick:
     reason: str
 
 
+def sent_again(connection: socket.socket) -> bool:
+    """Whether the kernel has sent a segment of it again: a SYN without an answer, after 1 s.
+
+    This tells a lost packet from a machine that is slow (tcp(7), TCP_INFO).
+    """
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_LENGTH)
+    return info[_RETRANSMITS] > 0 or any(info[_TOTAL_RETRANS:])
+
+
 def connect_all(
-    namespace: Namespace, attempts: Sequence[Attempt], timeout: float
+    namespace: Namespace, attempts: Sequence[Attempt], timeout: float, *, patient: bool = False
 ) -> list[Answer | Failure]:
     """Make all connections at once from inside ``namespace``; in the order of ``attempts``.
 
-    Lasts ``timeout`` seconds at most. Sources need not be local (IP_FREEBIND).
+    Lasts ``timeout`` seconds at most. A connection of which a packet is lost has failed, unless
+    ``patient``. Sources need not be local (IP_FREEBIND).
     """
     started = time.monotonic()
     outcomes: dict[int, Answer | Failure] = {}
@@ -76,11 +91,16 @@ def connect_all(
             else:
                 selector.register(item, selectors.EVENT_WRITE, index)
         while selector.get_map() and (left := started + timeout - time.monotonic()) > 0:
-            for key, _ in selector.select(left):
+            for key, _ in selector.select(left if patient else min(left, _LOOK_SECONDS)):
                 assert isinstance(key.fileobj, socket.socket)
                 outcome = _advance(selector, key.fileobj, key.data, received, started)
                 if outcome is not None:
                     outcomes[key.data] = outcome
+                    selector.unregister(key.fileobj)
+            for key in () if patient else list(selector.get_map().values()):
+                assert isinstance(key.fileobj, socket.socket)
+                if sent_again(key.fileobj):
+                    outcomes[key.data] = Failure("a packet was lost")
                     selector.unregister(key.fileobj)
     for item in begun:
         if isinstance(item, socket.socket):

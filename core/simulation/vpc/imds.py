@@ -10,9 +10,9 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
@@ -45,6 +45,8 @@ class Propagation:
     """Keys that are listed but answer 404 at first."""
     keys: float | None = 0.0
     """When the late keys become readable."""
+    withheld: Mapping[str, float | None] = field(default_factory=dict)
+    """Keys that are neither listed nor readable at first, each until its own time."""
 
 
 SETTLED = Propagation()
@@ -67,6 +69,12 @@ class _Interface:
     propagation: Propagation
     since: float
     settled: bool = False
+    released: set[str] = field(default_factory=set)
+    """Keys that are withheld no longer, whatever their time."""
+
+    def withholds(self, key: str, now: float) -> bool:
+        after = self.propagation.withheld.get(key, 0.0)
+        return key not in self.released and not self.past(after, now)
 
     def past(self, after: float | None, now: float) -> bool:
         return self.settled or (after is not None and now >= self.since + after)
@@ -166,10 +174,11 @@ class ImdsDouble:
         with self._lock:
             self._interfaces.pop(mac, None)
 
-    def settle(self, mac: str) -> None:
-        """End the propagation of an ENI now."""
+    def settle(self, mac: str, *keys: str) -> None:
+        """End the propagation of an ENI now, or only that of these withheld keys."""
         with self._lock:
-            self._interfaces[mac].settled = True
+            self._interfaces[mac].released.update(keys)
+            self._interfaces[mac].settled |= not keys
 
     # What is wrong with it.
 
@@ -306,7 +315,11 @@ class ImdsDouble:
             delays = interface.propagation
             if not interface.past(delays.listed, now):
                 continue
-            keys: Tree = dict(interface.keys)
+            keys: Tree = {
+                key: value
+                for key, value in interface.keys.items()
+                if not interface.withholds(key, now)
+            }
             if not interface.past(delays.settled, now):
                 keys["device-number"] = imds_tree.UNSETTLED_DEVICE_NUMBER
                 keys.pop("network-card", None)

@@ -270,9 +270,9 @@ class SimulatedVpc(Checks):
         self._registered.discard(eni)
         self.imds.remove_interface(str(eni.mac))
 
-    def settle(self, eni: Eni) -> None:
-        """End the ENI's propagation in IMDS now."""
-        self.imds.settle(str(eni.mac))
+    def settle(self, eni: Eni, *keys: str) -> None:
+        """End the ENI's propagation in IMDS now, or only that of these withheld keys."""
+        self.imds.settle(str(eni.mac), *keys)
 
     def detach(
         self, eni: Eni, how: Detach = Detach.DELETE, *, into: Namespace | None = None

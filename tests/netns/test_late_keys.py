@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keys of a new ENI that IMDS publishes one after the other, on the real kernel."""
+
+from collections.abc import Callable
+
+import pytest
+from instance import MANY, Instance, primary, subnets
+from kernel_state import KernelEvents, assert_same
+from manager import managed
+
+from ec2net.core.simulation.vpc.eni import Eni
+from ec2net.core.simulation.vpc.imds import Propagation
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
+
+pytestmark = pytest.mark.netns
+
+KEYS = (
+    "network-card",
+    "device-number",
+    "interface-id",
+    "local-ipv4s",
+    "subnet-ipv4-cidr-block",
+    "ipv6s",
+    "subnet-ipv6-cidr-blocks",
+    "ipv4-prefix",
+    "ipv6-prefix",
+)
+IGNORE_CARD_1 = '[[eni]]\nmatch = { card = 1 }\nmanage = "ignore"\n'
+
+
+def withheld(vpc: SimulatedVpc, key: str) -> Eni:
+    """A new ENI on device 1 of card 1 of which IMDS does not list this key yet."""
+    propagation = Propagation(withheld={key: None})
+    return vpc.attach(vpc.subnets[1], "ens9", card=1, device=1, propagation=propagation, **MANY)
+
+
+def complete(instance: Instance, eni: Eni) -> bool:
+    """Whether each address of the ENI leaves by it, and a rule is there for each prefix."""
+    rules = [
+        line
+        for f in ("-4", "-6")
+        for line in instance.guest.run(["ip", f, "rule"]).stdout.splitlines()
+    ]
+    outside = instance.vpc.outside
+    return all(
+        instance.way(outside.address(one.version), one) == eni.name for one in eni.addresses()
+    ) and all(
+        any(f"from {prefix} lookup 10101" in rule for rule in rules) for prefix in eni.prefixes()
+    )
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_what_a_late_key_decides_is_there_without_a_poll(
+    install: Callable[[SimulatedVpc], Instance], key: str
+) -> None:
+    """How soon, `test_resident_eni_state` says: two seconds on an idle host."""
+    with SimulatedVpc(cards=2) as vpc:
+        instance = install(vpc)
+        instance.configure("[resident]\npoll = 3600\n")
+        first, second = subnets(vpc, 2)
+        primary(vpc, first, **MANY)
+        established = vpc.attach(second, device=1, **MANY)
+        with managed(instance) as manager:
+            manager.until_configured(2)
+            before = instance.kernel()
+            eni = withheld(vpc, key)
+            assert vpc.imds.wait_for(f"{eni.mac}/$", times=4, timeout=20)
+            assert manager.states()[str(established.mac)] == "configured"
+            vpc.settle(eni, key)
+            took = manager.until(lambda: complete(instance, eni), what="ens9 complete")
+            print(f"{key}: complete {took:.2f} s after it was listed")
+            assert instance.unreachable(eni) == []
+            manager.until_configured(3)
+            assert instance.status()[str(eni.mac)]["intent"]["table"] == 10101
+            assert instance.unreachable() == []
+            vpc.detach(eni)
+            manager.until_configured(2)
+            assert_same(before, instance.kernel())
+
+
+@pytest.mark.parametrize("resident", [False, True], ids=["on demand", "resident"])
+def test_an_eni_that_turns_out_to_be_ignored_is_never_touched(
+    install: Callable[[SimulatedVpc], Instance], resident: bool
+) -> None:
+    with SimulatedVpc(cards=2) as vpc:
+        instance = install(vpc)
+        first, second = subnets(vpc, 2)
+        primary(vpc, first, **MANY)
+        vpc.attach(second, device=1, **MANY)
+        instance.configure(IGNORE_CARD_1)
+        instance.ec2net("refresh")
+        if not resident:
+            eni = withheld(vpc, "network-card")
+            with KernelEvents(vpc.guest) as events:
+                assert instance.refresh() == []
+                vpc.settle(eni, "network-card")
+                instance.ec2net("start", "ens9")
+                assert instance.refresh() == []
+                assert events.taken() == []
+            assert instance.status()[str(eni.mac)]["standing"] == "ignored"
+            return
+        with managed(instance) as manager:
+            manager.until_configured(2)
+            eni = withheld(vpc, "network-card")
+            before = instance.kernel()
+            assert vpc.imds.wait_for(f"{eni.mac}/$", times=4, timeout=20)
+            assert manager.states()[str(eni.mac)] == "pending"
+            vpc.settle(eni, "network-card")
+            manager.until(lambda: manager.states()[str(eni.mac)] == "ignored")
+            assert_same(before, instance.kernel())
+
+
+def test_start_waits_for_the_network_card(install: Callable[[SimulatedVpc], Instance]) -> None:
+    """The ENI is read alone: the primary tells that the host has network cards."""
+    with SimulatedVpc(cards=2) as vpc:
+        instance = install(vpc)
+        primary(vpc, subnets(vpc, 2)[0], **MANY)
+        eni = withheld(vpc, "network-card")
+        with instance.running("start", "ens9") as start:
+            assert vpc.imds.wait_for(f"{eni.mac}/$", times=3, timeout=20)
+            assert start.poll() is None
+            vpc.settle(eni, "network-card")
+            assert start.wait(20) == 0
+        assert instance.status()[str(eni.mac)]["intent"]["table"] == 10101
+        assert instance.unreachable(eni) == []

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs of the NetworkManager backend: what is asked of NetworkManager, and what follows."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eni_facts import eni, host, link, mac
+
+from ec2net.backends.networkmanager import attempts, conf
+from ec2net.backends.networkmanager.backend import NetworkManagerBackend
+from ec2net.backends.networkmanager.conf import ConfFile
+from ec2net.backends.networkmanager.device import Device, Routes, State
+from ec2net.backends.networkmanager.items import Activation, AppliedMtu
+from ec2net.backends.networkmanager.observe import Seen
+from ec2net.backends.networkmanager.typed import Typed
+from ec2net.core.config.settings import Config, EniSettings
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import EniIntent, HostIntent
+from ec2net.core.model.objects import MAIN_TABLE, Address, KernelObject, Rule
+from ec2net.core.model.plan import Action, Change, Item, Plan
+from ec2net.core.model.snapshot import Found, Snapshot
+from ec2net.core.plugins.backend import Goal, Host, Observed
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.run_dir import RunDir
+
+FACTS = host(eni(0), eni(1), eni(2), links=(link(0), link(1), link(2)))
+WHOLE = compute(FACTS, Config(eni=EniSettings(mtu=1500)))
+SNAPSHOT = Snapshot(FACTS.links)
+
+
+def intent(number: int, whole: HostIntent = WHOLE) -> EniIntent:
+    return next(one for one in whole.ready if one.mac == mac(number))
+
+
+def device(number: int, table: int, **values: Any) -> Device:
+    """Activated, with its leased routes in ``table``."""
+    base = intent(number).base[0]
+    network = Typed("s", str(base.network.network_address))
+    route = {"dest": network, "prefix": Typed("u", 24), "table": Typed("u", table)}
+    address = {"address": Typed("s", str(base.ip)), "prefix": Typed("u", 24)}
+    return Device(
+        f"/device/{number}",
+        State.ACTIVATED,
+        connection=f"/profile/{number}",
+        active=f"/active/{number}",
+        applied={"ipv4": {}},
+        routes=(route,),
+        addresses=(address,),
+        **values,
+    )
+
+
+class Kernel:
+    """Takes every change; what a dump finds is what the test gives."""
+
+    protocol = 236
+    marks_addresses = True
+
+    def __init__(self, *there: KernelObject) -> None:
+        self.there = there
+        self.made: list[tuple[str, KernelObject]] = []
+
+    def snapshot(self, drivers: Iterable[str]) -> Snapshot:
+        addresses = tuple(Found(item, 236) for item in self.there if isinstance(item, Address))
+        rules = tuple(Found(item, 236) for item in self.there if isinstance(item, Rule))
+        return replace(SNAPSHOT, addresses=addresses, rules=rules)
+
+    def addresses(self) -> frozenset[object]:
+        return frozenset(one.ip for number in range(3) for one in intent(number).base)
+
+    def add(self, item: KernelObject) -> None:
+        self.made.append(("add", item))
+
+    def replace(self, item: KernelObject) -> None:
+        self.made.append(("replace", item))
+
+    def remove(self, item: KernelObject) -> None:
+        self.made.append(("remove", item))
+
+
+class Manager:
+    """NetworkManager: every activation succeeds at once."""
+
+    def __init__(self) -> None:
+        self.activated: list[str] = []
+
+    def activate(self, profile: str, path: str, deadline: Deadline) -> str:
+        self.activated.append(profile)
+        return f"{path}/anew"
+
+    def await_addresses(self, path: str, active: str, deadline: Deadline) -> None:
+        pass
+
+
+@pytest.fixture
+def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NetworkManagerBackend:
+    monkeypatch.setattr(conf, "in_place", lambda: None)
+    kernel: Any = Kernel()
+    return NetworkManagerBackend(Host(kernel, RunDir(tmp_path)))
+
+
+def see(backend: NetworkManagerBackend, devices: dict[int, Device]) -> Observed:
+    """As ``observe`` returns it."""
+    known = {mac(number): found for number, found in devices.items()}
+    run = backend.host.run
+    activated = {one for one, found in known.items() if attempts.was_made(run, one, found)}
+    return Observed(SNAPSHOT, own=Seen(known, activated=activated))
+
+
+def of_the_manager(items: Iterable[Item]) -> list[Item]:
+    return [item for item in items if isinstance(item, Activation | AppliedMtu | ConfFile)]
+
+
+def test_the_leases_of_a_secondary_are_wanted_out_of_main_and_those_of_the_primary_in_it(
+    backend: NetworkManagerBackend,
+) -> None:
+    seen = see(backend, {0: device(0, MAIN_TABLE), 1: device(1, MAIN_TABLE)})
+    for number, where in ((0, Routes.MAIN), (1, Routes.PARKED)):
+        one = intent(number)
+        file, *rest = of_the_manager(backend.wanted(one, WHOLE, seen))
+        assert isinstance(file, ConfFile)
+        assert rest == [
+            Activation(one.link, one.mac, where),
+            AppliedMtu(one.link, one.mac, 1500),
+        ]
+
+
+def test_nothing_is_asked_of_networkmanager_before_the_primary_is_known(
+    backend: NetworkManagerBackend,
+) -> None:
+    """The file that parks leases names the primary as an exception: without it none is written."""
+    seen = see(backend, {1: device(1, MAIN_TABLE)})
+    unknown = replace(WHOLE, primary_link=None)
+    wanted = backend.wanted(intent(1), unknown, seen)
+    assert of_the_manager(wanted) == []
+    assert any(isinstance(item, Address) for item in wanted)
+
+
+def test_an_mtu_of_the_profile_itself_is_left_alone(backend: NetworkManagerBackend) -> None:
+    seen = see(backend, {1: device(1, 9999)})
+    own = replace(device(1, 9999), applied={"802-3-ethernet": {"mtu": Typed("u", 1400)}})
+    seen = see(backend, {1: own})
+    items = of_the_manager(backend.wanted(intent(1), WHOLE, seen))
+    assert not [item for item in items if isinstance(item, AppliedMtu)]
+
+
+def test_what_an_activation_took_off_its_link_is_made_again_in_the_same_pass(
+    backend: NetworkManagerBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan was made while all was there. Changes of other ENIs are made as they were planned."""
+    seen = see(backend, {0: device(0, MAIN_TABLE), 1: device(1, MAIN_TABLE), 2: device(2, 9999)})
+    one, other = intent(1), intent(2)
+    goals = {one.mac: Goal(one, backend.wanted(one, WHOLE, seen))}
+    kernel: Any = Kernel(*one.rules)  # rules stay when a link is taken down, addresses do not
+    backend.host = replace(backend.host, kernel=kernel)
+    manager: Any = Manager()
+    monkeypatch.setattr(backend, "_talk", lambda: manager)
+    target = Activation(one.link, one.mac, Routes.PARKED)
+    elsewhere = Address(other.link, other.further[0])
+    plan = Plan(
+        (
+            Change(Action.REPLACE, target, one.mac, replace(target, routes=Routes.MAIN)),
+            Change(Action.ADD, elsewhere, other.mac),
+        )
+    )
+    applied = backend.apply(plan, goals, seen, Deadline(5))
+    assert applied.failed == ()
+    assert manager.activated == ["/profile/1"]
+    added = [item for verb, item in kernel.made if verb == "add"]
+    assert added.count(elsewhere) == 1
+    assert {Address(one.link, further) for further in one.further} <= set(added)
+    assert not set(one.rules) & set(added)
+    assert {_index(item) for item in added} == {one.link.index, other.link.index}
+
+
+def _index(item: KernelObject) -> int:
+    assert not isinstance(item, Rule)
+    return item.link.index
+
+
+def test_an_activation_that_moved_nothing_is_told_and_not_repeated(
+    backend: NetworkManagerBackend,
+) -> None:
+    one = intent(1)
+    stuck = device(1, MAIN_TABLE)
+    seen = see(backend, {1: stuck})
+    assert backend.check(one, seen) == ()
+    attempts.note(backend.host.run, one.mac, stuck.active)
+    seen = see(backend, {1: stuck})
+    items = of_the_manager(backend.wanted(one, WHOLE, seen))
+    assert not [item for item in items if isinstance(item, Activation)]
+    [told] = backend.check(one, seen)
+    assert "has the leased routes of ens6 in main" in told
+    seen = see(backend, {1: device(1, 9999)})
+    assert backend.check(one, seen) == ()
+
+
+def test_the_file_is_left_over_once_no_eni_is_networkmanagers(
+    backend: NetworkManagerBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = see(backend, {})
+    [file, *_] = backend.wanted(intent(1), WHOLE, seen)
+    assert backend.leftovers([mac(1)], []) == ()
+    monkeypatch.setattr(conf, "in_place", lambda: file)
+    assert backend.leftovers([mac(1)], [mac(2)]) == ()
+    assert backend.leftovers([mac(1)], []) == (file,)
+    foreign = ConfFile(Path("/run/NetworkManager/conf.d/other.conf"), "# by hand\n")
+    monkeypatch.setattr(conf, "in_place", lambda: foreign)
+    assert backend.leftovers([mac(1)], []) == ()

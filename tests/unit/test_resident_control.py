@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How ``refresh`` pokes the manager, and is answered."""
+
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ec2net.core.daemon.control import CLIENTS, ControlSocket, poke
+from ec2net.core.model.errors import Ec2netError
+from ec2net.core.runtime.deadline import Deadline, readable
+from ec2net.core.state.run_dir import RunDir
+
+LIMIT = 10.0
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return RunDir(tmp_path / "state")
+
+
+@pytest.fixture
+def control(run: RunDir) -> Iterator[ControlSocket]:
+    with ControlSocket(run) as listening:
+        yield listening
+
+
+class Client(threading.Thread):
+    """Pokes, and keeps what it is answered."""
+
+    def __init__(self, run: RunDir) -> None:
+        super().__init__()
+        self._run_dir = run
+        self.answers: list[dict[str, Any] | None] = []
+        self.start()
+
+    def run(self) -> None:
+        self.answers.append(poke(self._run_dir, Deadline(LIMIT, "test")))
+
+
+def poked(control: ControlSocket) -> bool:
+    assert readable([control.fileno()], LIMIT)
+    return control.poked()
+
+
+def test_who_pokes_gets_the_answer_of_the_poll_that_follows(
+    run: RunDir, control: ControlSocket
+) -> None:
+    assert not control.poked()
+    client = Client(run)
+    assert poked(control)
+    document = {"changes": ["+ rule"], "exit_status": 1, "long": "x" * 100_000}
+    control.answer(document)
+    client.join(LIMIT)
+    assert client.answers == [document]
+    assert not control.poked()
+
+
+def test_all_who_wait_are_answered_once(run: RunDir, control: ControlSocket) -> None:
+    clients = [Client(run) for _ in range(3)]
+    seen = 0
+    while seen < len(clients):
+        seen += poked(control)
+        seen = len(control._clients)
+    control.answer({"number": 1})
+    control.answer({"number": 2})
+    for client in clients:
+        client.join(LIMIT)
+    assert [client.answers for client in clients] == [[{"number": 1}]] * 3
+
+
+def test_a_client_that_went_costs_the_others_nothing(run: RunDir, control: ControlSocket) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gone:
+        gone.connect(str(run.path / "control"))
+    assert poked(control)
+    client = Client(run)
+    assert poked(control)
+    control.answer({"number": 1})
+    client.join(LIMIT)
+    assert client.answers == [{"number": 1}]
+
+
+def test_more_clients_than_can_wait_are_turned_away(run: RunDir, control: ControlSocket) -> None:
+    waiting = []
+    for _ in range(CLIENTS):
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        client.connect(str(run.path / "control"))
+        waiting.append(client)
+        assert poked(control)
+    late = Client(run)
+    assert readable([control.fileno()], LIMIT)
+    assert not control.poked()
+    late.join(LIMIT)
+    assert late.answers == [None]
+    for client in waiting:
+        client.close()
+
+
+def test_without_a_manager_there_is_nobody_to_ask(run: RunDir) -> None:
+    assert poke(run, Deadline(LIMIT, "test")) is None
+    with ControlSocket(run):
+        pass
+    assert not (run.path / "control").exists()
+    assert poke(run, Deadline(LIMIT, "test")) is None
+
+
+def test_a_manager_that_does_not_answer_is_an_error_at_the_deadline(
+    run: RunDir, control: ControlSocket
+) -> None:
+    with pytest.raises(Ec2netError, match="resident manager: does not answer"):
+        poke(run, Deadline(0.05, "test"))
+
+
+def test_only_root_may_poke_and_an_old_socket_is_replaced(run: RunDir) -> None:
+    run.path.mkdir()
+    (run.path / "control").write_text("left by a manager that was killed")
+    with ControlSocket(run):
+        mode = (run.path / "control").stat().st_mode
+        assert (stat.S_ISSOCK(mode), stat.S_IMODE(mode)) == (True, 0o600)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The runner of the tests: no test file is forgotten, and nothing that did not run looks green."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+sys.path.append(str(TESTS))
+
+import parts
+import run
+from parts import Part
+
+
+@pytest.fixture(autouse=True)
+def _results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "RESULTS", tmp_path)
+    monkeypatch.delenv("CI", raising=False)
+
+
+def ran(*given: Part, lanes: int = 3) -> dict[str, run.Result]:
+    done = dict[str, run.Result]()
+    run.run_parts(given, lanes, done, at="")
+    return done
+
+
+def names(path: str) -> set[str]:
+    return {f"{path}/{file.name}" for file in (TESTS.parent / path).glob("test_*.py")}
+
+
+@pytest.mark.parametrize("suite", [parts.once, parts.everything])
+def test_each_file_of_the_namespaces_is_in_one_part(suite: Callable[[], list[Part]]) -> None:
+    chosen = [part for part in suite() if "namespaces: " in part.name]
+    files = [word for part in chosen for word in part.argv if word.startswith("tests/netns/")]
+    assert sorted(files) == sorted(names("tests/netns"))
+
+
+@pytest.mark.parametrize("suite", [parts.once, parts.everything])
+def test_each_folder_of_tests_is_in_a_part(suite: Callable[[], list[Part]]) -> None:
+    argv = {word for part in suite() for word in part.argv}
+    assert {"tests/unit", "tests/netns", "tests/lab", "tests/packages"} <= argv
+
+
+def test_a_part_waits_for_what_it_needs() -> None:
+    made = "test -e made || exit 1"
+    done = ran(
+        Part("second", ("sh", "-c", f"cd '{run.RESULTS}' && {made}"), ("first",)),
+        Part("first", ("sh", "-c", f"touch '{run.RESULTS}/made'")),
+    )
+    assert [done[name].state for name in ("first", "second")] == ["ran", "ran"]
+
+
+def test_a_part_without_what_it_needs_is_not_run_and_not_green(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    done = ran(Part("setup", ("false",)), Part("tests", ("true",), ("setup",)))
+    assert done["tests"].state == "NOT RUN"
+    assert not run.summary(list(done.values()), 0.0)
+    assert "NOT RUN  tests: setup did not pass" in capsys.readouterr().out
+
+
+def test_serial_parts_run_after_all_others() -> None:
+    path = run.RESULTS / "order"
+    say = "echo {} >> '" + str(path) + "'"
+    ran(
+        Part("timed", ("sh", "-c", say.format("timed")), serial=True),
+        Part("other", ("sh", "-c", say.format("other"))),
+    )
+    assert path.read_text().split() == ["other", "timed"]
+
+
+def test_a_part_that_hangs_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "LIMIT", 0.2)
+    done = ran(Part("hangs", ("sh", "-c", "sleep 600 & sleep 600")))
+    assert done["hangs"].state == "FAILED"
+    assert done["hangs"].why == "exit status none within 0.2 s"
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_skipped_test_is_named_and_in_ci_a_failure(
+    strict: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if strict:
+        monkeypatch.setenv("CI", "true")
+    result = run.Result(Part("unit", (), pytest=True), "ran", passed=1)
+    result.skipped.append("test_x::test_y: no root")
+    assert run.summary([result], 0.0) is not strict
+    said = capsys.readouterr().out
+    assert "test_x::test_y: no root" in said
+    assert said.endswith("1 passed, 0 failed, 1 skipped\n")
+
+
+def test_a_part_is_stamped_only_on_an_unchanged_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = Part("unit", ("true",))
+    monkeypatch.setattr(run, "commit", lambda: "abc")
+    for at, stamped in (("", False), ("def", False), ("abc", True)):
+        run.report(run.run(part), {}, at)
+        assert run.stamp_of(part, at or "abc").exists() is stamped

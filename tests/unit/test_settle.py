@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How a pass ends: what is applied of a plan, what is verified, and what the exit status says."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eni_facts import eni, host, link, mac
+
+from ec2net.backends.netlink.backend import NetlinkBackend
+from ec2net.core.config.settings import Config, EniSettings, Manage
+from ec2net.core.engine.engine import Engine
+from ec2net.core.engine.imds_reading import Heard
+from ec2net.core.engine.pass_plan import View
+from ec2net.core.host.files import Environment
+from ec2net.core.kernel.session import RouteAnswer
+from ec2net.core.model.errors import ExitStatus
+from ec2net.core.model.facts import Value
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import AnyAddress, KernelObject, Rule
+from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.backend import Host
+from ec2net.core.plugins.guard import GuardedBackend
+from ec2net.core.plugins.loaded import Plugins
+from ec2net.core.plugins.report import PassReport
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.holds import Hold
+from ec2net.core.state.run_dir import RunDir
+
+FACTS = host(eni(0), eni(1), links=(replace(link(0), index=2), replace(link(1), index=1)))
+"""The second ENI's link has the loopback's index, so that it is there."""
+OTHER = 2
+
+
+class Kernel:
+    """Takes every change. Traffic leaves by the ENI that has its source, or all by one link."""
+
+    protocol = 236
+    marks_addresses = True
+
+    def __init__(self, leaves_by: int | None) -> None:
+        self._leaves_by = leaves_by
+        self.made: list[KernelObject] = []
+
+    def add(self, item: KernelObject) -> None:
+        self.made.append(item)
+
+    replace = remove = add
+
+    def snapshot(self, drivers: Iterable[str]) -> Snapshot:
+        return Snapshot(FACTS.links)
+
+    def lookup(self, destination: AnyAddress, source: AnyAddress | None = None) -> RouteAnswer:
+        held = dict.fromkeys(_addresses(0), 2) | dict.fromkeys(_addresses(1), 1)
+        link = self._leaves_by if source is None or self._leaves_by is not None else held[source]
+        return RouteAnswer(link or 0, None, None)
+
+
+def _addresses(number: int) -> tuple[AnyAddress, ...]:
+    found = eni(number)
+    assert isinstance(found.local_ipv4s, Value)
+    assert isinstance(found.ipv6s, Value)
+    return (*found.local_ipv4s.value, *found.ipv6s.value)
+
+
+class Pass:
+    """An engine on a host without any network manager, and a look of it."""
+
+    def __init__(
+        self, run: RunDir, *, leaves_by: int | None = None, manage: Manage = Manage.FULL
+    ) -> None:
+        self.kernel = Kernel(leaves_by)
+        kernel: Any = self.kernel
+        nothing = Environment(lambda _: None, lambda _: None, lambda _: ())
+        config = Config(eni=EniSettings(manage=manage), rollback_after=0.0)
+        self.engine = Engine(config, run, kernel, None, Plugins(), nothing)
+        backend = NetlinkBackend(Host(kernel, run))
+        self.engine._backends = {backend.name: GuardedBackend(backend)}
+        indices = {found.mac: [found.index] for found in FACTS.links if found.mac is not None}
+        heard = Heard(FACTS.imds, indices, None, {})
+        self.view = self.engine.look(Deadline(5), heard=heard, attached={})
+
+    def settled(self, view: View | None = None, *, check: Iterable[Mac] = ()) -> PassReport:
+        return self.engine.settle(view or self.view, Deadline(5), check=tuple(check))
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Callable[..., Pass]:
+    return lambda **how: Pass(RunDir(tmp_path), **how)
+
+
+def changed(report: PassReport) -> set[Mac | None]:
+    return {change.mac for change in report.done}
+
+
+def test_a_plan_is_made_whole_and_verified(start: Callable[..., Pass]) -> None:
+    one = start()
+    report = one.settled()
+    assert report.done == one.view.plan.changes
+    assert changed(report) == {mac(0), mac(1)}
+    assert (report.findings, report.exit_status) == ((), ExitStatus.DONE)
+
+
+def test_what_leaves_another_way_than_intended_is_a_finding_and_a_failure(
+    start: Callable[..., Pass],
+) -> None:
+    """Every change was made, and traffic goes astray all the same."""
+    report = start(leaves_by=OTHER).settled()
+    assert report.failed == ()
+    texts = [finding.text for finding in report.findings]
+    assert any(
+        "traffic from 10.0.1.4 to 198.51.100.1 should leave through ens6" in t for t in texts
+    )
+    assert {finding.mac for finding in report.findings} == {mac(1)}
+    assert report.exit_status is ExitStatus.FAILED
+
+
+def test_an_eni_that_is_held_is_left_as_it_is_and_the_others_are_changed(
+    start: Callable[..., Pass],
+) -> None:
+    one = start()
+    hold = Hold("fingerprint", "2026-01-01T00:00:00+00:00", "IMDS was lost", ())
+    report = one.settled(replace(one.view, held={mac(1): hold}))
+    assert changed(report) == {mac(0)}
+    assert not [item for item in one.kernel.made if isinstance(item, Rule)]
+    assert report.held == {mac(1): hold}
+
+
+def test_an_eni_that_is_only_observed_is_left_as_it_is(start: Callable[..., Pass]) -> None:
+    one = start(manage=Manage.OBSERVE)
+    assert one.view.plan.changes
+    report = one.settled()
+    assert (report.done, one.kernel.made) == ((), [])
+
+
+def test_an_eni_is_verified_without_a_change_where_that_is_asked_for(
+    start: Callable[..., Pass],
+) -> None:
+    one = start(leaves_by=OTHER)
+    nothing = replace(one.view, plans={})
+    assert one.settled(nothing).findings == ()
+    assert one.settled(nothing, check={mac(1)}).findings != ()
