@@ -5,22 +5,16 @@ The bodies are pyroute2's message classes; its ``IPRoute`` with an event loop of
 needed for that, and costs a process 13 MiB and 100 ms more (docs/performance.md).
 """
 
-import os
 import socket
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ec2net.core.kernel import dump, pyroute
+from ec2net.core.kernel import pyroute, wire
 
 # include/uapi/linux/netlink.h
-_NLMSG_ERROR = 2
-NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
+NLM_F_ACK = 0x4
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
-
-_NUMBER = struct.Struct("=i")
-_HEADER_SIZE = 16
 
 _SECONDS = 5.0
 """Of a bound that is never met: the kernel answers before the call for the request returns."""
@@ -57,14 +51,12 @@ class Requests:
         self._sequence += 1
         self._socket.send(encoded(request, self._sequence))
         while True:  # ends by the kernel's answer, or by the socket's timeout
-            data = self._socket.recv(dump.BUFFER)
-            for kind, _, sequence, raw in dump.messages(data):
+            data = self._socket.recv(wire.BUFFER)
+            for kind, _, sequence, raw in wire.messages(data):
                 if sequence != self._sequence:
                     continue  # to a request that was given up
-                if kind == _NLMSG_ERROR:
-                    code = _NUMBER.unpack_from(raw, _HEADER_SIZE)[0]
-                    if code < 0:
-                        raise OSError(-code, os.strerror(-code))
+                if kind == wire.NLMSG_ERROR:
+                    wire.check(raw)
                     return None
                 answer = pyroute.message_class(request.message)(raw)
                 answer.decode()
@@ -77,7 +69,7 @@ def encoded(request: Request, sequence: int) -> bytes:
     message.update(request.fields)
     message["attrs"] = [list(pair) for pair in request.attributes]
     message["header"]["type"] = request.kind
-    message["header"]["flags"] = NLM_F_REQUEST | request.flags
+    message["header"]["flags"] = wire.NLM_F_REQUEST | request.flags
     message["header"]["sequence_number"] = sequence
     message.encode()
     return bytes(message.data)
