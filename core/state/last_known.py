@@ -87,7 +87,7 @@ def _other_eni(now: EniFacts, past: EniFacts) -> bool:
 
 def _either(now: Reading[T_co], past: Reading[T_co]) -> Reading[T_co]:
     if isinstance(now, Unknown) and isinstance(past, Value):
-        return Value(past.value, stale=True)
+        return replace(past, stale=True)
     if isinstance(now, Unknown) and isinstance(past, Absent):
         return past
     return now
@@ -100,7 +100,7 @@ def _primary_stays(now: Reading[T_co], past: Reading[T_co]) -> Reading[T_co]:
     so an IMDS that denies it is wrong, not news.
     """
     if isinstance(now, Absent) and isinstance(past, Value):
-        return Value(past.value, stale=True)
+        return replace(past, stale=True)
     return _either(now, past)
 
 
@@ -135,7 +135,12 @@ def to_json(eni: EniFacts) -> dict[str, Any]:
         elif isinstance(reading, Value):
             value = reading.value
             data[name] = [str(v) for v in value] if isinstance(value, tuple) else str(value)
+    data["once"] = [name for name in _PARSERS if _once(getattr(eni, name))]
     return data
+
+
+def _once(reading: Reading[object]) -> bool:
+    return isinstance(reading, Value) and reading.once
 
 
 def from_json(data: Mapping[str, Any]) -> EniFacts:
@@ -153,6 +158,9 @@ def from_json(data: Mapping[str, Any]) -> EniFacts:
             readings[name] = Value(tuple(parse(str(text)) for text in data[name]))
         else:
             readings[name] = Value(parse(str(data[name])))
+    for name in data.get("once", ()):
+        if isinstance(readings[name], Value):
+            readings[name] = replace(readings[name], once=True)
     return EniFacts(mac=mac, **readings)
 
 
@@ -236,7 +244,9 @@ def remember(run: RunDir, facts: ImdsFacts, links: Mapping[Mac, Collection[int]]
         indices = links.get(eni.mac, ())
         if len(indices) == 1:
             (index,) = indices
-            if _stored(run.content(_file(eni.mac))) != (index, eni):
+            stood = _stored(run.content(_file(eni.mac)))
+            # What one pass heard is stored anew when a second one has heard the same.
+            if stood != (index, eni) or to_json(stood[1]) != to_json(eni):
                 run.write(_file(eni.mac), {**to_json(eni), "ifindex": index})
         if indices:
             kept.add(_file(eni.mac))
