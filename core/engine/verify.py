@@ -33,6 +33,8 @@ class Finding:
     mac: Mac | None
     """The ENI; None for what a gone one left behind."""
     text: str
+    kind: str = ""
+    """Findings of one kind about one ENI are told as one, with their number; empty: of no kind."""
 
     def describe(self) -> str:
         return self.text
@@ -82,6 +84,7 @@ def check(
                         intent.mac,
                         f"traffic from {interface.ip} to {destination} should leave through"
                         f" {intent.link}, but {answer}",
+                        kind="traffic",
                     )
                 )
     return tuple(found)

@@ -100,7 +100,8 @@ class InPlace:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Changes in the order in which they are made: additions by rank, then removals reversed."""
+    """Changes in the order in which they are made: all additions, ENI by ENI and by rank in each,
+    then removals by rank reversed."""
 
     changes: tuple[Change, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
@@ -114,6 +115,19 @@ class Plan:
             tuple(change for change in self.changes if change.whose == mac),
             tuple(found for found in self.conflicts if found.mac == mac),
         )
+
+    def by_eni(self) -> dict[Mac | None, "Plan"]:
+        """What of it is for each ENI that it changes or has conflicts of."""
+        changes: dict[Mac | None, list[Change]] = {}
+        conflicts: dict[Mac | None, list[Conflict]] = {}
+        for change in self.changes:
+            changes.setdefault(change.whose, []).append(change)
+        for found in self.conflicts:
+            conflicts.setdefault(found.mac, []).append(found)
+        return {
+            mac: Plan(tuple(changes.get(mac, ())), tuple(conflicts.get(mac, ())))
+            for mac in changes.keys() | conflicts.keys()
+        }
 
     def without(self, macs: Collection[Mac | None]) -> "Plan":
         """The same but for the changes of these ENIs."""
@@ -129,6 +143,8 @@ def make_plan(
 ) -> Plan:
     """The changes that turn what is in place into what is wanted.
 
+    ``wanted`` is in the order in which ENIs are to be completed, the primary first: should the time
+    not suffice, some are whole instead of all having their rules alone.
     ``keep`` are items of ours that no intent wants but that must stay (an ENI that is pending,
     a key that could not be read). ``owners`` tells for which ENI an item of ours once was.
     """
@@ -167,7 +183,8 @@ def make_plan(
         for item in same
         if item not in keep
     ]
-    additions.sort(key=lambda change: change.item.rank)
+    order = {mac: place for place, mac in enumerate(wanted)}
+    additions.sort(key=lambda change: (order[change.mac] if change.mac else 0, change.item.rank))
     removals.sort(key=lambda change: change.item.rank, reverse=True)
     return Plan((*additions, *removals), tuple(conflicts))
 

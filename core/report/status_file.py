@@ -14,7 +14,7 @@ from typing import Any
 
 from ec2net.core.decide.intent import EniOutcome, Standing
 from ec2net.core.engine.setup import Workplace, remember_config
-from ec2net.core.model.errors import Ec2netError, ExitStatus, StateError
+from ec2net.core.model.errors import DeadlineExceeded, Ec2netError, ExitStatus, StateError
 from ec2net.core.model.identity import Mac
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.report import as_json as jsonform
@@ -157,6 +157,16 @@ def lines(report: PassReport) -> tuple[Line, ...]:
         said.append(Line(logging.INFO, text, step.whose, lasts=False, fields=fields))
     # One error ends all further changes of its ENI: it is told once, with their number.
     errors = Counter((failure.change.whose, failure.error) for failure in report.failed)
+    late = {key: count for key, count in errors.items() if isinstance(key[1], DeadlineExceeded)}
+    if len(enis := {mac for mac, _ in late}) > 1:
+        errors = Counter({key: count for key, count in errors.items() if key not in late})
+        error = next(error for _, error in late)
+        said.append(
+            _of_host(
+                f"{error}: {sum(late.values())} changes of {len(enis)} ENIs were left out;"
+                " the next pass makes them"
+            )
+        )
     for (mac, error), changes in errors.items():
         gone = error.exit_status is ExitStatus.LINK_GONE
         more = f"; {changes - 1} more changes were left out" if changes > 1 else ""
@@ -167,9 +177,7 @@ def lines(report: PassReport) -> tuple[Line, ...]:
             text = f"{text_.title(eni)}: refused: {eni.reason}"
             fields = reported(eni.reason, identity(report, eni.mac))
             said.append(Line(logging.ERROR, text, eni.mac, fields=fields))
-    wrong: list[tuple[Mac | None, str]] = [(c.mac, c.describe()) for c in report.conflicts]
-    wrong += [(f.mac, f.describe()) for f in report.findings]
-    said += [_wrong(report, mac, text) for mac, text in wrong]
+    said += [_wrong(report, mac, text) for mac, text in report.wrong]
     problems = sorted({str(problem) for problem in report.problems})
     return (*said, *(_of_host(problem) for problem in problems))
 
