@@ -10,11 +10,16 @@ from pathlib import Path
 
 from ec2net.core.live import owned_file as textfile
 from ec2net.core.live.owned_file import OwnedFile
+from ec2net.core.runtime.files import regular
 
 PATH = Path("/run/NetworkManager/conf.d/80-ec2net.conf")
 
 DNS_PRIORITY = 200
 """Of secondaries' servers: behind the primary's 100, which are the same ones in a VPC."""
+
+
+SIZE_MAX = 2**20
+"""Bytes of the file that are read."""
 
 
 class ConfFile(OwnedFile):
@@ -26,7 +31,7 @@ class ConfFile(OwnedFile):
 def in_place() -> ConfFile | None:
     """The file that is there, whoever made it."""
     try:
-        return ConfFile(PATH, PATH.read_text(errors="replace"))
+        return ConfFile(PATH, regular(PATH, SIZE_MAX, follow=True).decode(errors="replace"))
     except OSError:
         return None
 

@@ -6,6 +6,7 @@ limit, so a wait is a thread in flock and a poll on what it says; a thread that 
 at the deadline gives the lock back should it ever get it.
 """
 
+import errno
 import fcntl
 import os
 import stat
@@ -31,12 +32,32 @@ def _path(run: RunDir) -> Path:
 def _open(path: Path) -> int:
     try:
         make_folder(path.parent)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return _regular(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        raise StateError(
-            f"cannot open {path}: {error.strerror}",
-            remedy="run as root; the state directory must be writable",
-        ) from error
+        raise _cannot_open(path, error) from error
+
+
+def _regular(path: Path, flags: int) -> int:
+    """Open it without waiting and without following a link: a FIFO in its place would hang.
+
+    Raises ``OSError``, also if it is no regular file.
+    """
+    flags |= os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return descriptor
+
+
+def _cannot_open(path: Path, error: OSError) -> StateError:
+    foreign = error.errno in (errno.EINVAL, errno.ELOOP, errno.EISDIR, errno.ENXIO)
+    return StateError(
+        f"cannot open {path}: {error.strerror}",
+        remedy="remove it: ec2net makes a regular file there"
+        if foreign
+        else "run as root; the state directory must be writable",
+    )
 
 
 def _is_current(descriptor: int, path: Path) -> bool:
@@ -93,8 +114,7 @@ class SoleManager:
         """Raises ``StateError`` if another one runs, or the file cannot be made."""
         try:
             make_folder(self._path.parent)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._descriptor = os.open(self._path, flags, 0o600)
+            self._descriptor = _regular(self._path, os.O_RDWR | os.O_CREAT)
             # Who can open it can hold a shared lock, for ever.
             if stat.S_IMODE(os.fstat(self._descriptor).st_mode) != 0o600:
                 os.fchmod(self._descriptor, 0o600)
@@ -107,10 +127,7 @@ class SoleManager:
                 remedy="see 'systemctl status ec2net.service'",
             ) from error
         except OSError as error:
-            raise StateError(
-                f"cannot open {self._path}: {error.strerror}",
-                remedy="run as root; the state directory must be writable",
-            ) from error
+            raise _cannot_open(self._path, error) from error
         return self
 
     def check(self) -> None:
@@ -135,7 +152,7 @@ def manager_runs(run: RunDir) -> bool:
     """Whether a resident manager holds its lock. Needs no privilege."""
     path = run.path / _MANAGER
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = _regular(path, os.O_RDONLY)
     except PermissionError:
         return _is_listed(path)
     except OSError:
