@@ -39,7 +39,7 @@ from ec2net.core.decide.routing import (
     table_routes,
 )
 from ec2net.core.model.facts import Absent, EniFacts, Facts, Link, Reading, Unknown, Value
-from ec2net.core.model.identity import Mac
+from ec2net.core.model.identity import Mac, OddName
 from ec2net.core.model.numbers import MARKS, PRIMARY, EniNumber, NumberPlan
 from ec2net.core.model.objects import LinkRef, Mark, Route, Rule
 
@@ -167,8 +167,13 @@ def _intent(
     if not links:
         raise NotReady(Standing.PENDING, "there is no link with its MAC (yet)")
     if len(links) > 1:
-        names = ", ".join(link.name for link in links)
+        names = ", ".join(f"{link.name}" for link in links)
         raise NotReady(Standing.REFUSED, f"several links have its MAC {mac}: {names}")
+    if isinstance(links[0].name, OddName):
+        raise NotReady(
+            Standing.REFUSED,
+            f"its link is called {links[0].name}, which is no printable text: give it another name",
+        )
     if links[0].master:
         raise NotReady(Standing.IGNORED, _port_of(links[0], facts.links))
     link = LinkRef(links[0].index, links[0].name)
@@ -232,7 +237,9 @@ def _no_ipv4(
 
 def _port_of(link: Link, links: tuple[Link, ...]) -> str:
     """Addresses and routes belong on the master, in the hands of whoever made it."""
-    name = next((other.name for other in links if other.index == link.master), str(link.master))
+    name = next(
+        (f"{other.name}" for other in links if other.index == link.master), str(link.master)
+    )
     return f"it is a port of {name}: who made that configures it"
 
 

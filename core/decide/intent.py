@@ -133,7 +133,7 @@ class EniOutcome:
     @property
     def name(self) -> str:
         """For messages: the link's name if there is a link, else the ENI's id or MAC."""
-        return self.link.name if self.link else str(self.eni_id or self.mac)
+        return str(self.link or self.eni_id or self.mac)
 
 
 @dataclass(frozen=True)  # without slots, for the cached index

@@ -22,7 +22,7 @@ from ec2net.core.imds.source import Imds, RecordedImds
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import UsageError
 from ec2net.core.model.facts import Link, Reading, Unknown, Value
-from ec2net.core.model.identity import Mac
+from ec2net.core.model.identity import Mac, link_name
 from ec2net.core.model.objects import (
     Address,
     LinkRef,
@@ -237,7 +237,7 @@ def _snapshot(kernel: dict[str, Any]) -> Snapshot:
 def _link(data: dict[str, Any]) -> Link:
     return Link(
         index=_of(int, data["index"]),
-        name=_of(str, data["name"]),
+        name=link_name(_of(str, data["name"])),
         mac=Mac.parse(_of(str, data["mac"])) if data["mac"] is not None else None,
         driver=_of(str, data["driver"]),
         kind=_of(str, data["kind"]),
