@@ -6,6 +6,7 @@ at them again by a small unit of ours, since it takes a write to /sys, which no 
 """
 
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -58,4 +59,4 @@ def escaped(name: str) -> str:
 
 
 def _hex(char: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in char.encode())
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
