@@ -81,16 +81,28 @@ NETNS = {
 """Files of namespace tests that are a part of their own; all others are one part."""
 
 
+def files_of(*patterns: str) -> list[str]:
+    """Files of the checkout, by glob, each as a path from its top."""
+    return [str(p.relative_to(TOP)) for pattern in patterns for p in sorted(TOP.glob(pattern))]
+
+
 def netns(prefix: str, select: str, env: tuple[tuple[str, str], ...] = ()) -> Iterator[Part]:
     """The namespace tests, in three parts."""
     named: set[str] = set()
     for name, patterns in NETNS.items():
-        files = [str(p.relative_to(TOP)) for g in patterns for p in sorted(TOP.glob(g))]
+        files = files_of(*patterns)
         named |= set(files)
         yield pytests(f"{prefix}namespaces: {name}", *files, select=select, env=env)
-    rest = [str(p.relative_to(TOP)) for p in sorted((TOP / "tests/netns").glob("test_*.py"))]
-    others = [path for path in rest if path not in named]
+    others = [path for path in files_of("tests/netns/test_*.py") if path not in named]
     yield pytests(f"{prefix}namespaces: others", *others, select=select, env=env)
+
+
+def unit() -> Iterator[Part]:
+    """The unit tests, in two halves that take equally long."""
+    files = files_of("tests/unit/test_*.py")
+    for name, letters in (("a to i", "abcdefghi"), ("j to z", "jklmnopqrstuvwxyz")):
+        half = [path for path in files if Path(path).name.removeprefix("test_")[0] in letters]
+        yield pytests(f"unit: {name}", *half)
 
 
 def lab(prefix: str, select: str, env: tuple[tuple[str, str], ...] = ()) -> Iterator[Part]:
@@ -111,7 +123,7 @@ def once() -> list[Part]:
         *SETUP,
         *lab("", now),
         *netns("", now),
-        pytests("unit", "tests/unit"),
+        *unit(),
         *STYLE,
         pytests("packages: contents, pip", "tests/packages", needs=("packages",)),
         pytests("unit, oldest libraries", "tests/unit", select=f"library and {now}", venv=OLDEST),

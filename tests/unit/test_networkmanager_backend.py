@@ -102,12 +102,10 @@ def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NetworkManagerBa
     return NetworkManagerBackend(Host(kernel, RunDir(tmp_path)))
 
 
-def see(backend: NetworkManagerBackend, devices: dict[int, Device]) -> Observed:
+def seen(devices: dict[int, Device]) -> Observed:
     """As ``observe`` returns it."""
-    known = {mac(number): found for number, found in devices.items()}
-    run = backend.host.run
-    activated = {one for one, found in known.items() if attempts.was_made(run, one, found)}
-    return Observed(SNAPSHOT, own=Seen(known, activated=activated))
+    own = Seen({mac(number): found for number, found in devices.items()})
+    return Observed(SNAPSHOT, own=own)
 
 
 def of_the_manager(items: Iterable[Item]) -> list[Item]:
@@ -117,10 +115,10 @@ def of_the_manager(items: Iterable[Item]) -> list[Item]:
 def test_the_leases_of_a_secondary_are_wanted_out_of_main_and_those_of_the_primary_in_it(
     backend: NetworkManagerBackend,
 ) -> None:
-    seen = see(backend, {0: device(0, MAIN_TABLE), 1: device(1, MAIN_TABLE)})
+    both = seen({0: device(0, MAIN_TABLE), 1: device(1, MAIN_TABLE)})
     for number, where in ((0, Routes.MAIN), (1, Routes.PARKED)):
         one = intent(number)
-        file, *rest = of_the_manager(backend.wanted(one, WHOLE, seen))
+        file, *rest = of_the_manager(backend.wanted(one, WHOLE, both))
         assert isinstance(file, ConfFile)
         assert rest == [
             Activation(one.link, one.mac, where),
@@ -132,18 +130,15 @@ def test_nothing_is_asked_of_networkmanager_before_the_primary_is_known(
     backend: NetworkManagerBackend,
 ) -> None:
     """The file that parks leases names the primary as an exception: without it none is written."""
-    seen = see(backend, {1: device(1, MAIN_TABLE)})
     unknown = replace(WHOLE, primary_link=None)
-    wanted = backend.wanted(intent(1), unknown, seen)
+    wanted = backend.wanted(intent(1), unknown, seen({1: device(1, MAIN_TABLE)}))
     assert of_the_manager(wanted) == []
     assert any(isinstance(item, Address) for item in wanted)
 
 
 def test_an_mtu_of_the_profile_itself_is_left_alone(backend: NetworkManagerBackend) -> None:
-    seen = see(backend, {1: device(1, 9999)})
     own = replace(device(1, 9999), applied={"802-3-ethernet": {"mtu": Typed("u", 1400)}})
-    seen = see(backend, {1: own})
-    items = of_the_manager(backend.wanted(intent(1), WHOLE, seen))
+    items = of_the_manager(backend.wanted(intent(1), WHOLE, seen({1: own})))
     assert not [item for item in items if isinstance(item, AppliedMtu)]
 
 
@@ -151,9 +146,9 @@ def test_what_an_activation_took_off_its_link_is_made_again_in_the_same_pass(
     backend: NetworkManagerBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The plan was made while all was there. Changes of other ENIs are made as they were planned."""
-    seen = see(backend, {0: device(0, MAIN_TABLE), 1: device(1, MAIN_TABLE), 2: device(2, 9999)})
+    before = seen({0: device(0, MAIN_TABLE), 1: device(1, MAIN_TABLE), 2: device(2, 9999)})
     one, other = intent(1), intent(2)
-    goals = {one.mac: Goal(one, backend.wanted(one, WHOLE, seen))}
+    goals = {i.mac: Goal(i, backend.wanted(i, WHOLE, before)) for i in (one, other)}
     kernel: Any = Kernel(*one.rules)  # rules stay when a link is taken down, addresses do not
     backend.host = replace(backend.host, kernel=kernel)
     manager: Any = Manager()
@@ -166,7 +161,7 @@ def test_what_an_activation_took_off_its_link_is_made_again_in_the_same_pass(
             Change(Action.ADD, elsewhere, other.mac),
         )
     )
-    applied = backend.apply(plan, goals, seen, Deadline(5))
+    applied = backend.apply(plan, goals, before, Deadline(5))
     assert applied.failed == ()
     assert manager.activated == ["/profile/1"]
     added = [item for verb, item in kernel.made if verb == "add"]
@@ -186,23 +181,21 @@ def test_an_activation_that_moved_nothing_is_told_and_not_repeated(
 ) -> None:
     one = intent(1)
     stuck = device(1, MAIN_TABLE)
-    seen = see(backend, {1: stuck})
-    assert backend.check(one, seen) == ()
+    before = seen({1: stuck})
+    assert backend.check(one, before) == ()
     attempts.note(backend.host.run, one.mac, stuck.active)
-    seen = see(backend, {1: stuck})
-    items = of_the_manager(backend.wanted(one, WHOLE, seen))
+    own = replace(before.own, activated={one.mac})
+    items = of_the_manager(backend.wanted(one, WHOLE, replace(before, own=own)))
     assert not [item for item in items if isinstance(item, Activation)]
-    [told] = backend.check(one, seen)
+    [told] = backend.check(one, before)
     assert "has the leased routes of ens6 in main" in told
-    seen = see(backend, {1: device(1, 9999)})
-    assert backend.check(one, seen) == ()
+    assert backend.check(one, seen({1: device(1, 9999)})) == ()
 
 
 def test_the_file_is_left_over_once_no_eni_is_networkmanagers(
     backend: NetworkManagerBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = see(backend, {})
-    [file, *_] = backend.wanted(intent(1), WHOLE, seen)
+    [file, *_] = backend.wanted(intent(1), WHOLE, seen({}))
     assert backend.leftovers([mac(1)], []) == ()
     monkeypatch.setattr(conf, "in_place", lambda: file)
     assert backend.leftovers([mac(1)], [mac(2)]) == ()

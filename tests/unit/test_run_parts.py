@@ -38,10 +38,17 @@ def test_each_file_of_the_namespaces_is_in_one_part(suite: Callable[[], list[Par
     assert sorted(files) == sorted(names("tests/netns"))
 
 
+def test_each_file_of_the_unit_tests_is_in_one_half() -> None:
+    chosen = [word for part in parts.unit() for word in part.argv]
+    files = [word for word in chosen if word.startswith("tests/unit/")]
+    assert sorted(files) == sorted(names("tests/unit"))
+
+
 @pytest.mark.parametrize("suite", [parts.once, parts.everything])
 def test_each_folder_of_tests_is_in_a_part(suite: Callable[[], list[Part]]) -> None:
     argv = {word for part in suite() for word in part.argv}
-    assert {"tests/unit", "tests/netns", "tests/lab", "tests/packages"} <= argv
+    folders = {str(Path(word).parent) if word.endswith(".py") else word for word in argv}
+    assert {"tests/unit", "tests/netns", "tests/lab", "tests/packages"} <= folders
 
 
 def test_a_part_waits_for_what_it_needs() -> None:
