@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ec2net.backends.networkmanager import attempts, conf
 from ec2net.backends.networkmanager.choice import suits
-from ec2net.backends.networkmanager.device import Routes, State, routes
+from ec2net.backends.networkmanager.device import Device, Routes, State, routes
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
 from ec2net.backends.networkmanager.render import conf_file
 from ec2net.core.plugins.api import (
@@ -108,7 +108,7 @@ class NetworkManagerBackend(Backend):
     ) -> Applied:
         from ec2net.backends.networkmanager.apply import apply
 
-        devices = seen.own.devices if seen.own is not None else {}  # for leftovers alone
+        devices = _devices(seen)
         targets = {item for goal in goals.values() for item in goal.items}
 
         def make_live(part: Plan, made: Collection[Activation], limit: Deadline) -> Applied:
@@ -138,7 +138,7 @@ class NetworkManagerBackend(Backend):
 
     def check(self, intent: EniIntent, seen: Observed) -> tuple[str, ...]:
         """An activation that did not move the leased routes is not repeated, so it is told here."""
-        device = seen.own.devices.get(intent.mac)
+        device = _devices(seen).get(intent.mac)
         if device is None or intent.primary or routes(device) is not Routes.MAIN:
             return ()
         if not attempts.was_made(self.host.run, intent.mac, device):
@@ -195,6 +195,11 @@ def _of_the_manager(intent: EniIntent, said: "Seen") -> tuple[Item, ...]:
     if isinstance(intent.mtu, int) and not users_own(device.applied, MTU):
         found.append(AppliedMtu(intent.link, intent.mac, intent.mtu))
     return tuple(found)
+
+
+def _devices(seen: Observed) -> dict[Mac, Device]:
+    """None where NetworkManager was not asked: leftovers alone are planned then."""
+    return {} if seen.own is None else dict(seen.own.devices)
 
 
 def _primary(host: HostIntent, snapshot: Snapshot) -> Link | None:

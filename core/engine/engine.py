@@ -34,7 +34,7 @@ from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.plan import Applied, Plan
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import PATIENCE, Backend, Host, Observed
+from ec2net.core.plugins.backend import PATIENCE, Backend, Host
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.plugins.loaded import BUILT_IN, Plugins
 from ec2net.core.plugins.report import PassReport, addresses_there
@@ -264,8 +264,7 @@ class Engine:
         done: list[Applied] = []
         for name, plan in plans.items():
             if plan:
-                seen = view.seen.get(name, Observed(view.snapshot))
-                goals = view.goals(name)
+                seen, goals = view.seen_by(name), view.goals(name)
                 done.append(self.backends[name].apply(plan, goals, seen, deadline))
         return Applied(
             tuple(change for applied in done for change in applied.done),
@@ -304,9 +303,8 @@ class Engine:
 
     def _by_backend(self, intent: EniIntent, view: View) -> tuple[Finding, ...]:
         name = view.choices[intent.mac].backend
-        seen = view.seen.get(name) if name is not None else None
         try:
-            texts = self.backends[name].check(intent, seen) if name and seen else ()
+            texts = () if name is None else self.backends[name].check(intent, view.seen_by(name))
         except Ec2netError as error:
             texts = (str(error),)
         return tuple(Finding(intent.mac, text) for text in texts)

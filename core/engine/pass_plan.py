@@ -39,6 +39,10 @@ class View:
     seen: Mapping[str, Observed] = field(default_factory=dict)
     """By backend that was asked."""
 
+    def seen_by(self, backend: str) -> Observed:
+        """What it saw; nothing if it was not asked, or could not tell."""
+        return self.seen.get(backend, Observed(self.snapshot))
+
     def goals(self, backend: str) -> dict[Mac, Goal]:
         """What is wanted of the ENIs of one backend that are planned for."""
         return {

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one look of the engine comes to, of facts that are given."""
 
+from collections.abc import Collection
 from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,8 @@ from ec2net.core.engine.engine import Engine
 from ec2net.core.engine.imds_reading import Heard
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
+from ec2net.core.model.errors import Ec2netError
+from ec2net.core.model.facts import Link
 from ec2net.core.model.objects import LinkRef, Route, RouteKind, Rule
 from ec2net.core.model.plan import Action, Item
 from ec2net.core.model.snapshot import Found, Snapshot
@@ -30,9 +33,7 @@ FACTS = host(eni(0), eni(1))
 INDICES = {mac(n): [link(n).index] for n in range(2)}
 
 
-def look(
-    run: RunDir, config: Config, snapshot: Snapshot, *third: type[Backend], **how: Any
-) -> View:
+def engine_of(run: RunDir, config: Config, *third: type[Backend]) -> Engine:
     """On a host without any network manager. ``third``: backends of somebody else."""
     kernel: Any = SimpleNamespace(protocol=PROTOCOL)
     nothing = Environment(lambda path: None, lambda path: None, lambda path: ())
@@ -40,6 +41,16 @@ def look(
     kinds: tuple[type[Backend], ...] = (NetlinkBackend, *third)
     made = {kind.name: kind(Host(kernel, run)) for kind in kinds}
     engine._backends = {name: GuardedBackend(backend) for name, backend in made.items()}
+    return engine
+
+
+def look(
+    run: RunDir, config: Config, snapshot: Snapshot, *third: type[Backend], **how: Any
+) -> View:
+    return seen_by(engine_of(run, config, *third), snapshot, **how)
+
+
+def seen_by(engine: Engine, snapshot: Snapshot, **how: Any) -> View:
     heard = Heard(FACTS.imds, INDICES, None, {})
     return engine.look(Deadline(5), snapshot=snapshot, heard=heard, attached={}, **how)
 
@@ -93,3 +104,25 @@ def test_a_backend_whose_items_are_none_costs_its_own_enis_only(tmp_path: Path) 
     assert {change.mac for change in view.plan.changes} == {mac(0)}
     (problem,) = view.problems
     assert str(problem).startswith("backend third: failed in wanted: AttributeError")
+
+
+class Hanging(NetlinkBackend):
+    """Which still hangs in an earlier call."""
+
+    name: ClassVar[str] = "hanging"
+
+    def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:
+        raise Ec2netError("still hangs in apply")
+
+    def check(self, intent: EniIntent, seen: Observed) -> tuple[str, ...]:
+        raise Ec2netError("still hangs in apply")
+
+
+def test_an_eni_whose_backend_could_not_observe_is_not_taken_for_right(tmp_path: Path) -> None:
+    section = EniSection(Match(mac=(mac(1),)), EniOverrides(backend="hanging"))
+    engine = engine_of(RunDir(tmp_path), Config(sections=(section,)), Hanging)
+    view = seen_by(engine, Snapshot(FACTS.links))
+    intent = next(one for one in view.host.ready if one.mac == mac(1))
+    assert [str(problem) for problem in view.problems] == ["still hangs in apply"]
+    (found,) = engine._by_backend(intent, view)
+    assert found.text == "still hangs in apply"
