@@ -146,6 +146,7 @@ def test_what_does_not_settle_is_a_failure_long_before_the_deadline(
     monkeypatch.setattr(start, "SETTLE_SECONDS", 0.3)
     assert started(ASTRAY, seconds=3600.0) is ExitStatus.FAILED
     assert started.checked[:2] == [False, True]
+    assert len(started.checked) <= 5  # every 0.1 s, until the first of them is 0.3 s ago
 
 
 def test_a_link_that_went_away_has_an_exit_status_of_its_own(started: Start) -> None:
