@@ -13,10 +13,13 @@ from ec2net.core.plugins.api import (
     FILE_PREFIX,
     OwnedFile,
     StateError,
+    read_file,
     write_file,
 )
 
 FOLDER = Path("/run/systemd/network")
+SIZE_MAX = 2**20
+"""Bytes of a file that is read."""
 
 
 class NetworkFile(OwnedFile):
@@ -25,13 +28,18 @@ class NetworkFile(OwnedFile):
     __slots__ = ()
 
 
+def text_of(path: Path) -> str:
+    """What a file of networkd's says, whoever wrote it. Raises ``OSError``."""
+    return read_file(path, SIZE_MAX, follow=True).decode(errors="replace")
+
+
 def in_folder(folder: Path) -> tuple[NetworkFile, ...]:
     """Every .network file and drop-in of ours in ``folder``, and any other at a path of our kind."""
     found = []
     for pattern in ("70-*.network", "*.network.d/50-ec2net.conf"):
         for path in sorted(folder.glob(pattern)):
             try:
-                found.append(NetworkFile(path, path.read_text(errors="replace")))
+                found.append(NetworkFile(path, text_of(path)))
             except OSError:
                 continue  # gone meanwhile, or not readable: then it is not ours
     return tuple(found)

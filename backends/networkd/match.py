@@ -6,11 +6,12 @@ Its rule (systemd.network(5)): of all files, sorted by name whatever their folde
 leaves the link to networkd's own answer, which comes once it has looked at the link.
 """
 
+import os
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ec2net.backends.networkd.files import FOLDER
+from ec2net.backends.networkd.files import FOLDER, text_of
 from ec2net.core.plugins.api import HEADER, Link
 
 FOLDERS = (Path("/etc/systemd/network"), FOLDER)
@@ -35,12 +36,14 @@ def foreseen(link: Link, folders: tuple[Path, ...] = FOLDERS) -> Foreseen:
     for folder in reversed(folders):
         files.update({path.name: path for path in folder.glob("*.network")})
     for name in sorted(files):
+        if os.path.realpath(files[name]) == os.devnull:
+            continue  # masked
         try:
-            text = files[name].read_text(errors="replace")
+            text = text_of(files[name])
         except OSError:
             return Foreseen(certain=False)
         if text.startswith(HEADER) or not text.strip():
-            continue  # ours, or masked by an empty file or a link to /dev/null
+            continue  # ours, or masked by an empty file
         if not _only_ours(name, folders):
             return Foreseen(certain=False)  # a drop-in may change what it matches
         verdict = _matches(link, text)

@@ -8,12 +8,16 @@ its first activation. It holds nothing that IMDS could change but the primary's 
 
 from pathlib import Path
 
-from ec2net.core.plugins.api import OwnedFile, remove_file, write_file
+from ec2net.core.plugins.api import OwnedFile, read_file, remove_file, write_file
 
 PATH = Path("/run/NetworkManager/conf.d/80-ec2net.conf")
 
 DNS_PRIORITY = 200
 """Of secondaries' servers: behind the primary's 100, which are the same ones in a VPC."""
+
+
+SIZE_MAX = 2**20
+"""Bytes of the file that are read."""
 
 
 class ConfFile(OwnedFile):
@@ -25,7 +29,7 @@ class ConfFile(OwnedFile):
 def in_place() -> ConfFile | None:
     """The file that is there, whoever made it."""
     try:
-        return ConfFile(PATH, PATH.read_text(errors="replace"))
+        return ConfFile(PATH, read_file(PATH, SIZE_MAX, follow=True).decode(errors="replace"))
     except OSError:
         return None
 

@@ -11,11 +11,14 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import NoReturn
 
 from ec2net import __version__
 from ec2net.core.cli.grammar import COMMANDS, COMMON, JSON, Argument, Arguments
+from ec2net.core.cli.output import printable_output
 from ec2net.core.model.errors import EXIT_MEANING, Ec2netError, ExitStatus, Stopped
+from ec2net.core.model.identity import printable
 
 _EPILOG = f"""\
 exit status: {", ".join(f"{int(s)} {text}" for s, text in EXIT_MEANING.items())}.  More is in
@@ -28,7 +31,8 @@ class _Parser(argparse.ArgumentParser):
     """Complains in one line, as every other error does; the usage is what --help is for."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(ExitStatus.USAGE, f"ec2net: {message} (see '{self.prog} --help')\n")
+        said = printable(f"ec2net: {message} (see '{self.prog} --help')")
+        self.exit(ExitStatus.USAGE, f"{said}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,10 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             progress.set_up()
     try:
         command = importlib.import_module(f"ec2net.core.cli.commands.{name}")
-        status: ExitStatus = command.run(options)
-        sys.stdout.flush()
+        with nullcontext() if name == "demo" else printable_output():
+            status: ExitStatus = command.run(options)
+            sys.stdout.flush()
     except Ec2netError as error:
-        print(f"ec2net: {error}", file=sys.stderr)
+        print(printable(f"ec2net: {error}", keep="\n"), file=sys.stderr)
         if isinstance(error, Stopped):
             _die_by_signal()
         return error.exit_status

@@ -28,6 +28,10 @@ SEND_SECONDS = 1.0
 """For an answer of some 100 KB; a client that was asked for by a person reads at once."""
 
 
+ANSWER_MAX = 32 << 20
+"""Bytes of an answer: as much as a state file has at most."""
+
+
 class ControlSocket:
     """The manager's end, as a context manager."""
 
@@ -116,6 +120,8 @@ def poke(run: RunDir, deadline: Deadline) -> dict[str, Any] | None:
                 if not part:
                     break
                 data += part
+                if len(data) > ANSWER_MAX:
+                    return None  # no manager of ours
         except DeadlineExceeded as error:
             raise Ec2netError(
                 "does not answer",

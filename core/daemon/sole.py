@@ -10,7 +10,7 @@ from typing import Self
 
 from ec2net.core.model.errors import StateError
 from ec2net.core.runtime.files import make_folder
-from ec2net.core.state.lock import is_current
+from ec2net.core.state.lock import cannot_open, is_current, open_regular
 from ec2net.core.state.run_dir import RunDir
 
 
@@ -25,8 +25,7 @@ class SoleManager:
         """Raises ``StateError`` if another one runs, or the file cannot be made."""
         try:
             make_folder(self._path.parent)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-            self._descriptor = os.open(self._path, flags, 0o600)
+            self._descriptor = open_regular(self._path, os.O_RDWR | os.O_CREAT)
             # Who can open it can hold a shared lock, for ever.
             if stat.S_IMODE(os.fstat(self._descriptor).st_mode) != 0o600:
                 os.fchmod(self._descriptor, 0o600)
@@ -39,10 +38,7 @@ class SoleManager:
                 remedy="see 'systemctl status ec2net.service'",
             ) from error
         except OSError as error:
-            raise StateError(
-                f"cannot open {self._path}: {error.strerror}",
-                remedy="run as root; the state directory must be writable",
-            ) from error
+            raise cannot_open(self._path, error) from error
         return self
 
     def check(self) -> None:
@@ -67,7 +63,7 @@ def manager_runs(run: RunDir) -> bool:
     """Whether a resident manager holds its lock. Needs no privilege."""
     path = run.path / _MANAGER
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_regular(path, os.O_RDONLY)
     except PermissionError:
         return _is_listed(path)
     except OSError:

@@ -20,6 +20,8 @@ def make_plan(
 ) -> Plan:
     """The changes that turn what is in place into what is wanted.
 
+    ``wanted`` is in the order in which ENIs are to be completed, the primary first: should the time
+    not suffice, some are whole instead of all having their rules alone.
     ``keep`` are items of ours that no intent wants but that must stay (an ENI that is pending,
     a key that could not be read). ``owners`` tells for which ENI an item of ours once was.
     """
@@ -58,7 +60,8 @@ def make_plan(
         for item in same
         if item not in keep
     ]
-    additions.sort(key=lambda change: change.item.rank)
+    order = {mac: place for place, mac in enumerate(wanted)}
+    additions.sort(key=lambda change: (order[change.mac] if change.mac else 0, change.item.rank))
     removals.sort(key=lambda change: change.item.rank, reverse=True)
     return Plan((*additions, *removals), tuple(conflicts))
 

@@ -39,7 +39,7 @@ from ec2net.core.decide.routing import (
 )
 from ec2net.core.decide.settled import CRITERIA, Around, doubt, doubts
 from ec2net.core.model.facts import Absent, EniFacts, Facts, Link, Unknown, Value, keys_of
-from ec2net.core.model.identity import Attached, Mac
+from ec2net.core.model.identity import Attached, Mac, OddName
 from ec2net.core.model.numbers import MARKS, PRIMARY, EniNumber, NumberPlan
 from ec2net.core.model.objects import LinkRef, Mark, Route, Rule
 
@@ -215,8 +215,13 @@ def _intent(
     if not _has_addresses(eni):
         raise NotReady(Standing.NO_ADDRESS, "attached without any IP address (EFA-only)")
     if len(links) > 1:
-        names = ", ".join(link.name for link in links)
+        names = ", ".join(f"{link.name}" for link in links)
         raise NotReady(Standing.REFUSED, f"several links have its MAC {mac}: {names}")
+    if isinstance(links[0].name, OddName):
+        raise NotReady(
+            Standing.REFUSED,
+            f"its link is called {links[0].name}, which is no printable text: give it another name",
+        )
     if links[0].master:
         raise NotReady(Standing.IGNORED, _port_of(links[0], facts.links))
     link = LinkRef(links[0].index, links[0].name)
@@ -280,7 +285,9 @@ def _no_ipv4(
 
 def _port_of(link: Link, links: tuple[Link, ...]) -> str:
     """Addresses and routes belong on the master, in the hands of whoever made it."""
-    name = next((other.name for other in links if other.index == link.master), str(link.master))
+    name = next(
+        (f"{other.name}" for other in links if other.index == link.master), str(link.master)
+    )
     return f"it is a port of {name}: who made that configures it"
 
 

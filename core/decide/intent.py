@@ -8,6 +8,7 @@ more goes. ``compute`` makes these; nothing downstream reads IMDS or the configu
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from ec2net.core.config.settings import AUTO_BACKEND, DnsDefaultRoute, Manage, Mtu, Rival
@@ -134,10 +135,10 @@ class EniOutcome:
     @property
     def name(self) -> str:
         """For messages: the link's name if there is a link, else the ENI's id or MAC."""
-        return self.link.name if self.link else str(self.eni_id or self.mac)
+        return str(self.link or self.eni_id or self.mac)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for the cached index
 class HostIntent:
     """All ENIs of the instance, the primary first, then by number, then by MAC."""
 
@@ -167,8 +168,12 @@ class HostIntent:
         boot = [eni for eni in self.enis if eni.attached is Attached.BOOT and eni.links]
         return {eni.mac: eni.links for eni in boot}
 
+    @cached_property
+    def _by_mac(self) -> Mapping[Mac, EniOutcome]:
+        return {eni.mac: eni for eni in self.enis}
+
     def of(self, mac: Mac) -> EniOutcome | None:
-        return next((eni for eni in self.enis if eni.mac == mac), None)
+        return self._by_mac.get(mac)
 
 
 def host_interface(address: IPv4Address | IPv6Address) -> AnyInterface:

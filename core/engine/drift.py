@@ -11,6 +11,7 @@ what the kernel itself does when a link is set down (``suspects``).
 """
 
 import zlib
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
@@ -67,30 +68,28 @@ def follow(
     ``done``: what this pass made; ``back``: ENIs that are as they were, since their changes were
     rolled back. Writes nothing if nothing differs.
     """
-    made = {
-        (change.mac, _mark(change.item)) for change in done if change.action is not Action.REMOVE
-    }
-    removed = {
-        (change.mac, _mark(change.item)) for change in done if change.action is Action.REMOVE
-    }
+    made: defaultdict[Mac | None, set[str]] = defaultdict(set)
+    removed: defaultdict[Mac | None, set[str]] = defaultdict(set)
+    for change in done:
+        (removed if change.action is Action.REMOVE else made)[change.mac].add(_mark(change.item))
     given = {change.mac for change in done if not isinstance(change.item, KernelObject)}
     latest: dict[Mac, Drift] = {}
     news: list[tuple[Mac, Drift]] = []
     problems: tuple[Ec2netError, ...] = ()
-    plan = view.plan
+    plans = view.plan.by_eni()
     for intent in view.host.ready:
         mac = intent.mac
         before = read(run, mac, intent.link.index)
         if mac in view.wanted:
-            marks = {mark for of, mark in made if of == mac}
-            after = _next(before, intent, plan.of(mac), marks, view, environment)
+            own = plans.get(mac, Plan())
+            after = _next(before, intent, own, made[mac], view, environment)
             if mac in back:
                 after = replace(after, in_place=before.in_place, intended=before.intended)
             if mac in given:
                 after = replace(after, given=now())
         elif mac in view.without:
             after = replace(before, in_place=frozenset(), intended=0)
-        elif (gone := {mark for of, mark in removed if of == mac}) and mac not in back:
+        elif (gone := removed[mac]) and mac not in back:
             after = replace(before, in_place=before.in_place - gone)  # for another ENI's sake
         else:
             continue

@@ -177,7 +177,7 @@ class Engine:
         ``check``: ENIs to verify even if nothing of them was changed.
         """
         not_ours = view.observed_only | view.held.keys()
-        plans = {name: plan.without(not_ours) for name, plan in view.plans.items()}
+        plans = view.applicable(not_ours)
         report = PassReport(
             view.host,
             view.plan,
@@ -194,6 +194,8 @@ class Engine:
             boot_enis.remember(self.run, view.host.links_since_boot)
             for name in {eni.name for eni in view.host.enis if eni.link and _changes(eni, plans)}:
                 touched_links.begin(self.run, name)
+            if deadline.expired():
+                self._remember(view, report)  # what IMDS said is not asked for again
             deadline.check()  # the last moment for SIGTERM or a gone link to stop it
             applied = self._apply(view, plans, deadline.shielded())
             report = replace(report, done=applied.done, failed=applied.failed)

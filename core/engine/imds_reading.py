@@ -79,6 +79,7 @@ def hear(
         from ec2net.core.imds.reader import read_facts
         from ec2net.core.imds.unread import unread
 
+        imds.expect(len(links))
         before = imds.requests_made
         try:
             facts = read_facts(imds, wanted, past, primary, deadline, listings)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What one look found, and what follows from it, as data: shown, or settled by the engine."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ec2net.core.decide.intent import HostIntent
@@ -55,6 +55,18 @@ class View:
         """Of what is wanted of an ENI; None if nothing is."""
         items = self.wanted.get(mac)
         return fingerprint(self.choices[mac].backend, items) if items else None
+
+    def applicable(self, not_ours: Collection[Mac]) -> dict[str, Plan]:
+        """What is applied, by backend: without these ENIs, and first the plan with the primary's
+        changes, should the time not suffice for all."""
+        primary = {eni.mac for eni in self.host.ready if eni.primary}
+        plans = {name: plan.without(not_ours) for name, plan in self.plans.items()}
+        return dict(
+            sorted(
+                plans.items(),
+                key=lambda pair: not any(change.mac in primary for change in pair[1].changes),
+            )
+        )
 
     @property
     def plan(self) -> Plan:

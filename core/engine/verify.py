@@ -69,6 +69,7 @@ def check(
                         intent.mac,
                         f"traffic from {interface.ip} to {destination} should leave through"
                         f" {intent.link}, but {answer}",
+                        kind="traffic",
                     )
                 )
     return tuple(found)

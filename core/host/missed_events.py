@@ -64,7 +64,7 @@ def escaped(name: str) -> str:
 
 
 def _hex(char: str) -> str:
-    return "".join(f"\\x{byte:02x}" for byte in char.encode())
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
 
 
 _units_log = logging.getLogger("ec2net.units")

@@ -52,7 +52,7 @@ class BoundedSocket(socket.socket):
             if candidate.device:
                 # Needs no capability since kernel 5.7 (c427bfec18f2).
                 self.setsockopt(
-                    socket.SOL_SOCKET, socket.SO_BINDTODEVICE, candidate.device.encode() + b"\0"
+                    socket.SOL_SOCKET, socket.SO_BINDTODEVICE, os.fsencode(candidate.device) + b"\0"
                 )
         except OSError as error:
             self.close()

@@ -31,6 +31,9 @@ REQUEST_BUDGET = 512
 """Per pass: three times what a first pass over 15 ENIs needs. IMDS shares 1024 packets per
 second and ENI with DNS and NTP (AWS, "VPC DNS quotas")."""
 
+ENI_BUDGET = 32
+"""Requests per pass for each ENI, if that is more in all: three times the listing and nine keys."""
+
 log = logging.getLogger("ec2net.imds")
 
 
@@ -56,6 +59,12 @@ class ImdsClient:
         self._session = Session(candidates, state=state, version=version, budget=budget)
         self._budget = budget
         self._reset()
+
+    def expect(self, enis: int) -> None:
+        """Have this pass ask for so many ENIs: its budget of requests grows with them."""
+        if (more := enis * ENI_BUDGET - self._budget) > 0:
+            self._session.allow(more)
+            self._budget += more
 
     def new_pass(self, candidates: Sequence[Candidate] | None = None) -> None:
         """Begin a pass, with other candidates if links came or went."""

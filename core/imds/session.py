@@ -73,6 +73,11 @@ class Session:
         """Whether the current candidate has answered in this pass."""
         self._last: Candidate | None = None
 
+    def allow(self, more: int) -> None:
+        """So many requests more, in this pass and in later ones."""
+        self._budget += more
+        self._requests_left += more
+
     def close(self) -> None:
         if self._transport is not None:
             self._transport.close()

@@ -18,6 +18,9 @@ class Imds(Protocol):
     def new_pass(self) -> None:
         """Forget what only counts for one round of reading."""
 
+    def expect(self, enis: int) -> None:
+        """So many ENIs are to be read: what a round may cost depends on it."""
+
     @property
     def heard(self) -> bool:
         """Whether anything was answered in this round."""
@@ -44,6 +47,9 @@ class RecordedImds:
 
     def new_pass(self) -> None:
         """Nothing counts here."""
+
+    def expect(self, enis: int) -> None:
+        """Nothing costs here."""
 
     def answers(self, path: str, deadline: Deadline) -> bool:
         return False

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from ec2net.core.model.facts import Link
-from ec2net.core.model.identity import Mac
+from ec2net.core.model.identity import Mac, link_name
 from ec2net.core.model.objects import Address, LinkRef, Mark, Route, RouteKind, Rule, RuleAction
 from ec2net.core.model.snapshot import AddressState, Found
 
@@ -51,14 +51,14 @@ def link(message: Mapping[str, Any]) -> Link:
     mac = link_mac(message)
     return Link(
         index=message["index"],
-        name=attributes["IFLA_IFNAME"],
+        name=link_name(attributes["IFLA_IFNAME"]),
         mac=mac,
         driver="",
         kind=next((pair[1] for pair in info if pair[0] == "IFLA_INFO_KIND"), None) or "",
         mtu=attributes.get("IFLA_MTU", 0),
         up=bool(message["flags"] & IFF_UP),
         group=attributes.get("IFLA_GROUP", 0),
-        altnames=tuple(pair[1] for pair in names if pair[0] == "IFLA_ALT_IFNAME"),
+        altnames=tuple(link_name(pair[1]) for pair in names if pair[0] == "IFLA_ALT_IFNAME"),
         permanent=mac is not None and str(attributes.get("IFLA_PERM_ADDRESS")).lower() == str(mac),
         master=attributes.get("IFLA_MASTER", 0),
     )

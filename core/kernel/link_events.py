@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
+from ec2net.core.model import identity
 from ec2net.core.model.errors import DeadlineExceeded, LinkGone
 from ec2net.core.runtime.deadline import Deadline
 
@@ -127,6 +128,6 @@ def link_is_there(index: int) -> bool:
 def link_name(index: int) -> str | None:
     """The name of the link of that index in this namespace, None if there is none."""
     try:
-        return socket.if_indextoname(index)
+        return identity.link_name(socket.if_indextoname(index))
     except OSError:
         return None

@@ -22,6 +22,7 @@ from ec2net.core.kernel.relevance import RelevantRoutes
 from ec2net.core.kernel.request import Requests
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.facts import Link
+from ec2net.core.model.identity import link_name
 from ec2net.core.model.objects import (
     Address,
     AnyAddress,
@@ -106,7 +107,8 @@ class Kernel:
     def names(self, drivers: Collection[str]) -> tuple[str, ...]:
         """The names of the links with these drivers, without a look at anything else of them."""
         with self._errors("reading links"), Drivers() as asked:
-            return tuple(name for _, name in socket.if_nameindex() if asked.of(name) in drivers)
+            names = [link_name(name) for _, name in socket.if_nameindex()]
+            return tuple(name for name in names if asked.of(name) in drivers)
 
     def snapshot(self, drivers: Iterable[str]) -> Snapshot:
         """Everything that matters, by one dump of each kind; sysctls of links with these drivers.

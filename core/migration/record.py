@@ -12,8 +12,8 @@ from typing import Any
 from ec2net.core.migration.clients import Client
 from ec2net.core.migration.resolv_conf import Kind
 from ec2net.core.model.errors import StateError
-from ec2net.core.runtime.files import make_folder, write_whole
-from ec2net.core.state.run_dir import parsed
+from ec2net.core.runtime.files import make_folder, regular, write_whole
+from ec2net.core.state.run_dir import SIZE_MAX, parsed
 
 PATH = Path("/var/lib/ec2net/adopted.json")
 
@@ -86,7 +86,7 @@ def _texts(value: object) -> dict[str, str]:
 def read(path: Path = PATH) -> Before | None:
     """None where there is none. Raises ``StateError`` where it cannot be understood."""
     try:
-        content = path.read_bytes()
+        content = regular(path, SIZE_MAX)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -16,6 +16,10 @@ from pathlib import Path
 
 from ec2net.core.migration.steps import replace_by_link
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.runtime.files import regular
+
+_SIZE_MAX = 2**20
+"""Bytes of the file that are read."""
 
 PATH = Path("/etc/resolv.conf")
 ASIDE = Path("/etc/resolv.conf.before-ec2net")
@@ -66,7 +70,7 @@ def look(path: Path = PATH, aside: Path = ASIDE) -> ResolvConf:
     """What ``path`` is now."""
     kept = _kept(path, aside)
     try:
-        servers = "nameserver" in path.read_text(errors="replace")
+        servers = b"nameserver" in regular(path, _SIZE_MAX, follow=True)
     except OSError:
         servers = False
     try:

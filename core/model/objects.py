@@ -85,7 +85,7 @@ class LinkRef:
     name: str = field(compare=False)
 
     def __str__(self) -> str:
-        return self.name
+        return f"{self.name}"  # escaped, if it is an odd one
 
 
 @dataclass(frozen=True, slots=True)

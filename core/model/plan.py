@@ -108,7 +108,8 @@ class InPlace:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Changes in the order in which they are made: additions by rank, then removals reversed."""
+    """Changes in the order in which they are made: all additions, ENI by ENI and by rank in each,
+    then removals by rank reversed."""
 
     changes: tuple[Change, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
@@ -122,6 +123,19 @@ class Plan:
             tuple(change for change in self.changes if change.whose == mac),
             tuple(found for found in self.conflicts if found.mac == mac),
         )
+
+    def by_eni(self) -> dict[Mac | None, "Plan"]:
+        """What of it is for each ENI that it changes or has conflicts of."""
+        changes: dict[Mac | None, list[Change]] = {}
+        conflicts: dict[Mac | None, list[Conflict]] = {}
+        for change in self.changes:
+            changes.setdefault(change.whose, []).append(change)
+        for found in self.conflicts:
+            conflicts.setdefault(found.mac, []).append(found)
+        return {
+            mac: Plan(tuple(changes.get(mac, ())), tuple(conflicts.get(mac, ())))
+            for mac in changes.keys() | conflicts.keys()
+        }
 
     def without(self, macs: Collection[Mac | None]) -> "Plan":
         """The same but for the changes of these ENIs."""

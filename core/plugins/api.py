@@ -65,6 +65,7 @@ from ec2net.core.plugins.report import PassReport
 from ec2net.core.runtime.command import run_bounded
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.files import make_folder
+from ec2net.core.runtime.files import regular as read_file
 from ec2net.core.state.journal import Journals
 from ec2net.core.state.per_eni import file as state_file
 from ec2net.core.state.run_dir import RunDir
@@ -140,6 +141,7 @@ __all__ = [
     "observe_live",
     "owner",
     "put_guards",
+    "read_file",
     "remove_file",
     "render_live",
     "run_bounded",

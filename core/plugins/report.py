@@ -14,6 +14,9 @@ from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.state.drift_record import Drifts
 from ec2net.core.state.holds import Hold
 
+SHOWN = 1
+"""Findings of one kind that are shown whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class PassReport:
@@ -51,6 +54,19 @@ class PassReport:
         return tuple(found for found in self.plan.conflicts if found.mac not in observed)
 
     @property
+    def wrong(self) -> tuple[tuple[Mac | None, str], ...]:
+        """Conflicts and findings by ENI, those of one kind as one with their number."""
+        found: list[tuple[Mac | None, str, str]] = [
+            (one.mac, f"{type(one.item).__name__} {one.wanted}", one.describe())
+            for one in self.conflicts
+        ]
+        found += [(one.mac, one.kind or one.text, one.describe()) for one in self.findings]
+        texts: dict[tuple[Mac | None, str], list[str]] = {}
+        for mac, kind, text in found:
+            texts.setdefault((mac, kind), []).append(text)
+        return tuple((mac, _counted(same)) for (mac, _), same in texts.items())
+
+    @property
     def exit_status(self) -> ExitStatus:
         if any(failure.error.exit_status is not ExitStatus.LINK_GONE for failure in self.failed):
             return ExitStatus.FAILED
@@ -65,11 +81,16 @@ class PassReport:
     def trouble(self, mac: Mac) -> tuple[str, ...]:
         """What of one ENI is not as it should be, each once, sorted."""
         texts = {str(failure.error) for failure in self.failed if failure.change.whose == mac}
-        texts |= {found.describe() for found in self.conflicts if found.mac == mac}
-        texts |= {found.describe() for found in self.findings if found.mac == mac}
+        texts |= {text for of, text in self.wrong if of == mac}
         if hold := self.held.get(mac):
             texts.add(f"held since {hold.since}: {hold.reason}")
         return tuple(sorted(texts))
+
+
+def _counted(same: list[str]) -> str:
+    others = len(same) - SHOWN
+    more = [f"and {others} more like this"] if others > 0 else []
+    return "; ".join((*same[:SHOWN], *more))
 
 
 def addresses_there(host: HostIntent, snapshot: Snapshot) -> dict[Mac, int]:

@@ -36,6 +36,9 @@ class RecordingImds:
     def new_pass(self) -> None:
         self._imds.new_pass()
 
+    def expect(self, enis: int) -> None:
+        self._imds.expect(enis)
+
     @property
     def heard(self) -> bool:
         return self._imds.heard

@@ -16,7 +16,7 @@ from ec2net.core.imds.source import RecordedImds
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import ConfigError, UsageError
 from ec2net.core.model.facts import Link
-from ec2net.core.model.identity import Attached, Mac
+from ec2net.core.model.identity import Attached, Mac, link_name
 from ec2net.core.model.objects import (
     Address,
     LinkRef,
@@ -150,7 +150,7 @@ def _snapshot(kernel: dict[str, Any]) -> Snapshot:
 def _link(data: dict[str, Any]) -> Link:
     return Link(
         index=_of(int, data["index"]),
-        name=_of(str, data["name"]),
+        name=link_name(_of(str, data["name"])),
         mac=Mac.parse(_of(str, data["mac"])) if data["mac"] is not None else None,
         driver=_of(str, data["driver"]),
         kind=_of(str, data["kind"]),

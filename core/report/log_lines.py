@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ec2net.core.decide.intent import Standing
-from ec2net.core.model.errors import ExitStatus
+from ec2net.core.model.errors import DeadlineExceeded, ExitStatus
 from ec2net.core.model.identity import Mac
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.report import text
@@ -50,6 +50,16 @@ def lines(report: PassReport) -> tuple[Line, ...]:
         said.append(Line(logging.INFO, made, step.whose, lasts=False, fields=fields))
     # One error ends all further changes of its ENI: it is told once, with their number.
     errors = Counter((failure.change.whose, failure.error) for failure in report.failed)
+    late = {key: count for key, count in errors.items() if isinstance(key[1], DeadlineExceeded)}
+    if len(enis := {mac for mac, _ in late}) > 1:
+        errors = Counter({key: count for key, count in errors.items() if key not in late})
+        error = next(error for _, error in late)
+        said.append(
+            _of_host(
+                f"{error}: {sum(late.values())} changes of {len(enis)} ENIs were left out;"
+                " the next pass makes them"
+            )
+        )
     for (mac, error), changes in errors.items():
         gone = error.exit_status is ExitStatus.LINK_GONE
         more = f"; {changes - 1} more changes were left out" if changes > 1 else ""
@@ -60,9 +70,7 @@ def lines(report: PassReport) -> tuple[Line, ...]:
             said_of = f"{text.title(eni)}: refused: {eni.reason}"
             fields = reported(eni.reason, identity(report, eni.mac))
             said.append(Line(logging.ERROR, said_of, eni.mac, fields=fields))
-    wrong: list[tuple[Mac | None, str]] = [(c.mac, c.describe()) for c in report.conflicts]
-    wrong += [(f.mac, f.describe()) for f in report.findings]
-    said += [_wrong(report, mac, reason) for mac, reason in wrong]
+    said += [_wrong(report, mac, reason) for mac, reason in report.wrong]
     problems = sorted({str(problem) for problem in report.problems})
     return (*said, *(_of_host(problem) for problem in problems))
 

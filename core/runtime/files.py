@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files: read and written within a deadline and a size, or written whole.
 
-A file that a user names may be anything: a FIFO without another end, a device without an end.
+A file that a user names may be anything: a FIFO without another end, a device without an end. It
+takes a deadline. Files of ours and of other daemons are regular files, or count as unreadable.
 """
 
 import errno
 import os
 import select
+import stat
 import tempfile
 from pathlib import Path
 
@@ -33,6 +35,25 @@ def read(path: Path, limit: int, deadline: Deadline) -> bytes:
                 raise ValueError(f"it is larger than {limit} bytes, which is allowed")
     finally:
         os.close(descriptor)
+
+
+def regular(path: Path, limit: int, *, follow: bool = False) -> bytes:
+    """The content of a regular file, which never waits. ``follow``: a symbolic link to one, too.
+
+    Raises ``OSError``, also for what is no regular file and for more than ``limit`` bytes.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(limit + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"larger than {limit} bytes, which is allowed", str(path))
+    return content
 
 
 def write(path: Path, content: bytes, deadline: Deadline) -> None:

@@ -6,15 +6,23 @@ import os
 import sys
 from contextlib import suppress
 
+from ec2net.core.model.identity import printable
 from ec2net.core.runtime.journald import LEVELS, JournalHandler
 
 
-class _ForJournal(logging.Formatter):
+class Printable(logging.Formatter):
+    """Escapes what a terminal may act upon: names of links hold any bytes."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), keep="\n")
+
+
+class _ForJournal(Printable):
     """Prefixes each line with its syslog level (sd-daemon(3))."""
 
     def format(self, record: logging.LogRecord) -> str:
         level = LEVELS.get(record.levelno, 6)
-        return "\n".join(f"<{level}>{line}" for line in super().format(record).splitlines())
+        return "\n".join(f"<{level}>{line}" for line in super().format(record).split("\n"))
 
 
 def set_up(*, verbose: bool) -> None:
@@ -27,8 +35,9 @@ def set_up(*, verbose: bool) -> None:
         handler.setFormatter(_ForJournal("%(message)s"))
         with suppress(OSError):  # without its socket, the stream will do
             handler = JournalHandler(handler)
+            handler.setFormatter(Printable("%(message)s"))
     else:
-        handler.setFormatter(logging.Formatter("ec2net: %(levelname)s: %(message)s"))
+        handler.setFormatter(Printable("ec2net: %(levelname)s: %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
 

@@ -6,8 +6,10 @@ limit, so a wait is a thread in flock and a poll on what it says; a thread that 
 at the deadline gives the lock back should it ever get it.
 """
 
+import errno
 import fcntl
 import os
+import stat
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -31,12 +33,33 @@ def _path(run: RunDir) -> Path:
 def _open(path: Path) -> int:
     try:
         make_folder(path.parent)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return open_regular(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        raise StateError(
-            f"cannot open {path}: {error.strerror}",
-            remedy="run as root; the state directory must be writable",
-        ) from error
+        raise cannot_open(path, error) from error
+
+
+def open_regular(path: Path, flags: int) -> int:
+    """Open it without waiting and without following a link: a FIFO in its place would hang.
+
+    Raises ``OSError``, also if it is no regular file.
+    """
+    flags |= os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return descriptor
+
+
+def cannot_open(path: Path, error: OSError) -> StateError:
+    """The error of ``open_regular`` for a user, with a remedy."""
+    foreign = error.errno in (errno.EINVAL, errno.ELOOP, errno.EISDIR, errno.ENXIO)
+    return StateError(
+        f"cannot open {path}: {error.strerror}",
+        remedy="remove it: ec2net makes a regular file there"
+        if foreign
+        else "run as root; the state directory must be writable",
+    )
 
 
 def is_current(descriptor: int, path: Path) -> bool:

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from ec2net.core.model.errors import StateError
-from ec2net.core.runtime.files import write_whole
+from ec2net.core.runtime.files import regular, write_whole
 
 DEFAULT_RUN_DIR = Path("/run/ec2net")
 
 _TEMPORARY = ".tmp-"
+
+SIZE_MAX = 32 << 20
+"""Bytes of a file that is read: twice the status of 128 ENIs with 128 addresses each."""
 
 
 class RunDir:
@@ -34,9 +37,12 @@ class RunDir:
         return parsed(self.content(name))
 
     def content(self, name: str) -> bytes:
-        """The bytes stored under ``name``, for who knows what they mean; empty if there are none."""
+        """The bytes stored under ``name``, for who knows what they mean; empty if there are none.
+
+        What is no regular file, or a link, is none that was stored here.
+        """
         try:
-            return (self.path / name).read_bytes()
+            return regular(self.path / name, SIZE_MAX)
         except OSError:
             return b""
 
@@ -44,11 +50,8 @@ class RunDir:
         """Store ``data``; false if that is what is there already. Raises ``StateError``."""
         content = json.dumps(data, sort_keys=True).encode() + b"\n"
         target = self.path / name
-        try:
-            if target.read_bytes() == content:
-                return False
-        except OSError:
-            pass  # not there or not readable: write it
+        if self.content(name) == content:
+            return False
         try:
             try:
                 write_whole(target, content, mode=mode, prefix=_TEMPORARY)

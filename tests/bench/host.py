@@ -7,13 +7,14 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from ipaddress import IPv4Network
 from pathlib import Path
 
 from processes import peak, run
 
 from ec2net.core.simulation.vpc.connections import Answer
 from ec2net.core.simulation.vpc.eni import Eni, Presence
-from ec2net.core.simulation.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.simulated import DEFAULT_IPV4, SimulatedVpc
 from ec2net.core.simulation.vpc.subnet import Subnet
 
 REACHABLE_SECONDS = 20.0
@@ -29,6 +30,8 @@ class Mix:
     ipv6: int = 0
     ipv4_prefixes: int = 0
     ipv6_prefixes: int = 0
+    seed: int | None = None
+    """Of random addresses, as EC2 assigns them; None: neighbours, which need few rules."""
 
     @property
     def keys(self) -> int:
@@ -76,9 +79,11 @@ class BenchedHost:
 
     def attach(self, device: int, presence: Presence = Presence.LINK_AND_IMDS) -> Eni:
         mix = self.mix
+        card, on_card = divmod(device, 2) if self.vpc.cards > 1 else (0, device)
         return self.vpc.attach(
             self.subnet if device else self.vpc.subnets[0],
-            device=device,
+            device=on_card,
+            card=card,
             ipv4=mix.ipv4,
             ipv6=mix.ipv6,
             ipv4_prefixes=mix.ipv4_prefixes,
@@ -89,16 +94,30 @@ class BenchedHost:
 
 @contextmanager
 def host(
-    enis: int, mix: Mix, environ: Mapping[str, str], ec2net: Sequence[str]
+    enis: int,
+    mix: Mix,
+    environ: Mapping[str, str],
+    ec2net: Sequence[str],
+    *,
+    settled: bool = True,
 ) -> Iterator[BenchedHost]:
-    """A guest with ``enis`` ENIs on which one pass was made, so that the next changes nothing."""
-    with tempfile.TemporaryDirectory() as folder, SimulatedVpc() as vpc:
+    """A guest with ``enis`` ENIs on which one pass was made, so that the next changes nothing.
+
+    Unless ``settled``: no pass was made. With random addresses each card has two ENIs, and subnets
+    are as large as they can be.
+    """
+    cards = 1 if mix.seed is None else (enis + 1) // 2
+    vpc_ipv4 = DEFAULT_IPV4 if mix.seed is None else IPv4Network("10.0.0.0/8")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        SimulatedVpc(cards=cards, ipv4=vpc_ipv4, seed=mix.seed) as vpc,
+    ):
         root = Path(folder)
         (root / "etc/ec2net").mkdir(parents=True)
         (root / "etc/ec2net/ec2net.toml").write_text('[links]\ndrivers = ["veth"]\n')
         subnets = [
             vpc.add_subnet(
-                f"10.0.{16 * number}.0/20" if mix.ipv4 else None,
+                _subnet(number, mix) if mix.ipv4 else None,
                 f"2001:db8:0:{number}::/64" if mix.ipv6 else None,
             )
             for number in (1, 2)
@@ -109,5 +128,10 @@ def host(
             eni = made.attach(device)
             if device == 0:
                 vpc.configure_primary_base(eni)
-        run(made.command("refresh"), environ, vpc.guest)
+        if settled:
+            run(made.command("refresh"), environ, vpc.guest)
         yield made
+
+
+def _subnet(number: int, mix: Mix) -> str:
+    return f"10.0.{16 * number}.0/20" if mix.seed is None else f"10.{number}.0.0/16"

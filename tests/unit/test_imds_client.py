@@ -386,6 +386,16 @@ def test_circuit_stays_closed_while_some_keys_answer(
         assert client.get(META + "nothing", within()) == Absent()
 
 
+def test_the_budget_grows_with_the_number_of_enis(server: ImdsServer) -> None:
+    """A first pass over 80 ENIs needs some 800 requests: the listing and nine keys of each."""
+    with ImdsClient(server.candidates, budget=3) as client:
+        client.expect(80)
+        assert all(client.get(MAC, within(60)) == Value(PRIMARY) for _ in range(10 * 80 + 2))
+        client.new_pass()
+        client.expect(1)  # never less than it was
+        assert client.get(MAC, within()) == Value(PRIMARY)
+
+
 def test_budget(server: ImdsServer) -> None:
     with ImdsClient(server.candidates, budget=3) as client:
         assert client.get(MAC, within()) == Value(PRIMARY)

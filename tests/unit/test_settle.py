@@ -160,3 +160,19 @@ def test_what_its_backend_finds_wrong_of_an_eni_is_a_finding_too(
     monkeypatch.setattr(NetlinkBackend, "check", fails)
     findings = one.settled(replace(one.view, plans={}), check={mac(1)}).findings
     assert [found.text for found in findings] == ["ens6: no answer"]
+
+
+def test_a_backend_that_cannot_end_its_conversation_keeps_no_other_from_it(
+    start: Callable[..., Pass], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[str] = []
+
+    def close(backend: GuardedBackend) -> None:
+        closed.append(backend.kind.name)
+        raise Ec2netError("it hangs")
+
+    one = start()
+    one.engine._backends["second"] = one.engine._backends["netlink"]
+    monkeypatch.setattr(GuardedBackend, "close", close)
+    one.engine.close()
+    assert closed == ["netlink", "netlink"]

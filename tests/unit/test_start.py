@@ -1,15 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``start``: what its work on a link watches."""
+"""``start``: what its work on a link watches, and how many passes it takes."""
 
 from argparse import Namespace
+from collections.abc import Collection
+from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from eni_facts import eni, host, link, mac
 
 from ec2net.core.cli.commands import start
+from ec2net.core.config.files import LoadedConfig
+from ec2net.core.config.settings import Config
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import HostIntent, Standing
 from ec2net.core.kernel import link_events
-from ec2net.core.model.errors import ExitStatus, LinkGone
+from ec2net.core.model.errors import Ec2netError, ExitStatus, LinkGone, NotYet
+from ec2net.core.model.finding import Finding
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import Rule
+from ec2net.core.model.plan import Action, Change, Failure, Plan
+from ec2net.core.plugins.report import PassReport
+from ec2net.core.report.status_file import Outcome
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.config_in_force import Workplace
+from ec2net.core.state.run_dir import RunDir
 
 
 def test_work_on_a_link_ends_when_the_link_goes(
@@ -37,3 +55,102 @@ def test_work_on_a_link_ends_when_the_link_goes(
     with pytest.raises(LinkGone, match="lo: the link went away"):
         start.run(options)
     assert worked == ["lo"]
+
+
+WHOLE = compute(host(eni(0), eni(1), links=(link(0), link(1, index=1))), Config())
+"""The second ENI's link has the loopback's index, so that it is there."""
+PENDING = WHOLE.without({mac(1): "device-number is still 0"}, Standing.PENDING)
+RULES = [
+    Change(Action.ADD, Rule(ip_network(f"10.0.1.{n}/32"), 10001, 10001), mac(1)) for n in range(9)
+]
+
+
+def report(whole: HostIntent = WHOLE, **values: Any) -> PassReport:
+    return replace(PassReport(whole, Plan(), {mac(1): "netlink"}), **values)
+
+
+ASTRAY = report(findings=(Finding(mac(1), "traffic goes astray"),))
+LATE = report(failed=(Failure(RULES[0], NotYet("its first address was not leased")),))
+
+
+class Start:
+    """``start`` of the second ENI, whose passes come to what is given; the last one again and again."""
+
+    def __init__(self, run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._place = Workplace(run, LoadedConfig(Config()))
+        self._monkeypatch = monkeypatch
+        self.checked: list[bool] = []
+        """For each pass, whether it verifies without a change."""
+        self.said: tuple[Change, ...] = ()
+
+    def __call__(self, *reports: PassReport, seconds: float = 20.0) -> ExitStatus:
+        left = list(reports)
+
+        def one_pass(*_: object, check: Collection[Mac] = (), **__: object) -> Outcome:
+            self.checked.append(mac(1) in check)
+            return Outcome(left.pop(0) if len(left) > 1 else left[0], {}, {})
+
+        def tell(outcome: Outcome) -> None:
+            self.said = outcome.report.done
+
+        self._monkeypatch.setattr("ec2net.core.engine.one_pass.one_pass", one_pass)
+        self._monkeypatch.setattr("ec2net.core.report.log_lines.tell", tell)
+        engine: Any = SimpleNamespace(new_pass=lambda: None)
+        options = Namespace(json=False)
+        return start._passes("ens6", mac(1), self._place, engine, Deadline(seconds), options)
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+    return Start(RunDir(tmp_path), monkeypatch)
+
+
+def test_an_eni_that_is_ready_at_once_takes_one_pass(started: Start) -> None:
+    assert started(report(done=(RULES[0],))) is ExitStatus.DONE
+    assert (started.checked, started.said) == ([False], (RULES[0],))
+
+
+def test_an_eni_is_awaited_until_imds_tells_it_whole_and_all_changes_are_said(
+    started: Start,
+) -> None:
+    first, last = report(PENDING, done=(RULES[0],)), report(done=(RULES[1],))
+    assert started(first, LATE, last) is ExitStatus.DONE
+    assert (started.checked, started.said) == ([False] * 3, (RULES[0], RULES[1]))
+
+
+def test_an_eni_that_is_pending_at_the_deadline_is_an_error_with_the_reason(
+    started: Start,
+) -> None:
+    with pytest.raises(Ec2netError, match="device-number is still 0") as caught:
+        started(report(PENDING), seconds=0.3)
+    assert caught.value.subject == "ens6"
+    assert len(started.checked) > 1
+
+
+def test_what_its_manager_did_not_do_in_time_is_a_failure_and_no_error_of_its_own(
+    started: Start,
+) -> None:
+    assert started(LATE, seconds=0.3) is ExitStatus.FAILED
+    assert len(started.checked) > 1
+
+
+def test_what_goes_astray_is_looked_at_again_and_may_settle(started: Start) -> None:
+    """The router's advertisement may come seconds after the leases."""
+    assert started(ASTRAY, ASTRAY, report()) is ExitStatus.DONE
+    assert started.checked == [False, True, True]
+
+
+def test_what_does_not_settle_is_a_failure_long_before_the_deadline(
+    started: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "SETTLE_SECONDS", 0.3)
+    assert started(ASTRAY, seconds=3600.0) is ExitStatus.FAILED
+    assert started.checked[:2] == [False, True]
+    assert len(started.checked) <= 5  # every 0.1 s, until the first of them is 0.3 s ago
+
+
+def test_a_link_that_went_away_has_an_exit_status_of_its_own(started: Start) -> None:
+    gone = report(failed=(Failure(RULES[0], LinkGone("the link went away")),))
+    assert started(gone) is ExitStatus.LINK_GONE
+    elsewhere = compute(host(eni(0), eni(1), links=(link(0), link(1, index=2**30))), Config())
+    assert started(report(elsewhere)) is ExitStatus.LINK_GONE

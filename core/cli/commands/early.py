@@ -23,7 +23,7 @@ from ec2net.core.host.other_tools import rivals
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import DeadlineExceeded, ExitStatus, StateError
 from ec2net.core.model.facts import Link
-from ec2net.core.model.identity import Attached, Mac
+from ec2net.core.model.identity import Attached, Mac, OddName
 from ec2net.core.model.objects import LinkRef
 from ec2net.core.plugins.backend import Boot, BootEni
 from ec2net.core.plugins.loaded import built_in
@@ -64,6 +64,7 @@ def _named_links(kernel: Kernel, place: Workplace, deadline: Deadline) -> list[L
     with udev.udev_events() as events:
         while True:  # ends by deadline
             found = eni_links(kernel.links(), place.config.drivers)
+            found = {mac: same for mac, same in found.items() if not _is_odd(same[0])}
             links = sorted((same[0] for same in found.values()), key=lambda link: link.index)
             if links and udev.is_done_with(links[0].index):
                 return [link for link in links if udev.is_done_with(link.index)]
@@ -72,6 +73,13 @@ def _named_links(kernel: Kernel, place: Workplace, deadline: Deadline) -> list[L
             except DeadlineExceeded:
                 return []
             events.drain()
+
+
+def _is_odd(link: Link) -> bool:
+    """Whether no file can name it: it costs itself alone, and the first pass refuses it."""
+    if odd := isinstance(link.name, OddName):
+        _log.warning("%s is no printable name: nothing is provided for it", f"{link.name}")
+    return odd
 
 
 def boot(links: list[Link], place: Workplace) -> Boot:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The simulated VPC: namespaces for the router, one guest, the outside and peers."""
 
+import random
 import socket
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -67,7 +68,7 @@ class SimulatedVpc(Checks):
 
     Enter a sandbox first (:func:`ec2net.core.simulation.vpc.sandbox.enter`), or give ``prefix``: it
     goes before the names of all namespaces. ``cards`` above 1 makes IMDS tell network
-    cards.
+    cards. ``seed``: addresses and prefixes are random, as EC2's are; None: neighbours.
     """
 
     instance_id = "i-0ec2000000000000d"
@@ -80,12 +81,14 @@ class SimulatedVpc(Checks):
         ipv4: IPv4Network = DEFAULT_IPV4,
         ipv6: IPv6Network = DEFAULT_IPV6,
         duplicate_detection: DuplicateDetection = DuplicateDetection.OFF,
+        seed: int | None = None,
     ) -> None:
         self.prefix = prefix
         self.cards = cards
         self.ipv4 = ipv4
         self.ipv6 = ipv6
         self.duplicate_detection = duplicate_detection
+        self._chance = None if seed is None else random.Random(seed)
         self.subnets: list[Subnet] = []
         self.enis: list[Eni] = []
         self.peers: list[Host] = []
@@ -145,6 +148,7 @@ class SimulatedVpc(Checks):
             gateway_mac=hosts.gateway_mac(number),
             ipv4=None if ipv4 is None else IPv4Network(ipv4),
             ipv6=None if ipv6 is None else IPv6Network(ipv6),
+            chance=self._chance,
         )
         self.router.ip(mapping.bridge_lines(subnet))
         self.subnets.append(subnet)

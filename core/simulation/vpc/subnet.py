@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A subnet: its CIDRs, its gateways, and who gets which address of it."""
 
+import random
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TypeVar
 
 from ec2net.core.model.errors import UsageError
 from ec2net.core.model.identity import Mac
@@ -16,13 +18,19 @@ _FIRST_HOST = 4
 _IPV4_PREFIX_LENGTH = 28
 _IPV6_PREFIX_LENGTH = 80
 
+_PICKS = 100
+
+Address = TypeVar("Address", IPv4Address, IPv6Address)
+
 
 @dataclass(eq=False)
 class Subnet:
     """One subnet of the simulated VPC: a bridge in the VPC's namespace.
 
     Addresses are handed out upwards from the fifth, delegated IPv4 prefixes downwards from
-    the end, delegated IPv6 prefixes upwards from the second /80. None is handed out twice.
+    the end, delegated IPv6 prefixes upwards from the second /80. With ``chance`` they are picked
+    at random, as EC2 does: addresses from the lower half of the subnet, prefixes from the upper.
+    None is handed out twice.
     """
 
     subnet_id: str
@@ -30,6 +38,8 @@ class Subnet:
     gateway_mac: Mac
     ipv4: IPv4Network | None
     ipv6: IPv6Network | None
+    chance: random.Random | None = None
+    _picked: set[IPv4Address | IPv6Address] = field(default_factory=set, init=False, repr=False)
     _next_ipv4: int = field(default=_FIRST_HOST, init=False, repr=False)
     _next_ipv6: int = field(default=_FIRST_HOST, init=False, repr=False)
     _next_ipv4_prefix: int = field(default=2, init=False, repr=False)
@@ -47,6 +57,8 @@ class Subnet:
     def allot_ipv4(self) -> IPv4Address:
         """The next free IPv4 address; ``UsageError`` when there is none."""
         network = self._require_ipv4()
+        if self.chance is not None:
+            return self._pick(network.network_address, _FIRST_HOST, network.num_addresses // 2)
         address = network.network_address + self._next_ipv4
         if int(address) >= self._lowest_ipv4_prefix(network):
             raise UsageError("no IPv4 address is left", subject=self.subnet_id)
@@ -56,6 +68,8 @@ class Subnet:
     def allot_ipv6(self) -> IPv6Address:
         """The next free IPv6 address."""
         network = self._require_ipv6()
+        if self.chance is not None:
+            return self._pick(network.network_address, _FIRST_HOST, network.num_addresses // 2)
         address = network.network_address + self._next_ipv6
         self._next_ipv6 += 1
         return address
@@ -64,6 +78,10 @@ class Subnet:
         """The next free /28; ``UsageError`` when there is none."""
         network = self._require_ipv4()
         size = 1 << (32 - _IPV4_PREFIX_LENGTH)
+        if self.chance is not None:
+            count = network.num_addresses // size
+            first = self._pick(network.network_address, count // 2, count - 1, size)
+            return IPv4Network((first, _IPV4_PREFIX_LENGTH))
         start = network.num_addresses - self._next_ipv4_prefix * size
         if start < self._next_ipv4:
             raise UsageError("no IPv4 prefix is left", subject=self.subnet_id)
@@ -73,11 +91,29 @@ class Subnet:
     def allot_ipv6_prefix(self) -> IPv6Network:
         """The next free /80; ``UsageError`` when there is none."""
         network = self._require_ipv6()
+        if self.chance is not None:
+            size = 1 << (128 - _IPV6_PREFIX_LENGTH)
+            count = network.num_addresses // size
+            first = self._pick(network.network_address, count // 2, count, size)
+            return IPv6Network((first, _IPV6_PREFIX_LENGTH))
         start = self._next_ipv6_prefix << (128 - _IPV6_PREFIX_LENGTH)
         if start >= network.num_addresses:
             raise UsageError("no IPv6 prefix is left", subject=self.subnet_id)
         self._next_ipv6_prefix += 1
         return IPv6Network((network.network_address + start, _IPV6_PREFIX_LENGTH))
+
+    def _pick(self, base: Address, low: int, high: int, size: int = 1) -> Address:
+        """A free one of the blocks of ``size`` from number ``low`` on, before ``high``.
+
+        Raises ``UsageError`` if a hundred picks meet none.
+        """
+        assert self.chance is not None
+        for _ in range(_PICKS):
+            address = base + size * self.chance.randrange(low, high)
+            if address not in self._picked:
+                self._picked.add(address)
+                return address
+        raise UsageError("hardly any address is left", subject=self.subnet_id)
 
     def _lowest_ipv4_prefix(self, network: IPv4Network) -> int:
         """The lowest address (as a number) that a /28, or the subnet's end, has taken."""

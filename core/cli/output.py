@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Standard output without anything that a terminal may act upon, but for what this program means.
+
+Names of links and text from files hold any bytes; JSON escapes them by itself.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+from ec2net.core.model.identity import printable
+
+_OWN = re.compile(r"(\x1b\[\d{1,2}m|\x1b\[H\x1b\[2J)")
+"""Colours, and clearing the screen: written to terminals only."""
+
+
+class _Printable:
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._terminal = stream.isatty()
+
+    def write(self, text: str) -> int:
+        parts = _OWN.split(text) if self._terminal else [text]
+        parts[::2] = [printable(part, keep="\n\t") for part in parts[::2]]
+        self._stream.write("".join(parts))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def printable_output() -> Iterator[None]:
+    """What is printed in the block is escaped."""
+    before = sys.stdout
+    sys.stdout = cast(TextIO, _Printable(before))
+    try:
+        yield
+    finally:
+        sys.stdout = before
