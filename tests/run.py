@@ -58,6 +58,10 @@ def file_of(part: Part, suffix: str) -> Path:
     return RESULTS / f"{word}{suffix}"
 
 
+_running: "set[subprocess.Popen[bytes]]" = set()
+"""Processes of the parts that run now; each leads a session of its own."""
+
+
 def run(part: Part) -> Result:
     """Run one part to its end, or to its limit."""
     log, report = file_of(part, ".log"), file_of(part, ".xml")
@@ -74,6 +78,7 @@ def run(part: Part) -> Result:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        _running.add(process)
         try:
             status: int | str = process.wait(LIMIT)
         except subprocess.TimeoutExpired:
@@ -93,6 +98,15 @@ def end(process: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+    _running.discard(process)
+
+
+def end_all(number: int, frame: object) -> None:
+    """Ctrl-C, or SIGTERM: nothing of any part goes on."""
+    for process in list(_running):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    os._exit(128 + number)
 
 
 def environment() -> dict[str, str]:
@@ -246,6 +260,8 @@ def main() -> int:
         return tell_green(every, at)
     if wrong := [name for name in given.part if name not in known]:
         parser.error(f"no part is called {wrong[0]!r}; parts are: {', '.join(known)}")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, end_all)
     RESULTS.mkdir(parents=True, exist_ok=True)
     parts, done = every if given.suite == "all" else once(), dict[str, Result]()
     if given.suite == "check":

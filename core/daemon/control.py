@@ -95,7 +95,8 @@ class ControlSocket:
         for client in clients:
             with client, suppress(OSError):
                 # Closed with something unread, it would take back what was sent (unix(7)).
-                client.recv(len(_REQUEST))
+                with suppress(BlockingIOError):  # the request of a slow client may be on its way
+                    client.recv(len(_REQUEST))
                 client.settimeout(SEND_SECONDS)
                 client.sendall(data)
 
@@ -109,9 +110,10 @@ def poke(run: RunDir, deadline: Deadline) -> dict[str, Any] | None:
         manager.setblocking(False)
         try:
             manager.connect(_address(run.path / _NAME))
-            manager.send(_REQUEST)
         except (OSError, ValueError):
             return None
+        with suppress(BrokenPipeError):  # answered already, by a poll that was under way
+            manager.send(_REQUEST)
         data = b""
         try:
             while True:  # ends by deadline

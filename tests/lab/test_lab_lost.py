@@ -158,7 +158,7 @@ def test_a_lost_event_is_made_up_for(lone: LabInstance, name: str) -> None:
         lone.host.wait_until(lambda: bool(lone.host.ip("link", "show", name)), 60)
     began = time.monotonic()
     if lone.setting.resident:  # which goes on by itself when the link is there
-        lone.host.ec2net("refresh", check=False)
+        lone.until_well()  # udev that has just begun may be busy: the next poll looks again
     else:
         lone.host.run(["systemctl", "start", "ec2net-refresh.service"])
     took = lone.complete(eni)

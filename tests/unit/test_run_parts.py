@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The runner of the tests: no test file is forgotten, and nothing that did not run looks green."""
 
+import os
+import select
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,3 +111,22 @@ def test_a_part_is_stamped_only_on_an_unchanged_commit(monkeypatch: pytest.Monke
     for at, stamped in (("", False), ("def", False), ("abc", True)):
         run.report(run.run(part), {}, at)
         assert run.stamp_of(part, at or "abc").exists() is stamped
+
+
+def test_a_signal_ends_all_that_runs(tmp_path: Path) -> None:
+    """A part leads a session of its own, so Ctrl-C at a terminal does not reach it."""
+    code = (
+        "import signal, sys; sys.path.insert(0, sys.argv[1]); import run; from pathlib import Path;"
+        "run.RESULTS = Path(sys.argv[2]); signal.signal(signal.SIGTERM, run.end_all);"
+        "run.run(run.Part('hangs', ('sh', '-c', 'echo $$; exec sleep 600')))"
+    )
+    log = tmp_path / "hangs.log"
+    with subprocess.Popen([sys.executable, "-c", code, str(TESTS), str(tmp_path)]) as runner:
+        while not (log.exists() and log.read_text().endswith("\n")):
+            assert runner.poll() is None
+            time.sleep(0.01)
+        hanging = os.pidfd_open(int(log.read_text()))
+        runner.terminate()
+        assert runner.wait() == 128 + signal.SIGTERM
+    assert select.select([hanging], [], [], 20)[0]
+    os.close(hanging)
