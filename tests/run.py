@@ -9,8 +9,8 @@
     tests/run.py green               which parts of "all" are green on this commit
 
 A part ends at its limit, whatever hangs in it. With CI=true a part or a test that could not run is a
-failure. ``EC2NET_LANES`` sets how many parts run at a time (default: one more than there are CPUs,
-since most tests wait for a host or a lease).
+failure. ``EC2NET_LANES`` sets how many parts run at a time (default: two for each CPU, since most
+tests wait for a host or a lease).
 """
 
 import argparse
@@ -278,7 +278,7 @@ def main() -> int:
                 and stamp_of(part, at).exists()
             ):
                 done[part.name] = Result(part, "green", "on this commit already")
-    lanes = int(os.environ.get("EC2NET_LANES", (os.cpu_count() or 1) + 1))
+    lanes = int(os.environ.get("EC2NET_LANES", 2 * (os.cpu_count() or 1)))
     began = time.monotonic()
     run_parts(parts, lanes, done, at)
     results = [done[part.name] for part in parts]
