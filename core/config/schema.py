@@ -40,7 +40,8 @@ from ec2net.core.config.settings import (
     Routing,
 )
 from ec2net.core.model.identity import Attached
-from ec2net.core.model.numbers import CARDS, DEVICES, HIGHEST, LAST_PRIORITIES, MARK_BITS
+from ec2net.core.model.numbers import CARDS, DEVICES, HIGHEST, MARK_BITS
+from ec2net.core.model.objects import LAST_PRIORITIES
 
 _U32_MAX = 2**32 - 1
 

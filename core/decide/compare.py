@@ -8,8 +8,7 @@ counts as in place; one that stands in the way is a conflict.
 from collections.abc import Iterable, Mapping
 
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import Address, Route
-from ec2net.core.model.plan import Action, Change, Conflict, InPlace, Item, Plan
+from ec2net.core.model.plan import Action, Change, Conflict, InPlace, Item, Plan, Serving
 
 
 def make_plan(
@@ -69,12 +68,4 @@ def make_plan(
 
 def satisfies(present: Item, wanted: Item) -> bool:
     """Whether something foreign already does what ``wanted`` would."""
-    if isinstance(present, Address) and isinstance(wanted, Address):
-        return True  # the same address on the same link, with whatever prefix length
-    if isinstance(present, Route) and isinstance(wanted, Route):
-        return (present.link, present.gateway, present.kind) == (
-            wanted.link,
-            wanted.gateway,
-            wanted.kind,
-        )
-    return present == wanted
+    return present == wanted or (isinstance(present, Serving) and present.serves(wanted))

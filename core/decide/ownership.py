@@ -11,7 +11,6 @@ from typing import TypeGuard
 from ec2net.core.decide.compare import make_plan
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standing
 from ec2net.core.model.identity import Attached, Mac
-from ec2net.core.model.numbers import LAST_PRIORITIES
 from ec2net.core.model.objects import (
     LOCAL_TABLE,
     MAIN_TABLE,
@@ -75,8 +74,8 @@ def owners(ours: Iterable[Item], host: HostIntent, foreign: Iterable[Item] = ())
     for item in ours:
         mac: Mac | None = None
         if isinstance(item, Rule):
-            last = item.priority in LAST_PRIORITIES
-            mac = by_table.get(item.table) or (primary if last else by_source.get(item.source))
+            mac = by_table.get(item.table)
+            mac = mac or (primary if item.fails_ipv4 else by_source.get(item.source))
         elif _is_guard(item):
             mac = by_table.get(item.table)
         elif isinstance(item, Route | Address | LinkSetting | ReplyMarks):
@@ -163,7 +162,7 @@ def _overtaken(
         item
         for item, mac in owned.items()
         if isinstance(item, Rule)
-        and item.priority in LAST_PRIORITIES
+        and item.fails_ipv4
         and mac in mine
         and item not in last.get(mac, (item,))
     )

@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from ipaddress import IPv4Interface, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 
 from ec2net.core.config.settings import EniSettings, MainDefault, Manage, PrefixMode, Routing
-from ec2net.core.model.numbers import LAST_PRIORITIES, EniNumber, NumberPlan
+from ec2net.core.model.numbers import EniNumber, NumberPlan
 from ec2net.core.model.objects import (
+    LAST_PRIORITIES,
     LOCAL_TABLE,
     MAIN_TABLE,
     AnyAddress,

@@ -66,9 +66,6 @@ class EniNumber:
         return f"card {self.card} device {self.device}"
 
 
-LAST_PRIORITIES = range(32762, 32766)
-"""Before main's (32766; fib_default_rules_init), behind everybody's who wants anything before that."""
-
 PRIMARY = EniNumber(card=0, device=0)
 
 

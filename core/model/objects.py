@@ -23,6 +23,9 @@ AnyAddress: TypeAlias = IPv4Address | IPv6Address
 AnyNetwork: TypeAlias = IPv4Network | IPv6Network
 AnyInterface: TypeAlias = IPv4Interface | IPv6Interface
 
+LAST_PRIORITIES = range(32762, 32766)
+"""Before main's (32766; fib_default_rules_init), behind everybody's who wants anything before that."""
+
 MAIN_TABLE = 254
 """The number of the table main: RT_TABLE_MAIN (include/uapi/linux/rtnetlink.h)."""
 LOCAL_TABLE = 255
@@ -119,6 +122,10 @@ class Address:
     def identity(self) -> tuple[object, ...]:
         return ("address", self.link.index, self.interface.ip)
 
+    def serves(self, wanted: object) -> bool:
+        """The same address on the same link does, with whatever prefix length."""
+        return isinstance(wanted, Address)
+
     def describe(self) -> str:
         return f"address {self.interface} dev {self.link}"
 
@@ -152,6 +159,11 @@ class Route:
     @property
     def identity(self) -> tuple[object, ...]:
         return ("route", self.table, self.destination, self.metric)
+
+    def serves(self, wanted: object) -> bool:
+        """A route that leads the same way does, with whatever preferred source."""
+        way = (self.link, self.gateway, self.kind)
+        return isinstance(wanted, Route) and way == (wanted.link, wanted.gateway, wanted.kind)
 
     def describe(self) -> str:
         default = self.destination.prefixlen == 0
@@ -196,6 +208,11 @@ class Rule:
     destination: AnyNetwork | None = None
     """Only for packets to there (FRA_DST)."""
     action: RuleAction = RuleAction.LOOKUP
+
+    @property
+    def fails_ipv4(self) -> bool:
+        """Whether it is one of those by which the host's IPv4 fails (``ipv4_fast_failure``)."""
+        return self.priority in LAST_PRIORITIES
 
     @property
     def rank(self) -> Rank:

@@ -39,6 +39,14 @@ class Owned(Protocol):
         """The ENI; None if it does not say."""
 
 
+@runtime_checkable
+class Serving(Protocol):
+    """An item that, made by somebody else, does what another item of its identity would do."""
+
+    def serves(self, wanted: object) -> bool:
+        """Whether ``wanted``, of the same identity, need not be made."""
+
+
 class Action(Enum):
     """What is done to an item; the value is the sign in the text form."""
 

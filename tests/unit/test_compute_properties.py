@@ -17,8 +17,8 @@ from ec2net.core.decide.last_known import with_last_known_good
 from ec2net.core.decide.routing import covers
 from ec2net.core.model.facts import EniFacts, Facts, ImdsFacts, Reading, Value
 from ec2net.core.model.identity import Attached, Mac
-from ec2net.core.model.numbers import CARDS, DEVICES, LAST_PRIORITIES, EniNumber, NumberPlan
-from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE, AnyNetwork
+from ec2net.core.model.numbers import CARDS, DEVICES, EniNumber, NumberPlan
+from ec2net.core.model.objects import LAST_PRIORITIES, LOCAL_TABLE, MAIN_TABLE, AnyNetwork
 
 LINK_LOCAL = IPv6Network("fe80::/64")
 CLASH = ("shares ", "held by ", "but its place on card 0 is ")

@@ -11,7 +11,8 @@ from ec2net.core.config.kinds import toml_key, toml_value
 from ec2net.core.config.settings import MainDefault
 from ec2net.core.config.tree import from_dict, read_tree
 from ec2net.core.model.errors import ConfigError, ExitStatus
-from ec2net.core.model.numbers import HIGHEST, LAST_PRIORITIES
+from ec2net.core.model.numbers import HIGHEST
+from ec2net.core.model.objects import LAST_PRIORITIES
 
 PER_ENI = (
     "altnames, backend, beside, dns_default_route, {}ipv4_fast_failure, ipv4_prefix_mode, ipv6, ipv6_prefix_mode, {}main_default, manage, {}mtu,"

@@ -11,14 +11,13 @@ from ec2net.core.model.numbers import (
     CARDS,
     DEVICES,
     HIGHEST,
-    LAST_PRIORITIES,
     LATER_METRIC,
     MARKS,
     PRIMARY,
     EniNumber,
     NumberPlan,
 )
-from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE
+from ec2net.core.model.objects import LAST_PRIORITIES, LOCAL_TABLE, MAIN_TABLE
 
 
 @pytest.mark.parametrize(
