@@ -11,8 +11,8 @@ from reach import SELECTION, Reach
 from sites import Mutant
 from tree import Copy
 
-UNIT_SECONDS = 60.0
-NETNS_SECONDS = 45.0
+UNIT_SECONDS = 40.0
+NETNS_SECONDS = 30.0
 """Of tests that are run for one fault, as long as they took without it."""
 
 START_SECONDS = 120.0

@@ -32,9 +32,14 @@ NO_JUDGES = {
         "test_demo.py",  # the simulation
         "test_vpc_*.py",
         "test_ways.py",  # compares a generated table
-        "test_foreign_untouched.py",  # random, for as long as one likes
+        # A matrix or endurance, of which quicker tests say as much of one fault.
+        "test_doctor.py",
+        "test_engine_bad_input.py",
+        "test_engine_imds_faults.py",
+        "test_foreign_untouched.py",
         "test_resident_hour.py",
         "test_resident_races.py",
+        "test_vips.py",
     ),
 }
 """Test files by folder that kill no mutant here."""
