@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which tests reach which line of the program: measured once for each commit, by coverage.
 
-Tests of documents, of the source's layout and of generated text are left out: what they say of a
-fault is no judgement of behaviour. So is the simulated VPC, which is not part of what is judged.
+The map leaves out tests of documents, of the source's layout and of generated text, because they
+do not judge behaviour. It leaves out tests of the simulated VPC, where no fault is made.
 """
 
 import json
@@ -49,7 +49,7 @@ SELECTION = "not exhaustive and not serial"
 
 
 class _Told(TypedDict):
-    """What reach_plugin.py writes."""
+    """The result that reach_plugin.py writes."""
 
     seconds: dict[str, float]
     failed: list[str]
