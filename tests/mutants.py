@@ -33,12 +33,12 @@ FLOOR = 0
 """Generated faults, of 200, that have to be caught."""
 
 ASSERTED = ("AssertionError", "Failed")
-"""What a failed assertion raises, Python's and pytest's."""
+"""Exceptions that a failed assertion raises, Python's and pytest's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one mutant."""
+    """The verdict on one mutant."""
 
     name: str
     where: str

@@ -110,7 +110,7 @@ def _in_body(file: SourceFile, body: list[ast.stmt], prefix: str) -> Iterator[_F
 
 
 def _sites(node: ast.AST) -> Iterator[_Site]:
-    """Of a node and of what is below it."""
+    """The sites of a node and of all nodes below it."""
     if isinstance(node, ast.Assert | ast.JoinedStr | ast.Import | ast.ImportFrom):
         return
     if _is_text(node) or _is_type_checking(node):

@@ -11,9 +11,9 @@ from reach import SELECTION, Reach
 from sites import Mutant
 from tree import Copy
 
-UNIT_SECONDS = 60.0
-NETNS_SECONDS = 45.0
-"""Of tests that are run for one fault, as long as they took without it."""
+UNIT_SECONDS = 40.0
+NETNS_SECONDS = 30.0
+"""The tests of one fault take no longer together, by the times that they took without it."""
 
 START_SECONDS = 120.0
 """For pytest to start and to collect; a busy machine takes its time."""
@@ -25,7 +25,7 @@ GRACE = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the tests say of one fault."""
+    """The answer of the tests to one fault."""
 
     outcome: str
     """killed; survived; void: it cannot be imported or collected; hung: a test did not end."""

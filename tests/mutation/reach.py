@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which tests reach which line of the program: measured once for each commit, by coverage.
 
-Tests of documents, of the source's layout and of generated text are left out: what they say of a
-fault is no judgement of behaviour. So is the simulated VPC, which is not part of what is judged.
+The map leaves out tests of documents, of the source's layout and of generated text, because they
+do not judge behaviour. It leaves out tests of the simulated VPC, where no fault is made.
 """
 
 import json
@@ -32,9 +32,14 @@ NO_JUDGES = {
         "test_demo.py",  # the simulation
         "test_vpc_*.py",
         "test_ways.py",  # compares a generated table
-        "test_foreign_untouched.py",  # random, for as long as one likes
+        # A matrix or endurance, of which quicker tests say as much of one fault.
+        "test_doctor.py",
+        "test_engine_bad_input.py",
+        "test_engine_imds_faults.py",
+        "test_foreign_untouched.py",
         "test_resident_hour.py",
         "test_resident_races.py",
+        "test_vips.py",
     ),
 }
 """Test files by folder that kill no mutant here."""
@@ -44,7 +49,7 @@ SELECTION = "not exhaustive and not serial"
 
 
 class _Told(TypedDict):
-    """What reach_plugin.py writes."""
+    """The result that reach_plugin.py writes."""
 
     seconds: dict[str, float]
     failed: list[str]

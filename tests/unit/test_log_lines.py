@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of a pass: one line for each change and each thing that is wrong."""
+"""The log lines of a pass: one for each change, and one for each fault that it found."""
 
 import logging
 from dataclasses import replace
