@@ -208,7 +208,11 @@ def _only(raw: bytes, kind: Kind) -> bytes:
 
 def _attributes(raw: bytes, kind: Kind) -> Iterator[tuple[int, int, int]]:
     """Number, offset and length of each attribute."""
-    offset = _HEADER.size + kind.body
+    return attributes_from(raw, _HEADER.size + kind.body)
+
+
+def attributes_from(raw: bytes, offset: int) -> Iterator[tuple[int, int, int]]:
+    """Number, offset and length of each attribute, the first of which is at ``offset``."""
     while offset + _ATTRIBUTE.size <= len(raw):
         length, number = _ATTRIBUTE.unpack_from(raw, offset)
         if length < _ATTRIBUTE.size:
