@@ -10,6 +10,7 @@ generated ones that are caught are fewer than FLOOR.
 
 import argparse
 import json
+import signal
 import sys
 import threading
 import time
@@ -30,6 +31,9 @@ SEED = 11
 GENERATED = 200
 FLOOR = 0
 """Generated faults, of 200, that have to be caught."""
+
+ASSERTED = ("AssertionError", "Failed")
+"""What a failed assertion raises, Python's and pytest's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,8 @@ def work(copies: list[Copy], judge: Callable[[Mutant, Copy], Verdict], queue: Qu
             queue.done(result)
             print(f"{time.strftime('%H:%M:%S')} {result}", flush=True)
 
-    threads = [threading.Thread(target=worker, args=(copy,)) for copy in copies]
+    # Not waited for when the run is ended from outside: the tests end with their copies.
+    threads = [threading.Thread(target=worker, args=(copy,), daemon=True) for copy in copies]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -136,7 +141,9 @@ def report(results: Results, hand: list[str], generated: list[str], known: Reach
         left = [result for result in outcomes if result.verdict.outcome != "killed"]
         caught.append(len(outcomes) - len(left))
         unreached = sum(not result.verdict.tests for result in left)
-        print(f"\n{caught[-1]} of {len(outcomes)} faults {title} are caught.", end=" ")
+        exact = sum(result.verdict.how.startswith(ASSERTED) for result in outcomes)
+        print(f"\n{caught[-1]} of {len(outcomes)} faults {title} are caught,", end=" ")
+        print(f"{exact} of them by a failed assertion, the others by an exception of the program.")
         print(f"Of {len(left)} survivors, no test here reaches {unreached}.")
         for result in left:
             print(f"  {result.name}: {result}")
@@ -154,6 +161,7 @@ def main() -> int:
     parser.add_argument("--only", metavar="NAME", help="try one mutant again, and print its tests")
     parser.add_argument("--seed", type=int, default=SEED, help=f"of the generated ones ({SEED})")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended by SIGTERM; a later run goes on"))
     state, tree = working_tree()
     cache = TOP / ".cache/mutants" / state
     cache.mkdir(parents=True, exist_ok=True)

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources, rules, tables and links of ENIs as a picture, in the language DOT. Pure.
+"""Sources, rules, tables and links of ENIs as a picture, in the language DOT; drawn by graphviz.
 
 From left to right: where traffic is from, the rules that catch it, the table they look up, the
 link that its routes lead to. What a pass would change is coloured as a plan is.
 """
 
+import subprocess
 from collections.abc import Collection, Iterator
 
 from ec2net.core.decide.intent import EniIntent, EniOutcome
 from ec2net.core.engine.pass_plan import View
+from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import MAIN_TABLE, Route, Rule, RuleAction
 from ec2net.core.model.plan import Action, Item
+from ec2net.core.runtime.command import run_bounded
+from ec2net.core.runtime.deadline import Deadline
 
 _STYLES = {
     Action.ADD: ' color="green4" fontcolor="green4" style="dashed"',
@@ -143,3 +147,28 @@ def _quoted(text: str) -> str:
 def _escaped(text: str) -> str:
     """A link's name may have any sign but blanks and slashes."""
     return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+SECONDS = 30.0
+"""For drawing."""
+
+
+_INSTEAD = "or --dot, for something else that draws it"
+
+
+def svg(dot: str) -> str:
+    """The text of an SVG document. Raises ``Ec2netError`` if it cannot be drawn."""
+    try:
+        done = run_bounded(("dot", "-Tsvg"), Deadline(SECONDS, "dot"), given=dot)
+    except FileNotFoundError as error:
+        remedy = f"install the package graphviz, {_INSTEAD}"
+        raise Ec2netError("dot is not installed, which draws it", remedy=remedy) from error
+    except OSError as error:
+        raise Ec2netError(f"dot cannot be run: {error.strerror}", remedy=_INSTEAD) from error
+    except subprocess.TimeoutExpired as error:
+        told = f"dot has not drawn it after {SECONDS:.0f} s"
+        raise Ec2netError(told, remedy="draw one ENI, " + _INSTEAD) from error
+    if done.returncode:
+        why = " ".join(done.stderr.split()) or f"exit status {done.returncode}"
+        raise Ec2netError(f"dot failed: {why}", remedy=_INSTEAD)
+    return done.stdout

@@ -9,7 +9,7 @@ import struct
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ec2net.core.kernel import dump
+from ec2net.core.kernel import wire
 from ec2net.core.kernel.driver import Drivers
 from ec2net.core.kernel.link_events import KernelEvents
 
@@ -22,7 +22,7 @@ _GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18
 
 _INDEX = struct.Struct("=4xiI")
 """Of struct ifinfomsg: index and flags; struct ifaddrmsg has its index there, too."""
-_BODY = 16
+_BODY = wire.HEADER.size
 """Offset: behind struct nlmsghdr."""
 _IFF_UP = 1
 _IFNAME, _MTU, _MASTER, _GROUP = 3, 4, 10, 27
@@ -77,7 +77,7 @@ class HostEvents(KernelEvents):
                 if data is None:
                     changes |= EVERYTHING
                     continue
-                for kind, _, _, raw in dump.messages(data):
+                for kind, _, _, raw in wire.messages(data):
                     changes |= self._sift(kind, raw, drivers)
         return changes
 
@@ -90,7 +90,7 @@ class HostEvents(KernelEvents):
         if kind == _RTM_DELROUTE:
             return Changes(drift=raw[_BODY + _ROUTE_PROTOCOL] == self._protocol)
         if kind == _RTM_DELRULE:
-            mark = dump.attribute_of(raw, dump.RULES, _FRA_PROTOCOL)
+            mark = wire.attribute_of(raw, wire.RULES, _FRA_PROTOCOL)
             return Changes(drift=mark == bytes((self._protocol,)))
         return Changes()
 
@@ -101,7 +101,7 @@ class HostEvents(KernelEvents):
         if kind == _RTM_DELLINK:
             self._others.discard(index)
             return index in self._enis
-        name = dump.attribute_of(raw, dump.LINKS, _IFNAME) or b""
+        name = wire.attribute_of(raw, wire.LINKS, _IFNAME) or b""
         if index not in self._enis:
             if index in self._others:
                 return False
@@ -113,7 +113,7 @@ class HostEvents(KernelEvents):
         looks = (
             flags & _IFF_UP,
             name,
-            *(dump.attribute_of(raw, dump.LINKS, each) for each in (_MTU, _MASTER, _GROUP)),
+            *(wire.attribute_of(raw, wire.LINKS, each) for each in (_MTU, _MASTER, _GROUP)),
         )
         before, self._enis[index] = self._enis[index], looks
         return before != looks

@@ -4,7 +4,8 @@
 IMDS publishes the keys of a new ENI one after the other. A key that is not there yet looks like a key
 that the ENI does not have, and a number may mean 'not known yet'. So a default never stands in for a
 key of a new ENI: ``KEYS`` says for each key what counts as settled, and an ENI whose identity is not
-settled is pending. An address that IMDS adds is configured at once.
+settled is pending. An address that IMDS adds is configured at once. A wrong answer counts for one pass at most:
+the next pass reads a value that was heard once a second time.
 """
 
 from collections.abc import Callable, Mapping
@@ -98,35 +99,35 @@ KEYS: Mapping[str, Key] = {
         "table, priorities and metric; sections that match on `device`",
         "a number above 0; 0 for the primary, and on a network card above 0",
         "network-card, and that no other ENI has the same place",
-        "in each pass until it is settled",
+        "in each pass until two passes heard the same; a 0 off the primary in each pass",
         _device_number,
     ),
     "network-card": Key(
         "table, priorities and metric; sections that match on `card`",
         "a number; an absence if no ENI of the host has the key",
         "the keys of all other ENIs, or the primary's when one ENI is read alone",
-        "in each pass until it is settled; an absence as soon as a listing has the key",
+        "as device-number; an absence as soon as a listing has the key",
         _network_card,
     ),
     "interface-id": Key(
         "an alternative name; sections that match on `id`; whether remembered facts are its own",
         "a value",
         "none",
-        "in each pass until it has a value",
+        "in each pass until two passes heard the same value",
         _not_known("interface-id"),
     ),
     "subnet-ipv4-cidr-block": Key(
         "the router's address; sections that match on `subnet`",
         "a value; an absence if the ENI has neither IPv4 addresses nor IPv4 prefixes",
         "the ENI's addresses and prefixes, which lie in the subnet",
-        "in each pass until it has a value",
+        "in each pass until two passes heard the same value",
         _subnet("subnet-ipv4-cidr-block", "local-ipv4s", "ipv4-prefix"),
     ),
     "subnet-ipv6-cidr-blocks": Key(
         "whether the ENI has IPv6; sections that match on `subnet`",
         "a value; an absence if the ENI has neither IPv6 addresses nor IPv6 prefixes",
         "the ENI's addresses and prefixes, which lie in the subnet",
-        "in each pass until all that the ENI holds lies in it",
+        "in each pass until two passes heard it and all that the ENI holds lies in it",
         _subnet("subnet-ipv6-cidr-blocks", "ipv6s", "ipv6-prefix"),
     ),
     "local-ipv4s": Key(

@@ -4,23 +4,30 @@
 An item has drifted if it was in place, is wanted just as it was, and is not so any more: what is
 only now wanted, or not wanted any more, has not. So /run/ec2net/drift/MAC.json has what was in place
 after the last pass, by fingerprint, and the story of what was noticed. It holds for one attachment.
+
+Nothing tells who made a change: the kernel's dumps do not, and an event has at most a netlink
+port, which need not be a process. Known is what took the place, who else works on the link, and
+what the kernel itself does when a link is set down (``suspects``).
 """
 
 import zlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from ec2net.core.decide.intent import EniIntent
 from ec2net.core.engine.pass_plan import View
-from ec2net.core.engine.suspects import suspects
 from ec2net.core.engine.verify import differences
 from ec2net.core.host.files import Environment
+from ec2net.core.host.managers import Manager, link_manager
+from ec2net.core.host.other_tools import Danger, recognise
 from ec2net.core.model.errors import Ec2netError, StateError
+from ec2net.core.model.facts import Link
 from ec2net.core.model.fingerprint import fingerprint
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import Address, KernelObject, LaterAddress
-from ec2net.core.model.plan import Action, Change, Item, Plan
+from ec2net.core.model.objects import Address, KernelObject, LaterAddress, LinkSetting, Setting
+from ec2net.core.model.plan import Action, Change, Conflict, Item, Plan
+from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.runtime.clock import now
 from ec2net.core.state.drift_record import (
     BY_OTHERS,
@@ -207,3 +214,39 @@ def _as_it_stays(item: Item) -> Item:
 def _marks(plan: Plan) -> tuple[str, ...]:
     items = {change.item for change in plan.changes} | {found.item for found in plan.conflicts}
     return tuple(sorted(map(_mark, items)))
+
+
+_MAKERS = {2: "kernel", 3: "ip", 4: "static", 9: "ra", 16: "dhcp"}
+"""Names of protocol numbers, as ip-route(8) has them; 3 (boot) is what ``ip`` gives by default."""
+
+
+def suspects(
+    drifted: Plan, link: Link, snapshot: Snapshot, environment: Environment
+) -> tuple[str, ...]:
+    """What is known, the most telling first; empty if nothing is.
+
+    ``environment`` has the links of all ENIs.
+    """
+    found = [*_replacements(drifted.conflicts, snapshot)]
+    if any(_set_down(change.item) for change in drifted.changes):
+        found.append(f"{link.name} was set down, which takes its routes along")
+    manager = link_manager(link, environment)
+    if manager in (Manager.NETWORKD, Manager.NETWORKMANAGER, Manager.SEVERAL):
+        found.append(f"{link.name} is managed by {manager.value}")
+    for tool in recognise(environment):
+        if tool.danger is not Danger.NONE and (tool.links is None or link.name in tool.links):
+            found.append(f"{tool.tool}: {tool.trace}")
+    return tuple(dict.fromkeys(found))
+
+
+def _replacements(conflicts: Collection[Conflict], snapshot: Snapshot) -> Iterator[str]:
+    """By the protocol number of what stands there now."""
+    makers: dict[Item, int] = {found.item: found.protocol for found in snapshot.objects}
+    for conflict in conflicts:
+        if protocol := makers.get(conflict.foreign):
+            name = f" ({_MAKERS[protocol]})" if protocol in _MAKERS else ""
+            yield f"what stands there has protocol {protocol}{name}"
+
+
+def _set_down(item: Item) -> bool:
+    return isinstance(item, LinkSetting) and item.setting is Setting.UP

@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ENIs that udev never saw: it was down, or its queue ran over, when the link came.
+"""Links whose coming or going udev and systemd missed: udev was down, or its queue ran over.
 
-Nobody starts their units, and systemd-networkd waits for udev without end. udev is made to look
-at them again by a small unit of ours, since it takes a write to /sys, which no other unit may do.
+A link that came: no manager starts its unit, and systemd-networkd waits for udev without end. A
+small unit of ours makes udev look at the link again, since only that unit may write to /sys.
+
+A link that went: ``BindsTo`` waits for the event that is lost, and the device unit stays "plugged",
+so a link that comes again under this name would not start its unit. systemd takes stock of devices
+anew at a daemon-reload only (252 and 257), so these rare cases are worth one.
 """
 
 import logging
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ec2net.core.host import udev
@@ -60,3 +65,49 @@ def escaped(name: str) -> str:
 
 def _hex(char: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in os.fsencode(char))
+
+
+_units_log = logging.getLogger("ec2net.units")
+
+_ACTIVE = Path("/run/systemd/units")
+"""systemd keeps a link there for each active unit (unit_export_invocation_id)."""
+
+_ENTRY = re.compile(r"invocation:(ec2net@(.+)\.service)")
+
+END_SECONDS = 5.0
+
+
+def stale_units() -> Iterator[str]:
+    """Active units of links that are not there."""
+    try:
+        names = os.listdir(_ACTIVE)
+    except OSError:
+        return  # no systemd
+    for name in sorted(names):
+        found = _ENTRY.fullmatch(name)
+        if found and link_index(_unescaped(found[2])) is None:
+            yield found[1]
+
+
+def end_units(units: list[str], deadline: Deadline) -> None:
+    """Let systemd stop them, and forget their devices. A failure is logged: the next pass tries."""
+    import subprocess  # hardly ever needed, and it costs 3 ms
+
+    _units_log.info("stopping units of links that are gone: %s", ", ".join(units))
+    limit = deadline.within(END_SECONDS, "systemctl")
+    for command in (["stop", "--no-block", "--", *units], ["daemon-reload"]):
+        try:
+            result = run_bounded(["systemctl", *command], limit)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            _units_log.warning("systemctl %s: %s", command[0], error)
+            return
+        if result.returncode != 0:
+            _units_log.warning("systemctl %s: %s", command[0], result.stderr.strip())
+
+
+def _unescaped(instance: str) -> str:
+    """As ``%I`` (systemd.unit(5), "String Escaping")."""
+    plain = os.fsencode(instance.replace("-", "/"))
+    return os.fsdecode(
+        re.sub(rb"\\x([0-9a-f]{2})", lambda found: bytes((int(found[1], 16),)), plain)
+    )

@@ -299,8 +299,9 @@ class _Eni:
         inside = isinstance(known, Value) and all(
             any(IPv6Network(one).subnet_of(block) for block in known.value) for one in held
         )
-        read = self._immutable if inside else self._key
-        return read(SUBNET_IPV6, many(ipv6_network), known)
+        if inside:
+            return self._immutable(SUBNET_IPV6, many(ipv6_network), known)
+        return _once(self._key(SUBNET_IPV6, many(ipv6_network), known))
 
     def _place(self) -> tuple[Reading[int], Reading[int]]:
         """Network card and device number; neither is ever assumed."""
@@ -309,9 +310,11 @@ class _Eni:
         if isinstance(device, Value) and self._settled(device, card):
             card = self._immutable(NETWORK_CARD, one(number), card)
         else:
-            card = self._key(NETWORK_CARD, one(number), card)
+            card = _once(self._key(NETWORK_CARD, one(number), card))
         if isinstance(device, Value) and not self._settled(device, card):
             device = _NEVER_READ
+        elif isinstance(device, Value) and device.value == 0 and not self._is_primary:
+            device = Value(0, once=True)  # it may be the 0 that IMDS gives before it knows better
         device = self._required(DEVICE_NUMBER, one(number), device)
         if isinstance(device, Value) and not self._settled(device, card) and not self._is_primary:
             device = _NOT_PROPAGATED
@@ -337,12 +340,19 @@ class _Eni:
         return reading
 
     def _immutable(self, name: str, parse: Callable[[str], T], known: Reading[T]) -> Reading[T]:
-        """A value is not asked for again; nor is an absence, unless the listing shows the key."""
-        if isinstance(known, Value):
+        """A value that two passes heard is not asked for again; nor is an absence, unless the
+        listing shows the key. A value that one pass heard gives way to another one, heard twice."""
+        if isinstance(known, Value) and not known.once:
             return Value(known.value)
         if isinstance(known, Absent) and isinstance(self.keys, Unknown):
             return known
-        return self._key(name, parse, known)
+        reading = self._key(name, parse, known)
+        if isinstance(known, Value):
+            if reading == Value(known.value):
+                return reading
+            if not isinstance(reading, Value) or self._key(name, parse, known) != reading:
+                return Value(known.value, once=True)
+        return _once(reading)
 
     def _list(
         self, name: str, parse: Callable[[str], T], known: Reading[tuple[T, ...]]
@@ -376,6 +386,10 @@ class _Eni:
             settling = not isinstance(known, Value)
             return Unknown(f"{name} is listed, but answers 404", settling=settling)
         return reading
+
+
+def _once(reading: Reading[T]) -> Reading[T]:
+    return replace(reading, once=True) if isinstance(reading, Value) else reading
 
 
 def _values(reading: Reading[tuple[T, ...]]) -> tuple[T, ...]:

@@ -9,21 +9,19 @@ import socket
 import struct
 
 from ec2net.core.kernel.link_events import KernelEvents
+from ec2net.core.kernel.wire import ATTRIBUTE, HEADER, NLM_F_REQUEST
 from ec2net.core.model.objects import AnyAddress
 
 _RTMGRP_NEIGH = 0x4
 _RTM_NEWNEIGH, _RTM_GETNEIGH = 28, 30
-_NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_CREATE = 0x1, 0x4, 0x400
+_NLM_F_ACK, _NLM_F_CREATE = 0x4, 0x400
 _NDA_DST = 1
 _NTF_USE = 0x1
 _REACHABLE, _STALE, _DELAY, _PROBE, _NOARP, _PERMANENT = 0x02, 0x04, 0x08, 0x10, 0x40, 0x80
 """NUD_* (include/uapi/linux/neighbour.h)."""
 
-_HEADER = struct.Struct("=IHHII")
-"""struct nlmsghdr: length, type, flags, sequence number, port."""
 _NDMSG = struct.Struct("=BxxxiHBB")
 """struct ndmsg: family, link, state, flags, type."""
-_ATTRIBUTE = struct.Struct("=HH")
 
 
 class Neighbours(KernelEvents):
@@ -57,11 +55,11 @@ class Neighbours(KernelEvents):
     def _state(self, link: int, address: AnyAddress) -> int:
         """NUD_* of the entry; 0 if there is none."""
         answer = self._request(_RTM_GETNEIGH, 0, link, address)
-        if len(answer) < _HEADER.size + _NDMSG.size or _HEADER.unpack_from(answer)[1] != (
+        if len(answer) < HEADER.size + _NDMSG.size or HEADER.unpack_from(answer)[1] != (
             _RTM_NEWNEIGH
         ):
             return 0
-        state: int = _NDMSG.unpack_from(answer, _HEADER.size)[2]
+        state: int = _NDMSG.unpack_from(answer, HEADER.size)[2]
         return state
 
     def _request(
@@ -73,10 +71,10 @@ class Neighbours(KernelEvents):
         """
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         body = _NDMSG.pack(family, link, state, flags, 0)
-        body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(address.packed), _NDA_DST) + address.packed
-        size = _HEADER.size + len(body)
+        body += ATTRIBUTE.pack(ATTRIBUTE.size + len(address.packed), _NDA_DST) + address.packed
+        size = HEADER.size + len(body)
         try:
-            self._requests.send(_HEADER.pack(size, kind, _NLM_F_REQUEST | how, 1, 0) + body)
+            self._requests.send(HEADER.pack(size, kind, NLM_F_REQUEST | how, 1, 0) + body)
             return self._requests.recv(65536)
         except OSError:
             return b""

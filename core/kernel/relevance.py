@@ -8,13 +8,11 @@ the local table decide nothing: no route of ours could stand in their place.
 
 import struct
 
-from ec2net.core.kernel import dump
+from ec2net.core.kernel import wire
 from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE
 
 _RTMSG = struct.Struct("=8BI")
 """struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags."""
-_OFFSET = 16
-"""Of the structure: behind struct nlmsghdr."""
 _RTA_TABLE = 15
 _RTPROT_KERNEL = 2
 _RTM_F_CLONED = 0x200
@@ -32,7 +30,7 @@ class RelevantRoutes:
         self._tables = tables
 
     def __call__(self, raw: bytes) -> bool:
-        _, length, _, _, table, protocol, _, _, flags = _RTMSG.unpack_from(raw, _OFFSET)
+        _, length, _, _, table, protocol, _, _, flags = _RTMSG.unpack_from(raw, wire.HEADER.size)
         if flags & _RTM_F_CLONED:
             return False
         if protocol == self._protocol:
@@ -41,5 +39,5 @@ class RelevantRoutes:
             return bool(length == 0)
         if table == LOCAL_TABLE:
             return bool(protocol != _RTPROT_KERNEL)
-        whole = dump.number(raw, dump.ROUTES, _RTA_TABLE) or table
+        whole = wire.number(raw, wire.ROUTES, _RTA_TABLE) or table
         return whole > LAST_SMALL_TABLE if self._tables is None else whole in self._tables

@@ -5,26 +5,19 @@ The bodies are pyroute2's message classes; its ``IPRoute`` with an event loop of
 needed for that, and costs a process 13 MiB and 100 ms more (docs/performance.md).
 """
 
-import os
 import socket
-import struct
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ec2net.core.kernel import dump, pyroute
+from ec2net.core.kernel import pyroute, wire
 
 # include/uapi/linux/netlink.h
-_NLMSG_ERROR = 2
-NLM_F_REQUEST, NLM_F_ACK = 0x1, 0x4
+NLM_F_ACK = 0x4
 NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE, NLM_F_APPEND = 0x100, 0x200, 0x400, 0x800
 
-_NUMBER = struct.Struct("=i")
-_HEADER_SIZE = 16
-_ATTRIBUTE_HEADER = 4
-
-_BODIES = {"ifaddrmsg": 8, "rtmsg": 12, "fibmsg": 12}
+_BODIES = {kind.message: kind.body for kind in (wire.ADDRESSES, wire.ROUTES, wire.RULES)}
 """Size of the structure between header and attributes."""
 
 _SECONDS = 5.0
@@ -62,14 +55,12 @@ class Requests:
         self._sequence += 1
         self._socket.send(encoded(request, self._sequence))
         while True:  # ends by the kernel's answer, or by the socket's timeout
-            data = self._socket.recv(dump.BUFFER)
-            for kind, _, sequence, raw in dump.messages(data):
+            data = self._socket.recv(wire.BUFFER)
+            for kind, _, sequence, raw in wire.messages(data):
                 if sequence != self._sequence:
                     continue  # to a request that was given up
-                if kind == _NLMSG_ERROR:
-                    code = _NUMBER.unpack_from(raw, _HEADER_SIZE)[0]
-                    if code < 0:
-                        raise OSError(-code, os.strerror(-code))
+                if kind == wire.NLMSG_ERROR:
+                    wire.check(raw)
                     return None
                 return raw
 
@@ -114,7 +105,7 @@ def _by_pyroute(request: Request, sequence: int) -> bytes:
     message.update(request.fields)
     message["attrs"] = [list(pair) for pair in request.attributes]
     message["header"]["type"] = request.kind
-    message["header"]["flags"] = NLM_F_REQUEST | request.flags
+    message["header"]["flags"] = wire.NLM_F_REQUEST | request.flags
     message["header"]["sequence_number"] = sequence
     message.encode()
     return bytes(message.data)
@@ -127,8 +118,8 @@ def _template(request: Request) -> tuple[bytes, list[tuple[int, int]]] | None:
     if body is None:
         return None
     slots = [
-        (offset + _ATTRIBUTE_HEADER, length - _ATTRIBUTE_HEADER)
-        for _, offset, length in dump.attributes_from(message, _HEADER_SIZE + body)
+        (offset + wire.ATTRIBUTE.size, length - wire.ATTRIBUTE.size)
+        for _, offset, length in wire.attributes_from(message, wire.HEADER.size + body)
     ]
     try:
         same = len(slots) == len(request.attributes) and message == _filled(

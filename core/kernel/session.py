@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from types import TracebackType
 from typing import Self
 
-from ec2net.core.kernel import decode, dump, encode, pyroute, sysctl
+from ec2net.core.kernel import decode, dump, encode, pyroute, sysctl, wire
 from ec2net.core.kernel.driver import Drivers
 from ec2net.core.kernel.encode import Verb
 from ec2net.core.kernel.relevance import RelevantRoutes
@@ -101,7 +101,7 @@ class Kernel:
     def links(self) -> tuple[Link, ...]:
         """All links of this network namespace."""
         with self._errors("reading links"), Drivers() as drivers:
-            found = self._dumps.read(dump.LINKS, decode.link)
+            found = self._dumps.read(wire.LINKS, decode.link)
             # A link without a MAC is none that a driver is asked for.
             return tuple(
                 replace(link, driver=drivers.of(link.name)) if link.mac is not None else link
@@ -127,7 +127,7 @@ class Kernel:
         names = {link.index: link.name for link in links}
         with self._errors("reading addresses, routes and rules"):
             addresses = self._dumps.read(
-                dump.ADDRESSES, lambda message: decode.address(message, names), context=names
+                wire.ADDRESSES, lambda message: decode.address(message, names), context=names
             )
             relevant = RelevantRoutes(self.protocol, self.tables)
             families = [decode.family(version) for version in (4, 6)]
@@ -135,7 +135,7 @@ class Kernel:
                 route
                 for family in families
                 for route in self._dumps.read(
-                    dump.ROUTES,
+                    wire.ROUTES,
                     lambda message: decode.route(message, names),
                     family=family,
                     wanted=relevant,
@@ -146,7 +146,7 @@ class Kernel:
             rules = [
                 rule
                 for family in families
-                for rule in self._dumps.read(dump.RULES, decode.rule, family=family)
+                for rule in self._dumps.read(wire.RULES, decode.rule, family=family)
                 # Others' rules by mark are as all that is not modelled.
                 if rule is not None and (not rule.item.mark or rule.protocol == self.protocol)
             ]
@@ -156,7 +156,7 @@ class Kernel:
     def addresses(self) -> frozenset[AnyAddress]:
         """Every address of this network namespace, on whatever link."""
         with self._errors("reading addresses"):
-            found = self._dumps.read(dump.ADDRESSES, lambda message: decode.address(message, {}))
+            found = self._dumps.read(wire.ADDRESSES, lambda message: decode.address(message, {}))
             return frozenset(entry.item.interface.ip for entry in found)
 
     def address_states(self, names: Mapping[int, str]) -> tuple[AddressState, ...]:
@@ -164,7 +164,7 @@ class Kernel:
         with self._errors("reading addresses"):
             return tuple(
                 self._dumps.read(
-                    dump.ADDRESS_STATES,
+                    wire.ADDRESS_STATES,
                     lambda message: decode.address_state(message, names),
                     context=dict(names),
                 )
@@ -181,10 +181,10 @@ class Kernel:
         if answer is None:
             raise KernelError(f"{doing}: no answer")
         gateway, own = (
-            dump.attribute_of(answer, dump.ROUTES, each) for each in (_RTA_GATEWAY, _RTA_PREFSRC)
+            wire.attribute_of(answer, wire.ROUTES, each) for each in (_RTA_GATEWAY, _RTA_PREFSRC)
         )
         return RouteAnswer(
-            dump.number(answer, dump.ROUTES, _RTA_OIF) or 0,
+            wire.number(answer, wire.ROUTES, _RTA_OIF) or 0,
             ip_address(gateway) if gateway else None,
             ip_address(own) if own else None,
         )

@@ -16,10 +16,15 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Value(Generic[T_co]):
-    """IMDS gave this. ``stale`` marks a last known good value that stands in for an unknown."""
+    """IMDS gave this. ``stale`` marks a last known good value that stands in for an unknown.
+
+    ``once`` marks a value of a key that does not change, heard in one pass only: it counts, and the
+    next pass reads it again.
+    """
 
     value: T_co
     stale: bool = False
+    once: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

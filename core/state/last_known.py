@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
-from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Link, Unknown, Value
+from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Link, Reading, Unknown, Value
 from ec2net.core.model.identity import EniId, Mac
 from ec2net.core.state import per_eni
 from ec2net.core.state.run_dir import RunDir, parsed
@@ -31,7 +31,12 @@ def to_json(eni: EniFacts) -> dict[str, Any]:
         elif isinstance(reading, Value):
             value = reading.value
             data[name] = [str(v) for v in value] if isinstance(value, tuple) else str(value)
+    data["once"] = [name for name in _PARSERS if _once(getattr(eni, name))]
     return data
+
+
+def _once(reading: Reading[object]) -> bool:
+    return isinstance(reading, Value) and reading.once
 
 
 def from_json(data: Mapping[str, Any]) -> EniFacts:
@@ -49,6 +54,9 @@ def from_json(data: Mapping[str, Any]) -> EniFacts:
             readings[name] = Value(tuple(parse(str(text)) for text in data[name]))
         else:
             readings[name] = Value(parse(str(data[name])))
+    for name in data.get("once", ()):
+        if isinstance(readings[name], Value):
+            readings[name] = replace(readings[name], once=True)
     return EniFacts(mac=mac, **readings)
 
 
@@ -131,5 +139,8 @@ def remember(run: RunDir, facts: ImdsFacts, links: Mapping[Mac, Collection[int]]
         indices = links.get(eni.mac, ())
         if len(indices) == 1:
             (index,) = indices
-            if _stored(run.content(per_eni.file(_FOLDER, eni.mac))) != (index, eni):
-                run.write(per_eni.file(_FOLDER, eni.mac), {**to_json(eni), "ifindex": index})
+            file = per_eni.file(_FOLDER, eni.mac)
+            stood = _stored(run.content(file))
+            # What one pass heard is stored anew when a second one has heard the same.
+            if stood != (index, eni) or to_json(stood[1]) != to_json(eni):
+                run.write(file, {**to_json(eni), "ifindex": index})

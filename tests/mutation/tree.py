@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,7 @@ class Copy:
 
     def __init__(self, top: Path) -> None:
         self.top = top
+        self._running: subprocess.Popen[bytes] | None = None
 
     def environment(self, **added: str) -> dict[str, str]:
         """For pytest in this copy: the copy's program, our plugins, and one cache of bytecode."""
@@ -64,13 +66,20 @@ class Copy:
                 start_new_session=True,
             ) as process,
         ):
+            self._running = process
             try:
                 return process.wait(limit)
             except subprocess.TimeoutExpired:
                 return None
             finally:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, 9)
+                self.end()
+
+    def end(self) -> None:
+        """Kill what runs in it, and what that has started."""
+        process, self._running = self._running, None
+        if process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
     @contextmanager
     def mutated(self, mutant: Mutant) -> Iterator[None]:
@@ -94,7 +103,9 @@ class Copy:
 @contextmanager
 def copies(tree: str, count: int) -> Iterator[list[Copy]]:
     """Copies of git's ``tree``, which are gone after the block."""
-    with tempfile.TemporaryDirectory(prefix="ec2net-mutants-") as folder:
+    with tempfile.TemporaryDirectory(
+        prefix="ec2net-mutants-", ignore_cleanup_errors=True
+    ) as folder:
         made = []
         for number in range(count):
             top = Path(folder, str(number))
@@ -104,4 +115,8 @@ def copies(tree: str, count: int) -> Iterator[list[Copy]]:
             ) as archive:
                 subprocess.run(["tar", "-x"], stdin=archive.stdout, cwd=top, check=True)
             made.append(Copy(top))
-        yield made
+        try:
+            yield made
+        finally:
+            for copy in made:
+                copy.end()

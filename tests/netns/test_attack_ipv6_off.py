@@ -11,7 +11,7 @@ import pytest
 from instance import MANY, Instance, primary, subnets
 from kernel_state import assert_same
 
-from ec2net.core.kernel import dump
+from ec2net.core.kernel import dump, wire
 from ec2net.core.simulation.vpc.eni import Eni
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
@@ -98,8 +98,8 @@ def test_a_family_without_rules_has_an_empty_list_of_them() -> None:
     """With ipv6.disable=1 the kernel answers EAFNOSUPPORT, which ended every command."""
     dumps = dump.Dumps()
     try:
-        assert dumps.read(dump.RULES, repr, family=MPLS) == []
-        assert dumps.read(dump.RULES, repr, family=socket.AF_INET)
+        assert dumps.read(wire.RULES, repr, family=MPLS) == []
+        assert dumps.read(wire.RULES, repr, family=socket.AF_INET)
     finally:
         dumps.close()
 
@@ -112,8 +112,8 @@ def test_a_list_of_links_that_stays_incomplete_is_an_error(
     try:
         monkeypatch.setattr(dumps, "_once", lambda *_: ([], True))
         with pytest.raises(OSError, match="changes all the time"):
-            dumps.read(dump.LINKS, repr)
-        assert dumps.read(dump.RULES, repr, family=socket.AF_INET) == []
+            dumps.read(wire.LINKS, repr)
+        assert dumps.read(wire.RULES, repr, family=socket.AF_INET) == []
     finally:
         dumps.close()
 

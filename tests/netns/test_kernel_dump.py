@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ec2net.core.kernel import dump
+from ec2net.core.kernel import dump, wire
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.facts import Link
 from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE, RouteKind, Rule
@@ -118,8 +118,8 @@ def test_routes_of_a_router_are_not_decoded(host: Namespace) -> None:
         nonlocal calls
         dumps = dump.Dumps()
         try:
-            calls = len(dumps.read(dump.ROUTES, repr, family=2, wanted=lambda raw: False))
-            assert len(dumps._whole(dump.ROUTES, 2, None)) > 5000
+            calls = len(dumps.read(wire.ROUTES, repr, family=2, wanted=lambda raw: False))
+            assert len(dumps._whole(wire.ROUTES, 2, None)) > 5000
         finally:
             dumps.close()
 
@@ -132,7 +132,7 @@ def test_a_refused_dump_is_an_error_with_its_errno(host: Namespace) -> None:
     def ask() -> None:
         dumps = dump.Dumps()
         try:
-            dumps._whole(dump.Kind("rtmsg", 26 + 4 * 1000, 12), 2, None)
+            dumps._whole(wire.Kind("rtmsg", 26 + 4 * 1000, 12), 2, None)
         finally:
             dumps.close()
 

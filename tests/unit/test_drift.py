@@ -15,8 +15,7 @@ from test_doctor import view
 
 from ec2net.core.config.settings import Manage
 from ec2net.core.engine import drift
-from ec2net.core.engine.drift import STORY, follow
-from ec2net.core.engine.suspects import suspects
+from ec2net.core.engine.drift import STORY, follow, suspects
 from ec2net.core.host.files import Environment
 from ec2net.core.live.owned_file import OwnedFile
 from ec2net.core.model.identity import Mac

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ec2net.core.kernel import dump
+from ec2net.core.kernel import dump, wire
 
 NEWRULE, DONE, ERROR = 32, 3, 2
 INTERRUPTED = 0x10
@@ -40,14 +40,14 @@ class Answered:
         self.kernel.settimeout(0)
 
     def priorities(self) -> list[int]:
-        return self.dumps.read(dump.RULES, lambda found: int(found.get_attr("FRA_PRIORITY")))
+        return self.dumps.read(wire.RULES, lambda found: int(found.get_attr("FRA_PRIORITY")))
 
     def asked(self) -> int:
         """How many dumps were asked for."""
         count = 0
         while True:  # ends when the queue is empty
             try:
-                self.kernel.recv(dump.BUFFER)
+                self.kernel.recv(wire.BUFFER)
             except BlockingIOError:
                 return count
             count += 1

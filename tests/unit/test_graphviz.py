@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ec2net.core.cli import graphviz
+from ec2net.core.cli import picture
 from ec2net.core.model.errors import Ec2netError
 
 INSTEAD = "or --dot, for something else that draws it"
@@ -36,7 +36,7 @@ def test_a_picture_that_cannot_be_drawn_is_one_clear_error(
         (tmp_path / "dot").write_text(program)
         (tmp_path / "dot").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(graphviz, "SECONDS", 0.2 if "sleep" in (program or "") else 60.0)
+    monkeypatch.setattr(picture, "SECONDS", 0.2 if "sleep" in (program or "") else 60.0)
     with pytest.raises(Ec2netError) as caught:
-        graphviz.svg("digraph ec2net {}")
+        picture.svg("digraph ec2net {}")
     assert str(caught.value) == told

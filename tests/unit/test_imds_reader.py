@@ -127,6 +127,7 @@ def test_steady_pass_asks_for_nothing_twice_and_nothing_immutable(
     first = read()
     read.remember(first)
     assert len(server.requests) == len(set(server.requests))
+    read.remember(read())
     again = read()
     assert again == first
     assert server.requests == [
@@ -143,6 +144,7 @@ def test_steady_pass_asks_for_nothing_twice_and_nothing_immutable(
 
 
 def test_stale_values_of_immutable_keys_are_not_asked_for(server: ImdsServer, read: Reader) -> None:
+    read.remember(read())
     read.remember(read())
     known = read.known[SECOND_MAC]
     assert isinstance(known.interface_id, Value)
@@ -162,6 +164,43 @@ def test_immutable_keys_stand_when_nothing_can_be_read(server: ImdsServer, read:
     assert (facts.network_card, facts.subnet_ipv4) == (Absent(), before.subnet_ipv4)
     for reading in (facts.local_ipv4s, facts.ipv6s, facts.ipv4_prefixes, facts.subnet_ipv6):
         assert "HTTP 400" in why(reading)
+
+
+IMMUTABLE = {
+    "interface-id": ("interface_id", "eni-0000beef"),
+    "device-number": ("device_number", "5"),
+    "network-card": ("network_card", "2"),
+    "subnet-ipv4-cidr-block": ("subnet_ipv4", "10.0.0.0/16"),
+    "subnet-ipv6-cidr-blocks": ("subnet_ipv6", "2001:db8::/56"),
+}
+
+
+@pytest.mark.parametrize("key", IMMUTABLE)
+def test_a_value_that_is_wrong_once_does_not_stand(
+    server: ImdsServer, read: Reader, key: str
+) -> None:
+    """Whichever pass hears it; two passes that agree have the last word."""
+    server.tree |= eni(
+        SECOND, 1, network_card="1", ipv6s="2001:db8::1", subnet_ipv6_cidr_blocks="2001:db8::/64"
+    )
+    field, wrong = IMMUTABLE[key]
+    right = getattr(read.second(), field)
+    for lies in range(3):
+        read.known.clear()
+        for number in range(5):
+            server.faults = {OF_SECOND + key: status(200, wrong)} if number == lies else {}
+            read.remember(read())
+        assert getattr(read.known[SECOND_MAC], field) == right
+        read()
+        assert OF_SECOND + key not in server.paths()
+
+
+def test_one_wrong_answer_in_a_later_pass_changes_nothing(server: ImdsServer, read: Reader) -> None:
+    path = f"{OF_SECOND}device-number"
+    read.remember(read())
+    server.faults[path] = times(1, status(200, "5"))
+    read.remember(read())
+    assert read.known[SECOND_MAC].device_number == Value(1)
 
 
 # Absent
@@ -310,9 +349,16 @@ def test_device_number_that_is_not_propagated_yet(server: ImdsServer, read: Read
     read.remember(read())
     assert read.known[SECOND_MAC].network_card == Value(1)
     assert read.known[SECOND_MAC].device_number == Value(0)
+    read.remember(read())
+    read.remember(read())
+    assert f"{OF_SECOND}network-card" not in server.paths()
+    # A 0 may still be the one that IMDS gives before it knows better.
+    server.tree |= eni(SECOND, 1, network_card="1", device_number="7")
+    read.remember(read())
+    assert read.known[SECOND_MAC].device_number == Value(7)
+    read.remember(read())
     read()
     assert f"{OF_SECOND}device-number" not in server.paths()
-    assert f"{OF_SECOND}network-card" not in server.paths()
 
 
 def test_network_card_that_is_listed_late(server: ImdsServer, read: Reader) -> None:
@@ -343,6 +389,7 @@ def test_the_primarys_place_is_asked_for_once(server: ImdsServer, read: Reader) 
     assert facts.primary == Value(FIRST_MAC)
     assert (facts.enis[0].device_number, facts.enis[0].network_card) == (Value(0), Value(0))
     read.remember(facts)
+    read.remember(read(FIRST_MAC))
     read(FIRST_MAC)
     place = {META + "mac", *(f"{MACS}{PRIMARY}/{key}" for key in ("device-number", "network-card"))}
     assert place.isdisjoint(server.paths())

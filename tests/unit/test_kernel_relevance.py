@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from ec2net.core.kernel import dump, pyroute
+from ec2net.core.kernel import pyroute, wire
 from ec2net.core.kernel.relevance import RelevantRoutes
 
 pytestmark = pytest.mark.library
@@ -77,7 +77,7 @@ def test_an_attribute_that_nobody_reads_is_cut_before_decoding() -> None:
     body += attribute(8, attribute(2, b"\x01\x02\x03"))  # RTA_METRICS
     body += attribute(1, bytes((10, 0, 1, 0)))
     raw = struct.pack("=IHHII", 16 + len(body), 24, 2, 7, 0) + body
-    message = pyroute.message_class("rtmsg")(dump._only(raw, dump.ROUTES))
+    message = pyroute.message_class("rtmsg")(wire.only(raw, wire.ROUTES))
     message.decode()
     assert [pair[:2] for pair in message["attrs"]] == [["RTA_DST", "10.0.1.0"]]
     assert (message["dst_len"], message["header"]["type"]) == (24, 24)
@@ -86,5 +86,5 @@ def test_an_attribute_that_nobody_reads_is_cut_before_decoding() -> None:
 @pytest.mark.parametrize("broken", [b"\x00\x00\x01\x00", b"\x01", b"\xff\xff\x01\x00"])
 def test_attributes_that_end_early_do_not_loop(broken: bytes) -> None:
     raw = route(MAIN, OURS) + broken
-    assert dump.number(raw, dump.ROUTES, 15) == MAIN
-    assert dump._only(raw, dump.ROUTES).startswith(b"")
+    assert wire.number(raw, wire.ROUTES, 15) == MAIN
+    assert wire.only(raw, wire.ROUTES).startswith(b"")

@@ -146,6 +146,18 @@ def test_what_is_remembered_comes_back(run: RunDir) -> None:
     )
 
 
+def test_what_two_passes_heard_is_remembered_as_such(run: RunDir) -> None:
+    def heard(once: bool) -> bool:
+        facts = eni(1, device_number=Value(1, once=once))
+        remember(run, imds(facts), {mac(1): [7]})
+        reading = remembered(run, {mac(1): [7]})[1][mac(1)].device_number
+        assert isinstance(reading, Value)
+        return reading.once
+
+    assert heard(once=True)
+    assert not heard(once=False)
+
+
 def test_another_link_index_is_another_attachment(run: RunDir) -> None:
     """An ENI that comes back may have another device number: nothing carries over."""
     remember(run, imds(eni(1)), {mac(1): [3]})

@@ -3,14 +3,20 @@
 
 import os
 import signal
+import socket
+from contextlib import suppress
 from dataclasses import replace
+from ipaddress import ip_address
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 from eni_facts import eni, host
 
 from ec2net.backends.networkd import apply as networkd
+from ec2net.backends.networkd import backend as module
 from ec2net.backends.networkd import files
+from ec2net.backends.networkd import observe as observed
 from ec2net.backends.networkd.backend import NetworkdBackend
 from ec2net.backends.networkd.files import (
     FOLDER,
@@ -20,6 +26,8 @@ from ec2net.backends.networkd.files import (
     remove,
     write,
 )
+from ec2net.backends.networkd.lease import Lease
+from ec2net.backends.networkd.match import NOBODYS
 from ec2net.backends.networkd.render import drop_in_path, network_file, own_path, place
 from ec2net.backends.networkd.state import LinkState, link_state
 from ec2net.backends.networkd.unread import UnreadFiles
@@ -32,8 +40,8 @@ from ec2net.core.live.owned_file import HEADER
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import LinkRef
-from ec2net.core.model.plan import Action, Applied, Change, Plan
+from ec2net.core.model.objects import Address, LinkRef
+from ec2net.core.model.plan import Action, Applied, Change, InPlace, Plan
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import Host, Observed
 from ec2net.core.runtime.deadline import Deadline
@@ -464,3 +472,123 @@ def test_a_file_is_noted_before_it_changes_until_networkd_has_read_it(
     assert (len(applied.done), len(applied.failed)) == (1, 0)
     assert noted[3:] == [("at the reload", True)]
     assert UnreadFiles(run).all() == ()
+
+
+@pytest.mark.parametrize(
+    ("used", "path", "leased"),
+    [
+        (None, own_path("ens6"), True),
+        (own_path("ens6"), own_path("ens6"), True),
+        (Path("/usr/lib/systemd/network/80-ec2.network"), own_path("ens6"), True),
+        (NETPLAN, drop_in_path(NETPLAN), False),
+        (Path("/etc/systemd/network/10-own.network"), None, False),
+    ],
+    ids=["none", "ours", "a distribution's", "netplan's", "an administrator's"],
+)
+def test_the_file_of_a_link_goes_by_the_one_that_is_in_force(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    used: Path | None,
+    path: Path | None,
+    leased: bool,
+) -> None:
+    """Beside a file of somebody else, who knows how the first address comes."""
+    monkeypatch.setattr(observed, "foreseen", lambda _: NOBODYS)
+    monkeypatch.setattr(module, "files_in_place", InPlace)
+    facts = host(eni(0), eni(1))
+    state = {f"/run/systemd/netif/links/{n}": f"NETWORK_FILE={used or ''}\n" for n in (2, 3)}
+    kernel = Kernel(236)
+    backend = NetworkdBackend(Host(kernel, RunDir(tmp_path), environment(state, {})))
+    seen = backend.observe(Snapshot(facts.links), facts.links, Deadline(5))
+    whole = compute(facts, Config())
+    intent = next(one for one in whole.ready if not one.primary)
+    wanted = backend.wanted(intent, whole, seen)
+    assert [item.path for item in wanted if isinstance(item, NetworkFile)] == [path] * bool(path)
+    ipv6 = next(interface for interface in intent.base if interface.version == 6)
+    assert (Address(intent.link, ipv6) in wanted) is leased  # else the lease comes first
+
+
+class Links:
+    """The kernel's list of links, and how often it was asked for."""
+
+    def __init__(self, *up: bool) -> None:
+        self._links = tuple(replace(link(n, f"ens{n}"), up=is_up) for n, is_up in enumerate(up))
+        self.asked = 0
+
+    def links(self) -> tuple[Link, ...]:
+        self.asked += 1
+        return self._links
+
+
+@pytest.mark.parametrize(
+    ("up", "awaited", "expires"),
+    [
+        ((False, True), {1}, False),  # another one may be down for good
+        ((False, True), {0}, True),
+        ((False, False), {0, 1}, True),
+        ((True, True), {0, 1}, False),
+        ((True,), {7}, False),  # one that is gone is not waited for
+        ((False,), set(), False),
+    ],
+)
+def test_only_links_that_networkd_is_about_to_bring_up_are_waited_for(
+    up: tuple[bool, ...], awaited: set[int], expires: bool
+) -> None:
+    """The kernel takes no route through a link that is down."""
+    kernel: Any = Links(*up)
+    limit = Deadline(0.2 if expires else 30.0)
+    networkd._await_up(awaited, kernel, limit)
+    assert limit.expired() is expires
+    assert (kernel.asked > 0) is bool(awaited)
+
+
+class Addresses:
+    """The kernel's addresses: with each question there is one more."""
+
+    def __init__(self, *coming: str) -> None:
+        self._coming = coming
+        self.asked = 0
+
+    def addresses(self) -> frozenset[object]:
+        assert self.asked < 20, "asked again and again, without an event"
+        self.asked += 1
+        return frozenset(map(ip_address, self._coming[: self.asked - 1]))
+
+
+class Events:
+    """Three events are queued, and none comes any more."""
+
+    def __init__(self, groups: int) -> None:
+        self._ours, self._kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._ours.setblocking(False)
+        for _ in range(3):
+            self._kernel.send(b"event")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ours.close()
+        self._kernel.close()
+
+    def fileno(self) -> int:
+        return self._ours.fileno()
+
+    def drain(self) -> None:
+        with suppress(BlockingIOError):
+            self._ours.recv(16)
+
+
+def test_each_eni_goes_on_when_its_first_address_is_there_and_no_later_than_the_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    macs = [Mac(f"06:ec:02:00:00:0{n}") for n in (1, 2, 3)]
+    expected = {
+        mac: Lease(ENS6, ip_address(f"10.0.{n}.4"), ours=True) for n, mac in enumerate(macs, 1)
+    }
+    monkeypatch.setattr(networkd, "KernelEvents", Events)
+    kernel: Any = Addresses("10.0.2.4", "10.0.1.4")
+    limit = Deadline(0.3)
+    assert list(networkd._arrivals(expected, kernel, limit)) == [macs[1], macs[0]]
+    assert limit.expired()
+    assert kernel.asked == 6

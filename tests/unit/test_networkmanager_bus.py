@@ -275,3 +275,13 @@ def test_a_wait_ends_with_the_connection_that_its_own_question_lost(
 
     with pytest.raises(BusError, match="the connection ended while waiting"):
         bus.wait_until(closing, (RULE,), Deadline(0.3, "test"))
+
+
+def test_a_connection_that_was_closed_can_be_closed_again_and_made_anew(
+    bus: Bus, fake: FakeNetworkManager
+) -> None:
+    fake.answers["Get"] = lambda body: ("u", [7])
+    assert call(bus, "Get") == (7,)
+    bus.close()
+    bus.close()
+    assert call(bus, "Get") == (7,)

@@ -19,8 +19,7 @@ from ec2net.core.cli.output import printable_output
 from ec2net.core.config.settings import Config
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import Standing
-from ec2net.core.host.missed_events import escaped
-from ec2net.core.host.stale_units import _unescaped
+from ec2net.core.host.missed_events import _unescaped, escaped
 from ec2net.core.model.identity import OddName, link_name, parse_link_name, printable
 from ec2net.core.model.objects import LinkRef, LinkSetting, Setting
 from ec2net.core.model.plan import Plan

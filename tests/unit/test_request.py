@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ec2net.core.kernel import dump
+from ec2net.core.kernel import wire
 from ec2net.core.kernel.request import NLM_F_ACK, Request, Requests
 
 ERROR = 2
@@ -32,7 +32,7 @@ class Conversation:
 
     def asked(self) -> int:
         """The sequence number of the next request."""
-        sequence: int = struct.unpack_from("=IHHII", self.kernel.recv(dump.BUFFER))[3]
+        sequence: int = struct.unpack_from("=IHHII", self.kernel.recv(wire.BUFFER))[3]
         return sequence
 
 

@@ -11,17 +11,18 @@ from eni_facts import eni, host, link, mac
 
 from ec2net.backends.netlink.backend import NetlinkBackend
 from ec2net.core.config.settings import Config, EniSettings, Manage
+from ec2net.core.decide.intent import EniIntent
 from ec2net.core.engine.engine import Engine
 from ec2net.core.engine.imds_reading import Heard
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import RouteAnswer
-from ec2net.core.model.errors import ExitStatus
+from ec2net.core.model.errors import Ec2netError, ExitStatus
 from ec2net.core.model.facts import Value
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import AnyAddress, KernelObject, Rule
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.plugins.backend import Host
+from ec2net.core.plugins.backend import Host, Observed
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.plugins.loaded import Plugins
 from ec2net.core.plugins.report import PassReport
@@ -142,3 +143,20 @@ def test_an_eni_is_verified_without_a_change_where_that_is_asked_for(
     nothing = replace(one.view, plans={})
     assert one.settled(nothing).findings == ()
     assert one.settled(nothing, check={mac(1)}).findings != ()
+
+
+def test_what_its_backend_finds_wrong_of_an_eni_is_a_finding_too(
+    start: Callable[..., Pass], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a file that its network manager does not use. A backend that fails says so."""
+    one = start()
+    monkeypatch.setattr(NetlinkBackend, "check", lambda _, intent, __: (f"{intent.link}: no",))
+    findings = one.settled(replace(one.view, plans={}), check={mac(1)}).findings
+    assert [(found.mac, found.text) for found in findings] == [(mac(1), "ens6: no")]
+
+    def fails(_: NetlinkBackend, intent: EniIntent, __: Observed) -> tuple[str, ...]:
+        raise Ec2netError("no answer", subject=intent.link.name)
+
+    monkeypatch.setattr(NetlinkBackend, "check", fails)
+    findings = one.settled(replace(one.view, plans={}), check={mac(1)}).findings
+    assert [found.text for found in findings] == ["ens6: no answer"]

@@ -3,8 +3,7 @@
 
 import pytest
 
-from ec2net.core.host.missed_events import escaped
-from ec2net.core.host.stale_units import _unescaped
+from ec2net.core.host.missed_events import _unescaped, escaped
 
 
 @pytest.mark.parametrize(

@@ -61,13 +61,11 @@ def run(options: Namespace) -> ExitStatus:
 
 
 def _draw(view: View, only: Collection[Mac] | None, *, svg: bool) -> None:
-    from ec2net.core.cli.picture import dot
+    from ec2net.core.cli import picture
 
-    drawn = dot(view, only)
+    drawn = picture.dot(view, only)
     if svg:
-        from ec2net.core.cli import graphviz
-
-        drawn = graphviz.svg(drawn)
+        drawn = picture.svg(drawn)
     print(drawn.rstrip("\n"))
 
 

@@ -14,8 +14,7 @@ from contextlib import ExitStack
 from ec2net.core.daemon.sole import manager_runs
 from ec2net.core.engine.one_pass import failure_published, one_pass
 from ec2net.core.engine.setup import opened
-from ec2net.core.host.missed_events import show, unseen
-from ec2net.core.host.stale_units import end, stale_units
+from ec2net.core.host.missed_events import end_units, show, stale_units, unseen
 from ec2net.core.model.errors import Ec2netError, ExitStatus
 from ec2net.core.report import log_lines
 from ec2net.core.report.publisher import StatusPublisher
@@ -57,7 +56,7 @@ def run(options: Namespace) -> ExitStatus:
                 show(lost, signals.deadline(timeouts.pass_, "refresh"))
         done = one_pass(engine, publisher, signals.deadline, "refresh")
         if stale := list(stale_units()):
-            end(stale, signals.deadline(timeouts.pass_, "refresh"))
+            end_units(stale, signals.deadline(timeouts.pass_, "refresh"))
     log_lines.tell(done)
     report = done.report
     if options.json:
