@@ -122,7 +122,7 @@ def _next(
         tuple(
             change
             for change in own.changes
-            if change.action is not Action.REMOVE and _mark(change.item) in told_of
+            if told_of and change.action is not Action.REMOVE and _mark(change.item) in told_of
         ),
         tuple(found for found in own.conflicts if _mark(found.item) in told_of),
     )

@@ -101,16 +101,14 @@ def address_state(message: Mapping[str, Any], names: Mapping[int, str]) -> Addre
     return AddressState(found.link, found.interface, duplicate, _unless_none(valid))
 
 
-def route(
-    message: Mapping[str, Any], names: Mapping[int, str], *, cloned: bool = False
-) -> Found[Route] | None:
-    """RTM_NEWROUTE; None for multicast families, and for lookups unless ``cloned``.
+def route(message: Mapping[str, Any], names: Mapping[int, str]) -> Found[Route] | None:
+    """RTM_NEWROUTE; None for multicast families, and for answers to lookups.
 
     Also for routes of some traffic only (by its TOS, or IPv6 by its source): they are never ours,
     and the kernel holds them beside a route of ours with the same destination and metric.
     """
     of_some = message["flags"] & RTM_F_CLONED or message["tos"] or message["src_len"]
-    if (of_some and not cloned) or message["family"] not in (AF_INET, AF_INET6):
+    if of_some or message["family"] not in (AF_INET, AF_INET6):
         return None
     attributes = _attributes(message)
     any_address = "0.0.0.0" if message["family"] == AF_INET else "::"

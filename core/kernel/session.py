@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from ipaddress import ip_address
 from types import TracebackType
 from typing import Self
 
@@ -35,6 +36,9 @@ from ec2net.core.model.objects import (
     Setting,
 )
 from ec2net.core.model.snapshot import AddressState, Snapshot
+
+_RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 4, 5, 7
+"""include/uapi/linux/rtnetlink.h"""
 
 _REMEDIES = {
     errno.EPERM: "run as root or with CAP_NET_ADMIN",
@@ -174,10 +178,16 @@ class Kernel:
         doing = f"looking up {destination}" + (f" from {source}" if source else "")
         with self._errors(doing):
             answer = self._requests.send(encode.lookup(destination, source))
-        found = decode.route(answer, {}, cloned=True) if answer is not None else None
-        if found is None:
+        if answer is None:
             raise KernelError(f"{doing}: no answer")
-        return RouteAnswer(found.item.link.index, found.item.gateway, found.item.source)
+        gateway, own = (
+            wire.attribute_of(answer, wire.ROUTES, each) for each in (_RTA_GATEWAY, _RTA_PREFSRC)
+        )
+        return RouteAnswer(
+            wire.number(answer, wire.ROUTES, _RTA_OIF) or 0,
+            ip_address(gateway) if gateway else None,
+            ip_address(own) if own else None,
+        )
 
     def reply_marks(self) -> tuple[ReplyMarks, ...]:
         """The tables of nftables that are ours. Raises ``KernelError``."""

@@ -86,7 +86,11 @@ def only(raw: bytes, kind: Kind) -> bytes:
 
 def _attributes(raw: bytes, kind: Kind) -> Iterator[tuple[int, int, int]]:
     """Number, offset and length of each attribute."""
-    offset = HEADER.size + kind.body
+    return attributes_from(raw, HEADER.size + kind.body)
+
+
+def attributes_from(raw: bytes, offset: int) -> Iterator[tuple[int, int, int]]:
+    """Number, offset and length of each attribute, the first of which is at ``offset``."""
     while offset + ATTRIBUTE.size <= len(raw):
         length, number = ATTRIBUTE.unpack_from(raw, offset)
         if length < ATTRIBUTE.size:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from host import BenchedHost, Mix, host
 from processes import Usage, environment, median, peak, python, run, script, trace
-from residence import cost, hotplugs
+from residence import cost, hotplugs, resident
 
 from ec2net.core.report.table import table
 from ec2net.core.simulation.vpc import sandbox
@@ -46,6 +46,17 @@ FURTHER_LIMIT = 0.003
 REQUEST_LIMIT = 31
 MEMORY_LIMIT = 1.15
 """Resident memory, as a multiple of the baseline's."""
+
+SEED = 11
+LARGE_HOSTS = (
+    (15, Mix("50 IPv4, 50 IPv6, random", ipv4=50, ipv6=50, seed=SEED)),
+    (64, Mix("50 IPv4, 50 IPv6, random", ipv4=50, ipv6=50, seed=SEED)),
+    (80, Mix("64 IPv4, random", ipv4=64, seed=SEED)),
+)
+LARGE_POLL_LIMIT = 0.5
+"""Seconds of CPU of a resident poll of the largest hosts."""
+LARGE_MEMORY_LIMIT = 80.0
+"""MiB, resident."""
 
 DEPENDENCIES = ("pluggy", "requests", "pyroute2", "dbus_next")
 ROUTER_ROUTES = 100_000
@@ -189,6 +200,33 @@ class Bench:
             rows.append(self._pass(f"3 ENIs, {CONTAINER_LINKS} other links", benched))
         return rows
 
+    def large(self) -> list[tuple[str, ...]]:
+        """The largest instances, with addresses as EC2 assigns them: the first pass and later ones."""
+        rows: list[tuple[str, ...]] = []
+        for enis, mix in LARGE_HOSTS:
+            name = f"{enis} x ({mix.name})"
+            with host(enis, mix, self.environ, self.ec2net, settled=False) as benched:
+                refresh = benched.command("refresh")
+                first = run(refresh, self.environ, benched.vpc.guest)
+                steady = median(run(refresh, self.environ, benched.vpc.guest) for _ in range(3))
+                with resident(benched, self.environ, "fast_for = 0.1\npoll = 3600") as manager:
+                    manager.poll()
+                    before = manager.cpu()
+                    manager.poll()
+                    poll, memory = manager.cpu() - before, manager.memory() / 1024
+            rows.append(
+                (
+                    str(enis),
+                    mix.name,
+                    _ms(first.cpu),
+                    self.judged(f"{name}, first pass", first.wall, PASS_LIMIT, _ms(first.wall)),
+                    _ms(steady.cpu),
+                    self.judged(f"{name}, poll", poll, LARGE_POLL_LIMIT, _ms(poll)),
+                    self.judged(f"{name}, memory", memory, LARGE_MEMORY_LIMIT, f"{memory:.1f} MiB"),
+                )
+            )
+        return rows
+
     def _pass(self, name: str, benched: BenchedHost) -> tuple[str, ...]:
         refresh = benched.command("refresh")
         used = median(run(refresh, self.environ, benched.vpc.guest) for _ in range(3))
@@ -227,6 +265,9 @@ def main() -> int:
         print("\nHotplug: from the link to a connection from outside")
         print(f"on demand {bench.hotplug()}, resident {bench.resident_hotplug()}\n")
         print(table(("beyond a bare Python", "CPU", "peak RSS", "whole time"), bench.small()))
+        print("\nThe largest instances, with addresses at random")
+        large = ("first pass, CPU", "time", "later passes, CPU", "resident poll, CPU", "RSS")
+        print(table(("ENIs", "each with", *large), bench.large()), flush=True)
         print("\nUnchanged refresh where there is much that is not ours")
         print(table(("host", "CPU", "time", "peak RSS"), bench.worst()))
     print(f"\n{time.monotonic() - began:.0f} s")

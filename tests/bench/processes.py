@@ -17,8 +17,8 @@ from pathlib import Path
 
 from ec2net.core.simulation.vpc.namespace import Namespace
 
-LIMIT_SECONDS = 60.0
-"""No process here takes a tenth of it, traced ones included."""
+LIMIT_SECONDS = 120.0
+"""No process here takes a third of it, traced ones included."""
 
 _CALL = re.compile(r"^\d+\s+(?P<name>\w+)\((?P<arguments>.*)")
 _FORKS = frozenset(("fork", "vfork", "clone", "clone3"))

@@ -5,8 +5,11 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ec2net.core.kernel import decode, encode, pyroute
+from ec2net.core.kernel import request as request_module
 from ec2net.core.kernel.encode import Verb
 from ec2net.core.kernel.request import Request, encoded
 from ec2net.core.model.objects import (
@@ -124,3 +127,62 @@ def test_settings_of_a_link() -> None:
     assert name.get_attr("IFLA_PROP_LIST").get_attr("IFLA_ALT_IFNAME") == "eni-1"
     with pytest.raises(ValueError, match="accept_ra"):
         encode.link(Verb.REPLACE, LinkSetting(ENS6, Setting.ACCEPT_RA, 0))
+
+
+HOSTS = st.one_of(
+    st.builds(
+        lambda n, bits: ip_interface((n, bits)), st.integers(0, 2**32 - 1), st.integers(1, 32)
+    ),
+    st.builds(
+        lambda n, bits: ip_interface((n, bits)), st.integers(2**32, 2**128 - 1), st.integers(1, 128)
+    ),
+)
+NUMBERS = st.integers(1, 2**32 - 1)
+LINKS = st.integers(1, 2**31 - 1).map(lambda index: LinkRef(index, "ens6"))
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> Request:
+    """Any that a pass makes but for settings of links."""
+    host, verb, protocol = draw(HOSTS), draw(st.sampled_from(Verb)), draw(st.integers(0, 255))
+    match draw(st.sampled_from(["address", "route", "rule", "lookup"])):
+        case "address":
+            return encode.address(verb, Address(draw(LINKS), host), protocol)
+        case "route":
+            via = ip_address("10.0.1.1" if host.version == 4 else "fe80:ec2::1")
+            gateway, source = (draw(st.sampled_from([None, one])) for one in (via, host.ip))
+            kind = draw(st.sampled_from([RouteKind.UNICAST, RouteKind.LOCAL]))
+            route = Route(
+                host.network, draw(NUMBERS), draw(NUMBERS), draw(LINKS), gateway, source, kind
+            )
+            return encode.route(verb, route, protocol)
+        case "rule":
+            mark = draw(st.none() | st.builds(Mark, NUMBERS, NUMBERS))
+            group, length = (draw(st.none() | st.integers(0, 2**31 - 1)) for _ in range(2))
+            rule = Rule(
+                host.network,
+                draw(NUMBERS),
+                draw(NUMBERS),
+                suppress_prefixlength=length,
+                suppress_group=group,
+                mark=mark,
+            )
+            return encode.rule(verb, rule, protocol)
+    return encode.lookup(host.ip, draw(st.sampled_from([None, host.ip])))
+
+
+@given(st.lists(requests(), min_size=1, max_size=20), st.integers(1, 2**32 - 1))
+def test_a_request_from_a_template_is_what_pyroute2_encodes(
+    made: list[Request], sequence: int
+) -> None:
+    for one in made:
+        assert encoded(one, sequence) == request_module._by_pyroute(one, sequence)
+
+
+def test_templates_are_bounded() -> None:
+    for index in range(1, 3 * request_module._SHAPES):
+        encoded(
+            encode.address(Verb.ADD, Address(LinkRef(index, "x"), ip_interface("10.0.0.1/32")), 1),
+            1,
+        )
+    assert len(request_module._templates) <= request_module._SHAPES
