@@ -259,7 +259,7 @@ def main() -> int:
     if given.suite == "green":
         return tell_green(every, at)
     if wrong := [name for name in given.part if name not in known]:
-        parser.error(f"no part is called {wrong[0]!r}; parts are: {', '.join(known)}")
+        parser.error(f"no part is called {wrong[0]!r}; parts are: {'; '.join(known)}")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, end_all)
     RESULTS.mkdir(parents=True, exist_ok=True)

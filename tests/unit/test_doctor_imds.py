@@ -14,6 +14,7 @@ from ec2net.core.config.settings import Config
 from ec2net.core.decide.compute import compute
 from ec2net.core.doctor.finding import Check, Severity
 from ec2net.core.doctor.imds import short_hops, unreachable
+from ec2net.core.imds import race
 from ec2net.core.imds.endpoint import IPV4_ENDPOINT, IPV6_ENDPOINT, Candidate, Endpoint
 from ec2net.core.imds.ways import Outcome, Way, reaches_further, try_all
 from ec2net.core.runtime.deadline import Deadline
@@ -86,7 +87,10 @@ def test_a_hop_limit_of_1_matters_on_a_host_that_forwards(
 CLOSED = Candidate(Endpoint(IPv4Address("127.0.0.1"), 1))
 
 
-def test_each_way_is_tried_and_one_that_answers_ends_nothing() -> None:
+def test_each_way_is_tried_and_one_that_answers_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(race, "PROBE_SECONDS", HANGS)
     with ImdsDouble() as good, ImdsDouble() as off, ImdsDouble() as broken:
         candidates = [
             Candidate(Endpoint.parse(double.serve_loopback())) for double in (good, off, broken)
@@ -100,7 +104,10 @@ def test_each_way_is_tried_and_one_that_answers_ends_nothing() -> None:
         assert good.count("latest/api/token", method="PUT") == 1
 
 
-def test_one_that_hangs_ends_by_the_deadline_and_the_others_are_heard() -> None:
+def test_one_that_hangs_ends_by_the_deadline_and_the_others_are_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(race, "PROBE_SECONDS", 3.0)  # a busy machine is slow to answer
     with ImdsDouble() as good, ImdsDouble() as hangs:
         candidates = [
             Candidate(Endpoint.parse(double.serve_loopback())) for double in (hangs, good)
