@@ -28,8 +28,11 @@ from ec2net.core.state.run_dir import RunDir
 
 _log = logging.getLogger("ec2net.pass")
 
-_AGAIN = 2
-"""Passes."""
+_AGAIN, _TRIES = 2, 10
+"""Passes after a change of who does what, at least and at most."""
+
+_PAUSE = 1.0
+"""Seconds before a pass that follows one that did not end well: a router's advertisement may be late."""
 
 
 def run(options: Namespace) -> ExitStatus:
@@ -68,11 +71,14 @@ def run(options: Namespace) -> ExitStatus:
 
 def again(options: Namespace) -> ExitStatus:
     """Configure every ENI after a change of who does what, and once more what the one who goes took
-    away meanwhile."""
+    away meanwhile; again until a pass ends well, since the new manager leases in its own time."""
     asked = Namespace(**{**vars(options), "json": False, "unless_quiet": False, "retry": False})
-    status = ExitStatus.DONE
-    for _ in range(_AGAIN):
+    for number in range(1, _TRIES + 1):
         status = run(asked)
+        if number >= _AGAIN and status is ExitStatus.DONE:
+            break
+        if status is not ExitStatus.DONE:
+            Deadline(2 * _PAUSE, "waiting for the network manager").sleep(_PAUSE)
     return status
 
 

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Passes after a change of who configures what."""
+
+from argparse import Namespace
+
+import pytest
+
+from ec2net.core.cli.commands import refresh
+from ec2net.core.model.errors import ExitStatus
+
+WELL, ILL = ExitStatus.DONE, ExitStatus.FAILED
+
+
+@pytest.mark.parametrize(
+    ("ends", "passes", "status"),
+    [
+        ([WELL, WELL], 2, WELL),
+        ([ILL, ILL, WELL, ILL], 3, WELL),
+        ([ILL] * 20, 10, ILL),
+    ],
+)
+def test_passes_follow_until_one_ends_well_but_not_without_end(
+    ends: list[ExitStatus], passes: int, status: ExitStatus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd-networkd 252 learns the primary's default route anew after a reload."""
+    left = iter(ends)
+    made: list[Namespace] = []
+
+    def run(options: Namespace) -> ExitStatus:
+        made.append(options)
+        return next(left)
+
+    monkeypatch.setattr(refresh, "run", run)
+    monkeypatch.setattr(refresh, "_PAUSE", 0.001)
+    assert refresh.again(Namespace(json=True, unless_quiet=True, retry=True)) is status
+    assert len(made) == passes
