@@ -10,6 +10,7 @@ from ec2net.backends.networkmanager.device import Device, Routes, State, routes
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
 from ec2net.backends.networkmanager.render import conf_file
 from ec2net.core.plugins.api import (
+    NETWORKMANAGER_UNIT,
     Applied,
     Backend,
     Base,
@@ -32,6 +33,7 @@ from ec2net.core.plugins.api import (
     apply_live,
     await_sources,
     guarded,
+    is_enabled,
     make_plan,
     observe_live,
     render_live,
@@ -91,9 +93,15 @@ class NetworkManagerBackend(Backend):
         return Observed(snapshot, found, said.left_alone, said.waiting, problems, said)
 
     def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
-        """The file, once no ENI is NetworkManager's."""
+        """The file, once no ENI is NetworkManager's.
+
+        While NetworkManager restarts no ENI is, and it needs the file at its return: without it the
+        leases of secondaries go to main, where they catch other ENIs' replies.
+        """
         file = conf.in_place()
-        return (file,) if file is not None and file.ours and not mine else ()
+        if file is None or not file.ours or mine or _returns(self.host.environment):
+            return ()
+        return (file,)
 
     def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
         snapshot = seen.snapshot
@@ -158,6 +166,12 @@ class NetworkManagerBackend(Backend):
 
             self._manager = NetworkManager(Bus())
         return self._manager
+
+
+def _returns(environment: Environment) -> bool:
+    """Whether NetworkManager is down, and systemd is to start it again."""
+    down = not environment.unit_is_active(NETWORKMANAGER_UNIT)
+    return down and is_enabled(NETWORKMANAGER_UNIT, environment)
 
 
 def _file(

@@ -17,6 +17,7 @@ from ec2net.core.host.managers import (
     NETWORKMANAGER_OWNER,
     NETWORKMANAGER_UNIT,
     Manager,
+    is_enabled,
     link_manager,
     owner,
 )
@@ -134,6 +135,7 @@ __all__ = [
     "guard_routes",
     "guarded",
     "hookimpl",
+    "is_enabled",
     "lift_guards",
     "link_manager",
     "make_folder",

@@ -19,6 +19,7 @@ from ec2net.backends.networkmanager.typed import Typed
 from ec2net.core.config.settings import Config, EniSettings
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniIntent, HostIntent
+from ec2net.core.host.files import Environment
 from ec2net.core.model.objects import MAIN_TABLE, Address, KernelObject, Rule
 from ec2net.core.model.plan import Action, Change, Item, Plan
 from ec2net.core.model.snapshot import Found, Snapshot
@@ -203,3 +204,20 @@ def test_the_file_is_left_over_once_no_eni_is_networkmanagers(
     foreign = ConfFile(Path("/run/NetworkManager/conf.d/other.conf"), "# by hand\n")
     monkeypatch.setattr(conf, "in_place", lambda: foreign)
     assert backend.leftovers([mac(1)], []) == ()
+
+
+@pytest.mark.parametrize(("enabled", "kept"), [(True, True), (False, False)])
+def test_the_file_stays_while_networkmanager_is_down_and_comes_again(
+    backend: NetworkManagerBackend, enabled: bool, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart on a busy machine had a pass in its gap, and the leases came into main."""
+    unit = "/etc/systemd/system/multi-user.target.wants/NetworkManager.service"
+    environment = Environment(
+        lambda path: "[Unit]" if path.endswith("/NetworkManager.service") else None,
+        lambda path: path if enabled and path == unit else None,
+        lambda path: (),
+    )
+    [file, *_] = backend.wanted(intent(1), WHOLE, seen({}))
+    monkeypatch.setattr(conf, "in_place", lambda: file)
+    backend.host = replace(backend.host, environment=environment)
+    assert backend.leftovers([mac(1)], []) == (() if kept else (file,))
