@@ -8,6 +8,7 @@ do not judge behaviour. It leaves out tests of the simulated VPC, where no fault
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
@@ -167,6 +168,7 @@ def _run_shard(copy: Copy, work: Path, name: str, files: list[str]) -> _Told:
         MUTANTS_RESULT=str(result),
     )
     if status not in (0, 1, _NOTHING) or not result.exists():
+        result.unlink(missing_ok=True)  # or a later run would take it for whole
         raise SystemExit(f"the tests of {name} did not run to their end: see {work / name}.log")
     return _told(result)
 
@@ -182,19 +184,17 @@ def _lines(work: Path, names: list[str]) -> dict[str, dict[str, list[int]]]:
     found: dict[str, dict[int, set[int]]] = {}
     for path in sorted(work.glob("data.*")):
         data = coverage.CoverageData(str(path))
-        try:
+        with suppress(CoverageException):  # a process that was killed did not write all of it
             data.read()
-        except CoverageException:
-            continue  # a process that was killed did not write all of it
-        for file in data.measured_files():
-            parts = Path(file).parts
-            first = max(parts.index(folder) for folder in FOLDERS if folder in parts)
-            lines = found.setdefault("/".join(parts[first:]), {})
-            for line, contexts in data.contexts_by_lineno(file).items():
-                # "name (call)" in a process that a test started, and "|name" in pytest's own.
-                tests = {context.lstrip("|").rsplit(" (", 1)[0] for context in contexts}
-                known = {numbers[test] for test in tests if test in numbers}
-                lines.setdefault(line, set()).update(known)
+            for file in data.measured_files():
+                parts = Path(file).parts
+                first = max(parts.index(folder) for folder in FOLDERS if folder in parts)
+                lines = found.setdefault("/".join(parts[first:]), {})
+                for line, contexts in data.contexts_by_lineno(file).items():
+                    # "name (call)" in a process that a test started, "|name" in pytest's own.
+                    tests = {context.lstrip("|").rsplit(" (", 1)[0] for context in contexts}
+                    known = {numbers[test] for test in tests if test in numbers}
+                    lines.setdefault(line, set()).update(known)
         data.close()
     return {
         file: {str(line): sorted(tests) for line, tests in lines.items() if tests}
