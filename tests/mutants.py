@@ -29,7 +29,7 @@ from tree import TOP, Copy, copies, working_tree
 
 SEED = 11
 GENERATED = 200
-FLOOR = 0
+FLOOR = 150
 """Generated faults, of 200, that have to be caught."""
 
 ASSERTED = ("AssertionError", "Failed")
