@@ -145,7 +145,7 @@ WHOLE = (("EC2NET_ENDURANCE", "1"),)
 def everything() -> list[Part]:
     """``make test-all``: each part on its own within its limit."""
     now, alone = "not serial", "serial"
-    parts = [
+    return [
         *SETUP,
         *lab("all ", now, WHOLE),
         *netns("all ", now, WHOLE),
@@ -158,8 +158,3 @@ def everything() -> list[Part]:
         pytests("all namespaces, timed", "tests/netns", select=alone, serial=True, env=WHOLE),
         pytests("all lab, timed", "tests/lab", select=alone, needs=HOSTS, serial=True, env=WHOLE),
     ]
-    return [part for part in parts if part.name != "all mutants" or exists("tests/mutants.py")]
-
-
-def exists(path: str) -> bool:
-    return (TOP / path).exists()
