@@ -36,11 +36,11 @@ def make_plan(
     conflicts: list[Conflict] = []
     for mac, items in wanted.items():
         for item in items:
-            other = claimed.setdefault(item.identity, item)
-            if other is not item:
+            if (other := claimed.get(item.identity)) is not None:
                 if other != item:  # two ENIs cannot both have it, such as one metric in main
                     conflicts.append(Conflict(mac, item, other, wanted=True))
                 continue
+            claimed[item.identity] = item
             same = ours.get(item.identity, [])
             if item in same:
                 same.remove(item)

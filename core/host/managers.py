@@ -17,8 +17,10 @@ class Manager(Enum):
     SEVERAL = "both systemd-networkd and NetworkManager"
     LEFT_ALONE = "by a user's wish nobody"
     """A user took it from NetworkManager at run time."""
-    NOT_UP = "perhaps systemd-networkd, which is not up now,"
+    NETWORKD_NOT_UP = "perhaps systemd-networkd, which is not up now,"
     """It tells of no link while it is stopped or starts."""
+    NETWORKMANAGER_NOT_UP = "perhaps NetworkManager, which is not up now,"
+    """It tells of no new link while it is stopped."""
     NOBODY = "no network manager"
 
 
@@ -29,6 +31,8 @@ NETWORKMANAGER_UNIT = "NetworkManager.service"
 
 NETWORKD_LINKS = "/run/systemd/netif/links"
 """systemd-networkd keeps a state file there for each link, by its index (sd-network(3))."""
+NETWORKMANAGER_LINKS = "/run/NetworkManager/devices"
+"""NetworkManager keeps a state file there for each link that it manages or was told not to."""
 _UNITS = "/etc/systemd/system"
 UNIT_FOLDERS = (
     "/usr/lib/systemd/system",
@@ -82,9 +86,9 @@ def link_manager(link: Link, environment: Environment) -> Manager:
     NetworkManager: ``managed`` in /run/NetworkManager/devices (its per-device state), false only
     if a user said so, absent for what its configuration leaves out.
     """
-    not_up = _networkd_is_not_up(environment)  # before its files are read
+    not_up = _not_up(environment)  # before their files are read
     networkd = environment.keys(f"{NETWORKD_LINKS}/{link.index}").get("ADMIN_STATE")
-    manager = environment.keys(f"/run/NetworkManager/devices/{link.index}").get("managed")
+    manager = environment.keys(f"{NETWORKMANAGER_LINKS}/{link.index}").get("managed")
     by_networkd = networkd not in (None, "unmanaged") and is_at_work(NETWORKD_UNIT, environment)
     if manager is not None and not is_at_work(NETWORKMANAGER_UNIT, environment):
         manager = None
@@ -97,7 +101,16 @@ def link_manager(link: Link, environment: Environment) -> Manager:
         return Manager.NETWORKMANAGER
     if manager in ("false", "no"):
         return Manager.LEFT_ALONE
-    return Manager.NOT_UP if not_up else Manager.NOBODY
+    return not_up or Manager.NOBODY
+
+
+def _not_up(environment: Environment) -> Manager | None:
+    """Which manager is at work, but cannot tell of a link."""
+    if _networkd_is_not_up(environment):
+        return Manager.NETWORKD_NOT_UP
+    if _networkmanager_is_not_up(environment):
+        return Manager.NETWORKMANAGER_NOT_UP
+    return None
 
 
 def _networkd_is_not_up(environment: Environment) -> bool:
@@ -109,6 +122,18 @@ def _networkd_is_not_up(environment: Environment) -> bool:
         "links" in environment.list_folder(NETWORKD_LINKS.rpartition("/")[0])
         and not any(map(str.isdigit, environment.list_folder(NETWORKD_LINKS)))
         and is_at_work(NETWORKD_UNIT, environment)
+    )
+
+
+def _networkmanager_is_not_up(environment: Environment) -> bool:
+    """Whether it ran in this boot, is stopped, and systemd is to start it again.
+
+    It keeps the state files of its links meanwhile, and a link that comes then has none.
+    """
+    return (
+        not environment.unit_is_active(NETWORKMANAGER_UNIT)
+        and is_enabled(NETWORKMANAGER_UNIT, environment)
+        and any(map(str.isdigit, environment.list_folder(NETWORKMANAGER_LINKS)))
     )
 
 

@@ -316,9 +316,7 @@ def test_an_eni_without_a_profile_gets_one_in_memory(server: LabInstance) -> Non
     server.refresh()
     assert server.unreachable() == []
     assert server.refresh() == ""
-    # Once by NetworkManager, and once by us if a pass fell into the gap of the restart: the file of
-    # defaults went in it (known: an enabled manager that is down does not keep its ENIs yet).
-    assert len(server.configured("ens60", cursor)) in (1, 2)
+    assert len(server.configured("ens60", cursor)) == 1
     server.vpc.detach(eni)
     server.host.wait_until(lambda: profiles(server) == before, 60, "the profile gone")
 

@@ -144,8 +144,8 @@ NOT_UP = {"/run/systemd/netif/links/": ""}
 @pytest.mark.parametrize(
     ("files", "links", "manager"),
     [
-        pytest.param(NOT_UP, RUNNING, Manager.NOT_UP, id="starting"),
-        pytest.param(NOT_UP, ENABLED_NETWORKD, Manager.NOT_UP, id="stopped for now"),
+        pytest.param(NOT_UP, RUNNING, Manager.NETWORKD_NOT_UP, id="starting"),
+        pytest.param(NOT_UP, ENABLED_NETWORKD, Manager.NETWORKD_NOT_UP, id="stopped for now"),
         pytest.param(NOT_UP, {}, Manager.NOBODY, id="stopped and disabled"),
         pytest.param({}, RUNNING, Manager.NOBODY, id="never there: another /run"),
         pytest.param(
@@ -166,6 +166,26 @@ def test_a_networkd_that_is_not_up_tells_of_no_link(
     files: Mapping[str, str], links: Mapping[str, str], manager: Manager
 ) -> None:
     """Its links were given to the netlink backend for good by a pass during a restart."""
+    assert link_manager(LINK, environment(files, links)) is manager
+
+
+NEW_BESIDE = {"/run/NetworkManager/devices/4": "managed=true"}
+
+
+@pytest.mark.parametrize(
+    ("files", "links", "manager"),
+    [
+        pytest.param(NEW_BESIDE, ENABLED, Manager.NETWORKMANAGER_NOT_UP, id="stopped for now"),
+        pytest.param(NEW_BESIDE, RUNNING, Manager.NOBODY, id="running"),
+        pytest.param(NEW_BESIDE, {}, Manager.NOBODY, id="stopped and disabled"),
+        pytest.param(NEW_BESIDE, MASKED, Manager.NOBODY, id="masked"),
+        pytest.param({}, ENABLED, Manager.NOBODY, id="never ran in this boot"),
+    ],
+)
+def test_a_link_that_comes_while_networkmanager_is_stopped_waits_for_it(
+    files: Mapping[str, str], links: Mapping[str, str], manager: Manager
+) -> None:
+    """The netlink backend took it, and NetworkManager called it external at its return."""
     assert link_manager(LINK, environment(files, links)) is manager
 
 

@@ -116,6 +116,16 @@ def test_what_somebody_else_made_counts_or_conflicts_and_stays(
         assert foreign.describe() in conflict.describe()
 
 
+def test_what_two_enis_share_is_in_place_for_both() -> None:
+    """NetworkManager's file was planned again for the second ENI while NetworkManager restarted, and
+    taken away when nobody could be told of it."""
+    assert not make_plan({MAC: WANTED, OTHER: WANTED}, InPlace(ours=WANTED))
+    plan = make_plan({MAC: WANTED, OTHER: WANTED}, InPlace())
+    assert sorted(change.item.describe() for change in plan.changes) == sorted(
+        item.describe() for item in WANTED
+    )
+
+
 def test_what_must_stay_stays_although_nobody_wants_it() -> None:
     found = InPlace(ours=WANTED)
     assert not make_plan({}, found, keep=frozenset(WANTED))
