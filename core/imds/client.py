@@ -139,9 +139,7 @@ class ImdsClient:
         for attempt in range(tries):
             asked = self._patience.due()
             pause = max(asked, backoff(attempt))
-            if pause >= deadline.remaining() or (
-                asked and (tries == 1 or not self._patience.grants(asked))
-            ):
+            if not self._may_wait(pause, asked, deadline, last=tries == 1):
                 why = f"IMDS asks to wait {asked:.3g} s" if asked else "no time left to try again"
                 failure, answered = f"{failure}; {why}", answered or asked > 0
                 break
@@ -170,10 +168,18 @@ class ImdsClient:
             self._patience.asked(retry_after(answer.retry_after))
             # The wait that IMDS asks for is not the key's fault.
             share = None
-        if not answered:
-            return self._silence(failure)
+        return self._busy(failure) if answered else self._silence(failure)
+
+    def _may_wait(self, pause: float, asked: float, deadline: Deadline, *, last: bool) -> bool:
+        """Whether to wait for ``pause``, of which IMDS asks for ``asked`` seconds."""
+        if pause >= deadline.remaining():
+            return False
+        return not asked or (not last and self._patience.grants(asked))
+
+    def _busy(self, reason: str) -> Unknown:
+        """A key ends with an IMDS that cannot answer now: one step towards a single try per key."""
         self._busy_keys += 1
-        return Unknown(failure)
+        return Unknown(reason)
 
     def _silence(self, reason: str) -> Unknown:
         """A key ends without an answer: one step towards opening the circuit."""
