@@ -47,8 +47,3 @@ def failed(units: Iterable[str]) -> Iterator[Finding]:
             "the unit has failed",
             f"see why: journalctl -b -u {unit}; then: systemctl restart {unit}",
         )
-
-
-def listed(output: str) -> tuple[str, ...]:
-    """The units that ``systemctl list-units --plain --no-legend`` names."""
-    return tuple(line.split()[0] for line in output.splitlines() if line.split())

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from ec2net.core.live.owned_file import OwnedFile, write
 from ec2net.core.model.errors import Ec2netError
-from ec2net.core.runtime.command import run_bounded
+from ec2net.core.runtime.command import output
 from ec2net.core.runtime.deadline import Deadline
 
 
@@ -116,15 +116,7 @@ class Command:
         return f"run {' '.join(self.words)}"
 
     def do(self, deadline: Deadline) -> None:
-        import subprocess  # as in core.command
-
-        try:
-            done = run_bounded(self.words, deadline.named(" ".join(self.words)))
-        except subprocess.TimeoutExpired as error:
-            raise Ec2netError(f"not done after {error.timeout:.0f} s") from error
-        if done.returncode:
-            said = " ".join(done.stderr.split())  # systemctl tells the cause, then where to look
-            raise Ec2netError(said or f"exit status {done.returncode}")
+        output(self.words, deadline.named(" ".join(self.words)))
 
 
 @dataclass(frozen=True, slots=True)

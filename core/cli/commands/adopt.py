@@ -7,7 +7,6 @@ a terminal that is gone ends it, and what cuts the host off is undone.
 
 import json
 import logging
-import subprocess
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
@@ -27,7 +26,7 @@ from ec2net.core.migration.steps import Step, StepFailed, as_plan, perform
 from ec2net.core.model.errors import Ec2netError, ExitStatus, KernelError
 from ec2net.core.report import as_json
 from ec2net.core.runtime.clock import now
-from ec2net.core.runtime.command import run_bounded
+from ec2net.core.runtime.command import CommandFailed, output
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.signals import StopSignals
 from ec2net.core.state.config_in_force import Workplace, workplace
@@ -215,12 +214,10 @@ def _reconnect(before: Before, host: Host, deadline: Deadline) -> None:
 
 def _said(words: Sequence[str], deadline: Deadline) -> str | None:
     """What a command said; None if it failed."""
-    limit = deadline.within(_NMCLI_SECONDS, words[0])
     try:
-        done = run_bounded(words, limit)
-    except (OSError, subprocess.TimeoutExpired):
+        return output(words, deadline.within(_NMCLI_SECONDS, words[0]))
+    except CommandFailed:
         return None
-    return None if done.returncode else done.stdout
 
 
 def _tell(
