@@ -4,13 +4,15 @@
 Reading collects every problem in the tree rather than stopping at the first.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any, TypeAlias
 
 from ec2net.core.config.kinds import Kind, plain, toml_key, toml_value
 from ec2net.core.config.schema import (
+    BUILT_IN,
     MATCH,
     SECTION_SETTINGS,
     SETTINGS,
@@ -19,17 +21,8 @@ from ec2net.core.config.schema import (
     Criterion,
     Setting,
 )
-from ec2net.core.config.settings import (
-    Config,
-    EniOverrides,
-    EniSection,
-    EniSettings,
-    Match,
-    ResidentSettings,
-    Timeouts,
-)
+from ec2net.core.config.settings import Config, EniOverrides, EniSection, Match
 from ec2net.core.model.errors import ConfigError
-from ec2net.core.model.numbers import NumberPlan
 
 SECTIONS = "eni"
 """The key of the array of tables."""
@@ -73,20 +66,13 @@ def from_dict(tree: Mapping[str, Any]) -> Config:
 
 def build(values: Mapping[str, Any], sections: Iterable[EniSection]) -> Config:
     """A ``Config`` of typed values by dotted key; built-in ones for keys that are not there."""
-    parts: dict[str, dict[str, Any]] = {
-        part: {} for part in ("", "eni", "numbers", "timeouts", "resident")
-    }
+    parts: dict[str, dict[str, Any]] = defaultdict(dict)
     for key, value in values.items():
         part, _, name = SETTINGS[key].field.rpartition(".")
         parts[part][name] = value
-    return Config(
-        eni=EniSettings(**parts["eni"]),
-        numbers=NumberPlan(**parts["numbers"]),
-        timeouts=Timeouts(**parts["timeouts"]),
-        resident=ResidentSettings(**parts["resident"]),
-        sections=tuple(sections),
-        **parts[""],
-    )
+    whole = parts.pop("", {})
+    inner = {part: replace(getattr(BUILT_IN, part), **given) for part, given in parts.items()}
+    return replace(BUILT_IN, sections=tuple(sections), **whole, **inner)
 
 
 def read_tree(tree: Mapping[str, Any], report: Report) -> Settings:
