@@ -8,7 +8,6 @@ known. Nobody is stopped who would take addresses away with him.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import Enum
 from typing import TypeAlias
 
 from ec2net.core.host.managers import Manager, link_manager
@@ -27,22 +26,17 @@ from ec2net.core.runtime.deadline import Deadline
 _Work: TypeAlias = Callable[[Deadline], None]
 
 
-class Way(Enum):
-    """Which way it goes."""
-
-    FORWARD = "forward"
-    BACK = "back"
-
-
 @dataclass(frozen=True, slots=True)
 class Works:
     """What the program does itself. ``record``: write what the host was. ``prepare``: the ENIs'
-    files for the manager to come. ``check``: that nobody is cut off. ``clear``: what
+    files for the manager to come. ``adopted``: that the new manager has the host and nobody is cut
+    off. ``reachable``: that nobody is cut off. ``clear``: what
     systemd-networkd leaves in the kernel. ``reconnect``: NetworkManager. ``forget``: the record."""
 
     record: _Work
     prepare: _Work
-    check: _Work
+    adopted: _Work
+    reachable: _Work
     clear: _Work
     reconnect: _Work
     forget: _Work
@@ -112,7 +106,7 @@ def forward(host: Host, works: Works) -> tuple[Step, ...]:
         first.append(WriteFile(fallback))
     name = host.primary.name
     what = f"check that {name} has its lease, and that all can be reached that could"
-    check = Work(f"{what}; if not, give everything back", works.check)
+    check = Work(f"{what}; if not, give everything back", works.adopted)
     ended = (Signal(Fate.KILL, client) for client in host.clients.of_enis)
     return (*first, *switch, check, *ended, *resolve)
 
@@ -149,10 +143,9 @@ def _disable(host: Host) -> Iterator[Step]:
 
 def _is_ifupdowns(host: Host) -> bool:
     """Whether ifupdown has an ENI, or is told to."""
-    names = {name for link in host.environment.eni_links for name in (link.name, *link.altnames)}
     stanzas = interfaces_stanzas(host.environment)
     told = (name for _, name, method in stanzas if method != "manual")
-    return bool(host.clients.of_enis) or any(name in names for name in told)
+    return bool(host.clients.of_enis) or any(name in host.environment.eni_names for name in told)
 
 
 def _stop(host: Host) -> Iterator[Step]:
@@ -221,7 +214,7 @@ def back(was: Before, host: Host, works: Works) -> tuple[Step, ...]:
     if resolved := sorted(new - set(networkd)):
         steps.append(Command(("systemctl", "stop", *resolved)))
     if steps:
-        steps.append(Work("check that all can be reached that could", works.check))
+        steps.append(Work("check that all can be reached that could", works.reachable))
     return (*steps, Work(f"delete {RECORD}", works.forget))
 
 

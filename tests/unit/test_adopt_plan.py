@@ -53,7 +53,7 @@ def nothing(_: Deadline) -> None:
     """What the program does itself is not done here."""
 
 
-WORKS = Works(nothing, nothing, nothing, nothing, nothing, nothing)
+WORKS = Works(nothing, nothing, nothing, nothing, nothing, nothing, nothing)
 
 
 def host(
