@@ -25,7 +25,7 @@ def masked(environment: Environment) -> Iterator[Finding]:
     needed = (_ON_DEMAND, "ec2net-refresh.timer") if wants else ("ec2net.service",)
     for folder in _FOLDERS:
         for unit in environment.list_folder(folder):
-            is_mask = environment.read_link(f"{folder}/{unit}") == "/dev/null"
+            is_mask = environment.is_masked(f"{folder}/{unit}")
             if not unit.startswith(_OURS) or not is_mask:
                 continue
             runtime = " --runtime" if folder.startswith("/run") else ""
