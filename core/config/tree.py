@@ -21,7 +21,7 @@ from ec2net.core.config.schema import (
     Criterion,
     Setting,
 )
-from ec2net.core.config.settings import Config, EniOverrides, EniSection, Match
+from ec2net.core.config.settings import Config, EniSection, Match
 from ec2net.core.model.errors import ConfigError
 
 SECTIONS = "eni"
@@ -52,7 +52,8 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 def section_to_dict(section: EniSection) -> dict[str, Any]:
     """One section with the keys that it sets."""
-    return {"match": _set_fields(section.match), **_set_fields(section.settings)}
+    settings = {name: plain(value) for name, value in section.settings.items()}
+    return {"match": _criteria(section.match), **settings}
 
 
 def from_dict(tree: Mapping[str, Any]) -> Config:
@@ -138,7 +139,7 @@ def _read_section(section: dict[str, Any], report: Report) -> EniSection:
             _unknown(name, value, [*SECTION_SETTINGS, "match"], known, "", report)
     if not section.get("match", {}) and isinstance(section.get("match", {}), dict):
         report(f"match: must have at least one of {', '.join(MATCH)}", "")
-    return EniSection(Match(**criteria), EniOverrides(**values))
+    return EniSection(Match(**criteria), values)
 
 
 def _read_match(value: Any, known: Mapping[str, object], report: Report) -> dict[str, Any]:
@@ -196,8 +197,7 @@ def _meant(name: str, here: Collection[str], everywhere: Collection[str], prefix
     return leaves[near[0]] if near else ""
 
 
-def _set_fields(value: Match | EniOverrides) -> dict[str, Any]:
-    """The fields of ``value`` that say something, plain."""
-    given = {f.name: getattr(value, f.name) for f in fields(value)}
-    unset = {f.name: f.default for f in fields(value)}
-    return {name: plain(v) for name, v in given.items() if v != unset[name]}
+def _criteria(match: Match) -> dict[str, Any]:
+    """Those that are given, plain."""
+    given = {f.name: getattr(match, f.name) for f in fields(match)}
+    return {f.name: plain(given[f.name]) for f in fields(match) if given[f.name] != f.default}
