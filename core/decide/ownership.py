@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is ours, by its mark, and for which ENI; the plan of one backend follows from it. Pure.
 
-Routes, rules and (Linux 5.18) addresses carry the protocol number of their maker.
+Routes, rules and (Linux 5.18) addresses carry the protocol number of their maker. Where the kernel or
+pyroute2 cannot mark an address, and for settings of links, ``core/state/journal.py`` is the mark.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -47,6 +48,7 @@ def _is_marked(found: Found[KernelObject], protocol: int) -> bool:
 def owners(ours: Iterable[Item], host: HostIntent, foreign: Iterable[Item] = ()) -> dict[Item, Mac]:
     """For which ENI each item of ours is: by its link, its table, or (main-first) its source.
 
+    While several links have an ENI's MAC, the ENI owns what is on each of them.
     The rule that tells a source's table may be somebody else's, who was quicker with it. By which
     the host's IPv4 fails (``ipv4_fast_failure``), is the primary's.
     """
@@ -185,6 +187,7 @@ def _doubtful(
 
     They lead to an empty table, since the kernel flushes that when the link is set down, and the
     ENI's number is not known; or to main, and somebody took away the partner that would tell.
+    The rules of a gone ENI stay with them, until a pass knows the number.
     """
     rules = {item for item in ours if isinstance(item, Rule)}
     paired = {rule.source for rule in rules if rule.table != MAIN_TABLE}
