@@ -3,6 +3,7 @@
 
 Routes, rules and (Linux 5.18) addresses carry the protocol number of their maker. Where the kernel or
 pyroute2 cannot mark an address, and for settings of links, ``core/state/journal.py`` is the mark.
+While several links have an ENI's MAC, the ENI owns what is on each of them.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -48,7 +49,6 @@ def _is_marked(found: Found[KernelObject], protocol: int) -> bool:
 def owners(ours: Iterable[Item], host: HostIntent, foreign: Iterable[Item] = ()) -> dict[Item, Mac]:
     """For which ENI each item of ours is: by its link, its table, or (main-first) its source.
 
-    While several links have an ENI's MAC, the ENI owns what is on each of them.
     The rule that tells a source's table may be somebody else's, who was quicker with it. By which
     the host's IPv4 fails (``ipv4_fast_failure``), is the primary's.
     """
