@@ -5,7 +5,7 @@
 for the publisher that they give.
 
 A pass holds no lock while it waits for IMDS: an ENI whose keys hang delays no other. The facts may be
-old once the pass has the lock, so ``Heard.still_true`` drops those that another pass has read later.
+old once the pass has the lock, so ``imds_reading`` drops those that another pass has read later.
 """
 
 from collections.abc import Callable, Collection, Iterator
