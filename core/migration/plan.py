@@ -6,20 +6,22 @@ come is enabled before what goes is disabled, and /etc/resolv.conf changes last,
 known. Nobody is stopped who would take addresses away with him.
 """
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from ec2net.core.host.managers import Manager, link_manager
 from ec2net.core.host.other_tools import interfaces_stanzas
+from ec2net.core.live.owned_file import write
 from ec2net.core.migration import clients, units
-from ec2net.core.migration.clients import Fate, Signal
+from ec2net.core.migration.clients import Signal
 from ec2net.core.migration.host import Host, profiles, sysctls
 from ec2net.core.migration.record import PATH as RECORD
 from ec2net.core.migration.record import Before
 from ec2net.core.migration.resolv_conf import ASIDE, GiveBack, Kept, Kind, Resolve
 from ec2net.core.migration.resolv_conf import PATH as RESOLV_CONF
-from ec2net.core.migration.steps import Command, Delete, Step, Work, WriteFile
+from ec2net.core.migration.steps import Command, Delete, Step, Work
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.runtime.deadline import Deadline
 
@@ -103,11 +105,12 @@ def forward(host: Host, works: Works) -> tuple[Step, ...]:
     first: list[Step] = [Work(f"record in {RECORD} what the host is now", works.record)]
     fallback = host.fallback
     if fallback and host.environment.read_file(str(fallback.path)) != fallback.content:
-        first.append(WriteFile(fallback))
+        path, content = fallback.path, fallback.content
+        first.append(Work(f"write {path}", lambda _: write(path, content)))
     name = host.primary.name
     what = f"check that {name} has its lease, and that all can be reached that could"
     check = Work(f"{what}; if not, give everything back", works.adopted)
-    ended = (Signal(Fate.KILL, client) for client in host.clients.of_enis)
+    ended = (Signal(signal.SIGKILL, client) for client in host.clients.of_enis)
     return (*first, *switch, check, *ended, *resolve)
 
 
@@ -154,7 +157,7 @@ def _stop(host: Host) -> Iterator[Step]:
     # Its dispatcher may outlive it, and does nothing then.
     if units.NETWORKMANAGER in active or "nm-cloud-setup.timer" in active:
         yield Command(("systemctl", "stop", *active))
-    yield from (Signal(Fate.SUSPEND, client) for client in host.clients.of_enis)
+    yield from (Signal(signal.SIGSTOP, client) for client in host.clients.of_enis)
 
 
 def _start_networkd(host: Host) -> Step:
@@ -244,7 +247,7 @@ def _old_back(was: Before, host: Host, works: Works) -> Iterator[Step]:
         yield Work("have NetworkManager take the ENIs up that it does not", works.reconnect)
     running = {client.words for client in host.clients.of_enis}
     suspended = (client for client in host.clients.of_enis if client.suspended)
-    yield from (Signal(Fate.RESUME, client) for client in suspended)
+    yield from (Signal(signal.SIGCONT, client) for client in suspended)
     for number, client in enumerate(was.clients):
         if client.words not in running:
             yield clients.start(client, number)

@@ -4,6 +4,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from patience import HANGS
 from test_adopt_plan import BY_NETWORKMANAGER, DHCLIENT, host
 
 from ec2net.core.migration import clients, record, resolv_conf
-from ec2net.core.migration.clients import Clients, Fate, Signal
+from ec2net.core.migration.clients import Clients, Signal
 from ec2net.core.migration.plan import SetSysctl, before
 from ec2net.core.migration.resolv_conf import TARGET, GiveBack, Kept, Kind, Resolve, look
 from ec2net.core.migration.steps import Link, StepFailed, perform
@@ -159,13 +160,13 @@ def test_a_dhcp_client_is_found_suspended_and_killed(tmp_path: Path) -> None:
             (found,) = clients.look([name]).of_enis
             assert (found.pid, found.link, found.suspended) == (running.pid, name, False)
             assert clients.look([name[:-1]]).of_enis == ()
-            Signal(Fate.SUSPEND, found).do(SOON)
+            Signal(signal.SIGSTOP, found).do(SOON)
             os.waitpid(running.pid, os.WUNTRACED)
             assert clients.look([name]).of_enis[0].suspended
-            Signal(Fate.RESUME, found).do(SOON)
-            Signal(Fate.KILL, found).do(SOON)
+            Signal(signal.SIGCONT, found).do(SOON)
+            Signal(signal.SIGKILL, found).do(SOON)
             assert running.wait(HANGS) == -9
-            Signal(Fate.KILL, found).do(SOON)  # it has ended
+            Signal(signal.SIGKILL, found).do(SOON)  # it has ended
         finally:
             running.kill()
 
