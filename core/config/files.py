@@ -106,7 +106,8 @@ def load(root: Path = Path("/"), last_good: dict[str, Any] | None = None) -> Loa
         except ConfigError as error:
             errors.append(ConfigError(str(error), subject="last good configuration"))
     if source is Source.LAST_GOOD:
-        origins = _last_good_origins(config)
+        sections_of = (f"{SECTIONS}[{index}]" for index in range(len(config.sections)))
+        origins = dict.fromkeys([*SETTINGS, *sections_of], LAST_GOOD_ORIGIN)
     return LoadedConfig(config, source, origins, tuple(errors), files)
 
 
@@ -136,11 +137,6 @@ def show_dict(loaded: LoadedConfig) -> dict[str, Any]:
         "errors": [str(error) for error in loaded.errors],
         "settings": [{"key": k, "value": v, "origin": o} for k, v, o in show(loaded)],
     }
-
-
-def _last_good_origins(config: Config) -> dict[str, str]:
-    keys = [*SETTINGS, *(f"{SECTIONS}[{index}]" for index in range(len(config.sections)))]
-    return dict.fromkeys(keys, LAST_GOOD_ORIGIN)
 
 
 def _reporter(path: str, errors: list[ConfigError]) -> Report:

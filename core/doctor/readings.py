@@ -116,13 +116,9 @@ def _is_network_admin() -> bool:
 
 def read_leases(host: HostIntent, environment: Environment) -> dict[int, Lease]:
     """systemd-networkd's, by link index."""
-    leases = {}
-    for eni in host.enis:
-        for link in eni.links:
-            keys = environment.keys(f"/run/systemd/netif/leases/{link.index}")
-            if (lease := Lease.parse(keys)) is not None:
-                leases[link.index] = lease
-    return leases
+    indices = [link.index for eni in host.enis for link in eni.links]
+    kept = {i: environment.keys(f"/run/systemd/netif/leases/{i}") for i in indices}
+    return {i: lease for i, keys in kept.items() if (lease := Lease.parse(keys)) is not None}
 
 
 def read_failed_units(deadline: Deadline) -> tuple[str, ...] | None:
