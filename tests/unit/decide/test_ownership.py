@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is ours, for which ENI it is, and what the journal of a link keeps."""
+"""What is ours, and for which ENI it is."""
 
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import HostIntent, Standing
 from ec2net.core.decide.ownership import held, marked, owners, plan_for, unmarked
 from ec2net.core.decide.routing import fast_failure
-from ec2net.core.live.observe import with_journaled
 from ec2net.core.live.owned_file import HEADER, OwnedFile
 from ec2net.core.model.facts import Absent, Facts
 from ec2net.core.model.identity import Attached, Mac
@@ -33,9 +31,6 @@ from ec2net.core.model.objects import (
 )
 from ec2net.core.model.plan import Action, InPlace, Item
 from ec2net.core.model.snapshot import Found, Snapshot
-from ec2net.core.state import per_eni
-from ec2net.core.state.journal import Journal, Journals
-from ec2net.core.state.run_dir import RunDir
 
 HOST = compute(host(eni(0), eni(1), eni(2)), Config())
 FIRST, SECOND = LinkRef(3, "ens6"), LinkRef(4, "ens7")
@@ -137,77 +132,6 @@ def test_ours_is_what_carries_our_mark() -> None:
     snapshot = Snapshot((link(1),), (Found(address, 0),), (), (Found(ours, 236), Found(theirs, 3)))
     assert marked(snapshot, 236) == (ours,)
     assert unmarked(snapshot, 236) == (address, theirs)
-
-
-@pytest.fixture
-def journals(tmp_path: Path) -> Journals:
-    return Journals(RunDir(tmp_path))
-
-
-JOURNAL = Journal(
-    3,
-    {Setting.MTU: 1500, Setting.ACCEPT_RA: 1},
-    {"eni-00000000000000001"},
-    {ip_interface("10.0.1.9/32"), ip_interface("2001:db8::9/128")},
-)
-
-
-def test_a_journal_comes_back_for_the_same_attachment_only(journals: Journals) -> None:
-    journals.write(mac(1), JOURNAL)
-    assert journals.read(mac(1), 3) == JOURNAL
-    assert journals.read(mac(1), 4) == Journal(4)
-    assert journals.read(mac(2), 3) == Journal(3)
-
-
-def test_a_journal_without_an_entry_leaves_no_file(journals: Journals, tmp_path: Path) -> None:
-    journals.write(mac(1), JOURNAL)
-    journals.write(mac(1), Journal(3))
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-
-
-def test_journaled_addresses_count_as_marked_ones(journals: Journals) -> None:
-    """Debian 12's pyroute2 cannot mark any: what a backend brought up was taken away by the next."""
-    mine, others = ip_interface("10.0.1.4/24"), ip_interface("10.0.1.5/24")
-    journals.write(mac(1), Journal(3, addresses={mine}))
-    journals.write(mac(2), Journal(9, addresses={others}))  # of an earlier attachment
-    links = (link(1), link(2))
-    there = [(FIRST, mine), (FIRST, others), (SECOND, others)]
-    snapshot = Snapshot(links, tuple(Found(Address(*one), 0) for one in there))
-    found = with_journaled(snapshot, journals, 236).addresses
-    assert [one.protocol for one in found] == [236, 0, 0]
-
-
-def test_journals_of_gone_links_are_forgotten(journals: Journals, tmp_path: Path) -> None:
-    run = RunDir(tmp_path)
-    for n in (1, 2):
-        journals.write(mac(n), replace(JOURNAL))
-    per_eni.keep_only(run, [mac(2)])
-    assert journals.read(mac(1), 3) == Journal(3)
-    assert journals.read(mac(2), 3) == JOURNAL
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"before": None},
-        {"before": {"colour": 1}},
-        {"before": {"mtu": "big"}},
-        {"before": {"mtu": inf}},
-        {"altnames": 5},
-        {"addresses": ["10.0.1.999"]},
-        {"addresses": None},
-    ],
-)
-def test_a_damaged_journal_is_an_empty_one(tmp_path: Path, damage: dict[str, Any]) -> None:
-    run = RunDir(tmp_path)
-    run.write(f"journal/{mac(1)}.json", {**JOURNAL.to_json(), **damage})
-    assert Journals(run).read(mac(1), 3) == Journal(3)
-
-
-def test_half_a_journal_is_an_empty_one(tmp_path: Path) -> None:
-    run = RunDir(tmp_path)
-    run.write(f"journal/{mac(1)}.json", {"ifindex": 3})
-    assert Journals(run).read(mac(1), 3) == Journal(3)
 
 
 def settled_host(n: int = 3) -> tuple[Facts, InPlace, dict[Item, Mac]]:
