@@ -121,6 +121,7 @@ def folders_table() -> str:
     for name, others in MAY_IMPORT.items():
         listed = ", ".join(f"`{other}`" for other in MAY_IMPORT if other in others)
         rows.append(f"| `core/{name}/` | {sentence(f'core/{name}')} | {listed or 'nothing'} |")
+    rows.append(f"| `backends/*/` | {sentence('backends')} | `{API}` |")
     return "\n".join(rows)
 
 

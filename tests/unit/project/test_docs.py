@@ -15,6 +15,7 @@ import tomllib
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
+from operator import attrgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -67,6 +68,9 @@ JSON_COMMANDS = (
     ),
 )
 """In the order of docs/json.md; `start` and `remove` print what `refresh` prints."""
+
+PAGE = 160
+"""Lines of docs/architecture.md: a reason that would make it longer belongs beside its code."""
 
 FOLDERS = ("core", "backends", "systemd", "packaging", "tests", "docs", "src")
 
@@ -437,6 +441,21 @@ def test_each_number_is_told_with_its_default() -> None:
         ("numbers.link_group", str(numbers.link_group)),
     ):
         assert re.search(rf"\| {re.escape(default)} \| `{re.escape(key)}", text), key
+
+
+def test_the_walk_of_an_address_names_functions_that_exist() -> None:
+    """In docs/architecture.md as ``core/FOLDER/MODULE.py`` (``NAME``, ``CLASS.NAME``)."""
+    text = read("docs/architecture.md")
+    steps = re.findall(r"`(core/[\w/]+)\.py`\s+\(((?:`[\w.]+`(?:, )?)+)\)", text)
+    assert len(steps) > 20
+    for path, names in steps:
+        module = importlib.import_module(f"ec2net.{path.replace('/', '.')}")
+        for name in re.findall(r"[\w.]+", names):
+            attrgetter(name)(module)
+
+
+def test_the_page_on_the_architecture_is_one_page() -> None:
+    assert len(read("docs/architecture.md").splitlines()) <= PAGE
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
