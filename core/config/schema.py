@@ -50,27 +50,24 @@ BUILT_IN = Config()
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One key. ``field`` is where ``Config`` has its value, as attributes."""
+class Key:
+    """One key, as of ``[[eni]] match``, with what it may hold."""
 
     key: str
     kind: Kind
     meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Key):
+    """One that sets something. ``field`` is where ``Config`` has its value, as attributes."""
+
     field: str
 
     @property
     def default(self) -> Any:
         """The built-in value, as TOML has it."""
         return plain(attrgetter(self.field)(BUILT_IN))
-
-
-@dataclass(frozen=True, slots=True)
-class Criterion:
-    """One key of ``[[eni]] match``."""
-
-    key: str
-    kind: Kind
-    meaning: str
 
 
 _NAME = r"[a-z0-9-]{1,64}"
@@ -305,17 +302,17 @@ TABLES: tuple[str, ...] = tuple(
 TOP: dict[str, Setting] = {s.key: s for s in HOST if "." not in s.key}
 """Of the host, without a table."""
 
-MATCH: dict[str, Criterion] = {
+MATCH: dict[str, Key] = {
     c.key: c
     for c in (
-        Criterion("mac", several(MAC, one_will_do=True), "Its MAC address."),
-        Criterion("id", several(ENI_ID, one_will_do=True), "Its ENI id."),
-        Criterion("card", whole(0, CARDS - 1), "Its network card's index."),
-        Criterion("device", whole(0, DEVICES - 1), "Its device number on the card."),
-        Criterion("subnet", CIDR, "Its subnet is this or lies inside."),
-        Criterion("name", several(GLOB, one_will_do=True), "Its link's name."),
-        Criterion("role", choice(Role), "The instance's primary ENI, or not."),
-        Criterion(
+        Key("mac", several(MAC, one_will_do=True), "Its MAC address."),
+        Key("id", several(ENI_ID, one_will_do=True), "Its ENI id."),
+        Key("card", whole(0, CARDS - 1), "Its network card's index."),
+        Key("device", whole(0, DEVICES - 1), "Its device number on the card."),
+        Key("subnet", CIDR, "Its subnet is this or lies inside."),
+        Key("name", several(GLOB, one_will_do=True), "Its link's name."),
+        Key("role", choice(Role), "The instance's primary ENI, or not."),
+        Key(
             "attached",
             choice(Attached),
             "Whether it was there at boot, or came later; the primary always was.",

@@ -18,8 +18,7 @@ from ec2net.core.config.schema import (
     SETTINGS,
     TABLES,
     TOP,
-    Criterion,
-    Setting,
+    Key,
 )
 from ec2net.core.config.settings import Config, EniSection, Match
 from ec2net.core.model.errors import ConfigError
@@ -126,7 +125,7 @@ def _read_sections(value: Any, report: Report) -> Iterator[EniSection]:
 def _read_section(section: dict[str, Any], report: Report) -> EniSection:
     values: dict[str, Any] = {}
     criteria: dict[str, Any] = {}
-    known: dict[str, Setting | Criterion] = {
+    known: dict[str, Key] = {
         **SECTION_SETTINGS,
         **{f"match.{key}": criterion for key, criterion in MATCH.items()},
     }
