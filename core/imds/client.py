@@ -75,18 +75,14 @@ class ImdsClient:
         self._patience = Patience()
         self._silent_keys = 0
         self._busy_keys = 0
-        self._heard = False
+        self.heard = False
+        """Whether IMDS has answered in this pass, whatever it was."""
         self._given_up: ImdsError | None = None
 
     @property
     def requests_made(self) -> int:
         """HTTP requests since the client was made, those for tokens included."""
         return self._session.requests_made
-
-    @property
-    def heard(self) -> bool:
-        """Whether IMDS has answered in this pass, whatever it was."""
-        return self._heard
 
     def answers(self, path: str, deadline: Deadline) -> bool:
         """Whether the candidate that answered in this pass does so by a new connection.
@@ -123,7 +119,7 @@ class ImdsClient:
         except DeadlineExceeded as error:
             reading = self._silence(error.problem)
         except ImdsError as error:
-            if isinstance(error, ImdsDisabled) or not self._heard:
+            if isinstance(error, ImdsDisabled) or not self.heard:
                 self._given_up = error
                 log.debug("%s: %s; given up for this pass", path, error)
                 raise
@@ -159,7 +155,7 @@ class ImdsClient:
                 if self._session.proven and share is not None and share.expired():
                     break
                 continue
-            self._heard, answered = True, True
+            self.heard = answered = True
             self._silent_keys = 0
             if not is_busy(answer.status):
                 self._busy_keys = 0

@@ -8,6 +8,7 @@ known. Nobody is stopped who would take addresses away with him.
 
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -270,8 +271,5 @@ class SetSysctl:
         return f"write {self.text} to {self.path}"
 
     def do(self, deadline: Deadline) -> None:
-        try:
-            with open(self.path, "w") as file:
-                file.write(self.text)
-        except FileNotFoundError:
-            return
+        with suppress(FileNotFoundError), open(self.path, "w") as file:
+            file.write(self.text)
