@@ -35,6 +35,7 @@ from ec2net.core.model.objects import (
     Rule,
     Setting,
 )
+from ec2net.core.model.purpose import Purpose
 from ec2net.core.model.snapshot import AddressState, Snapshot
 
 _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 4, 5, 7
@@ -148,7 +149,8 @@ class Kernel:
                 for family in families
                 for rule in self._dumps.read(wire.RULES, decode.rule, family=family)
                 # Others' rules by mark are as all that is not modelled.
-                if rule is not None and (not rule.item.mark or rule.protocol == self.protocol)
+                if rule is not None
+                and (rule.item.purpose is not Purpose.ANSWERS or rule.protocol == self.protocol)
             ]
         accept_ra = _accept_ra(link for link in links if link.driver in drivers)
         return Snapshot(links, tuple(addresses), tuple(routes), tuple(rules), accept_ra)
