@@ -36,10 +36,8 @@ def intent_of(
     subnets, held = subnets_of(facts, ipv6), ruled(prefixes, settings)
     # Prefixes may be all that it has of a family.
     gateways = tuple(gateway(subnets, version) for version in families((*base, *held)))
-    table = numbers.table(number)
     own_table = _has_own_table(eni, settings)
-    first_ipv4 = next((i.ip for i in base if i.version == 4), None)
-    routes = table_routes(subnets, gateways, table, link, first_ipv4) if own_table else ()
+    routes = table_routes(subnets, gateways, numbers.table(number), link, base)
     sources = covers(base + ours, held)
     return EniIntent(
         mac=facts.mac,
@@ -48,14 +46,14 @@ def intent_of(
         number=number,
         primary=eni.primary,
         manage=settings.manage,
-        table=table,
+        table=numbers.table(number),
         metric=metric(settings, numbers, number),
         base=base,
         further=ours,
         prefixes=prefixes,
         gateways=gateways,
         rules=_rules(sources, base, number, settings, numbers, mark) if own_table else (),
-        table_routes=routes,
+        table_routes=routes if own_table else (),
         main_routes=main_routes(eni.primary, settings, gateways, base, link, numbers, number),
         local_routes=local_routes(prefixes, settings, link),
         link_group=numbers.link_group,

@@ -123,8 +123,10 @@ def table_routes(
     gateways: tuple[AnyAddress, ...],
     table: int,
     link: LinkRef,
-    first_ipv4: AnyAddress | None,
+    base: tuple[AnyInterface, ...],
 ) -> tuple[Route, ...]:
+    """The first IPv4 address is the source of what does not name one: R14."""
+    first_ipv4 = next((interface.ip for interface in base if interface.version == 4), None)
     routes = []
     for router in gateways:
         version = router.version
