@@ -66,6 +66,20 @@ def test_a_late_answer_is_not_taken_for_that_of_the_next_request(
         conversation.requests.send(REQUEST)
 
 
+def test_two_requests_go_in_one_call_and_the_second_ones_answer_counts(
+    conversation: Conversation,
+) -> None:
+    """A connection from an address that was being moved failed between two calls."""
+    conversation.kernel.send(answer(1, -errno.EADDRNOTAVAIL) + answer(2))
+    odd = Request("ifaddrmsg", 21, NLM_F_ACK, {"index": 1}, [("IFA_PROTO", 236)])
+    assert conversation.requests.send(REQUEST, after=odd) is None
+    sent = conversation.kernel.recv(wire.BUFFER)
+    assert [(kind, number) for kind, _, number, _ in wire.messages(sent)] == [(21, 1), (16, 2)]
+    conversation.kernel.send(answer(3) + answer(4, -errno.EEXIST))
+    with pytest.raises(FileExistsError):
+        conversation.requests.send(REQUEST, after=odd)
+
+
 def test_a_kernel_that_never_answers_is_not_waited_for_without_end(
     conversation: Conversation,
 ) -> None:
