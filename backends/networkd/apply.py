@@ -169,9 +169,9 @@ def _await_up(links: Collection[int], kernel: Kernel, limit: Deadline) -> None:
     if not links:
         return
     with KernelEvents(_RTMGRP_LINK) as events, suppress(DeadlineExceeded):
-        while any(link.index in links and not link.up for link in kernel.links()):
-            limit.wait(events.fileno())  # ends by deadline
-            events.drain()
+        events.wait_for(
+            lambda: all(link.up for link in kernel.links() if link.index in links), limit
+        )
 
 
 def _arrivals(expected: Mapping[Mac, Lease], kernel: Kernel, limit: Deadline) -> Iterator[Mac]:
