@@ -28,11 +28,12 @@ def make_plan(
     owners = owners or {}
     present = _Present(found)
     claimed: dict[tuple[object, ...], Item] = {}
-    steps: list[Change | Conflict] = []
+    steps: list[Change | Conflict | None] = []
     for mac, item in ((mac, item) for mac, items in wanted.items() for item in items):
-        if (other := claimed.get(item.identity)) is None:
-            claimed[item.identity] = item
-            steps += present.steps_to(item, mac)
+        other = claimed.get(identity := item.identity)
+        if other is None:
+            claimed[identity] = item
+            steps.append(present.step_to(item, mac))
         elif other != item:  # two ENIs cannot both have it, such as one metric in main
             steps.append(Conflict(mac, item, other, wanted=True))
     additions = [step for step in steps if isinstance(step, Change)]
@@ -61,21 +62,21 @@ class _Present:
         """Items of ours that nobody wanted."""
         return (item for same in self._ours.values() for item in same)
 
-    def steps_to(self, item: Item, mac: Mac) -> Iterator[Change | Conflict]:
-        """At most one: what it takes to have ``item``."""
-        same = self._ours.get(item.identity, [])
-        if item in same:
+    def step_to(self, item: Item, mac: Mac) -> Change | Conflict | None:
+        """What it takes to have ``item``; None if it is there."""
+        identity = item.identity
+        same = self._ours.get(identity)
+        if same and item in same:
             same.remove(item)
-            return
-        present = same.pop(0) if same else self._adjustable.get(item.identity)
-        foreign = self._foreign.get(item.identity)
+            return None
+        present = same.pop(0) if same else self._adjustable.get(identity)
         if present is not None:
-            if present != item:
-                yield Change(Action.REPLACE, item, mac, before=present)
-        elif foreign is None:
-            yield Change(Action.ADD, item, mac)
-        elif not satisfies(foreign, item):
-            yield Conflict(mac, item, foreign)
+            replaced = Change(Action.REPLACE, item, mac, before=present)
+            return replaced if present != item else None
+        foreign = self._foreign.get(identity)
+        if foreign is None:
+            return Change(Action.ADD, item, mac)
+        return None if satisfies(foreign, item) else Conflict(mac, item, foreign)
 
 
 def satisfies(present: Item, wanted: Item) -> bool:

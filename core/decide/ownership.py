@@ -54,12 +54,8 @@ def owners(ours: Iterable[Item], host: HostIntent, foreign: Iterable[Item] = ())
     """For which ENI each item of ours is: by its link, its table, or (main-first) its source."""
     ours = tuple(ours)
     known = _told_by_items(_told_by_host(host), ours, foreign)
-    found = {}
-    for item in ours:
-        mac = next((known[clue] for clue in clues_of(item) if clue in known), _NOBODY)
-        if mac != _NOBODY:
-            found[item] = mac
-    return found
+    told = ((item, next(filter(None, map(known.get, clues_of(item))), _NOBODY)) for item in ours)
+    return {item: mac for item, mac in told if mac is not _NOBODY}
 
 
 def _told_by_host(host: HostIntent) -> dict[Clue, Mac]:
@@ -128,14 +124,14 @@ def _of_earlier_attachments(host: HostIntent, owned: Mapping[Item, Mac]) -> set[
 
     What is left of before are the rules, and a guard, which do not go with a link.
     """
-    on_links = {mac for item, mac in owned.items() if not purpose_of(item).outlives_link}
-    return {
+    later = {
         eni.mac
         for eni in host.enis
-        if eni.standing is Standing.IGNORED
-        and eni.attached is Attached.LATER
-        and eni.mac not in on_links
+        if eni.standing is Standing.IGNORED and eni.attached is Attached.LATER
     }
+    if later:
+        later -= {mac for item, mac in owned.items() if not purpose_of(item).outlives_link}
+    return later
 
 
 def _unjournaled(
@@ -164,8 +160,8 @@ def _overtaken(
     return frozenset(
         item
         for item, mac in owned.items()
-        if purpose_of(item) is Purpose.NO_IPV4
-        and mac in mine
+        if mac in mine
+        and purpose_of(item) is Purpose.NO_IPV4
         and item not in right.get(mac, (item,))
     )
 

@@ -90,7 +90,7 @@ class LinkRef:
         return f"{self.name}"  # escaped, if it is an odd one
 
 
-class _Object:
+class KernelItem:
     """The answers of most kernel objects."""
 
     __slots__ = ()
@@ -127,7 +127,7 @@ _OPTIONAL = (Setting.ALTNAME, Setting.MTU, Setting.ACCEPT_RA)
 
 
 @dataclass(frozen=True, slots=True)
-class LinkSetting(_Object):
+class LinkSetting(KernelItem):
     """One setting of a link: administrative state, MTU, group, an alternative name, a sysctl."""
 
     link: LinkRef
@@ -152,7 +152,7 @@ class LinkSetting(_Object):
 
 
 @dataclass(frozen=True, slots=True)
-class Address(_Object):
+class Address(KernelItem):
     """An address on a link, always without a prefix route of the kernel's making."""
 
     link: LinkRef
@@ -188,7 +188,7 @@ class LaterAddress(Address):
 
 
 @dataclass(frozen=True, slots=True)
-class Route(_Object):
+class Route(KernelItem):
     """A route through a link. ``metric`` is RTA_PRIORITY; a gateway is always taken as on-link."""
 
     destination: AnyNetwork
@@ -208,8 +208,9 @@ class Route(_Object):
 
     @property
     def purpose(self) -> Purpose:
-        kinds = {RouteKind.UNREACHABLE: Purpose.GUARD, RouteKind.OTHER: Purpose.FOREIGN}
-        return kinds.get(self.kind, Purpose.LINK)
+        if self.kind is RouteKind.UNREACHABLE:
+            return Purpose.GUARD
+        return Purpose.FOREIGN if self.kind is RouteKind.OTHER else Purpose.LINK
 
     @property
     def clues(self) -> tuple[Clue, ...]:
@@ -254,7 +255,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule(_Object):
+class Rule(KernelItem):
     """A policy rule: traffic from ``source`` looks up ``table`` (0 if it looks nothing up)."""
 
     source: AnyNetwork
@@ -328,7 +329,7 @@ class Rule(_Object):
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyMarks(_Object):
+class ReplyMarks(KernelItem):
     """An nftables table: what answers connections that came in by ``link`` gets ``mark``.
 
     Beside a rule that leads packets with this mark to the routing table ``table``.

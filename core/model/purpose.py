@@ -29,10 +29,8 @@ class Purpose(Enum):
     @property
     def outlives_link(self) -> bool:
         """Whether the kernel keeps such an item when the link of its ENI goes."""
-        return self in _OUTLIVING
+        return self not in (Purpose.LINK, Purpose.FOREIGN)
 
-
-_OUTLIVING = frozenset((Purpose.SOURCES, Purpose.ANSWERS, Purpose.GUARD, Purpose.NO_IPV4))
 
 Clue: TypeAlias = tuple[str, object]
 """What an ENI and an item of it have in common."""
