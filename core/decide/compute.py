@@ -6,7 +6,7 @@ that ENI and costs the others nothing. Checks that need two ENIs (one number, on
 address) come last and refuse only the ENIs concerned.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 
 from ec2net.core.config.settings import ANY_LATER, Config
@@ -19,9 +19,10 @@ from ec2net.core.decide.conflicts import (
     refuse_shared_sources,
 )
 from ec2net.core.decide.eni_intent import intent_of
+from ec2net.core.decide.fast_failure import only_without_ipv4
 from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
 from ec2net.core.decide.readiness import check_ready, not_listed
-from ec2net.core.model.facts import Absent, EniFacts, Facts, Link
+from ec2net.core.model.facts import Facts, Link
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Mark
 
@@ -40,29 +41,13 @@ def compute(facts: Facts, config: Config) -> HostIntent:
     outcomes = await_cards(outcomes, known)
     outcomes = refuse_shared_numbers(outcomes)
     outcomes = refuse_shared_sources(outcomes)
-    outcomes = _where_ipv4_is(outcomes, known)
+    outcomes = only_without_ipv4(outcomes, known)
     primary = value_of(facts.imds.primary)
     return HostIntent(
         enis=tuple(sorted(outcomes, key=by_number)),
         primary_link=next((eni.link for eni in outcomes if eni.mac == primary), None),
         later_apart=config.for_eni(ANY_LATER).manage.hands_off,
     )
-
-
-def _where_ipv4_is(outcomes: list[EniOutcome], known: Mapping[Mac, EniFacts]) -> list[EniOutcome]:
-    """Where any ENI has IPv4, the host's does not fail at once (``ipv4_fast_failure``).
-
-    Nor where one may have it, ready or not: somebody else may use one that is ignored.
-    """
-    maybe = {mac for mac, eni in known.items() if not isinstance(eni.local_ipv4s, Absent)}
-    if not any(outcome.links and outcome.mac in maybe for outcome in outcomes):
-        return outcomes
-    return [
-        replace(outcome, intent=replace(intent, no_ipv4=()))
-        if (intent := outcome.intent) is not None and intent.no_ipv4
-        else outcome
-        for outcome in outcomes
-    ]
 
 
 def _without_link(mac: Mac) -> EniOutcome:

@@ -3,12 +3,12 @@
 
 from ec2net.core.config.settings import Altname, EniSettings, Ipv6Policy, Manage, Routing
 from ec2net.core.decide.addresses import NotReady, held_addresses, subnets_of, value_of
+from ec2net.core.decide.fast_failure import no_ipv4_rules
 from ec2net.core.decide.intent import EarlyIntent, EniIntent, Standing
 from ec2net.core.decide.readiness import ReadyEni
 from ec2net.core.decide.routing import (
     covers,
     families,
-    fast_failure,
     gateway,
     local_routes,
     main_routes,
@@ -63,7 +63,7 @@ def intent_of(
         early=early_intent(facts.mac, link, eni.primary, settings, numbers),
         unread=_unread(facts) + _without_block(eni, settings),
         beside=settings.beside,
-        no_ipv4=_no_ipv4(eni, settings, numbers),
+        no_ipv4=no_ipv4_rules(eni, settings, numbers),
     )
 
 
@@ -102,15 +102,6 @@ def _rules(
     if mark is None:
         raise NotReady(Standing.REFUSED, f"published_ports: all {MARKS} marks are taken")
     return by_source + mark_rules(families(base), mark, number, numbers)
-
-
-def _no_ipv4(eni: ReadyEni, settings: EniSettings, numbers: NumberPlan) -> tuple[Rule, ...]:
-    """Only where IMDS says for sure that the subnet has none."""
-    absent = isinstance(eni.facts.local_ipv4s, Absent)
-    sure = absent and isinstance(eni.facts.subnet_ipv4, Absent)
-    if not (sure and eni.primary and settings.ipv4_fast_failure):
-        return ()
-    return () if settings.manage is Manage.NO_RULES else fast_failure(numbers)
 
 
 def _without_block(eni: ReadyEni, settings: EniSettings) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ec2net.core.config.settings import Config, EniOverrides, EniSection, EniSettings, Manage, Match
 from ec2net.core.decide.compute import compute
+from ec2net.core.decide.fast_failure import fast_failure
 from ec2net.core.decide.intent import HostIntent, Standing
 from ec2net.core.decide.ownership import held, marked, owners, plan_for, unmarked
-from ec2net.core.decide.routing import fast_failure
 from ec2net.core.live.owned_file import HEADER, OwnedFile
 from ec2net.core.model.facts import Absent, Facts
 from ec2net.core.model.identity import Attached, Mac

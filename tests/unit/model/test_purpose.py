@@ -8,7 +8,7 @@ from eni_facts import IPV6_ONLY, eni, host
 
 from ec2net.core.config.settings import Config, EniSettings, PrefixMode
 from ec2net.core.decide.compute import compute
-from ec2net.core.decide.routing import fast_failure
+from ec2net.core.decide.fast_failure import fast_failure
 from ec2net.core.live.render import Base, render
 from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.model.objects import (
