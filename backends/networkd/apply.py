@@ -96,12 +96,13 @@ def apply(
     _settle_files(plan, given, host, work)
     coming = {leases[mac].link.index for mac in given if mac in leases and not work.is_broken(mac)}
     _await_up(coming, kernel, deadline.within(min(UP_SECONDS, host.patience), "waiting for links"))
-    rest = [change for change in changes if change not in ahead]
+    made = frozenset(ahead)
+    rest = [change for change in changes if change not in made]
     waiting = held_until(leases, rest)
     if waiting:
         there = kernel.addresses()
         waiting = {mac: held for mac, held in waiting.items() if leases[mac].address not in there}
-    late = [change for held in waiting.values() for change in held]
+    late = frozenset(change for held in waiting.values() for change in held)
     work.make(change for change in rest if change not in late)
     seconds = min(LEASE_SECONDS, host.patience, LEASE_SHARE * deadline.remaining())
     limit = deadline.within(seconds, "waiting for leases")
@@ -169,9 +170,9 @@ def _await_up(links: Collection[int], kernel: Kernel, limit: Deadline) -> None:
     if not links:
         return
     with KernelEvents(_RTMGRP_LINK) as events, suppress(DeadlineExceeded):
-        while any(link.index in links and not link.up for link in kernel.links()):
-            limit.wait(events.fileno())  # ends by deadline
-            events.drain()
+        events.wait_for(
+            lambda: all(link.up for link in kernel.links() if link.index in links), limit
+        )
 
 
 def _arrivals(expected: Mapping[Mac, Lease], kernel: Kernel, limit: Deadline) -> Iterator[Mac]:

@@ -68,12 +68,12 @@ def apply(
     """``live`` makes the changes of kernel objects, when the leases that they need are there; it is
     told of the activations that were made, since each takes everything off its link."""
     own = [c for c in plan.changes if isinstance(c.item, _ORDER)]
-    rest = tuple(c for c in plan.changes if c not in own)
+    rest = [c for c in plan.changes if not isinstance(c.item, _ORDER)]
     work = _Work()
     for change in sorted(own, key=lambda change: _ORDER.index(type(change.item))):
         _make(change, manager, devices, host, work, deadline)
     skipped = [c for c in rest if c.mac is not None and c.mac in work.broken]
-    kept = tuple(c for c in rest if c not in skipped)
+    kept = tuple(c for c in rest if c.mac is None or c.mac not in work.broken)
     made = live(replace(plan, changes=kept), work.activated, deadline)
     work.failed += [Failure(c, work.broken[c.mac]) for c in skipped if c.mac is not None]
     return Applied((*work.done, *made.done), (*work.failed, *made.failed))

@@ -18,7 +18,6 @@ import sys
 import warnings
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ec2net.backends.networkmanager.typed import Typed
@@ -70,12 +69,7 @@ class Bus:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def call(
@@ -320,21 +314,18 @@ async def _end_of(connection: Any) -> None:
 
 
 def _to_library(value: Any, variant: Any) -> Any:
-    match value:
-        case Typed():
-            return variant(value.signature, _to_library(value.value, variant))
-        case dict():
-            return {key: _to_library(entry, variant) for key, entry in value.items()}
-        case list() | tuple():
-            return [_to_library(entry, variant) for entry in value]
-    return value
+    if isinstance(value, Typed):
+        return variant(value.signature, _to_library(value.value, variant))
+    return _each(value, lambda entry: _to_library(entry, variant))
 
 
 def _from_library(value: Any, variant: Any) -> Any:
     if isinstance(value, variant):
         return Typed(value.signature, _from_library(value.value, variant))
+    return _each(value, lambda entry: _from_library(entry, variant))
+
+
+def _each(value: Any, convert: Callable[[Any], Any]) -> Any:
     if isinstance(value, dict):
-        return {key: _from_library(entry, variant) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_from_library(entry, variant) for entry in value]
-    return value
+        return {key: convert(entry) for key, entry in value.items()}
+    return [convert(entry) for entry in value] if isinstance(value, list | tuple) else value

@@ -24,38 +24,48 @@ def conf_file(
 
     ``only``: these links are the ENIs, and one that comes gets nothing.
     """
-    apart = {_told(primary), *map(_told, hands_off)}
-    if only is None:
-        match = [f"driver:{driver}" for driver in sorted(drivers)]
-        others = sorted(apart - {_told(primary)})
-        match += [f"except:{told}" for told in (_told(primary), *others)]
-    else:
-        match = sorted({_told(link) for link in only} - apart)
-    sections: list[tuple[str, dict[str, str]]] = []
-    if match:
-        parked = {
-            "match-device": ",".join(match),
-            "ipv4.route-table": str(parking_table),
-            "ipv6.route-table": str(parking_table),
-            "ipv4.dns-priority": str(DNS_PRIORITY),
-            "ipv6.dns-priority": str(DNS_PRIORITY),
-        }
-        sections.append(("connection-80-ec2net", parked))
+    sections: dict[str, dict[str, str]] = {}
     if primary not in hands_off:
-        own = {
+        sections["connection-80-ec2net-primary"] = {
             "match-device": _told(primary),
-            "ipv4.route-metric": str(metric),
-            "ipv6.route-metric": str(metric),
+            **_both("route-metric", metric),
         }
-        sections.insert(0, ("connection-80-ec2net-primary", own))
+    if match := _secondaries(primary, drivers, hands_off, only):
+        sections["connection-80-ec2net"] = {
+            "match-device": ",".join(match),
+            **_both("route-table", parking_table),
+            **_both("dns-priority", DNS_PRIORITY),
+        }
     lines = [
         f"{HEADER} the primary ENI {primary.mac}",
         "# What a profile says itself counts more; a file of this name in",
         "# /etc/NetworkManager/conf.d replaces this one.",
     ]
-    for name, settings in sections:
+    for name, settings in sections.items():
         lines += ["", f"[{name}]", *(f"{key}={value}" for key, value in settings.items())]
     return ConfFile(PATH, "\n".join(lines) + "\n")
+
+
+def _secondaries(
+    primary: Link,
+    drivers: Collection[str],
+    hands_off: Collection[Link],
+    only: Collection[Link] | None,
+) -> list[str]:
+    """The devices that a section matches; empty for none at all."""
+    first, apart = _told(primary), {_told(link) for link in hands_off}
+    if only is not None:
+        return sorted({_told(link) for link in only} - {first} - apart)
+    excepted = (first, *sorted(apart - {first}))
+    return [
+        *(f"driver:{driver}" for driver in sorted(drivers)),
+        *(f"except:{told}" for told in excepted),
+    ]
+
+
+def _both(key: str, value: int) -> dict[str, str]:
+    """For both IP versions."""
+    return {f"{family}.{key}": str(value) for family in ("ipv4", "ipv6")}
 
 
 def _told(link: Link) -> str:

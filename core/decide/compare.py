@@ -5,7 +5,7 @@ Only items that are marked ours are ever replaced or removed. A foreign item tha
 counts as in place; one that stands in the way is a conflict.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.plan import Action, Change, Conflict, InPlace, Item, Plan, Serving
@@ -26,44 +26,57 @@ def make_plan(
     a key that could not be read). ``owners`` tells for which ENI an item of ours once was.
     """
     owners = owners or {}
-    ours: dict[tuple[object, ...], list[Item]] = {}
-    for item in dict.fromkeys(found.ours):
-        ours.setdefault(item.identity, []).append(item)
-    foreign = {item.identity: item for item in found.foreign}
-    adjustable = {item.identity: item for item in found.adjustable}
+    present = _Present(found)
     claimed: dict[tuple[object, ...], Item] = {}
-    additions: list[Change] = []
-    conflicts: list[Conflict] = []
-    for mac, items in wanted.items():
-        for item in items:
-            if (other := claimed.get(item.identity)) is not None:
-                if other != item:  # two ENIs cannot both have it, such as one metric in main
-                    conflicts.append(Conflict(mac, item, other, wanted=True))
-                continue
-            claimed[item.identity] = item
-            same = ours.get(item.identity, [])
-            if item in same:
-                same.remove(item)
-                continue
-            present = same.pop(0) if same else adjustable.get(item.identity)
-            if present == item:
-                continue
-            if present is not None:
-                additions.append(Change(Action.REPLACE, item, mac, before=present))
-            elif item.identity not in foreign:
-                additions.append(Change(Action.ADD, item, mac))
-            elif not satisfies(foreign[item.identity], item):
-                conflicts.append(Conflict(mac, item, foreign[item.identity]))
+    steps: list[Change | Conflict | None] = []
+    for mac, item in ((mac, item) for mac, items in wanted.items() for item in items):
+        other = claimed.get(identity := item.identity)
+        if other is None:
+            claimed[identity] = item
+            steps.append(present.step_to(item, mac))
+        elif other != item:  # two ENIs cannot both have it, such as one metric in main
+            steps.append(Conflict(mac, item, other, wanted=True))
+    additions = [step for step in steps if isinstance(step, Change)]
     removals = [
-        Change(Action.REMOVE, item, owners.get(item))
-        for same in ours.values()
-        for item in same
-        if item not in keep
+        Change(Action.REMOVE, item, owners.get(item)) for item in present.left if item not in keep
     ]
     order = {mac: place for place, mac in enumerate(wanted)}
     additions.sort(key=lambda change: (order[change.mac] if change.mac else 0, change.item.rank))
     removals.sort(key=lambda change: change.item.rank, reverse=True)
-    return Plan((*additions, *removals), tuple(conflicts))
+    conflicts = tuple(step for step in steps if isinstance(step, Conflict))
+    return Plan((*additions, *removals), conflicts)
+
+
+class _Present:
+    """What is in place, by identity. An item of ours is taken out when it is wanted."""
+
+    def __init__(self, found: InPlace) -> None:
+        self._ours: dict[tuple[object, ...], list[Item]] = {}
+        for item in dict.fromkeys(found.ours):
+            self._ours.setdefault(item.identity, []).append(item)
+        self._foreign = {item.identity: item for item in found.foreign}
+        self._adjustable = {item.identity: item for item in found.adjustable}
+
+    @property
+    def left(self) -> Iterator[Item]:
+        """Items of ours that nobody wanted."""
+        return (item for same in self._ours.values() for item in same)
+
+    def step_to(self, item: Item, mac: Mac) -> Change | Conflict | None:
+        """What it takes to have ``item``; None if it is there."""
+        identity = item.identity
+        same = self._ours.get(identity)
+        if same and item in same:
+            same.remove(item)
+            return None
+        present = same.pop(0) if same else self._adjustable.get(identity)
+        if present is not None:
+            replaced = Change(Action.REPLACE, item, mac, before=present)
+            return replaced if present != item else None
+        foreign = self._foreign.get(identity)
+        if foreign is None:
+            return Change(Action.ADD, item, mac)
+        return None if satisfies(foreign, item) else Conflict(mac, item, foreign)
 
 
 def satisfies(present: Item, wanted: Item) -> bool:

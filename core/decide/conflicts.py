@@ -3,10 +3,12 @@
 
 from bisect import bisect_right
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from ec2net.core.decide.intent import EniOutcome, Standing
 from ec2net.core.decide.routing import covers
+from ec2net.core.model.facts import Absent, EniFacts
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import AnyNetwork
 
@@ -18,50 +20,66 @@ def by_number(outcome: EniOutcome) -> tuple[bool, bool, int, Mac]:
     return (False, not intent.primary, intent.number.n, outcome.mac)
 
 
-def _refuse(outcome: EniOutcome, reason: str) -> EniOutcome:
-    return replace(outcome, standing=Standing.REFUSED, reason=reason, intent=None)
-
-
-def refuse_shared_numbers(outcomes: list[EniOutcome]) -> list[EniOutcome]:
-    """Two ENIs on one number would share a table: neither can be trusted, except the primary."""
+def _sharing(outcomes: Iterable[EniOutcome]) -> Iterator[tuple[EniOutcome, str]]:
+    """Each ENI whose number others have as well, and the names of the others."""
     sharing: dict[int, list[EniOutcome]] = defaultdict(list)
     for outcome in outcomes:
         if outcome.intent is not None:
             sharing[outcome.intent.number.n].append(outcome)
-    refused = {}
     for shared in sharing.values():
-        if len(shared) < 2:
-            continue
-        for outcome in shared:
-            others = ", ".join(other.name for other in shared if other is not outcome)
-            if outcome.intent is not None and not outcome.intent.primary:
-                refused[outcome.mac] = _refuse(
-                    outcome, f"shares {outcome.intent.number} with {others}"
-                )
-    return [refused.get(outcome.mac, outcome) for outcome in outcomes]
+        for outcome in shared if len(shared) > 1 else ():
+            yield outcome, ", ".join(other.name for other in shared if other is not outcome)
+
+
+def _without(
+    outcomes: list[EniOutcome], reasons: Mapping[Mac, str], standing: Standing
+) -> list[EniOutcome]:
+    return [
+        replace(outcome, standing=standing, reason=reasons[outcome.mac], intent=None)
+        if outcome.mac in reasons
+        else outcome
+        for outcome in outcomes
+    ]
+
+
+def await_cards(outcomes: list[EniOutcome], known: Mapping[Mac, EniFacts]) -> list[EniOutcome]:
+    """Two ENIs with one device number are on different network cards, which IMDS does not tell yet."""
+    reasons = {
+        outcome.mac: "network-card is not known: absent, but its place on card 0 is"
+        f" {others}'s as well"
+        for outcome, others in _sharing(outcomes)
+        if isinstance(known[outcome.mac].network_card, Absent)
+    }
+    return _without(outcomes, reasons, Standing.PENDING)
+
+
+def refuse_shared_numbers(outcomes: list[EniOutcome]) -> list[EniOutcome]:
+    """Two ENIs on one number would share a table: neither can be trusted, except the primary."""
+    reasons = {
+        outcome.mac: f"shares {outcome.intent.number} with {others}"
+        for outcome, others in _sharing(outcomes)
+        if outcome.intent is not None and not outcome.intent.primary
+    }
+    return _without(outcomes, reasons, Standing.REFUSED)
 
 
 def refuse_shared_sources(outcomes: list[EniOutcome]) -> list[EniOutcome]:
     """An address belongs to one ENI: of two that claim it the one with the lower number keeps it."""
     taken: dict[int, _Taken] = {4: _Taken(), 6: _Taken()}
-    result = []
-    for outcome in sorted(outcomes, key=by_number):
+    reasons: dict[Mac, str] = {}
+    ordered = sorted(outcomes, key=by_number)
+    for outcome in ordered:
         intent = outcome.intent
-        if intent is None:
-            result.append(outcome)
-            continue
-        held = covers(intent.base + intent.further, intent.prefixes)
-        clash = next(
-            ((mine, other) for mine in held if (other := taken[mine.version].holder(mine))), None
-        )
-        if clash is None:
-            for network in held:
-                taken[network.version].add(network, outcome)
-            result.append(outcome)
-        else:
+        held = covers(intent.base + intent.further, intent.prefixes) if intent is not None else ()
+        holders = ((mine, taken[mine.version].holder(mine)) for mine in held)
+        clash = next(((mine, other) for mine, other in holders if other is not None), None)
+        if clash is not None:
             mine, other = clash
-            result.append(_refuse(outcome, f"{mine} is (partly) held by {other.name} as well"))
-    return result
+            reasons[outcome.mac] = f"{mine} is (partly) held by {other.name} as well"
+            continue
+        for network in held:
+            taken[network.version].add(network, outcome)
+    return _without(ordered, reasons, Standing.REFUSED)
 
 
 class _Taken:

@@ -15,6 +15,7 @@ from ec2net.core.config.settings import AUTO_BACKEND, DnsDefaultRoute, Manage, M
 from ec2net.core.model.identity import Attached, EniId, Mac
 from ec2net.core.model.numbers import EniNumber
 from ec2net.core.model.objects import AnyInterface, AnyNetwork, LinkRef, Route, Rule
+from ec2net.core.model.purpose import Purpose
 
 
 class Standing(Enum):
@@ -92,12 +93,20 @@ class EniIntent:
     beside: tuple[Rival, ...] = ()
     """Other tools that may configure it as well."""
     no_ipv4: tuple[Rule, ...] = ()
-    """By which the host's IPv4 fails at once (``ipv4_fast_failure``); of the primary."""
+    """Rules by which the host's IPv4 fails at once (``Purpose.NO_IPV4``); of the primary."""
 
     @property
     def sources(self) -> tuple[AnyInterface, ...]:
         """Every single address that is ours to send from."""
         return self.base + self.further
+
+    @property
+    def every_rule(self) -> tuple[Rule, ...]:
+        return self.rules + self.no_ipv4
+
+    def serves(self, purpose: Purpose) -> bool:
+        """Whether it has a rule for this purpose."""
+        return any(rule.purpose is purpose for rule in self.every_rule)
 
     def first(self, version: int) -> IPv4Address | IPv6Address | None:
         """The base address of a family (4 or 6)."""
@@ -148,7 +157,7 @@ class HostIntent:
     later_apart: bool = False
     """Whether nothing is to be done for an ENI that comes some time, before it is known."""
 
-    @property
+    @cached_property
     def ready(self) -> tuple[EniIntent, ...]:
         return tuple(eni.intent for eni in self.enis if eni.intent is not None)
 

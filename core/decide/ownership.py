@@ -8,7 +8,6 @@ While several links have an ENI's MAC, the ENI owns what is on each of them.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import TypeGuard
 
 from ec2net.core.decide.compare import make_plan
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standing
@@ -16,16 +15,22 @@ from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.objects import (
     LOCAL_TABLE,
     MAIN_TABLE,
-    Address,
     KernelObject,
     LinkSetting,
-    ReplyMarks,
     Route,
-    RouteKind,
     Rule,
     Setting,
 )
-from ec2net.core.model.plan import InPlace, Item, Owned, Plan
+from ec2net.core.model.plan import InPlace, Item, Plan, clues_of, purpose_of
+from ec2net.core.model.purpose import (
+    OF_PRIMARY,
+    Clue,
+    Purpose,
+    of_link,
+    of_mac,
+    of_source,
+    of_table,
+)
 from ec2net.core.model.snapshot import Found, Snapshot
 
 
@@ -40,58 +45,52 @@ def unmarked(snapshot: Snapshot, protocol: int) -> tuple[KernelObject, ...]:
 
 
 def _is_marked(found: Found[KernelObject], protocol: int) -> bool:
-    """A kind of route that we never make (blackhole, multipath) is not ours, whatever its mark."""
-    if isinstance(found.item, Route) and found.item.kind is RouteKind.OTHER:
-        return False
-    return found.protocol == protocol
+    return found.protocol == protocol and found.item.purpose is not Purpose.FOREIGN
+
+
+_NOBODY = Mac("")
+"""The owner of what leads to a link that is no ENI's."""
 
 
 def owners(ours: Iterable[Item], host: HostIntent, foreign: Iterable[Item] = ()) -> dict[Item, Mac]:
-    """For which ENI each item of ours is: by its link, its table, or (main-first) its source.
-
-    The rule that tells a source's table may be somebody else's, who was quicker with it. By which
-    the host's IPv4 fails (``ipv4_fast_failure``), is the primary's.
-    """
-    by_index = {link.index: eni.mac for eni in host.enis for link in eni.links}
-    primary = by_index.get(host.primary_link.index) if host.primary_link is not None else None
-    macs = set(by_index.values())
-    by_table = {
-        **{eni.table: eni.mac for eni in host.enis if eni.table is not None and eni.links},
-        **{intent.table: intent.mac for intent in host.ready},
-    }
+    """For which ENI each item of ours is: by its link, its table, or (main-first) its source."""
     ours = tuple(ours)
-    for item in ours:
-        if (
-            isinstance(item, Route)
-            and not _is_guard(item)
-            and item.table not in (MAIN_TABLE, LOCAL_TABLE)
-        ):
-            by_table.setdefault(item.table, by_index.get(item.link.index, Mac("")))
-    by_source = {
-        item.source: by_table[item.table]
-        for item in (*foreign, *ours)
-        if isinstance(item, Rule) and item.table in by_table and item.mark is None
-    }
-    found = {}
-    for item in ours:
-        mac: Mac | None = None
-        if isinstance(item, Rule):
-            mac = by_table.get(item.table)
-            mac = mac or (primary if item.fails_ipv4 else by_source.get(item.source))
-        elif _is_guard(item):
-            mac = by_table.get(item.table)
-        elif isinstance(item, Route | Address | LinkSetting | ReplyMarks):
-            mac = by_index.get(item.link.index)
-        elif isinstance(item, Owned):
-            mac = item.owner if item.owner in macs else None
-        if mac is not None and mac.text:
-            found[item] = mac
-    return found
+    known = _told_by_items(_told_by_host(host), ours, foreign)
+    told = ((item, next(filter(None, map(known.get, clues_of(item))), _NOBODY)) for item in ours)
+    return {item: mac for item, mac in told if mac is not _NOBODY}
 
 
-def _is_guard(item: Item) -> TypeGuard[Route]:
-    """A table's last route (``core/live/guard.py``): it has no link, and stays when that goes."""
-    return isinstance(item, Route) and item.kind is RouteKind.UNREACHABLE
+def _told_by_host(host: HostIntent) -> dict[Clue, Mac]:
+    linked = [eni for eni in host.enis if eni.links]
+    known = {of_link(link.index): eni.mac for eni in linked for link in eni.links}
+    known |= {of_mac(eni.mac): eni.mac for eni in linked}
+    known |= {of_table(eni.table): eni.mac for eni in linked if eni.table is not None}
+    known |= {of_table(intent.table): intent.mac for intent in host.ready}
+    primary = host.primary_link
+    if primary is not None and of_link(primary.index) in known:
+        known[OF_PRIMARY] = known[of_link(primary.index)]
+    return known
+
+
+def _told_by_items(
+    known: dict[Clue, Mac], ours: Collection[Item], foreign: Iterable[Item]
+) -> dict[Clue, Mac]:
+    """A route tells whose its table is, and a rule by its table whose its source is.
+
+    That rule may be somebody else's, who was quicker with it.
+    """
+    for item in ours:
+        if not isinstance(item, Route) or item.purpose is Purpose.GUARD:
+            continue
+        if item.table not in (MAIN_TABLE, LOCAL_TABLE):
+            owner = known.get(of_link(item.link.index), _NOBODY)
+            known.setdefault(of_table(item.table), owner)
+    for item in (*foreign, *ours):
+        if not isinstance(item, Rule) or item.purpose is Purpose.ANSWERS:
+            continue
+        if of_table(item.table) in known:
+            known[of_source(item.source)] = known[of_table(item.table)]
+    return known
 
 
 def held(owned: Mapping[Item, Mac], macs: Collection[Mac]) -> frozenset[Item]:
@@ -127,14 +126,14 @@ def _of_earlier_attachments(host: HostIntent, owned: Mapping[Item, Mac]) -> set[
 
     What is left of before are the rules, and a guard, which do not go with a link.
     """
-    on_links = {m for item, m in owned.items() if not (isinstance(item, Rule) or _is_guard(item))}
-    return {
+    later = {
         eni.mac
         for eni in host.enis
-        if eni.standing is Standing.IGNORED
-        and eni.attached is Attached.LATER
-        and eni.mac not in on_links
+        if eni.standing is Standing.IGNORED and eni.attached is Attached.LATER
     }
+    if later:
+        later -= {mac for item, mac in owned.items() if not purpose_of(item).outlives_link}
+    return later
 
 
 def _unjournaled(
@@ -158,15 +157,14 @@ def _unjournaled(
 def _overtaken(
     owned: Mapping[Item, Mac], host: HostIntent, mine: Collection[Mac]
 ) -> frozenset[Item]:
-    """Rules of ``ipv4_fast_failure`` that stop to be right: they go in a pass for another ENI too."""
-    last = {intent.mac: intent.no_ipv4 for intent in host.ready if not intent.unread}
+    """Rules that stop to be right when another ENI gets IPv4: they go in a pass for that one too."""
+    right = {intent.mac: intent.every_rule for intent in host.ready if not intent.unread}
     return frozenset(
         item
         for item, mac in owned.items()
-        if isinstance(item, Rule)
-        and item.fails_ipv4
-        and mac in mine
-        and item not in last.get(mac, (item,))
+        if mac in mine
+        and purpose_of(item) is Purpose.NO_IPV4
+        and item not in right.get(mac, (item,))
     )
 
 

@@ -11,7 +11,6 @@ from ipaddress import IPv4Interface, IPv4Network, IPv6Address, IPv6Network, coll
 from ec2net.core.config.settings import EniSettings, MainDefault, Manage, PrefixMode, Routing
 from ec2net.core.model.numbers import EniNumber, NumberPlan
 from ec2net.core.model.objects import (
-    LAST_PRIORITIES,
     LOCAL_TABLE,
     MAIN_TABLE,
     AnyAddress,
@@ -22,17 +21,16 @@ from ec2net.core.model.objects import (
     Route,
     RouteKind,
     Rule,
-    RuleAction,
 )
 
 IPV6_GATEWAY = IPv6Address("fe80:ec2::1")
 """The VPC router's link-local address in every subnet (amazon-vpc-cni-k8s uses it as well)."""
 
-_DEFAULT: dict[int, AnyNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
+EVERYTHING: dict[int, AnyNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 IPV6_METRIC = 1024
 """What the kernel makes of metric 0 (IP6_RT_PRIO_USER); given, so that it reads back equal."""
 
-_LINK_LOCAL_IPV4 = IPv4Network("169.254.0.0/16")
+LINK_LOCAL_IPV4 = IPv4Network("169.254.0.0/16")
 _LINK_LOCAL_IPV6 = IPv6Network("fe80::/64")
 
 
@@ -99,24 +97,7 @@ def mark_rules(
     """For what is marked as an answer to a connection that came in by the ENI, whatever its source:
     a container's answer gets the host's address only after its way was chosen."""
     priority, table = numbers.priority(number), numbers.table(number)
-    return tuple(Rule(_DEFAULT[version], priority, table, mark=mark) for version in versions)
-
-
-def fast_failure(numbers: NumberPlan) -> tuple[Rule, ...]:
-    """IPv4 that no way but an ENI's is for fails at once, where no ENI has IPv4.
-
-    In an IPv6-only subnet DHCP leases 169.254.0.0/16 with a default route, so that connections
-    abroad would wait for answers that never come (R33). Ways are left to networks and hosts that
-    main names, to default routes by other links (a VPN's) and to EC2's link-local services.
-    """
-    everything = _DEFAULT[4]
-    specific, elsewhere, services, rest = LAST_PRIORITIES
-    return (
-        Rule(everything, specific, MAIN_TABLE, suppress_prefixlength=0),
-        Rule(everything, elsewhere, MAIN_TABLE, suppress_group=numbers.link_group),
-        Rule(everything, services, MAIN_TABLE, destination=_LINK_LOCAL_IPV4),
-        Rule(everything, rest, 0, action=RuleAction.UNREACHABLE),
-    )
+    return tuple(Rule(EVERYTHING[version], priority, table, mark=mark) for version in versions)
 
 
 def table_routes(
@@ -124,8 +105,10 @@ def table_routes(
     gateways: tuple[AnyAddress, ...],
     table: int,
     link: LinkRef,
-    first_ipv4: AnyAddress | None,
+    base: tuple[AnyInterface, ...],
 ) -> tuple[Route, ...]:
+    """The first IPv4 address is the source of what does not name one: R14."""
+    first_ipv4 = next((interface.ip for interface in base if interface.version == 4), None)
     routes = []
     for router in gateways:
         version = router.version
@@ -134,7 +117,7 @@ def table_routes(
         if version == 6:
             on_link.append(_LINK_LOCAL_IPV6)
         routes += [Route(network, table, metric, link, source=source) for network in on_link]
-        routes.append(Route(_DEFAULT[version], table, metric, link, router, source))
+        routes.append(Route(EVERYTHING[version], table, metric, link, router, source))
     return tuple(routes)
 
 
@@ -162,7 +145,7 @@ def main_routes(
         return ()
     own_metric = metric(settings, numbers, number)
     return tuple(
-        Route(_DEFAULT[router.version], MAIN_TABLE, own_metric, link, router, interface.ip)
+        Route(EVERYTHING[router.version], MAIN_TABLE, own_metric, link, router, interface.ip)
         for router in gateways
         for interface in base
         if interface.version == router.version

@@ -64,22 +64,13 @@ def _not_known(name: str) -> Callable[[EniFacts, Around], str]:
     return doubt
 
 
-def _subnet(name: str, *lists: str) -> Callable[[EniFacts, Around], str]:
-    """A block may lack only if the ENI has nothing that lies in such a block."""
+def _may_lack(name: str, *lists: str) -> Callable[[EniFacts, Around], str]:
+    """For a list, and for a block if the ENI has nothing (``lists``) that lies in such a block."""
 
     def doubt(eni: EniFacts, around: Around) -> str:
-        reading = keys_of(eni)[name]
-        without = all(isinstance(keys_of(eni)[one], Absent) for one in lists)
-        none = isinstance(reading, Absent) and without
-        return "" if none else _not_known(name)(eni, around)
-
-    return doubt
-
-
-def _list(name: str) -> Callable[[EniFacts, Around], str]:
-    def doubt(eni: EniFacts, around: Around) -> str:
-        none = isinstance(keys_of(eni)[name], Absent)
-        return "" if none else _not_known(name)(eni, around)
+        readings = keys_of(eni)
+        lacks = all(isinstance(readings[one], Absent) for one in (name, *lists))
+        return "" if lacks else _not_known(name)(eni, around)
 
     return doubt
 
@@ -120,42 +111,42 @@ KEYS: Mapping[str, Key] = {
         "a value; an absence if the ENI has neither IPv4 addresses nor IPv4 prefixes",
         "the ENI's addresses and prefixes, which lie in the subnet",
         "in each pass until it has a value",
-        _subnet("subnet-ipv4-cidr-block", "local-ipv4s", "ipv4-prefix"),
+        _may_lack("subnet-ipv4-cidr-block", "local-ipv4s", "ipv4-prefix"),
     ),
     "subnet-ipv6-cidr-blocks": Key(
         "whether the ENI has IPv6; sections that match on `subnet`",
         "a value; an absence if the ENI has neither IPv6 addresses nor IPv6 prefixes",
         "the ENI's addresses and prefixes, which lie in the subnet",
         "in each pass until all that the ENI holds lies in it",
-        _subnet("subnet-ipv6-cidr-blocks", "ipv6s", "ipv6-prefix"),
+        _may_lack("subnet-ipv6-cidr-blocks", "ipv6s", "ipv6-prefix"),
     ),
     "local-ipv4s": Key(
         "addresses, sources of rules, the base address",
         "a list, or none",
         "a second reading when an address is missing; an ENI cannot lose its first one",
         _ONCE_MORE,
-        _list("local-ipv4s"),
+        _may_lack("local-ipv4s"),
     ),
     "ipv6s": Key(
         "addresses, sources of rules, the base address",
         "a list, or none",
         "a second reading when an address is missing",
         _ONCE_MORE,
-        _list("ipv6s"),
+        _may_lack("ipv6s"),
     ),
     "ipv4-prefix": Key(
         "sources of rules, local routes",
         "a list, or none",
         "a second reading when a prefix is missing",
         _ONCE_MORE,
-        _list("ipv4-prefix"),
+        _may_lack("ipv4-prefix"),
     ),
     "ipv6-prefix": Key(
         "sources of rules, local routes",
         "a list, or none",
         "a second reading when a prefix is missing",
         _ONCE_MORE,
-        _list("ipv6-prefix"),
+        _may_lack("ipv6-prefix"),
     ),
 }
 """Each key that decides something. AWS, "Instance metadata categories", has the keys' meaning."""

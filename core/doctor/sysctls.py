@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ec2net.core.decide.intent import EniIntent, HostIntent
 from ec2net.core.doctor.finding import Check, Finding, Severity
 from ec2net.core.model.objects import MAIN_TABLE
+from ec2net.core.model.purpose import Purpose
 
 STRICT = 1
 """rp_filter: a packet is dropped unless its answer would leave through the same link (RFC 3704)."""
@@ -91,7 +92,7 @@ def lost_answers(host: HostIntent, sysctls: Sysctls) -> Iterator[Finding]:
     if sysctls.ipv4_forwarding != 1:
         return
     for intent in host.ready:
-        marked = any(rule.mark is not None for rule in intent.rules)
+        marked = intent.serves(Purpose.ANSWERS)
         if intent.rules and not intent.primary and not marked:
             yield Finding(
                 Severity.NOTE,

@@ -22,6 +22,7 @@ from ec2net.core.engine.reachability import Reachability, Reached
 from ec2net.core.model.errors import Ec2netError, ExitStatus, StateError
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.plan import Applied, Change, Plan, inverse
+from ec2net.core.model.purpose import Purpose
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.runtime.clock import now
 from ec2net.core.runtime.deadline import Deadline
@@ -110,8 +111,8 @@ class Trial:
 
 
 def _but_what_shall_go(reached: Reached, host: HostIntent) -> Reached:
-    """With ``ipv4_fast_failure`` no way abroad is left for IPv4."""
-    if any(intent.no_ipv4 for intent in host.ready):
+    """Where the host's IPv4 shall fail no way abroad is left for it."""
+    if any(intent.serves(Purpose.NO_IPV4) for intent in host.ready):
         return replace(reached, gateways=reached.gateways - {4})
     return reached
 

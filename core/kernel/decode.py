@@ -7,7 +7,16 @@ from typing import Any
 
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac, link_name
-from ec2net.core.model.objects import Address, LinkRef, Mark, Route, RouteKind, Rule, RuleAction
+from ec2net.core.model.objects import (
+    Address,
+    AnyNetwork,
+    LinkRef,
+    Mark,
+    Route,
+    RouteKind,
+    Rule,
+    RuleAction,
+)
 from ec2net.core.model.snapshot import AddressState, Found
 
 AF_INET, AF_INET6 = 2, 10
@@ -111,14 +120,12 @@ def route(message: Mapping[str, Any], names: Mapping[int, str]) -> Found[Route] 
     if of_some or message["family"] not in (AF_INET, AF_INET6):
         return None
     attributes = _attributes(message)
-    any_address = "0.0.0.0" if message["family"] == AF_INET else "::"
-    destination = f"{attributes.get('RTA_DST', any_address)}/{message['dst_len']}"
     gateway, source = attributes.get("RTA_GATEWAY"), attributes.get("RTA_PREFSRC")
     index = attributes.get("RTA_OIF", 0)  # none: multipath, blackhole
     kind = KINDS.get(message["type"], RouteKind.OTHER)
     return Found(
         Route(
-            destination=ip_network(destination, strict=False),
+            destination=_network(message, attributes.get("RTA_DST"), "dst_len"),
             table=attributes.get("RTA_TABLE", message["table"]),
             metric=attributes.get("RTA_PRIORITY", 0),
             link=LinkRef(index, names.get(index, str(index))),
@@ -146,22 +153,26 @@ def rule(message: Mapping[str, Any]) -> Found[Rule] | None:
         or sum(map(bool, selectors)) > (1 if action is RuleAction.LOOKUP else 0)
     ):
         return None
-    any_address = "0.0.0.0" if message["family"] == AF_INET else "::"
-    source = f"{attributes.get('FRA_SRC', any_address)}/{message['src_len']}"
-    destination = f"{attributes.get('FRA_DST', any_address)}/{message['dst_len']}"
+    destination = _network(message, attributes.get("FRA_DST"), "dst_len")
     return Found(
         Rule(
-            source=ip_network(source, strict=False),
+            source=_network(message, attributes.get("FRA_SRC"), "src_len"),
             priority=attributes.get("FRA_PRIORITY", 0),
             table=attributes.get("FRA_TABLE", message["table"]),
             suppress_prefixlength=_unless_none(attributes.get("FRA_SUPPRESS_PREFIXLEN")),
             suppress_group=_unless_none(attributes.get("FRA_SUPPRESS_IFGROUP")),
             mark=_mark(attributes),
-            destination=ip_network(destination, strict=False) if message["dst_len"] else None,
+            destination=destination if message["dst_len"] else None,
             action=action,
         ),
         attributes.get("FRA_PROTOCOL", 0),
     )
+
+
+def _network(message: Mapping[str, Any], address: str | None, length: str) -> AnyNetwork:
+    """Without an address it is every one of the family."""
+    any_address = "0.0.0.0" if message["family"] == AF_INET else "::"
+    return ip_network(f"{address or any_address}/{message[length]}", strict=False)
 
 
 def _mark(attributes: Mapping[str, Any]) -> Mark | None:

@@ -10,7 +10,6 @@ import os
 import socket
 import struct
 from array import array
-from types import TracebackType
 from typing import Self
 
 _SIOCETHTOOL = 0x8946
@@ -27,12 +26,7 @@ class Drivers:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
 
     def of(self, link: str) -> str:

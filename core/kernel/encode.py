@@ -5,6 +5,7 @@ from enum import Enum
 from typing import Any
 
 from ec2net.core.kernel.decode import IFF_UP, KINDS, RULE_ACTIONS, family
+from ec2net.core.kernel.relevance import LAST_SMALL_TABLE
 from ec2net.core.kernel.request import (
     NLM_F_ACK,
     NLM_F_APPEND,
@@ -16,6 +17,7 @@ from ec2net.core.kernel.request import (
 from ec2net.core.model.objects import (
     Address,
     AnyAddress,
+    AnyNetwork,
     LinkSetting,
     Route,
     RouteKind,
@@ -35,9 +37,6 @@ _RULE_ACTIONS = {action: number for number, action in RULE_ACTIONS.items()}
 
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 
-_LAST_SMALL_TABLE = 255
-"""Of what fits into the structure; RTA_TABLE and FRA_TABLE hold any."""
-
 
 class Verb(Enum):
     """What a request does. The values are for messages."""
@@ -55,21 +54,38 @@ _FLAGS = {
 }
 
 
+def _given(**attributes: object) -> list[tuple[str, Any]]:
+    """Those that have a value, in this order."""
+    return [(name, value) for name, value in attributes.items() if value is not None]
+
+
+def _text(address: AnyAddress | None) -> str | None:
+    return None if address is None else str(address)
+
+
+def _prefix(network: AnyNetwork | None) -> str | None:
+    """The kernel takes no attribute of length 0."""
+    return str(network.network_address) if network is not None and network.prefixlen else None
+
+
+def _small(table: int) -> int:
+    return table if table <= LAST_SMALL_TABLE else 0
+
+
 def address(verb: Verb, item: Address, protocol: int | None) -> Request:
     """Without prefix route, and without duplicate address detection: the VPC assigns uniquely.
 
     ``protocol`` is None where an address cannot be marked.
     """
     ip = str(item.interface.ip)
-    version = item.interface.version
-    flags = _IFA_F_NOPREFIXROUTE | (_IFA_F_NODAD if version == 6 else 0)
-    attributes: list[tuple[str, Any]] = [("IFA_ADDRESS", ip), ("IFA_FLAGS", flags)]
-    if version == 4:
-        attributes.append(("IFA_LOCAL", ip))
-    if protocol is not None:
-        attributes.append(("IFA_PROTO", protocol))
+    attributes = _given(
+        IFA_ADDRESS=ip,
+        IFA_FLAGS=_IFA_F_NOPREFIXROUTE | (_IFA_F_NODAD if item.version == 6 else 0),
+        IFA_LOCAL=ip if item.version == 4 else None,
+        IFA_PROTO=protocol,
+    )
     fields = {
-        "family": family(version),
+        "family": family(item.version),
         "prefixlen": item.interface.network.prefixlen,
         "index": item.link.index,
     }
@@ -77,55 +93,50 @@ def address(verb: Verb, item: Address, protocol: int | None) -> Request:
 
 
 def route(verb: Verb, item: Route, protocol: int) -> Request:
-    destination = item.destination
+    scope = _SCOPE_UNIVERSE
+    if item.gateway is None and item.version == 4:
+        scope = _SCOPE_HOST if item.kind is RouteKind.LOCAL else _SCOPE_LINK
     fields = {
-        "family": family(destination.version),
-        "dst_len": destination.prefixlen,
-        "table": item.table if item.table <= _LAST_SMALL_TABLE else 0,
+        "family": family(item.version),
+        "dst_len": item.destination.prefixlen,
+        "table": _small(item.table),
         "proto": protocol,
         "type": _TYPES[item.kind],
-        "scope": _SCOPE_UNIVERSE,
-    }
-    attributes: list[tuple[str, Any]] = [("RTA_OIF", item.link.index), ("RTA_TABLE", item.table)]
-    if destination.prefixlen:
-        attributes.append(("RTA_DST", str(destination.network_address)))
-    if item.metric:
-        attributes.append(("RTA_PRIORITY", item.metric))
-    if item.gateway is not None:
+        "scope": scope,
         # The subnet has no route in main, so the kernel could not find the gateway by itself.
-        attributes.append(("RTA_GATEWAY", str(item.gateway)))
-        fields["flags"] = _RTNH_F_ONLINK
-    elif destination.version == 4:
-        fields["scope"] = _SCOPE_HOST if item.kind is RouteKind.LOCAL else _SCOPE_LINK
-    if item.source is not None:
-        attributes.append(("RTA_PREFSRC", str(item.source)))
+        "flags": _RTNH_F_ONLINK if item.gateway is not None else 0,
+    }
+    attributes = _given(
+        RTA_OIF=item.link.index,
+        RTA_TABLE=item.table,
+        RTA_DST=_prefix(item.destination),
+        RTA_PRIORITY=item.metric or None,
+        RTA_GATEWAY=_text(item.gateway),
+        RTA_PREFSRC=_text(item.source),
+    )
     return Request("rtmsg", _kind(_RTM_NEWROUTE, verb), _FLAGS[verb], fields, attributes)
 
 
 def rule(verb: Verb, item: Rule, protocol: int) -> Request:
     """``protocol`` is part of a deletion too: the kernel then only takes a rule of ours."""
     fields = {
-        "family": family(item.source.version),
+        "family": family(item.version),
         "src_len": item.source.prefixlen,
-        "table": item.table if item.table <= _LAST_SMALL_TABLE else 0,
+        "dst_len": item.destination.prefixlen if item.destination is not None else 0,
+        "table": _small(item.table),
         "action": _RULE_ACTIONS[item.action],
     }
-    attributes: list[tuple[str, Any]] = [
-        ("FRA_PRIORITY", item.priority),
-        ("FRA_TABLE", item.table),
-        ("FRA_PROTOCOL", protocol),
-    ]
-    if item.destination is not None:
-        fields["dst_len"] = item.destination.prefixlen
-        attributes.append(("FRA_DST", str(item.destination.network_address)))
-    if item.source.prefixlen:
-        attributes.append(("FRA_SRC", str(item.source.network_address)))
-    if item.suppress_prefixlength is not None:
-        attributes.append(("FRA_SUPPRESS_PREFIXLEN", item.suppress_prefixlength))
-    if item.suppress_group is not None:
-        attributes.append(("FRA_SUPPRESS_IFGROUP", item.suppress_group))
-    if item.mark is not None:
-        attributes += [("FRA_FWMARK", item.mark.value), ("FRA_FWMASK", item.mark.mask)]
+    attributes = _given(
+        FRA_PRIORITY=item.priority,
+        FRA_TABLE=item.table,
+        FRA_PROTOCOL=protocol,
+        FRA_DST=_prefix(item.destination),
+        FRA_SRC=_prefix(item.source),
+        FRA_SUPPRESS_PREFIXLEN=item.suppress_prefixlength,
+        FRA_SUPPRESS_IFGROUP=item.suppress_group,
+        FRA_FWMARK=item.mark.value if item.mark is not None else None,
+        FRA_FWMASK=item.mark.mask if item.mark is not None else None,
+    )
     return Request("fibmsg", _kind(_RTM_NEWRULE, verb), _FLAGS[verb], fields, attributes)
 
 
@@ -151,10 +162,9 @@ def link(verb: Verb, item: LinkSetting) -> Request:
 def lookup(destination: AnyAddress, source: AnyAddress | None = None) -> Request:
     """Which way a packet would go (``ip route get``)."""
     fields = {"family": family(destination.version), "dst_len": destination.max_prefixlen}
-    attributes = [("RTA_DST", str(destination))]
     if source is not None:
         fields["src_len"] = source.max_prefixlen
-        attributes.append(("RTA_SRC", str(source)))
+    attributes = _given(RTA_DST=str(destination), RTA_SRC=_text(source))
     return Request("rtmsg", _RTM_GETROUTE, 0, fields, attributes)
 
 

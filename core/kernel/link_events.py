@@ -8,13 +8,14 @@ that overflowed is readable too. A link that moves to another network namespace 
 
 import errno
 import socket
-from collections.abc import Iterator
-from types import TracebackType
-from typing import Self
+from collections.abc import Callable, Iterator
+from typing import Self, TypeVar
 
 from ec2net.core.model import identity
 from ec2net.core.model.errors import DeadlineExceeded, LinkGone
 from ec2net.core.runtime.deadline import Deadline
+
+T = TypeVar("T")
 
 _RTMGRP_LINK = 1
 
@@ -37,12 +38,7 @@ class KernelEvents:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -55,6 +51,16 @@ class KernelEvents:
         """Consume what is queued; the caller looks for itself at what changed."""
         for _ in self.queued():
             pass
+
+    def wait_for(self, look: Callable[[], T | None], limit: Deadline) -> T:
+        """Wait until ``look``, called again after each event, finds something.
+
+        Raises ``DeadlineExceeded``.
+        """
+        while not (found := look()):  # ends by deadline
+            limit.wait(self.fileno())
+            self.drain()
+        return found
 
     def queued(self) -> Iterator[bytes | None]:
         """Consume what is queued; None stands for events that were lost (ENOBUFS)."""
@@ -100,16 +106,13 @@ def wait_for_link(name: str, events: LinkEvents, deadline: Deadline) -> int:
     Waits in one poll(2) per link event: a wait for a link that never comes on a quiet host is
     a single system call.
     """
-    waiting = deadline.named(f"waiting for link {name}")
-    while (index := link_index(name)) is None:  # ends by deadline
-        try:
-            waiting.wait(events.fileno())
-        except DeadlineExceeded as error:
-            raise LinkGone(
-                f"no such link appeared within {deadline.seconds:g} s", subject=name
-            ) from error
-        events.drain()
-    return index
+    try:
+        waiting = deadline.named(f"waiting for link {name}")
+        return events.wait_for(lambda: link_index(name), waiting)
+    except DeadlineExceeded as error:
+        raise LinkGone(
+            f"no such link appeared within {deadline.seconds:g} s", subject=name
+        ) from error
 
 
 def link_index(name: str) -> int | None:

@@ -9,12 +9,12 @@ import socket
 import struct
 
 from ec2net.core.kernel.link_events import KernelEvents
+from ec2net.core.kernel.request import NLM_F_ACK, NLM_F_CREATE
 from ec2net.core.kernel.wire import ATTRIBUTE, HEADER, NLM_F_REQUEST
 from ec2net.core.model.objects import AnyAddress
 
 _RTMGRP_NEIGH = 0x4
 _RTM_NEWNEIGH, _RTM_GETNEIGH = 28, 30
-_NLM_F_ACK, _NLM_F_CREATE = 0x4, 0x400
 _NDA_DST = 1
 _NTF_USE = 0x1
 _REACHABLE, _STALE, _DELAY, _PROBE, _NOARP, _PERMANENT = 0x02, 0x04, 0x08, 0x10, 0x40, 0x80
@@ -48,9 +48,9 @@ class Neighbours(KernelEvents):
         """
         state = self._state(link, address)
         if state & (_REACHABLE | _STALE | _DELAY):
-            self._request(_RTM_NEWNEIGH, _NLM_F_ACK, link, address, state=_PROBE)
+            self._request(_RTM_NEWNEIGH, NLM_F_ACK, link, address, state=_PROBE)
         elif not state & (_PROBE | _NOARP | _PERMANENT):
-            self._request(_RTM_NEWNEIGH, _NLM_F_ACK | _NLM_F_CREATE, link, address, flags=_NTF_USE)
+            self._request(_RTM_NEWNEIGH, NLM_F_ACK | NLM_F_CREATE, link, address, flags=_NTF_USE)
 
     def _state(self, link: int, address: AnyAddress) -> int:
         """NUD_* of the entry; 0 if there is none."""

@@ -18,7 +18,7 @@ _RTPROT_KERNEL = 2
 _RTM_F_CLONED = 0x200
 
 LAST_SMALL_TABLE = 255
-"""Tables above do not fit into rtmsg and are no host's standard ones."""
+"""Tables above are no host's standard ones, and only RTA_TABLE and FRA_TABLE hold their numbers."""
 
 
 class RelevantRoutes:

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import ip_address
-from types import TracebackType
 from typing import Self
 
 from ec2net.core.kernel import decode, dump, encode, pyroute, sysctl, wire
@@ -35,6 +34,7 @@ from ec2net.core.model.objects import (
     Rule,
     Setting,
 )
+from ec2net.core.model.purpose import Purpose
 from ec2net.core.model.snapshot import AddressState, Snapshot
 
 _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 4, 5, 7
@@ -84,12 +84,7 @@ class Kernel:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -148,7 +143,8 @@ class Kernel:
                 for family in families
                 for rule in self._dumps.read(wire.RULES, decode.rule, family=family)
                 # Others' rules by mark are as all that is not modelled.
-                if rule is not None and (not rule.item.mark or rule.protocol == self.protocol)
+                if rule is not None
+                and (rule.item.purpose is not Purpose.ANSWERS or rule.protocol == self.protocol)
             ]
         accept_ra = _accept_ra(link for link in links if link.driver in drivers)
         return Snapshot(links, tuple(addresses), tuple(routes), tuple(rules), accept_ra)

@@ -16,10 +16,7 @@ _IPV4_CONF = _NET / "ipv4/conf"
 
 def read_accept_ra(link: str) -> int | None:
     """Its value (0, 1 or 2); None where IPv6 is off or the link is gone."""
-    try:
-        return int((_CONF / link / "accept_ra").read_text())
-    except (OSError, ValueError):
-        return None
+    return read_number("ipv6/conf/LINK/accept_ra", link)
 
 
 def has_ipv6(link: str) -> bool:

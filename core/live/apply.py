@@ -7,9 +7,9 @@ point leaves either nothing or something that the next pass recognises.
 
 import errno
 import logging
-import socket
 from typing import TypeAlias
 
+from ec2net.core.kernel.link_events import link_is_there
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import Ec2netError, KernelError, LinkGone
 from ec2net.core.model.identity import Mac
@@ -17,8 +17,6 @@ from ec2net.core.model.objects import (
     Address,
     KernelObject,
     LinkSetting,
-    ReplyMarks,
-    Route,
     Rule,
     Setting,
 )
@@ -49,8 +47,8 @@ def apply(
     """
     done: list[Change] = []
     failed: list[Failure] = []
-    left: dict[int, Ec2netError] = {}
-    """By table why what marks packets for it is still there."""
+    left: dict[object, Ec2netError] = {}
+    """By identity why an object is still there: what reveals it stays as well."""
     broken = {} if broken is None else broken
     open_journals = _open(plan, kernel, journals, broken)
     for change in plan.changes:
@@ -58,17 +56,15 @@ def apply(
         error = broken.get((mac, _BOTH), broken.get((mac, version))) if mac is not None else None
         if error is None and deadline.expired():
             error = deadline.exceeded()
-        if error is None and isinstance(change.item, Rule) and change.item.mark is not None:
-            error = left.get(change.item.table)  # else nothing would tell of it any more
         if error is None:
-            error = _make(change, kernel, open_journals)
+            error = left.get(_live(change).reveals) or _make(change, kernel, open_journals)
         if error is None:
             done.append(change)
             continue
         failed.append(Failure(change, error))
-        if isinstance(change.item, ReplyMarks) and change.action is Action.REMOVE:
-            left[change.item.table] = error
-        if mac is not None and not _harmless(change):
+        if change.action is Action.REMOVE:
+            left[change.item.identity] = error
+        if mac is not None and not _live(change).optional:
             broken.setdefault((mac, version), error)
     _close(done, open_journals, journals)
     return Applied(tuple(done), tuple(failed))
@@ -135,31 +131,20 @@ def _close(done: list[Change], found: dict[Mac, Journal], journals: Journals) ->
 _BOTH = 0
 """Of a change that both IP versions build on, in place of a version."""
 
-_HARMLESS = (Setting.ALTNAME, Setting.MTU, Setting.ACCEPT_RA)
-"""Without them the rest still works: a name taken by another link, an MTU that the device cannot
-have, a sysctl that is read-only."""
-
 
 def version_of(change: Change) -> int:
     """The IP version of a change: 4 or 6; 0 if both build on it."""
-    match change.item:
-        case Address(interface=interface):
-            return interface.version
-        case Route(destination=network) | Rule(source=network):
-            return network.version
-    return _BOTH
+    return change.item.version if isinstance(change.item, KernelObject) else _BOTH
 
 
-def _harmless(change: Change) -> bool:
-    if isinstance(change.item, ReplyMarks):  # only what is handed on needs them
-        return True
-    return isinstance(change.item, LinkSetting) and change.item.setting in _HARMLESS
+def _live(change: Change) -> KernelObject:
+    assert isinstance(change.item, KernelObject), change.item
+    return change.item
 
 
 def _make(change: Change, kernel: Kernel, found: dict[Mac, Journal]) -> Ec2netError | None:
     """One change; the error if it failed."""
-    item = change.item
-    assert isinstance(item, KernelObject), item
+    item = _live(change)
     _log.debug("%s %s", change.action.value, item.describe())
     try:
         match change.action:
@@ -170,8 +155,10 @@ def _make(change: Change, kernel: Kernel, found: dict[Mac, Journal]) -> Ec2netEr
             case Action.REMOVE:
                 _remove(item, found.get(change.mac) if change.mac else None, kernel)
     except KernelError as error:
-        if error.errno in (errno.ENODEV, errno.ENXIO, errno.ENETDOWN) and _is_gone(item):
-            return LinkGone("the link went away", subject=str(_link_of(item)))
+        gone = error.errno in (errno.ENODEV, errno.ENXIO, errno.ENETDOWN)
+        # ENODEV also says that IPv6 is off on the link, or that its device is in a reset.
+        if gone and item.link is not None and not link_is_there(item.link.index):
+            return LinkGone("the link went away", subject=str(item.link))
         return error
     return None
 
@@ -204,18 +191,3 @@ def _remove(item: KernelObject, journal: Journal | None, kernel: Kernel) -> None
             kernel.replace(LinkSetting(item.link, item.setting, before))
         return
     kernel.remove(item)
-
-
-def _is_gone(item: KernelObject) -> bool:
-    """ENODEV also says that IPv6 is off on the link, or that its device is in a reset."""
-    if isinstance(item, Rule):
-        return False
-    try:
-        socket.if_indextoname(item.link.index)
-    except OSError:
-        return True
-    return False
-
-
-def _link_of(item: KernelObject) -> object:
-    return "" if isinstance(item, Rule) else item.link

@@ -39,9 +39,7 @@ def await_sources(
         return
     with KernelEvents(_ADDRESS_GROUPS) as events:
         try:
-            while needed - kernel.addresses():  # ends by deadline
-                limit.wait(events.fileno())
-                events.drain()
+            events.wait_for(lambda: needed <= kernel.addresses(), limit)
         except DeadlineExceeded:
             missing = ", ".join(sorted(map(str, needed - kernel.addresses())))
             _log.warning("no lease of %s came within %g s", missing, limit.seconds)

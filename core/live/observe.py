@@ -9,8 +9,9 @@ from ec2net.core.decide.ownership import marked, unmarked
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.facts import Link
-from ec2net.core.model.objects import Address, Rule, Setting
-from ec2net.core.model.plan import InPlace, Item
+from ec2net.core.model.objects import Address, Setting
+from ec2net.core.model.plan import InPlace, Item, purpose_of
+from ec2net.core.model.purpose import Purpose
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.state.journal import Journals
 from ec2net.core.state.run_dir import RunDir
@@ -44,8 +45,8 @@ def observe(
     for other in unmarked(snapshot, kernel.protocol):
         mine = isinstance(other, Address) and (other.link.index, other.interface) in journaled
         (ours if mine else foreign).append(other)
-    # They are never there without the rule that is for them, so that nft is hardly ever asked.
-    if any(isinstance(item, Rule) and item.mark is not None for item in ours):
+    # Reply marks are never there without their rule, so that nft is hardly ever asked.
+    if any(purpose_of(item) is Purpose.ANSWERS for item in ours):
         with suppress(KernelError):  # they count as missing: making them tells what is wrong
             ours += kernel.reply_marks()
     return InPlace(tuple(ours), tuple(foreign), tuple(adjustable))

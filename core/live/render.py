@@ -49,8 +49,7 @@ def render(
         *intent.table_routes,
         *(r for r in intent.main_routes if _ranks_behind(r, primary, snapshot, protocol)),
         *intent.local_routes,
-        *intent.rules,
-        *intent.no_ipv4,
+        *intent.every_rule,
         *_reply_marks(intent),
     )
 

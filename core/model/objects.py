@@ -18,6 +18,8 @@ from ipaddress import (
 )
 from typing import TypeAlias
 
+from ec2net.core.model.purpose import OF_PRIMARY, Clue, Purpose, of_link, of_source, of_table
+
 AnyAddress: TypeAlias = IPv4Address | IPv6Address
 """An address of either family."""
 AnyNetwork: TypeAlias = IPv4Network | IPv6Network
@@ -88,8 +90,44 @@ class LinkRef:
         return f"{self.name}"  # escaped, if it is an odd one
 
 
+class KernelItem:
+    """The answers of most kernel objects."""
+
+    __slots__ = ()
+    link: LinkRef | None
+    """None for what the kernel keeps beside links."""
+
+    @property
+    def purpose(self) -> Purpose:
+        return Purpose.LINK
+
+    @property
+    def clues(self) -> tuple[Clue, ...]:
+        """What tells for which ENI it is: the first clue that is known decides."""
+        return () if self.link is None else (of_link(self.link.index),)
+
+    @property
+    def version(self) -> int:
+        """The IP version, 4 or 6; 0 if both build on it."""
+        return 0
+
+    @property
+    def optional(self) -> bool:
+        """Whether the rest of its ENI works without it."""
+        return False
+
+    @property
+    def reveals(self) -> tuple[object, ...] | None:
+        """The identity of an object that is looked for only where this one is: it goes first."""
+        return None
+
+
+_OPTIONAL = (Setting.ALTNAME, Setting.MTU, Setting.ACCEPT_RA)
+"""A name taken by another link, an MTU that the device cannot have, a sysctl that is read-only."""
+
+
 @dataclass(frozen=True, slots=True)
-class LinkSetting:
+class LinkSetting(KernelItem):
     """One setting of a link: administrative state, MTU, group, an alternative name, a sysctl."""
 
     link: LinkRef
@@ -103,6 +141,10 @@ class LinkSetting:
         name = self.value if self.setting is Setting.ALTNAME else None
         return ("link", self.link.index, self.setting, name)
 
+    @property
+    def optional(self) -> bool:
+        return self.setting in _OPTIONAL
+
     def describe(self) -> str:
         if self.setting is Setting.UP:
             return f"link {self.link} {'up' if self.value else 'down'}"
@@ -110,7 +152,7 @@ class LinkSetting:
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class Address(KernelItem):
     """An address on a link, always without a prefix route of the kernel's making."""
 
     link: LinkRef
@@ -121,6 +163,10 @@ class Address:
     @property
     def identity(self) -> tuple[object, ...]:
         return ("address", self.link.index, self.interface.ip)
+
+    @property
+    def version(self) -> int:
+        return self.interface.version
 
     def serves(self, wanted: object) -> bool:
         """The same address on the same link does, with whatever prefix length."""
@@ -142,7 +188,7 @@ class LaterAddress(Address):
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class Route(KernelItem):
     """A route through a link. ``metric`` is RTA_PRIORITY; a gateway is always taken as on-link."""
 
     destination: AnyNetwork
@@ -159,6 +205,22 @@ class Route:
     @property
     def identity(self) -> tuple[object, ...]:
         return ("route", self.table, self.destination, self.metric)
+
+    @property
+    def purpose(self) -> Purpose:
+        if self.kind is RouteKind.UNREACHABLE:
+            return Purpose.GUARD
+        return Purpose.FOREIGN if self.kind is RouteKind.OTHER else Purpose.LINK
+
+    @property
+    def clues(self) -> tuple[Clue, ...]:
+        """A guard has no link."""
+        guard = self.purpose is Purpose.GUARD
+        return (of_table(self.table) if guard else of_link(self.link.index),)
+
+    @property
+    def version(self) -> int:
+        return self.destination.version
 
     def serves(self, wanted: object) -> bool:
         """A route that leads the same way does, with whatever preferred source."""
@@ -193,7 +255,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(KernelItem):
     """A policy rule: traffic from ``source`` looks up ``table`` (0 if it looks nothing up)."""
 
     source: AnyNetwork
@@ -209,10 +271,28 @@ class Rule:
     """Only for packets to there (FRA_DST)."""
     action: RuleAction = RuleAction.LOOKUP
 
+    link = None
+
     @property
-    def fails_ipv4(self) -> bool:
-        """Whether it is one of those by which the host's IPv4 fails (``ipv4_fast_failure``)."""
-        return self.priority in LAST_PRIORITIES
+    def purpose(self) -> Purpose:
+        if self.mark is not None:
+            return Purpose.ANSWERS
+        return Purpose.NO_IPV4 if self.priority in LAST_PRIORITIES else Purpose.SOURCES
+
+    @property
+    def clues(self) -> tuple[Clue, ...]:
+        """The rules of one source lead to main and to a table, which the other one tells."""
+        no_ipv4 = self.purpose is Purpose.NO_IPV4
+        return (of_table(self.table), OF_PRIMARY if no_ipv4 else of_source(self.source))
+
+    @property
+    def version(self) -> int:
+        return self.source.version
+
+    @property
+    def reveals(self) -> tuple[object, ...] | None:
+        """nft is asked only where a rule goes by a mark."""
+        return None if self.mark is None else _reply_marks(self.table)
 
     @property
     def rank(self) -> Rank:
@@ -249,7 +329,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyMarks:
+class ReplyMarks(KernelItem):
     """An nftables table: what answers connections that came in by ``link`` gets ``mark``.
 
     Beside a rule that leads packets with this mark to the routing table ``table``.
@@ -263,7 +343,12 @@ class ReplyMarks:
 
     @property
     def identity(self) -> tuple[object, ...]:
-        return ("reply marks", self.table)
+        return _reply_marks(self.table)
+
+    @property
+    def optional(self) -> bool:
+        """Only what is handed on needs the marks."""
+        return True
 
     def describe(self) -> str:
         return f"nft: answers to what came in by {self.link} get mark {self.mark}"
@@ -271,6 +356,10 @@ class ReplyMarks:
 
 KernelObject: TypeAlias = LinkSetting | Address | Route | Rule | ReplyMarks
 """What live changes make in the kernel."""
+
+
+def _reply_marks(table: int) -> tuple[object, ...]:
+    return ("reply marks", table)
 
 
 def _table(table: int) -> str:

@@ -12,7 +12,8 @@ from typing import Protocol, runtime_checkable
 
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import Rank
+from ec2net.core.model.objects import KernelItem, Rank
+from ec2net.core.model.purpose import Clue, Purpose, of_mac
 
 
 class Item(Protocol):
@@ -45,6 +46,18 @@ class Serving(Protocol):
 
     def serves(self, wanted: object) -> bool:
         """Whether ``wanted``, of the same identity, need not be made."""
+
+
+def purpose_of(item: Item) -> Purpose:
+    """What an item is for; a backend's own items (files) are for a link."""
+    return item.purpose if isinstance(item, KernelItem) else Purpose.LINK
+
+
+def clues_of(item: Item) -> tuple[Clue, ...]:
+    """What tells for which ENI an item is."""
+    if isinstance(item, KernelItem):
+        return item.clues
+    return (of_mac(item.owner),) if isinstance(item, Owned) else ()
 
 
 class Action(Enum):

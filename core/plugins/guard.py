@@ -37,10 +37,11 @@ class GuardedBackend:
         return cls(backend)
 
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:
-        def observe() -> Observed:
-            return _of(Observed, self._backend.observe(snapshot, links, deadline))
-
-        return self._guard("observe", observe, deadline)
+        return self._guard(
+            "observe",
+            lambda: _of(Observed, self._backend.observe(snapshot, links, deadline)),
+            deadline,
+        )
 
     def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
         return self._guard("leftovers", lambda: tuple(self._backend.leftovers(taken, mine)))
@@ -56,12 +57,12 @@ class GuardedBackend:
         self, plan: Plan, goals: Mapping[Mac, Goal], seen: Observed, deadline: Deadline
     ) -> Applied:
         """Never raises: what is not known to be done counts as failed."""
-
-        def apply() -> Applied:
-            return _of(Applied, self._backend.apply(plan, goals, seen, deadline))
-
         try:
-            return self._guard("apply", apply, deadline)
+            return self._guard(
+                "apply",
+                lambda: _of(Applied, self._backend.apply(plan, goals, seen, deadline)),
+                deadline,
+            )
         except Ec2netError as error:
             return Applied(failed=tuple(Failure(change, error) for change in plan.changes))
 

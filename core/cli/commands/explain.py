@@ -119,7 +119,7 @@ def _story(
         "imds": _said(facts) if facts else {},
         "rules": [
             rule.describe()
-            for rule in ((*intent.rules, *intent.no_ipv4) if intent else ())
+            for rule in (intent.every_rule if intent else ())
             if address is None
             or (rule.source.version == address.version and address in rule.source)
         ],

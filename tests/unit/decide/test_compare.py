@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ec2net.core.config.settings import Config
 from ec2net.core.decide.compare import make_plan, satisfies
-from ec2net.core.decide.routing import fast_failure
+from ec2net.core.decide.fast_failure import fast_failure
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import (
     Address,

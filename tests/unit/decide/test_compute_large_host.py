@@ -5,7 +5,8 @@ Work is counted in instructions, which no load of the machine changes.
 """
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from types import FrameType
 from typing import Any
@@ -23,7 +24,7 @@ from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing, host_int
 from ec2net.core.decide.ownership import marked, plan_for, unmarked
 from ec2net.core.decide.routing import covers
 from ec2net.core.live.render import Base, render
-from ec2net.core.model.facts import Facts
+from ec2net.core.model.facts import Absent, EniFacts, Facts, Value
 from ec2net.core.model.objects import Address, AnyNetwork, Route, Rule
 from ec2net.core.model.plan import InPlace, Plan
 from ec2net.core.model.snapshot import Found, Snapshot
@@ -76,6 +77,43 @@ def settled(facts: Facts, plan: Plan) -> Snapshot:
 @pytest.mark.parametrize("each", MIXES, ids=str)
 def test_the_work_of_compute_grows_with_the_number_of_enis(each: Each) -> None:
     few, many = (large_host(enis, each) for enis in (ENIS, ENIS * GROWTH))
+    work = [steps(lambda facts=facts: compute(facts, Config())) for facts in (few, many)]  # type: ignore[misc]
+    assert work[1] <= 1.25 * GROWTH * work[0]
+
+
+class Passes(tuple[EniFacts, ...]):
+    """Counts how often it is gone through, also in part."""
+
+    __slots__ = ()
+    made = 0
+
+    def __iter__(self) -> Iterator[EniFacts]:
+        Passes.made += 1
+        return super().__iter__()
+
+
+def without_cards(enis: int) -> Facts:
+    """A host on which IMDS gives no network card: only the whole list of ENIs shows that."""
+    facts = large_host(enis, Each(1))
+    on_card_0 = (
+        replace(eni, network_card=Absent(), device_number=Value(n))
+        for n, eni in enumerate(facts.imds.enis)
+    )
+    return replace(facts, imds=replace(facts.imds, enis=Passes(on_card_0)))
+
+
+def test_compute_goes_through_the_enis_as_often_on_a_host_with_twice_as_many() -> None:
+    counts = []
+    for enis in (64, 128):
+        facts = without_cards(enis)
+        Passes.made = 0
+        compute(facts, Config())
+        counts.append(Passes.made)
+    assert counts[0] == counts[1] > 0
+
+
+def test_the_work_of_compute_grows_with_the_number_of_enis_without_network_cards() -> None:
+    few, many = (without_cards(enis) for enis in (3 * ENIS, 3 * ENIS * GROWTH))
     work = [steps(lambda facts=facts: compute(facts, Config())) for facts in (few, many)]  # type: ignore[misc]
     assert work[1] <= 1.25 * GROWTH * work[0]
 

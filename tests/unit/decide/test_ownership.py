@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ec2net.core.config.settings import Config, EniSection, EniSettings, Manage, Match
 from ec2net.core.decide.compute import compute
+from ec2net.core.decide.fast_failure import fast_failure
 from ec2net.core.decide.intent import HostIntent, Standing
 from ec2net.core.decide.ownership import held, marked, owners, plan_for, unmarked
-from ec2net.core.decide.routing import fast_failure
 from ec2net.core.live.owned_file import HEADER, OwnedFile
 from ec2net.core.model.facts import Absent, Facts
 from ec2net.core.model.identity import Attached, Mac
@@ -54,7 +54,7 @@ def test_whose_a_rule_is_by_its_table_and_of_main_first_by_its_source() -> None:
 
 
 def test_whose_an_address_a_setting_or_a_route_is_by_its_link() -> None:
-    ours = (
+    ours: tuple[Item, ...] = (
         Address(FIRST, ip_interface("10.0.1.9/32")),
         LinkSetting(SECOND, Setting.GROUP, 236),
         route(MAIN_TABLE, FIRST),
@@ -71,7 +71,7 @@ def test_whose_an_address_a_setting_or_a_route_is_by_its_link() -> None:
 def test_rules_of_an_eni_without_an_intent_are_told_by_the_routes_of_their_table() -> None:
     """A pending ENI has no number, yet nothing of it may be removed."""
     pending = compute(host(eni(0), eni(1, device_number=Absent())), Config())
-    ours = (route(10001, FIRST), own("10.0.1.4/32", 1), main_first("10.0.1.4/32"))
+    ours: tuple[Item, ...] = (route(10001, FIRST), own("10.0.1.4/32", 1), main_first("10.0.1.4/32"))
     assert set(owners(ours, pending).values()) == {mac(1)}
     assert held(owners(ours, pending), [mac(1)]) == frozenset(ours)
 
@@ -85,7 +85,7 @@ def guard(table: int) -> Route:
 def test_a_guard_is_for_the_eni_of_its_table() -> None:
     assert owners((guard(10001), guard(10009)), HOST) == {guard(10001): mac(1)}
     # Where the table's number is not known, its routes tell; the guard does not hide them.
-    ours = (guard(10009), route(10009, SECOND), own("10.0.9.4/32", 9))
+    ours: tuple[Item, ...] = (guard(10009), route(10009, SECOND), own("10.0.9.4/32", 9))
     assert owners(ours, HOST) == dict.fromkeys(ours, mac(2))
 
 

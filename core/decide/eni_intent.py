@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The intent of one ENI that is ready for one, from its facts and settings. Pure."""
+
+from ec2net.core.config.settings import Altname, EniSettings, Ipv6Policy, Manage, Routing
+from ec2net.core.decide.addresses import NotReady, held_addresses, subnets_of, value_of
+from ec2net.core.decide.fast_failure import no_ipv4_rules
+from ec2net.core.decide.intent import EarlyIntent, EniIntent, Standing
+from ec2net.core.decide.readiness import ReadyEni
+from ec2net.core.decide.routing import (
+    covers,
+    families,
+    gateway,
+    local_routes,
+    main_routes,
+    mark_rules,
+    metric,
+    ruled,
+    rules,
+    table_routes,
+)
+from ec2net.core.decide.settled import doubt
+from ec2net.core.model.facts import Absent, EniFacts, Link, Unknown, Value, keys_of
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.numbers import MARKS, PRIMARY, EniNumber, NumberPlan
+from ec2net.core.model.objects import AnyInterface, AnyNetwork, LinkRef, Mark, Rule
+
+
+def intent_of(
+    eni: ReadyEni, settings: EniSettings, numbers: NumberPlan, mark: Mark | None
+) -> EniIntent:
+    """``mark``: of its answers; None if all are taken. Raises ``NotReady``."""
+    facts, link, number = eni.facts, LinkRef(eni.link.index, eni.link.name), eni.number
+    ipv6 = _wants_ipv6(facts, settings, eni.link)
+    base, further, prefixes = held_addresses(facts, ipv6)
+    ours = () if settings.manage is Manage.NO_ADDRESSES else further
+    subnets, held = subnets_of(facts, ipv6), ruled(prefixes, settings)
+    # Prefixes may be all that it has of a family.
+    gateways = tuple(gateway(subnets, version) for version in families((*base, *held)))
+    own_table = _has_own_table(eni, settings)
+    routes = table_routes(subnets, gateways, numbers.table(number), link, base)
+    sources = covers(base + ours, held)
+    return EniIntent(
+        mac=facts.mac,
+        eni_id=value_of(facts.interface_id),
+        link=link,
+        number=number,
+        primary=eni.primary,
+        manage=settings.manage,
+        table=numbers.table(number),
+        metric=metric(settings, numbers, number),
+        base=base,
+        further=ours,
+        prefixes=prefixes,
+        gateways=gateways,
+        rules=_rules(sources, base, number, settings, numbers, mark) if own_table else (),
+        table_routes=routes if own_table else (),
+        main_routes=main_routes(eni.primary, settings, gateways, base, link, numbers, number),
+        local_routes=local_routes(prefixes, settings, link),
+        link_group=numbers.link_group,
+        altnames=_altnames(facts, number, settings),
+        mtu=settings.mtu,
+        ipv6=ipv6,
+        early=early_intent(facts.mac, link, eni.primary, settings, numbers),
+        unread=_unread(facts) + _without_block(eni, settings),
+        beside=settings.beside,
+        no_ipv4=no_ipv4_rules(eni, settings, numbers),
+    )
+
+
+def early_intent(
+    mac: Mac, link: LinkRef, primary: bool, settings: EniSettings, numbers: NumberPlan
+) -> EarlyIntent:
+    """What is wanted of an ENI's base whatever IMDS says of it."""
+    return EarlyIntent(
+        mac=mac,
+        link=link,
+        primary=primary,
+        mtu=settings.mtu,
+        ipv6=settings.ipv6 is not Ipv6Policy.OFF,
+        main_metric=metric(settings, numbers, PRIMARY),
+        parking_table=numbers.parking_table,
+        dns=settings.dns_default_route,
+    )
+
+
+def _has_own_table(eni: ReadyEni, settings: EniSettings) -> bool:
+    routed = settings.routing is not Routing.OFF and settings.manage is not Manage.NO_RULES
+    return routed and (not eni.primary or settings.primary_rules)
+
+
+def _rules(
+    sources: tuple[AnyNetwork, ...],
+    base: tuple[AnyInterface, ...],
+    number: EniNumber,
+    settings: EniSettings,
+    numbers: NumberPlan,
+    mark: Mark | None,
+) -> tuple[Rule, ...]:
+    by_source = rules(sources, settings.routing, number, numbers)
+    if not settings.published_ports:
+        return by_source
+    if mark is None:
+        raise NotReady(Standing.REFUSED, f"published_ports: all {MARKS} marks are taken")
+    return by_source + mark_rules(families(base), mark, number, numbers)
+
+
+def _without_block(eni: ReadyEni, settings: EniSettings) -> tuple[str, ...]:
+    """The key that IPv6 addresses wait for, where IPv4 does not wait with them."""
+    key = "subnet-ipv6-cidr-blocks"
+    wanted = eni.link.ipv6 and settings.ipv6 is Ipv6Policy.AUTO
+    absent = isinstance(eni.facts.subnet_ipv6, Absent)
+    return (key,) if wanted and absent and doubt(eni.facts, eni.around, key) else ()
+
+
+def _wants_ipv6(eni: EniFacts, settings: EniSettings, link: Link) -> bool:
+    """Family support comes from IMDS, not from what the link happens to hold (R33, R34).
+
+    But where an administrator has turned IPv6 off, it stays off.
+    """
+    if settings.ipv6 is Ipv6Policy.AUTO:
+        # Without a subnet block IPv6 waits; all of the ENI does if IPv6 is all that it has.
+        waits = not isinstance(eni.local_ipv4s, Absent)
+        return link.ipv6 and (isinstance(eni.subnet_ipv6, Value) or not waits)
+    return settings.ipv6 is Ipv6Policy.ON
+
+
+def _altnames(eni: EniFacts, number: EniNumber, settings: EniSettings) -> tuple[str, ...]:
+    eni_id = value_of(eni.interface_id)
+    names = {
+        Altname.ID: str(eni_id) if eni_id and eni_id.usual else None,
+        Altname.DEVICE_NUMBER: f"device-number-{number.device}.{number.card}",
+    }
+    return tuple(name for form in settings.altnames if (name := names[form]) is not None)
+
+
+def _unread(eni: EniFacts) -> tuple[str, ...]:
+    place = ("device-number", "network-card")
+    unknown = [key for key, one in keys_of(eni).items() if isinstance(one, Unknown)]
+    return tuple(key for key in unknown if key not in place)

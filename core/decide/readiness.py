@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What keeps an ENI from an intent: the first reason is the one that its outcome gives. Pure."""
+
+from dataclasses import dataclass
+
+from ec2net.core.config.settings import EniSettings, Manage
+from ec2net.core.decide.addresses import NotReady, why
+from ec2net.core.decide.candidate import Candidate, settled_number
+from ec2net.core.decide.intent import Standing
+from ec2net.core.decide.settled import CRITERIA, Around, doubt
+from ec2net.core.model.facts import Absent, EniFacts, Facts, Link
+from ec2net.core.model.identity import Mac, OddName
+from ec2net.core.model.numbers import EniNumber
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyEni:
+    """An ENI with everything that an intent needs."""
+
+    facts: EniFacts
+    link: Link
+    number: EniNumber
+    around: Around
+
+    @property
+    def primary(self) -> bool:
+        return bool(self.around.primary)
+
+
+def check_ready(candidate: Candidate, settings: EniSettings, facts: Facts) -> ReadyEni:
+    """Raises ``NotReady``."""
+    _check_managed(candidate, settings)
+    eni, around = candidate.facts, candidate.around
+    if eni is None:
+        raise NotReady(Standing.PENDING, not_listed(candidate.mac))
+    if not candidate.links:
+        raise NotReady(Standing.ABSENT, "there is no link with its MAC (yet)")
+    if around.primary is None:
+        raise NotReady(Standing.PENDING, f"the primary ENI is not known: {why(facts.imds.primary)}")
+    number = settled_number(eni, around)
+    if number is None:
+        raise NotReady(Standing.PENDING, doubt(eni, around, *CRITERIA["card"]))
+    if isinstance(eni.local_ipv4s, Absent) and isinstance(eni.ipv6s, Absent):
+        raise NotReady(Standing.NO_ADDRESS, "attached without any IP address (EFA-only)")
+    return ReadyEni(eni, _usable_link(candidate, facts), number, around)
+
+
+def not_listed(mac: Mac) -> str:
+    return f"IMDS does not list its MAC {mac} (yet)"
+
+
+def _check_managed(candidate: Candidate, settings: EniSettings) -> None:
+    if settings.manage is Manage.IGNORE:
+        raise NotReady(Standing.IGNORED, 'the configuration says manage = "ignore"')
+    if owner := candidate.managed_by(settings):
+        raise NotReady(Standing.IGNORED, f"udev says that {owner} manages it (ID_NET_MANAGED_BY)")
+
+
+def _usable_link(candidate: Candidate, facts: Facts) -> Link:
+    link, *twins = candidate.links
+    if twins:
+        names = ", ".join(f"{link.name}" for link in candidate.links)
+        raise NotReady(Standing.REFUSED, f"several links have its MAC {candidate.mac}: {names}")
+    if isinstance(link.name, OddName):
+        raise NotReady(
+            Standing.REFUSED,
+            f"its link is called {link.name}, which is no printable text: give it another name",
+        )
+    if link.master:  # addresses and routes belong on the master, in the hands of its maker
+        by_index = {other.index: f"{other.name}" for other in facts.links}
+        master = by_index.get(link.master, str(link.master))
+        raise NotReady(Standing.IGNORED, f"it is a port of {master}: who made that configures it")
+    return link
