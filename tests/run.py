@@ -58,10 +58,6 @@ def file_of(part: Part, suffix: str) -> Path:
     return RESULTS / f"{word}{suffix}"
 
 
-_running: "set[subprocess.Popen[bytes]]" = set()
-"""Processes of the parts that run now; each leads a session of its own."""
-
-
 def run(part: Part) -> Result:
     """Run one part to its end, or to its limit."""
     log, report = file_of(part, ".log"), file_of(part, ".xml")
@@ -78,7 +74,6 @@ def run(part: Part) -> Result:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        _running.add(process)
         try:
             status: int | str = process.wait(LIMIT)
         except subprocess.TimeoutExpired:
@@ -98,14 +93,18 @@ def end(process: "subprocess.Popen[bytes]") -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    _running.discard(process)
 
 
 def end_all(number: int, frame: object) -> None:
-    """Ctrl-C, or SIGTERM: nothing of any part goes on."""
-    for process in list(_running):
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    """Ctrl-C, or SIGTERM: nothing of any part goes on.
+
+    The kernel is asked for the parts, since one that has just begun may not be known here yet.
+    """
+    for children in Path("/proc/self/task").glob("*/children"):
+        for child in map(int, children.read_text().split()):
+            for kill in (os.kill, os.killpg):  # each leads a session of its own, soon
+                with suppress(ProcessLookupError):
+                    kill(child, signal.SIGKILL)
     os._exit(128 + number)
 
 
