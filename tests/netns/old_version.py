@@ -35,8 +35,8 @@ def unpack(revision: str, folder: Path) -> Path:
     )
     if done.returncode != 0:
         raise NoHistory(
-            f"git cannot read revision {revision[:12]}, which the test of an upgrade starts from: "
-            f"{done.stderr.strip()}\n'git fetch --unshallow' gets it (in a workflow: fetch-depth: 0)"
+            f"git cannot read revision {revision[:12]} of this checkout: {done.stderr.strip()}\n"
+            "'git fetch --unshallow' gets it (in a workflow: fetch-depth: 0)"
         )
     subprocess.run(["tar", "--extract", "--file", archive], cwd=folder, check=True, timeout=_LIMIT)
     archive.unlink()
