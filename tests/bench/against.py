@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What two versions of ec2net cost on the same hosts, in turns: ``bench.py --against REV``.
+"""What two versions of ec2net cost on the same hosts, in turns: ``make bench AGAINST=REV``.
 
 CPU time as the kernel accounts for it, since other processes change how long a pass takes, and
 hardly what it costs. Both versions measure within the same seconds, and swap who comes first.

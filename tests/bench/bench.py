@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a pass costs: ``make bench``. Exit status 1 if a limit is broken.
 
-``--against REV`` compares this checkout with another revision instead (against.py).
+``make bench AGAINST=REV`` compares this checkout with another revision instead (against.py).
 
 Whole processes are measured, as the kernel accounts for them, in the simulated VPC. Times depend
 on the machine and on who else uses it, so they are judged as a ratio to what runs beside them:
@@ -17,11 +17,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TOP = Path(__file__).resolve().parents[2]
-sys.path.append(str(TOP / "tests/netns"))
-
 from against import RATIO_LIMIT as AGAINST_LIMIT
 from against import Compared, Version, compared
+from checkout import TOP
 from host import BenchedHost, Mix, host
 from old_version import NoHistory, unpack
 from processes import Usage, environment, median, peak, python, run, script, trace

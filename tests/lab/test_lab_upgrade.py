@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host that runs is upgraded from the old version (tests/netns/old_version.py), and downgraded again.
+"""A host that runs is upgraded from the old version (tests/support/old_version.py), and downgraded again.
 
 Nothing changes and nothing is lost: the kernel's state, files, leases and connections stay, and an
 ENI that one version configured leaves nothing behind when it is detached under the other.
@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import lab_package
 import pytest
-from conftest import Boot
 from kernel_state import State, assert_same, differences
+from lab_boot import Boot
 from lab_instance import MANY, SETTINGS, LabInstance, Mode, Setting
 from lab_root import Release
 from lab_sessions import Sessions

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A host that one version configured is taken over by another one: nothing changes, nothing is lost.
 
-Both ways between this checkout and the old version (tests/netns/old_version.py), with every kind of
+Both ways between this checkout and the old version (tests/support/old_version.py), with every kind of
 state file that the netlink backend has. tests/lab/test_lab_upgrade.py has the network managers'.
 """
 

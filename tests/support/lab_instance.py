@@ -367,7 +367,8 @@ def booted(
 ) -> Iterator[LabInstance]:
     """A booted host with one ENI (``before`` attaches others, or that one differently), complete.
 
-    ``deb``: the package that it has (None: this checkout's). Without ``timer`` passes come only from units of ENIs, events and the test.
+    ``deb``: the package that it has (None: this checkout's). Without ``timer`` passes come only from
+    units of ENIs, events and the test.
     """
     files = {**setting.files(timer=timer), **(files or {})}
     with VpcWithDhcp(prefix=f"{next(_numbers)}-") as vpc:

@@ -79,8 +79,8 @@ def _made(name: str) -> Path:
 def built_old() -> Path:
     """The old version's deb by its own ``build.sh``, made once and kept in the checkout's cache.
 
-    Without git's history the test is not run, or fails (tests/netns/old_version.py)."""
-    kept = CHECKOUT / ".cache" / f"old-{OLD[:12]}"
+    Without git's history the test is not run, or fails (tests/support/old_version.py)."""
+    kept = TOP / ".cache" / f"old-{OLD[:12]}"
     if not kept.exists():
         kept.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:

@@ -6,8 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-TOP = Path(__file__).resolve().parents[2]
+from checkout import TOP
 
 OLD = "a4beef3ecd0f884b6b49494b4a9d403fce16e7ce"
 """The last commit before the folders of core/ were rebuilt. Every state file, journal and mark was
