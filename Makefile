@@ -75,8 +75,8 @@ lab: setup      ## hosts with real systemd (root only)
 	@$(MAKE) --silent dist/complete
 	@$(VENV)/bin/pytest -q tests/lab
 
-bench: setup    ## cost of a pass, as ratios
-	@$(PY) tests/bench/bench.py
+bench: setup    ## cost of a pass, as ratios; make bench AGAINST=REV compares with a revision
+	@PYTHONPATH=tests/support $(PY) tests/bench/bench.py $(if $(AGAINST),--against '$(AGAINST)')
 
 clean:          ## remove environments and caches of the checkout
 	rm -rf $(VENV) $(OLDEST) .cache build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -70,7 +70,14 @@ class StopSignals:
 
     def check(self) -> None:
         """Raise ``Stopped`` if a signal came. The pipe stays readable: every later wait ends too."""
+        if self.received is None:
+            self._drain()
         if self.received is not None:
             raise Stopped(f"stopped by {self.received.name} before anything was changed")
+
+    def _drain(self) -> None:
+        """Take the bytes of signals that end nothing out of the pipe."""
         with suppress(BlockingIOError):
-            os.read(self._reader, 512)  # of signals that end nothing
+            os.read(self._reader, 512)
+        if self.received is not None:  # a signal came meanwhile, and its byte was among them
+            os.write(self._writer, b"\0")

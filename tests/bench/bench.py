@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a pass costs: ``make bench``. Exit status 1 if a limit is broken.
 
+``make bench AGAINST=REV`` compares this checkout with another revision instead (against.py).
+
 Whole processes are measured, as the kernel accounts for them, in the simulated VPC. Times depend
 on the machine and on who else uses it, so they are judged as a ratio to what runs beside them:
 importing the two libraries that a pass cannot do without.
@@ -15,14 +17,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from against import RATIO_LIMIT as AGAINST_LIMIT
+from against import Compared, Version, compared
+from checkout import TOP
 from host import BenchedHost, Mix, host
+from old_version import NoHistory, unpack
 from processes import Usage, environment, median, peak, python, run, script, trace
 from residence import cost, hotplugs, resident
 
 from ec2net.core.report.table import table
 from ec2net.core.simulation.vpc import sandbox
 
-SOURCE = Path(__file__).resolve().parents[2] / "src"
+SOURCE = TOP / "src"
 BASELINE = "import requests, pyroute2"
 
 RATIO_LIMIT = 1.5
@@ -227,6 +233,18 @@ class Bench:
             )
         return rows
 
+    def against(self, revision: str, folder: Path) -> list[tuple[str, ...]]:
+        """This checkout beside another revision, which is written into ``folder``."""
+        cache = Path(self.environ["PYTHONPYCACHEPREFIX"])
+        other = environment(cache, unpack(revision, folder) / "src")
+        new, old = Version("new", self.environ), Version("old", other)
+        found = compared(new, old, self.runs, (*HOSTS, LARGE_HOSTS[0]), RESIDENT_HOSTS)
+        return [self.ratio(row) for row in found]
+
+    def ratio(self, row: Compared) -> tuple[str, ...]:
+        verdict = self.judged(row.what, row.ratio, AGAINST_LIMIT, f"{row.ratio:.3f}")
+        return (row.what, _ms(row.ours), _ms(row.theirs), verdict)
+
     def _pass(self, name: str, benched: BenchedHost) -> tuple[str, ...]:
         refresh = benched.command("refresh")
         used = median(run(refresh, self.environ, benched.vpc.guest) for _ in range(3))
@@ -234,42 +252,55 @@ class Bench:
         return (name, _ms(used.cpu), verdict, _mib(benched.peak("refresh")))
 
 
+def measure(bench: Bench) -> None:
+    """Print all tables of one version."""
+    print(f"Medians of {bench.runs} runs, Python {sys.version.split()[0]}.")
+    print(f'"import" is python3 -c "{BASELINE}", run in turns with ec2net.\n')
+    print("Unchanged refresh of all ENIs, on demand")
+    head = ("ENIs", "each with", "CPU", "import", "CPU/import", "forks", "IMDS requests")
+    rows = [bench.host(enis, mix) for enis, mix in HOSTS]
+    print(table((*head, "system calls", "peak RSS", "time"), rows), flush=True)
+    print("\nResident manager, unchanged host, beside a pass on demand")
+    head = (
+        "ENIs",
+        "each with",
+        "on demand",
+        "interval",
+        "refresh",
+        "IMDS requests",
+        "listings",
+    )
+    rows = bench.residence()
+    more = ("forks", "system calls", "idle calls", "RSS")
+    print(table((*head, *more), rows), flush=True)
+    print("\nHotplug: from the link to a connection from outside")
+    print(f"on demand {bench.hotplug()}, resident {bench.resident_hotplug()}\n")
+    print(table(("beyond a bare Python", "CPU", "peak RSS", "whole time"), bench.small()))
+    print("\nThe largest instances, with addresses at random")
+    large = ("first pass, CPU", "time", "later passes, CPU", "resident poll, CPU", "RSS")
+    print(table(("ENIs", "each with", *large), bench.large()), flush=True)
+    print("\nUnchanged refresh where there is much that is not ours")
+    print(table(("host", "CPU", "time", "peak RSS"), bench.worst()))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=7, help="measured runs of each (default: 7)")
+    parser.add_argument("--against", metavar="REV", help="compare the CPU time with a revision's")
     options = parser.parse_args()
     sandbox.enter()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         cache = Path(folder, "pycache")
         bench = Bench(options.runs, environment(cache, SOURCE), script(Path(folder)))
-        print(f"Medians of {options.runs} runs, Python {sys.version.split()[0]}.")
-        print(f'"import" is python3 -c "{BASELINE}", run in turns with ec2net.\n')
-        print("Unchanged refresh of all ENIs, on demand")
-        head = ("ENIs", "each with", "CPU", "import", "CPU/import", "forks", "IMDS requests")
-        rows = [bench.host(enis, mix) for enis, mix in HOSTS]
-        print(table((*head, "system calls", "peak RSS", "time"), rows), flush=True)
-        print("\nResident manager, unchanged host, beside a pass on demand")
-        head = (
-            "ENIs",
-            "each with",
-            "on demand",
-            "interval",
-            "refresh",
-            "IMDS requests",
-            "listings",
-        )
-        rows = bench.residence()
-        more = ("forks", "system calls", "idle calls", "RSS")
-        print(table((*head, *more), rows), flush=True)
-        print("\nHotplug: from the link to a connection from outside")
-        print(f"on demand {bench.hotplug()}, resident {bench.resident_hotplug()}\n")
-        print(table(("beyond a bare Python", "CPU", "peak RSS", "whole time"), bench.small()))
-        print("\nThe largest instances, with addresses at random")
-        large = ("first pass, CPU", "time", "later passes, CPU", "resident poll, CPU", "RSS")
-        print(table(("ENIs", "each with", *large), bench.large()), flush=True)
-        print("\nUnchanged refresh where there is much that is not ours")
-        print(table(("host", "CPU", "time", "peak RSS"), bench.worst()))
+        if options.against is None:
+            measure(bench)
+        else:
+            try:
+                rows = bench.against(options.against, Path(folder, "old"))
+            except NoHistory as error:
+                parser.error(str(error))
+            print(table(("", "new CPU", f"{options.against} CPU", "new/old"), rows))
     print(f"\n{time.monotonic() - began:.0f} s")
     for broken in bench.broken:
         print(f"OVER: {broken}")

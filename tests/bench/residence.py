@@ -136,7 +136,7 @@ def resident(benched: BenchedHost, environ: Mapping[str, str], settings: str) ->
                 pass
             yield Manager(benched, process, run)
         finally:
-            process.terminate()
+            process.kill()  # an old revision may miss a SIGTERM right after its answer
             process.wait(LIMIT_SECONDS)
 
 

@@ -35,17 +35,6 @@ OURS = re.compile(
 """Bytecode, and where systemd and Debian keep that units are enabled."""
 
 
-def dpkg(host: LabHost, *arguments: str) -> None:
-    host.run(["env", "DEBIAN_FRONTEND=noninteractive", "dpkg", *arguments], timeout=120)
-
-
-def install(host: LabHost, deb: Path) -> None:
-    place = f"/root/{deb.name}"
-    (host.root / place[1:]).write_bytes(deb.read_bytes())
-    dpkg(host, "--install", place)
-    (host.root / place[1:]).unlink()
-
-
 def packaged(host: LabHost) -> set[str]:
     return set(host.run(["dpkg", "--listfiles", "ec2net"]).stdout.splitlines())
 
@@ -87,7 +76,7 @@ def test_a_deb_comes_and_goes_on_a_host_that_runs(release: Release, newer: Path)
         disk, kernel, began = files(host), instance.kernel(), host.cursor()
         leases = len(vpc.dhcp_messages(instance.primary))
 
-        install(host, lab_package.built())
+        host.install(lab_package.built())
         assert host.ec2net("--version").stdout == f"ec2net {ec2net.__version__}\n"
         assert enabled(host) == ["enabled", "enabled", "disabled"]
         instance.complete()
@@ -105,18 +94,18 @@ def test_a_deb_comes_and_goes_on_a_host_that_runs(release: Release, newer: Path)
         assert {path: told for path, told in disk.items() if disk_now.get(path) != told} == {}
 
         process, kernel = main_pid(host), instance.kernel()
-        install(host, newer)
+        host.install(newer)
         assert host.ec2net("--version").stdout == f"ec2net {NEXT}\n"
         instance.complete()
         assert main_pid(host) != process
         assert enabled(host) == ["enabled", "enabled", "disabled"]
         assert differences(kernel, instance.kernel()) == []
 
-        dpkg(host, "--remove", "ec2net")
+        host.dpkg("--remove", "ec2net")
         assert instance.own_processes() == []
         assert differences(kernel, instance.kernel()) == []
         assert instance.unreachable() == []
-        dpkg(host, "--purge", "ec2net")
+        host.dpkg("--purge", "ec2net")
         assert files(host) == disk
         assert host.run(["systemctl", "list-units", "--all", "ec2net*"]).stdout.count("ec2net") == 0
 
@@ -133,12 +122,12 @@ def test_a_preset_of_the_administrator_chooses_the_mode_on_demand() -> None:
     with plain(Release.BOOKWORM, Mode.ON_DEMAND) as instance:
         host = instance.host
         until_leased(instance)
-        install(host, lab_package.built())
+        host.install(lab_package.built())
         assert enabled(host) == ["disabled", "enabled", "enabled"]
         host.wait_until(lambda: instance.unreachable(instance.primary) == [], 60, "the primary")
         later = instance.attach_many()
         assert instance.unit_state(later.name) == "active"
-        dpkg(host, "--purge", "ec2net")
+        host.dpkg("--purge", "ec2net")
         listed = host.run(["systemctl", "list-units", "--plain", "--no-legend", "ec2net*"])
         assert (listed.stdout, instance.own_processes()) == ("", [])
         assert instance.unreachable(later) == []

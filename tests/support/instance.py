@@ -42,6 +42,9 @@ FAILING = 0.3
 MANY: dict[str, Any] = {"ipv4": 4, "ipv6": 2, "ipv4_prefixes": 1, "ipv6_prefixes": 1}
 """What an ENI is attached with where every kind of address is to be there."""
 
+SOURCE = Path(ec2net.__file__).parents[1]
+"""Of this checkout's package."""
+
 _STATE = Path("/run")
 
 
@@ -63,6 +66,8 @@ class Instance:
         self.imds = vpc.imds
         self.run_dir = _STATE / name / "state"
         self.config_root = _STATE / name / "root"
+        self.source = SOURCE
+        """Where its ``ec2net`` is imported from: this checkout, or another version of it."""
         etc = self.config_root / "etc/ec2net/ec2net.toml.d"
         etc.mkdir(parents=True)
         (etc / "00-veth.toml").write_text('[links]\ndrivers = ["veth"]\n')
@@ -90,7 +95,8 @@ class Instance:
         ``env`` adds variables, ``under`` is a command that the program is run by (``setpriv``).
         """
         command = [*under, *self.argv(*arguments)]
-        done = self.guest.run(command, timeout=timeout, env={**environment(), **(env or {})})
+        whole = {**environment(self.source), **(env or {})}
+        done = self.guest.run(command, timeout=timeout, env=whole)
         said = f"ec2net {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}"
         assert status is None or done.returncode == status, said
         assert "Traceback" not in done.stderr, said
@@ -106,7 +112,7 @@ class Instance:
         command = ["ip", "netns", "exec", self.guest.name, *self.argv(*arguments)]
         with subprocess.Popen(
             command,
-            env=environment(),
+            env=environment(self.source),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
@@ -200,10 +206,10 @@ def below_run(path: str, *, target: str = "", text: str = "") -> Iterator[None]:
         shutil.rmtree("/run/systemd")
 
 
-def environment() -> dict[str, str]:
-    """As the tests', without proxies or the like from outside, with this checkout's package."""
+def environment(source: Path = SOURCE) -> dict[str, str]:
+    """As the tests', without proxies or the like from outside, with the package in ``source``."""
     kept = {key: value for key, value in command_path().items() if "AWS_" not in key}
-    return {**kept, "PYTHONPATH": str(Path(ec2net.__file__).parents[1])}
+    return {**kept, "PYTHONPATH": str(source)}
 
 
 def subnets(vpc: SimulatedVpc, count: int) -> list[Subnet]:

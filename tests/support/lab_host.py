@@ -62,16 +62,19 @@ class LabHost:
         *,
         files: dict[str, str] | None = None,
         installed: Installed = Installed.PROGRAM,
+        deb: Path | None = None,
         before_boot: Callable[[Path], None] | None = None,
     ) -> None:
         """``files``: path (as in the host) to text, written before the boot. ``installed``: what of
-        the package is there; its units are enabled as the presets say, those of ``files``, too."""
+        the package is there; its units are enabled as the presets say, those of ``files``, too.
+        ``deb``: the package (None: this checkout's)."""
         self.vpc = vpc
         self.release = release
         LabHost._made += 1
         self.name = f"lab{LabHost._made}-{release.value}"
         self._files = files or {}
         self._installed = installed
+        self._deb = deb
         self._before_boot = before_boot
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._stack = ExitStack()
@@ -83,7 +86,7 @@ class LabHost:
         with ExitStack() as stack:
             layers = [cached_root(self.release)]
             if self._installed is not Installed.NOTHING:
-                layers.insert(0, lab_package.layer(self.release))
+                layers.insert(0, lab_package.layer(self.release, self._deb or lab_package.built()))
             self.root = stack.enter_context(layered_root(self.name, *layers))
             self._group = ControlGroup()
             stack.callback(self._group.remove)
@@ -254,6 +257,17 @@ class LabHost:
     ) -> "subprocess.CompletedProcess[str]":
         """Run the command ``ec2net`` inside."""
         return self.run(["ec2net", *arguments], timeout=timeout, check=check)
+
+    def dpkg(self, *arguments: str) -> None:
+        """Run dpkg inside, which asks nothing."""
+        self.run(["env", "DEBIAN_FRONTEND=noninteractive", "dpkg", *arguments])
+
+    def install(self, deb: Path) -> None:
+        """``dpkg --install``, as an administrator upgrades or downgrades a host that runs."""
+        place = self.root / "root" / deb.name
+        place.write_bytes(deb.read_bytes())
+        self.dpkg("--install", f"/root/{deb.name}")
+        place.unlink()
 
     def write(self, path: str, text: str) -> None:
         """Write a file of the host (also one below /run, once it has booted)."""

@@ -363,10 +363,12 @@ def booted(
     before: Callable[[LabInstance], None] | None = None,
     timer: bool = False,
     complete: bool = True,
+    deb: Path | None = None,
 ) -> Iterator[LabInstance]:
     """A booted host with one ENI (``before`` attaches others, or that one differently), complete.
 
-    Without ``timer`` passes come only from units of ENIs, events and the test.
+    ``deb``: the package that it has (None: this checkout's). Without ``timer`` passes come only from
+    units of ENIs, events and the test.
     """
     files = {**setting.files(timer=timer), **(files or {})}
     with VpcWithDhcp(prefix=f"{next(_numbers)}-") as vpc:
@@ -379,6 +381,7 @@ def booted(
             vpc,
             setting.release,
             installed=Installed.PACKAGE,
+            deb=deb,
             files=files,
             before_boot=setting.prepare,
         ) as host:

@@ -1,15 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The deb of the working tree, installed in a root file system as a user installs it."""
+"""The debs of the working tree and of the old version, installed in a root file system as a user
+installs them."""
 
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
+from contextlib import suppress
 from enum import Enum
 from functools import cache
 from pathlib import Path
 
 from checkout import TOP
 from lab_root import LAYERS, LabUnavailable, Release, cached_root, overlay
+from old_version import OLD, unpacked_or_not_run
 
 import ec2net
 
@@ -71,12 +76,33 @@ def _made(name: str) -> Path:
 
 
 @cache
-def layer(release: Release) -> Path:
-    """What the installation of the package adds to a root file system: a layer that all hosts of
+def built_old() -> Path:
+    """The old version's deb by its own ``build.sh``, made once and kept in the checkout's cache.
+
+    Without git's history the test is not run, or fails (tests/support/old_version.py)."""
+    kept = TOP / ".cache" / f"old-{OLD[:12]}"
+    if not kept.exists():
+        kept.parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+            tree = unpacked_or_not_run(Path(folder, "tree"))
+            (tree / "PKG-INFO").touch()  # as in a release tarball, by which build.sh dates it
+            build = f"{tree}/packaging/build.sh"
+            subprocess.run(
+                [build, sys.executable, f"{folder}/dist", "deb"], check=True, timeout=_LIMIT
+            )
+            with suppress(OSError):  # another process was faster
+                Path(folder, "dist").rename(kept)
+    (deb,) = kept.glob("*.deb")
+    return deb
+
+
+@cache
+def layer(release: Release, deb: Path) -> Path:
+    """What the installation of a package adds to a root file system: a layer that all hosts of
     a run share. It goes with the sandbox."""
-    base = LAYERS / f"package-{release.value}"
+    base = LAYERS / f"package-{release.value}-{deb.parent.name}"
     with overlay(base, cached_root(release)) as root:
-        install(root, built())
+        install(root, deb)
     return base / "upper"
 
 

@@ -149,7 +149,7 @@ def managed(
         command += instance.argv("run", *arguments)
         process = subprocess.Popen(
             command,
-            env={**environment(), "NOTIFY_SOCKET": path, **(env or {})},
+            env={**environment(instance.source), "NOTIFY_SOCKET": path, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

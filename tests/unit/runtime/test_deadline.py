@@ -153,6 +153,25 @@ def test_a_signal_ends_a_wait_and_every_later_one(number: signal.Signals) -> Non
                 deadline.wait()
 
 
+def test_a_signal_that_comes_while_the_pipe_is_emptied_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The manager that had just answered a client slept on after SIGTERM until its next poll."""
+    read = os.read
+
+    def read_after_a_signal(descriptor: int, count: int) -> bytes:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return read(descriptor, count)
+
+    with StopSignals() as signals:
+        monkeypatch.setattr(os, "read", read_after_a_signal)
+        with pytest.raises(Stopped):
+            signals.check()
+        monkeypatch.undo()
+        with pytest.raises(Stopped):  # and every later wait ends
+            Deadline(5, interruptions=[signals]).wait()
+
+
 def test_signals_are_as_they_were_afterwards() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with StopSignals():
