@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One pass: observe, compute, plan, apply, verify, remember.
 
-``look`` changes nothing and is what ``plan``, ``verify`` and ``explain`` show; ``settle`` makes
+``plan`` changes nothing and is what ``plan``, ``verify`` and ``explain`` show; ``apply`` makes
 it so. Both get a deadline and end by it.
 """
 
@@ -18,7 +18,7 @@ from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standin
 from ec2net.core.decide.last_known import unread
 from ec2net.core.engine import drift, rivals, verify
 from ec2net.core.engine.backend_plans import Wanted, chosen, planned
-from ec2net.core.engine.imds_reading import Heard, hear
+from ec2net.core.engine.imds_reading import ImdsReading, read_imds
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.reachability import Reachability
 from ec2net.core.engine.rollback import Trial
@@ -97,51 +97,51 @@ class Engine:
         *,
         without: frozenset[Mac] = frozenset(),
         check: Collection[Mac] = (),
-        heard: Heard | None = None,
+        reading: ImdsReading | None = None,
     ) -> PassReport:
-        """Look and settle. The caller holds the host lock."""
-        began = time.monotonic() - (heard.seconds if heard is not None else 0.0)
+        """Plan and apply. The caller holds the host lock."""
+        began = time.monotonic() - (reading.seconds if reading is not None else 0.0)
         self.run.discard_leftovers()
-        view = self.look(deadline, only, without=without, heard=heard)
-        report = self.settle(view, deadline, check=check)
+        view = self.plan(deadline, only, without=without, reading=reading)
+        report = self.apply(view, deadline, check=check)
         return replace(report, occasion=deadline.what, seconds=time.monotonic() - began)
 
-    def ask(self, deadline: Deadline, only: Collection[Mac] | None = None) -> Heard:
+    def read_imds(self, deadline: Deadline, only: Collection[Mac] | None = None) -> ImdsReading:
         """Read IMDS for a pass. That may take long: before the host lock is taken.
 
         With no ENI in ``only`` it is not asked: what was last known stands.
         """
         links = last_known.with_silent_enis(self.run, self.kernel.links(), self.config.drivers)
-        return self._hear(eni_links(links, self.config.drivers), only, deadline)
+        return self._read_imds(eni_links(links, self.config.drivers), only, deadline)
 
-    def look(
+    def plan(
         self,
         deadline: Deadline,
         only: Collection[Mac] | None = None,
         *,
         without: frozenset[Mac] = frozenset(),
         snapshot: Snapshot | None = None,
-        heard: Heard | None = None,
+        reading: ImdsReading | None = None,
         attached: Mapping[Mac, Attached] | None = None,
     ) -> View:
         """Observe, compute and plan. ``only``: plan for these ENIs, the others as last known.
 
-        ``without``: ENIs that nothing is wanted of (``remove``). ``heard``: what ``ask`` gave;
+        ``without``: ENIs that nothing is wanted of (``remove``). ``reading``: what ``read_imds`` gave;
         without it IMDS is read now. ``attached``: when each ENI came; None: as remembered.
         """
         snapshot = snapshot or snapshot_of(self.kernel, self.config.drivers, self.run)
         there = last_known.with_silent_enis(self.run, snapshot.links, self.config.drivers)
         snapshot = replace(snapshot, links=there)
         links = eni_links(snapshot.links, self.config.drivers)
-        if heard is None:
-            heard = self._hear(links, only, deadline)
+        if reading is None:
+            reading = self._read_imds(links, only, deadline)
         else:
-            heard = heard.still_true(self.run, links)
+            reading = reading.still_true(self.run, links)
         if attached is None:
             attached = boot_enis.when_attached(self.run, links, time.monotonic())
         environment = self._environment(links)
         owners = elsewhere(links, environment)
-        facts = Facts(heard.facts, snapshot.links, attached, owners)
+        facts = Facts(reading.facts, snapshot.links, attached, owners)
         host = self._intents(facts)
         choices = chosen(host, links, self.backends, environment)
         doubled: tuple[DoubleManagement, ...] = ()
@@ -152,7 +152,7 @@ class Engine:
         host = made.host
         watched = frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE)
         observed = watched - without  # what is to be taken back is, whatever the policy
-        problems = (*heard.problems, *self.plugins.problems, *doubled, *made.problems)
+        problems = (*reading.problems, *self.plugins.problems, *doubled, *made.problems)
         view = View(
             facts,
             snapshot,
@@ -164,14 +164,14 @@ class Engine:
             observed,
             seen=made.seen,
             problems=problems,
-            requests=heard.requests,
+            requests=reading.requests,
         )
         changing = {change.whose for change in view.plan.changes} - observed
         held = holds.in_force(self.run, view.fingerprint, changing)
         problems += tuple(held[eni.mac].problem(eni.name) for eni in host.enis if eni.mac in held)
         return replace(view, held=held, problems=problems)
 
-    def settle(self, view: View, deadline: Deadline, *, check: Collection[Mac] = ()) -> PassReport:
+    def apply(self, view: View, deadline: Deadline, *, check: Collection[Mac] = ()) -> PassReport:
         """Apply what ``view`` planned, verify it, remember what is good.
 
         ``check``: ENIs to verify even if nothing of them was changed.
@@ -190,14 +190,14 @@ class Engine:
         after = view.snapshot
         if any(plans.values()):
             ways = Reachability(self.kernel, self.imds)
-            trial = Trial.begin(self.run, ways, view.host, self.config.rollback_after, deadline)
+            trial = Trial.start(self.run, ways, view.host, self.config.rollback_after, deadline)
             boot_enis.remember(self.run, view.host.links_since_boot)
             for name in {eni.name for eni in view.host.enis if eni.link and _changes(eni, plans)}:
-                touched_links.begin(self.run, name)
+                touched_links.mark(self.run, name)
             if deadline.expired():
                 self._remember(view, report)  # what IMDS said is not asked for again
             deadline.check()  # the last moment for SIGTERM or a gone link to stop it
-            applied = self._apply(view, plans, deadline.shielded())
+            applied = self._apply_plans(view, plans, deadline.shielded())
             report = replace(report, done=applied.done, failed=applied.failed)
         if any(plans.values()) or check:
             failed = {failure.change.mac for failure in report.failed}
@@ -210,7 +210,9 @@ class Engine:
                 report = replace(report, problems=(*report.problems, error))
         if trial is not None:
             seconds = self.config.timeouts.pass_
-            report = trial.end(plans, report, partial(self._apply, view), view.fingerprint, seconds)
+            report = trial.end(
+                plans, report, partial(self._apply_plans, view), view.fingerprint, seconds
+            )
         environment = self._environment(eni_links(view.snapshot.links, self.config.drivers))
         back = {change.mac for change in report.undone} | report.held.keys()
         drifts = drift.follow(self.run, view, report.done, back, environment)
@@ -221,14 +223,14 @@ class Engine:
         self.plugins.pass_finished(report)
         return report
 
-    def _hear(
+    def _read_imds(
         self,
         links: Mapping[Mac, tuple[Link, ...]],
         only: Collection[Mac] | None,
         deadline: Deadline,
-    ) -> Heard:
+    ) -> ImdsReading:
         share = deadline.within(deadline.remaining() * IMDS_SHARE, "reading IMDS")
-        return hear(self.imds, self.run, links, only, share, self.listings)
+        return read_imds(self.imds, self.run, links, only, share, self.listings)
 
     def _intents(self, facts: Facts) -> HostIntent:
         # compute is pure, and on a quiet host the facts are the same pass after pass.
@@ -260,7 +262,7 @@ class Engine:
         known = tuple(same[0] for same in links.values())
         return replace(self.environment.once(), eni_links=known)
 
-    def _apply(self, view: View, plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
+    def _apply_plans(self, view: View, plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
         done: list[Applied] = []
         for name, plan in plans.items():
             if plan:

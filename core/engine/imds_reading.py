@@ -20,7 +20,7 @@ if TYPE_CHECKING:  # a pass that does not ask needs no reader
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ImdsReading:
     """One reading of IMDS."""
 
     imds: ImdsFacts
@@ -39,10 +39,10 @@ class Heard:
         """With the last known good in place of what is unknown."""
         return with_last_known_good(self.imds, self.past, self.primary)
 
-    def still_true(self, run: RunDir, links: Mapping[Mac, tuple[Link, ...]]) -> "Heard":
+    def still_true(self, run: RunDir, links: Mapping[Mac, tuple[Link, ...]]) -> "ImdsReading":
         """Without what has changed since: links that came, went or came again.
 
-        What another pass has stored since is newer than what was heard.
+        What another pass has stored since is newer than this reading.
         """
         now = indices(links)
         primary, past = last_known.remembered(run, now)
@@ -58,14 +58,14 @@ class Heard:
         return replace(self, imds=imds, indices=now, primary=primary, past=past)
 
 
-def hear(
+def read_imds(
     imds: Imds | None,
     run: RunDir,
     links: Mapping[Mac, tuple[Link, ...]],
     only: Collection[Mac] | None,
     deadline: Deadline,
     listings: "Listings | None",
-) -> Heard:
+) -> ImdsReading:
     """Read IMDS for ``only`` these ENIs, or all. Without ``imds``, or with none of them, it is not
     asked: what was last known stands. What cannot be read is a problem of the outcome."""
     began = time.monotonic()
@@ -91,7 +91,7 @@ def hear(
             problems = unread(facts)
         requests = imds.requests_made - before
     seconds = time.monotonic() - began
-    return Heard(facts, known, primary, past, problems, requests, seconds)
+    return ImdsReading(facts, known, primary, past, problems, requests, seconds)
 
 
 def indices(links: Mapping[Mac, tuple[Link, ...]]) -> dict[Mac, list[int]]:

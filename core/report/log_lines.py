@@ -35,7 +35,7 @@ def lines(report: PassReport) -> tuple[Line, ...]:
     said = [
         Line(
             logging.WARNING,
-            f"{_name(report, mac)}: {drift.told()}",
+            f"{_name(report, mac)}: {drift.log_text()}",
             mac,
             lasts=False,
             fields=identity(report, mac),
@@ -114,7 +114,7 @@ def _name(report: PassReport, mac: Mac | None) -> str:
     return eni.name if eni else "gone"
 
 
-def tell(outcome: Outcome) -> None:
+def report(outcome: Outcome) -> None:
     """Log what was changed and what went wrong. Not under the lock: a log can block.
 
     In the journal a problem that lasts is told when it begins and when it ends, not each

@@ -47,7 +47,7 @@ def when_attached(run: RunDir, links: Links, now: float) -> dict[Mac, Attached]:
     return {mac: record.attached(mac, same, now) for mac, same in links.items()}
 
 
-def begin(run: RunDir, links: Links, now: float) -> None:
+def record(run: RunDir, links: Links, now: float) -> None:
     """The record of ``early``, if there is none yet. Raises ``StateError``.
 
     Without an ENI nothing is begun: the host's own may be on their way.

@@ -47,7 +47,7 @@ class Drift:
         who = "; ".join(("who it was the kernel does not tell", *self.known))
         return f"{self.summary}: {self.repair} ({who})"
 
-    def told(self) -> str:
+    def log_text(self) -> str:
         """For the log, when it begins or ends."""
         if not self.open and self.repair == BY_OTHERS:
             return f"no longer: {self.summary}"

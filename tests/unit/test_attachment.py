@@ -12,7 +12,7 @@ from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
 from ec2net.core.model.facts import Facts, Unknown, Value
 from ec2net.core.model.identity import Attached, Mac
-from ec2net.core.state.boot_enis import SETTLING, Links, begin, remember, when_attached
+from ec2net.core.state.boot_enis import SETTLING, Links, record, remember, when_attached
 from ec2net.core.state.run_dir import RunDir
 
 BOOT, LATER = Attached.BOOT, Attached.LATER
@@ -66,26 +66,26 @@ def test_one_that_visits_another_namespace_is_not_attached_anew(run: RunDir) -> 
 
 
 def test_early_decides_before_the_first_pass(run: RunDir) -> None:
-    begin(run, links(0, 1), 3.0)
+    record(run, links(0, 1), 3.0)
     assert first_pass(run, links(0, 1, 2)) == {mac(0): BOOT, mac(1): BOOT, mac(2): LATER}
 
 
 def test_what_a_driver_probes_a_little_later_is_the_boots_for_good(run: RunDir) -> None:
-    begin(run, links(0), 3.0)
+    record(run, links(0), 3.0)
     assert first_pass(run, links(0, 1), 3.0 + SETTLING - 0.1)[mac(1)] is BOOT
     after = first_pass(run, links(0, 1, 2), 3.0 + SETTLING)
     assert after == {mac(0): BOOT, mac(1): BOOT, mac(2): LATER}
 
 
 def test_early_run_again_changes_nothing(run: RunDir) -> None:
-    begin(run, links(0), 3.0)
-    begin(run, links(0, 1), LONG)
+    record(run, links(0), 3.0)
+    record(run, links(0, 1), LONG)
     assert when_attached(run, links(0, 1), LONG)[mac(1)] is LATER
 
 
 def test_without_an_eni_no_record_is_begun(run: RunDir) -> None:
     """The host's own may be on their way: all of them would be called later."""
-    begin(run, {}, 3.0)
+    record(run, {}, 3.0)
     first_pass(run, {})
     assert first_pass(run, links(0)) == {mac(0): BOOT}
 

@@ -136,7 +136,7 @@ def test_what_somebody_brings_back_is_over(host: Host) -> None:
     host.look(missing(RULES[0]), made=False)
     ((_, found),) = host.look().news
     assert not found.open
-    assert found.told() == f"no longer: {RULES[0].describe()} is missing"
+    assert found.log_text() == f"no longer: {RULES[0].describe()} is missing"
     assert host.look().news == ()
 
 
@@ -194,7 +194,7 @@ def test_an_observed_eni_is_told_what_differs_as_long_as_it_does(host: Host) -> 
     ((_, found),) = host.look(missing(RULES[0]), made=False, **observed).news
     assert [one.open for one in host.story()] == [False, True]
     ((_, found),) = host.look(**observed).news
-    assert found.told().startswith("no longer: ")
+    assert found.log_text().startswith("no longer: ")
 
 
 def test_another_attachment_and_what_is_no_record_count_as_nothing(host: Host) -> None:

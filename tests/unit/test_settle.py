@@ -13,7 +13,7 @@ from ec2net.backends.netlink.backend import NetlinkBackend
 from ec2net.core.config.settings import Config, EniSettings, Manage
 from ec2net.core.decide.intent import EniIntent
 from ec2net.core.engine.engine import Engine
-from ec2net.core.engine.imds_reading import Heard
+from ec2net.core.engine.imds_reading import ImdsReading
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import RouteAnswer
@@ -80,11 +80,11 @@ class Pass:
         backend = NetlinkBackend(Host(kernel, run))
         self.engine._backends = {backend.name: GuardedBackend(backend)}
         indices = {found.mac: [found.index] for found in FACTS.links if found.mac is not None}
-        heard = Heard(FACTS.imds, indices, None, {})
-        self.view = self.engine.look(Deadline(5), heard=heard, attached={})
+        reading = ImdsReading(FACTS.imds, indices, None, {})
+        self.view = self.engine.plan(Deadline(5), reading=reading, attached={})
 
     def settled(self, view: View | None = None, *, check: Iterable[Mac] = ()) -> PassReport:
-        return self.engine.settle(view or self.view, Deadline(5), check=tuple(check))
+        return self.engine.apply(view or self.view, Deadline(5), check=tuple(check))
 
 
 @pytest.fixture

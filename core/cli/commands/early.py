@@ -54,7 +54,7 @@ def run(options: Namespace) -> ExitStatus:
 def _begin_record(links: Mapping[Mac, tuple[Link, ...]], place: Workplace) -> None:
     """Of the boot's ENIs. Without it the first pass decides, so a full disk is no failure."""
     try:
-        boot_enis.begin(place.run, links, time.monotonic())
+        boot_enis.record(place.run, links, time.monotonic())
     except StateError as error:
         _log.warning("%s", error)
 

@@ -43,7 +43,7 @@ def run(options: Namespace) -> ExitStatus:
         raise UsageError("a link or an address is wanted", remedy="or --svg, for a picture of all")
     place = workplace(options, may_fall_back=True)
     with opened(place) as engine:
-        view = engine.look(Deadline(place.config.timeouts.pass_, "explain"))
+        view = engine.plan(Deadline(place.config.timeouts.pass_, "explain"))
         if picture:
             only = None if options.what is None else {_find(options.what, view)[0].mac}
             _draw(view, only, svg=options.svg)

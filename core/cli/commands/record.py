@@ -31,7 +31,7 @@ def run(options: Namespace) -> ExitStatus:
         links = eni_links(engine.kernel.links(), place.config.drivers)
         attached = when_attached(place.run, links, time.monotonic())
         engine.run = RunDir(Path(empty))  # as if for the first time: every key is read
-        view = engine.look(deadline, attached=attached)
+        view = engine.plan(deadline, attached=attached)
     config, status = to_dict(place.config), place.run.read(STATUS)
     text = json.dumps(record(view, imds, config, engine.environment, status), indent=1)
     if options.redact:

@@ -153,7 +153,7 @@ def _passes(
         until.named(f"waiting for {name}: {awaited}").sleep(pause)
         pause = _next_pause(deadline)
     done = replace(done, report=replace(done.report, done=made))
-    log_lines.tell(done)
+    log_lines.report(done)
     report = done.report
     if options.json:
         print(json.dumps(done.to_json(), indent=2))
