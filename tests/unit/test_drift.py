@@ -16,6 +16,7 @@ from test_doctor import view
 from ec2net.core.config.settings import Manage
 from ec2net.core.engine import drift
 from ec2net.core.engine.drift import STORY, follow, suspects
+from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.live.owned_file import OwnedFile
 from ec2net.core.model.identity import Mac
@@ -24,6 +25,7 @@ from ec2net.core.model.plan import Action, Change, Conflict, Plan
 from ec2net.core.model.snapshot import Found
 from ec2net.core.state import drift_record
 from ec2net.core.state.drift_record import Drift, Drifts
+from ec2net.core.state.memory import Memory
 from ec2net.core.state.per_eni import keep_only
 from ec2net.core.state.run_dir import RunDir
 
@@ -57,10 +59,18 @@ class Host:
         """A pass that makes what is planned, or does not."""
         plan = plan or Plan()
         seen = {"plans": {"netlink": plan}, "wanted": {ENI: tuple(wanted)}, **seen}
-        return follow(self.run, view(**seen), plan.changes if made else (), back, NOWHERE)
+        return self.follow(view(**seen), plan.changes if made else (), back)
+
+    def follow(
+        self, seen: View, done: Collection[Change] = (), back: Collection[Mac] = ()
+    ) -> Drifts:
+        before = Memory.read(self.run)
+        drifts, records = follow(replace(seen, memory=before), done, back, NOWHERE)
+        replace(before, drift={**before.drift, **records}).write(self.run, before)
+        return drifts
 
     def story(self) -> tuple[Drift, ...]:
-        return drift_record.story(self.run, ENI, IFINDEX)
+        return Memory.read(self.run).drift_of(ENI, IFINDEX).story
 
 
 @pytest.fixture
@@ -171,14 +181,14 @@ def test_an_eni_that_is_not_planned_for_has_nothing_new(host: Host) -> None:
     host.look(missing(*RULES))
     host.look(missing(RULES[0]))
     before = host.story()
-    follow(host.run, view(plans={"netlink": missing(RULES[1])}), (), (), NOWHERE)
+    host.follow(view(plans={"netlink": missing(RULES[1])}))
     assert host.story() == before
 
 
 def test_what_was_taken_back_is_nobodys_doing(host: Host) -> None:
     host.look(missing(*RULES))
     host.look(missing(RULES[0]))
-    follow(host.run, view(without=frozenset({ENI})), (), (), NOWHERE)
+    host.follow(view(without=frozenset({ENI})))
     assert host.look(missing(*RULES)).news == ()
     assert len(host.story()) == 1
 
@@ -200,7 +210,7 @@ def test_an_observed_eni_is_told_what_differs_as_long_as_it_does(host: Host) -> 
 def test_another_attachment_and_what_is_no_record_count_as_nothing(host: Host) -> None:
     host.look(missing(*RULES))
     host.look(missing(RULES[0]))
-    assert drift_record.story(host.run, ENI, IFINDEX + 1) == ()
+    assert Memory.read(host.run).drift_of(ENI, IFINDEX + 1).story == ()
     (file,) = (host.run.path / "drift").iterdir()
     good = json.loads(file.read_text())
     bad: list[Any] = [

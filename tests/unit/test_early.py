@@ -145,7 +145,9 @@ def test_the_first_pass_finds_networkmanagers_file_as_it_wants_it(
     boot_enis.record(place.run, {mac(n): (links[n],) for n in range(3)}, -boot_enis.SETTLING)
     prepare(early.boot(links[:3], place))
     facts = replace(host(*map(eni, range(4))), links=tuple(links))
-    attached = boot_enis.when_attached(place.run, {mac(n): (links[n],) for n in range(4)}, 1000.0)
+    attached = boot_enis.when_attached(
+        boot_enis.read(place.run), {mac(n): (links[n],) for n in range(4)}, 1000.0
+    )
     intents = compute(replace(facts, attached=attached), config)
     reasons = dict.fromkeys(map(mac, unmanaged), "NetworkManager does not manage it")
     intents = intents.without(reasons, Standing.IGNORED)

@@ -26,6 +26,7 @@ from ec2net.core.plugins.backend import Backend, Host, Observed
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.plugins.loaded import Plugins
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.last_known import LastKnown
 from ec2net.core.state.run_dir import RunDir
 
 PROTOCOL = 236
@@ -51,7 +52,7 @@ def planned(
 
 
 def seen_by(engine: Engine, snapshot: Snapshot, **how: Any) -> View:
-    reading = ImdsReading(FACTS.imds, INDICES, None, {})
+    reading = ImdsReading(FACTS.imds, INDICES, LastKnown())
     return engine.plan(Deadline(5), snapshot=snapshot, reading=reading, attached={}, **how)
 
 

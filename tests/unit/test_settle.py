@@ -28,6 +28,7 @@ from ec2net.core.plugins.loaded import Plugins
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.holds import Hold
+from ec2net.core.state.last_known import LastKnown
 from ec2net.core.state.run_dir import RunDir
 
 FACTS = host(eni(0), eni(1), links=(replace(link(0), index=2), replace(link(1), index=1)))
@@ -80,7 +81,7 @@ class Pass:
         backend = NetlinkBackend(Host(kernel, run))
         self.engine._backends = {backend.name: GuardedBackend(backend)}
         indices = {found.mac: [found.index] for found in FACTS.links if found.mac is not None}
-        reading = ImdsReading(FACTS.imds, indices, None, {})
+        reading = ImdsReading(FACTS.imds, indices, LastKnown())
         self.view = self.engine.plan(Deadline(5), reading=reading, attached={})
 
     def settled(self, view: View | None = None, *, check: Iterable[Mac] = ()) -> PassReport:

@@ -97,7 +97,8 @@ def boot(links: list[Link], place: Workplace) -> Boot:
 
 def _settings(link: Link, primary: bool, place: Workplace) -> EniSettings:
     assert link.mac is not None
-    when = boot_enis.when_attached(place.run, {link.mac: (link,)}, time.monotonic())
+    boot = boot_enis.read(place.run)
+    when = boot_enis.when_attached(boot, {link.mac: (link,)}, time.monotonic())
     attached = Attached.BOOT if primary else when[link.mac]
     known = EniIdentity(link.mac, link_name=link.name, is_primary=primary, attached=attached)
     return place.config.for_eni(known)
