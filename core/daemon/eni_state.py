@@ -102,18 +102,18 @@ def follow(
     return replace(track, again=_again(track, now, pace))
 
 
+_NOT_READY = {
+    Standing.IGNORED: State.IGNORED,
+    Standing.NO_ADDRESS: State.NO_ADDRESS,
+    Standing.REFUSED: State.DEGRADED,
+    Standing.ABSENT: State.ABSENT,
+    Standing.PENDING: State.PENDING,
+}
+
+
 def _judge(outcome: EniOutcome, report: PassReport) -> tuple[State, str]:
-    match outcome.standing:
-        case Standing.IGNORED:
-            return State.IGNORED, outcome.reason
-        case Standing.NO_ADDRESS:
-            return State.NO_ADDRESS, outcome.reason
-        case Standing.REFUSED:
-            return State.DEGRADED, outcome.reason
-        case Standing.ABSENT:
-            return State.ABSENT, outcome.reason
-        case Standing.PENDING:
-            return State.PENDING, outcome.reason
+    if outcome.standing in _NOT_READY:
+        return _NOT_READY[outcome.standing], outcome.reason
     if outcome.intent is not None and outcome.intent.manage is Manage.OBSERVE:
         drift = report.drifts.latest.get(outcome.mac)
         return State.OBSERVED, drift.summary if drift is not None and drift.open else ""

@@ -36,6 +36,7 @@ from typing import (
 
 from ec2net.core.model.facts import Absent, Unknown, Value
 from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.model.objects import LinkRef
 from ec2net.core.state.run_dir import RunDir
 
 VERSION = 1
@@ -102,7 +103,9 @@ def _report(problem: str) -> None:
 
 
 def encode(value: Any) -> Any:
-    """``value`` as dictionaries, lists, text and numbers."""
+    """Any of our values as dictionaries, lists, text and numbers."""
+    if isinstance(value, LinkRef | Mac | EniId):
+        return str(value)
     if isinstance(value, Value):
         return encode(value.value)
     if value is None or isinstance(value, Absent):
@@ -117,7 +120,7 @@ def encode(value: Any) -> Any:
         return sorted(map(encode, value))
     if isinstance(value, tuple | list):
         return [encode(item) for item in value]
-    if is_dataclass(value) and type(value) not in _TEXTS:
+    if is_dataclass(value) and not isinstance(value, type):
         read = {field.name: getattr(value, field.name) for field in fields(value)}
         return {name: encode(one) for name, one in read.items() if not isinstance(one, Unknown)}
     return str(value)
@@ -143,7 +146,8 @@ def _decoder(kind: Any) -> _Decode:
     if is_dataclass(kind) and kind not in (Absent, Unknown):
         return _object(kind)
     if origin is Annotated:
-        return _checked(_decoder(parts[0]), parts[1])
+        inner, checked = _decoder(parts[0]), parts[1]
+        return lambda data: checked(inner(data))
     if origin is Value:
         return lambda data: Value(_decoder(parts[0])(data))
     if origin in (Union, UnionType):
@@ -151,7 +155,8 @@ def _decoder(kind: Any) -> _Decode:
     if kind in (Absent, NoneType):
         return lambda data: kind() if data is None else _exactly(NoneType, data)
     if origin in (Mapping, dict):
-        return _mapping(*map(_decoder, parts))
+        key, one = map(_decoder, parts)
+        return lambda data: {key(n): one(v) for n, v in _exactly(dict, data).items()}
     assert origin in (tuple, set, frozenset), kind
     item = _decoder(parts[0])
     return lambda data: origin(map(item, _exactly(list, data)))
@@ -181,24 +186,6 @@ def _object(kind: Any) -> _Decode:
         values = {name: decoders[name](item) for name, item in data.items()}
         unknown = {name: Unknown("never read") for name in optional - names}
         return kind(**values, **unknown)
-
-    return decode
-
-
-def _mapping(key: _Decode, item: _Decode) -> _Decode:
-    def decode(data: Any) -> Any:
-        return {key(name): item(one) for name, one in _exactly(dict, data).items()}
-
-    return decode
-
-
-def _checked(inner: _Decode, check: Callable[[Any], object]) -> _Decode:
-    """``check`` raises ``ValueError`` for a value that is of the type and not in its range."""
-
-    def decode(data: Any) -> Any:
-        value = inner(data)
-        check(value)
-        return value
 
     return decode
 

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Annotated, TypeAlias
 
 from ec2net.core.model.identity import Mac
-from ec2net.core.runtime.clock import now
 
 FOLDER = "drift"
 REPAIRED = "made again"
@@ -20,15 +19,14 @@ def seconds_between(begin: str, end: str) -> float:
     return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
 
 
-def _check_time(text: str) -> None:
-    try:
-        seconds_between(text or now(), now())
-    except TypeError as error:
-        raise ValueError(f"{text!r} has no time zone") from error
+def _time(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return text
 
 
-Time: TypeAlias = Annotated[str, _check_time]
-"""ISO 8601, UTC; empty: never."""
+Time: TypeAlias = Annotated[str, _time]
+"""ISO 8601, UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +82,6 @@ class Record:
     in_place: frozenset[str] = frozenset()
     intended: int = 0
     """Of what was wanted then. It may be in place without a change: a pass before was killed."""
-    given: Time = ""
+    given: Annotated[str, lambda text: text and _time(text)] = ""
     """When a network manager was given something else for it; empty: never."""
     story: tuple[Drift, ...] = ()

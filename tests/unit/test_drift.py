@@ -220,6 +220,7 @@ def test_another_attachment_and_what_is_no_record_count_as_nothing(host: Host) -
         {**good, "in_place": 7},
         {**good, "given": "once"},
         {**good, "story": [{**good["story"][0], "last": "yesterday"}]},
+        {**good, "story": [{**good["story"][0], "last": ""}]},
         {**good, "story": [{**good["story"][0], "last": "2026-11-22T06:59:57"}]},  # no zone
         {**good, "story": [{**good["story"][0], "times": "often"}]},
         {**good, "story": [{**good["story"][0], "more": 1}]},
