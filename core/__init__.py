@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The engine: a folder for each step of the flow. Exports nothing, so that it costs nothing."""
+"""The program: a folder for each step of the flow. Exports nothing, so that it costs nothing."""

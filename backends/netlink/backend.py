@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verbs of the netlink backend: all of it is live changes.
 
-The primary keeps the base configuration that brought the host up; a secondary is brought up
-whole.
+The primary keeps the base configuration that brought the host up, whoever made it (initrd, DHCP
+client, static files), and gets secondary addresses alone. A secondary is brought up whole.
 """
 
 from collections.abc import Collection, Mapping

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command line: parser, one module for each command, pictures."""
+"""The command line: grammar, one module for each command (``commands/``), pictures."""

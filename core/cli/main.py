@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The command line: arguments in, one command module imported and run, exit status out.
 
-Expected errors become one line; a traceback means a bug. Nothing heavy is imported here.
+Expected errors become one line; a traceback means a bug. Nothing heavy is imported here: a refresh
+runs often on small instances, so a module imports requests and pyroute2 where it uses them.
 """
 
 import argparse

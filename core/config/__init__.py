@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settings, kinds, schema, tree, files."""
+"""The configuration: settings with their defaults, kinds of values, schema, tree, files."""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every setting there is, as data: key, kind, default, meaning.
 
-Validation, ``ec2net config --show``, the example file and the manual page all come from here.
+Validation, ``ec2net config --show``, the example file and the manual page all come from here. The
+defaults are those of ``Config()``, in ``settings.py``.
 """
 
 from collections.abc import Iterator

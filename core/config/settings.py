@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings as types, and which of them apply to one ENI. Pure: no files, no TOML.
 
-The defaults below are the built-in configuration. ``config_schema`` says what each key may hold,
-``config_dict`` turns a ``Config`` into plain data and back, ``config_files`` reads the files.
+The default of each key stands below: ``Config()`` is the built-in configuration. ``schema`` says what
+each key may hold, ``tree`` turns a ``Config`` into plain data and back, ``files`` reads the files.
 """
 
 from dataclasses import dataclass, field, fields, replace
@@ -23,6 +23,9 @@ class Manage(StrEnum):
 
     FULL = "full"
     NO_ADDRESSES = "no-addresses"
+    """Secondary addresses get no rules either. A rule at 10000 + n would catch traffic that a CNI
+    leaves to main on purpose: the VPC CNI translates the source of pods' packets to the primary's
+    address, and these packets must leave by the primary."""
     NO_RULES = "no-rules"
     OBSERVE = "observe"
     IGNORE = "ignore"
@@ -80,7 +83,10 @@ class DnsDefaultRoute(StrEnum):
 
 
 class Altname(StrEnum):
-    """Formats of alternative link names."""
+    """Formats of alternative link names: the ENI's id, and ``device-number-DEVICE.CARD``.
+
+    ``core/decide/compute.py`` makes them (``_altnames``).
+    """
 
     ID = "id"
     DEVICE_NUMBER = "device-number"
@@ -140,6 +146,8 @@ class EniSettings:
     published_ports: bool = False
     mtu: Mtu = MtuPolicy.DHCP
     ipv4_prefix_mode: PrefixMode = PrefixMode.RULES
+    """A mode for each IP version: a /28 of host addresses and a /80 for containers on one ENI are a
+    common pair."""
     ipv6_prefix_mode: PrefixMode = PrefixMode.RULES
     main_default: MainDefaultSetting = MainDefault.YES
     ipv6: Ipv6Policy = Ipv6Policy.AUTO

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``run``: loop, schedule, state of each ENI, events, watchdog."""
+"""The command ``run``: loop, when IMDS is polled, state of each ENI, events, watchdog."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often is often enough: a budget for repairs, and the time to the next poll. Pure."""
+"""The interval from one poll of IMDS to the next, and the budget for repairs. Pure."""
 
 from collections.abc import Callable
 

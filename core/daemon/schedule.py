@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is due when. Pure: it is told the time (monotonic, seconds) and what happened.
+"""When each kind of work is due. Pure: callers give the time (monotonic, seconds) and events.
 
 Four kinds of work, by their cost: a *poll* reads IMDS's keys and everything of the kernel; a
 look at the *listings* of keys, half an interval later, finds keys that are new; a *look* reads

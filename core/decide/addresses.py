@@ -61,7 +61,8 @@ def _check_inside(
 ) -> None:
     """Everything an ENI holds lies in its subnet; an answer that says otherwise is not applied.
 
-    A wrong 0.0.0.0/0 would take over the whole host's routing.
+    A wrong 0.0.0.0/0 would take over the whole host's routing. The ENI is refused, and keeps what it
+    has.
     """
     for address in addresses:
         if not any(address in subnet for subnet in subnets):

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is ours, by its mark, and for which ENI; the plan of one backend follows from it. Pure.
 
-Routes, rules and (Linux 5.18) addresses carry the protocol number of their maker.
+Routes, rules and (Linux 5.18) addresses carry the protocol number of their maker. Where the kernel or
+pyroute2 cannot mark an address, and for settings of links, ``core/state/journal.py`` is the mark.
+While several links have an ENI's MAC, the ENI owns what is on each of them.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -185,6 +187,7 @@ def _doubtful(
 
     They lead to an empty table, since the kernel flushes that when the link is set down, and the
     ENI's number is not known; or to main, and somebody took away the partner that would tell.
+    The rules of a gone ENI stay with them, until a pass knows the number.
     """
     rules = {item for item in ours if isinstance(item, Rule)}
     paired = {rule.source for rule in rules if rule.table != MAIN_TABLE}

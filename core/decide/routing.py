@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How traffic of one ENI is routed: its gateways, rules and routes, from parsed values. Pure.
 
-The semantics and the reasons are in docs/routing.md.
+The semantics and the reasons are in docs/routing.md. Priorities, tables and metrics are computed in
+``core/model/numbers.py``.
 """
 
 from collections.abc import Iterable

@@ -2,7 +2,9 @@
 """The plan of each backend: which ENIs are its, what it sees, what it wants, and what it left behind.
 
 Live objects carry one mark and settings one journal whichever backend made them, so an ENI that
-changes its backend keeps them. Only what a single backend makes, such as files, is left over.
+changes its backend keeps them. Only what a single backend makes, such as files, is left over. Its
+removal is a change of the ENI that it was for: the file of an ENI that is observed, ignored, refused
+or held stays, and a roll-back brings a file back.
 """
 
 import logging

@@ -4,9 +4,11 @@
 An item has drifted if it was in place, is wanted just as it was, and is not so any more: what is
 only now wanted, or not wanted any more, has not. So /run/ec2net/drift/MAC.json has what was in place
 after the last pass, by fingerprint, and the story of what was noticed. It holds for one attachment.
+A change in the plan alone proves no drift: most changes follow from news of IMDS.
 
 Nothing tells who made a change: the kernel's dumps do not, and an event has at most a netlink
-port, which need not be a process. Known is what took the place, who else works on the link, and
+port, which need not be a process, and a pass on demand gets no events at all. Known is what took
+the place, who else works on the link, and
 what the kernel itself does when a link is set down (``suspects``).
 """
 

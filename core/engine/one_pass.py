@@ -3,6 +3,9 @@
 
 ``refresh``, ``start``, ``remove`` and the resident manager call it. What is published, and where, is
 for the publisher that they give.
+
+A pass holds no lock while it waits for IMDS: an ENI whose keys hang delays no other. The facts may be
+old once the pass has the lock, so ``imds_reading`` drops those that another pass has read later.
 """
 
 from collections.abc import Callable, Collection, Iterator

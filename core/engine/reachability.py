@@ -3,7 +3,8 @@
 
 IMDS answers HTTP, in the way in which this pass has read it. The gateway is the one by which the
 kernel would send abroad (so that a lost default route counts too) and answers ARP or neighbour
-solicitations: the router of a VPC answers no ping.
+solicitations: the router of a VPC answers no ping. The primary's gateway in main would not do, since a
+host need not use it.
 """
 
 from dataclasses import dataclass

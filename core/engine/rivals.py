@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """ENIs that another tool configures as well: refused unless the configuration accepts it. Pure.
 
-Two that make and remove the same addresses, rules and routes undo each other's work. So of such
-an ENI nothing is added, changed or removed, until one of the two has ended.
+Two that make and remove the same addresses, rules and routes undo each other's work for ever, and
+none of them is at fault. So of such an ENI nothing is added, changed or removed on any backend, until
+one of the two has ended. The three such tools are ``core/config/settings.py``'s ``Rival``.
 """
 
 from collections.abc import Collection, Mapping

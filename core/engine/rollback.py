@@ -3,7 +3,13 @@
 
 What is undone is what was *done*, by the same backends and with the journals as they were. The
 plan is held, per ENI, for as long as the same is wanted of the ENI; if nothing comes back with the
-state before, the plan was not to blame, and nothing is held.
+state before, the plan was not to blame (IMDS failed during an apply), and nothing is held.
+
+A pass that changes something pays one more request and some milliseconds; any other pass pays nothing.
+A kill during the trial leaves the new state, and the next pass takes the host as it is. To undo it
+then, each pass would have to store all that any backend may plan, for a kill that must meet the
+seconds of a bad plan. A roll-back does not notice what does harm later, such as a lease that is not
+renewed.
 """
 
 import logging
@@ -111,7 +117,9 @@ def _but_what_shall_go(reached: Reached, host: HostIntent) -> Reached:
 
 
 class _Undoing:
-    """ENI by ENI, the primary last, to learn whose changes are to blame.
+    """ENI by ENI, the primary last, to learn whose changes are to blame: only that ENI is held.
+
+    Where this shows no culprit, every ENI that was changed is held.
 
     What is of no ENI that is there is not brought back: it led nowhere.
     """

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What other programs on the host say: who manages a link, other tools, udev."""
+"""Other programs on the host: which network manager has a link, other tools for ENIs, udev."""

@@ -49,7 +49,7 @@ class Danger(Enum):
     POSSIBLE = "possible"
     """It may, for some ENIs or at some events."""
     NONE = "none"
-    """It brings up the base that is built upon."""
+    """It brings up the base that is built upon, or writes once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ A steady pass is one listing of the MACs, and for each ENI its listing and the m
 that are there. An Absent always has two witnesses: the listing, and either the key's own 404
 or that it has never been there. So has a list that lost something: it is read twice.
 
-The resident manager reads the listings of an ENI's keys at other times than the keys
-(``Listings``): each is as old as a poll interval at most, and no pass asks for all at once.
+IMDS answers one key per request. So the resident manager reads the listings of an ENI's keys at other
+times than the keys (``Listings``): each is as old as a poll interval at most, and passes stay small.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -347,7 +347,10 @@ class _Eni:
     def _list(
         self, name: str, parse: Callable[[str], T], known: Reading[tuple[T, ...]]
     ) -> Reading[tuple[T, ...]]:
-        """A list that loses something needs two witnesses too: half a list is well-formed."""
+        """A list that loses something needs two witnesses too: half a list is well-formed.
+
+        Where the two differ, the last known list stands. A lie that IMDS tells twice is believed.
+        """
         reading = self._key(name, many(parse), known)
         if not _loses(reading, known):
             return reading

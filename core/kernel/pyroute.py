@@ -2,8 +2,8 @@
 """The only importer of pyroute2: its rtnetlink messages, without the rest of the package.
 
 ``pyroute2/__init__`` imports every protocol it knows (conntrack, NDB, wireguard, ...), which
-doubles its cost. The package is entered by a side door here: a module object that knows where
-the package lies, and becomes the whole package as soon as somebody asks it for a name.
+doubles its cost (docs/performance.md). The package is entered by a side door here: a module object
+that knows where the package lies, and becomes the whole package as soon as a caller asks it for a name.
 """
 
 import importlib
@@ -33,7 +33,7 @@ def message_class(name: str) -> Any:
 
 
 def knows_address_protocol() -> bool:
-    """Whether this pyroute2 can say who made an address (IFA_PROTO: not up to 0.7.7)."""
+    """Whether this pyroute2 can say who made an address (IFA_PROTO: not up to 0.7.7, in Debian 13)."""
     return "IFA_PROTO" in (name for name, _ in message_class("ifaddrmsg").nla_map)
 
 

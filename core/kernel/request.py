@@ -50,15 +50,23 @@ class Requests:
     def close(self) -> None:
         self._socket.close()
 
-    def send(self, request: Request) -> bytes | None:
-        """The answer's message; None for a change that was made. Raises ``OSError``."""
+    def send(self, request: Request, *, after: Request | None = None) -> bytes | None:
+        """The answer's message; None for a change that was made. Raises ``OSError``.
+
+        ``after`` goes to the kernel in the same call, just before, and its answer is not waited for.
+        """
+        data = b""
+        if after is not None:
+            self._sequence += 1
+            data = encoded(after, self._sequence)
+            data += bytes(-len(data) % 4)  # NLMSG_ALIGN
         self._sequence += 1
-        self._socket.send(encoded(request, self._sequence))
+        self._socket.send(data + encoded(request, self._sequence))
         while True:  # ends by the kernel's answer, or by the socket's timeout
             data = self._socket.recv(wire.BUFFER)
             for kind, _, sequence, raw in wire.messages(data):
                 if sequence != self._sequence:
-                    continue  # to a request that was given up
+                    continue  # to what was sent just before, or to a request that was given up
                 if kind == wire.NLMSG_ERROR:
                     wire.check(raw)
                     return None

@@ -191,8 +191,7 @@ def _replace(item: KernelObject, before: object, kernel: Kernel) -> None:
             kernel.add(item)
             kernel.remove(before)
         else:  # it is moved; or IPv6, which the kernel holds once, whatever the prefix length
-            kernel.remove(before)
-            kernel.add(item)
+            kernel.move(before, item)
         return
     kernel.replace(item)
 

@@ -116,7 +116,7 @@ class Command:
         return f"run {' '.join(self.words)}"
 
     def do(self, deadline: Deadline) -> None:
-        import subprocess  # as in core.command
+        import subprocess  # as in core/runtime/command.py
 
         try:
             done = run_bounded(self.words, deadline.named(" ".join(self.words)))

@@ -99,7 +99,7 @@ def masked(present: Mapping[str, str]) -> tuple[str, ...]:
 
 def active(deadline: Deadline) -> tuple[str, ...]:
     """Those that are active, sockets too, as systemd says. Raises ``Ec2netError``."""
-    import subprocess  # as in core.command
+    import subprocess  # as in core/runtime/command.py
 
     words = ("systemctl", "list-units", "--state=active", "--plain", "--no-legend", "--full")
     try:

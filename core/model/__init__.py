@@ -1,2 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What travels: identity, numbers, facts, kernel objects, snapshot, plan items, findings, errors."""
+"""Values that every folder may use: identity, numbers (table, rule priority, metric), facts,
+kernel objects, snapshot, plan, findings, errors.
+"""

@@ -2,6 +2,11 @@
 """What was observed: IMDS keys, each *value*, *absent* or *unknown*, and kernel links.
 
 Text from IMDS is parsed before it gets here and travels no further as text.
+
+An error is no news: amazon-ec2-net-utils 2.7.4 took a failed read for "no addresses" and removed them
+(https://github.com/amazonlinux/amazon-ec2-net-utils/issues/161). So only ``Absent`` ends anything,
+and ``Absent`` needs two witnesses (``core/imds/reader.py``). ``core/decide/last_known.py`` replaces
+an ``Unknown`` by the last good value of the same attachment.
 """
 
 from collections.abc import Mapping
@@ -96,7 +101,10 @@ class ImdsFacts:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A kernel link (RTM_NEWLINK). ``mac`` is the permanent one where the driver tells it."""
+    """A kernel link (RTM_NEWLINK). ``mac`` is the permanent one where the driver tells it.
+
+    IMDS knows the permanent MAC alone. The present one decides nothing, so a link does not keep it.
+    """
 
     index: int
     name: str

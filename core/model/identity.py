@@ -127,7 +127,7 @@ def _quoted(text: str) -> str:
 
 
 class Attached(StrEnum):
-    """Whether an ENI was there when the host booted (``core.attachment`` decides and remembers)."""
+    """Whether an ENI was there when the host booted (``core/state/boot_enis.py`` remembers)."""
 
     BOOT = "boot"
     LATER = "later"

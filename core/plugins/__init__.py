@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The door for backends and hooks: contract, hooks, choice, guard, report."""
+"""The interface of plugins: contract of a backend, hooks, which backend a link gets, guard, report."""

@@ -66,7 +66,8 @@ class Observed:
     in_place: InPlace = field(default_factory=InPlace)
     """What of this backend is in place, on its ENI links and left over from gone ones."""
     left_alone: Mapping[Mac, str] = field(default_factory=dict)
-    """ENIs that their manager or their user wants untouched, and why: nothing of them is changed."""
+    """ENIs that their manager or their user wants untouched, and why: nothing of them is changed.
+    They are ignored with this reason, instead of failing a pass each minute."""
     waiting: Mapping[Mac, str] = field(default_factory=dict)
     """ENIs that their manager is not ready with yet: pending, and looked at again soon."""
     problems: tuple[Ec2netError, ...] = ()
@@ -123,7 +124,8 @@ class Backend(ABC):
 
     lacks: ClassVar[Mapping[str, str]] = {}
     """Settings that this backend cannot realize, each with the reason. Only ``dns_default_route`` is
-    one so far. An ENI that asks for one is a problem of each pass; all else is done."""
+    one so far. An ENI that asks for one is a problem of each pass; all else is done. The command
+    ``backends`` names it as well."""
 
     def __init__(self, host: Host) -> None:
         self.host = host

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plugins that are installed: the entry points of our group, and what could not be read of them.
 
+Plugins come by entry point alone. Packages, pip and an administrator's own hands can all make one,
+and the Python that runs ec2net finds it, private libraries or not. A folder of ours would spare
+METADATA and entry_points.txt, and would need rules for who may write there and for what wins.
+
 Every package of the host has a file of its own here. One that nobody can read costs its own plugins
 and no others, which importlib.metadata would make of it.
 """

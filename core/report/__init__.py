@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said of a pass: status file, log lines, JSON, metrics, tables."""
+"""The outcome of a pass, published: status file, log lines, JSON, metrics, layout of tables."""

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The outcome of a pass, published in /run/ec2net/status.json.
 
-Nothing in the file changes while nothing happens, so an unchanged pass writes nothing.
+Nothing in the file changes while nothing happens, so an unchanged pass writes nothing. The file
+therefore has the time of the last change only; the metrics file also has the time of the last pass, at
+the price of a write in each. The pass counts addresses in its last dump of the kernel; ``status``
+asks neither the kernel nor IMDS.
 """
 
 import logging

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tables for a terminal."""
+"""The layout of tables for a terminal; a command fills its table (``core/cli/commands``)."""
 
 from collections.abc import Iterable
 

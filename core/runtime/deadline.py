@@ -94,7 +94,8 @@ class Deadline:
 
     @contextmanager
     def looked_at(self) -> Iterator[Callable[[], float]]:
-        """For the time of a wait, however it is made: who looks on is told.
+        """For the time of a wait, however it is made: who looks on is told, by the outermost part that
+        has a name of its own.
 
         What is given is called at the beginning, and again after the seconds that it returns.
         """

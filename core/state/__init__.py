@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything under /run/ec2net, one module for each kind of file."""
+"""The memory of passes, /run/ec2net: the folder, a module for each kind of file, the host lock."""

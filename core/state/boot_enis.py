@@ -5,6 +5,10 @@
 it, before a network manager starts; where it did not run, the first pass does. The kernel gives a
 link index once (dev_index_reserve in net/core/dev.c), so an ENI that is detached and comes back is
 another attachment; one that visits another network namespace keeps its index, and stays the boot's.
+
+Until IMDS lists an ENI, only the time of its attachment tells the host's ENIs from those of a CNI.
+This time can only be remembered: IMDS does not publish it, a PCI address is given again, and the
+kernel tells no age of a link.
 """
 
 from collections.abc import Collection, Mapping

@@ -3,8 +3,8 @@
 
 A reading of IMDS is its value, null if it is absent, and left out if it is unknown. Sets are sorted
 lists, and enums, MACs, ids and addresses are text. A file has the version 1 unless it says otherwise
-by ``version``: the files of before there were versions are read as well. A file that cannot be
-decoded is reported once, and counts as absent.
+by ``version``: the files of before there were versions are read as well. A field that is not known is
+a newer version's, and ignored. A file that cannot be decoded is reported once, and counts as absent.
 """
 
 import json
@@ -180,12 +180,14 @@ def _object(kind: Any) -> _Decode:
     optional = {name for name in decoders if Unknown in get_args(hints[name])}
 
     def decode(data: Any) -> Any:
-        names = _exactly(dict, data).keys()
-        if names - decoders.keys() or decoders.keys() - names - optional:
-            raise ValueError(f"{kind.__name__} has the fields {', '.join(decoders)}")
-        values = {name: decoders[name](item) for name, item in data.items()}
-        unknown = {name: Unknown("never read") for name in optional - names}
-        return kind(**values, **unknown)
+        if missing := decoders.keys() - _exactly(dict, data).keys() - optional:
+            raise ValueError(f"{kind.__name__} lacks {', '.join(sorted(missing))}")
+        return kind(
+            **{
+                name: decoder(data[name]) if name in data else Unknown("never read")
+                for name, decoder in decoders.items()
+            }
+        )
 
     return decode
 

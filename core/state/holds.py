@@ -2,7 +2,9 @@
 """Plans that were rolled back, by ENI: /run/ec2net/held.json.
 
 A hold is in force while the same is wanted of the ENI as when its plan failed, told by a
-fingerprint of the wanted items.
+fingerprint of the wanted items. Passes plan and show the held changes, do not make them, and end with
+status 1. Another intent, a detach or ``refresh --retry`` ends a hold. It never keeps other ENIs,
+``remove`` or the removal of what gone links left from being done.
 """
 
 from collections.abc import Callable, Collection, Mapping

@@ -2,7 +2,9 @@
 """What was changed on each link and cannot be marked in the kernel: /run/ec2net/journal/MAC.json.
 
 Settings of a link carry no mark: the journal keeps what they were before, so that they can be
-given back. A journal holds for one attachment; it is written before the change that it tells of.
+given back. A journal holds for one attachment. It is written before the change that it tells of: a
+kill in between leaves at most an entry too many. Without the state directory MTU, group and accept_ra
+stay as they are when an ENI is given up, since nothing else tells what they were before.
 """
 
 from collections.abc import Collection, Iterable

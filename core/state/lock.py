@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host lock: one pass at a time, by flock(2), which dies with its holder.
+"""The host lock: one pass at a time, by flock(2), which dies with its holder (a pid file does not).
 
 Taken after everything that may be waited for is there. The kernel has no flock with a time
 limit, so a wait is a thread in flock and a poll on what it says; a thread that is left behind

@@ -4,6 +4,8 @@
 A write is unique temporary file, fsync, rename: a reader sees the old or the new content, and
 a kill leaves at most a temporary file, which the next pass discards. Content that is already
 there is not written again, so a pass without a change writes nothing.
+
+systemd makes the folder for the units (``RuntimeDirectory=``), the first ``write`` makes it elsewhere.
 """
 
 import json

@@ -1,27 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tests in here boot hosts with real systemd in a sandbox; each runs on every setting."""
 
-import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import Any, Protocol
 
 import pytest
-
-# kernel_state is shared with the namespace tests, json_schema with the documents.
-TOP = Path(__file__).parents[2]
-sys.path += [str(TOP / "tests/netns"), str(TOP / "packaging")]
-
+from lab_boot import Boot
 from lab_instance import SETTINGS, LabInstance, Setting, booted
 
 from ec2net.core.simulation.vpc import sandbox
-
-
-class Boot(Protocol):
-    """``booted`` with the setting filled in."""
-
-    def __call__(self, **arguments: Any) -> AbstractContextManager[LabInstance]: ...
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by markers

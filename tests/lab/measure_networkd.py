@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure what systemd-networkd does to leases and to others' state. Prints Markdown.
 
-    sudo python3 tests/lab/measure_networkd.py [bookworm] [trixie] [--only PART ...]
+    sudo PYTHONPATH=src:tests/support python3 tests/lab/measure_networkd.py [bookworm] [trixie] [--only PART ...]
 
 docs/networkd-measured.md has the results. Run tests/lab/setup.sh first.
 """
@@ -14,10 +14,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-
-_HERE = Path(__file__).resolve()
-sys.path[:0] = [str(_HERE.parents[2] / "src"), str(_HERE.parent)]
 
 from lab_host import HostError, LabHost
 from lab_root import Release

@@ -9,15 +9,15 @@ from contextlib import contextmanager, suppress
 
 import json_schema
 import pytest
-from conftest import Boot
 from kernel_state import differences
+from lab_boot import Boot
 from lab_host import HostError, LabHost
 from lab_instance import MANY, LabInstance, Mode, Setting, booted
 from lab_manager import use_ifupdown
 from lab_package import Installed
 from lab_root import Release
+from lab_unpackaged import files
 from probe import Traffic
-from test_lab_package import files
 
 from ec2net.core.simulation.vpc.dhcp import VpcWithDhcp
 

@@ -2,14 +2,10 @@
 """From power-on: what a booted host looks like, in subnets of every kind, and after a reboot."""
 
 import re
-from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
 import pytest
-from conftest import Boot
-from kernel_state import assert_same, differences
-from lab_host import HostError
+from lab_boot import Boot, assert_ends_as, mtus
 from lab_instance import MANY, LabInstance
 
 pytestmark = pytest.mark.lab
@@ -129,25 +125,6 @@ def ipv4s(instance: LabInstance) -> dict[str, list[dict[str, Any]]]:
     """By link, in the kernel's order."""
     found = instance.host.ip("-4", "addr", "show")
     return {entry["ifname"]: entry["addr_info"] for entry in found if entry["ifname"] != "lo"}
-
-
-def rules_and_routes(state: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Rules and routes: links are made anew at a reboot."""
-    return {
-        subject: lines if subject.startswith(("rules", "routes")) else []
-        for subject, lines in state.items()
-    }
-
-
-def assert_ends_as(instance: LabInstance, before: dict[str, list[str]]) -> None:
-    """Rules and routes become those of ``before``: an IPv6 lease, and the manager's route to it, may
-    come later than every address works."""
-    wanted = rules_and_routes(before)
-    with suppress(HostError):  # what differs says more
-        instance.host.wait_until(
-            lambda: not differences(wanted, rules_and_routes(instance.kernel())), 60
-        )
-    assert_same(wanted, rules_and_routes(instance.kernel()))
 
 
 KINDS = {
@@ -270,10 +247,6 @@ def test_the_mtu_is_the_leases_a_fixed_one_or_untouched(boot: Boot) -> None:
         instance.setting.reload(instance.host)
         assert mtus(instance, wanted) == wanted
         servers_are_asked_as_configured(instance)
-
-
-def mtus(instance: LabInstance, links: Iterable[str]) -> dict[str, int]:
-    return {link: instance.host.ip("link", "show", link)[0]["mtu"] for link in links}
 
 
 def servers_are_asked_as_configured(instance: LabInstance) -> None:

@@ -8,8 +8,8 @@ from ipaddress import IPv4Address
 
 import cni
 import pytest
-from conftest import Boot
 from kernel_state import assert_same, marked
+from lab_boot import Boot
 from lab_instance import MANY, LabInstance
 from lab_watch import monitor
 from probe import Probe

@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Boot
+from checkout import TOP
 from kernel_state import assert_same
+from lab_boot import Boot
 from lab_instance import MANY, LabInstance
-from lab_package import CHECKOUT
 
 from ec2net.core.simulation.vpc.eni import Eni
 
@@ -37,7 +37,7 @@ def two(instance: LabInstance) -> None:
 
 def example() -> str:
     """Of docs/configuration.md, word for word."""
-    text = (CHECKOUT / "docs/configuration.md").read_text()
+    text = (TOP / "docs/configuration.md").read_text()
     found = re.search(r"## Beside a CNI plugin.*?```toml\n(.*?)```", text, re.DOTALL)
     assert found
     return found[1]

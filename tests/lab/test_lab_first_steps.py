@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import lab_package
 import pytest
+from checkout import TOP
 from kernel_state import marked
-from lab_package import CHECKOUT
 from lab_root import Release
-from test_lab_package import plain, until_leased
+from lab_unpackaged import plain, until_leased
 
 pytestmark = pytest.mark.lab
 
-DOCUMENT = (CHECKOUT / "docs/first-steps.md").read_text()
+DOCUMENT = (TOP / "docs/first-steps.md").read_text()
 
 BACKEND = "ec2net_static.py"
 """As which the document has a reader save the complete backend of docs/plugins.md."""
@@ -35,7 +35,7 @@ def commands(text: str) -> Iterator[tuple[str, list[str]]]:
 
 def complete_backend() -> str:
     """The module at the end of docs/plugins.md."""
-    text = (CHECKOUT / "docs/plugins.md").read_text()
+    text = (TOP / "docs/plugins.md").read_text()
     *_, module = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     return str(module)
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-from conftest import Boot
 from foreign_life import SETTINGS, Life
 from foreign_state import BRIDGE, TUNNEL, Planter
 from kernel_state import State
+from lab_boot import Boot
 from lab_files import ForeignFiles
 from lab_instance import MANY, LabInstance
 

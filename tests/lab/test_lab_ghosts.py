@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Links that never come, or are gone at once. Upstream: 766 of them left 1787 processes.
 
-``EC2NET_ENDURANCE`` sets how many attachments race with their detachments (tests/netns/endurance.py).
+``EC2NET_ENDURANCE`` sets how many attachments race with their detachments (tests/support/endurance.py).
 """
 
 import os
@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from conftest import Boot
 from endurance import rounds
+from lab_boot import Boot
 from lab_instance import ENI_UNIT, LabInstance, Setting, udev_stopped
 
 from ec2net.core.simulation.vpc.eni import Eni

@@ -2,10 +2,9 @@
 """ENIs go from one backend to another: what only one of them makes goes, addresses stay."""
 
 import pytest
-from conftest import Boot
+from lab_boot import Boot, assert_ends_as
 from lab_instance import MANY, LabInstance
 from probe import Traffic
-from test_lab_boot import assert_ends_as
 
 pytestmark = [pytest.mark.lab, pytest.mark.backend("networkmanager")]
 

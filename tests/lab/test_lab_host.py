@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from checkout import TOP
 from lab_cgroup import ControlGroup
 from lab_host import LabHost
-from lab_package import CHECKOUT
 from lab_root import LAYERS, Release
 
 from ec2net.core.simulation.vpc import sandbox
@@ -45,7 +45,7 @@ FILES = {
     "/etc/systemd/network/10-primary.network": PRIMARY,
     "/etc/systemd/network/20-nobodys.network": NOBODYS,
     "/etc/systemd/networkd.conf.d/80-ec2net.conf": (
-        CHECKOUT / "systemd/networkd.conf.d/80-ec2net.conf"
+        TOP / "systemd/networkd.conf.d/80-ec2net.conf"
     ).read_text(),
     "/etc/ec2net/ec2net.toml": 'backend = "netlink"\n',
 }
@@ -208,7 +208,7 @@ with VpcWithDhcp() as vpc:
 
 def test_a_killed_test_takes_its_hosts_with_it() -> None:
     """Nothing of a run that was killed outlives it; its control groups go at the next start."""
-    folders = os.pathsep.join((str(Path(__file__).parent), *sys.path))
+    folders = os.pathsep.join(sys.path)
     with subprocess.Popen(
         [sys.executable, "-c", _BOOT_AND_WAIT],
         stdout=subprocess.PIPE,

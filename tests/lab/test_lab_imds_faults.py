@@ -5,11 +5,11 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import Boot
+from broken_imds import FAULTS, PASS
 from instance import HANGS
 from kernel_state import KernelEvents, assert_same
+from lab_boot import Boot
 from lab_instance import MANY, LabInstance
-from test_engine_imds_faults import FAULTS, PASS
 
 from ec2net.core.simulation.vpc.imds_faults import Fault, Hang, Status
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import Boot
+from lab_boot import Boot
 from lab_instance import MANY, LabInstance, udev_stopped
 
 from ec2net.core.simulation.vpc.eni import Eni

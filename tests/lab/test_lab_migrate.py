@@ -5,8 +5,8 @@ What that tool writes and starts is as in 2.7.4, by a script of this test.
 """
 
 import pytest
-from conftest import Boot
 from kernel_state import marked
+from lab_boot import Boot
 from lab_instance import LabInstance
 
 pytestmark = [pytest.mark.lab, pytest.mark.backend("networkd")]

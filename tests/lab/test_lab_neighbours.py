@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from conftest import Boot
 from containers import (
     CONTAINER,
     PUBLISHED,
@@ -21,6 +20,7 @@ from containers import (
 from instance import FAILING
 from keepalived import ROUTED, keepalived, lines
 from kernel_state import marked
+from lab_boot import Boot
 from lab_instance import LabInstance
 from ways import STATIC, TUNNEL, destinations, measured, told
 

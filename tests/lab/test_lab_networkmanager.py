@@ -6,11 +6,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import Boot
 from kernel_state import assert_same, marked
+from lab_boot import Boot, assert_ends_as
 from lab_instance import CHECK_LIMIT, COMPLETE_LIMIT, MANY, LabInstance, idle_pass, late
 from lab_nmcli import connection, nmcli, no_hook
-from test_lab_boot import assert_ends_as
 
 pytestmark = [pytest.mark.lab, pytest.mark.backend("networkmanager")]
 

@@ -4,40 +4,27 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import lab_package
 import pytest
+from checkout import TOP
 from kernel_state import differences
 from lab_host import LabHost
 from lab_instance import LabInstance, Mode, Setting
-from lab_package import CHECKOUT, Installed
+from lab_package import Installed
 from lab_root import Release
+from lab_unpackaged import files, plain, until_leased
 
 import ec2net
 from ec2net.core.simulation.vpc.dhcp import VpcWithDhcp
 
 pytestmark = pytest.mark.lab
 
-EXAMPLE = CHECKOUT / "tests/plugin_example"
+EXAMPLE = TOP / "tests/plugin_example"
 
 NEXT = "99.0"
 """The version of an upgrade."""
-
-PRIMARY = """\
-[Match]
-Name=ens5
-[Network]
-DHCP=yes
-IPv6DuplicateAddressDetection=0
-[DHCPv6]
-WithoutRA=solicit
-"""
-
-# The administrator's, for the one ENI that the host had so far.
-FILES = {"/etc/systemd/network/10-primary.network": PRIMARY}
 
 UNITS = ("ec2net.service", "ec2net-early.service", "ec2net-on-demand.target")
 
@@ -46,47 +33,6 @@ OURS = re.compile(
     r"|/deb-systemd-helper-enabled(/|$)"
 )
 """Bytecode, and where systemd and Debian keep that units are enabled."""
-
-_LEFT_OUT = [
-    word
-    for path in ("/var/log/*", "/var/tmp/*", "/var/lib/dpkg/*")
-    for word in ("-not", "-path", path)
-]
-"""Journals, private folders of running units, and what dpkg knows."""
-
-
-@contextmanager
-def plain(release: Release, mode: Mode = Mode.RESIDENT) -> Iterator[LabInstance]:
-    """A host with two ENIs that has never seen the package; networkd has the first one."""
-    with VpcWithDhcp(prefix="p-") as vpc:
-        instance = LabInstance(setting := Setting(release, "networkd", mode), vpc)
-        vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
-        vpc.attach(instance.two, device=1, ipv4=2, ipv6=1)
-        with LabHost(
-            vpc, release, files=FILES | setting.files(timer=False), installed=Installed.NOTHING
-        ) as host:
-            instance.host = host
-            yield instance
-
-
-def until_leased(instance: LabInstance) -> None:
-    def leased() -> bool:
-        shown = instance.host.run(["sh", "-c", "ip addr show dev ens5; ip -6 route"]).stdout
-        first = (f"{instance.primary.ipv4s[0]}/", f"{instance.primary.ipv6s[0]}/")
-        return all(part in shown for part in (*first, "via fe80:ec2::1"))
-
-    instance.host.wait_until(leased, 60, "the primary's leases")
-
-
-def files(host: LabHost) -> dict[str, str]:
-    """Every file, folder and link of the host's disk, and what is in it."""
-    find = ["find", "/etc", "/usr", "/var", *_LEFT_OUT]
-    listed = host.run([*find, "-printf", r"%p\t%y %m %l\n"]).stdout.splitlines()
-    summed = host.run([*find, "-type", "f", "-exec", "md5sum", "{}", "+"]).stdout.splitlines()
-    sums = {path: told for told, path in (line.split("  ", 1) for line in summed)}
-    return {
-        path: told + sums.get(path, "") for path, told in (line.split("\t", 1) for line in listed)
-    }
 
 
 def dpkg(host: LabHost, *arguments: str) -> None:

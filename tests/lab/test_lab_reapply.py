@@ -3,10 +3,10 @@
 
 import pytest
 from kernel_state import assert_same
+from lab_boot import mtus
 from lab_instance import LabInstance
 from lab_nmcli import no_hook
 from lab_sessions import Sessions
-from test_lab_boot import mtus
 
 pytestmark = [pytest.mark.lab, pytest.mark.backend("networkmanager")]
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from conftest import Boot
 from endurance import rounds
 from kernel_state import KernelEvents, State, assert_same
+from lab_boot import Boot
 from lab_instance import MANY, LabInstance, late, udev_stopped
 from probe import Traffic
 from races import race

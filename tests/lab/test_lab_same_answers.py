@@ -5,7 +5,7 @@ import json
 from typing import TypeAlias
 
 import pytest
-from conftest import Boot
+from lab_boot import Boot
 from lab_instance import MANY, LabInstance
 
 pytestmark = pytest.mark.lab

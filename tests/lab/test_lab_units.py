@@ -5,7 +5,7 @@ import re
 import time
 
 import pytest
-from conftest import Boot
+from lab_boot import Boot
 from lab_instance import LabInstance, late
 
 from ec2net.core.simulation.vpc.imds import Propagation

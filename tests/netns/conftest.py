@@ -4,16 +4,16 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
+from checkout import TOP
 from instance import Instance
 
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.simulation.vpc import sandbox
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-MANUAL = Path(__file__).parents[2] / "packaging/man/ec2net.8.md"
+MANUAL = TOP / "packaging/man/ec2net.8.md"
 
 
 @pytest.fixture(scope="session", autouse=True)

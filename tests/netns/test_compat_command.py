@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from instance import MANY, PROGRAM_LIMIT, TOP, Instance, environment, primary, subnets
+from checkout import TOP
+from instance import MANY, PROGRAM_LIMIT, Instance, environment, primary, subnets
 from kernel_state import marked
 from manager import managed
 

@@ -5,8 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
-TOP = Path(__file__).parents[2]
+from checkout import TOP
 
 
 @pytest.fixture(scope="session")
@@ -15,10 +14,3 @@ def dist() -> Path:
     command = ["make", "--silent", "dist/complete"]
     subprocess.run(command, cwd=TOP, check=True, timeout=600)
     return TOP / "dist"
-
-
-def output(*command: str | Path) -> str:
-    """What a command prints; ``CalledProcessError`` where it fails."""
-    return subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, text=True, timeout=300
-    ).stdout

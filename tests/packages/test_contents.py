@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from conftest import TOP, output
+from checkout import TOP, output
 
 import ec2net
 

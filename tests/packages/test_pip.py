@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import output
+from checkout import output
 
 import ec2net
 

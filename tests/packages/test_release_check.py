@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import TOP
+from checkout import TOP
 
 import ec2net
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands, one module each with ``run``: imported when the command is given."""
+"""The commands, a module each: ``run`` and the text that it prints. Imported when given."""

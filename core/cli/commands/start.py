@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ec2net start LINK``: wait for the link, then for IMDS to know it, and configure it.
 
-Nothing is held while waiting, and one deadline bounds it all. The link's disappearance ends
-it at once with exit status 3, which units do not restart.
+Nothing is held while waiting, and one deadline bounds it all (``timeouts.link``, 30 s by default). The
+link's disappearance ends it at once with exit status 3, which units do not restart.
 """
 
 import json

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net status``: where each ENI stands since the last pass. Needs no privilege, asks nobody."""
+"""``ec2net status``: the table of all ENIs, as the last pass published it. Needs no privilege."""
 
 import json
 import sys

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The root file system of a host: one from the cache with layers over it."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+
+from checkout import TOP
+
+LAYERS = Path("/run/ec2net-lab")
+"""Inside the sandbox, whose /run is a tmpfs of its own: all of it goes with the process."""
+
+
+class Release(Enum):
+    """A release of Debian and what it brings."""
+
+    BOOKWORM = "bookworm"
+    """systemd 252 (as Amazon Linux 2023), NetworkManager 1.42, Python 3.11, pyroute2 0.7.2."""
+    TRIXIE = "trixie"
+    """systemd 257, NetworkManager 1.52, Python 3.13, pyroute2 0.7.7."""
+
+
+class LabUnavailable(Exception):
+    """The lab cannot run here; says what is missing."""
+
+
+def cached_root(release: Release) -> Path:
+    """The root file system in the cache. Raises ``LabUnavailable``."""
+    script = TOP / "tests/lab/rootfs.sh"
+    done = subprocess.run(
+        [script, "--cached", release.value],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise LabUnavailable(done.stderr.strip())
+    return Path(done.stdout.strip())
+
+
+@contextmanager
+def overlay(base: Path, *below: Path) -> Iterator[Path]:
+    """A writable root file system over others, the uppermost first; what is written goes to memory
+    and is afterwards in the folder ``upper`` of ``base``."""
+    if os.path.ismount("/run") is False:
+        raise LabUnavailable("enter a sandbox first (ec2net.core.simulation.vpc.sandbox)")
+    upper, work, root = (base / part for part in ("upper", "work", "root"))
+    for folder in (upper, work, root):
+        folder.mkdir(parents=True)
+    lower = ":".join(map(str, below))
+    options = f"lowerdir={lower},upperdir={upper},workdir={work}"
+    subprocess.run(
+        ["mount", "-t", "overlay", "-o", options, "overlay", root], check=True, timeout=30
+    )
+    try:
+        yield root
+    finally:
+        subprocess.run(["umount", "--lazy", root], check=True, timeout=30)
+
+
+@contextmanager
+def layered_root(name: str, *below: Path) -> Iterator[Path]:
+    """As :func:`overlay`, and all is gone afterwards."""
+    base = LAYERS / name
+    try:
+        with overlay(base, *below) as root:
+            yield root
+    finally:
+        subprocess.run(["rm", "-rf", base], check=True, timeout=30)

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A host by its files and links, and the paths by which other tools are known."""
+
+from collections.abc import Iterable, Mapping
+
+from eni_facts import link
+
+from ec2net.core.host.files import Environment
+from ec2net.core.migration.net_utils import BASE
+
+RUN = "/run/systemd/network"
+UNITS = "/etc/systemd/system"
+NET_UTILS_RULE = "/usr/lib/udev/rules.d/99-vpc-policy-routes.rules"
+MASKED_RULE = "/etc/udev/rules.d/99-vpc-policy-routes.rules"
+HOTPLUG_RULE = "/etc/udev/rules.d/90-cloud-init-hook-hotplug.rules"
+HOTPLUG_SOCKET = f"{UNITS}/cloud-init-hotplugd.socket"
+INTERFACES = "/etc/network/interfaces"
+NET_UTILS_TIMER = "policy-routes@ens6.service.wants/refresh-policy-routes@ens6.timer"
+
+
+SHIPPED = [
+    f"/usr/lib/systemd/system/{unit}"
+    for unit in (
+        "NetworkManager.service",
+        "cloud-netconfig.timer",
+        "nm-cloud-setup.timer",
+        "refresh-policy-routes@.timer",
+    )
+]
+
+
+def host(
+    files: Mapping[str, str] | None = None,
+    links: Mapping[str, str] | None = None,
+    shipped: Iterable[str] = SHIPPED,
+) -> Environment:
+    """A host that has these files and symbolic links, and the folders that they are in; and the units
+    of every package, unless ``shipped`` says otherwise."""
+    files, links = {**dict.fromkeys(shipped, "[Unit]\n"), **(files or {})}, links or {}
+
+    def names(folder: str) -> tuple[str, ...]:
+        return tuple(sorted(_children(folder, (*files, *links))))
+
+    return Environment(files.get, links.get, names, eni_links=(link(0), link(1)))
+
+
+def _children(folder: str, paths: Iterable[str]) -> set[str]:
+    start = f"{folder}/"
+    return {path.removeprefix(start).split("/")[0] for path in paths if path.startswith(start)}
+
+
+ACTIVE = "/run/systemd/units/invocation:"
+CLOUD_SETUP = "/usr/lib/systemd/system/nm-cloud-setup.service"
+EC2_ON = '[Service]\nEnvironment="NM_CLOUD_SETUP_EC2=yes"\n'
+NETWORKMANAGER, BY_NM = f"{ACTIVE}NetworkManager.service", "/run/NetworkManager/devices"
+BY_NETWORKD = "/run/systemd/netif/links"
+
+WHOLE = host(
+    {
+        NET_UTILS_RULE: 'SUBSYSTEM=="net"',
+        f"{RUN}/70-ens6.network.d/eni.conf": "[Match]",
+        f"{RUN}/70-ens6.network.d/ec2net_alias.conf": "[Address]",
+        f"{RUN}/70-ens5.network.d/eni.conf": "[Match]",
+        f"{RUN}/70-ens5.network.d/50-admin.conf": "[Network]",
+        f"{RUN}/10-netplan-ens5.network.d/50-ec2net.conf": "[Network]",
+        f"{RUN}/70-other.network": "[Match]",
+        f"{RUN}/70-empty.network.d/ec2net_alias.conf": "somebody's",
+    },
+    {
+        f"{RUN}/70-ens5.network": BASE,
+        f"{RUN}/70-ens6.network": BASE,
+        f"{RUN}/70-masked.network": "/dev/null",
+        f"{ACTIVE}policy-routes@ens6.service": "1",
+        f"{ACTIVE}refresh-policy-routes@ens6.timer": "1",
+    },
+)
+"""A host with everything that amazon-ec2-net-utils leaves, and files of others beside it."""

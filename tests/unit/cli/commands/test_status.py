@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``ec2net status`` from what a pass published: the table, JSON by its schema, and watching."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import json_schema
+import pytest
+
+from ec2net.core.cli.main import main
+from ec2net.core.report.table import WIDTH, table
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.run_dir import RunDir
+
+LIMIT = 60.0
+"""Seconds in which a program ends or shows something, however busy the machine is."""
+
+
+def intent(**changes: Any) -> dict[str, Any]:
+    many: dict[str, Any] = {key: [] for key in ("gateways", "rules", "table_routes", "unread")}
+    many |= {key: [] for key in ("main_routes", "local_routes", "altnames")}
+    return {
+        **many,
+        "mac": "06:00:00:00:00:01",
+        "eni_id": "eni-0304feb62015b7959",
+        "link": "ens6",
+        "number": {"card": 0, "device": 1},
+        "primary": False,
+        "manage": "full",
+        "table": 10001,
+        "metric": 513,
+        "base": ["10.0.2.4/24"],
+        "further": ["10.0.2.5/32", "10.0.2.6/32"],
+        "prefixes": ["10.0.2.224/28"],
+        "link_group": 236,
+        "mtu": "dhcp",
+        "ipv6": False,
+        "early": {},
+        "beside": [],
+        "no_ipv4": [],
+        **changes,
+    }
+
+
+def eni(**changes: Any) -> dict[str, Any]:
+    return {
+        "mac": "06:00:00:00:00:01",
+        "eni_id": "eni-0304feb62015b7959",
+        "link": "ens6",
+        "attached": "boot",
+        "standing": "ready",
+        "reason": "",
+        "intent": intent(rules=["rule 10001: from 10.0.2.4/31 lookup 10001"]),
+        "backend": "networkd",
+        "there": 2,
+        "trouble": [],
+        "drift": None,
+        "held": None,
+        "since": "2026-11-22T06:59:57Z",
+        **changes,
+    }
+
+
+def publish(run: Path, *enis: dict[str, Any], **more: Any) -> None:
+    RunDir(run).write("status.json", {"version": 1, "enis": list(enis), "problems": [], **more})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def status(run: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[int, str]:
+    code = main(["status", "--run-dir", str(run), *options])
+    return code, capsys.readouterr().out
+
+
+def test_a_row_tells_all_of_an_eni(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(run, eni())
+    code, text = status(run, capsys)
+    head, row, last, *_ = text.splitlines()
+    assert head.split() == [
+        "ENI",
+        "LINK",
+        "PLACE",
+        "BACKEND",
+        "STATE",
+        "SINCE",
+        "ADDR",
+        "PFX",
+        "TABLE",
+    ]
+    since = ["11-22", "06:59Z"]
+    place = ["eni-0304feb62015b7959", "ens6", "0.1", "networkd", "ready"]
+    assert row.split() == [*place, *since, "2/3", "1", "10001"]
+    assert last.startswith("The last pass with news: ")
+    assert code == 0
+
+
+def test_trouble_is_told_below_the_table_and_by_the_exit_status(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(run, eni(trouble=["address 10.0.2.5/32 is in use"]), problems=["IMDS: no answer"])
+    code, text = status(run, capsys)
+    assert "! ens6: address 10.0.2.5/32 is in use\n! IMDS: no answer\n" in text
+    assert code == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"link": "enp180s0f15np15", "backend": "networkmanager", "there": 50},
+        {"backend": "a-plugin-with-quite-a-long-name-for-a-backend-of-its-own"},
+        {"eni_id": None, "link": None, "intent": None, "there": None, "backend": None},
+    ],
+)
+def test_the_table_fits(
+    run: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
+) -> None:
+    further = [f"10.0.2.{n}/32" for n in range(10, 60)]
+    publish(
+        run, eni(intent=intent(number={"card": 31, "device": 99}, further=further)), eni(**changes)
+    )
+    lines = status(run, capsys)[1].splitlines()
+    assert max(map(len, lines[:3])) <= WIDTH == 100
+
+
+def test_what_is_cut_keeps_both_ends() -> None:
+    text = table(("A", "B"), [("eni-0304feb62015b7959", "x"), ("short", "y")], width=16)
+    assert text.splitlines() == ["A              B", "eni-03..b7959  x", "short          y"]
+
+
+def test_an_earlier_versions_status_can_be_read(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = eni()
+    del before["there"]
+    publish(run, before)
+    assert "?/3" in status(run, capsys)[1]
+
+
+def test_json_obeys_its_schema(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(run, eni(), eni(eni_id=None, link=None, intent=None, there=None, standing="pending"))
+    document = json.loads(status(run, capsys, "--json")[1])
+    assert json_schema.wrong_in(document, "status") == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        ({"there": "2"}, ".enis[0].there"),
+        ({"standing": "odd"}, ".enis[0].standing"),
+        ({"since": "yesterday"}, ".enis[0].since"),
+        ({"new": 1}, ".enis[0]: new"),
+        ({"intent": intent(table=None)}, ".enis[0].intent.table"),
+    ],
+)
+def test_the_schema_sees_what_is_wrong(
+    run: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], wrong: str
+) -> None:
+    publish(run, eni(**changes))
+    document = json.loads(status(run, capsys, "--json")[1])
+    (found,) = json_schema.wrong_in(document, "status")
+    assert found.startswith(wrong)
+
+
+@contextmanager
+def watching(run: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "ec2net", "status", "--run-dir", str(run), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def documents(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
+    assert process.stdout is not None
+    yield from map(json.loads, process.stdout)
+
+
+def test_watching_shows_each_change_once(run: Path) -> None:
+    with watching(run, "--watch", "0.05", "--json") as process:
+        shown = documents(process)
+        assert "no pass has ended" in next(shown)["error"]
+        for there in (1, 2):
+            publish(run, eni(there=there))
+            assert next(shown)["enis"][0]["there"] == there
+        process.send_signal(signal.SIGINT)
+        assert list(shown) == []
+        assert process.wait(LIMIT) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_watching_at_once(run: Path, number: signal.Signals) -> None:
+    publish(run, eni(trouble=["something"]))
+    with watching(run, "--watch", "3600") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("ENI")
+        process.send_signal(number)
+        assert process.wait(LIMIT) == 1  # what it showed last
+
+
+def test_a_terminal_is_drawn_anew_when_something_changed(run: Path) -> None:
+    publish(run, eni(there=1))
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "ec2net", "status", "--run-dir", str(run), "--watch", "0.05"]
+    with subprocess.Popen(command, stdout=theirs) as process:
+        os.close(theirs)
+        try:
+            seen = read_until(ours, "1/3", "news: ")
+            publish(run, eni(there=2))
+            seen += read_until(ours, "2/3", "news: ")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(LIMIT) == 0
+        finally:
+            process.kill()
+            os.close(ours)
+    assert seen.count("\x1b[H\x1b[2J") == 2  # many looks, and two pictures
+
+
+def read_until(terminal: int, *words: str) -> str:
+    """What is shown until the last of ``words``, in this order."""
+    seen = ""
+    deadline = Deadline(LIMIT, "the terminal")
+    start = 0
+    for word in words:
+        while word not in seen[start:]:
+            deadline.wait(terminal)
+            seen += os.read(terminal, 4096).decode()
+        start = seen.index(word, start)
+    return seen

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What ``doctor`` finds wrong with addresses and leases."""
+
+from dataclasses import replace
+from ipaddress import ip_interface
+from typing import Any
+
+import pytest
+from doctor_host import (
+    ERROR,
+    FIRST,
+    HOST,
+    OTHER,
+    SECOND,
+    SNAPSHOT,
+    STATIC,
+    WARNING,
+    told,
+)
+
+from ec2net.core.doctor import addresses
+from ec2net.core.doctor.addresses import Lease
+from ec2net.core.doctor.finding import Check
+from ec2net.core.model.objects import Address, LinkRef
+from ec2net.core.model.snapshot import AddressState, Found, Snapshot
+
+
+def holding(*more: tuple[LinkRef, str]) -> Snapshot:
+    found = (Found(Address(on, ip_interface(text)), STATIC) for on, text in more)
+    return replace(SNAPSHOT, addresses=(*SNAPSHOT.addresses, *found))
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "expected"),
+    [
+        (SNAPSHOT, []),
+        (holding((FIRST, "10.0.1.4/32")), [(ERROR, Check.DUPLICATE_ADDRESS, "ens5")]),
+        (holding((SECOND, "10.0.0.4/24")), [(ERROR, Check.DUPLICATE_ADDRESS, "ens6")]),
+        (holding((OTHER, "10.0.1.4/32")), [(WARNING, Check.DUPLICATE_ADDRESS, "docker0")]),
+        (holding((FIRST, "fe80::1/64"), (SECOND, "fe80::1/64")), []),
+        (holding((OTHER, "172.17.0.1/16"), (LinkRef(10, "br0"), "172.17.0.1/16")), []),
+        (holding((SECOND, "10.0.1.4/24")), []),  # twice on the same link, as with a lease
+    ],
+)
+def test_an_address_on_two_links_is_named(snapshot: Snapshot, expected: object) -> None:
+    assert told(addresses.duplicates(HOST, snapshot)) == expected
+
+
+def test_of_two_enis_the_one_that_imds_does_not_give_it_to_is_named() -> None:
+    """Whichever the kernel lists first."""
+    snapshot = holding((FIRST, "10.0.1.4/32"))
+    snapshot = replace(snapshot, addresses=snapshot.addresses[::-1])
+    (found,) = addresses.duplicates(HOST, snapshot)
+    assert found.subject == "ens5"
+    assert found.remedy == "run: ip address del 10.0.1.4/32 dev ens5"
+
+
+def state(on: LinkRef, text: str, *, duplicate: bool = False, valid: int | None = None) -> Any:
+    return AddressState(on, ip_interface(text), duplicate, valid)
+
+
+def test_an_address_that_somebody_else_has_is_named() -> None:
+    states = [
+        state(SECOND, "2001:db8:0:1::4/128", duplicate=True),
+        state(SECOND, "2001:db8:0:1::9/128"),
+        state(OTHER, "2001:db8::1/128", duplicate=True),
+    ]
+    (found,) = addresses.unusable(states, HOST)
+    assert told([found]) == [(ERROR, Check.DUPLICATE_ADDRESS, "ens6")]
+    assert "2001:db8:0:1::4" in found.cause
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("3600", 3600.0),
+        ("1h", 3600.0),
+        ("52min 30s", 3150.0),
+        ("1d 2h", 93600.0),
+        ("1w", 604800.0),
+        ("0.5s", 0.5),
+        ("", None),
+        ("infinity", None),
+        ("1h -3s", None),
+    ],
+)
+def test_a_time_span_of_systemd_is_read(text: str, expected: float | None) -> None:
+    assert addresses.seconds(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (
+            {"ADDRESS": "10.0.0.4", "T2": "3150", "LIFETIME": "3600"},
+            Lease("10.0.0.4", 3150, 3600),
+        ),
+        (
+            {"ADDRESS": "10.0.0.4", "T2": "52min 30s", "LIFETIME": "1h"},
+            Lease("10.0.0.4", 3150, 3600),
+        ),
+        ({"ADDRESS": "10.0.0.4", "LIFETIME": "3600"}, Lease("10.0.0.4", 3150, 3600)),
+        ({"ADDRESS": "10.0.0.4"}, None),
+        ({}, None),
+    ],
+)
+def test_a_lease_of_networkd_is_read(keys: dict[str, str], expected: Lease | None) -> None:
+    assert Lease.parse(keys) == expected
+
+
+@pytest.mark.parametrize(
+    ("address", "valid", "late"),
+    [
+        ("10.0.0.4/24", 449, True),
+        ("10.0.0.4/24", 450, False),
+        ("10.0.0.4/24", 3000, False),
+        ("10.0.0.4/24", None, False),
+        ("10.0.0.9/32", 100, False),  # not the lease's
+    ],
+)
+def test_a_lease_that_nobody_renews_is_named(address: str, valid: int | None, late: bool) -> None:
+    leases = {2: Lease("10.0.0.4", 3150, 3600)}
+    found = told(addresses.overdue(leases, [state(FIRST, address, valid=valid)]))
+    assert found == ([(WARNING, Check.LEASE, "ens5")] if late else [])
+    assert told(addresses.overdue({}, [state(FIRST, address, valid=valid)])) == []

@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each finding of ``doctor`` comes from what is wrong: MTUs, units, and all of them together."""
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from doctor_host import (
+    ERROR,
+    FIRST,
+    HOST,
+    NOTE,
+    NUMBERS,
+    SECOND,
+    SNAPSHOT,
+    WARNING,
+    default,
+    intents,
+    told,
+    view,
+)
+from eni_facts import link, mac
+from patience import HANGS
+
+from ec2net.core.cli.commands import doctor
+from ec2net.core.decide.intent import Standing
+from ec2net.core.doctor import links, readings, units
+from ec2net.core.doctor.examine import examine
+from ec2net.core.doctor.finding import Check, Finding, in_order
+from ec2net.core.doctor.readings import Readings, read_failed_units
+from ec2net.core.host.files import Environment
+from ec2net.core.imds.endpoint import IPV4_ENDPOINT, Candidate
+from ec2net.core.imds.ways import Outcome, Way
+from ec2net.core.model import finding
+from ec2net.core.model.errors import DoubleManagement, Ec2netError, ImdsError
+from ec2net.core.model.plan import Action, Change, Conflict, Plan
+from ec2net.core.runtime.deadline import Deadline
+
+# MTU.
+
+
+@pytest.mark.parametrize(
+    ("settings", "first", "second", "named"),
+    [
+        ({}, 9001, 9001, []),
+        ({}, 9001, 1500, ["ens6"]),
+        ({"mtu": 9001}, 9001, 9001, []),
+        ({"mtu": 1500}, 9001, 9001, ["ens5", "ens6"]),
+        ({"mtu": 1500}, 1500, 1500, []),
+        ({"mtu": 9001}, 9001, 1500, ["ens6"]),
+    ],
+)
+def test_an_mtu_that_does_not_fit_is_named(
+    settings: dict[str, Any], first: int, second: int, named: list[str]
+) -> None:
+    snapshot = replace(SNAPSHOT, links=(link(0, mtu=first), link(1, mtu=second)))
+    found = told(links.wrong_mtus(intents(**settings), snapshot))
+    assert found == [(WARNING, Check.MTU, name) for name in named]
+
+
+# Units.
+
+ETC, RUN = "/etc/systemd/system", "/run/systemd/system"
+ON_DEMAND = f"{ETC}/multi-user.target.wants/ec2net-on-demand.target"
+
+
+def environment(targets: dict[str, str]) -> Environment:
+    def names(folder: str) -> tuple[str, ...]:
+        return tuple(p.rpartition("/")[2] for p in targets if p.rpartition("/")[0] == folder)
+
+    shipped = {"/usr/lib/systemd/system/nm-cloud-setup.timer": "[Timer]"}
+    return Environment(shipped.get, targets.get, names)
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        ({}, []),
+        ({f"{ETC}/ec2net.service": "/dev/null"}, [(ERROR, "ec2net.service")]),
+        ({f"{RUN}/ec2net.service": "/dev/null"}, [(ERROR, "ec2net.service")]),
+        ({f"{ETC}/ec2net@.service": "/dev/null"}, [(WARNING, "ec2net@.service")]),
+        (
+            {f"{ETC}/ec2net.service": "/dev/null", ON_DEMAND: "t"},
+            [(WARNING, "ec2net.service")],
+        ),
+        (
+            {f"{ETC}/ec2net-refresh.timer": "/dev/null", ON_DEMAND: "t"},
+            [(ERROR, "ec2net-refresh.timer")],
+        ),
+        ({f"{ETC}/ec2net.service": "/usr/lib/systemd/system/ec2net.service"}, []),
+        (
+            {f"{ETC}/ec2net-ifup.service": "/dev/null", f"{ETC}/ec2netd.service": "/dev/null"},
+            [(WARNING, "ec2net-ifup.service")],
+        ),
+        ({f"{ETC}/sshd.service": "/dev/null"}, []),
+    ],
+)
+def test_a_masked_unit_is_named(targets: dict[str, str], expected: list[Any]) -> None:
+    found = told(units.masked(environment(targets)))
+    assert found == [(severity, Check.UNIT_MASKED, unit) for severity, unit in expected]
+
+
+def test_a_failed_unit_is_named() -> None:
+    output = "ec2net.service loaded failed failed Configure EC2 network interfaces\n\n"
+    assert told(units.failed(units.listed(output))) == [
+        (ERROR, Check.UNIT_FAILED, "ec2net.service")
+    ]
+    assert units.listed("") == ()
+
+
+# All together.
+
+CHANGE = Change(Action.ADD, HOST.ready[1].rules[0], mac(1))
+CONFLICT = Conflict(mac(1), default(4, 10001, SECOND), default(4, 10001, FIRST))
+SILENT = Way(Candidate(IPV4_ENDPOINT), Outcome.SILENT, "timed out")
+REFUSED = HOST.without({mac(1): "it contradicts itself"}, Standing.REFUSED)
+PENDING = HOST.without({mac(1): "no device-number yet"}, Standing.PENDING)
+
+
+@pytest.mark.parametrize(
+    ("seen", "readings", "expected"),
+    [
+        ({}, {}, []),
+        ({"plans": {"netlink": Plan((CHANGE,))}}, {}, [(WARNING, Check.DRIFT, "")]),
+        (
+            {"plans": {"netlink": Plan((CHANGE,))}, "observed_only": frozenset({mac(1)})},
+            {},
+            [],
+        ),
+        ({"plans": {"netlink": Plan((), (CONFLICT,))}}, {}, [(ERROR, Check.CONFLICT, "ens6")]),
+        ({"host": REFUSED}, {}, [(ERROR, Check.ENI, "ens6")]),
+        ({"host": PENDING}, {}, [(WARNING, Check.ENI, "ens6")]),
+        (
+            {"problems": (Ec2netError("is broken", subject="x"),)},
+            {},
+            [(ERROR, Check.ENI, "x")],
+        ),
+        ({"problems": (ImdsError("silent"),)}, {"ways": (SILENT,)}, [(ERROR, Check.IMDS, "")]),
+        (
+            {"problems": (ImdsError("silent"), Ec2netError("is broken", subject="x"))},
+            {"ways": (SILENT,)},
+            [(ERROR, Check.IMDS, ""), (ERROR, Check.ENI, "x")],
+        ),
+        (
+            {},
+            {"wrong_ways": (finding.Finding(mac(1), "a"), finding.Finding(mac(1), "b"))},
+            [(ERROR, Check.ROUTING, "ens6")],
+        ),
+        ({}, {"silent_gateways": None}, [(NOTE, Check.UNCHECKED, "")]),
+        ({}, {"failed_units": None}, [(NOTE, Check.UNCHECKED, "")]),
+        ({}, {"failed_units": ("ec2net.service",)}, [(ERROR, Check.UNIT_FAILED, "ec2net.service")]),
+    ],
+)
+def test_what_the_look_and_the_readings_say_is_told(
+    seen: dict[str, Any], readings: dict[str, Any], expected: object
+) -> None:
+    found = examine(view(**seen), Readings(**readings), environment({}), NUMBERS)
+    assert told(found) == expected
+
+
+def test_another_tool_is_as_bad_as_it_is_dangerous() -> None:
+    seen = {
+        f"{ETC}/timers.target.wants/nm-cloud-setup.timer": "t",
+        "/etc/udev/rules.d/90-cloud-init-hook-hotplug.rules": "",
+        "/etc/netplan/50-cloud-init.yaml": "",
+    }
+    found = examine(view(), Readings(), environment(seen), NUMBERS)
+    assert told(found) == [
+        (WARNING, Check.OTHER_TOOL, "nm-cloud-setup"),  # of no ENI that is ours
+        (WARNING, Check.OTHER_TOOL, "cloud-init's network hotplug"),
+        (NOTE, Check.OTHER_TOOL, "netplan"),
+    ]
+
+
+def test_a_tool_for_which_nothing_is_changed_is_an_error_and_said_once() -> None:
+    seen = {f"{ETC}/timers.target.wants/nm-cloud-setup.timer": "t"}
+    problem = DoubleManagement("p", frozenset({mac(1)}), subject="nm-cloud-setup", remedy="r")
+    refused = HOST.without({mac(1): "why"}, Standing.REFUSED)
+    found = examine(view(host=refused, problems=(problem,)), Readings(), environment(seen), NUMBERS)
+    assert found == (Finding(ERROR, Check.OTHER_TOOL, "nm-cloud-setup", "p", "r"),)
+
+
+def test_errors_come_first_and_nothing_twice() -> None:
+    note = Finding(NOTE, Check.HOP_LIMIT, "", "c", "r")
+    warning = replace(note, severity=WARNING)
+    error = replace(note, severity=ERROR)
+    assert in_order([note, warning, error, note]) == (error, warning, note)
+
+
+def test_what_people_read_has_the_remedy_below_the_cause() -> None:
+    error = Finding(ERROR, Check.MTU, "ens6", "its MTU is 1", "run: ip")
+    warning = Finding(WARNING, Check.IMDS, "", "it is slow", "wait")
+    assert doctor.lines([error, warning, warning]) == [
+        "!! error [mtu] ens6: its MTU is 1",
+        "     run: ip",
+        "! warning [imds] it is slow",
+        "     wait",
+        "! warning [imds] it is slow",
+        "     wait",
+        "1 error, 2 warnings.",
+    ]
+    assert doctor.lines([]) == ["Nothing is wrong."]
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("echo 'ec2net.service loaded failed failed Configure'", ("ec2net.service",)),
+        ("true", ()),
+        ("echo ec2net.service; false", None),
+        ("exec sleep 600", None),
+    ],
+)
+def test_systemctl_is_asked_within_bounds(
+    script: str, expected: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "systemctl").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(readings, "BOOTED", tmp_path / "none")
+    assert read_failed_units(Deadline(60)) == ()  # no systemd, nobody to ask
+    monkeypatch.setattr(readings, "BOOTED", tmp_path)
+    began = time.monotonic()
+    assert read_failed_units(Deadline(0.5 if "sleep" in script else 60)) == expected
+    assert time.monotonic() - began < HANGS

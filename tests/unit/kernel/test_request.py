@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One request over rtnetlink and its answer, which a test writes as the kernel sends it."""
+
+import errno
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from ec2net.core.kernel import wire
+from ec2net.core.kernel.request import NLM_F_ACK, Request, Requests
+
+ERROR = 2
+REQUEST = Request("ifinfmsg", 16, NLM_F_ACK, {"index": 1}, [("IFLA_MTU", 1500)])
+
+
+def answer(sequence: int, code: int = 0) -> bytes:
+    body = struct.pack("=i", code) + bytes(16)
+    return struct.pack("=IHHII", 16 + len(body), ERROR, 0, sequence, 0) + body
+
+
+class Conversation:
+    """The program's end of a request socket, and the kernel's."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        ours, self.kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        ours.settimeout(0.05)
+        self.requests = Requests()
+        self.requests.close()
+        monkeypatch.setattr(self.requests, "_socket", ours)
+
+    def asked(self) -> int:
+        """The sequence number of the next request."""
+        sequence: int = struct.unpack_from("=IHHII", self.kernel.recv(wire.BUFFER))[3]
+        return sequence
+
+
+@pytest.fixture
+def conversation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Conversation]:
+    made = Conversation(monkeypatch)
+    yield made
+    made.requests.close()
+    made.kernel.close()
+
+
+def test_a_change_is_made_or_refused_by_its_own_answer(conversation: Conversation) -> None:
+    conversation.kernel.send(answer(1))
+    assert conversation.requests.send(REQUEST) is None
+    conversation.kernel.send(answer(2, -errno.EEXIST))
+    with pytest.raises(FileExistsError):
+        conversation.requests.send(REQUEST)
+    assert [conversation.asked(), conversation.asked()] == [1, 2]
+
+
+def test_a_late_answer_is_not_taken_for_that_of_the_next_request(
+    conversation: Conversation,
+) -> None:
+    """Taken for it, a refused change would count as made, or the other way round."""
+    with pytest.raises(TimeoutError):
+        conversation.requests.send(REQUEST)
+    first = conversation.asked()
+    conversation.kernel.send(answer(first))
+    conversation.kernel.send(answer(first + 1, -errno.EPERM))
+    with pytest.raises(PermissionError):
+        conversation.requests.send(REQUEST)
+
+
+def test_two_requests_go_in_one_call_and_the_second_ones_answer_counts(
+    conversation: Conversation,
+) -> None:
+    """A connection from an address that was being moved failed between two calls."""
+    conversation.kernel.send(answer(1, -errno.EADDRNOTAVAIL) + answer(2))
+    odd = Request("ifaddrmsg", 21, NLM_F_ACK, {"index": 1}, [("IFA_PROTO", 236)])
+    assert conversation.requests.send(REQUEST, after=odd) is None
+    sent = conversation.kernel.recv(wire.BUFFER)
+    assert [(kind, number) for kind, _, number, _ in wire.messages(sent)] == [(21, 1), (16, 2)]
+    conversation.kernel.send(answer(3) + answer(4, -errno.EEXIST))
+    with pytest.raises(FileExistsError):
+        conversation.requests.send(REQUEST, after=odd)
+
+
+def test_a_kernel_that_never_answers_is_not_waited_for_without_end(
+    conversation: Conversation,
+) -> None:
+    with pytest.raises(TimeoutError):
+        conversation.requests.send(REQUEST)

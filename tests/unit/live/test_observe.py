@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is in place, with what journals say of it."""
+
+from ipaddress import ip_interface
+from pathlib import Path
+
+import pytest
+from eni_facts import link, mac
+
+from ec2net.core.live.observe import with_journaled
+from ec2net.core.model.objects import (
+    Address,
+    LinkRef,
+)
+from ec2net.core.model.snapshot import Found, Snapshot
+from ec2net.core.state.journal import Journal, Journals
+from ec2net.core.state.run_dir import RunDir
+
+FIRST, SECOND = LinkRef(3, "ens6"), LinkRef(4, "ens7")
+
+
+@pytest.fixture
+def journals(tmp_path: Path) -> Journals:
+    return Journals(RunDir(tmp_path))
+
+
+def test_journaled_addresses_count_as_marked_ones(journals: Journals) -> None:
+    """Debian 12's pyroute2 cannot mark any: what a backend brought up was taken away by the next."""
+    mine, others = ip_interface("10.0.1.4/24"), ip_interface("10.0.1.5/24")
+    journals.write(mac(1), Journal(3, addresses={mine}))
+    journals.write(mac(2), Journal(9, addresses={others}))  # of an earlier attachment
+    links = (link(1), link(2))
+    there = [(FIRST, mine), (FIRST, others), (SECOND, others)]
+    snapshot = Snapshot(links, tuple(Found(Address(*one), 0) for one in there))
+    found = with_journaled(snapshot, journals, 236).addresses
+    assert [one.protocol for one in found] == [236, 0, 0]

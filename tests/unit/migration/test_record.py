@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The record of a handover: it says again what it was told, and damage is told."""
+
+import json
+from pathlib import Path
+
+import pytest
+from handover_host import BY_NETWORKMANAGER, DHCLIENT, host
+
+from ec2net.core.migration import record
+from ec2net.core.migration.clients import Clients
+from ec2net.core.migration.plan import before
+from ec2net.core.model.errors import StateError
+
+
+def test_the_record_says_again_what_it_was_told(tmp_path: Path) -> None:
+    was = before(
+        host(BY_NETWORKMANAGER, active=("a.service",), clients=Clients((DHCLIENT,))), "now"
+    )
+    where = tmp_path / "state/adopted.json"
+    assert record.read(where) is None
+    record.write(was, where)
+    assert where.stat().st_mode & 0o777 == 0o600
+    again = record.read(where)
+    assert again is not None
+    assert again.to_dict() == was.to_dict()
+    assert again.clients[0].words == DHCLIENT.words
+    record.forget(where)
+    record.forget(where)
+    assert not where.parent.exists()
+
+
+@pytest.mark.parametrize("spoil", ["", "{", "[]", "{}", "null", "cut", "version", "words", "link"])
+def test_a_record_that_is_no_record_is_told(tmp_path: Path, spoil: str) -> None:
+    """And never taken for a host that was nothing before."""
+    where = tmp_path / "adopted.json"
+    record.write(before(host(BY_NETWORKMANAGER, clients=Clients((DHCLIENT,))), "now"), where)
+    data = json.loads(where.read_text())
+    if spoil == "version":
+        data["version"] = 2
+    elif spoil == "words":
+        data["clients"][0]["words"] = []
+    elif spoil == "link":
+        data["links"] = {"/etc/systemd/system/x": None}
+    text = where.read_text()[:-40] if spoil == "cut" else json.dumps(data)
+    where.write_text(text if spoil in ("cut", "version", "words", "link") else spoil)
+    with pytest.raises(StateError, match="does not say what the host was") as failed:
+        record.read(where)
+    assert "move it away" in failed.value.remedy
