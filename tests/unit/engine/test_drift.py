@@ -236,6 +236,11 @@ def test_another_attachment_and_what_is_no_record_count_as_nothing(host: Host) -
     assert not file.exists()
 
 
+def test_an_eni_of_which_nothing_was_ever_in_place_has_no_record(host: Host) -> None:
+    host.look(wanted=())
+    assert host.run.folders() == ()
+
+
 def test_a_quiet_pass_writes_nothing(host: Host) -> None:
     host.look(missing(*RULES))
     host.look(missing(RULES[0]))
