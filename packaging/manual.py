@@ -8,14 +8,14 @@ a source stands for it. Run as a program it writes the pages; a test tells when 
 import argparse
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import roff
 
 from ec2net.core.cli.main import parser
 from ec2net.core.config.kinds import toml_value
-from ec2net.core.config.schema import HOST, MATCH, PER_ENI, Criterion, Setting
+from ec2net.core.config.schema import HOST, MATCH, PER_ENI, Key, Setting
 from ec2net.core.model.errors import EXIT_MEANING
 
 FOLDER = Path(__file__).parent / "man"
@@ -119,11 +119,11 @@ def _statuses() -> str:
     return "\n\n".join(f"{int(s)}\n: {_sentence(text)}" for s, text in EXIT_MEANING.items())
 
 
-def _settings(keys: tuple[Setting, ...] | tuple[Criterion, ...]) -> str:
+def _settings(keys: Iterable[Key]) -> str:
     return "\n\n".join(_setting(key) for key in keys)
 
 
-def _setting(key: Setting | Criterion) -> str:
+def _setting(key: Key) -> str:
     default = f" Default: `{toml_value(key.default)}`." if isinstance(key, Setting) else ""
     return f"`{key.key}`\n: {key.meaning} Allowed: {key.kind.allowed}.{default}"
 
@@ -154,7 +154,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "exit statuses": _statuses,
     "settings of an ENI": lambda: _settings(PER_ENI),
     "settings of the host": lambda: _settings(HOST),
-    "criteria": lambda: _settings(tuple(MATCH.values())),
+    "criteria": lambda: _settings(MATCH.values()),
     "see where each ENI stands": lambda: _first_step("See where each ENI stands"),
     "say who configures an ENI": lambda: _first_step("Say who configures an ENI"),
     "leave an ENI alone": lambda: _first_step("Leave an ENI alone"),

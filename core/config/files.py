@@ -27,6 +27,7 @@ from ec2net.core.config.tree import (
     to_dict,
 )
 from ec2net.core.model.errors import ConfigError
+from ec2net.core.runtime.files import regular
 
 MAIN = "ec2net.toml"
 DROP_INS = "ec2net.toml.d"
@@ -105,7 +106,8 @@ def load(root: Path = Path("/"), last_good: dict[str, Any] | None = None) -> Loa
         except ConfigError as error:
             errors.append(ConfigError(str(error), subject="last good configuration"))
     if source is Source.LAST_GOOD:
-        origins = _last_good_origins(config)
+        sections_of = (f"{SECTIONS}[{index}]" for index in range(len(config.sections)))
+        origins = dict.fromkeys([*SETTINGS, *sections_of], LAST_GOOD_ORIGIN)
     return LoadedConfig(config, source, origins, tuple(errors), files)
 
 
@@ -135,11 +137,6 @@ def show_dict(loaded: LoadedConfig) -> dict[str, Any]:
         "errors": [str(error) for error in loaded.errors],
         "settings": [{"key": k, "value": v, "origin": o} for k, v, o in show(loaded)],
     }
-
-
-def _last_good_origins(config: Config) -> dict[str, str]:
-    keys = [*SETTINGS, *(f"{SECTIONS}[{index}]" for index in range(len(config.sections)))]
-    return dict.fromkeys(keys, LAST_GOOD_ORIGIN)
 
 
 def _reporter(path: str, errors: list[ConfigError]) -> Report:
@@ -196,7 +193,7 @@ def _read(path: str) -> dict[str, Any]:
     import tomllib  # most hosts have no file, and it costs 5 ms
 
     try:
-        text = _content(path).decode()
+        text = regular(Path(path), SIZE_MAX, follow=True).decode()
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not os.path.islink(path):
             return {}  # removed since it was found
@@ -219,21 +216,6 @@ def _bound_keys(path: str, text: str) -> None:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.count(".") > DOTS_MAX and not line.lstrip().startswith("#"):
             raise ConfigError(f"line {number}: more than {DOTS_MAX} dots", subject=path)
-
-
-def _content(path: str) -> bytes:
-    # not blocking: a FIFO would be waited for
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ConfigError("not a regular file", subject=path)
-        with open(descriptor, "rb", closefd=False) as file:
-            content = file.read(SIZE_MAX + 1)
-    finally:
-        os.close(descriptor)
-    if len(content) > SIZE_MAX:
-        raise ConfigError(f"larger than {SIZE_MAX} bytes, which is allowed", subject=path)
-    return content
 
 
 def _located(message: str, text: str) -> str:

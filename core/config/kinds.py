@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any, TypeVar
 
 from ec2net.core.model.identity import EniId, Mac, parse_link_name
+
+T = TypeVar("T")
 
 SHOWN_MAX = 60
 """Characters of a value, and of a key, that a message repeats."""
@@ -27,158 +29,108 @@ _CLOSED_SET = re.compile(r"\[!?+\]?+[^\]]*\]")
 """As fnmatch reads a set: a ``]`` at its start stands for itself."""
 
 
-class NotAllowed(ValueError):
-    """A value is not what its kind allows."""
-
-
-class Kind(Protocol):
+@dataclass(frozen=True, slots=True)
+class Kind:
     """What one setting may hold."""
 
-    @property
-    def allowed(self) -> str:
-        """In words, to follow "must be"."""
-
-    def parse(self, value: object) -> Any:
-        """``value`` as the type that ``Config`` has it in; ``ValueError`` if not allowed."""
+    allowed: str
+    """In words, to follow "must be"."""
+    parse: Callable[[object], Any]
+    """Gives a value as the type that ``Config`` has it in; ``ValueError`` if it is not allowed."""
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """True or false."""
+def _exactly(kind: type[T]) -> Callable[[object], T]:
+    """Not by isinstance: a bool is an int to Python, and not to a person."""
 
-    @property
-    def allowed(self) -> str:
-        return "true or false"
-
-    def parse(self, value: object) -> bool:
-        if not isinstance(value, bool):
-            raise NotAllowed
+    def parse(value: object) -> T:
+        if type(value) is not kind:
+            raise ValueError
         return value
 
+    return parse
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+
+_whole, _string, _list = _exactly(int), _exactly(str), _exactly(list)
+
+FLAG = Kind("true or false", _exactly(bool))
+
+
+def text(allowed: str, convert: Callable[[str], Any]) -> Kind:
+    """Text that ``convert`` takes; ``allowed`` says which."""
+    return Kind(allowed, lambda value: convert(_string(value)))
+
+
+def choice(words: type[StrEnum]) -> Kind:
     """One of a few words."""
-
-    words: type[StrEnum]
-
-    @property
-    def allowed(self) -> str:
-        return _either([f'"{word}"' for word in self.words])
-
-    def parse(self, value: object) -> StrEnum:
-        if not isinstance(value, str):
-            raise NotAllowed
-        return self.words(value)
+    return text(_either([f'"{word}"' for word in words]), words)
 
 
-@dataclass(frozen=True, slots=True)
-class Whole:
+def whole(low: int, high: int, taken: range = range(0), taken_by: str = "") -> Kind:
     """A whole number from ``low`` to ``high``, but none from ``taken``."""
 
-    low: int
-    high: int
-    taken: range = range(0)
-    taken_by: str = ""
+    def parse(value: object) -> int:
+        number = _whole(value)
+        if not low <= number <= high or number in taken:
+            raise ValueError
+        return number
 
-    @property
-    def allowed(self) -> str:
-        text = f"a whole number from {self.low} to {self.high}"
-        if self.taken:
-            text += f", but not {self.taken[0]} to {self.taken[-1]} ({self.taken_by})"
-        return text
-
-    def parse(self, value: object) -> int:
-        # not isinstance: a bool is an int to Python, and not to a person
-        if type(value) is not int or not self.low <= value <= self.high or value in self.taken:
-            raise NotAllowed
-        return value
+    but = f", but not {taken[0]} to {taken[-1]} ({taken_by})" if taken else ""
+    return Kind(f"a whole number from {low} to {high}{but}", parse)
 
 
-@dataclass(frozen=True, slots=True)
-class Seconds:
+def seconds(low: float, high: float) -> Kind:
     """A time from ``low`` to ``high`` seconds; TOML's ``inf`` and ``nan`` are outside."""
 
-    low: float
-    high: float
-
-    @property
-    def allowed(self) -> str:
-        return f"a number of seconds from {self.low:g} to {self.high:g}"
-
-    def parse(self, value: object) -> float:
-        if type(value) not in (int, float) or not self.low <= value <= self.high:  # type: ignore[operator]
-            raise NotAllowed
+    def parse(value: object) -> float:
+        if type(value) not in (int, float) or not low <= value <= high:  # type: ignore[operator]
+            raise ValueError
         return float(value)  # type: ignore[arg-type]
 
+    return Kind(f"a number of seconds from {low:g} to {high:g}", parse)
 
-@dataclass(frozen=True, slots=True)
-class ChoiceOrWhole:
+
+def choice_or_whole(words: type[StrEnum], number: Kind) -> Kind:
     """One of a few words, or a number."""
-
-    choice: Choice
-    whole: Whole
-
-    @property
-    def allowed(self) -> str:
-        words = ", ".join(f'"{word}"' for word in self.choice.words)
-        return f"{words} or {self.whole.allowed}"
-
-    def parse(self, value: object) -> StrEnum | int:
-        return self.choice.parse(value) if isinstance(value, str) else self.whole.parse(value)
+    word = choice(words)
+    listed = ", ".join(f'"{one}"' for one in words)
+    return Kind(
+        f"{listed} or {number.allowed}",
+        lambda value: (word if isinstance(value, str) else number).parse(value),
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Text that ``convert`` takes; ``allowed`` says which."""
+def several(of: Kind, *, one_will_do: bool = False, may_be_empty: bool = False) -> Kind:
+    """A list; without duplicates, in the order given.
 
-    allowed: str
-    convert: Callable[[str], Any]
+    ``one_will_do``: a value that is no list stands for a list of one.
+    """
 
-    def parse(self, value: object) -> Any:
-        if not isinstance(value, str):
-            raise NotAllowed
-        return self.convert(value)
+    def parse(value: object) -> tuple[Any, ...]:
+        items = [value] if one_will_do and not isinstance(value, list) else _list(value)
+        if not items and not may_be_empty:
+            raise ValueError
+        return tuple(dict.fromkeys(of.parse(item) for item in items))
 
-
-@dataclass(frozen=True, slots=True)
-class Several:
-    """A list; without duplicates, in the order given."""
-
-    of: Kind
-    one_will_do: bool = False
-    """Whether a value that is no list stands for a list of one."""
-    may_be_empty: bool = False
-
-    @property
-    def allowed(self) -> str:
-        if self.one_will_do:
-            return f"{self.of.allowed}, or a list of such"
-        return f"a list{'' if self.may_be_empty else ' of at least one'}, each {self.of.allowed}"
-
-    def parse(self, value: object) -> tuple[Any, ...]:
-        if self.one_will_do and not isinstance(value, list):
-            value = [value]
-        if not isinstance(value, list) or not (value or self.may_be_empty):
-            raise NotAllowed
-        return tuple(dict.fromkeys(self.of.parse(item) for item in value))
+    least = "" if may_be_empty else " of at least one"
+    listed = f"a list{least}, each {of.allowed}"
+    return Kind(f"{of.allowed}, or a list of such" if one_will_do else listed, parse)
 
 
-def matching(pattern: str, allowed: str) -> Text:
+def matching(pattern: str, allowed: str) -> Kind:
     """Text that is all of the regular expression ``pattern``."""
     expression = re.compile(pattern, re.ASCII)
 
     def convert(text: str) -> str:
         if not expression.fullmatch(text):
-            raise NotAllowed
+            raise ValueError
         return text
 
-    return Text(allowed, convert)
+    return text(allowed, convert)
 
 
 def _cidr(text: str) -> IPv4Network | IPv6Network:
     if "/" not in text or "%" in text:
-        raise NotAllowed
+        raise ValueError
     return ip_network(text)
 
 
@@ -186,16 +138,16 @@ def _glob(text: str) -> str:
     if not any(c in "*?[" for c in text):
         return parse_link_name(text)
     if len(text) > GLOB_MAX or "[" in _CLOSED_SET.sub("", text):
-        raise NotAllowed
+        raise ValueError
     if any(c in "/:" or c.isspace() or not c.isprintable() for c in text):
-        raise NotAllowed
+        raise ValueError
     return text
 
 
-MAC = Text('a MAC address, such as "06:53:e1:d8:f9:29"', Mac.parse)
-ENI_ID = Text('an ENI id, such as "eni-0304feb62015b7959"', EniId.parse)
-CIDR = Text('a CIDR with no host bits set, such as "10.0.16.0/20" or "2001:db8::/56"', _cidr)
-GLOB = Text('a link name, or a glob over link names, such as "ens*"', _glob)
+MAC = text('a MAC address, such as "06:53:e1:d8:f9:29"', Mac.parse)
+ENI_ID = text('an ENI id, such as "eni-0304feb62015b7959"', EniId.parse)
+CIDR = text('a CIDR with no host bits set, such as "10.0.16.0/20" or "2001:db8::/56"', _cidr)
+GLOB = text('a link name, or a glob over link names, such as "ens*"', _glob)
 
 
 def plain(value: object) -> Any:

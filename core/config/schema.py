@@ -13,18 +13,18 @@ from typing import Any
 from ec2net.core.config.kinds import (
     CIDR,
     ENI_ID,
+    FLAG,
     GLOB,
     MAC,
-    Choice,
-    ChoiceOrWhole,
-    Flag,
     Kind,
-    Seconds,
-    Several,
-    Whole,
+    choice,
+    choice_or_whole,
     matching,
     plain,
+    seconds,
+    several,
     toml_value,
+    whole,
 )
 from ec2net.core.config.settings import (
     Altname,
@@ -50,27 +50,24 @@ BUILT_IN = Config()
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One key. ``field`` is where ``Config`` has its value, as attributes."""
+class Key:
+    """One key, as of ``[[eni]] match``, with what it may hold."""
 
     key: str
     kind: Kind
     meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Setting(Key):
+    """One that sets something. ``field`` is where ``Config`` has its value, as attributes."""
+
     field: str
 
     @property
     def default(self) -> Any:
         """The built-in value, as TOML has it."""
         return plain(attrgetter(self.field)(BUILT_IN))
-
-
-@dataclass(frozen=True, slots=True)
-class Criterion:
-    """One key of ``[[eni]] match``."""
-
-    key: str
-    kind: Kind
-    meaning: str
 
 
 _NAME = r"[a-z0-9-]{1,64}"
@@ -83,7 +80,7 @@ def _per_eni(key: str, kind: Kind, meaning: str) -> Setting:
 PER_ENI: tuple[Setting, ...] = (
     _per_eni(
         "manage",
-        Choice(Manage),
+        choice(Manage),
         "How much of the ENI is configured. full: everything; no-addresses: all but secondary addresses"
         " and prefixes, neither on the link nor in rules; no-rules: all but rules; observe: nothing, but it is reported; ignore:"
         " nothing, as if it were not there.",
@@ -95,69 +92,69 @@ PER_ENI: tuple[Setting, ...] = (
     ),
     _per_eni(
         "routing",
-        Choice(Routing),
+        choice(Routing),
         "Traffic from an ENI's address leaves through that ENI. main-first: unless main has a"
         " more specific route to a device that is no ENI; strict: always; off: no rules and"
         " tables of our own.",
     ),
     _per_eni(
         "primary_rules",
-        Flag(),
+        FLAG,
         "Whether the primary ENI has rules and a table as the others do.",
     ),
     _per_eni(
         "published_ports",
-        Flag(),
+        FLAG,
         "Whether answers to connections that are handed on, as those to a container's published port, leave by the"
         " secondary ENI that they came in by (in the mark of packets and connections; needs nft).",
     ),
     _per_eni(
         "mtu",
-        ChoiceOrWhole(Choice(MtuPolicy), Whole(576, 65535)),
+        choice_or_whole(MtuPolicy, whole(576, 65535)),
         "MTU. dhcp: as the DHCP server says; keep: untouched; or in bytes (IPv6 needs 1280).",
     ),
     _per_eni(
         "ipv4_prefix_mode",
-        Choice(PrefixMode),
+        choice(PrefixMode),
         "Delegated IPv4 prefixes. rules: rules only; local: every address is also the host's own;"
         " none: nothing.",
     ),
     _per_eni(
         "ipv6_prefix_mode",
-        Choice(PrefixMode),
+        choice(PrefixMode),
         "Delegated IPv6 prefixes. rules: rules only; local: every address is also the host's own;"
         " none: nothing.",
     ),
     _per_eni(
         "main_default",
-        ChoiceOrWhole(Choice(MainDefault), Whole(1, _U32_MAX)),
+        choice_or_whole(MainDefault, whole(1, _U32_MAX)),
         "Whether the main table has a default route through the ENI; a number: yes, with this metric.",
     ),
     _per_eni(
         "ipv6",
-        Choice(Ipv6Policy),
+        choice(Ipv6Policy),
         "Whether the ENI has IPv6. auto: if its subnet has.",
     ),
     _per_eni(
         "altnames",
-        Several(Choice(Altname), may_be_empty=True),
+        several(choice(Altname), may_be_empty=True),
         "Alternative link names: the ENI's id; its card and device number.",
     ),
     _per_eni(
         "beside",
-        Several(Choice(Rival), may_be_empty=True),
+        several(choice(Rival), may_be_empty=True),
         "Tools that may configure the ENI as well. Of an ENI that another one of these is at work on"
         " nothing is changed.",
     ),
     _per_eni(
         "dns_default_route",
-        Choice(DnsDefaultRoute),
+        choice(DnsDefaultRoute),
         "Whether names of every domain may be asked of the ENI's DNS servers (systemd-resolved). auto:"
         " the primary's, but where a file of somebody else counts. yes and no need the networkd backend.",
     ),
     _per_eni(
         "ipv4_fast_failure",
-        Flag(),
+        FLAG,
         "Whether IPv4 connections abroad fail at once while no ENI has IPv4 (IPv6-only subnets), and"
         " not after minutes. The primary's counts.",
     ),
@@ -167,7 +164,7 @@ PER_ENI: tuple[Setting, ...] = (
 HOST: tuple[Setting, ...] = (
     Setting(
         "profile",
-        Choice(Profile),
+        choice(Profile),
         "Sections that come before all [[eni]] sections. kubernetes: a CNI plugin has the ENIs that"
         " come after boot (ignored) and all secondary addresses and prefixes of the others.",
         "profile",
@@ -183,113 +180,113 @@ HOST: tuple[Setting, ...] = (
     Setting(
         "numbers.table_base",
         # 253 to 255 are default, main and local
-        Whole(256, _U32_MAX - HIGHEST),
+        whole(256, _U32_MAX - HIGHEST),
         "Routing table of number 0 (an ENI's number is 100 * card + device).",
         "numbers.table_base",
     ),
     Setting(
         "numbers.priority_base",
         # from 2, since main-first rules sit one lower and 0 is the local table's
-        Whole(2, LAST_PRIORITIES.start - 1 - HIGHEST),
+        whole(2, LAST_PRIORITIES.start - 1 - HIGHEST),
         "Rule priority of number 0; main-first rules sit at one less.",
         "numbers.priority_base",
     ),
     Setting(
         "numbers.metric_base",
-        Whole(1, _U32_MAX - HIGHEST),
+        whole(1, _U32_MAX - HIGHEST),
         "Metric of number 0 in the main table.",
         "numbers.metric_base",
     ),
     Setting(
         "numbers.protocol",
         # FRR's zebra/rt_netlink.h; with one of these, its routes would count as ours
-        Whole(128, 254, taken=range(186, 199), taken_by="routing daemons use those"),
+        whole(128, 254, taken=range(186, 199), taken_by="routing daemons use those"),
         "Protocol number that marks our routes and rules.",
         "numbers.protocol",
     ),
     Setting(
         "numbers.link_group",
-        Whole(1, 2**31 - 1),
+        whole(1, 2**31 - 1),
         "Link group that all ENIs are put into.",
         "numbers.link_group",
     ),
     Setting(
         "numbers.mark_shift",
-        Whole(0, 32 - MARK_BITS),
+        whole(0, 32 - MARK_BITS),
         "The lowest of the 12 bits of a mark that published_ports uses.",
         "numbers.mark_shift",
     ),
     Setting(
         "links.drivers",
-        Several(matching(r"[A-Za-z0-9_.-]{1,31}", "a driver's name")),
+        several(matching(r"[A-Za-z0-9_.-]{1,31}", "a driver's name")),
         "Drivers whose links can be ENIs.",
         "drivers",
     ),
     Setting(
         "timeouts.pass",
-        Seconds(1, 300),
+        seconds(1, 300),
         "Seconds that one pass over all ENIs may take.",
         "timeouts.pass_",
     ),
     Setting(
         "timeouts.link",
-        Seconds(0.1, 600),
+        seconds(0.1, 600),
         "Seconds that start waits for the link.",
         "timeouts.link",
     ),
     Setting(
         "timeouts.lock",
-        Seconds(0.1, 300),
+        seconds(0.1, 300),
         "Seconds to wait for another pass to end.",
         "timeouts.lock",
     ),
     Setting(
         "resident.poll",
-        Seconds(1, 3600),
+        seconds(1, 3600),
         "Seconds between looks of the resident manager at IMDS and at everything.",
         "resident.poll",
     ),
     Setting(
         "resident.fast",
-        Seconds(0.1, 600),
+        seconds(0.1, 600),
         "Seconds between looks at an ENI that has just come.",
         "resident.fast",
     ),
     Setting(
         "resident.fast_for",
-        Seconds(0.1, 3600),
+        seconds(0.1, 3600),
         "Seconds for which an ENI has just come.",
         "resident.fast_for",
     ),
     Setting(
         "resident.debounce",
-        Seconds(0.01, 10),
+        seconds(0.01, 10),
         "Seconds from an event of the kernel to the look that follows, which serves all until then.",
         "resident.debounce",
     ),
     Setting(
         "resident.repairs",
-        Whole(1, 600),
+        whole(1, 600),
         "Repairs per minute of what somebody else takes away; beyond, the next poll does it.",
         "resident.repairs",
     ),
     Setting(
         "rollback.after",
-        Seconds(0, 60),
+        seconds(0, 60),
         "If IMDS or the default gateway could be reached before a change and cannot for so many"
         " seconds after it, the state before it comes back. 0: never.",
         "rollback_after",
     ),
     Setting(
         "plugins.enabled",
-        Several(matching(r"[A-Za-z0-9_.-]{1,64}", "a plugin's name"), may_be_empty=True),
+        several(matching(r"[A-Za-z0-9_.-]{1,64}", "a plugin's name"), may_be_empty=True),
         "Plugins to load by their entry point, beside the backends that are named. Without one of"
         " these nothing is changed.",
         "enabled_plugins",
     ),
     Setting(
         "plugins.disabled",
-        Several(matching(r"[A-Za-z0-9_.-]{1,64}", "a plugin's name"), may_be_empty=True),
+        several(matching(r"[A-Za-z0-9_.-]{1,64}", "a plugin's name"), may_be_empty=True),
         "Plugins that are not loaded.",
         "disabled_plugins",
     ),
@@ -305,19 +302,19 @@ TABLES: tuple[str, ...] = tuple(
 TOP: dict[str, Setting] = {s.key: s for s in HOST if "." not in s.key}
 """Of the host, without a table."""
 
-MATCH: dict[str, Criterion] = {
+MATCH: dict[str, Key] = {
     c.key: c
     for c in (
-        Criterion("mac", Several(MAC, one_will_do=True), "Its MAC address."),
-        Criterion("id", Several(ENI_ID, one_will_do=True), "Its ENI id."),
-        Criterion("card", Whole(0, CARDS - 1), "Its network card's index."),
-        Criterion("device", Whole(0, DEVICES - 1), "Its device number on the card."),
-        Criterion("subnet", CIDR, "Its subnet is this or lies inside."),
-        Criterion("name", Several(GLOB, one_will_do=True), "Its link's name."),
-        Criterion("role", Choice(Role), "The instance's primary ENI, or not."),
-        Criterion(
+        Key("mac", several(MAC, one_will_do=True), "Its MAC address."),
+        Key("id", several(ENI_ID, one_will_do=True), "Its ENI id."),
+        Key("card", whole(0, CARDS - 1), "Its network card's index."),
+        Key("device", whole(0, DEVICES - 1), "Its device number on the card."),
+        Key("subnet", CIDR, "Its subnet is this or lies inside."),
+        Key("name", several(GLOB, one_will_do=True), "Its link's name."),
+        Key("role", choice(Role), "The instance's primary ENI, or not."),
+        Key(
             "attached",
-            Choice(Attached),
+            choice(Attached),
             "Whether it was there at boot, or came later; the primary always was.",
         ),
     )

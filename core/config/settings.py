@@ -5,11 +5,12 @@ The default of each key stands below: ``Config()`` is the built-in configuration
 each key may hold, ``tree`` turns a ``Config`` into plain data and back, ``files`` reads the files.
 """
 
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from ec2net.core.model.identity import Attached, EniId, Mac
 from ec2net.core.model.numbers import NumberPlan
@@ -158,31 +159,6 @@ class EniSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class EniOverrides:
-    """What one ``[[eni]]`` section sets; None leaves what stood before. Fields of EniSettings."""
-
-    manage: Manage | None = None
-    backend: str | None = None
-    routing: Routing | None = None
-    primary_rules: bool | None = None
-    published_ports: bool | None = None
-    mtu: Mtu | None = None
-    ipv4_prefix_mode: PrefixMode | None = None
-    ipv6_prefix_mode: PrefixMode | None = None
-    main_default: MainDefaultSetting | None = None
-    ipv6: Ipv6Policy | None = None
-    altnames: tuple[Altname, ...] | None = None
-    beside: tuple[Rival, ...] | None = None
-    dns_default_route: DnsDefaultRoute | None = None
-    ipv4_fast_failure: bool | None = None
-
-    def over(self, settings: EniSettings) -> EniSettings:
-        """``settings`` with what is set here in their place."""
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(settings, **{k: v for k, v in given.items() if v is not None})
-
-
-@dataclass(frozen=True, slots=True)
 class Match:
     """Which ENIs a section is for: every criterion that is given must hold, one of each tuple."""
 
@@ -235,7 +211,8 @@ class EniSection:
     """One ``[[eni]]`` section."""
 
     match: Match
-    settings: EniOverrides
+    settings: Mapping[str, Any]
+    """Fields of ``EniSettings`` that it sets; the others stay as they were before."""
 
 
 class Profile(StrEnum):
@@ -251,9 +228,9 @@ PROFILES: dict[Profile, tuple[EniSection, ...]] = {
     Profile.KUBERNETES: (
         EniSection(
             Match(attached=Attached.BOOT),
-            EniOverrides(manage=Manage.NO_ADDRESSES),
+            {"manage": Manage.NO_ADDRESSES},
         ),
-        EniSection(Match(attached=Attached.LATER), EniOverrides(manage=Manage.IGNORE)),
+        EniSection(Match(attached=Attached.LATER), {"manage": Manage.IGNORE}),
     ),
 }
 
@@ -312,7 +289,7 @@ class Config:
     @property
     def named_backends(self) -> tuple[str, ...]:
         """Each that the configuration names, for the host or for some ENIs; sorted."""
-        named = {self.eni.backend, *(section.settings.backend for section in self.sections)}
+        named = {self.eni.backend, *(section.settings.get("backend") for section in self.sections)}
         return tuple(sorted(name for name in named if name not in (None, AUTO_BACKEND)))
 
     @property
@@ -341,5 +318,5 @@ class Config:
         settings = self.eni
         for section in (*PROFILES[self.profile], *self.sections):
             if section is also or section.match.matches(identity):
-                settings = section.settings.over(settings)
+                settings = replace(settings, **section.settings)
         return settings

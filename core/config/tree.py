@@ -4,32 +4,24 @@
 Reading collects every problem in the tree rather than stopping at the first.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any, TypeAlias
 
 from ec2net.core.config.kinds import Kind, plain, toml_key, toml_value
 from ec2net.core.config.schema import (
+    BUILT_IN,
     MATCH,
     SECTION_SETTINGS,
     SETTINGS,
     TABLES,
     TOP,
-    Criterion,
-    Setting,
+    Key,
 )
-from ec2net.core.config.settings import (
-    Config,
-    EniOverrides,
-    EniSection,
-    EniSettings,
-    Match,
-    ResidentSettings,
-    Timeouts,
-)
+from ec2net.core.config.settings import Config, EniSection, Match
 from ec2net.core.model.errors import ConfigError
-from ec2net.core.model.numbers import NumberPlan
 
 SECTIONS = "eni"
 """The key of the array of tables."""
@@ -59,7 +51,8 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 def section_to_dict(section: EniSection) -> dict[str, Any]:
     """One section with the keys that it sets."""
-    return {"match": _set_fields(section.match), **_set_fields(section.settings)}
+    settings = {name: plain(value) for name, value in section.settings.items()}
+    return {"match": _criteria(section.match), **settings}
 
 
 def from_dict(tree: Mapping[str, Any]) -> Config:
@@ -73,20 +66,13 @@ def from_dict(tree: Mapping[str, Any]) -> Config:
 
 def build(values: Mapping[str, Any], sections: Iterable[EniSection]) -> Config:
     """A ``Config`` of typed values by dotted key; built-in ones for keys that are not there."""
-    parts: dict[str, dict[str, Any]] = {
-        part: {} for part in ("", "eni", "numbers", "timeouts", "resident")
-    }
+    parts: dict[str, dict[str, Any]] = defaultdict(dict)
     for key, value in values.items():
         part, _, name = SETTINGS[key].field.rpartition(".")
         parts[part][name] = value
-    return Config(
-        eni=EniSettings(**parts["eni"]),
-        numbers=NumberPlan(**parts["numbers"]),
-        timeouts=Timeouts(**parts["timeouts"]),
-        resident=ResidentSettings(**parts["resident"]),
-        sections=tuple(sections),
-        **parts[""],
-    )
+    whole = parts.pop("", {})
+    inner = {part: replace(getattr(BUILT_IN, part), **given) for part, given in parts.items()}
+    return replace(BUILT_IN, sections=tuple(sections), **whole, **inner)
 
 
 def read_tree(tree: Mapping[str, Any], report: Report) -> Settings:
@@ -139,7 +125,7 @@ def _read_sections(value: Any, report: Report) -> Iterator[EniSection]:
 def _read_section(section: dict[str, Any], report: Report) -> EniSection:
     values: dict[str, Any] = {}
     criteria: dict[str, Any] = {}
-    known: dict[str, Setting | Criterion] = {
+    known: dict[str, Key] = {
         **SECTION_SETTINGS,
         **{f"match.{key}": criterion for key, criterion in MATCH.items()},
     }
@@ -152,7 +138,7 @@ def _read_section(section: dict[str, Any], report: Report) -> EniSection:
             _unknown(name, value, [*SECTION_SETTINGS, "match"], known, "", report)
     if not section.get("match", {}) and isinstance(section.get("match", {}), dict):
         report(f"match: must have at least one of {', '.join(MATCH)}", "")
-    return EniSection(Match(**criteria), EniOverrides(**values))
+    return EniSection(Match(**criteria), values)
 
 
 def _read_match(value: Any, known: Mapping[str, object], report: Report) -> dict[str, Any]:
@@ -210,8 +196,7 @@ def _meant(name: str, here: Collection[str], everywhere: Collection[str], prefix
     return leaves[near[0]] if near else ""
 
 
-def _set_fields(value: Match | EniOverrides) -> dict[str, Any]:
-    """The fields of ``value`` that say something, plain."""
-    given = {f.name: getattr(value, f.name) for f in fields(value)}
-    unset = {f.name: f.default for f in fields(value)}
-    return {name: plain(v) for name, v in given.items() if v != unset[name]}
+def _criteria(match: Match) -> dict[str, Any]:
+    """Those that are given, plain."""
+    given = {f.name: getattr(match, f.name) for f in fields(match)}
+    return {f.name: plain(given[f.name]) for f in fields(match) if given[f.name] != f.default}

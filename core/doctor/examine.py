@@ -11,14 +11,14 @@ from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.host.other_tools import Danger, recognise
 from ec2net.core.model import finding
-from ec2net.core.model.errors import DoubleManagement, Ec2netError, ImdsError
+from ec2net.core.model.errors import DoubleManagement, ImdsError
 from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.report.text import count, incomplete
 
-_SEVERITIES = {
-    Danger.DOUBLE: Severity.WARNING,
-    Danger.POSSIBLE: Severity.WARNING,
-    Danger.NONE: Severity.NOTE,
+_HARM = {
+    Danger.DOUBLE: "; it does the same work, beside ec2net where that is accepted",
+    Danger.POSSIBLE: "; it may configure the same ENIs",
+    Danger.NONE: "",
 }
 
 
@@ -60,13 +60,9 @@ def tools(view: View, environment: Environment) -> Iterator[Finding]:
                 Severity.ERROR, Check.OTHER_TOOL, problem.subject, problem.problem, problem.remedy
             )
             continue
-        harm = {
-            Danger.DOUBLE: "; it does the same work, beside ec2net where that is accepted",
-            Danger.POSSIBLE: "; it may configure the same ENIs",
-            Danger.NONE: "",
-        }[one.danger]
+        harm = _HARM[one.danger]
         yield Finding(
-            _SEVERITIES[one.danger],
+            Severity.WARNING if harm else Severity.NOTE,
             Check.OTHER_TOOL,
             one.tool.value,
             f"{one.trace}{harm}",
@@ -79,12 +75,8 @@ def _problems(view: View, *, without_imds: bool) -> Iterator[Finding]:
     for problem in view.problems:
         told = isinstance(problem, DoubleManagement)  # with the tools
         if not told and not (without_imds and isinstance(problem, ImdsError)):
-            yield _of(problem)
-
-
-def _of(problem: Ec2netError) -> Finding:
-    remedy = problem.remedy or "see 'ec2net status' and 'ec2net plan'"
-    return Finding(Severity.ERROR, Check.ENI, problem.subject, problem.problem, remedy)
+            remedy = problem.remedy or "see 'ec2net status' and 'ec2net plan'"
+            yield Finding(Severity.ERROR, Check.ENI, problem.subject, problem.problem, remedy)
 
 
 def _standings(view: View) -> Iterator[Finding]:

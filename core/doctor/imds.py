@@ -19,28 +19,8 @@ def unreachable(ways: Collection[Way], host: HostIntent) -> Iterator[Finding]:
     if not ways:
         return
     answering = [way.candidate for way in ways if way.outcome is Outcome.ANSWERS]
-    disabled = [way.candidate for way in ways if way.outcome is Outcome.DISABLED]
-    if not answering and disabled:
-        yield Finding(
-            Severity.ERROR,
-            Check.IMDS_DISABLED,
-            "",
-            f"IMDS is disabled for this instance (403 from {disabled[0]}): what EC2 assigned cannot"
-            " be known",
-            f"run: {_MODIFY} --http-endpoint enabled",
-        )
-        return
     if not answering:
-        reasons = {way.reason or "no answer": way.candidate for way in reversed(list(ways))}
-        told = "; ".join(f"{way}: {reason}" for reason, way in reversed(reasons.items()))
-        yield Finding(
-            Severity.ERROR,
-            Check.IMDS,
-            "",
-            f"IMDS answers at no endpoint and through no link ({told})",
-            "check that no route, rule or firewall hides 169.254.169.254, and that IMDS is on:"
-            " aws ec2 describe-instances --query '*[].*[].MetadataOptions'",
-        )
+        yield _nowhere(ways)
         return
     by_default = {candidate.endpoint for candidate in answering if not candidate.device}
     if not by_default:
@@ -52,6 +32,29 @@ def unreachable(ways: Collection[Way], host: HostIntent) -> Iterator[Finding]:
             f"see which route hides it: ip route get {answering[0].endpoint.address}",
         )
     yield from _through_links(ways, host, by_default)
+
+
+def _nowhere(ways: Collection[Way]) -> Finding:
+    disabled = [way.candidate for way in ways if way.outcome is Outcome.DISABLED]
+    if disabled:
+        return Finding(
+            Severity.ERROR,
+            Check.IMDS_DISABLED,
+            "",
+            f"IMDS is disabled for this instance (403 from {disabled[0]}): what EC2 assigned cannot"
+            " be known",
+            f"run: {_MODIFY} --http-endpoint enabled",
+        )
+    reasons = {way.reason or "no answer": way.candidate for way in reversed(list(ways))}
+    told = "; ".join(f"{way}: {reason}" for reason, way in reversed(reasons.items()))
+    return Finding(
+        Severity.ERROR,
+        Check.IMDS,
+        "",
+        f"IMDS answers at no endpoint and through no link ({told})",
+        "check that no route, rule or firewall hides 169.254.169.254, and that IMDS is on:"
+        " aws ec2 describe-instances --query '*[].*[].MetadataOptions'",
+    )
 
 
 def _through_links(

@@ -12,13 +12,14 @@ from ec2net.core.doctor.addresses import Lease
 from ec2net.core.doctor.routes import Gateway
 from ec2net.core.doctor.sysctls import LinkSysctls, Sysctls
 from ec2net.core.host.files import Environment
+from ec2net.core.host.systemctl import units_in
 from ec2net.core.imds.endpoint import Candidate
 from ec2net.core.imds.ways import Outcome, Way, reaches_further, try_all
 from ec2net.core.kernel.neighbours import Neighbours
 from ec2net.core.kernel.sysctl import read_number
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.snapshot import AddressState
-from ec2net.core.runtime.command import run_bounded
+from ec2net.core.runtime.command import CommandFailed
 from ec2net.core.runtime.deadline import Deadline
 
 IMDS_SECONDS = 2.0
@@ -115,26 +116,18 @@ def _is_network_admin() -> bool:
 
 def read_leases(host: HostIntent, environment: Environment) -> dict[int, Lease]:
     """systemd-networkd's, by link index."""
-    leases = {}
-    for eni in host.enis:
-        for link in eni.links:
-            keys = environment.keys(f"/run/systemd/netif/leases/{link.index}")
-            if (lease := Lease.parse(keys)) is not None:
-                leases[link.index] = lease
-    return leases
+    indices = [link.index for eni in host.enis for link in eni.links]
+    kept = {i: environment.keys(f"/run/systemd/netif/leases/{i}") for i in indices}
+    return {i: lease for i, keys in kept.items() if (lease := Lease.parse(keys)) is not None}
 
 
 def read_failed_units(deadline: Deadline) -> tuple[str, ...] | None:
     """Ours that have failed; none without systemd, None if it does not tell."""
     if not BOOTED.is_dir():
         return ()
-    import subprocess
-
-    command = ["systemctl", "list-units", "--state=failed", "--plain", "--no-legend", "--no-pager"]
     try:
         limit = deadline.within(SYSTEMCTL_SECONDS, "systemctl")
-        done = run_bounded([*command, units.PATTERN], limit)
-    except (OSError, subprocess.TimeoutExpired) as error:
+        return units_in("failed", (units.PATTERN,), limit)
+    except CommandFailed as error:
         _log.debug("systemctl list-units: %s", error)
         return None
-    return units.listed(done.stdout) if done.returncode == 0 else None

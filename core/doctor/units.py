@@ -25,7 +25,7 @@ def masked(environment: Environment) -> Iterator[Finding]:
     needed = (_ON_DEMAND, "ec2net-refresh.timer") if wants else ("ec2net.service",)
     for folder in _FOLDERS:
         for unit in environment.list_folder(folder):
-            is_mask = environment.read_link(f"{folder}/{unit}") == "/dev/null"
+            is_mask = environment.is_masked(f"{folder}/{unit}")
             if not unit.startswith(_OURS) or not is_mask:
                 continue
             runtime = " --runtime" if folder.startswith("/run") else ""
@@ -47,8 +47,3 @@ def failed(units: Iterable[str]) -> Iterator[Finding]:
             "the unit has failed",
             f"see why: journalctl -b -u {unit}; then: systemctl restart {unit}",
         )
-
-
-def listed(output: str) -> tuple[str, ...]:
-    """The units that ``systemctl list-units --plain --no-legend`` names."""
-    return tuple(line.split()[0] for line in output.splitlines() if line.split())

@@ -66,6 +66,15 @@ class Environment:
         pairs = (line.split("=", 1) for line in text.splitlines() if "=" in line)
         return {key.strip(): value.strip().strip('"') for key, value in pairs}
 
+    @property
+    def eni_names(self) -> tuple[str, ...]:
+        """Every name of every ENI's link, each link's own before its alternative ones."""
+        return tuple(name for link in self.eni_links for name in (link.name, *link.altnames))
+
+    def is_masked(self, path: str) -> bool:
+        """Whether it is a link to /dev/null, by which systemd and udev leave a file out."""
+        return self.read_link(path) == "/dev/null"
+
     def unit_is_active(self, unit: str) -> bool:
         """By the link that systemd keeps for each active unit (unit_export_invocation_id)."""
         return self.read_link(f"/run/systemd/units/invocation:{unit}") is not None

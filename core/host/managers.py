@@ -57,7 +57,7 @@ def is_wanted(unit: str, by: str, environment: Environment) -> bool:
     kind, at, instance = unit.partition("@")
     template = f"{kind}@.{instance.rpartition('.')[2]}" if at else unit
     for name in (unit, template):  # an instance's own file comes first
-        if environment.read_link(f"{_UNITS}/{name}") == "/dev/null":
+        if environment.is_masked(f"{_UNITS}/{name}"):
             return False
         if any(environment.read_file(f"{folder}/{name}") is not None for folder in UNIT_FOLDERS):
             return True
@@ -86,7 +86,11 @@ def link_manager(link: Link, environment: Environment) -> Manager:
     NetworkManager: ``managed`` in /run/NetworkManager/devices (its per-device state), false only
     if a user said so, absent for what its configuration leaves out.
     """
-    not_up = _not_up(environment)  # before their files are read
+    untold = Manager.NOBODY  # before their files are read
+    if _networkd_is_not_up(environment):
+        untold = Manager.NETWORKD_NOT_UP
+    elif _networkmanager_is_not_up(environment):
+        untold = Manager.NETWORKMANAGER_NOT_UP
     networkd = environment.keys(f"{NETWORKD_LINKS}/{link.index}").get("ADMIN_STATE")
     manager = environment.keys(f"{NETWORKMANAGER_LINKS}/{link.index}").get("managed")
     by_networkd = networkd not in (None, "unmanaged") and is_at_work(NETWORKD_UNIT, environment)
@@ -101,16 +105,7 @@ def link_manager(link: Link, environment: Environment) -> Manager:
         return Manager.NETWORKMANAGER
     if manager in ("false", "no"):
         return Manager.LEFT_ALONE
-    return not_up or Manager.NOBODY
-
-
-def _not_up(environment: Environment) -> Manager | None:
-    """Which manager is at work, but cannot tell of a link."""
-    if _networkd_is_not_up(environment):
-        return Manager.NETWORKD_NOT_UP
-    if _networkmanager_is_not_up(environment):
-        return Manager.NETWORKMANAGER_NOT_UP
-    return None
+    return untold
 
 
 def _networkd_is_not_up(environment: Environment) -> bool:

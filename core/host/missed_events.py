@@ -16,8 +16,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ec2net.core.host import udev
+from ec2net.core.host.systemctl import attempt
 from ec2net.core.kernel.link_events import link_index
-from ec2net.core.runtime.command import run_bounded
 from ec2net.core.runtime.deadline import Deadline
 
 _log = logging.getLogger("ec2net.udev")
@@ -26,6 +26,7 @@ _QUEUE = Path("/run/udev/queue")
 """There while udev has events to process (udev_queue_get_udev_is_active)."""
 
 SECONDS = 5.0
+"""For systemctl, which here waits for no unit."""
 
 
 def unseen(links: Iterable[str]) -> list[str]:
@@ -40,18 +41,10 @@ def unseen(links: Iterable[str]) -> list[str]:
 
 def show(links: list[str], deadline: Deadline) -> None:
     """Let udev look again. A failure is logged: the next pass tries."""
-    import subprocess  # hardly ever needed, and it costs 3 ms
-
     _log.info("udev never saw them, and looks again: %s", ", ".join(links))
     units = [f"ec2net-udev@{escaped(name)}.service" for name in links]
-    try:
-        limit = deadline.within(SECONDS, "systemctl")
-        result = run_bounded(["systemctl", "start", "--no-block", "--", *units], limit)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        _log.warning("systemctl start: %s", error)
-        return
-    if result.returncode != 0:
-        _log.warning("systemctl start: %s", result.stderr.strip())
+    limit = deadline.within(SECONDS, "systemctl")
+    attempt(["start", "--no-block", "--", *units], limit, _log)
 
 
 def escaped(name: str) -> str:
@@ -74,8 +67,6 @@ _ACTIVE = Path("/run/systemd/units")
 
 _ENTRY = re.compile(r"invocation:(ec2net@(.+)\.service)")
 
-END_SECONDS = 5.0
-
 
 def stale_units() -> Iterator[str]:
     """Active units of links that are not there."""
@@ -91,18 +82,10 @@ def stale_units() -> Iterator[str]:
 
 def end_units(units: list[str], deadline: Deadline) -> None:
     """Let systemd stop them, and forget their devices. A failure is logged: the next pass tries."""
-    import subprocess  # hardly ever needed, and it costs 3 ms
-
     _units_log.info("stopping units of links that are gone: %s", ", ".join(units))
-    limit = deadline.within(END_SECONDS, "systemctl")
-    for command in (["stop", "--no-block", "--", *units], ["daemon-reload"]):
-        try:
-            result = run_bounded(["systemctl", *command], limit)
-        except (OSError, subprocess.TimeoutExpired) as error:
-            _units_log.warning("systemctl %s: %s", command[0], error)
-            return
-        if result.returncode != 0:
-            _units_log.warning("systemctl %s: %s", command[0], result.stderr.strip())
+    limit = deadline.within(SECONDS, "systemctl")
+    attempt(["stop", "--no-block", "--", *units], limit, _units_log)
+    attempt(["daemon-reload"], limit, _units_log)
 
 
 def _unescaped(instance: str) -> str:

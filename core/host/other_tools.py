@@ -112,10 +112,10 @@ def net_utils_at_work(environment: Environment) -> tuple[dict[str, str], bool]:
     own = environment.read_file(NET_UTILS_MASK)
     vendors = (environment.read_file(f"{folder}/{_NET_UTILS_RULE}") for folder in _VENDOR_RULES)
     # A file of the administrator's is in place of the vendor's (udev(7)).
-    rule = not _is_null(NET_UTILS_MASK, environment) and any(
+    rule = not environment.is_masked(NET_UTILS_MASK) and any(
         (text or "").strip() for text in (vendors if own is None else [own])
     )
-    if rule and _is_null(_NET_UTILS_TEMPLATE, environment):
+    if rule and environment.is_masked(_NET_UTILS_TEMPLATE):
         rule = False  # what it would start is masked
     return units, rule
 
@@ -147,11 +147,6 @@ def _net_utils(environment: Environment) -> Recognised | None:
         Rival.NET_UTILS,
         None if rule else frozenset(units.values()),
     )
-
-
-def _is_null(path: str, environment: Environment) -> bool:
-    """Masked: a link to /dev/null, for systemd and for udev."""
-    return environment.read_link(path) == "/dev/null"
 
 
 _CLOUD_SETUP = "nm-cloud-setup.service"
@@ -251,7 +246,7 @@ def _cloud_init(environment: Environment) -> Recognised | None:
     """cloud-init writes this rule where hotplug is on, and only then."""
     if environment.read_file("/etc/cloud/cloud-init.disabled") is not None:
         return None
-    if environment.read_link(f"{_ETC_UNITS}/cloud-init-hotplugd.socket") == "/dev/null":
+    if environment.is_masked(f"{_ETC_UNITS}/cloud-init-hotplugd.socket"):
         return None
     rules = [r for r in _HOTPLUG_RULES if r in environment.list_folder("/etc/udev/rules.d")]
     if not rules:
@@ -304,9 +299,8 @@ _STANZA = re.compile(r"^[ \t]*iface[ \t]+(\S+)[ \t]+(inet6?)[ \t]+(\S+)", re.MUL
 
 
 def _ifupdown(environment: Environment) -> Recognised | None:
-    names = {name for link in environment.eni_links for name in (link.name, *link.altnames)}
     for path, name, method in interfaces_stanzas(environment):
-        if name in names and method != "manual":
+        if name in environment.eni_names and method != "manual":
             return Recognised(
                 Tool.IFUPDOWN,
                 Danger.NONE,

@@ -75,18 +75,14 @@ class ImdsClient:
         self._patience = Patience()
         self._silent_keys = 0
         self._busy_keys = 0
-        self._heard = False
+        self.heard = False
+        """Whether IMDS has answered in this pass, whatever it was."""
         self._given_up: ImdsError | None = None
 
     @property
     def requests_made(self) -> int:
         """HTTP requests since the client was made, those for tokens included."""
         return self._session.requests_made
-
-    @property
-    def heard(self) -> bool:
-        """Whether IMDS has answered in this pass, whatever it was."""
-        return self._heard
 
     def answers(self, path: str, deadline: Deadline) -> bool:
         """Whether the candidate that answered in this pass does so by a new connection.
@@ -123,7 +119,7 @@ class ImdsClient:
         except DeadlineExceeded as error:
             reading = self._silence(error.problem)
         except ImdsError as error:
-            if isinstance(error, ImdsDisabled) or not self._heard:
+            if isinstance(error, ImdsDisabled) or not self.heard:
                 self._given_up = error
                 log.debug("%s: %s; given up for this pass", path, error)
                 raise
@@ -139,9 +135,7 @@ class ImdsClient:
         for attempt in range(tries):
             asked = self._patience.due()
             pause = max(asked, backoff(attempt))
-            if pause >= deadline.remaining() or (
-                asked and (tries == 1 or not self._patience.grants(asked))
-            ):
+            if not self._may_wait(pause, asked, deadline, last=tries == 1):
                 why = f"IMDS asks to wait {asked:.3g} s" if asked else "no time left to try again"
                 failure, answered = f"{failure}; {why}", answered or asked > 0
                 break
@@ -161,7 +155,7 @@ class ImdsClient:
                 if self._session.proven and share is not None and share.expired():
                     break
                 continue
-            self._heard, answered = True, True
+            self.heard = answered = True
             self._silent_keys = 0
             if not is_busy(answer.status):
                 self._busy_keys = 0
@@ -170,10 +164,18 @@ class ImdsClient:
             self._patience.asked(retry_after(answer.retry_after))
             # The wait that IMDS asks for is not the key's fault.
             share = None
-        if not answered:
-            return self._silence(failure)
+        return self._busy(failure) if answered else self._silence(failure)
+
+    def _may_wait(self, pause: float, asked: float, deadline: Deadline, *, last: bool) -> bool:
+        """Whether to wait for ``pause``, of which IMDS asks for ``asked`` seconds."""
+        if pause >= deadline.remaining():
+            return False
+        return not asked or (not last and self._patience.grants(asked))
+
+    def _busy(self, reason: str) -> Unknown:
+        """A key ends with an IMDS that cannot answer now: one step towards a single try per key."""
         self._busy_keys += 1
-        return Unknown(failure)
+        return Unknown(reason)
 
     def _silence(self, reason: str) -> Unknown:
         """A key ends without an answer: one step towards opening the circuit."""

@@ -13,11 +13,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
-_NAMES = ("chardet", "charset_normalizer")
-"""requests takes the first that it can import."""
-
 _VERSION = {"chardet": "4.0.0", "charset_normalizer": "2.1.0"}
-"""Any that requests 2.28 to 2.34 finds in order."""
+"""requests takes the first that it can import. The versions are any that requests 2.28 to 2.34 accepts."""
 
 
 class _StandIn(ModuleType):
@@ -36,7 +33,7 @@ class _StandIn(ModuleType):
 def import_requests() -> None:
     """Import requests, with a stand-in for what guesses. Does nothing if it is there already."""
     if "requests" not in sys.modules:
-        for name in _NAMES:
+        for name in _VERSION:
             if name not in sys.modules and importlib.util.find_spec(name) is not None:
                 sys.modules[name] = _StandIn(name)
                 break

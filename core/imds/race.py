@@ -13,6 +13,7 @@ from typing import TypeVar
 from ec2net.core.imds.answer import ConnectFailed, ImdsDisabled, TransportError
 from ec2net.core.imds.bounded_socket import BoundedSocket
 from ec2net.core.imds.endpoint import Candidate
+from ec2net.core.imds.unread import several
 from ec2net.core.model.errors import DeadlineExceeded
 from ec2net.core.runtime.deadline import Deadline
 
@@ -168,8 +169,5 @@ def _summary(failures: Mapping[Candidate, str]) -> str:
     by_reason: dict[str, list[str]] = {}
     for candidate, reason in failures.items():
         by_reason.setdefault(reason, []).append(str(candidate))
-    parts = []
-    for reason, names in by_reason.items():
-        more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-        parts.append(f"{', '.join(names[:_NAMED])}{more}: {reason}")
+    parts = (f"{several(names, _NAMED)}: {reason}" for reason, names in by_reason.items())
     return "; ".join(parts) or "there is nothing to try"

@@ -29,7 +29,7 @@ from ec2net.core.imds.parse import (
 )
 from ec2net.core.imds.primary import denial
 from ec2net.core.imds.source import Imds
-from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
+from ec2net.core.model.facts import FIELDS, Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
 from ec2net.core.model.identity import EniId, Mac
 from ec2net.core.runtime.deadline import Deadline
 
@@ -49,23 +49,7 @@ SUBNET_IPV4 = "subnet-ipv4-cidr-block"
 SUBNET_IPV6 = "subnet-ipv6-cidr-blocks"
 """AWS, "Instance metadata categories", ``network/interfaces/macs/<mac>/``."""
 
-_KEYS = frozenset(
-    (
-        INTERFACE_ID,
-        DEVICE_NUMBER,
-        NETWORK_CARD,
-        LOCAL_IPV4S,
-        IPV6S,
-        IPV4_PREFIX,
-        IPV6_PREFIX,
-        SUBNET_IPV4,
-        SUBNET_IPV6,
-    )
-)
-
 _NEVER_READ = Unknown("never read")
-_EMPTY_LIST = Absent()
-"""What a key that is there and empty reads as."""
 _NOT_PROPAGATED = Unknown("device-number not propagated yet", settling=True)
 
 Listings: TypeAlias = dict[Mac, frozenset[str]]
@@ -228,7 +212,7 @@ def _listing(
         return Unknown("the listing of its keys answers 404", settling=not known)
     if isinstance(reading, Unknown):
         return Unknown(f"the listing of its keys: {reading.reason}")
-    names = _KEYS.intersection(reading.value)
+    names = FIELDS.keys() & set(reading.value)
     if not names:
         # A page of HTML is no listing: IMDS lists names without blanks and brackets.
         garbage = any(set(name) & set(" <>") for name in reading.value)
@@ -236,7 +220,7 @@ def _listing(
             "the listing of its keys has none of those that matter",
             settling=not known and not garbage,
         )
-    return Value(names)
+    return Value(frozenset(names))
 
 
 class _ListingIsOld(Exception):
@@ -270,10 +254,10 @@ class _Eni:
             interface_id=self._required(INTERFACE_ID, one(EniId.of_imds), known.interface_id),
             device_number=device,
             network_card=card,
-            local_ipv4s=wrong if wrong and ipv4s is _EMPTY_LIST else ipv4s,
-            ipv6s=wrong if wrong and ipv6s is _EMPTY_LIST else ipv6s,
-            ipv4_prefixes=wrong if wrong and ipv4_prefixes is _EMPTY_LIST else ipv4_prefixes,
-            ipv6_prefixes=wrong if wrong and ipv6_prefixes is _EMPTY_LIST else ipv6_prefixes,
+            local_ipv4s=_unless(wrong, ipv4s),
+            ipv6s=_unless(wrong, ipv6s),
+            ipv4_prefixes=_unless(wrong, ipv4_prefixes),
+            ipv6_prefixes=_unless(wrong, ipv6_prefixes),
             subnet_ipv4=self._immutable(SUBNET_IPV4, one(ipv4_network), known.subnet_ipv4),
             subnet_ipv6=self._subnet_ipv6((*_values(ipv6s), *_values(ipv6_prefixes))),
         )
@@ -285,7 +269,7 @@ class _Eni:
         """
         lost = isinstance(self.known.local_ipv4s, Value)
         nothing = self._is_primary and isinstance(ipv6s, Absent)
-        wrong = ipv4s is _EMPTY_LIST and (lost or nothing)
+        wrong = _is_empty(ipv4s) and (lost or nothing)
         return Unknown("the list is empty, but the ENI has an address") if wrong else None
 
     def _subnet_ipv6(
@@ -372,13 +356,21 @@ class _Eni:
             if isinstance(known, Absent):
                 return known
             reading = parsed(self.client.get(path, self.deadline), parse)
-            return _EMPTY_LIST if reading == EMPTY else reading
+            return Absent(empty=True) if reading == EMPTY else reading
         if listed and isinstance(reading, Absent):
             if self.old:
                 raise _ListingIsOld
             settling = not isinstance(known, Value)
             return Unknown(f"{name} is listed, but answers 404", settling=settling)
         return reading
+
+
+def _is_empty(reading: Reading[object]) -> bool:
+    return isinstance(reading, Absent) and reading.empty
+
+
+def _unless(wrong: Unknown | None, reading: Reading[T]) -> Reading[T]:
+    return wrong if wrong and _is_empty(reading) else reading
 
 
 def _values(reading: Reading[tuple[T, ...]]) -> tuple[T, ...]:

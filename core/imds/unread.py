@@ -21,7 +21,7 @@ def unread(imds: ImdsFacts) -> tuple[ImdsError, ...]:
             where.setdefault(reading.reason, []).append(name)
     if not where:
         return ()
-    reasons = [f"{_several(names)}: {reason}" for reason, names in sorted(where.items())]
+    reasons = [f"{several(names, _SHOWN)}: {reason}" for reason, names in sorted(where.items())]
     return (
         ImdsError(
             f"IMDS could not be read completely: {'; '.join(reasons[:_SHOWN])}",
@@ -42,6 +42,7 @@ def _name(eni: EniFacts) -> str:
     return str(eni.interface_id.value if isinstance(eni.interface_id, Value) else eni.mac)
 
 
-def _several(names: list[str]) -> str:
-    shown = ", ".join(names[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+def several(names: list[str], most: int) -> str:
+    """The first ``most`` of them, and how many more there are."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

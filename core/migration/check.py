@@ -5,6 +5,7 @@ Addresses of the old one stay in the kernel and answer until they expire, so tha
 would show nothing: the new one must have its lease.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ec2net.core.config.settings import Config
@@ -34,10 +35,8 @@ def primary_of(kernel: Kernel, config: Config) -> tuple[Link, Environment]:
         raise Ec2netError("there is no ENI on this host", subject="adopt")
     ways = set()
     for destination in ABROAD.values():
-        try:
+        with suppress(KernelError):
             ways.add(kernel.lookup(destination).link)
-        except KernelError:
-            continue
     primary = next((link for link in links if link.index in ways), links[0])
     return primary, replace(Environment(), eni_links=tuple(links)).once()
 

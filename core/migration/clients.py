@@ -11,7 +11,6 @@ import signal
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 
 from ec2net.core.migration.steps import Command
@@ -100,30 +99,22 @@ def _is_suspended(pid: int, proc: Path) -> bool:
     return False
 
 
-class Fate(Enum):
-    """What becomes of one."""
-
-    SUSPEND = "suspend"
-    RESUME = "resume"
-    KILL = "kill"
-
-
-_SIGNALS = {Fate.SUSPEND: signal.SIGSTOP, Fate.RESUME: signal.SIGCONT, Fate.KILL: signal.SIGKILL}
+_WORDS = {signal.SIGSTOP: "suspend", signal.SIGCONT: "resume", signal.SIGKILL: "kill"}
 
 
 @dataclass(frozen=True, slots=True)
 class Signal:
     """Without a word to the server, and without a change of the link."""
 
-    fate: Fate
+    number: signal.Signals
     client: Client
 
     def describe(self) -> str:
-        return f"{self.fate.value} {self.client}"
+        return f"{_WORDS[self.number]} {self.client}"
 
     def do(self, deadline: Deadline) -> None:
         with suppress(ProcessLookupError):
-            os.kill(self.client.pid, _SIGNALS[self.fate])
+            os.kill(self.client.pid, self.number)
 
 
 def start(client: Client, number: int) -> Command:

@@ -49,12 +49,11 @@ def look(
     drivers: Collection[str],
     deadline: Deadline,
 ) -> Host:
-    names = [name for link in environment.eni_links for name in (link.name, *link.altnames)]
     kept = built_in("networkd").kept(primary, drivers, environment)
     return Host(
         environment,
         primary,
-        clients.look(names),
+        clients.look(environment.eni_names),
         resolv_conf.look(),
         kept.fallback,
         frozenset(units.active(deadline)),

@@ -5,6 +5,7 @@ Its default routes and those of subnets stay, whoever made them: they are the wa
 """
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from ipaddress import IPv6Address
 
 from ec2net.core.kernel.session import Kernel
@@ -28,19 +29,13 @@ def clear_routes(links: Collection[int], drivers: Collection[str], parking: int 
                 route = found.item
                 mine = found.protocol == protocol and route.link.index in links
                 if mine and (route.table == parking or _is_to_one_host(route)):
-                    _remove(theirs, route)
+                    with suppress(KernelError):
+                        theirs.remove(route)
 
 
 def _is_to_one_host(route: Route) -> bool:
     network = route.destination
     return route.table == MAIN_TABLE and network.prefixlen == network.max_prefixlen
-
-
-def _remove(kernel: Kernel, route: Route) -> None:
-    try:
-        kernel.remove(route)
-    except KernelError:
-        return
 
 
 def link_locals(

@@ -6,43 +6,40 @@ come is enabled before what goes is disabled, and /etc/resolv.conf changes last,
 known. Nobody is stopped who would take addresses away with him.
 """
 
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum
 from typing import TypeAlias
 
 from ec2net.core.host.managers import Manager, link_manager
 from ec2net.core.host.other_tools import interfaces_stanzas
+from ec2net.core.live.owned_file import write
 from ec2net.core.migration import clients, units
-from ec2net.core.migration.clients import Fate, Signal
+from ec2net.core.migration.clients import Signal
 from ec2net.core.migration.host import Host, profiles, sysctls
 from ec2net.core.migration.record import PATH as RECORD
 from ec2net.core.migration.record import Before
 from ec2net.core.migration.resolv_conf import ASIDE, GiveBack, Kept, Kind, Resolve
 from ec2net.core.migration.resolv_conf import PATH as RESOLV_CONF
-from ec2net.core.migration.steps import Command, Delete, Step, Work, WriteFile
+from ec2net.core.migration.steps import Command, Delete, Step, Work
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.runtime.deadline import Deadline
 
 _Work: TypeAlias = Callable[[Deadline], None]
 
 
-class Way(Enum):
-    """Which way it goes."""
-
-    FORWARD = "forward"
-    BACK = "back"
-
-
 @dataclass(frozen=True, slots=True)
 class Works:
     """What the program does itself. ``record``: write what the host was. ``prepare``: the ENIs'
-    files for the manager to come. ``check``: that nobody is cut off. ``clear``: what
+    files for the manager to come. ``adopted``: that the new manager has the host and nobody is cut
+    off. ``reachable``: that nobody is cut off. ``clear``: what
     systemd-networkd leaves in the kernel. ``reconnect``: NetworkManager. ``forget``: the record."""
 
     record: _Work
     prepare: _Work
-    check: _Work
+    adopted: _Work
+    reachable: _Work
     clear: _Work
     reconnect: _Work
     forget: _Work
@@ -109,11 +106,12 @@ def forward(host: Host, works: Works) -> tuple[Step, ...]:
     first: list[Step] = [Work(f"record in {RECORD} what the host is now", works.record)]
     fallback = host.fallback
     if fallback and host.environment.read_file(str(fallback.path)) != fallback.content:
-        first.append(WriteFile(fallback))
+        path, content = fallback.path, fallback.content
+        first.append(Work(f"write {path}", lambda _: write(path, content)))
     name = host.primary.name
     what = f"check that {name} has its lease, and that all can be reached that could"
-    check = Work(f"{what}; if not, give everything back", works.check)
-    ended = (Signal(Fate.KILL, client) for client in host.clients.of_enis)
+    check = Work(f"{what}; if not, give everything back", works.adopted)
+    ended = (Signal(signal.SIGKILL, client) for client in host.clients.of_enis)
     return (*first, *switch, check, *ended, *resolve)
 
 
@@ -149,10 +147,9 @@ def _disable(host: Host) -> Iterator[Step]:
 
 def _is_ifupdowns(host: Host) -> bool:
     """Whether ifupdown has an ENI, or is told to."""
-    names = {name for link in host.environment.eni_links for name in (link.name, *link.altnames)}
     stanzas = interfaces_stanzas(host.environment)
     told = (name for _, name, method in stanzas if method != "manual")
-    return bool(host.clients.of_enis) or any(name in names for name in told)
+    return bool(host.clients.of_enis) or any(name in host.environment.eni_names for name in told)
 
 
 def _stop(host: Host) -> Iterator[Step]:
@@ -161,7 +158,7 @@ def _stop(host: Host) -> Iterator[Step]:
     # Its dispatcher may outlive it, and does nothing then.
     if units.NETWORKMANAGER in active or "nm-cloud-setup.timer" in active:
         yield Command(("systemctl", "stop", *active))
-    yield from (Signal(Fate.SUSPEND, client) for client in host.clients.of_enis)
+    yield from (Signal(signal.SIGSTOP, client) for client in host.clients.of_enis)
 
 
 def _start_networkd(host: Host) -> Step:
@@ -221,7 +218,7 @@ def back(was: Before, host: Host, works: Works) -> tuple[Step, ...]:
     if resolved := sorted(new - set(networkd)):
         steps.append(Command(("systemctl", "stop", *resolved)))
     if steps:
-        steps.append(Work("check that all can be reached that could", works.check))
+        steps.append(Work("check that all can be reached that could", works.reachable))
     return (*steps, Work(f"delete {RECORD}", works.forget))
 
 
@@ -251,7 +248,7 @@ def _old_back(was: Before, host: Host, works: Works) -> Iterator[Step]:
         yield Work("have NetworkManager take the ENIs up that it does not", works.reconnect)
     running = {client.words for client in host.clients.of_enis}
     suspended = (client for client in host.clients.of_enis if client.suspended)
-    yield from (Signal(Fate.RESUME, client) for client in suspended)
+    yield from (Signal(signal.SIGCONT, client) for client in suspended)
     for number, client in enumerate(was.clients):
         if client.words not in running:
             yield clients.start(client, number)
@@ -274,8 +271,5 @@ class SetSysctl:
         return f"write {self.text} to {self.path}"
 
     def do(self, deadline: Deadline) -> None:
-        try:
-            with open(self.path, "w") as file:
-                file.write(self.text)
-        except FileNotFoundError:
-            return
+        with suppress(FileNotFoundError), open(self.path, "w") as file:
+            file.write(self.text)

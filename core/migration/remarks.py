@@ -56,7 +56,7 @@ def _of_profiles(environment: Environment) -> Iterator[str]:
 
 
 def _of_interfaces(environment: Environment) -> Iterator[str]:
-    enis = {name for link in environment.eni_links for name in (link.name, *link.altnames)}
+    enis = environment.eni_names
     for path, name, method in interfaces_stanzas(environment):
         if name in enis and method == "static":
             yield f"{path}: the fixed addresses of {name} are not taken over"

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from ec2net.core.live.owned_file import OwnedFile, write
 from ec2net.core.model.errors import Ec2netError
-from ec2net.core.runtime.command import run_bounded
+from ec2net.core.runtime.command import output
 from ec2net.core.runtime.deadline import Deadline
 
 
@@ -48,19 +47,6 @@ class Mask:
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         if not (os.path.islink(self.path) and os.readlink(self.path) == "/dev/null"):
             os.symlink("/dev/null", self.path)  # not in place of a file of the administrator's
-
-
-@dataclass(frozen=True, slots=True)
-class WriteFile:
-    """A file of ours that a network manager reads."""
-
-    file: OwnedFile
-
-    def describe(self) -> str:
-        return f"write {self.file.path}"
-
-    def do(self, deadline: Deadline) -> None:
-        write(self.file.path, self.file.content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +102,7 @@ class Command:
         return f"run {' '.join(self.words)}"
 
     def do(self, deadline: Deadline) -> None:
-        import subprocess  # as in core/runtime/command.py
-
-        try:
-            done = run_bounded(self.words, deadline.named(" ".join(self.words)))
-        except subprocess.TimeoutExpired as error:
-            raise Ec2netError(f"not done after {error.timeout:.0f} s") from error
-        if done.returncode:
-            said = " ".join(done.stderr.split())  # systemctl tells the cause, then where to look
-            raise Ec2netError(said or f"exit status {done.returncode}")
+        output(self.words, deadline.named(" ".join(self.words)))
 
 
 @dataclass(frozen=True, slots=True)

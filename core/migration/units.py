@@ -9,9 +9,10 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 from ec2net.core.host.files import Environment
+from ec2net.core.host.systemctl import units_in
 from ec2net.core.migration.steps import Delete, Link, Step
 from ec2net.core.model.errors import Ec2netError
-from ec2net.core.runtime.command import run_bounded
+from ec2net.core.runtime.command import CommandFailed
 from ec2net.core.runtime.deadline import Deadline
 
 FOLDER = "/etc/systemd/system"
@@ -99,16 +100,10 @@ def masked(present: Mapping[str, str]) -> tuple[str, ...]:
 
 def active(deadline: Deadline) -> tuple[str, ...]:
     """Those that are active, sockets too, as systemd says. Raises ``Ec2netError``."""
-    import subprocess  # as in core/runtime/command.py
-
-    words = ("systemctl", "list-units", "--state=active", "--plain", "--no-legend", "--full")
     try:
-        done = run_bounded((*words, *_PATTERNS), deadline)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Ec2netError(f"{words[0]}: {error}", subject="adopt") from error
-    if done.returncode:
-        raise Ec2netError(f"{words[0]}: {done.stderr.strip()}", subject="adopt")
-    names = (line.split()[0] for line in done.stdout.splitlines() if line.strip())
+        names = units_in("active", _PATTERNS, deadline)
+    except CommandFailed as error:
+        raise Ec2netError(f"systemctl: {error}", subject="adopt") from error
     return tuple(sorted(name for name in names if not name.endswith(".slice")))
 
 

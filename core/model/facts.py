@@ -31,6 +31,9 @@ class Value(Generic[T_co]):
 class Absent:
     """IMDS says there is no such key: the listing lacks it, and a second look agreed."""
 
+    empty: bool = field(default=False, compare=False, repr=False)
+    """The key is there, and IMDS gave it an empty list twice."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unknown:

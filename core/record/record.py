@@ -15,10 +15,9 @@ from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.imds.source import Imds
 from ec2net.core.model.facts import Reading, Unknown, Value
+from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.report import as_json
 from ec2net.core.runtime.deadline import Deadline
-
-MACS = ("latest", "meta-data", "network", "interfaces", "macs")
 
 
 class RecordingImds:
@@ -29,37 +28,20 @@ class RecordingImds:
         self.tree: dict[str, Any] = {}
         self.unread: dict[str, str] = {}
 
-    @property
-    def requests_made(self) -> int:
-        return self._imds.requests_made
-
-    def new_pass(self) -> None:
-        self._imds.new_pass()
-
-    def expect(self, enis: int) -> None:
-        self._imds.expect(enis)
-
-    @property
-    def heard(self) -> bool:
-        return self._imds.heard
-
-    def answers(self, path: str, deadline: Deadline) -> bool:
-        return self._imds.answers(path, deadline)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._imds, name)
 
     def get(self, path: str, deadline: Deadline) -> Reading[str]:
         reading = self._imds.get(path, deadline)
         if isinstance(reading, Unknown):
             self.unread[path] = reading.reason
-        elif isinstance(reading, Value) and not path.endswith("/"):
+        elif isinstance(reading, Value):
             node = self.tree
             *folders, key = path.split("/")
             for folder in folders:
                 node = node.setdefault(folder, {})
-            node[key] = reading.value
-        elif isinstance(reading, Value):
-            node = self.tree
-            for folder in filter(None, path.split("/")):
-                node = node.setdefault(folder, {})
+            if key:  # none after a listing's slash
+                node[key] = reading.value
         return reading
 
 
@@ -75,30 +57,13 @@ def record(
     Besides, for who looks into a bug: what host it is, who has which link, and ``status``, what
     was last published.
     """
-    snapshot = view.snapshot
     release = environment.keys("/etc/os-release")
     return {
         "version": as_json.VERSION,
         "ec2net": __version__,
         "imds": imds.tree,
         "unread": imds.unread,
-        "kernel": {
-            "links": [as_json.plain(link) for link in snapshot.links],
-            "addresses": [
-                {
-                    "link": found.item.link.index,
-                    "address": str(found.item.interface),
-                    "protocol": found.protocol,
-                }
-                for found in snapshot.addresses
-            ],
-            "routes": [
-                {**as_json.plain(f.item), "link": f.item.link.index, "protocol": f.protocol}
-                for f in snapshot.routes
-            ],
-            "rules": [{**as_json.plain(f.item), "protocol": f.protocol} for f in snapshot.rules],
-            "accept_ra": {str(s.link.index): s.value for s in snapshot.accept_ra},
-        },
+        "kernel": _kernel(view.snapshot),
         "attached": {str(mac): when.value for mac, when in view.facts.attached.items()},
         "config": config,
         "host": {
@@ -111,4 +76,24 @@ def record(
             for mac, choice in view.choices.items()
         },
         "status": status,
+    }
+
+
+def _kernel(snapshot: Snapshot) -> dict[str, Any]:
+    return {
+        "links": [as_json.plain(link) for link in snapshot.links],
+        "addresses": [
+            {
+                "link": found.item.link.index,
+                "address": str(found.item.interface),
+                "protocol": found.protocol,
+            }
+            for found in snapshot.addresses
+        ],
+        "routes": [
+            {**as_json.plain(f.item), "link": f.item.link.index, "protocol": f.protocol}
+            for f in snapshot.routes
+        ],
+        "rules": [{**as_json.plain(f.item), "protocol": f.protocol} for f in snapshot.rules],
+        "accept_ra": {str(s.link.index): s.value for s in snapshot.accept_ra},
     }

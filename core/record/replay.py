@@ -30,8 +30,7 @@ from ec2net.core.model.objects import (
 )
 from ec2net.core.model.snapshot import Found, Snapshot
 from ec2net.core.plugins.loaded import Plugins
-from ec2net.core.record.record import MACS
-from ec2net.core.record.tree import imds_tree
+from ec2net.core.record.tree import imds_tree, macs_of
 from ec2net.core.runtime import files
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.run_dir import RunDir
@@ -56,12 +55,8 @@ def plan_from_record(
     ``by_record`` is called if the record's configuration counts. Raises ``UsageError`` if the file is
     no record, ``DeadlineExceeded`` if it does not end.
     """
-    reading = deadline.within(deadline.remaining(), f"reading {path}")
     try:
-        text = files.read(path, SIZE_MAX, reading).decode()
-        if not text.strip():
-            raise ValueError("it is empty")
-        document = json.loads(text)
+        document = _document(path, deadline.named(f"reading {path}"))
         tree, kernel = _parts(document)
         if "imds" in document and document.get("config") is not None:
             config = from_dict(document["config"])
@@ -91,6 +86,13 @@ def plan_from_record(
     return engine.plan(deadline, snapshot=snapshot, attached=attached)
 
 
+def _document(path: Path, deadline: Deadline) -> Any:
+    text = files.read(path, SIZE_MAX, deadline).decode()
+    if not text.strip():
+        raise ValueError("it is empty")
+    return json.loads(text)
+
+
 def _parts(document: Any) -> tuple[dict[str, Any], dict[str, Any] | None]:
     if not isinstance(document, dict):
         raise TypeError("not an object")
@@ -107,9 +109,6 @@ def _attached(document: dict[str, Any]) -> dict[Mac, Attached]:
 
 def _assumed(tree: dict[str, Any], config: Config) -> Snapshot:
     """A link for every MAC in the tree, fresh from the hypervisor."""
-    node: Any = tree
-    for part in MACS:
-        node = node[part]
     links = tuple(
         Link(
             index=index,
@@ -121,7 +120,7 @@ def _assumed(tree: dict[str, Any], config: Config) -> Snapshot:
             up=False,
             group=0,
         )
-        for index, mac in enumerate(sorted(node))
+        for index, mac in enumerate(sorted(macs_of(tree)))
     )
     return Snapshot(links)
 

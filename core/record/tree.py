@@ -10,10 +10,12 @@ end in a slash, and a value may be a text, a number or a list.
 from collections.abc import Mapping
 from typing import Any
 
+from ec2net.core.imds.reader import MACS_PATH
 from ec2net.core.model.identity import Mac
 
-_TO_MACS = ("network", "interfaces", "macs")
-_ROOTS = (("latest", "meta-data"), ("meta-data",), (), ("ds", "meta_data"), ("ds", "meta-data"))
+_PATH = tuple(MACS_PATH.strip("/").split("/"))
+_ROOT, _TO_MACS = _PATH[:2], _PATH[2:]
+_ROOTS = (_ROOT, ("meta-data",), (), ("ds", "meta_data"), ("ds", "meta-data"))
 
 
 def imds_tree(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,9 +28,15 @@ def imds_tree(document: Mapping[str, Any]) -> dict[str, Any]:
     if whole and all(_is_mac(name) for name in whole):
         return _rooted({"network": {"interfaces": {"macs": whole}}})
     node: Any = document
-    for name in (*_ROOTS[0], *_TO_MACS):  # raises what says where it ends
+    for name in _PATH:  # raises what says where it ends
         node = node[name]
     raise ValueError("it has no ENIs")
+
+
+def macs_of(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The ENIs in a tree that ``imds_tree`` made, by MAC address."""
+    found: dict[str, Any] = _find(tree, _PATH)
+    return found
 
 
 def _rooted(meta_data: dict[str, Any]) -> dict[str, Any]:

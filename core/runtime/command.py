@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
+from ec2net.core.model.errors import Ec2netError
 from ec2net.core.runtime.deadline import Deadline
 
 if TYPE_CHECKING:
@@ -48,6 +49,26 @@ def run_bounded(
             process.kill()
             raise
     return subprocess.CompletedProcess(command, process.returncode, said, complained)
+
+
+class CommandFailed(Ec2netError):
+    """A command that cannot be run, did not end in time or failed; the problem says why."""
+
+
+def output(command: Sequence[str], limit: Deadline) -> str:
+    """What a command said on its standard output. Raises ``CommandFailed``."""
+    import subprocess  # as above
+
+    try:
+        done = run_bounded(command, limit)
+    except OSError as error:
+        raise CommandFailed(error.strerror or str(error)) from error
+    except subprocess.TimeoutExpired as error:
+        raise CommandFailed(f"not done after {error.timeout:.0f} s") from error
+    if done.returncode:
+        said = " ".join(done.stderr.split())  # systemctl tells the cause, then where to look
+        raise CommandFailed(said or f"exit status {done.returncode}")
+    return done.stdout
 
 
 @contextmanager

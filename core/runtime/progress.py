@@ -12,6 +12,7 @@ import os
 import select
 import sys
 import time
+from contextlib import suppress
 from typing import TextIO
 
 from ec2net.core.runtime.deadline import Deadline
@@ -106,10 +107,8 @@ class AtTerminal(_Patient):
         super().end()
         if self._width:
             width, self._width = self._width, 0
-            try:
+            with suppress(OSError):
                 self._write(f"\r{' ' * width}\r")
-            except OSError:
-                return
 
     def _write(self, text: str) -> None:
         """Not to a terminal that was stopped (Ctrl-S): that would be a wait without an end.

@@ -7,7 +7,6 @@ a terminal that is gone ends it, and what cuts the host off is undone.
 
 import json
 import logging
-import subprocess
 from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
@@ -27,7 +26,7 @@ from ec2net.core.migration.steps import Step, StepFailed, as_plan, perform
 from ec2net.core.model.errors import Ec2netError, ExitStatus, KernelError
 from ec2net.core.report import as_json
 from ec2net.core.runtime.clock import now
-from ec2net.core.runtime.command import run_bounded
+from ec2net.core.runtime.command import CommandFailed, output
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.signals import StopSignals
 from ec2net.core.state.config_in_force import Workplace, workplace
@@ -87,14 +86,14 @@ class _Adoption:
             if before is None:
                 return (), remarks.of_undoing(host)
             plan.refuse_back(before, host)
-            return plan.back(before, host, self._works(plan.Way.BACK)), remarks.of_undoing(host)
+            return plan.back(before, host, self._works()), remarks.of_undoing(host)
         if self._place.config.eni.backend not in (AUTO_BACKEND, "networkd"):
             raise Ec2netError(
                 f'the configuration says backend = "{self._place.config.eni.backend}"',
                 subject="adopt",
                 remedy='take that out, or make it "networkd"',
             )
-        steps = plan.forward(host, self._works(plan.Way.FORWARD))
+        steps = plan.forward(host, self._works())
         if steps:
             plan.refuse(host)
         return steps, remarks.remarks(host.environment)
@@ -127,7 +126,7 @@ class _Adoption:
         if before is None:
             return Ec2netError(f"{cause.problem}; nothing was changed", subject="adopt")
         try:
-            steps = plan.back(before, self._look(), self._works(plan.Way.BACK))
+            steps = plan.back(before, self._look(), self._works())
             perform(steps, Deadline(SECONDS, "undo"), subject="adopt", remedy=_GOES_ON)
         except Ec2netError as error:
             return Ec2netError(
@@ -161,10 +160,15 @@ class _Adoption:
 
     # What the program does itself
 
-    def _works(self, way: plan.Way) -> plan.Works:
-        check = self._adopted if way is plan.Way.FORWARD else self._reachable
+    def _works(self) -> plan.Works:
         return plan.Works(
-            self._record, self._prepare, check, self._clear, self._reconnect, self._forget
+            record=self._record,
+            prepare=self._prepare,
+            adopted=self._adopted,
+            reachable=self._reachable,
+            clear=self._clear,
+            reconnect=self._reconnect,
+            forget=lambda _: record.forget(),
         )
 
     def _record(self, deadline: Deadline) -> None:
@@ -197,9 +201,6 @@ class _Adoption:
         if before is not None:
             _reconnect(before, self._look(), deadline)
 
-    def _forget(self, deadline: Deadline) -> None:
-        record.forget()
-
 
 def _reconnect(before: Before, host: Host, deadline: Deadline) -> None:
     """NetworkManager takes a link that has addresses for somebody else's, unless it had it before in
@@ -215,12 +216,10 @@ def _reconnect(before: Before, host: Host, deadline: Deadline) -> None:
 
 def _said(words: Sequence[str], deadline: Deadline) -> str | None:
     """What a command said; None if it failed."""
-    limit = deadline.within(_NMCLI_SECONDS, words[0])
     try:
-        done = run_bounded(words, limit)
-    except (OSError, subprocess.TimeoutExpired):
+        return output(words, deadline.within(_NMCLI_SECONDS, words[0]))
+    except CommandFailed:
         return None
-    return None if done.returncode else done.stdout
 
 
 def _tell(

@@ -15,25 +15,13 @@ from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.setup import opened
 from ec2net.core.engine.verify import ABROAD, SERVICES
 from ec2net.core.model.errors import Ec2netError, ExitStatus, KernelError, UsageError
-from ec2net.core.model.facts import Absent, EniFacts, Unknown, Value
+from ec2net.core.model.facts import Absent, EniFacts, Unknown, Value, keys_of
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import AnyAddress, AnyNetwork
 from ec2net.core.report import as_json, text
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.config_in_force import workplace
 from ec2net.core.state.memory import Memory
-
-_KEYS = {
-    "interface_id": "interface-id",
-    "device_number": "device-number",
-    "network_card": "network-card",
-    "local_ipv4s": "local-ipv4s",
-    "ipv6s": "ipv6s",
-    "ipv4_prefixes": "ipv4-prefix",
-    "ipv6_prefixes": "ipv6-prefix",
-    "subnet_ipv4": "subnet-ipv4-cidr-block",
-    "subnet_ipv6": "subnet-ipv6-cidr-blocks",
-}
 
 
 def run(options: Namespace) -> ExitStatus:
@@ -162,8 +150,7 @@ def _when(one: dict[str, Any]) -> str:
 
 def _said(facts: EniFacts) -> dict[str, str]:
     said = {}
-    for name, key in _KEYS.items():
-        reading = getattr(facts, name)
+    for key, reading in keys_of(facts).items():
         match reading:
             case Value(value, stale):
                 words = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -2,14 +2,13 @@
 """``ec2net set-hostname``: the static hostname from IMDS, on a host that has none."""
 
 import re
-import subprocess
 from argparse import Namespace
 from pathlib import Path
 
 from ec2net.core.engine.setup import opened
 from ec2net.core.model.errors import Ec2netError, ExitStatus
 from ec2net.core.model.facts import Value
-from ec2net.core.runtime.command import run_bounded
+from ec2net.core.runtime.command import CommandFailed, output
 from ec2net.core.runtime.files import regular
 from ec2net.core.runtime.signals import StopSignals
 from ec2net.core.state.config_in_force import workplace
@@ -45,11 +44,7 @@ def run(options: Namespace) -> ExitStatus:
         if not _NAME.fullmatch(name):
             raise Ec2netError(f"IMDS gives no usable local-hostname: {reading}"[:200])
         try:
-            result = run_bounded(["hostnamectl", "set-hostname", "--static", name], deadline)
-        except OSError as error:
-            raise Ec2netError(f"cannot be run: {error.strerror}", subject="hostnamectl") from error
-        except subprocess.TimeoutExpired as error:
-            raise deadline.exceeded() from error
-    if result.returncode != 0:
-        raise Ec2netError(f"hostnamectl failed: {result.stderr.strip()}")
+            output(["hostnamectl", "set-hostname", "--static", name], deadline)
+        except CommandFailed as error:
+            raise Ec2netError(f"hostnamectl failed: {error}") from error
     return ExitStatus.DONE

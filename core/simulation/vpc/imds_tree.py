@@ -95,40 +95,30 @@ def eni_tree(
 
     ``network-card`` exists on instance types with several network cards only.
     """
-    tree: Tree = {
-        "device-number": str(eni.device),
-        "interface-id": str(eni.eni_id),
-        "mac": str(eni.mac),
-        "owner-id": "111122223333",
-        "security-group-ids": "sg-0ec2000000000000b",
-        "security-groups": "default",
-        "subnet-id": eni.subnet.subnet_id,
-        "vpc-id": "vpc-0ec2000000000000c",
-    }
-    if several_cards:
-        tree["network-card"] = str(eni.card)
-    if eni.addresses():
-        tree["local-hostname"] = _hostname(eni, instance_id)
     ipv4_blocks = list(vpc_ipv4)
-    if eni.subnet.ipv4 is not None:
-        tree["subnet-ipv4-cidr-block"] = str(eni.subnet.ipv4)
-    if ipv4_blocks:
-        tree["vpc-ipv4-cidr-block"] = str(ipv4_blocks[0])
-    subnet_ipv6 = [] if eni.subnet.ipv6 is None else [eni.subnet.ipv6]
-    lists: dict[str, Iterable[object]] = {
+    values: dict[str, Iterable[object]] = {
+        "device-number": [eni.device],
+        "interface-id": [eni.eni_id],
         "ipv4-prefix": eni.ipv4_prefixes,
         "ipv6-prefix": eni.ipv6_prefixes,
         "ipv6s": eni.ipv6s,
+        "local-hostname": [_hostname(eni, instance_id)] if eni.addresses() else [],
         "local-ipv4s": eni.ipv4s,
-        "subnet-ipv6-cidr-blocks": subnet_ipv6,
+        "mac": [eni.mac],
+        "network-card": [eni.card] if several_cards else [],
+        "owner-id": ["111122223333"],
+        "security-group-ids": ["sg-0ec2000000000000b"],
+        "security-groups": ["default"],
+        "subnet-id": [eni.subnet.subnet_id],
+        "subnet-ipv4-cidr-block": filter(None, [eni.subnet.ipv4]),
+        "subnet-ipv6-cidr-blocks": filter(None, [eni.subnet.ipv6]),
+        "vpc-id": ["vpc-0ec2000000000000c"],
+        "vpc-ipv4-cidr-block": ipv4_blocks[:1],
         "vpc-ipv4-cidr-blocks": ipv4_blocks,
         "vpc-ipv6-cidr-blocks": vpc_ipv6,
     }
-    for key, values in lists.items():
-        text = "\n".join(str(value) for value in values)
-        if text:
-            tree[key] = text
-    return tree
+    texts = {key: "\n".join(map(str, several)) for key, several in values.items()}
+    return {key: text for key, text in texts.items() if text}
 
 
 def _hostname(eni: Eni, instance_id: str) -> str:

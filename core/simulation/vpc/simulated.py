@@ -200,43 +200,44 @@ class SimulatedVpc(Checks):
         ``device`` is by default the next one on the card; the ENI with device 0 on card 0
         is the primary. ``name`` is by default ``ens5``, ``ens6`` and so on.
         """
+        eni = self._new_eni(subnet, name, device, card, mac, eni_id)
+        _allot(eni, ipv4, ipv6, ipv4_prefixes, ipv6_prefixes)
+        self.enis.append(eni)
+        self.source_check.guard(eni.port, eni.holds())
+        neighbours = mapping.neighbour_lines(subnet, eni.mac, ())
+        self.router.ip([*neighbours, *mapping.gained_lines(eni, eni.holds())])
+        if presence is not Presence.LINK_ONLY:
+            self.register(eni, propagation)
+        if presence is not Presence.IMDS_ONLY:
+            self.plug(eni)
+        return eni
+
+    def _new_eni(
+        self,
+        subnet: Subnet,
+        name: str | None,
+        device: int | None,
+        card: int,
+        mac: str | None,
+        eni_id: str | None,
+    ) -> Eni:
+        """An ENI of the next number, which holds no address yet."""
+        taken = {eni.device for eni in self.enis if eni.card == card}
         if device is None:
-            device = 1 + max((e.device for e in self.enis if e.card == card), default=-1)
-        if any((e.card, e.device) == (card, device) for e in self.enis):
+            device = 1 + max(taken, default=-1)
+        if device in taken:
             raise UsageError(f"card {card} has a device {device} already")
-        if name is None:
-            name = f"ens{5 + self._made}"
         self._made += 1
-        eni = Eni(
+        return Eni(
             eni_id=EniId.parse(eni_id or f"eni-{self._made:017x}"),
             mac=hosts.eni_mac(self._made) if mac is None else Mac.parse(mac),
-            name=parse_link_name(name),
+            name=parse_link_name(f"ens{4 + self._made}" if name is None else name),
             port=f"to-{self._made}",
             device=device,
             card=card,
             subnet=subnet,
             fabric=self,
         )
-        has_ipv4, has_ipv6 = int(subnet.ipv4 is not None), int(subnet.ipv6 is not None)
-        eni.ipv4s += [subnet.allot_ipv4() for _ in range(has_ipv4 if ipv4 is None else ipv4)]
-        eni.ipv6s += [subnet.allot_ipv6() for _ in range(has_ipv6 if ipv6 is None else ipv6)]
-        eni.ipv4_prefixes += [subnet.allot_ipv4_prefix() for _ in range(ipv4_prefixes)]
-        eni.ipv6_prefixes += [subnet.allot_ipv6_prefix() for _ in range(ipv6_prefixes)]
-        if eni.ipv4_prefixes and not eni.ipv4s:
-            raise UsageError("an ENI with IPv4 prefixes has an IPv4 address", subject=name)
-        self.enis.append(eni)
-        self.source_check.guard(eni.port, eni.holds())
-        self.router.ip(
-            [
-                *mapping.neighbour_lines(subnet, eni.mac, ()),
-                *mapping.gained_lines(eni, eni.holds()),
-            ]
-        )
-        if presence is not Presence.LINK_ONLY:
-            self.register(eni, propagation)
-        if presence is not Presence.IMDS_ONLY:
-            self.plug(eni)
-        return eni
 
     def plug(self, eni: Eni) -> None:
         """Make the ENI's link appear in the guest."""
@@ -341,6 +342,20 @@ class SimulatedVpc(Checks):
     def unsilence_imds(self) -> None:
         """Undo :meth:`silence_imds` for both endpoints."""
         self.router.nft("delete table inet silence\n")
+
+
+def _allot(
+    eni: Eni, ipv4: int | None, ipv6: int | None, ipv4_prefixes: int, ipv6_prefixes: int
+) -> None:
+    """Give the ENI so many addresses (None: one, if its subnet has the family) and prefixes."""
+    subnet = eni.subnet
+    has_ipv4, has_ipv6 = int(subnet.ipv4 is not None), int(subnet.ipv6 is not None)
+    eni.ipv4s += [subnet.allot_ipv4() for _ in range(has_ipv4 if ipv4 is None else ipv4)]
+    eni.ipv6s += [subnet.allot_ipv6() for _ in range(has_ipv6 if ipv6 is None else ipv6)]
+    eni.ipv4_prefixes += [subnet.allot_ipv4_prefix() for _ in range(ipv4_prefixes)]
+    eni.ipv6_prefixes += [subnet.allot_ipv6_prefix() for _ in range(ipv6_prefixes)]
+    if eni.ipv4_prefixes and not eni.ipv4s:
+        raise UsageError("an ENI with IPv4 prefixes has an IPv4 address", subject=eni.name)
 
 
 def _imds_listeners() -> list[socket.socket]:

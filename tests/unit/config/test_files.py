@@ -141,9 +141,9 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (content("a = " + "[" * 100_000), "nested too deeply"),
     (content("a = " + "1" * 5000), "a number has too many digits"),
     (content("\n" + "a." * 33 + "a = 1"), "line 2: more than 32 dots"),
-    (content("#" * (SIZE_MAX + 1)), "larger than 1048576 bytes, which is allowed"),
-    (make_fifo, "not a regular file"),
-    (make_folder, "not a regular file"),
+    (content("#" * (SIZE_MAX + 1)), "cannot be read: larger than 1048576 bytes, which is allowed"),
+    (make_fifo, "cannot be read: not a regular file"),
+    (make_folder, "cannot be read: not a regular file"),
     (
         make_dangling,
         (

@@ -16,7 +16,6 @@ from ec2net.core.config.schema import (
 )
 from ec2net.core.config.settings import (
     Config,
-    EniOverrides,
     EniSection,
     EniSettings,
     Match,
@@ -47,7 +46,7 @@ def test_the_example_uncommented_is_the_default_and_names_every_setting() -> Non
     assert set(found.values) == set(SETTINGS)
     section = EniSection(
         Match(card=1, role=Role.SECONDARY),
-        EniOverrides(mtu=MtuPolicy.KEEP),
+        {"mtu": MtuPolicy.KEEP},
     )
     assert from_dict(tree) == Config(sections=(section,))
 
@@ -65,7 +64,6 @@ def test_a_default_is_allowed_and_a_meaning_is_one_sentence(setting) -> None:  #
 
 def test_sections_can_set_what_an_eni_has() -> None:
     settings = [f.name for f in fields(EniSettings)]
-    assert [f.name for f in fields(EniOverrides)] == settings
     assert list(SECTION_SETTINGS) == settings
     assert [f.name for f in fields(Match)] == list(MATCH)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which settings apply to one ENI."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 
 import pytest
@@ -10,7 +10,6 @@ from ec2net.core.config.settings import (
     ANY_LATER,
     Config,
     EniIdentity,
-    EniOverrides,
     EniSection,
     EniSettings,
     Manage,
@@ -107,10 +106,10 @@ def test_later_sections_win_key_by_key() -> None:
     config = Config(
         eni=EniSettings(primary_rules=True, backend="netlink"),
         sections=(
-            EniSection(Match(card=1), EniOverrides(mtu=1500, manage=Manage.NO_RULES)),
-            EniSection(Match(card=0), EniOverrides(backend="networkd")),
-            EniSection(Match(device=2), EniOverrides(mtu=MtuPolicy.KEEP, primary_rules=False)),
-            EniSection(Match(mac=(MAC,)), EniOverrides(altnames=())),
+            EniSection(Match(card=1), {"mtu": 1500, "manage": Manage.NO_RULES}),
+            EniSection(Match(card=0), {"backend": "networkd"}),
+            EniSection(Match(device=2), {"mtu": MtuPolicy.KEEP, "primary_rules": False}),
+            EniSection(Match(mac=(MAC,)), {"altnames": ()}),
         ),
     )
     assert config.for_eni(KNOWN) == EniSettings(
@@ -123,8 +122,8 @@ def test_later_sections_win_key_by_key() -> None:
 
 
 def test_a_section_that_sets_nothing_changes_nothing() -> None:
-    assert all(getattr(EniOverrides(), f.name) is None for f in fields(EniOverrides))
-    assert EniOverrides().over(EniSettings(mtu=9001)) == EniSettings(mtu=9001)
+    config = Config(eni=EniSettings(mtu=9001), sections=(EniSection(Match(card=1), {}),))
+    assert config.for_eni(KNOWN) == EniSettings(mtu=9001)
 
 
 KUBERNETES = Config(profile=Profile.KUBERNETES)
@@ -148,7 +147,7 @@ def test_a_profile_comes_before_every_section_and_after_the_general_settings() -
     config = Config(
         eni=EniSettings(manage=Manage.OBSERVE, mtu=1500),
         profile=Profile.KUBERNETES,
-        sections=(EniSection(Match(card=1), EniOverrides(manage=Manage.NO_RULES)),),
+        sections=(EniSection(Match(card=1), {"manage": Manage.NO_RULES}),),
     )
     assert config.for_eni(KNOWN) == EniSettings(manage=Manage.NO_RULES, mtu=1500)
     assert config.for_eni(replace(KNOWN, card=2)) == EniSettings(manage=Manage.IGNORE, mtu=1500)
@@ -156,5 +155,5 @@ def test_a_profile_comes_before_every_section_and_after_the_general_settings() -
 
 def test_what_is_known_of_an_eni_before_it_comes() -> None:
     assert KUBERNETES.for_eni(ANY_LATER).manage.hands_off
-    named = EniSection(Match(mac=(MAC,)), EniOverrides(manage=Manage.IGNORE))
+    named = EniSection(Match(mac=(MAC,)), {"manage": Manage.IGNORE})
     assert not Config(sections=(named,)).for_eni(ANY_LATER).manage.hands_off

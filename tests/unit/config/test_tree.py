@@ -14,7 +14,6 @@ from ec2net.core.config.settings import (
     Config,
     DnsDefaultRoute,
     EniIdentity,
-    EniOverrides,
     EniSection,
     EniSettings,
     Ipv6Policy,
@@ -91,7 +90,7 @@ configs = st.builds(
         st.builds(
             EniSection,
             match=matches,
-            settings=st.builds(EniOverrides, **{k: st.none() | v for k, v in PER_ENI.items()}),
+            settings=st.fixed_dictionaries({}, optional=PER_ENI),
         ),
         max_size=3,
     ).map(tuple),

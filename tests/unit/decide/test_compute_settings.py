@@ -14,7 +14,6 @@ from ec2net.core.config.settings import (
     Altname,
     Config,
     DnsDefaultRoute,
-    EniOverrides,
     EniSection,
     EniSettings,
     Ipv6Policy,
@@ -224,7 +223,7 @@ def test_the_bases_of_all_numbers() -> None:
 )
 def test_a_section_changes_only_the_enis_that_it_matches(match: Match, matching: set[int]) -> None:
     facts = host(eni(0), eni(1), eni(2))
-    section = EniSection(match, EniOverrides(mtu=1400))
+    section = EniSection(match, {"mtu": 1400})
     ready = compute(facts, Config(sections=(section,))).ready
     assert {int(i.mac.text[-2:], 16) for i in ready if i.mtu == 1400} == matching
 
@@ -282,7 +281,7 @@ def test_ipv4_does_not_fail_where_it_is_or_may_be(facts: Facts) -> None:
 
 
 def test_ipv4_does_not_fail_where_an_ignored_eni_has_it() -> None:
-    ignored = EniSection(Match(mac=(mac(1),)), EniOverrides(manage=Manage.IGNORE))
+    ignored = EniSection(Match(mac=(mac(1),)), {"manage": Manage.IGNORE})
     config = replace(FAST, sections=(ignored,))
     (first,) = compute(host(eni(0, **IPV6_ONLY), eni(1)), config).ready
     assert first.no_ipv4 == ()

@@ -11,7 +11,7 @@ from eni_facts import IPV6_ONLY, KEYS, TIMEOUT, eni, host, ipv4, link, mac
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ec2net.core.config.settings import Config, EniOverrides, EniSection, EniSettings, Manage, Match
+from ec2net.core.config.settings import Config, EniSection, EniSettings, Manage, Match
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import HostIntent, Standing
 from ec2net.core.decide.ownership import held, marked, owners, plan_for, unmarked
@@ -299,7 +299,7 @@ def test_rules_of_an_earlier_attachment_of_an_ignored_eni_go(
 ) -> None:
     """They would take the traffic of pods whose addresses it has now."""
     facts, found, made = settled_host(2)
-    ignore = EniSection(Match(mac=(mac(1),)), EniOverrides(manage=Manage.IGNORE))
+    ignore = EniSection(Match(mac=(mac(1),)), {"manage": Manage.IGNORE})
     told = {} if attached is None else {mac(1): attached}
     intents = compute(replace(facts, attached=told), Config(sections=(ignore,)))
     left = tuple(
@@ -315,7 +315,7 @@ def test_an_ignored_link_that_is_no_eni_does_not_keep_what_a_gone_one_left() -> 
     """A container's veth where that driver counts: its number is never known, and nobody waits."""
     facts = host(eni(0), eni(1), eni(2))
     there = Facts(replace(facts.imds, enis=facts.imds.enis[:1]), (facts.links[0], link(7)))
-    ignore = EniSection(Match(mac=(mac(7),)), EniOverrides(manage=Manage.IGNORE))
+    ignore = EniSection(Match(mac=(mac(7),)), {"manage": Manage.IGNORE})
     intents = compute(there, Config(sections=(ignore,)))
     assert [e.standing for e in intents.enis if e.mac == mac(7)] == [Standing.IGNORED]
     left = (own("10.0.2.4/32", 2), main_first("10.0.2.4/32"))

@@ -15,7 +15,6 @@ from imds_server import eni as tree_of
 from ec2net.core.config.schema import MATCH
 from ec2net.core.config.settings import (
     Config,
-    EniOverrides,
     EniSection,
     EniSettings,
     Manage,
@@ -43,7 +42,7 @@ def outcome_of(n: int, facts: Facts, config: Config | None = None) -> EniOutcome
 
 
 def ignoring(**match: Any) -> Config:
-    return Config(sections=(EniSection(Match(**match), EniOverrides(manage=Manage.IGNORE)),))
+    return Config(sections=(EniSection(Match(**match), {"manage": Manage.IGNORE}),))
 
 
 def test_the_table_has_every_key_that_is_read() -> None:
@@ -149,14 +148,14 @@ def test_an_eni_does_not_wait_for_a_section_that_cannot_be_for_it(match: dict[st
 
 
 def test_an_eni_does_not_wait_for_a_section_that_changes_nothing() -> None:
-    same = EniSection(Match(id=(EniId("eni-0000000a"),)), EniOverrides(manage=Manage.FULL))
+    same = EniSection(Match(id=(EniId("eni-0000000a"),)), {"manage": Manage.FULL})
     facts = host(eni(0), eni(1, interface_id=TIMEOUT))
     assert outcome_of(1, facts, Config(sections=(same,))).standing is READY
 
 
 def test_an_eni_that_only_a_section_configures_waits_as_well() -> None:
     """It is not called ignored, so that the manager looks at it again soon."""
-    section = EniSection(Match(card=1), EniOverrides(manage=Manage.FULL))
+    section = EniSection(Match(card=1), {"manage": Manage.FULL})
     config = Config(eni=EniSettings(manage=Manage.IGNORE), sections=(section,))
     facts = host(eni(0, network_card=Value(0)), eni(1))
     assert outcome_of(1, facts, config).standing is PENDING

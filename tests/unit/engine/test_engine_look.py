@@ -11,7 +11,7 @@ import pytest
 from eni_facts import eni, host, link, mac
 
 from ec2net.backends.netlink.backend import NetlinkBackend
-from ec2net.core.config.settings import Config, EniOverrides, EniSection, EniSettings, Manage, Match
+from ec2net.core.config.settings import Config, EniSection, EniSettings, Manage, Match
 from ec2net.core.decide.intent import EniIntent, HostIntent, Standing
 from ec2net.core.engine.engine import Engine
 from ec2net.core.engine.imds_reading import ImdsReading
@@ -102,7 +102,7 @@ class Third(NetlinkBackend):
 
 def test_a_backend_whose_items_are_none_costs_its_own_enis_only(tmp_path: Path) -> None:
     """It ended each pass of the whole host with a traceback."""
-    section = EniSection(Match(mac=(mac(1),)), EniOverrides(backend="third"))
+    section = EniSection(Match(mac=(mac(1),)), {"backend": "third"})
     view = planned(RunDir(tmp_path), Config(sections=(section,)), Snapshot(FACTS.links), Third)
     assert {change.mac for change in view.plan.changes} == {mac(0)}
     (problem,) = view.problems
@@ -122,7 +122,7 @@ class Hanging(NetlinkBackend):
 
 
 def test_an_eni_whose_backend_could_not_observe_is_not_taken_for_right(tmp_path: Path) -> None:
-    section = EniSection(Match(mac=(mac(1),)), EniOverrides(backend="hanging"))
+    section = EniSection(Match(mac=(mac(1),)), {"backend": "hanging"})
     engine = engine_of(RunDir(tmp_path), Config(sections=(section,)), Hanging)
     view = seen_by(engine, Snapshot(FACTS.links))
     intent = next(one for one in view.host.ready if one.mac == mac(1))

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which ENIs are refused beside a tool that does the same work, and what is said."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +8,6 @@ from eni_facts import eni, host, link, mac
 
 from ec2net.core.config.settings import (
     Config,
-    EniOverrides,
     EniSection,
     EniSettings,
     Manage,
@@ -56,7 +54,7 @@ def refused(config: Config, environment: Environment) -> set[Mac]:
 
 
 NET_UTILS, SUSE = "policy-routes@ens6.service", "cloud-netconfig.timer"
-ACCEPTED = EniOverrides(beside=(Rival.NET_UTILS,))
+ACCEPTED = {"beside": (Rival.NET_UTILS,)}
 
 
 @pytest.mark.parametrize(
@@ -80,9 +78,7 @@ def test_an_eni_is_refused_unless_all_tools_that_are_at_work_on_it_are_accepted(
 
 
 def test_a_tool_can_be_accepted_for_one_eni() -> None:
-    config = Config(
-        sections=(EniSection(Match(mac=(FIRST,)), replace(ACCEPTED, beside=tuple(Rival))),)
-    )
+    config = Config(sections=(EniSection(Match(mac=(FIRST,)), {"beside": tuple(Rival)}),))
     assert refused(config, beside(SUSE)) == {SECOND}
 
 

@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from patience import HANGS
 
 from ec2net.core.migration import clients
-from ec2net.core.migration.clients import Fate, Signal
+from ec2net.core.migration.clients import Signal
 from ec2net.core.runtime.deadline import Deadline
 
 SOON = Deadline(10)
@@ -30,13 +31,13 @@ def test_a_dhcp_client_is_found_suspended_and_killed(tmp_path: Path) -> None:
             (found,) = clients.look([name]).of_enis
             assert (found.pid, found.link, found.suspended) == (running.pid, name, False)
             assert clients.look([name[:-1]]).of_enis == ()
-            Signal(Fate.SUSPEND, found).do(SOON)
+            Signal(signal.SIGSTOP, found).do(SOON)
             os.waitpid(running.pid, os.WUNTRACED)
             assert clients.look([name]).of_enis[0].suspended
-            Signal(Fate.RESUME, found).do(SOON)
-            Signal(Fate.KILL, found).do(SOON)
+            Signal(signal.SIGCONT, found).do(SOON)
+            Signal(signal.SIGKILL, found).do(SOON)
             assert running.wait(HANGS) == -9
-            Signal(Fate.KILL, found).do(SOON)  # it has ended
+            Signal(signal.SIGKILL, found).do(SOON)  # it has ended
         finally:
             running.kill()
 

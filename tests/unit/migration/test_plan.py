@@ -46,7 +46,7 @@ def nothing(_: Deadline) -> None:
     """What the program does itself is not done here."""
 
 
-WORKS = Works(nothing, nothing, nothing, nothing, nothing, nothing)
+WORKS = Works(nothing, nothing, nothing, nothing, nothing, nothing, nothing)
 STANZA = {"/etc/network/interfaces": "auto ens5\niface ens5 inet dhcp\n"}
 MASKED = {f"{UNITS}/{NETWORKD}": "/dev/null", f"{UNITS}/systemd-networkd.socket": "/dev/null"}
 ENABLED = {f"{WANTS}/{NETWORKD}": "x", f"{UNITS}/sysinit.target.wants/{RESOLVED}": "x"}

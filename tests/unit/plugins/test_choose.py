@@ -14,7 +14,6 @@ from ec2net.backends.networkmanager.backend import NetworkManagerBackend
 from ec2net.core.config.settings import (
     Config,
     DnsDefaultRoute,
-    EniOverrides,
     EniSection,
     EniSettings,
     Match,
@@ -446,7 +445,7 @@ def test_an_eni_that_is_refused_for_now_keeps_the_backend_that_a_section_names(
     match: Match, tmp_path: Path
 ) -> None:
     """By its place or its role: with another backend the files that it has would go as leftovers."""
-    pinned = EniSection(match, EniOverrides(backend="networkd"))
+    pinned = EniSection(match, {"backend": "networkd"})
     config = Config(eni=EniSettings(backend="netlink"), sections=(pinned,))
     outside = eni(1, local_ipv4s=ipv4("192.0.2.4"))
     links = {mac(n): (link(n),) for n in range(2)}

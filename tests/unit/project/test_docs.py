@@ -31,7 +31,7 @@ from manual import commands, may_be_left_out, own_arguments, value_name
 from ec2net.core.cli.main import parser
 from ec2net.core.config.files import load
 from ec2net.core.config.kinds import toml_value
-from ec2net.core.config.schema import HOST, MATCH, PER_ENI, SETTINGS, Criterion, Setting
+from ec2net.core.config.schema import HOST, MATCH, PER_ENI, SETTINGS, Key, Setting
 from ec2net.core.decide.intent import Standing
 from ec2net.core.doctor.finding import Check
 from ec2net.core.host.other_tools import Tool
@@ -116,7 +116,7 @@ def settings_tables() -> str:
     return "\n".join(parts)
 
 
-def _table(keys: tuple[Setting, ...] | tuple[Criterion, ...]) -> str:
+def _table(keys: tuple[Key, ...]) -> str:
     defaults = isinstance(keys[0], Setting)
     rows = [
         f"| key |{' default |' * defaults} allowed | meaning |",

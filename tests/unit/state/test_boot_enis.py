@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from eni_facts import eni, host, link, mac
 
-from ec2net.core.config.settings import Config, EniOverrides, EniSection, Manage, Match, Profile
+from ec2net.core.config.settings import Config, EniSection, Manage, Match, Profile
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
 from ec2net.core.model.facts import Facts, Unknown, Value
@@ -114,9 +114,7 @@ def test_a_record_that_is_none_counts_as_none(run: RunDir, content: bytes) -> No
     assert first_pass(run, links(0, 2))[mac(2)] is LATER
 
 
-LATER_IGNORED = Config(
-    sections=(EniSection(Match(attached=LATER), EniOverrides(manage=Manage.IGNORE)),)
-)
+LATER_IGNORED = Config(sections=(EniSection(Match(attached=LATER), {"manage": Manage.IGNORE}),))
 
 
 def of(computed: HostIntent, n: int) -> EniOutcome:

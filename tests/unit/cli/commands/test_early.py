@@ -20,7 +20,6 @@ from ec2net.core.cli.commands import early
 from ec2net.core.config.files import LoadedConfig, Source
 from ec2net.core.config.settings import (
     Config,
-    EniOverrides,
     EniSection,
     EniSettings,
     Manage,
@@ -75,7 +74,7 @@ def test_a_later_eni_that_is_not_ours_gets_no_default(
     assert all(path.readlink() == Path("/dev/null") for path in found.values())
 
 
-WHOLE = EniSection(Match(mac=(mac(2),)), EniOverrides(manage=Manage.IGNORE))
+WHOLE = EniSection(Match(mac=(mac(2),)), {"manage": Manage.IGNORE})
 
 
 @pytest.mark.parametrize(
@@ -124,7 +123,7 @@ def test_started_again_it_leaves_out_what_came_since_boot(
     assert "match-device=mac:06:ec:02:00:00:01\n" in written[0].content
 
 
-WATCHED = EniSection(Match(mac=(mac(2),)), EniOverrides(manage=Manage.OBSERVE))
+WATCHED = EniSection(Match(mac=(mac(2),)), {"manage": Manage.OBSERVE})
 
 
 @pytest.mark.parametrize("unmanaged", [(), (1,), (2,), (3,), (2, 3)])
