@@ -38,7 +38,7 @@ SETTLING = 5.0
 advertisement (0.6 to 1.6 s, docs/networkd-measured.md) are on their way."""
 
 FIRST_RETRY = 0.1
-FIRST_LOOK = 1.0
+FIRST_RECHECK = 1.0
 """Seconds until the second look at an ENI that is configured: IMDS may list more of its keys."""
 RETRY_SHARE = 0.2
 """An ENI that is not done is looked at again after this share of the time that it waits already:
@@ -102,18 +102,18 @@ def follow(
     return replace(track, again=_again(track, now, pace))
 
 
+_NOT_READY = {
+    Standing.IGNORED: State.IGNORED,
+    Standing.NO_ADDRESS: State.NO_ADDRESS,
+    Standing.REFUSED: State.DEGRADED,
+    Standing.ABSENT: State.ABSENT,
+    Standing.PENDING: State.PENDING,
+}
+
+
 def _judge(outcome: EniOutcome, report: PassReport) -> tuple[State, str]:
-    match outcome.standing:
-        case Standing.IGNORED:
-            return State.IGNORED, outcome.reason
-        case Standing.NO_ADDRESS:
-            return State.NO_ADDRESS, outcome.reason
-        case Standing.REFUSED:
-            return State.DEGRADED, outcome.reason
-        case Standing.ABSENT:
-            return State.ABSENT, outcome.reason
-        case Standing.PENDING:
-            return State.PENDING, outcome.reason
+    if outcome.standing in _NOT_READY:
+        return _NOT_READY[outcome.standing], outcome.reason
     if outcome.intent is not None and outcome.intent.manage is Manage.OBSERVE:
         drift = report.drifts.latest.get(outcome.mac)
         return State.OBSERVED, drift.summary if drift is not None and drift.open else ""
@@ -132,7 +132,7 @@ def _again(track: EniTrack, now: float, pace: Pace) -> float | None:
         return soon if soon < now + pace.poll else None
     if track.state is State.NO_ADDRESS:  # IMDS may not list its addresses yet
         return soon if soon < track.came + pace.fast_for else None
-    again = now + min(pace.fast, max(FIRST_LOOK, share))
+    again = now + min(pace.fast, max(FIRST_RECHECK, share))
     if track.state is State.CONFIGURED and again < track.came + pace.fast_for:
         return again
     return None

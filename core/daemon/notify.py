@@ -23,37 +23,37 @@ class ServiceManager:
         self._unsaid: dict[str, str] = {}
 
     def ready(self, status: str) -> None:
-        self._tell("READY=1")
+        self._notify("READY=1")
         self.status(status)
 
     def status(self, text: str) -> None:
         if text != self._status:
             self._status = text
-            self._tell(f"STATUS={text}")
+            self._notify(f"STATUS={text}")
 
     def reloading(self) -> None:
-        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        self._tell("STOPPING=1")
+        self._notify("STOPPING=1")
 
     def alive(self) -> None:
         """Feed the watchdog. Only the working loop may do so."""
-        self._tell("WATCHDOG=1")
+        self._notify("WATCHDOG=1")
         for line in list(self._unsaid.values()):
-            self._tell(line)
+            self._notify(line)
 
     def allow(self, seconds: float) -> None:
         """Let no loop be taken for stuck that takes less than this."""
         if self.watchdog is not None and self.watchdog < seconds:
             self.watchdog = seconds
-            self._tell(f"WATCHDOG_USEC={int(seconds * 1e6)}")
+            self._notify(f"WATCHDOG_USEC={int(seconds * 1e6)}")
 
     def extend(self, seconds: float) -> None:
         """Let a start, or a stop, take so long from now: more than the unit's where that is less."""
-        self._tell(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+        self._notify(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
-    def _tell(self, *lines: str) -> None:
+    def _notify(self, *lines: str) -> None:
         if not self._address:
             return
         name = self._address.replace("@", "\0", 1) if self._address[0] == "@" else self._address

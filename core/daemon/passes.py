@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from ec2net.core.daemon.control import ControlSocket
 from ec2net.core.daemon.eni_state import EniTrack, Pace, State, follow
+from ec2net.core.daemon.lasting_problems import LastingProblems
 from ec2net.core.daemon.published import Published
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
-from ec2net.core.daemon.telling import Telling
 from ec2net.core.engine.engine import Engine
 from ec2net.core.engine.one_pass import failure_published, one_pass
 from ec2net.core.imds.reader import outdated
@@ -51,7 +51,7 @@ class Passes:
         self._published = published
         settings = place.config.resident
         self._pace = Pace(settings.poll, settings.fast, settings.fast_for)
-        self._telling = Telling()
+        self._lasting = LastingProblems()
         self._identities: dict[Mac | str, dict[str, str]] = {}
         """Of ENIs, for the journal."""
         self._problems: tuple[Ec2netError, ...] = ()
@@ -106,7 +106,7 @@ class Passes:
         )
         now = time.monotonic()
         self._follow(done.report, only, now)
-        self._say(done.report, work, only)
+        self._log_pass(done.report, work, only)
         if work.kind is Kind.LOOK:
             if self._repairs(done.report):
                 self._schedule.repaired(now)
@@ -167,10 +167,10 @@ class Passes:
             self.tracks[eni.mac] = track
         for mac in self.tracks.keys() - there:
             del self.tracks[mac]
-            self._telling.forget([mac])
+            self._lasting.forget([mac])
             self._identities.pop(mac, None)
 
-    def _say(self, report: PassReport, work: Work, only: frozenset[Mac] | None) -> None:
+    def _log_pass(self, report: PassReport, work: Work, only: frozenset[Mac] | None) -> None:
         """Changes as they are; what lasts when it begins, when it ends, and now and then."""
         lasting: dict[Mac | str, list[tuple[int, str]]] = {_HOST: []}
         for mac, track in self.tracks.items():
@@ -185,24 +185,26 @@ class Passes:
             elif line.mac in lasting:  # else it is on its way
                 lasting[line.mac].append((line.level, line.text))
         for subject, problems in lasting.items():
-            self._tell(subject, problems, complete=subject != _HOST or work.kind is Kind.POLL)
+            self._report(subject, problems, complete=subject != _HOST or work.kind is Kind.POLL)
 
     def note_fight(self) -> None:
         """Tell when a repair has to wait, and when none does any more."""
         before = self._fight
         self._fight = FIGHT if self._schedule.fighting(time.monotonic()) else ""
         fight = [(logging.WARNING, self._fight)] if self._fight else []
-        self._tell("fight", fight, complete=True)
+        self._report("fight", fight, complete=True)
         if self._fight != before:
             self._publish()
 
     def complain(self, text: str) -> None:
         """Of what is no single ENI's."""
-        self._tell(_HOST, [(logging.ERROR, text)], complete=False)
+        self._report(_HOST, [(logging.ERROR, text)], complete=False)
 
-    def _tell(self, subject: Mac | str, problems: list[tuple[int, str]], *, complete: bool) -> None:
+    def _report(
+        self, subject: Mac | str, problems: list[tuple[int, str]], *, complete: bool
+    ) -> None:
         now = time.monotonic()
-        for level, text in self._telling.update(subject, problems, now, complete=complete):
+        for level, text in self._lasting.update(subject, problems, now, complete=complete):
             fields = log_lines.reported(text, self._identities.get(subject, {}))
             _log.log(level, "%s", text, extra={"fields": fields})
 

@@ -23,7 +23,6 @@ from ec2net.core.engine.verify import differences
 from ec2net.core.host.files import Environment
 from ec2net.core.host.managers import Manager, link_manager
 from ec2net.core.host.other_tools import Danger, recognise
-from ec2net.core.model.errors import Ec2netError, StateError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.fingerprint import fingerprint
 from ec2net.core.model.identity import Mac
@@ -39,11 +38,8 @@ from ec2net.core.state.drift_record import (
     Drift,
     Drifts,
     Record,
-    read,
     seconds_between,
-    write,
 )
-from ec2net.core.state.run_dir import RunDir
 
 STORY = 8
 """Drifts of one ENI that are remembered: the last ones."""
@@ -59,52 +55,63 @@ _MARK = 16
 
 
 def follow(
-    run: RunDir,
     view: View,
     done: Collection[Change],
     back: Collection[Mac | None],
     environment: Environment,
-) -> Drifts:
-    """Compare with what was in place before, and remember what is now.
+) -> tuple[Drifts, dict[Mac, Record]]:
+    """Compare with what was in place before. Also gives the records that differ now.
 
     ``done``: what this pass made; ``back``: ENIs that are as they were, since their changes were
-    rolled back. Writes nothing if nothing differs.
+    rolled back. Pure, but for the time.
     """
-    made: defaultdict[Mac | None, set[str]] = defaultdict(set)
-    removed: defaultdict[Mac | None, set[str]] = defaultdict(set)
-    for change in done:
-        (removed if change.action is Action.REMOVE else made)[change.mac].add(_mark(change.item))
-    given = {change.mac for change in done if not isinstance(change.item, KernelObject)}
     latest: dict[Mac, Drift] = {}
     news: list[tuple[Mac, Drift]] = []
-    problems: tuple[Ec2netError, ...] = ()
+    records: dict[Mac, Record] = {}
     plans = view.plan.by_eni()
+    made: defaultdict[Mac | None, list[Change]] = defaultdict(list)
+    for change in done:
+        made[change.mac].append(change)
     for intent in view.host.ready:
         mac = intent.mac
-        before = read(run, mac, intent.link.index)
-        if mac in view.wanted:
-            own = plans.get(mac, Plan())
-            after = _next(before, intent, own, made[mac], view, environment)
-            if mac in back:
-                after = replace(after, in_place=before.in_place, intended=before.intended)
-            if mac in given:
-                after = replace(after, given=now())
-        elif mac in view.without:
-            after = replace(before, in_place=frozenset(), intended=0)
-        elif (gone := removed[mac]) and mac not in back:
-            after = replace(before, in_place=before.in_place - gone)  # for another ENI's sake
-        else:
+        before = view.memory.drift_of(mac, intent.link.index)
+        own = plans.get(mac, Plan())
+        after = _after(before, intent, own, made[mac], mac in back, view, environment)
+        if after is None:
             continue
+        if after != before:
+            records[mac] = after
         if after.story:
             latest[mac] = after.story[-1]
             if _is_news(before.story, latest[mac]):
                 news.append((mac, latest[mac]))
-        try:
-            if after != before:
-                write(run, mac, after)
-        except StateError as error:
-            problems = (error,)  # of the directory: the same for all
-    return Drifts(latest, tuple(news), problems)
+    return Drifts(latest, tuple(news)), records
+
+
+def _after(
+    before: Record,
+    intent: EniIntent,
+    own: Plan,
+    done: Collection[Change],
+    back: bool,
+    view: View,
+    environment: Environment,
+) -> Record | None:
+    """The record of one ENI after the pass; None if the pass did nothing about the ENI."""
+    made = {_mark(change.item) for change in done if change.action is not Action.REMOVE}
+    if intent.mac in view.wanted:
+        after = _next(before, intent, own, made, view, environment)
+        if back:
+            after = replace(after, in_place=before.in_place, intended=before.intended)
+        if not all(isinstance(change.item, KernelObject) for change in done):
+            after = replace(after, given=now())
+        return after
+    if intent.mac in view.without:
+        return replace(before, in_place=frozenset(), intended=0)
+    gone = {_mark(change.item) for change in done if change.action is Action.REMOVE}
+    if gone and not back:
+        return replace(before, in_place=before.in_place - gone)  # for another ENI's sake
+    return None
 
 
 def _next(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One pass: observe, compute, plan, apply, verify, remember.
 
-``look`` changes nothing and is what ``plan``, ``verify`` and ``explain`` show; ``settle`` makes
-it so. Both get a deadline and end by it.
+``Engine.plan`` changes nothing and is what the commands ``plan``, ``verify`` and ``explain`` show;
+``Engine.apply`` makes it so. Both get a deadline and end by it.
 """
 
 import logging
@@ -14,11 +14,10 @@ from functools import partial
 
 from ec2net.core.config.settings import Config, Manage
 from ec2net.core.decide.compute import compute, eni_links
-from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standing
-from ec2net.core.decide.last_known import unread
+from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent
 from ec2net.core.engine import drift, rivals, verify
 from ec2net.core.engine.backend_plans import Wanted, chosen, planned
-from ec2net.core.engine.imds_reading import Heard, hear
+from ec2net.core.engine.imds_reading import ImdsReading, read_imds
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.reachability import Reachability
 from ec2net.core.engine.rollback import Trial
@@ -39,7 +38,10 @@ from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.plugins.loaded import BUILT_IN, Plugins
 from ec2net.core.plugins.report import PassReport, addresses_there
 from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state import boot_enis, holds, last_known, per_eni, touched_links
+from ec2net.core.state import boot_enis, last_known, memory, touched_links
+from ec2net.core.state.drift_record import Record
+from ec2net.core.state.last_known import LastKnown
+from ec2net.core.state.memory import Memory
 from ec2net.core.state.run_dir import RunDir
 
 _log = logging.getLogger("ec2net.engine")
@@ -82,7 +84,7 @@ class Engine:
 
     def primary(self, deadline: Deadline) -> Mac | None:
         """The primary's MAC: remembered, else asked for. Raises ``ImdsError``."""
-        known, _ = last_known.remembered(self.run, {})
+        known = last_known.read(self.run).primary
         if known is None and self.imds is not None:
             from ec2net.core.imds.reader import find_primary
 
@@ -97,81 +99,88 @@ class Engine:
         *,
         without: frozenset[Mac] = frozenset(),
         check: Collection[Mac] = (),
-        heard: Heard | None = None,
+        reading: ImdsReading | None = None,
     ) -> PassReport:
-        """Look and settle. The caller holds the host lock."""
-        began = time.monotonic() - (heard.seconds if heard is not None else 0.0)
+        """Plan and apply. The caller holds the host lock."""
+        began = time.monotonic() - (reading.seconds if reading is not None else 0.0)
         self.run.discard_leftovers()
-        view = self.look(deadline, only, without=without, heard=heard)
-        report = self.settle(view, deadline, check=check)
+        view = self.plan(deadline, only, without=without, reading=reading)
+        report = self.apply(view, deadline, check=check)
         return replace(report, occasion=deadline.what, seconds=time.monotonic() - began)
 
-    def ask(self, deadline: Deadline, only: Collection[Mac] | None = None) -> Heard:
+    def read_imds(self, deadline: Deadline, only: Collection[Mac] | None = None) -> ImdsReading:
         """Read IMDS for a pass. That may take long: before the host lock is taken.
 
         With no ENI in ``only`` it is not asked: what was last known stands.
         """
-        links = last_known.with_silent_enis(self.run, self.kernel.links(), self.config.drivers)
-        return self._hear(eni_links(links, self.config.drivers), only, deadline)
+        known, drivers = last_known.read(self.run), self.config.drivers
+        links = known.with_silent_enis(self.kernel.links(), drivers)
+        return self._read_imds(known, eni_links(links, drivers), only, deadline)
 
-    def look(
+    def plan(
         self,
         deadline: Deadline,
         only: Collection[Mac] | None = None,
         *,
         without: frozenset[Mac] = frozenset(),
         snapshot: Snapshot | None = None,
-        heard: Heard | None = None,
+        reading: ImdsReading | None = None,
         attached: Mapping[Mac, Attached] | None = None,
     ) -> View:
         """Observe, compute and plan. ``only``: plan for these ENIs, the others as last known.
 
-        ``without``: ENIs that nothing is wanted of (``remove``). ``heard``: what ``ask`` gave;
+        ``without``: ENIs that nothing is wanted of (``remove``). ``reading``: what ``read_imds`` gave;
         without it IMDS is read now. ``attached``: when each ENI came; None: as remembered.
         """
-        snapshot = snapshot or snapshot_of(self.kernel, self.config.drivers, self.run)
-        there = last_known.with_silent_enis(self.run, snapshot.links, self.config.drivers)
+        before, drivers = Memory.read(self.run), self.config.drivers
+        snapshot = snapshot or snapshot_of(self.kernel, drivers, self.run)
+        there = before.last_known.with_silent_enis(snapshot.links, drivers)
         snapshot = replace(snapshot, links=there)
-        links = eni_links(snapshot.links, self.config.drivers)
-        if heard is None:
-            heard = self._hear(links, only, deadline)
+        links = eni_links(there, drivers)
+        if reading is None:
+            reading = self._read_imds(before.last_known, links, only, deadline)
         else:
-            heard = heard.still_true(self.run, links)
+            reading = reading.still_true(before.last_known, links)
         if attached is None:
-            attached = boot_enis.when_attached(self.run, links, time.monotonic())
+            attached = boot_enis.when_attached(before.boot, links, time.monotonic())
         environment = self._environment(links)
-        owners = elsewhere(links, environment)
-        facts = Facts(heard.facts, snapshot.links, attached, owners)
+        facts = Facts(reading.facts, there, attached, elsewhere(links, environment))
+        view = self._planned(facts, snapshot, environment, Wanted(only, without), deadline)
+        problems = (*reading.problems, *view.problems)
+        view = replace(view, memory=before, problems=problems, requests=reading.requests)
+        return view.with_holds()
+
+    def _planned(
+        self,
+        facts: Facts,
+        snapshot: Snapshot,
+        environment: Environment,
+        which: Wanted,
+        deadline: Deadline,
+    ) -> View:
+        """What is wanted by these facts, and the backends' plans for it."""
         host = self._intents(facts)
+        links = eni_links(snapshot.links, self.config.drivers)
         choices = chosen(host, links, self.backends, environment)
         doubled: tuple[DoubleManagement, ...] = ()
-        if not without:  # to take something back is no double work
+        if not which.without:  # to take something back is no double work
             host, choices, doubled = rivals.refuse(host, choices, environment)
-        which = Wanted(only, without)
         made = planned(host, choices, self.backends, snapshot, which, deadline)
-        host = made.host
-        watched = frozenset(eni.mac for eni in host.ready if eni.manage is Manage.OBSERVE)
-        observed = watched - without  # what is to be taken back is, whatever the policy
-        problems = (*heard.problems, *self.plugins.problems, *doubled, *made.problems)
-        view = View(
+        watched = frozenset(e.mac for e in made.host.ready if e.manage is Manage.OBSERVE)
+        return View(
             facts,
             snapshot,
-            host,
+            made.host,
             choices,
             made.plans,
             made.wanted,
-            without,
-            observed,
+            which.without,
+            watched - which.without,  # what is to be taken back is, whatever the policy
             seen=made.seen,
-            problems=problems,
-            requests=heard.requests,
+            problems=(*self.plugins.problems, *doubled, *made.problems),
         )
-        changing = {change.whose for change in view.plan.changes} - observed
-        held = holds.in_force(self.run, view.fingerprint, changing)
-        problems += tuple(held[eni.mac].problem(eni.name) for eni in host.enis if eni.mac in held)
-        return replace(view, held=held, problems=problems)
 
-    def settle(self, view: View, deadline: Deadline, *, check: Collection[Mac] = ()) -> PassReport:
+    def apply(self, view: View, deadline: Deadline, *, check: Collection[Mac] = ()) -> PassReport:
         """Apply what ``view`` planned, verify it, remember what is good.
 
         ``check``: ENIs to verify even if nothing of them was changed.
@@ -186,49 +195,69 @@ class Engine:
             requests=view.requests,
             held=view.held,
         )
-        trial: Trial | None = None
-        after = view.snapshot
+        trial, after = None, view.snapshot
         if any(plans.values()):
-            ways = Reachability(self.kernel, self.imds)
-            trial = Trial.begin(self.run, ways, view.host, self.config.rollback_after, deadline)
-            boot_enis.remember(self.run, view.host.links_since_boot)
-            for name in {eni.name for eni in view.host.enis if eni.link and _changes(eni, plans)}:
-                touched_links.begin(self.run, name)
-            if deadline.expired():
-                self._remember(view, report)  # what IMDS said is not asked for again
-            deadline.check()  # the last moment for SIGTERM or a gone link to stop it
-            applied = self._apply(view, plans, deadline.shielded())
+            trial = self._prepare(view, plans, report, deadline)
+            applied = self._apply_plans(view, plans, deadline.shielded())
             report = replace(report, done=applied.done, failed=applied.failed)
         if any(plans.values()) or check:
-            failed = {failure.change.mac for failure in report.failed}
-            changed = {*(change.mac for change in report.done), *check} - failed
-            try:
-                after = snapshot_of(self.kernel, self.config.drivers, self.run)
-                findings = self._verify(view, after, changed, failed, deadline.shielded())
-                report = replace(report, findings=findings)
-            except Ec2netError as error:  # what was done is remembered and told all the same
-                report = replace(report, problems=(*report.problems, error))
+            after, report = self._verified(view, report, check, deadline.shielded())
         if trial is not None:
-            seconds = self.config.timeouts.pass_
-            report = trial.end(plans, report, partial(self._apply, view), view.fingerprint, seconds)
+            apply, seconds = partial(self._apply_plans, view), self.config.timeouts.pass_
+            report = trial.end(plans, report, apply, view.fingerprint, seconds)
+        return self._finish(view, report, after)
+
+    def _prepare(
+        self, view: View, plans: Mapping[str, Plan], report: PassReport, deadline: Deadline
+    ) -> Trial:
+        """Measure what can be reached, and write what must survive a kill of the apply.
+
+        Raises what interrupts the deadline, and ``StateError``.
+        """
+        ways = Reachability(self.kernel, self.imds)
+        trial = Trial.start(self.run, ways, view.host, self.config.rollback_after, deadline)
+        boot_enis.write(self.run, view.boot)
+        for name in {eni.name for eni in view.host.enis if eni.link and _changes(eni, plans)}:
+            touched_links.mark(self.run, name)
+        if deadline.expired():
+            self._remember(view, report, {})  # what IMDS said is not asked for again
+        deadline.check()  # the last moment for SIGTERM or a gone link to stop it
+        return trial
+
+    def _verified(
+        self, view: View, report: PassReport, check: Collection[Mac], deadline: Deadline
+    ) -> tuple[Snapshot, PassReport]:
+        """The host after the changes, and the report with what is wrong of it."""
+        failed = {failure.change.mac for failure in report.failed}
+        changed = {*(change.mac for change in report.done), *check} - failed
+        after = view.snapshot
+        try:
+            after = snapshot_of(self.kernel, self.config.drivers, self.run)
+            findings = self._verify(view, after, changed, failed, deadline)
+        except Ec2netError as error:  # what was done is remembered and told all the same
+            return after, replace(report, problems=(*report.problems, error))
+        return after, replace(report, findings=findings)
+
+    def _finish(self, view: View, report: PassReport, after: Snapshot) -> PassReport:
+        """Notice drift, remember what is good, and report the pass."""
         environment = self._environment(eni_links(view.snapshot.links, self.config.drivers))
         back = {change.mac for change in report.undone} | report.held.keys()
-        drifts = drift.follow(self.run, view, report.done, back, environment)
-        lost = self._remember(view, report) or drifts.problems
+        drifts, records = drift.follow(view, report.done, back, environment)
+        problems = (*report.problems, *self._remember(view, report, records))
         there = addresses_there(view.host, view.snapshot if report.undone else after)
-        problems = (*report.problems, *lost)
         report = replace(report, drifts=drifts, there=there, problems=problems)
         self.plugins.pass_finished(report)
         return report
 
-    def _hear(
+    def _read_imds(
         self,
+        known: LastKnown,
         links: Mapping[Mac, tuple[Link, ...]],
         only: Collection[Mac] | None,
         deadline: Deadline,
-    ) -> Heard:
+    ) -> ImdsReading:
         share = deadline.within(deadline.remaining() * IMDS_SHARE, "reading IMDS")
-        return hear(self.imds, self.run, links, only, share, self.listings)
+        return read_imds(self.imds, known, links, only, share, self.listings)
 
     def _intents(self, facts: Facts) -> HostIntent:
         # compute is pure, and on a quiet host the facts are the same pass after pass.
@@ -260,7 +289,7 @@ class Engine:
         known = tuple(same[0] for same in links.values())
         return replace(self.environment.once(), eni_links=known)
 
-    def _apply(self, view: View, plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
+    def _apply_plans(self, view: View, plans: Mapping[str, Plan], deadline: Deadline) -> Applied:
         done: list[Applied] = []
         for name, plan in plans.items():
             if plan:
@@ -315,27 +344,15 @@ class Engine:
         enis = {link.index for eni in view.host.enis for link in eni.links}
         return verify.check(intent, self.kernel, names, deadline, enis=enis)
 
-    def _remember(self, view: View, report: PassReport) -> tuple[Ec2netError, ...]:
-        """Keep good facts for the boot, and what is held; what was refused is not good."""
-        attached = {
-            eni.mac: [link.index for link in eni.links] for eni in view.host.enis if eni.links
-        }
-        bad = {eni.mac for eni in view.host.enis if eni.standing is Standing.REFUSED}
-        _, past = last_known.remembered(self.run, attached)
-        good = tuple(
-            past.get(eni.mac, unread(eni.mac, "refused")) if eni.mac in bad else eni
-            for eni in view.facts.imds.enis
-        )
+    def _remember(
+        self, view: View, report: PassReport, drifts: Mapping[Mac, Record]
+    ) -> tuple[Ec2netError, ...]:
+        """Write what later passes need, and forget ENIs that are gone."""
         try:
-            boot_enis.remember(self.run, view.host.links_since_boot)
-            holds.remember(self.run, report.held, view.wanted, attached)
-            last_known.remember(self.run, replace(view.facts.imds, enis=good), attached)
+            view.memory_after(report.held, drifts).write(self.run, view.memory)
             if self._host is not None:
                 self._host.journals.strike_out()
-            per_eni.keep_only(self.run, attached)
-            touched_links.keep_only(
-                self.run, {link.name for eni in view.host.enis for link in eni.links}
-            )
+            memory.keep_only(self.run, view.attached)
         except Ec2netError as error:
             return (error,)
         return ()

@@ -9,25 +9,23 @@ from typing import TYPE_CHECKING
 from ec2net.core.decide.last_known import with_last_known_good
 from ec2net.core.imds.source import Imds
 from ec2net.core.model.errors import Ec2netError, ImdsError
-from ec2net.core.model.facts import EniFacts, ImdsFacts, Link, Unknown
+from ec2net.core.model.facts import ImdsFacts, Link, Unknown
 from ec2net.core.model.identity import Mac
 from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state import last_known
-from ec2net.core.state.run_dir import RunDir
+from ec2net.core.state.last_known import LastKnown
 
 if TYPE_CHECKING:  # a pass that does not ask needs no reader
     from ec2net.core.imds.reader import Listings
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class ImdsReading:
     """One reading of IMDS."""
 
     imds: ImdsFacts
     indices: Mapping[Mac, Collection[int]]
     """Of all links with an ENI's MAC."""
-    primary: Mac | None
-    past: Mapping[Mac, EniFacts]
+    known: LastKnown
     """What earlier passes had stored."""
     problems: tuple[Ec2netError, ...] = ()
     requests: int = 0
@@ -37,40 +35,39 @@ class Heard:
     @property
     def facts(self) -> ImdsFacts:
         """With the last known good in place of what is unknown."""
-        return with_last_known_good(self.imds, self.past, self.primary)
+        return with_last_known_good(self.imds, self.known.of(self.indices), self.known.primary)
 
-    def still_true(self, run: RunDir, links: Mapping[Mac, tuple[Link, ...]]) -> "Heard":
+    def still_true(self, known: LastKnown, links: Mapping[Mac, tuple[Link, ...]]) -> "ImdsReading":
         """Without what has changed since: links that came, went or came again.
 
-        What another pass has stored since is newer than what was heard.
+        What another pass has stored since is newer than this reading.
         """
         now = indices(links)
-        primary, past = last_known.remembered(run, now)
+        before, past = self.known.of(self.indices), known.of(now)
         enis = tuple(
             eni
             for eni in self.imds.enis
             if self.indices.get(eni.mac) == now.get(eni.mac)
-            and self.past.get(eni.mac) == past.get(eni.mac)
+            and before.get(eni.mac) == past.get(eni.mac)
         )
         imds = replace(self.imds, enis=enis)
-        if primary != self.primary:
+        if known.primary != self.known.primary:
             imds = replace(imds, primary=Unknown("another pass knows better"))
-        return replace(self, imds=imds, indices=now, primary=primary, past=past)
+        return replace(self, imds=imds, indices=now, known=known)
 
 
-def hear(
+def read_imds(
     imds: Imds | None,
-    run: RunDir,
+    known: LastKnown,
     links: Mapping[Mac, tuple[Link, ...]],
     only: Collection[Mac] | None,
     deadline: Deadline,
     listings: "Listings | None",
-) -> Heard:
+) -> ImdsReading:
     """Read IMDS for ``only`` these ENIs, or all. Without ``imds``, or with none of them, it is not
     asked: what was last known stands. What cannot be read is a problem of the outcome."""
     began = time.monotonic()
-    known = indices(links)
-    primary, past = last_known.remembered(run, known)
+    there = indices(links)
     wanted = set(links) if only is None else set(only) & set(links)
     facts = ImdsFacts(Unknown("IMDS was not asked"), Unknown("IMDS was not asked"), ())
     problems: tuple[Ec2netError, ...] = ()
@@ -82,7 +79,7 @@ def hear(
         imds.expect(len(links))
         before = imds.requests_made
         try:
-            facts = read_facts(imds, wanted, past, primary, deadline, listings)
+            facts = read_facts(imds, wanted, known.of(there), known.primary, deadline, listings)
         except ImdsError as error:
             problems = (error,)
             unknown = Unknown(error.problem)
@@ -91,7 +88,7 @@ def hear(
             problems = unread(facts)
         requests = imds.requests_made - before
     seconds = time.monotonic() - began
-    return Heard(facts, known, primary, past, problems, requests, seconds)
+    return ImdsReading(facts, there, known, problems, requests, seconds)
 
 
 def indices(links: Mapping[Mac, tuple[Link, ...]]) -> dict[Mac, list[int]]:

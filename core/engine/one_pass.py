@@ -57,13 +57,13 @@ def one_pass(
     """
     timeouts = engine.config.timeouts
     with failure_published(publisher):
-        reading = within(timeouts.pass_, what)
-        heard = engine.ask(reading, only if read is None else read)
-        left = reading.remaining()
+        limit = within(timeouts.pass_, what)
+        reading = engine.read_imds(limit, only if read is None else read)
+        left = limit.remaining()
         seconds = timeouts.lock if lock_seconds is None else lock_seconds
         with HostLock(engine.run, within(seconds, "waiting for the host lock")):
             report = engine.run_pass(
-                within(left, what), only, without=without, check=check, heard=heard
+                within(left, what), only, without=without, check=check, reading=reading
             )
             return publisher.publish(report, only)
 

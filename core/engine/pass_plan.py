@@ -2,18 +2,24 @@
 """What one look found, and what follows from it, as data: shown, or settled by the engine."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from ec2net.core.decide.intent import HostIntent
+from ec2net.core.decide.intent import HostIntent, Standing
+from ec2net.core.decide.last_known import unread
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Facts
 from ec2net.core.model.fingerprint import fingerprint
 from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import LinkRef
 from ec2net.core.model.plan import Item, Plan
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import Goal, Observed
 from ec2net.core.plugins.choose import Choice
-from ec2net.core.state import holds
+from ec2net.core.state import boot_enis, holds
+from ec2net.core.state.boot_enis import AtBoot
+from ec2net.core.state.drift_record import Record
+from ec2net.core.state.holds import Hold
+from ec2net.core.state.memory import Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +38,14 @@ class View:
     """ENIs that nothing is wanted of."""
     observed_only: frozenset[Mac] = frozenset()
     """ENIs with ``manage = "observe"``: in the plan, but never applied."""
-    held: Mapping[Mac, holds.Hold] = field(default_factory=dict)
+    held: Mapping[Mac, Hold] = field(default_factory=dict)
     """ENIs whose changes are not applied: they were rolled back."""
     problems: tuple[Ec2netError, ...] = ()
     requests: int = 0
     seen: Mapping[str, Observed] = field(default_factory=dict)
     """By backend that was asked."""
+    memory: Memory = field(default_factory=Memory)
+    """What earlier passes stored."""
 
     def seen_by(self, backend: str) -> Observed:
         """What it saw; nothing if it was not asked, or could not tell."""
@@ -74,4 +82,38 @@ class View:
         return Plan(
             tuple(change for plan in self.plans.values() for change in plan.changes),
             tuple(conflict for plan in self.plans.values() for conflict in plan.conflicts),
+        )
+
+    @property
+    def attached(self) -> dict[Mac, tuple[LinkRef, ...]]:
+        """The ENIs that have links."""
+        return {eni.mac: eni.links for eni in self.host.enis if eni.links}
+
+    @property
+    def boot(self) -> AtBoot | None:
+        """Which ENIs are the boot's, as this pass decided it."""
+        return boot_enis.after(self.memory.boot, self.host.links_since_boot)
+
+    def with_holds(self) -> "View":
+        """Without the changes of ENIs of which the same was rolled back before."""
+        changing = {change.whose for change in self.plan.changes} - self.observed_only
+        held = holds.in_force(self.memory.holds, self.fingerprint, changing)
+        told = (held[eni.mac].problem(eni.name) for eni in self.host.enis if eni.mac in held)
+        return replace(self, held=held, problems=(*self.problems, *told))
+
+    def memory_after(self, held: Mapping[Mac, Hold], drifts: Mapping[Mac, Record]) -> Memory:
+        """What later passes need to know. What IMDS said of a refused ENI is not good."""
+        before = self.memory
+        attached = {mac: [link.index for link in same] for mac, same in self.attached.items()}
+        refused = {eni.mac for eni in self.host.enis if eni.standing is Standing.REFUSED}
+        past = before.last_known.of(attached)
+        good = tuple(
+            past.get(eni.mac, unread(eni.mac, "refused")) if eni.mac in refused else eni
+            for eni in self.facts.imds.enis
+        )
+        return Memory(
+            before.last_known.after(replace(self.facts.imds, enis=good), attached),
+            {**before.drift, **drifts},
+            holds.after(before.holds, held, self.wanted, attached),
+            self.boot,
         )

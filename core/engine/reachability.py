@@ -66,8 +66,8 @@ class Reachability:
                 if not silent or limit.expired():
                     break
                 gateways.wait(limit, BEFORE_SECONDS)
-            heard = self.imds is not None and self.imds.heard
-            return Reached(heard, gateways.known - silent)
+            answered = self.imds is not None and self.imds.heard
+            return Reached(answered, gateways.known - silent)
 
     def lost(self, before: Reached, deadline: Deadline) -> Reached:
         """What of ``before`` does not show itself until the deadline; returns as soon as all has.

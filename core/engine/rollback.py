@@ -35,7 +35,7 @@ _log = logging.getLogger("ec2net.rollback")
 Apply: TypeAlias = Callable[[Mapping[str, Plan], Deadline], Applied]
 """Makes plans by backend."""
 
-LOOK_SECONDS = 0.6
+PROBE_SECONDS = 0.6
 """For whether the changes of one ENI of several were to blame; that of the last is told by the
 longer wait after all."""
 
@@ -52,7 +52,7 @@ class Trial:
     """Seconds (``rollback.after``)."""
 
     @classmethod
-    def begin(
+    def start(
         cls, run: RunDir, ways: Reachability, host: HostIntent, after: float, deadline: Deadline
     ) -> "Trial":
         """Look before anything is changed. Raises what interrupts the deadline."""
@@ -137,16 +137,16 @@ class _Undoing:
         self._undone: set[Change] = set()
         self._problems: list[Ec2netError] = []
 
-    def run(self, lost: Reached, deadline: Deadline, looking: Deadline) -> Mac | None:
+    def run(self, lost: Reached, deadline: Deadline, probing: Deadline) -> Mac | None:
         """Undo all; the ENI with whose changes gone all was back, if that showed at once."""
         changed = {change.whose for change in self._done}
         macs = [mac for mac in reversed(list(self._trial.journals)) if mac in changed]
         culprit = None
         for mac in macs:
             self._undo(mac, deadline)
-            if culprit is None and len(macs) > 1 and not looking.expired():
-                look = looking.within(LOOK_SECONDS, looking.what)
-                culprit = None if self._trial.ways.lost(lost, look) else mac
+            if culprit is None and len(macs) > 1 and not probing.expired():
+                probe = probing.within(PROBE_SECONDS, probing.what)
+                culprit = None if self._trial.ways.lost(lost, probe) else mac
         return culprit
 
     def outcome(self) -> PassReport:

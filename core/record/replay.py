@@ -83,7 +83,7 @@ def plan_from_record(
         Plugins.of(config),
         Environment(lambda path: None, lambda path: None, lambda path: ()),
     )
-    return engine.look(deadline, snapshot=snapshot, attached=attached)
+    return engine.plan(deadline, snapshot=snapshot, attached=attached)
 
 
 def _document(path: Path, deadline: Deadline) -> Any:

@@ -4,15 +4,12 @@
 ``version`` in each document is that of its schema; keys are only added within one.
 """
 
-from dataclasses import fields, is_dataclass
-from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ec2net.core.decide.intent import EniIntent, EniOutcome
-from ec2net.core.model.identity import EniId, Mac
-from ec2net.core.model.objects import LinkRef
 from ec2net.core.model.plan import Change, Conflict, Plan
+from ec2net.core.state.codec import encode
 from ec2net.core.state.holds import Hold
 
 if TYPE_CHECKING:  # who reads a status needs no engine
@@ -21,21 +18,8 @@ if TYPE_CHECKING:  # who reads a status needs no engine
 VERSION = 1
 
 
-def plain(value: Any) -> Any:
-    """Any of our frozen values as dictionaries, lists, text and numbers."""
-    if isinstance(value, LinkRef | Mac | EniId):
-        return str(value)
-    if isinstance(value, Enum):
-        return value.value
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list | frozenset | set):
-        return [plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    return str(value)
+plain = encode
+"""Any of our frozen values as dictionaries, lists, text and numbers."""
 
 
 def change(step: Change) -> dict[str, Any]:

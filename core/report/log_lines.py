@@ -3,7 +3,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ec2net.core.decide.intent import Standing
@@ -32,47 +32,53 @@ class Line:
 
 def lines(report: PassReport) -> tuple[Line, ...]:
     """What was changed and what went wrong, in this order."""
-    said = [
-        Line(
-            logging.WARNING,
-            f"{_name(report, mac)}: {drift.told()}",
-            mac,
-            lasts=False,
-            fields=identity(report, mac),
-        )
-        for mac, drift in report.drifts.news
-    ]
+    problems = sorted({str(problem) for problem in report.problems})
+    return (
+        *_changes(report),
+        *_failures(report),
+        *_refusals(report),
+        *(_wrong(report, mac, reason) for mac, reason in report.wrong),
+        *map(_of_host, problems),
+    )
+
+
+def _changes(report: PassReport) -> Iterator[Line]:
+    """What others changed, then what the pass changed."""
+    for mac, drift in report.drifts.news:
+        said = f"{_name(report, mac)}: {drift.log_text()}"
+        yield Line(logging.WARNING, said, mac, lasts=False, fields=identity(report, mac))
     for step in report.done:
         made = f"{_name(report, step.whose)}: {step.action.value} {step.item.describe()}"
         fields = {**identity(report, step.whose), "ACTION": step.action.name.lower()}
         if report.occasion:
             fields["REASON"] = report.occasion
-        said.append(Line(logging.INFO, made, step.whose, lasts=False, fields=fields))
-    # One error ends all further changes of its ENI: it is told once, with their number.
+        yield Line(logging.INFO, made, step.whose, lasts=False, fields=fields)
+
+
+def _failures(report: PassReport) -> Iterator[Line]:
+    """One error ends all further changes of its ENI: it is told once, with their number."""
     errors = Counter((failure.change.whose, failure.error) for failure in report.failed)
     late = {key: count for key, count in errors.items() if isinstance(key[1], DeadlineExceeded)}
     if len(enis := {mac for mac, _ in late}) > 1:
         errors = Counter({key: count for key, count in errors.items() if key not in late})
         error = next(error for _, error in late)
-        said.append(
-            _of_host(
-                f"{error}: {sum(late.values())} changes of {len(enis)} ENIs were left out;"
-                " the next pass makes them"
-            )
+        yield _of_host(
+            f"{error}: {sum(late.values())} changes of {len(enis)} ENIs were left out;"
+            " the next pass makes them"
         )
     for (mac, error), changes in errors.items():
         gone = error.exit_status is ExitStatus.LINK_GONE
         more = f"; {changes - 1} more changes were left out" if changes > 1 else ""
         level = logging.INFO if gone else logging.ERROR
-        said.append(_wrong(report, mac, f"{error}{more}", level=level, lasts=not gone))
+        yield _wrong(report, mac, f"{error}{more}", level=level, lasts=not gone)
+
+
+def _refusals(report: PassReport) -> Iterator[Line]:
     for eni in report.host.enis:
         if eni.standing is Standing.REFUSED:
-            said_of = f"{text.title(eni)}: refused: {eni.reason}"
+            said = f"{text.title(eni)}: refused: {eni.reason}"
             fields = reported(eni.reason, identity(report, eni.mac))
-            said.append(Line(logging.ERROR, said_of, eni.mac, fields=fields))
-    said += [_wrong(report, mac, reason) for mac, reason in report.wrong]
-    problems = sorted({str(problem) for problem in report.problems})
-    return (*said, *(_of_host(problem) for problem in problems))
+            yield Line(logging.ERROR, said, eni.mac, fields=fields)
 
 
 def _of_host(problem: str) -> Line:
@@ -114,7 +120,7 @@ def _name(report: PassReport, mac: Mac | None) -> str:
     return eni.name if eni else "gone"
 
 
-def tell(outcome: Outcome) -> None:
+def report(outcome: Outcome) -> None:
     """Log what was changed and what went wrong. Not under the lock: a log can block.
 
     In the journal a problem that lasts is told when it begins and when it ends, not each

@@ -31,7 +31,7 @@ class StatusPublisher:
             report = replace(report, problems=tuple(texts.values()))
         outcome = status_file.publish(self._place, report, only=only)
         if self._timed:
-            quiet_host.looked_at(self._place.run, outcome.document)
+            quiet_host.mark_checked(self._place.run, outcome.document)
         return outcome
 
     def publish_failure(self, error: Ec2netError) -> None:

@@ -32,7 +32,7 @@ def may_skip(run: RunDir) -> bool:
         return False  # not as this version writes it
 
 
-def looked_at(run: RunDir, document: dict[str, Any]) -> None:
+def mark_checked(run: RunDir, document: dict[str, Any]) -> None:
     """A timed pass has ended with this status. Without room for the time, the next one looks too."""
     if is_quiet(document):
         with suppress(StateError):

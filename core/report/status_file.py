@@ -67,7 +67,7 @@ def publish(
             outcome,
             report,
             rows.get(str(outcome.mac), {}),
-            looked_at=only is None or outcome.mac in only,
+            covered=only is None or outcome.mac in only,
         )
         for outcome in report.host.enis
     ]
@@ -105,18 +105,18 @@ def _is_row(eni: object) -> bool:
 
 
 def _eni(
-    outcome: EniOutcome, report: PassReport, before: dict[str, Any], *, looked_at: bool
+    outcome: EniOutcome, report: PassReport, before: dict[str, Any], *, covered: bool
 ) -> dict[str, Any]:
     """One ENI's row; ``since`` moves only when its standing does."""
     data = {
         **as_json.eni(outcome),
         "backend": report.choices.get(outcome.mac),
         "there": report.there.get(outcome.mac),
-        "trouble": list(report.trouble(outcome.mac)) if looked_at else before.get("trouble", []),
+        "trouble": list(report.trouble(outcome.mac)) if covered else before.get("trouble", []),
         "drift": as_json.drift(report.drifts.latest.get(outcome.mac))
-        if looked_at
+        if covered
         else before.get("drift"),
-        "held": as_json.hold(report.held.get(outcome.mac)) if looked_at else before.get("held"),
+        "held": as_json.hold(report.held.get(outcome.mac)) if covered else before.get("held"),
     }
     same = before.get("standing") == data["standing"] and before.get("reason") == data["reason"]
     data["since"] = before.get("since") if same else clock.now()

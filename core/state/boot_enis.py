@@ -11,14 +11,14 @@ This time can only be remembered: IMDS does not publish it, a PCI address is giv
 kernel tells no age of a link.
 """
 
-import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.objects import LinkRef
+from ec2net.core.state import codec
 from ec2net.core.state.run_dir import RunDir
 
 _FILE = "at-boot.json"
@@ -36,54 +36,48 @@ class AtBoot:
     """The record. ``until``: what comes before that (monotonic clock, seconds) belongs to it."""
 
     until: float
-    indices: Mapping[Mac, frozenset[int]] = field(default_factory=dict)
+    links: Mapping[Mac, frozenset[int]] = field(default_factory=dict)
+    """The indices of their links."""
 
     def attached(self, mac: Mac, links: tuple[Link, ...], now: float) -> Attached:
-        known = self.indices.get(mac, frozenset())
+        known = self.links.get(mac, frozenset())
         if now < self.until or any(link.index in known for link in links):
             return Attached.BOOT
         return Attached.LATER
 
+    def with_links(self, links: Mapping[Mac, Collection[Link | LinkRef]]) -> "AtBoot":
+        """With these ENIs as the boot's."""
+        found = {mac: frozenset(link.index for link in same) for mac, same in links.items()}
+        older = {mac: self.links.get(mac, frozenset()) for mac in found}
+        return replace(self, links={**self.links, **{m: found[m] | older[m] for m in found}})
 
-def when_attached(run: RunDir, links: Links, now: float) -> dict[Mac, Attached]:
+
+def when_attached(boot: AtBoot | None, links: Links, now: float) -> dict[Mac, Attached]:
     """When each of these ENIs was attached. Without a record all are there since boot."""
-    record = _read(run) or AtBoot(math.inf)
-    return {mac: record.attached(mac, same, now) for mac, same in links.items()}
+    if boot is None:
+        return dict.fromkeys(links, Attached.BOOT)
+    return {mac: boot.attached(mac, same, now) for mac, same in links.items()}
 
 
-def begin(run: RunDir, links: Links, now: float) -> None:
+def record(run: RunDir, links: Links, now: float) -> None:
     """The record of ``early``, if there is none yet. Raises ``StateError``.
 
     Without an ENI nothing is begun: the host's own may be on their way.
     """
-    if links and _read(run) is None:
-        indices = {mac: frozenset(link.index for link in same) for mac, same in links.items()}
-        _write(run, AtBoot(now + SETTLING, indices))
+    if links and read(run) is None:
+        write(run, AtBoot(now + SETTLING).with_links(links))
 
 
-def remember(run: RunDir, links: Mapping[Mac, Collection[LinkRef]]) -> None:
-    """Store that these ENIs are the boot's. Raises ``StateError``."""
-    record = _read(run) or AtBoot(0.0)
-    indices = dict(record.indices)
-    for mac, same in links.items():
-        indices[mac] = indices.get(mac, frozenset()) | {link.index for link in same}
-    if indices != record.indices:
-        _write(run, AtBoot(record.until, indices))
+def read(run: RunDir) -> AtBoot | None:
+    return codec.read(run, _FILE, AtBoot)
 
 
-def _write(run: RunDir, record: AtBoot) -> None:
-    links = {str(mac): sorted(found) for mac, found in record.indices.items()}
-    run.write(_FILE, {"until": record.until, "links": links})
+def after(boot: AtBoot | None, links: Mapping[Mac, Collection[LinkRef]]) -> AtBoot | None:
+    """The record with these ENIs as the boot's. Without an ENI there is none to begin."""
+    return (boot or AtBoot(0.0)).with_links(links) if links else boot
 
 
-def _read(run: RunDir) -> AtBoot | None:
-    data = run.read(_FILE)
-    try:
-        if data is None:
-            return None
-        return AtBoot(
-            float(data["until"]),
-            {Mac.parse(mac): frozenset(map(int, of)) for mac, of in data["links"].items()},
-        )
-    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
-        return None  # not written by this version: as if there were none
+def write(run: RunDir, boot: AtBoot | None) -> None:
+    """Raises ``StateError``."""
+    if boot is not None:
+        codec.write(run, _FILE, boot)

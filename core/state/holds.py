@@ -8,10 +8,11 @@ status 1. Another intent, a detach or ``refresh --retry`` ends a hold. It never 
 """
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.identity import Mac
+from ec2net.core.state import codec
 from ec2net.core.state.run_dir import RunDir
 
 HELD = "held.json"
@@ -38,30 +39,27 @@ class Hold:
 
 
 def in_force(
-    run: RunDir, fingerprint: Callable[[Mac], str | None], changing: Collection[Mac | None]
+    holds: Mapping[Mac, Hold],
+    fingerprint: Callable[[Mac], str | None],
+    changing: Collection[Mac | None],
 ) -> dict[Mac, Hold]:
     """The holds on ENIs of which a plan would change something, and the same as when it failed."""
     return {
         mac: hold
-        for mac, hold in read(run).items()
+        for mac, hold in holds.items()
         if mac in changing and fingerprint(mac) == hold.fingerprint
     }
 
 
-def remember(
-    run: RunDir, held: Mapping[Mac, Hold], planned: Collection[Mac], attached: Collection[Mac]
-) -> None:
-    """Keep those that are ``held``, and of ENIs that were not ``planned`` for; drop the others.
-
-    Writes nothing if nothing differs. Raises ``StateError``.
-    """
-    before = read(run)
+def after(
+    before: Mapping[Mac, Hold],
+    held: Mapping[Mac, Hold],
+    planned: Collection[Mac],
+    attached: Collection[Mac],
+) -> dict[Mac, Hold]:
+    """Those that are ``held``, and those of attached ENIs that were not ``planned`` for."""
     others = {m: hold for m, hold in before.items() if m in attached and m not in planned}
-    after = {**others, **held}
-    if after:
-        run.write(HELD, {str(mac): asdict(hold) for mac, hold in after.items()})
-    elif before:
-        release(run)
+    return {**others, **held}
 
 
 def release(run: RunDir) -> None:
@@ -70,12 +68,12 @@ def release(run: RunDir) -> None:
 
 
 def read(run: RunDir) -> dict[Mac, Hold]:
-    """All holds; what is not as this version writes it counts as none."""
-    found = {}
-    for text, data in (run.read(HELD) or {}).items():
-        try:
-            fields_ = {**data, "changes": tuple(map(str, data["changes"]))}
-            found[Mac.parse(text)] = Hold(**fields_)
-        except (KeyError, ValueError, TypeError):
-            continue
-    return found
+    return codec.read(run, HELD, dict[Mac, Hold]) or {}
+
+
+def write(run: RunDir, holds: Mapping[Mac, Hold]) -> None:
+    """Writes nothing if nothing differs. Raises ``StateError``."""
+    if holds:
+        codec.write(run, HELD, holds)
+    elif run.content(HELD):
+        release(run)

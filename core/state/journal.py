@@ -9,13 +9,11 @@ stay as they are when an ENI is given up, since nothing else tells what they wer
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from ipaddress import ip_interface
-from typing import Any
 
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import AnyInterface, Setting
-from ec2net.core.state import per_eni
+from ec2net.core.state import codec, per_eni
 from ec2net.core.state.run_dir import RunDir
 
 _FOLDER = "journal"
@@ -36,14 +34,6 @@ class Journal:
     addresses: set[AnyInterface] = field(default_factory=set)
     """Only where they cannot be marked in the kernel. With another prefix length it is another one:
     IPv4 can be on a link with several, each somebody else's."""
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "ifindex": self.ifindex,
-            "before": {setting.value: value for setting, value in self.before.items()},
-            "altnames": sorted(self.altnames),
-            "addresses": sorted(map(str, self.addresses)),
-        }
 
     def with_all_of(self, other: "Journal") -> "Journal":
         """Both together; where they differ, this one."""
@@ -87,22 +77,12 @@ class Journals:
 
     def read(self, mac: Mac, ifindex: int) -> Journal:
         """The journal of a link; an empty one if there is none for this attachment."""
-        data = per_eni.read(self._run, _FOLDER, mac, ifindex)
-        if data is None:
+        found = codec.read(self._run, per_eni.file(_FOLDER, mac), Journal)
+        if found is None or found.ifindex != ifindex:
             return Journal(ifindex)
-        try:
-            return Journal(
-                ifindex,
-                {
-                    Setting(name): int(value)
-                    for name, value in data["before"].items()
-                    if 0 <= int(value) <= _INT_MAX  # else the kernel's message cannot hold it
-                },
-                {str(name) for name in data["altnames"]},
-                {ip_interface(text) for text in data["addresses"]},
-            )
-        except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
-            return Journal(ifindex)
+        # A number beyond these does not fit into the kernel's message.
+        before = {s: value for s, value in found.before.items() if 0 <= value <= _INT_MAX}
+        return Journal(ifindex, before, {*found.altnames}, {*found.addresses})
 
     def addresses(self, links: Iterable[Link]) -> frozenset[tuple[int, AnyInterface]]:
         """Those of all journals, with the index of their link."""
@@ -119,7 +99,7 @@ class Journals:
         if journal.empty:
             self._run.remove(per_eni.file(_FOLDER, mac))
         else:
-            self._run.write(per_eni.file(_FOLDER, mac), journal.to_json())
+            codec.write(self._run, per_eni.file(_FOLDER, mac), journal)
 
     def strike_out(self) -> None:
         """Forget what is missing and was not made again. Raises ``StateError``."""

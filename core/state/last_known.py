@@ -1,135 +1,99 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last known good facts of each ENI: /run/ec2net/facts/MAC.json.
+"""The last known good facts of each ENI: /run/ec2net/facts/MAC.json, and which one is the primary.
 
-They are valid for one attachment: a link index that differs means the ENI was attached anew, perhaps
-as another device, so nothing carries over. While several links have its MAC, which of them it is
+They are valid for one attachment. While several links have an ENI's MAC, which of them is the ENI
 cannot be told; what was remembered for one of them stands.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Link, Unknown, Value
-from ec2net.core.model.identity import EniId, Mac
-from ec2net.core.state import per_eni
-from ec2net.core.state.run_dir import RunDir, parsed
+from ec2net.core.model.facts import EniFacts, ImdsFacts, Link, Value
+from ec2net.core.model.identity import Mac
+from ec2net.core.state import codec, per_eni
+from ec2net.core.state.run_dir import RunDir
 
 _FOLDER = "facts"
 _PRIMARY = "primary.json"
 
 
-def to_json(eni: EniFacts) -> dict[str, Any]:
-    """Values as text or lists of text, absent as null; unknown keys are left out."""
-    data: dict[str, Any] = {"mac": str(eni.mac)}
-    for name in _PARSERS:
-        reading = getattr(eni, name)
-        if isinstance(reading, Absent):
-            data[name] = None
-        elif isinstance(reading, Value):
-            value = reading.value
-            data[name] = [str(v) for v in value] if isinstance(value, tuple) else str(value)
-    return data
+@dataclass(frozen=True, slots=True)
+class Primary:
+    """The primary ENI's MAC: the same for the life of the instance."""
+
+    mac: Mac
 
 
-def from_json(data: Mapping[str, Any]) -> EniFacts:
-    """The reverse of ``to_json``. Raises ``ValueError`` or ``KeyError`` on anything else."""
-    mac = Mac.parse(str(data["mac"]))
-    readings: dict[str, Any] = {}
-    for name, parse in _PARSERS.items():
-        if name not in data:
-            readings[name] = Unknown("never read")
-        elif data[name] is None:
-            readings[name] = Absent()
-        elif isinstance(data[name], list) is (name in _SINGLE):
-            raise ValueError(f"{name} is of another kind")
-        elif isinstance(data[name], list):
-            readings[name] = Value(tuple(parse(str(text)) for text in data[name]))
-        else:
-            readings[name] = Value(parse(str(data[name])))
-    return EniFacts(mac=mac, **readings)
+@dataclass(frozen=True, slots=True)
+class KnownFacts(EniFacts):
+    """The facts of one attachment."""
+
+    ifindex: int
+
+    @classmethod
+    def of(cls, eni: EniFacts, ifindex: int) -> "KnownFacts":
+        return cls(**_readings(eni), ifindex=ifindex)
+
+    @property
+    def facts(self) -> EniFacts:
+        return EniFacts(**_readings(self))
 
 
-_PARSERS: dict[str, Callable[[str], object]] = {
-    "interface_id": EniId.of_imds,
-    "device_number": int,
-    "network_card": int,
-    "local_ipv4s": IPv4Address,
-    "ipv6s": IPv6Address,
-    "ipv4_prefixes": IPv4Network,
-    "ipv6_prefixes": IPv6Network,
-    "subnet_ipv4": IPv4Network,
-    "subnet_ipv6": IPv6Network,
-}
-_SINGLE = {"interface_id", "device_number", "network_card", "subnet_ipv4"}
-"""The others are lists."""
+def _readings(eni: EniFacts) -> dict[str, Any]:
+    return {one.name: getattr(eni, one.name) for one in fields(EniFacts)}
 
 
-def remembered(
-    run: RunDir, links: Mapping[Mac, Collection[int]]
-) -> tuple[Mac | None, dict[Mac, EniFacts]]:
-    """The primary's MAC and the facts of ENIs that are still attached by the same link index.
+@dataclass(frozen=True, slots=True)
+class LastKnown:
+    """What earlier passes read from IMDS."""
 
-    ``links`` has the indices of all links with an ENI's MAC.
-    """
-    stored = run.read(_PRIMARY)
-    try:
-        primary = Mac.parse(str(stored["mac"])) if stored else None
-    except (KeyError, ValueError):
-        primary = None
-    facts = {}
-    for mac, indices in links.items():
-        if stood := _remembered(run, mac, indices):
-            facts[mac] = stood
-    return primary, facts
+    primary: Mac | None = None
+    enis: Mapping[Mac, KnownFacts] = field(default_factory=dict)
+    """Of whichever attachment."""
+
+    def of(self, links: Mapping[Mac, Collection[int]]) -> dict[Mac, EniFacts]:
+        """The facts of ENIs that are still attached by the same link index."""
+        return {mac: known.facts for mac, known in per_eni.valid(self.enis, links).items()}
+
+    def after(self, facts: ImdsFacts, links: Mapping[Mac, Collection[int]]) -> "LastKnown":
+        """With ``facts`` of attached ENIs. An unread primary does not erase the known one."""
+        primary = facts.primary.value if isinstance(facts.primary, Value) else self.primary
+        news = {
+            eni.mac: KnownFacts.of(eni, index)
+            for eni in facts.enis
+            if len(indices := links.get(eni.mac, ())) == 1
+            for index in indices
+        }
+        return LastKnown(primary, {**self.enis, **news})
+
+    def with_silent_enis(self, links: Iterable[Link], drivers: Sequence[str]) -> tuple[Link, ...]:
+        """``links`` with known ENIs as such whose driver cannot be asked just now.
+
+        A device in a reset does not answer; taken for gone, all of it would be removed. ``drivers``:
+        those whose links can be ENIs.
+        """
+        return tuple(
+            replace(link, driver=drivers[0]) if not link.driver and self._was_eni(link) else link
+            for link in links
+        )
+
+    def _was_eni(self, link: Link) -> bool:
+        """Whether an earlier pass knew this very attachment as an ENI."""
+        return link.mac is not None and link.mac in self.of({link.mac: [link.index]})
 
 
-def _remembered(run: RunDir, mac: Mac, indices: Collection[int]) -> EniFacts | None:
-    stood = _stored(run.content(per_eni.file(_FOLDER, mac)))
-    return stood[1] if stood and stood[0] in indices and stood[1].mac == mac else None
-
-
-@lru_cache(maxsize=128)
-def _stored(content: bytes) -> tuple[int, EniFacts] | None:
-    """The link index and the facts of a file; None if this version did not write it.
-
-    IMDS is read then as if for the first time. A manager has the same files pass after pass.
-    """
-    data = parsed(content)
-    try:
-        return (int(data["ifindex"]), from_json(data)) if data else None
-    except (KeyError, ValueError, TypeError, OverflowError):
-        return None
-
-
-def with_silent_enis(
-    run: RunDir, links: Iterable[Link], drivers: Sequence[str]
-) -> tuple[Link, ...]:
-    """``links`` with known ENIs as such whose driver cannot be asked just now.
-
-    A device in a reset does not answer; taken for gone, all of it would be removed. ``drivers``:
-    those whose links can be ENIs.
-    """
-    return tuple(
-        replace(link, driver=drivers[0]) if not link.driver and _was_eni(run, link) else link
-        for link in links
+def read(run: RunDir) -> LastKnown:
+    primary = codec.read(run, _PRIMARY, Primary)
+    enis = per_eni.read(run, _FOLDER, KnownFacts)
+    return LastKnown(
+        primary.mac if primary is not None else None,
+        {mac: known for mac, known in enis.items() if known.mac == mac},
     )
 
 
-def _was_eni(run: RunDir, link: Link) -> bool:
-    """Whether an earlier pass knew this very attachment as an ENI."""
-    return link.mac is not None and _remembered(run, link.mac, [link.index]) is not None
-
-
-def remember(run: RunDir, facts: ImdsFacts, links: Mapping[Mac, Collection[int]]) -> None:
-    """Store the facts of attached ENIs. Raises ``StateError``."""
-    if isinstance(facts.primary, Value):
-        run.write(_PRIMARY, {"mac": str(facts.primary.value)})
-    for eni in facts.enis:
-        indices = links.get(eni.mac, ())
-        if len(indices) == 1:
-            (index,) = indices
-            if _stored(run.content(per_eni.file(_FOLDER, eni.mac))) != (index, eni):
-                run.write(per_eni.file(_FOLDER, eni.mac), {**to_json(eni), "ifindex": index})
+def write(run: RunDir, known: LastKnown, before: LastKnown) -> None:
+    """Store what differs from ``before``. Raises ``StateError``."""
+    if known.primary is not None and known.primary != before.primary:
+        codec.write(run, _PRIMARY, Primary(known.primary))
+    per_eni.write(run, _FOLDER, known.enis, before.enis)

@@ -30,6 +30,8 @@ class RunDir:
 
     def __init__(self, path: Path = DEFAULT_RUN_DIR) -> None:
         self.path = path
+        self.decoded: dict[str, tuple[bytes, object]] = {}
+        """By name, the last content and what it stands for: a manager reads the same ones for hours."""
 
     def read(self, name: str) -> dict[str, Any] | None:
         """The object stored under ``name``; None if there is none or it cannot be parsed.
@@ -68,6 +70,7 @@ class RunDir:
 
     def remove(self, name: str) -> None:
         """Forget ``name``. Raises ``StateError``."""
+        self.decoded.pop(name, None)
         try:
             (self.path / name).unlink(missing_ok=True)
         except OSError as error:

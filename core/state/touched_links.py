@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Markers of the links that were begun with, by name: /run/ec2net/begun/LINK.json.
+"""Markers of the links that ec2net has touched, by name: /run/ec2net/begun/LINK.json.
 
 When a link is gone, its marker says without any dump whether there is something to clear away:
 a host can see thousands of links that come and go before anything was made for them.
@@ -12,12 +12,12 @@ from ec2net.core.state.run_dir import RunDir
 _FOLDER = "begun"
 
 
-def begin(run: RunDir, link: str) -> None:
+def mark(run: RunDir, link: str) -> None:
     """Written before the first change for a link. Raises ``StateError``."""
     run.write(_file(link), {"link": link})
 
 
-def was_begun(run: RunDir, link: str) -> bool:
+def is_marked(run: RunDir, link: str) -> bool:
     return run.read(_file(link)) is not None
 
 

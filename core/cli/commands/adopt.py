@@ -59,7 +59,7 @@ def run(options: Namespace) -> ExitStatus:
             if not options.apply:
                 _tell(options, *adoption.planned())
                 return ExitStatus.DONE
-            engine.ask(asked)
+            engine.read_imds(asked)
             lock = signals.deadline(place.config.timeouts.lock, "host lock")
             with HostLock(place.run, lock):
                 looking = signals.deadline(place.config.timeouts.pass_, "adopt")

@@ -19,7 +19,7 @@ def run(options: Namespace) -> ExitStatus:
     if not options.json:  # a plugin that cannot be loaded may be one that is not there
         print(table(("PLUGIN", "FROM"), [(origin.name, origin.source) for origin in known]))
     with opened(place, imds=False) as engine:
-        view = engine.look(Deadline(place.config.timeouts.pass_, "backends"))
+        view = engine.plan(Deadline(place.config.timeouts.pass_, "backends"))
     if options.json:
         unsupported = [
             str(problem) for problem in view.problems if isinstance(problem, Unsupported)

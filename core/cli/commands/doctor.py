@@ -33,7 +33,7 @@ def run(options: Namespace) -> ExitStatus:
     deadline = Deadline(place.config.timeouts.pass_, "doctor")
     with opened(place) as engine:
         imds = _ways(engine, deadline)
-        view = engine.look(deadline)
+        view = engine.plan(deadline)
         environment = _environment(engine, view)
         read = _read(engine, view, environment, imds, deadline)
     found = examine(view, read, environment, place.config.numbers)

@@ -55,7 +55,7 @@ def run(options: Namespace) -> ExitStatus:
 def _begin_record(links: Mapping[Mac, tuple[Link, ...]], place: Workplace) -> None:
     """Of the boot's ENIs. Without it the first pass decides, so a full disk is no failure."""
     try:
-        boot_enis.begin(place.run, links, time.monotonic())
+        boot_enis.record(place.run, links, time.monotonic())
     except StateError as error:
         _log.warning("%s", error)
 
@@ -98,7 +98,8 @@ def boot(links: list[Link], place: Workplace) -> Boot:
 
 def _settings(link: Link, primary: bool, place: Workplace) -> EniSettings:
     assert link.mac is not None
-    when = boot_enis.when_attached(place.run, {link.mac: (link,)}, time.monotonic())
+    boot = boot_enis.read(place.run)
+    when = boot_enis.when_attached(boot, {link.mac: (link,)}, time.monotonic())
     attached = Attached.BOOT if primary else when[link.mac]
     known = EniIdentity(link.mac, link_name=link.name, is_primary=primary, attached=attached)
     return place.config.for_eni(known)

@@ -20,9 +20,8 @@ from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import AnyAddress, AnyNetwork
 from ec2net.core.report import as_json, text
 from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state import drift_record
 from ec2net.core.state.config_in_force import workplace
-from ec2net.core.state.run_dir import RunDir
+from ec2net.core.state.memory import Memory
 
 
 def run(options: Namespace) -> ExitStatus:
@@ -31,14 +30,14 @@ def run(options: Namespace) -> ExitStatus:
         raise UsageError("a link or an address is wanted", remedy="or --svg, for a picture of all")
     place = workplace(options, may_fall_back=True)
     with opened(place) as engine:
-        view = engine.look(Deadline(place.config.timeouts.pass_, "explain"))
+        view = engine.plan(Deadline(place.config.timeouts.pass_, "explain"))
         if picture:
             only = None if options.what is None else {_find(options.what, view)[0].mac}
             _draw(view, only, svg=options.svg)
             return place.status(ExitStatus.DONE)
         outcome, address = _find(options.what, view)
         story = _story(outcome, address, view, engine)
-    story["drift"] = _drifts(place.run, outcome)
+    story["drift"] = _drifts(view.memory, outcome)
     manager = published(place.run)
     story["repairs"] = manager.get("fight", "") if manager is not None else ""
     if options.json:
@@ -137,10 +136,10 @@ def _story(
     }
 
 
-def _drifts(run: RunDir, outcome: EniOutcome) -> list[dict[str, Any]]:
+def _drifts(memory: Memory, outcome: EniOutcome) -> list[dict[str, Any]]:
     """What others changed of the ENI, as passes noticed it; the oldest first."""
     link = outcome.link
-    known = drift_record.story(run, outcome.mac, link.index) if link is not None else ()
+    known = memory.drift_of(outcome.mac, link.index).story if link is not None else ()
     return [{**(as_json.drift(one) or {}), "text": one.describe()} for one in known]
 
 

@@ -26,7 +26,7 @@ def run(options: Namespace) -> ExitStatus:
             print(f"Planned with the configuration of {whose[-1]}.")
     else:
         with opened(place) as engine:
-            view = engine.look(deadline)
+            view = engine.plan(deadline)
     show(view, in_json=options.json)
     return ExitStatus.FAILED if view.problems else ExitStatus.DONE
 

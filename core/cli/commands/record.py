@@ -18,7 +18,7 @@ from ec2net.core.record.record import RecordingImds, record
 from ec2net.core.report.status_file import STATUS
 from ec2net.core.runtime import files
 from ec2net.core.runtime.deadline import Deadline
-from ec2net.core.state.boot_enis import when_attached
+from ec2net.core.state import boot_enis
 from ec2net.core.state.config_in_force import workplace
 from ec2net.core.state.run_dir import RunDir
 
@@ -31,9 +31,9 @@ def run(options: Namespace) -> ExitStatus:
         imds = RecordingImds(engine.imds)
         engine.imds = cast(Imds, imds)
         links = eni_links(engine.kernel.links(), place.config.drivers)
-        attached = when_attached(place.run, links, time.monotonic())
+        attached = boot_enis.when_attached(boot_enis.read(place.run), links, time.monotonic())
         engine.run = RunDir(Path(empty))  # as if for the first time: every key is read
-        view = engine.look(deadline, attached=attached)
+        view = engine.plan(deadline, attached=attached)
     config, status = to_dict(place.config), place.run.read(STATUS)
     text = json.dumps(record(view, imds, config, engine.environment, status), indent=1)
     if options.redact:

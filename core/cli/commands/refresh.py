@@ -60,7 +60,7 @@ def run(options: Namespace) -> ExitStatus:
         done = one_pass(engine, publisher, signals.deadline, "refresh")
         if stale := list(stale_units()):
             end_units(stale, signals.deadline(timeouts.pass_, "refresh"))
-    log_lines.tell(done)
+    log_lines.report(done)
     report = done.report
     if options.json:
         print(json.dumps(done.to_json(), indent=2))

@@ -10,13 +10,13 @@ from ec2net.core.kernel.link_events import link_index
 from ec2net.core.model.errors import ExitStatus, LinkGone, UsageError
 from ec2net.core.state.config_in_force import workplace
 from ec2net.core.state.run_dir import RunDir
-from ec2net.core.state.touched_links import was_begun
+from ec2net.core.state.touched_links import is_marked
 
 
 def run(options: Namespace) -> ExitStatus:
     name = link_argument(options.link)
     if options.if_gone and (
-        link_index(name) is not None or not was_begun(RunDir(options.run_dir), name)
+        link_index(name) is not None or not is_marked(RunDir(options.run_dir), name)
     ):
         return ExitStatus.DONE
     return _remove(name, options)
@@ -51,7 +51,7 @@ def _remove(name: str, options: Namespace) -> ExitStatus:
             only=macs,
             without=macs,
         )
-    log_lines.tell(done)
+    log_lines.report(done)
     report = done.report
     if options.json:
         print(json.dumps(done.to_json(), indent=2))

@@ -4,7 +4,6 @@
 import gc
 import logging
 from argparse import Namespace
-from contextlib import ExitStack
 
 from ec2net.core.daemon.abandon import AbandonableBackend
 from ec2net.core.daemon.control import ControlSocket
@@ -36,22 +35,12 @@ def run(options: Namespace) -> ExitStatus:
         published = Published(place.run)
         booting = True
         while True:  # ends by SIGTERM or SIGINT
-            with ExitStack() as stack:
-                engine = stack.enter_context(opened(place))
+            with opened(place) as engine:
                 engine.listings = {}
                 engine.guard = AbandonableBackend.unless_built_in
                 engine.patience = PATIENCE
-                loop = Loop(
-                    place,
-                    engine,
-                    signals,
-                    control,
-                    service,
-                    published,
-                    refresh_ways,
-                    sole.check,
-                    booting=booting,
-                )
+                sources = (signals, control, service, published, refresh_ways, sole.check)
+                loop = Loop(place, engine, *sources, booting=booting)
                 gc.unfreeze()  # what was before a reload may go
                 gc.collect()
                 gc.freeze()  # what is there now stays: no collection needs to look at it

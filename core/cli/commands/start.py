@@ -8,6 +8,7 @@ link's disappearance ends it at once with exit status 3, which units do not rest
 import json
 from argparse import Namespace
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ec2net.core.cli.arguments import link_argument
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ec2net.core.model.identity import Mac
     from ec2net.core.model.plan import Change
     from ec2net.core.plugins.report import PassReport
+    from ec2net.core.report.status_file import Outcome
 
 SETTLE_SECONDS = 5.0
 """For what the network manager does in its own time: the router's advertisement, with the primary's
@@ -111,56 +113,61 @@ def _passes(
     options: Namespace,
 ) -> ExitStatus:
     """Passes for one ENI, until IMDS tells all of it and the kernel does it."""
-    from ec2net.core.decide.intent import Standing
     from ec2net.core.engine.one_pass import one_pass
-    from ec2net.core.report import log_lines
     from ec2net.core.report.publisher import StatusPublisher
 
-    awaited_standings = (Standing.PENDING, Standing.ABSENT)
+    one = partial(
+        one_pass, engine, StatusPublisher(place), deadline.within, deadline.what, only={mac}
+    )
     pause = _FIRST_RETRY
     settling: Deadline | None = None
     made: tuple[Change, ...] = ()
     while True:  # ends by deadline
         engine.new_pass()
-        done = one_pass(
-            engine,
-            StatusPublisher(place),
-            deadline.within,
-            deadline.what,
-            only={mac},
-            check={mac} if settling else (),
-            lock_seconds=deadline.remaining(),
-        )
+        done = one(check={mac} if settling else (), lock_seconds=deadline.remaining())
         report = done.report
         made += report.done
-        eni = report.of(mac)
+        until, awaited = deadline, _awaited(report, mac)
         if report.findings:
-            settling = settling or deadline.within(SETTLE_SECONDS, deadline.what)
-            if pause >= settling.remaining():
-                break
-        elif eni is None or not (eni.standing in awaited_standings or _not_yet(report, mac)):
+            until = settling = settling or deadline.within(SETTLE_SECONDS, deadline.what)
+        elif not (awaited or _not_yet(report, mac)):
             break
-        elif pause >= deadline.remaining():
-            if eni.standing not in awaited_standings:
-                break
-            raise Ec2netError(
-                f"is still pending after {deadline.seconds:g} s: {eni.reason}",
-                subject=name,
-                remedy="the next refresh goes on with it",
-            )
-        awaited = (eni and eni.reason) or "its network manager is not done"
-        until = settling if settling and report.findings else deadline
-        until.named(f"waiting for {name}: {awaited}").sleep(pause)
+        if pause >= until.remaining():
+            if awaited and not report.findings:
+                raise Ec2netError(
+                    f"is still pending after {deadline.seconds:g} s: {awaited}",
+                    subject=name,
+                    remedy="the next refresh goes on with it",
+                )
+            break
+        reason = awaited or "its network manager is not done"
+        until.named(f"waiting for {name}: {reason}").sleep(pause)
         pause = _next_pause(deadline)
-    done = replace(done, report=replace(done.report, done=made))
-    log_lines.tell(done)
+    return _reported(replace(done, report=replace(report, done=made)), mac, options)
+
+
+def _reported(done: "Outcome", mac: "Mac", options: Namespace) -> ExitStatus:
+    """Log and print the last pass, with the changes of all passes."""
+    from ec2net.core.report import log_lines
+
+    log_lines.report(done)
     report = done.report
     if options.json:
         print(json.dumps(done.to_json(), indent=2))
+    eni = report.of(mac)
     gone = any(failure.error.exit_status is ExitStatus.LINK_GONE for failure in report.failed)
     if eni is not None and eni.link is not None and not link_is_there(eni.link.index):
         gone = True
     return ExitStatus.LINK_GONE if gone else report.exit_status
+
+
+def _awaited(report: "PassReport", mac: "Mac") -> str:
+    """What IMDS or the kernel does not tell of the ENI yet; empty if nothing is missing."""
+    from ec2net.core.decide.intent import Standing
+
+    eni = report.of(mac)
+    pending = eni is not None and eni.standing in (Standing.PENDING, Standing.ABSENT)
+    return (eni.reason or eni.standing.value) if eni is not None and pending else ""
 
 
 def _not_yet(report: "PassReport", mac: "Mac") -> bool:

@@ -20,7 +20,7 @@ def run(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=False)
     deadline = Deadline(place.config.timeouts.pass_, "verify")
     with opened(place) as engine:
-        view = engine.look(deadline)
+        view = engine.plan(deadline)
         found = [*verify.differences(view.plan)]
         found += [Finding(c.mac, c.describe()) for c in view.plan.conflicts]
         problems = [*view.problems, *_refused(view)]

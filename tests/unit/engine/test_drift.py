@@ -15,6 +15,7 @@ from eni_facts import link, mac
 from ec2net.core.config.settings import Manage
 from ec2net.core.engine import drift
 from ec2net.core.engine.drift import STORY, follow, suspects
+from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.live.owned_file import OwnedFile
 from ec2net.core.model.identity import Mac
@@ -23,6 +24,7 @@ from ec2net.core.model.plan import Action, Change, Conflict, Plan
 from ec2net.core.model.snapshot import Found
 from ec2net.core.state import drift_record
 from ec2net.core.state.drift_record import Drift, Drifts
+from ec2net.core.state.memory import Memory
 from ec2net.core.state.per_eni import keep_only
 from ec2net.core.state.run_dir import RunDir
 
@@ -56,10 +58,18 @@ class Host:
         """A pass that makes what is planned, or does not."""
         plan = plan or Plan()
         seen = {"plans": {"netlink": plan}, "wanted": {ENI: tuple(wanted)}, **seen}
-        return follow(self.run, view(**seen), plan.changes if made else (), back, NOWHERE)
+        return self.follow(view(**seen), plan.changes if made else (), back)
+
+    def follow(
+        self, seen: View, done: Collection[Change] = (), back: Collection[Mac] = ()
+    ) -> Drifts:
+        before = Memory.read(self.run)
+        drifts, records = follow(replace(seen, memory=before), done, back, NOWHERE)
+        replace(before, drift={**before.drift, **records}).write(self.run, before)
+        return drifts
 
     def story(self) -> tuple[Drift, ...]:
-        return drift_record.story(self.run, ENI, IFINDEX)
+        return Memory.read(self.run).drift_of(ENI, IFINDEX).story
 
 
 @pytest.fixture
@@ -135,7 +145,7 @@ def test_what_somebody_brings_back_is_over(host: Host) -> None:
     host.look(missing(RULES[0]), made=False)
     ((_, found),) = host.look().news
     assert not found.open
-    assert found.told() == f"no longer: {RULES[0].describe()} is missing"
+    assert found.log_text() == f"no longer: {RULES[0].describe()} is missing"
     assert host.look().news == ()
 
 
@@ -170,14 +180,14 @@ def test_an_eni_that_is_not_planned_for_has_nothing_new(host: Host) -> None:
     host.look(missing(*RULES))
     host.look(missing(RULES[0]))
     before = host.story()
-    follow(host.run, view(plans={"netlink": missing(RULES[1])}), (), (), NOWHERE)
+    host.follow(view(plans={"netlink": missing(RULES[1])}))
     assert host.story() == before
 
 
 def test_what_was_taken_back_is_nobodys_doing(host: Host) -> None:
     host.look(missing(*RULES))
     host.look(missing(RULES[0]))
-    follow(host.run, view(without=frozenset({ENI})), (), (), NOWHERE)
+    host.follow(view(without=frozenset({ENI})))
     assert host.look(missing(*RULES)).news == ()
     assert len(host.story()) == 1
 
@@ -193,13 +203,13 @@ def test_an_observed_eni_is_told_what_differs_as_long_as_it_does(host: Host) -> 
     ((_, found),) = host.look(missing(RULES[0]), made=False, **observed).news
     assert [one.open for one in host.story()] == [False, True]
     ((_, found),) = host.look(**observed).news
-    assert found.told().startswith("no longer: ")
+    assert found.log_text().startswith("no longer: ")
 
 
 def test_another_attachment_and_what_is_no_record_count_as_nothing(host: Host) -> None:
     host.look(missing(*RULES))
     host.look(missing(RULES[0]))
-    assert drift_record.story(host.run, ENI, IFINDEX + 1) == ()
+    assert Memory.read(host.run).drift_of(ENI, IFINDEX + 1).story == ()
     (file,) = (host.run.path / "drift").iterdir()
     good = json.loads(file.read_text())
     bad: list[Any] = [
@@ -209,9 +219,10 @@ def test_another_attachment_and_what_is_no_record_count_as_nothing(host: Host) -
         {**good, "in_place": 7},
         {**good, "given": "once"},
         {**good, "story": [{**good["story"][0], "last": "yesterday"}]},
+        {**good, "story": [{**good["story"][0], "last": ""}]},
         {**good, "story": [{**good["story"][0], "last": "2026-11-22T06:59:57"}]},  # no zone
         {**good, "story": [{**good["story"][0], "times": "often"}]},
-        {**good, "story": [{**good["story"][0], "more": 1}]},
+        {**good, "story": [{**good["story"][0], "open": 1}]},
         {**good, "intended": math.inf},
     ]
     for data in bad:
@@ -223,6 +234,11 @@ def test_another_attachment_and_what_is_no_record_count_as_nothing(host: Host) -
     assert file.exists()
     keep_only(host.run, [])
     assert not file.exists()
+
+
+def test_an_eni_of_which_nothing_was_ever_in_place_has_no_record(host: Host) -> None:
+    host.look(wanted=())
+    assert host.run.folders() == ()
 
 
 def test_a_quiet_pass_writes_nothing(host: Host) -> None:

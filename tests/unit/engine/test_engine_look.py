@@ -14,7 +14,7 @@ from ec2net.backends.netlink.backend import NetlinkBackend
 from ec2net.core.config.settings import Config, EniSection, EniSettings, Manage, Match
 from ec2net.core.decide.intent import EniIntent, HostIntent, Standing
 from ec2net.core.engine.engine import Engine
-from ec2net.core.engine.imds_reading import Heard
+from ec2net.core.engine.imds_reading import ImdsReading
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.model.errors import Ec2netError
@@ -26,6 +26,7 @@ from ec2net.core.plugins.backend import Backend, Host, Observed
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.plugins.loaded import Plugins
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.last_known import LastKnown
 from ec2net.core.state.run_dir import RunDir
 
 PROTOCOL = 236
@@ -44,15 +45,15 @@ def engine_of(run: RunDir, config: Config, *third: type[Backend]) -> Engine:
     return engine
 
 
-def look(
+def planned(
     run: RunDir, config: Config, snapshot: Snapshot, *third: type[Backend], **how: Any
 ) -> View:
     return seen_by(engine_of(run, config, *third), snapshot, **how)
 
 
 def seen_by(engine: Engine, snapshot: Snapshot, **how: Any) -> View:
-    heard = Heard(FACTS.imds, INDICES, None, {})
-    return engine.look(Deadline(5), snapshot=snapshot, heard=heard, attached={}, **how)
+    reading = ImdsReading(FACTS.imds, INDICES, LastKnown())
+    return engine.plan(Deadline(5), snapshot=snapshot, reading=reading, attached={}, **how)
 
 
 @pytest.mark.parametrize("manage", list(Manage))
@@ -60,11 +61,13 @@ def test_what_is_to_be_taken_back_is_taken_back_whatever_the_policy_is_now(
     manage: Manage, tmp_path: Path
 ) -> None:
     run = RunDir(tmp_path)
-    made = look(run, Config(), Snapshot(FACTS.links)).wanted[mac(1)]
+    made = planned(run, Config(), Snapshot(FACTS.links)).wanted[mac(1)]
     rules = tuple(Found(item, PROTOCOL) for item in made if isinstance(item, Rule))
     there = Snapshot(FACTS.links, rules=rules)
     without = frozenset({mac(1)})
-    view = look(run, Config(eni=EniSettings(manage=manage)), there, only=without, without=without)
+    view = planned(
+        run, Config(eni=EniSettings(manage=manage)), there, only=without, without=without
+    )
     assert all(e.standing in (Standing.READY, Standing.IGNORED) for e in view.host.enis)
     changes = view.plan.without(view.observed_only).changes
     removed = {c.item for c in changes if c.action is Action.REMOVE}
@@ -80,9 +83,9 @@ def test_the_guard_of_a_table_is_its_enis_and_stays_in_a_pass_for_another(
     metric, nowhere = 2**32 - 1, LinkRef(link_index, "none")
     guard = Route(ip_network(everything), 10001, metric, nowhere, kind=RouteKind.UNREACHABLE)
     snapshot = Snapshot(FACTS.links, routes=(Found(guard, PROTOCOL),))
-    of_another = look(RunDir(tmp_path), Config(), snapshot, only={mac(0)})
+    of_another = planned(RunDir(tmp_path), Config(), snapshot, only={mac(0)})
     assert guard not in [change.item for change in of_another.plan.changes]
-    own = look(RunDir(tmp_path), Config(), snapshot).plan.of(mac(1))
+    own = planned(RunDir(tmp_path), Config(), snapshot).plan.of(mac(1))
     assert own.changes[-1].item == guard
     assert own.changes[-1].action is Action.REMOVE
 
@@ -100,7 +103,7 @@ class Third(NetlinkBackend):
 def test_a_backend_whose_items_are_none_costs_its_own_enis_only(tmp_path: Path) -> None:
     """It ended each pass of the whole host with a traceback."""
     section = EniSection(Match(mac=(mac(1),)), {"backend": "third"})
-    view = look(RunDir(tmp_path), Config(sections=(section,)), Snapshot(FACTS.links), Third)
+    view = planned(RunDir(tmp_path), Config(sections=(section,)), Snapshot(FACTS.links), Third)
     assert {change.mac for change in view.plan.changes} == {mac(0)}
     (problem,) = view.problems
     assert str(problem).startswith("backend third: failed in wanted: AttributeError")

@@ -11,15 +11,15 @@ from eni_facts import eni, host, link, mac
 
 from ec2net.backends.netlink.backend import NetlinkBackend
 from ec2net.core.config.settings import Config, EniSettings, Manage
-from ec2net.core.decide.intent import EniIntent
+from ec2net.core.decide.intent import EniIntent, EniOutcome
 from ec2net.core.engine.engine import Engine
-from ec2net.core.engine.imds_reading import Heard
+from ec2net.core.engine.imds_reading import ImdsReading
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import RouteAnswer
-from ec2net.core.model.errors import Ec2netError, ExitStatus
+from ec2net.core.model.errors import DeadlineExceeded, Ec2netError, ExitStatus
 from ec2net.core.model.facts import Value
-from ec2net.core.model.identity import Mac
+from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.objects import AnyAddress, KernelObject, Rule
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import Host, Observed
@@ -28,6 +28,8 @@ from ec2net.core.plugins.loaded import Plugins
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.holds import Hold
+from ec2net.core.state.last_known import LastKnown
+from ec2net.core.state.memory import Memory
 from ec2net.core.state.run_dir import RunDir
 
 FACTS = host(eni(0), eni(1), links=(replace(link(0), index=2), replace(link(1), index=1)))
@@ -80,11 +82,11 @@ class Pass:
         backend = NetlinkBackend(Host(kernel, run))
         self.engine._backends = {backend.name: GuardedBackend(backend)}
         indices = {found.mac: [found.index] for found in FACTS.links if found.mac is not None}
-        heard = Heard(FACTS.imds, indices, None, {})
-        self.view = self.engine.look(Deadline(5), heard=heard, attached={})
+        reading = ImdsReading(FACTS.imds, indices, LastKnown())
+        self.view = self.engine.plan(Deadline(5), reading=reading, attached={})
 
     def settled(self, view: View | None = None, *, check: Iterable[Mac] = ()) -> PassReport:
-        return self.engine.settle(view or self.view, Deadline(5), check=tuple(check))
+        return self.engine.apply(view or self.view, Deadline(5), check=tuple(check))
 
 
 @pytest.fixture
@@ -176,3 +178,33 @@ def test_a_backend_that_cannot_end_its_conversation_keeps_no_other_from_it(
     monkeypatch.setattr(GuardedBackend, "close", close)
     one.engine.close()
     assert closed == ["netlink", "netlink"]
+
+
+def test_what_a_kill_must_not_lose_is_written_before_the_first_change(
+    start: Callable[..., Pass], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which ENIs are the boot's is decided once; a link without its mark is never cleared away."""
+    one = start()
+    run = one.engine.run
+    view = replace(one.view, host=replace(one.view.host, enis=_since_boot(one.view)))
+    written: list[tuple[str, ...]] = []
+    monkeypatch.setattr(
+        one.kernel, "add", lambda _: written.append((*run.names(""), *run.names("begun")))
+    )
+    one.settled(view)
+    assert {"/at-boot.json", "begun/ens5.json", "begun/ens6.json"} <= set(written[0])
+    assert "/primary.json" not in written[0]
+
+
+def _since_boot(view: View) -> tuple[EniOutcome, ...]:
+    return tuple(replace(eni, attached=Attached.BOOT) for eni in view.host.enis)
+
+
+def test_a_pass_without_time_to_change_anything_remembers_what_imds_said(
+    start: Callable[..., Pass],
+) -> None:
+    one = start()
+    with pytest.raises(DeadlineExceeded):
+        one.engine.apply(one.view, Deadline(0, "the test"))
+    assert one.kernel.made == []
+    assert Memory.read(one.engine.run).last_known.of({mac(1): [1]}) == {mac(1): eni(1)}

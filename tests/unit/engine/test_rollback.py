@@ -88,7 +88,7 @@ def outcome(
         return Applied(done, tuple(f for part in parts for f in part.failed))
 
     anything: Any = ways
-    trial = Trial.begin(run, anything, HOST, after, Deadline(5))
+    trial = Trial.start(run, anything, HOST, after, Deadline(5))
     plans = {"netlink": Plan(changes)}
     applied = make(plans, Deadline(5))
     report = PassReport(HOST, Plan(changes), {}, done=applied.done, failed=applied.failed)
@@ -257,7 +257,7 @@ def test_a_link_that_went_meanwhile_needs_nothing_taken_back(run: RunDir) -> Non
         return Applied(failed=tuple(Failure(step, gone) for step in steps))
 
     anything: Any = Ways(IMDS, NOTHING)
-    trial = Trial.begin(run, anything, HOST, 1, Deadline(5))
+    trial = Trial.start(run, anything, HOST, 1, Deadline(5))
     report = PassReport(HOST, Plan(changes), {}, done=changes)
     report = trial.end({"netlink": Plan(changes)}, report, make, str, 5)
     assert report.done == ()
@@ -294,7 +294,7 @@ def test_files_for_networkd_come_back_with_their_content(
 
     kernel: Any = Kernel()
     anything: Any = Ways(IMDS, NOTHING)
-    trial = Trial.begin(run, anything, HOST, 1, Deadline(5))
+    trial = Trial.start(run, anything, HOST, 1, Deadline(5))
     plans = {"networkd": Plan(changes)}
     report = PassReport(HOST, plans["networkd"], {}, done=make(plans, Deadline(5)).done)
     assert files(RunDir(folder)) != stored
@@ -327,7 +327,7 @@ def test_a_file_that_went_with_a_change_of_backend_comes_back_and_networkd_is_no
         return Applied((*lively.done, *files_.done), (*lively.failed, *files_.failed))
 
     anything: Any = Ways(IMDS, NOTHING)
-    trial = Trial.begin(run, anything, HOST, 1, Deadline(5))
+    trial = Trial.start(run, anything, HOST, 1, Deadline(5))
     report = PassReport(HOST, Plan(), {}, done=make(plans, Deadline(5)).done)
     assert not left.path.exists()
     report = trial.end(plans, report, make, str, 5)

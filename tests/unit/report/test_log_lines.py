@@ -98,4 +98,4 @@ def test_what_somebody_else_changed_is_a_warning() -> None:
     when = "2026-01-01T00:00:00+00:00"
     drift = Drift(("rule is missing",), ("1",), when, when, 1, (), REPAIRED, False)
     drifts = Drifts({mac(1): drift}, ((mac(1), drift),))
-    assert said(report(drifts=drifts)) == [(logging.WARNING, f"ens6: {drift.told()}", False)]
+    assert said(report(drifts=drifts)) == [(logging.WARNING, f"ens6: {drift.log_text()}", False)]

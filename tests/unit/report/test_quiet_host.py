@@ -30,7 +30,7 @@ class Host:
         if quiet_host.may_skip(self.run):
             return False
         self.run.write(STATUS, status)
-        quiet_host.looked_at(self.run, status)
+        quiet_host.mark_checked(self.run, status)
         return True
 
 

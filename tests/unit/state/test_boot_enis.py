@@ -12,7 +12,8 @@ from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
 from ec2net.core.model.facts import Facts, Unknown, Value
 from ec2net.core.model.identity import Attached, Mac
-from ec2net.core.state.boot_enis import SETTLING, Links, begin, remember, when_attached
+from ec2net.core.state import boot_enis
+from ec2net.core.state.boot_enis import SETTLING, Links, after, read, record, write
 from ec2net.core.state.run_dir import RunDir
 
 BOOT, LATER = Attached.BOOT, Attached.LATER
@@ -29,12 +30,16 @@ def links(*numbers: int, **values: Any) -> Links:
     return {mac(n): (link(n, **values),) for n in numbers}
 
 
+def when_attached(run: RunDir, there: Links, now: float) -> dict[Mac, Attached]:
+    return boot_enis.when_attached(read(run), there, now)
+
+
 def first_pass(run: RunDir, there: Links, now: float = LONG) -> dict[Mac, Attached]:
     """A pass decides, and remembers what it decided."""
     attached = when_attached(run, there, now)
     found = (same[0] for same in there.values())
     facts = Facts(host(*(eni(n) for n in range(6))).imds, tuple(found), attached)
-    remember(run, compute(facts, Config()).links_since_boot)
+    write(run, after(read(run), compute(facts, Config()).links_since_boot))
     return attached
 
 
@@ -66,26 +71,26 @@ def test_one_that_visits_another_namespace_is_not_attached_anew(run: RunDir) -> 
 
 
 def test_early_decides_before_the_first_pass(run: RunDir) -> None:
-    begin(run, links(0, 1), 3.0)
+    record(run, links(0, 1), 3.0)
     assert first_pass(run, links(0, 1, 2)) == {mac(0): BOOT, mac(1): BOOT, mac(2): LATER}
 
 
 def test_what_a_driver_probes_a_little_later_is_the_boots_for_good(run: RunDir) -> None:
-    begin(run, links(0), 3.0)
+    record(run, links(0), 3.0)
     assert first_pass(run, links(0, 1), 3.0 + SETTLING - 0.1)[mac(1)] is BOOT
-    after = first_pass(run, links(0, 1, 2), 3.0 + SETTLING)
-    assert after == {mac(0): BOOT, mac(1): BOOT, mac(2): LATER}
+    found = first_pass(run, links(0, 1, 2), 3.0 + SETTLING)
+    assert found == {mac(0): BOOT, mac(1): BOOT, mac(2): LATER}
 
 
 def test_early_run_again_changes_nothing(run: RunDir) -> None:
-    begin(run, links(0), 3.0)
-    begin(run, links(0, 1), LONG)
+    record(run, links(0), 3.0)
+    record(run, links(0, 1), LONG)
     assert when_attached(run, links(0, 1), LONG)[mac(1)] is LATER
 
 
 def test_without_an_eni_no_record_is_begun(run: RunDir) -> None:
     """The host's own may be on their way: all of them would be called later."""
-    begin(run, {}, 3.0)
+    record(run, {}, 3.0)
     first_pass(run, {})
     assert first_pass(run, links(0)) == {mac(0): BOOT}
 

@@ -30,31 +30,38 @@ def run(tmp_path: Path) -> RunDir:
     return RunDir(tmp_path)
 
 
+def remember(run: RunDir, held: dict[Mac, Hold], planned: list[Mac], attached: list[Mac]) -> None:
+    """As a pass does at its end."""
+    holds.write(run, holds.after(holds.read(run), held, planned, attached))
+
+
 def test_a_hold_is_in_force_while_the_same_is_wanted_and_something_would_change(
     run: RunDir,
 ) -> None:
-    holds.remember(run, {MAC: HOLD}, [MAC], [MAC])
-    assert holds.in_force(run, lambda _: "0f", {MAC, None}) == {MAC: HOLD}
-    assert holds.in_force(run, lambda _: "other", {MAC}) == {}
-    assert holds.in_force(run, lambda _: None, {MAC}) == {}  # nothing is wanted: 'remove'
-    assert holds.in_force(run, lambda _: "0f", {OTHER}) == {}
+    remember(run, {MAC: HOLD}, [MAC], [MAC])
+    assert holds.in_force(holds.read(run), lambda _: "0f", {MAC, None}) == {MAC: HOLD}
+    assert holds.in_force(holds.read(run), lambda _: "other", {MAC}) == {}
+    assert (
+        holds.in_force(holds.read(run), lambda _: None, {MAC}) == {}
+    )  # nothing is wanted: 'remove'
+    assert holds.in_force(holds.read(run), lambda _: "0f", {OTHER}) == {}
 
 
 def test_a_hold_stays_until_its_eni_was_planned_for_without_it_or_is_gone(run: RunDir) -> None:
-    holds.remember(run, {MAC: HOLD, OTHER: HOLD}, [MAC, OTHER], [MAC, OTHER])
-    holds.remember(run, {}, [OTHER], [MAC, OTHER])
+    remember(run, {MAC: HOLD, OTHER: HOLD}, [MAC, OTHER], [MAC, OTHER])
+    remember(run, {}, [OTHER], [MAC, OTHER])
     assert holds.read(run) == {MAC: HOLD}
-    holds.remember(run, {}, [], [OTHER])
+    remember(run, {}, [], [OTHER])
     assert holds.read(run) == {}
     assert not (run.path / HELD).exists()
 
 
 def test_nothing_is_written_while_nothing_differs(run: RunDir) -> None:
-    holds.remember(run, {}, [MAC], [MAC])
+    remember(run, {}, [MAC], [MAC])
     assert list(run.path.iterdir()) == []
-    holds.remember(run, {MAC: HOLD}, [MAC], [MAC])
+    remember(run, {MAC: HOLD}, [MAC], [MAC])
     inode = (run.path / HELD).stat().st_ino
-    holds.remember(run, {MAC: HOLD}, [MAC], [MAC])
+    remember(run, {MAC: HOLD}, [MAC], [MAC])
     assert (run.path / HELD).stat().st_ino == inode
     holds.release(run)
     assert holds.read(run) == {}
@@ -74,4 +81,4 @@ def test_nothing_is_written_while_nothing_differs(run: RunDir) -> None:
 )
 def test_a_file_of_any_other_form_holds_nothing(run: RunDir, content: object) -> None:
     (run.path / HELD).write_text(json.dumps(content))
-    assert holds.in_force(run, lambda _: "0f", {MAC}) == {}
+    assert holds.in_force(holds.read(run), lambda _: "0f", {MAC}) == {}

@@ -16,6 +16,7 @@ from ec2net.core.model.objects import (
     Setting,
 )
 from ec2net.core.state import per_eni
+from ec2net.core.state.codec import encode
 from ec2net.core.state.journal import Journal, Journals
 from ec2net.core.state.run_dir import RunDir
 
@@ -88,7 +89,7 @@ def test_journals_of_gone_links_are_forgotten(journals: Journals, tmp_path: Path
 )
 def test_a_damaged_journal_is_an_empty_one(tmp_path: Path, damage: dict[str, Any]) -> None:
     run = RunDir(tmp_path)
-    run.write(f"journal/{mac(1)}.json", {**JOURNAL.to_json(), **damage})
+    run.write(f"journal/{mac(1)}.json", {**encode(JOURNAL), **damage})
     assert Journals(run).read(mac(1), 3) == Journal(3)
 
 

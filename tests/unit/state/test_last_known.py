@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from ec2net.core.decide.last_known import unread
 from ec2net.core.model.facts import EniFacts, ImdsFacts, Unknown, Value
-from ec2net.core.model.identity import EniId
-from ec2net.core.state.last_known import from_json, remember, remembered, to_json
+from ec2net.core.model.identity import EniId, Mac
+from ec2net.core.state.codec import decode, encode
+from ec2net.core.state.last_known import read, write
 from ec2net.core.state.per_eni import keep_only
 from ec2net.core.state.run_dir import RunDir
 
@@ -29,8 +30,8 @@ def without_reasons(facts: EniFacts) -> EniFacts:
 
 @given(st.integers(0, 5).flatmap(any_eni))
 def test_facts_survive_json(facts: EniFacts) -> None:
-    stored = json.loads(json.dumps(to_json(facts)))
-    assert from_json(stored) == without_reasons(facts)
+    stored = json.loads(json.dumps(encode(facts)))
+    assert decode(EniFacts, stored) == without_reasons(facts)
 
 
 @pytest.fixture
@@ -40,6 +41,16 @@ def run(tmp_path: Path) -> RunDir:
 
 def imds(*enis: EniFacts) -> ImdsFacts:
     return ImdsFacts(Value(PRIMARY), Value(tuple(e.mac for e in enis)), enis)
+
+
+def remember(run: RunDir, facts: ImdsFacts, links: dict[Mac, list[int]]) -> None:
+    before = read(run)
+    write(run, before.after(facts, links), before)
+
+
+def remembered(run: RunDir, links: dict[Mac, list[int]]) -> tuple[Mac | None, dict[Mac, EniFacts]]:
+    known = read(run)
+    return known.primary, known.of(links)
 
 
 def test_what_is_remembered_comes_back(run: RunDir) -> None:
@@ -76,7 +87,7 @@ def test_an_unread_primary_does_not_erase_the_known_one(run: RunDir) -> None:
 
 
 def test_facts_in_another_eni_s_file_are_not_believed(run: RunDir) -> None:
-    run.write(f"facts/{mac(1)}.json", {**to_json(eni(2)), "ifindex": 3})
+    run.write(f"facts/{mac(1)}.json", {**encode(eni(2)), "ifindex": 3})
     assert remembered(run, {mac(1): [3]})[1] == {}
 
 
@@ -115,7 +126,7 @@ junk = st.recursive(
 def test_a_corrupt_file_gives_no_facts_or_facts_of_the_right_types(
     run: RunDir, damage: dict[str, Any]
 ) -> None:
-    run.write(f"facts/{mac(1)}.json", {**to_json(eni(1)), "ifindex": 3, **damage})
+    run.write(f"facts/{mac(1)}.json", {**encode(eni(1)), "ifindex": 3, **damage})
     for facts in remembered(run, {mac(1): [3]})[1].values():
         assert facts.mac == mac(1)
         for key, kind in TYPES.items():

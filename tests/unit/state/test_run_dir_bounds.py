@@ -18,9 +18,10 @@ from ec2net.core.model.errors import StateError
 from ec2net.core.model.identity import Mac
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.files import regular
-from ec2net.core.state import drift_record, holds, last_known, run_dir
+from ec2net.core.state import run_dir
 from ec2net.core.state.journal import Journals
 from ec2net.core.state.lock import HostLock, check_lock
+from ec2net.core.state.memory import Memory
 from ec2net.core.state.run_dir import RunDir
 
 MAC = Mac.parse("06:ec:02:00:00:01")
@@ -122,9 +123,7 @@ def test_whatever_is_remembered_can_be_asked_for(run: RunDir, odd: Callable[[Pat
             name = f"{name}.folder/x"
             (run.path / name).parent.mkdir()
         odd(run.path / name)
-    assert last_known.remembered(run, {MAC: [3]}) == (None, {})
-    assert holds.read(run) == {}
-    assert drift_record.story(run, MAC, 3) == ()
+    assert Memory.read(run) == Memory()
     assert Journals(run).read(MAC, 3).empty
     assert TokenStore(run).load() is None
 

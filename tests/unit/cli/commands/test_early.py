@@ -105,7 +105,7 @@ def test_networkmanager_has_defaults_for_what_is_ours(
     monkeypatch.setattr(conf, "write", written.append)
     place = workplace(tmp_path, config)
     links = [link(n, permanent=True) for n in range(3)]
-    boot_enis.begin(place.run, {mac(n): (links[n],) for n in range(3)}, 3.0)
+    boot_enis.record(place.run, {mac(n): (links[n],) for n in range(3)}, 3.0)
     prepare(early.boot(links, place))
     (file,) = written
     assert f"[connection-80-ec2net]\nmatch-device={match}\n" in file.content
@@ -118,7 +118,7 @@ def test_started_again_it_leaves_out_what_came_since_boot(
     monkeypatch.setattr(conf, "in_place", lambda: None)
     monkeypatch.setattr(conf, "write", written.append)
     place = workplace(tmp_path, KUBERNETES)
-    boot_enis.begin(place.run, {mac(n): (link(n),) for n in range(2)}, -boot_enis.SETTLING)
+    boot_enis.record(place.run, {mac(n): (link(n),) for n in range(2)}, -boot_enis.SETTLING)
     prepare(early.boot([link(n, permanent=True) for n in range(3)], place))
     assert "match-device=mac:06:ec:02:00:00:01\n" in written[0].content
 
@@ -141,10 +141,12 @@ def test_the_first_pass_finds_networkmanagers_file_as_it_wants_it(
     monkeypatch.setattr(conf, "write", written.append)
     place = workplace(tmp_path, config)
     links = [link(n, permanent=True) for n in range(4)]
-    boot_enis.begin(place.run, {mac(n): (links[n],) for n in range(3)}, -boot_enis.SETTLING)
+    boot_enis.record(place.run, {mac(n): (links[n],) for n in range(3)}, -boot_enis.SETTLING)
     prepare(early.boot(links[:3], place))
     facts = replace(host(*map(eni, range(4))), links=tuple(links))
-    attached = boot_enis.when_attached(place.run, {mac(n): (links[n],) for n in range(4)}, 1000.0)
+    attached = boot_enis.when_attached(
+        boot_enis.read(place.run), {mac(n): (links[n],) for n in range(4)}, 1000.0
+    )
     intents = compute(replace(facts, attached=attached), config)
     reasons = dict.fromkeys(map(mac, unmanaged), "NetworkManager does not manage it")
     intents = intents.without(reasons, Standing.IGNORED)

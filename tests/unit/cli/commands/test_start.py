@@ -94,7 +94,7 @@ class Start:
             self.said = outcome.report.done
 
         self._monkeypatch.setattr("ec2net.core.engine.one_pass.one_pass", one_pass)
-        self._monkeypatch.setattr("ec2net.core.report.log_lines.tell", tell)
+        self._monkeypatch.setattr("ec2net.core.report.log_lines.report", tell)
         engine: Any = SimpleNamespace(new_pass=lambda: None)
         options = Namespace(json=False)
         return start._passes("ens6", mac(1), self._place, engine, Deadline(seconds), options)

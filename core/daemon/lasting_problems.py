@@ -15,7 +15,7 @@ _DURATION = re.compile(r"\d+(\.\d+)?(e-\d+)? s\b")
 """What is left of a deadline differs from pass to pass; the problem does not."""
 
 
-class Telling:
+class LastingProblems:
     """What was told, by subject (an ENI, or the host)."""
 
     def __init__(self) -> None:
