@@ -3,7 +3,7 @@
 
 import errno
 import os
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from types import SimpleNamespace
 
 import pytest
@@ -64,3 +64,9 @@ def test_what_is_gone_already_is_removed_and_a_refusal_is_an_error(
         return
     with pytest.raises(KernelError, match="refused"):
         kernel.remove(item)
+
+
+def test_the_addresses_of_every_link_are_read() -> None:
+    """The networkd backend looks for leased addresses in them; the loopback has one on each host."""
+    with Kernel(236) as kernel:
+        assert ip_address("127.0.0.1") in kernel.addresses()
