@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What follows from passes of the resident manager: polls that IMDS did not answer, and repairs."""
+
+from ipaddress import ip_network
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from eni_facts import eni, host, link, mac
+
+from ec2net.core.config.files import LoadedConfig
+from ec2net.core.config.settings import Config
+from ec2net.core.daemon import passes as module
+from ec2net.core.daemon.passes import Passes
+from ec2net.core.daemon.published import Published
+from ec2net.core.daemon.schedule import Kind, Schedule, Work
+from ec2net.core.decide.compute import compute
+from ec2net.core.model.errors import Ec2netError, ImdsError
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import Rule
+from ec2net.core.model.plan import Action, Change, Plan
+from ec2net.core.plugins.report import PassReport
+from ec2net.core.report.status_file import Outcome
+from ec2net.core.state.config_in_force import Workplace
+from ec2net.core.state.run_dir import RunDir
+
+SILENT = ImdsError("no IMDS endpoint answers")
+WELL: tuple[Ec2netError, ...] = ()
+GONE, THERE = mac(1), mac(0)
+
+
+class Manager:
+    """Passes that come to what the test gives, and what the schedule was told."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        run = RunDir(folder)
+        place = Workplace(run, LoadedConfig(Config()))
+        self._report = PassReport(compute(host(eni(0), links=(link(0),)), Config()), Plan(), {})
+        monkeypatch.setattr(module, "one_pass", lambda *_, **__: Outcome(self._report, {}, {}))
+        self.failures: list[int] = []
+        """As the schedule was told after each poll."""
+        self.repairs = 0
+        schedule = Schedule(place.config.resident, 0.0, lambda low, high: low)
+        monkeypatch.setattr(
+            schedule, "polled", lambda _, *, failures, quiet: self.failures.append(failures)
+        )
+        monkeypatch.setattr(schedule, "repaired", self._repaired)
+        engine: Any = SimpleNamespace(new_pass=lambda: None, listings=None)
+        signals: Any = SimpleNamespace(deadline=None)
+        control: Any = SimpleNamespace(answer=lambda document: None)
+        self.passes = Passes(place, engine, signals, schedule, control, Published(run))
+
+    def _repaired(self, _: float) -> None:
+        self.repairs += 1
+
+    def poll(self, problems: tuple[Ec2netError, ...]) -> None:
+        self._do(Kind.POLL, problems=problems)
+
+    def look(self, of: Mac) -> None:
+        """A look that removes a rule of this ENI."""
+        rule = Rule(ip_network("10.0.1.4/32"), 10001, 10001)
+        self._do(Kind.LOOK, done=(Change(Action.REMOVE, rule, of),))
+
+    def _do(self, kind: Kind, **values: Any) -> None:
+        whole = self._report
+        self._report = PassReport(whole.host, whole.plan, whole.choices, **values)
+        self.passes.do(Work(kind))
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manager:
+    return Manager(tmp_path, monkeypatch)
+
+
+def test_polls_without_imds_are_counted_until_imds_answers(manager: Manager) -> None:
+    """The schedule waits longer after each of them, and boot is not called ready."""
+    for problems in ((SILENT,), (SILENT,), WELL, (Ec2netError("the disk is full"),), (SILENT,)):
+        manager.poll(problems)
+    assert manager.failures == [1, 2, 0, 0, 1]
+    assert manager.passes.failures == 1
+
+
+def test_what_the_first_look_takes_back_of_an_eni_that_went_is_no_repair(
+    manager: Manager,
+) -> None:
+    manager.passes.link_left()
+    manager.look(GONE)
+    assert manager.repairs == 0
+
+
+def test_a_look_repairs_whatever_it_changes_of_an_eni_that_is_there(manager: Manager) -> None:
+    manager.passes.link_left()
+    manager.look(THERE)
+    assert manager.repairs == 1
+
+
+def test_only_the_first_look_after_an_eni_went_is_excused(manager: Manager) -> None:
+    """A fight about the rules of an ENI that went must use up the budget of repairs."""
+    manager.passes.link_left()
+    manager.look(GONE)
+    manager.look(GONE)
+    assert manager.repairs == 1
