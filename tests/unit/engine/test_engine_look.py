@@ -17,7 +17,7 @@ from ec2net.core.engine.engine import Engine
 from ec2net.core.engine.imds_reading import ImdsReading
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
-from ec2net.core.model.errors import Ec2netError
+from ec2net.core.model.errors import Ec2netError, ExitStatus, StateError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.objects import LinkRef, Route, RouteKind, Rule
 from ec2net.core.model.plan import Action, Item
@@ -26,6 +26,8 @@ from ec2net.core.plugins.backend import Backend, Host, Observed
 from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.plugins.loaded import Plugins
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state import holds
+from ec2net.core.state.holds import Hold
 from ec2net.core.state.last_known import LastKnown
 from ec2net.core.state.run_dir import RunDir
 
@@ -129,3 +131,27 @@ def test_an_eni_whose_backend_could_not_observe_is_not_taken_for_right(tmp_path:
     assert [str(problem) for problem in view.problems] == ["still hangs in apply"]
     (found,) = engine._by_backend(intent, view)
     assert found.text == "still hangs in apply"
+
+
+def test_what_cannot_be_remembered_is_a_problem_of_the_pass(tmp_path: Path) -> None:
+    """A full disk, say: the pass goes on, and its exit status must not say that all is well."""
+    (tmp_path / "file").touch()
+    run = RunDir(tmp_path / "file" / "run")
+    engine = engine_of(run, Config(eni=EniSettings(manage=Manage.OBSERVE)))
+    report = engine.apply(seen_by(engine, Snapshot(FACTS.links)), Deadline(5))
+    (problem,) = report.problems
+    assert isinstance(problem, StateError)
+    assert report.exit_status is ExitStatus.FAILED
+
+
+def test_an_eni_whose_changes_are_held_is_a_problem_with_its_reason(tmp_path: Path) -> None:
+    engine = engine_of(RunDir(tmp_path), Config())
+    fingerprint = seen_by(engine, Snapshot(FACTS.links)).fingerprint(mac(1))
+    assert fingerprint is not None
+    hold = Hold(fingerprint, "2026-11-28T19:02:00Z", "it cost the host IMDS", ())
+    holds.write(engine.run, {mac(1): hold})
+    view = seen_by(engine, Snapshot(FACTS.links))
+    assert view.held == {mac(1): hold}
+    (problem,) = view.problems
+    assert problem.subject == "ens6"
+    assert "it cost the host IMDS" in str(problem)
