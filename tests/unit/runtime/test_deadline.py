@@ -177,3 +177,10 @@ def test_signals_are_as_they_were_afterwards() -> None:
     with StopSignals():
         assert signal.getsignal(signal.SIGTERM) != before
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("pause", [0, 60])
+def test_a_pause_at_an_expired_deadline_is_an_error(pause: float) -> None:
+    """A pause of nothing as well: a caller that tries at once, and again, must end."""
+    with pytest.raises(DeadlineExceeded, match=r"^reading did not end within 0 s$"):
+        Deadline(0, "reading").sleep(pause)
