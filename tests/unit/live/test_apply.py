@@ -96,6 +96,16 @@ def test_no_such_device_is_no_link_that_went_away_while_it_is_there(tmp_path: Pa
     assert _failed(tmp_path, [IPV6[2]], errno.ENODEV) == [IPV6[2]]
 
 
+def test_no_such_device_is_a_link_that_went_away_where_it_is_not_there(tmp_path: Path) -> None:
+    """Its exit status is the one that units do not restart."""
+    item = Route(ip_network("::/0"), 10001, 1024, LinkRef(2**30, "ens6"), ip_address("fe80::1"))
+    kernel: Any = FailingKernel([item], errno.ENODEV)
+    plan = Plan((Change(Action.ADD, item, MAC),))
+    (failure,) = apply(plan, kernel, Journals(RunDir(tmp_path)), Deadline(5)).failed
+    assert failure.error.exit_status is ExitStatus.LINK_GONE
+    assert str(failure.error) == "ens6: the link went away"
+
+
 MARKS = ReplyMarks(LINK, 10001, Mark(1 << 20, 0xFFF << 20))
 MARKED = Rule(ip_network("0.0.0.0/0"), 10001, 10001, mark=MARKS.mark)
 
