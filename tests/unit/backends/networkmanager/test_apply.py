@@ -1,22 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reapply: once, only for a difference, on the version that was read; a bound on trying again."""
+"""Reapply: once, only for a difference, on the version that was read; a bound on trying again.
+And an activation that failed.
+"""
 
 from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from eni_facts import mac
 from private_bus import FakeNetworkManager, PrivateBus, Refusal, fake_networkmanager, private_bus
 from private_bus import number as variant_number
 from private_bus import text as variant_text
 
-from ec2net.backends.networkmanager.apply import REAPPLY_ATTEMPTS, set_mtu
+from ec2net.backends.networkmanager.apply import REAPPLY_ATTEMPTS, apply, set_mtu
 from ec2net.backends.networkmanager.bus import Bus, BusError, Silence
 from ec2net.backends.networkmanager.client import (
+    NAME,
     PRESERVE_EXTERNAL_IP,
     VERSION_ID_MISMATCH,
     NetworkManager,
 )
+from ec2net.backends.networkmanager.device import Device, Routes, State
+from ec2net.backends.networkmanager.items import Activation, AppliedMtu
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import LinkRef, Rule
+from ec2net.core.model.plan import Action, Change, Plan
+from ec2net.core.model.plan import Applied as LiveApplied
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.run_dir import RunDir
 
 DEVICE = "/org/freedesktop/NetworkManager/Devices/2"
 
@@ -123,3 +137,50 @@ def test_a_device_without_a_connection_is_left(manager: NetworkManager, daemon: 
         fake.answers["GetAppliedConnection"] = not_active
         put(manager, 1500)
         assert fake.of("Reapply") == []
+
+
+ENS6, ENS7 = LinkRef(6, "ens6"), LinkRef(7, "ens7")
+
+
+@pytest.mark.parametrize(
+    ("item", "before", "made"),
+    [
+        pytest.param(
+            Activation(ENS6, mac(1), Routes.PARKED),
+            Activation(ENS6, mac(1), Routes.MAIN),
+            [mac(2)],
+            id="its routes are still in main",
+        ),
+        pytest.param(AppliedMtu(ENS6, mac(1), 1500), None, [mac(1), mac(2)], id="only its MTU"),
+    ],
+)
+def test_an_eni_whose_activation_failed_gets_no_rules_and_the_others_do(
+    manager: NetworkManager,
+    daemon: PrivateBus,
+    tmp_path: Path,
+    item: Activation | AppliedMtu,
+    before: Activation | None,
+    made: list[Mac],
+) -> None:
+    """Its rules would lead replies astray, as long as its leased routes are in main."""
+
+    def refuse(_: list[Any]) -> tuple[str, list[Any]]:
+        raise Refusal(f"{NAME}.ConnectionActivationFailed")
+
+    def live(part: Plan, _: object, __: Deadline) -> LiveApplied:
+        return LiveApplied(part.changes)
+
+    rules = [
+        Change(Action.ADD, Rule(ip_network(f"10.0.{n}.4/32"), 10000 + n, 10000 + n), mac(n))
+        for n in (1, 2)
+    ]
+    own = Change(Action.ADD if before is None else Action.REPLACE, item, mac(1), before)
+    host: Any = SimpleNamespace(run=RunDir(tmp_path))
+    devices = {mac(n): Device(DEVICE, State.ACTIVATED, connection=DEVICE) for n in (1, 2)}
+    with fake_networkmanager(daemon) as fake:
+        fake.answers |= {"ActivateConnection": refuse, "GetAppliedConnection": refuse}
+        plan = Plan((own, *rules))
+        applied = apply(plan, manager, devices, host, live, Deadline(5.0, "test"))
+    assert [change.mac for change in applied.done] == made
+    assert {f.change for f in applied.failed} == {*plan.changes} - {*applied.done}
+    assert {type(f.error) for f in applied.failed} == {BusError}

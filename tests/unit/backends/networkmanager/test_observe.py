@@ -2,6 +2,7 @@
 """What one look at NetworkManager finds, link by link."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Interface, IPv6Interface
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,14 @@ from private_bus import (
 
 from ec2net.backends.networkmanager.bus import Bus
 from ec2net.backends.networkmanager.client import NAME, NetworkManager
-from ec2net.backends.networkmanager.device import Routes, routes
-from ec2net.backends.networkmanager.observe import Seen, look, without_it
+from ec2net.backends.networkmanager.device import Device, Routes, State, routes
+from ec2net.backends.networkmanager.items import Activation
+from ec2net.backends.networkmanager.observe import Seen, in_place, look, without_it
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Address, LinkRef
+from ec2net.core.model.plan import InPlace
 from ec2net.core.model.snapshot import Found, Snapshot
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.run_dir import RunDir
@@ -167,3 +170,15 @@ def test_without_networkmanager_nobody_gives_a_link_its_first_address() -> None:
     own = Found(Address(LinkRef(9, "ens9"), IPv6Interface("fe80::1/64")), 0)
     without_it(seen, [ENS6, link(9)], Snapshot(addresses=(held, own)))
     assert list(seen.waiting) == [link(9).mac]
+
+
+def test_only_links_that_networkmanager_has_and_may_be_touched_are_planned_for() -> None:
+    """One that a user wants left alone, one that is not known yet, and one without a MAC are not."""
+    seven = link(7)
+    assert ENS6.mac is not None
+    assert seven.mac is not None
+    devices = {mac: Device(DEVICE, State.DISCONNECTED) for mac in (ENS6.mac, seven.mac)}
+    seen = Seen(devices=devices, left_alone={seven.mac: "a user disconnected it"})
+    found = in_place(seen, [ENS6, seven, link(9), replace(link(8), mac=None)])
+    only = Activation(LinkRef(6, "ens6"), ENS6.mac, Routes.NONE)
+    assert found == InPlace(adjustable=(only,))
