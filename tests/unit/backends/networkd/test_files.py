@@ -37,7 +37,7 @@ from ec2net.core.decide.intent import EarlyIntent
 from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.live.owned_file import HEADER
-from ec2net.core.model.errors import Ec2netError
+from ec2net.core.model.errors import Ec2netError, StateError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Address, LinkRef
@@ -285,6 +285,14 @@ def test_a_removed_drop_in_leaves_no_folder(tmp_path: Path) -> None:
     remove(drop_in)
     assert list(tmp_path.iterdir()) == []
     remove(drop_in)
+
+
+def test_a_file_that_cannot_be_removed_is_an_error(tmp_path: Path) -> None:
+    """systemd-networkd would go on with it: a folder stands for a file that the kernel keeps."""
+    file = NetworkFile(tmp_path / "70-ens6.network", PRIMARY)
+    file.path.mkdir()
+    with pytest.raises(StateError, match=r"cannot remove .*/70-ens6.network: Is a directory"):
+        remove(file)
 
 
 def test_a_folder_with_others_drop_ins_stays(tmp_path: Path) -> None:
