@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """IMDS answers in bytes that no server should send: each is a failed answer, within its bounds."""
 
+import errno
 import os
 import random
+import resource
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -15,8 +17,8 @@ from imds_server import META, PRIMARY, Handler, ImdsServer, raw, running
 
 from ec2net.core.imds import client as client_module
 from ec2net.core.imds import session as session_module
-from ec2net.core.imds.answer import whole_number
-from ec2net.core.imds.bounded_socket import ANSWER_LIMIT, BODY_LIMIT
+from ec2net.core.imds.answer import ConnectFailed, whole_number
+from ec2net.core.imds.bounded_socket import ANSWER_LIMIT, BODY_LIMIT, BoundedSocket
 from ec2net.core.imds.client import ImdsClient
 from ec2net.core.imds.retry import LONGEST_SECONDS, retry_after
 from ec2net.core.model.errors import ImdsError
@@ -257,3 +259,21 @@ def test_the_bound_leaves_room_for_the_longest_body(server: ImdsServer, client: 
     assert len(head) + len(body) < ANSWER_LIMIT
     server.faults[MAC] = raw(head + body)
     assert client.get(MAC, within()) == Value(body.decode())
+
+
+def test_a_socket_that_cannot_be_had_says_why(server: ImdsServer) -> None:
+    """The process has no descriptor left, or IPv6 is off: the candidate failed, and no more."""
+    with os.scandir("/proc/self/fd") as entries:
+        most = max(int(entry.name) for entry in entries)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    fillers = [os.open(os.devnull, os.O_RDONLY)]
+    while fillers[-1] <= most:
+        fillers.append(os.dup(fillers[0]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (fillers[-1] + 1, hard))
+    try:
+        with pytest.raises(ConnectFailed, match=f"^{os.strerror(errno.EMFILE)}$"):
+            BoundedSocket(server.candidates[0], within())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in fillers:
+            os.close(descriptor)
