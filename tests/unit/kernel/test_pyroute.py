@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""pyroute2 by its side door: the whole package only for a caller that asks for more of it."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+from ec2net.core.kernel import pyroute
+
+pyroute.message_class("ifaddrmsg")
+import pyroute2
+assert pyroute2.IPRoute
+assert not hasattr(pyroute2, "no_such_name")
+"""
+
+
+def test_a_name_that_the_package_lacks_is_an_attribute_error_once_it_is_whole() -> None:
+    """A plugin that looks for a name of another version must not run the package without end."""
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True)
