@@ -14,7 +14,7 @@ SOON = Deadline(10)
 
 
 def test_a_link_is_put_in_place_of_a_link_and_of_nothing_else(tmp_path: Path) -> None:
-    place = tmp_path / "wants/x.service"
+    place = tmp_path / "system/x.target.wants/x.service"  # neither folder is there
     for target in ("/dev/null", "/usr/lib/x.service", "/usr/lib/x.service"):
         perform((Link(str(place), target),), SOON, subject="adopt")
         assert os.readlink(place) == target
