@@ -4,6 +4,8 @@
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from eni_facts import eni, host, link, mac
@@ -30,7 +32,9 @@ from ec2net.core.config.settings import (
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import Standing
 from ec2net.core.host.files import Environment
+from ec2net.core.model.identity import OddName
 from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state import boot_enis
 from ec2net.core.state.config_in_force import Workplace
 from ec2net.core.state.run_dir import RunDir
@@ -195,3 +199,23 @@ def test_networkd_gets_nothing_beside_a_tool_that_does_the_same(
     place = workplace(tmp_path, Config(eni=EniSettings(beside=beside)))
     provide(early.boot([link(0, permanent=True)], place).enis[0])
     assert bool(written) is provided
+
+
+def test_a_link_whose_name_is_not_printable_costs_the_others_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No file can name it, and the first ENI that one can name is provided for."""
+    monkeypatch.setattr("ec2net.core.host.udev.is_done_with", lambda _: True)
+    links = (link(0, name=OddName("eth\n0")), link(1), link(2))
+    kernel: Any = SimpleNamespace(links=lambda: links)
+    place = workplace(tmp_path, Config())
+    assert early._named_links(kernel, place, Deadline(60)) == [link(1), link(2)]
+    assert "is no printable name: nothing is provided for it" in caplog.text
+
+
+def test_where_no_link_has_a_printable_name_the_wait_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ec2net.core.host.udev.is_done_with", lambda _: True)
+    kernel: Any = SimpleNamespace(links=lambda: (link(0, name=OddName("eth\n0")),))
+    assert early._named_links(kernel, workplace(tmp_path, Config()), Deadline(0)) == []

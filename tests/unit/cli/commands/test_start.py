@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """``start``: what its work on a link watches, and how many passes it takes."""
 
+import os
 from argparse import Namespace
 from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -154,3 +156,35 @@ def test_a_link_that_went_away_has_an_exit_status_of_its_own(started: Start) -> 
     assert started(gone) is ExitStatus.LINK_GONE
     elsewhere = compute(host(eni(0), eni(1), links=(link(0), link(1, index=2**30))), Config())
     assert started(report(elsewhere)) is ExitStatus.LINK_GONE
+
+
+class Event:
+    """One event of some link; ``gone``: the link that is worked on went."""
+
+    def __init__(self, *, gone: bool) -> None:
+        self._gone = gone
+        self._descriptor = os.eventfd(1)
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def check(self) -> None:
+        os.close(self._descriptor)
+        if self._gone:
+            raise LinkGone("the link went away", subject="ens6")
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_link_that_goes_before_its_driver_is_read_is_gone_and_not_of_a_wrong_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """Units do not start again for a link that went; a wrong driver is an error for people."""
+    engine = SimpleNamespace(kernel=SimpleNamespace(links=tuple), config=Config())
+    monkeypatch.setattr("ec2net.core.engine.setup.opened", lambda *_, **__: nullcontext(engine))
+    place = Workplace(RunDir(tmp_path), LoadedConfig(Config()))
+    deadline = Deadline(60, interruptions=[Event(gone=gone)])
+    with pytest.raises(Ec2netError) as caught:
+        start._configure("ens6", place, deadline, Namespace(json=False))
+    assert isinstance(caught.value, LinkGone) is gone
+    told = "the link went away" if gone else "is not an ENI: its driver is none of ena"
+    assert str(caught.value).startswith(f"ens6: {told}")
