@@ -86,7 +86,7 @@ class DnsDefaultRoute(StrEnum):
 class Altname(StrEnum):
     """Formats of alternative link names: the ENI's id, and ``device-number-DEVICE.CARD``.
 
-    ``core/decide/compute.py`` makes them (``_altnames``).
+    ``core/decide/altnames.py`` makes them.
     """
 
     ID = "id"

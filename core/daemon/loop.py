@@ -18,7 +18,7 @@ from ec2net.core.daemon.notify import ServiceManager
 from ec2net.core.daemon.passes import Passes
 from ec2net.core.daemon.published import Published
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
-from ec2net.core.decide.compute import eni_links
+from ec2net.core.decide.candidate import eni_links
 from ec2net.core.engine.engine import Engine
 from ec2net.core.host import udev
 from ec2net.core.host.missed_events import show, unseen

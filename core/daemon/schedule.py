@@ -12,7 +12,7 @@ from enum import Enum
 
 from ec2net.core.config.settings import ResidentSettings
 from ec2net.core.daemon.eni_state import EniTrack
-from ec2net.core.daemon.pace import RepairBudget, poll_interval
+from ec2net.core.daemon.poll_interval import RepairBudget, poll_interval
 from ec2net.core.model.identity import Mac
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One ENI as the facts have it, before the configuration counts: links, role, number. Pure."""
+"""Links that can be ENIs, and one ENI as the facts have it before the configuration counts. Pure."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,19 @@ from ec2net.core.model.facts import EniFacts, Facts, Link, Value
 from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.numbers import PRIMARY, EniNumber, NumberPlan
 from ec2net.core.model.objects import LinkRef
+
+
+def eni_links(links: Iterable[Link], drivers: Iterable[str]) -> dict[Mac, tuple[Link, ...]]:
+    """The links that can be ENIs, by MAC: told by their driver, never by their name.
+
+    A VLAN or bridge on top of an ENI shares its MAC but has a driver of its own.
+    """
+    allowed = set(drivers)
+    found: dict[Mac, tuple[Link, ...]] = {}
+    for link in links:
+        if link.mac is not None and link.driver in allowed:
+            found[link.mac] = (*found.get(link.mac, ()), link)
+    return found
 
 
 @dataclass(frozen=True)  # without slots, for what is worked out once

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ec2net.core.config.settings import ANY_LATER, Config
 from ec2net.core.decide.addresses import NotReady, value_of
-from ec2net.core.decide.candidate import Candidate, candidates
+from ec2net.core.decide.candidate import Candidate, candidates, eni_links
 from ec2net.core.decide.conflicts import (
     await_cards,
     by_number,
@@ -22,7 +22,7 @@ from ec2net.core.decide.eni_intent import intent_of
 from ec2net.core.decide.fast_failure import only_without_ipv4
 from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
 from ec2net.core.decide.readiness import check_ready, not_listed
-from ec2net.core.model.facts import Facts, Link
+from ec2net.core.model.facts import Facts
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Mark
 
@@ -53,19 +53,6 @@ def compute(facts: Facts, config: Config) -> HostIntent:
 def _without_link(mac: Mac) -> EniOutcome:
     reason = "IMDS lists it, but there is no link with its MAC (an EFA-only ENI has none)"
     return EniOutcome(mac, Standing.ABSENT, reason, None)
-
-
-def eni_links(links: Iterable[Link], drivers: Iterable[str]) -> dict[Mac, tuple[Link, ...]]:
-    """The links that can be ENIs, by MAC: told by their driver, never by their name.
-
-    A VLAN or bridge on top of an ENI shares its MAC but has a driver of its own.
-    """
-    allowed = set(drivers)
-    found: dict[Mac, tuple[Link, ...]] = {}
-    for link in links:
-        if link.mac is not None and link.driver in allowed:
-            found[link.mac] = (*found.get(link.mac, ()), link)
-    return found
 
 
 def _outcome(candidate: Candidate, facts: Facts, config: Config, mark: Mark | None) -> EniOutcome:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The intent of one ENI that is ready for one, from its facts and settings. Pure."""
 
-from ec2net.core.config.settings import Altname, EniSettings, Ipv6Policy, Manage, Routing
+from ec2net.core.config.settings import EniSettings, Ipv6Policy, Manage, Routing
 from ec2net.core.decide.addresses import NotReady, held_addresses, subnets_of, value_of
+from ec2net.core.decide.altnames import altnames
 from ec2net.core.decide.fast_failure import no_ipv4_rules
 from ec2net.core.decide.intent import EarlyIntent, EniIntent, Standing
 from ec2net.core.decide.readiness import ReadyEni
@@ -57,7 +58,7 @@ def intent_of(
         main_routes=main_routes(eni.primary, settings, gateways, base, link, numbers, number),
         local_routes=local_routes(prefixes, settings, link),
         link_group=numbers.link_group,
-        altnames=_altnames(facts, number, settings),
+        altnames=altnames(facts, number, settings),
         mtu=settings.mtu,
         ipv6=ipv6,
         early=early_intent(facts.mac, link, eni.primary, settings, numbers),
@@ -122,15 +123,6 @@ def _wants_ipv6(eni: EniFacts, settings: EniSettings, link: Link) -> bool:
         waits = not isinstance(eni.local_ipv4s, Absent)
         return link.ipv6 and (isinstance(eni.subnet_ipv6, Value) or not waits)
     return settings.ipv6 is Ipv6Policy.ON
-
-
-def _altnames(eni: EniFacts, number: EniNumber, settings: EniSettings) -> tuple[str, ...]:
-    eni_id = value_of(eni.interface_id)
-    names = {
-        Altname.ID: str(eni_id) if eni_id and eni_id.usual else None,
-        Altname.DEVICE_NUMBER: f"device-number-{number.device}.{number.card}",
-    }
-    return tuple(name for form in settings.altnames if (name := names[form]) is not None)
 
 
 def _unread(eni: EniFacts) -> tuple[str, ...]:

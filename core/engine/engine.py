@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ec2net.core.config.settings import Config, Manage
-from ec2net.core.decide.compute import compute, eni_links
+from ec2net.core.decide.candidate import eni_links
+from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent
 from ec2net.core.engine import drift, rivals, verify
 from ec2net.core.engine.backend_plans import Wanted, chosen, planned

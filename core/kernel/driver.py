@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which driver a link has: what udev exports as ID_NET_DRIVER, asked of the kernel directly.
 
-The driver tells an ENI (``links.drivers``, compared in ``core/decide/compute.py``: ``eni_links``). By
+The driver tells an ENI (``links.drivers``, compared in ``core/decide/candidate.py``: ``eni_links``). By
 ioctl and not by sysfs, which in a namespace may show another namespace's links.
 """
 

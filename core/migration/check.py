@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ec2net.core.config.settings import Config
-from ec2net.core.decide.compute import eni_links
+from ec2net.core.decide.candidate import eni_links
 from ec2net.core.engine.reachability import Reachability, Reached
 from ec2net.core.engine.verify import ABROAD
 from ec2net.core.host.files import Environment

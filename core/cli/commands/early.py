@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from ec2net.core.config.files import Source
 from ec2net.core.config.settings import ANY_LATER, AUTO_BACKEND, EniIdentity, EniSettings
-from ec2net.core.decide.compute import eni_links
+from ec2net.core.decide.candidate import eni_links
 from ec2net.core.decide.eni_intent import early_intent
 from ec2net.core.engine.rivals import concerns
 from ec2net.core.host import udev

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from ec2net.core.config.tree import to_dict
-from ec2net.core.decide.compute import eni_links
+from ec2net.core.decide.candidate import eni_links
 from ec2net.core.engine.setup import opened
 from ec2net.core.imds.source import Imds
 from ec2net.core.model.errors import Ec2netError, ExitStatus

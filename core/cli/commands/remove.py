@@ -24,7 +24,7 @@ def run(options: Namespace) -> ExitStatus:
 
 def _remove(name: str, options: Namespace) -> ExitStatus:
     from ec2net.core.daemon.sole import manager_runs
-    from ec2net.core.decide.compute import eni_links
+    from ec2net.core.decide.candidate import eni_links
     from ec2net.core.engine.one_pass import one_pass
     from ec2net.core.report import log_lines
     from ec2net.core.report.publisher import StatusPublisher

@@ -80,7 +80,7 @@ def _start_primary(options: Namespace) -> ExitStatus:
 
 
 def _configure(name: str, place: Workplace, deadline: Deadline, options: Namespace) -> ExitStatus:
-    from ec2net.core.decide.compute import eni_links
+    from ec2net.core.decide.candidate import eni_links
     from ec2net.core.engine.setup import opened
 
     with opened(place, link=name) as engine:

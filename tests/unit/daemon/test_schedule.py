@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ec2net.core.config.settings import ResidentSettings
 from ec2net.core.daemon.eni_state import EniTrack, State
-from ec2net.core.daemon.pace import RepairBudget, poll_interval
+from ec2net.core.daemon.poll_interval import RepairBudget, poll_interval
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
 from ec2net.core.model.identity import Mac
 
