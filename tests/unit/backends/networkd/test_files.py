@@ -123,7 +123,7 @@ UseNTP=no
 UseHostname=no
 UseMTU=no
 RouteTable=9999
-RouteMetric=1098903353
+RouteMetric=1700638419
 
 [Link]
 RequiredForOnline=no
@@ -236,6 +236,14 @@ def test_two_secondaries_never_park_on_one_metric() -> None:
         ).content
         metrics.add(next(line for line in text.splitlines() if line.startswith("RouteMetric=")))
     assert len(metrics) == 64
+
+
+def test_the_parking_metric_of_a_mac_is_the_same_in_every_version() -> None:
+    """After an upgrade another metric would rewrite each secondary's file, and have
+    systemd-networkd configure the link anew."""
+    file = network_file(own_path("ens6"), early(), permanent=True)
+    found = lines(file.content)
+    assert "RouteMetric=1700638419" in found["[DHCPv4]"] & found["[IPv6AcceptRA]"]
 
 
 def test_beside_somebody_elses_file_only_what_the_promises_need() -> None:
