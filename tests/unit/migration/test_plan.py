@@ -3,7 +3,7 @@
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from eni_facts import link
@@ -28,7 +28,7 @@ from ec2net.core.migration.clients import Client, Clients
 from ec2net.core.migration.host import Host
 from ec2net.core.migration.plan import Works, back, before, forward, refuse, refuse_back
 from ec2net.core.migration.resolv_conf import Kept, Kind, ResolvConf
-from ec2net.core.migration.steps import Step
+from ec2net.core.migration.steps import Step, Work
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.runtime.deadline import Deadline
 
@@ -265,6 +265,31 @@ def test_it_is_given_back_in_steps_that_end_where_it_began() -> None:
         "check that all can be reached that could",
         "delete /var/lib/ec2net/adopted.json",
     ]
+
+
+class Named:
+    """Something that the program does itself, told apart by its name."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, _: Deadline) -> None:
+        """Not done here."""
+
+
+def own_work(steps: tuple[Step, ...]) -> list[str]:
+    """What of a plan the program does itself, in its order."""
+    works = (step.work for step in steps if isinstance(step, Work))
+    return [work.name for work in works if isinstance(work, Named)]
+
+
+def test_each_way_ends_with_the_check_of_its_own() -> None:
+    """A host that was given back has no lease of systemd-networkd any more."""
+    works = Works(**{field.name: Named(field.name) for field in fields(Works)})
+    began = host({**BY_NETWORKMANAGER}, active=(units.NETWORKMANAGER,))
+    assert own_work(forward(began, works)) == ["record", "prepare", "adopted"]
+    steps = back(before(began, "now"), adopted(), works)
+    assert own_work(steps) == ["clear", "prepare", "reconnect", "reachable", "forget"]
 
 
 def test_where_nothing_was_done_yet_only_the_record_goes() -> None:
