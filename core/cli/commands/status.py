@@ -156,11 +156,12 @@ def _row(eni: dict[str, Any], state: dict[str, Any] | None) -> tuple[str, ...]:
 
 
 def _addresses(eni: dict[str, Any]) -> str:
-    """How many are there (unknown of an earlier version's pass), of how many that are wanted."""
+    """How many are there (``?``: the pass did not count them), of how many that are wanted."""
     if eni["intent"] is None:
         return "-"
     wanted = len(eni["intent"]["base"]) + len(eni["intent"]["further"])
-    return f"{eni.get('there', '?')}/{wanted}"
+    there = eni.get("there")
+    return f"{'?' if there is None else there}/{wanted}"
 
 
 def _time(stamp: str | None) -> str:

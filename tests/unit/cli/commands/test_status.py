@@ -146,6 +146,8 @@ def test_an_earlier_versions_status_can_be_read(
     del before["there"]
     publish(run, before)
     assert "?/3" in status(run, capsys)[1]
+    publish(run, eni(there=None))
+    assert "?/3" in status(run, capsys)[1]
 
 
 def test_json_obeys_its_schema(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
