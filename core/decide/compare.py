@@ -33,7 +33,7 @@ def make_plan(
         other = claimed.get(identity := item.identity)
         if other is None:
             claimed[identity] = item
-            steps.append(present.step_to(item, mac))
+            steps.append(present.step_to(item, identity, mac))
         elif other != item:  # two ENIs cannot both have it, such as one metric in main
             steps.append(Conflict(mac, item, other, wanted=True))
     additions = [step for step in steps if isinstance(step, Change)]
@@ -62,9 +62,10 @@ class _Present:
         """Items of ours that nobody wanted."""
         return (item for same in self._ours.values() for item in same)
 
-    def step_to(self, item: Item, mac: Mac) -> Change | Conflict | None:
-        """What it takes to have ``item``; None if it is there."""
-        identity = item.identity
+    def step_to(
+        self, item: Item, identity: tuple[object, ...], mac: Mac
+    ) -> Change | Conflict | None:
+        """What it takes to have ``item``, whose identity that is; None if it is there."""
         same = self._ours.get(identity)
         if same and item in same:
             same.remove(item)

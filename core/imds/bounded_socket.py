@@ -104,11 +104,10 @@ class BoundedSocket(socket.socket):
         while left:  # ends by deadline
             if self.deadline.expired():
                 raise self.deadline.exceeded()
-            self.deadline.wait(self.fileno(), select.POLLOUT)
-            try:
+            try:  # a request fits the socket's buffer, so there is hardly ever anything to wait for
                 left = left[super().send(left, flags) :]
             except BlockingIOError:
-                continue
+                self.deadline.wait(self.fileno(), select.POLLOUT)
             except (BrokenPipeError, ConnectionResetError):
                 raise  # urllib3 knows these two: an answer may have come before
             except OSError as error:
