@@ -7,6 +7,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ec2net.core.decide.intent import EniIntent, EniOutcome
+from ec2net.core.model.identity import Mac
 from ec2net.core.model.plan import Change, Conflict, Plan
 from ec2net.core.runtime.bounded_cache import BoundedCache
 from ec2net.core.state.codec import encode
@@ -70,20 +71,20 @@ def eni(outcome: EniOutcome) -> dict[str, Any]:
 
 
 def _intent(intent: EniIntent) -> dict[str, Any]:
-    # The same pass after pass; intents do not differ by their link's name.
-    key = (intent, intent.link.name)
-    try:
-        known = _known.get(key)
-    except TypeError:  # a plugin put a list into it
-        return _whole(intent)
-    if known is None:
-        known = _whole(intent)
-        _known.put(key, known, sum(len(one) for one in known.values() if isinstance(one, list)) + 1)
-    return known
+    """The same pass after pass. Intents that differ by their link's name alone are equal."""
+    known = _known.get(intent.mac)
+    if known is None or known[0] != intent or known[0].link.name != intent.link.name:
+        data = _whole(intent)
+        known = intent, data
+        items = sum(len(one) for one in data.values() if isinstance(one, list))
+        _known.put(intent.mac, known, items + 1)
+    return known[1]
 
 
-_known: BoundedCache[tuple[EniIntent, str], dict[str, Any]] = BoundedCache(2**16)
-"""By rules, routes and addresses: 64 ENIs with 100 addresses each have 20,000."""
+_known: BoundedCache[Mac, tuple[EniIntent, dict[str, Any]]] = BoundedCache(2**16)
+"""The last one of each ENI, by rules, routes and addresses: 64 ENIs with 100 addresses each have 20,000.
+
+By MAC, since the hash of an intent is that of all its items: 14 ms for these 64 in each pass."""
 
 
 def _whole(intent: EniIntent) -> dict[str, Any]:
