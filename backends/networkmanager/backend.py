@@ -33,10 +33,10 @@ from ec2net.core.plugins.api import (
     apply_live,
     await_sources,
     guarded,
-    is_enabled,
     make_plan,
     observe_live,
     render_live,
+    will_return,
 )
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ class NetworkManagerBackend(Backend):
         leases of secondaries go to main, where they catch other ENIs' replies.
         """
         file = conf.in_place()
-        if file is None or not file.ours or mine or _returns(self.host.environment):
+        if file is None or not file.ours or mine:
             return ()
-        return (file,)
+        return () if will_return(NETWORKMANAGER_UNIT, self.host.environment) else (file,)
 
     def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
         snapshot = seen.snapshot
@@ -166,12 +166,6 @@ class NetworkManagerBackend(Backend):
 
             self._manager = NetworkManager(Bus())
         return self._manager
-
-
-def _returns(environment: Environment) -> bool:
-    """Whether NetworkManager is down, and systemd is to start it again."""
-    down = not environment.unit_is_active(NETWORKMANAGER_UNIT)
-    return down and is_enabled(NETWORKMANAGER_UNIT, environment)
 
 
 def _file(

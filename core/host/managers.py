@@ -79,6 +79,11 @@ def is_at_work(unit: str, environment: Environment) -> bool:
     return environment.unit_is_active(unit) or is_enabled(unit, environment)
 
 
+def will_return(unit: str, environment: Environment) -> bool:
+    """Whether it is down, and systemd is to start it again."""
+    return not environment.unit_is_active(unit) and is_enabled(unit, environment)
+
+
 def link_manager(link: Link, environment: Environment) -> Manager:
     """Who says it manages ``link``, by the state files that both keep per link index.
 
@@ -125,10 +130,8 @@ def _networkmanager_is_not_up(environment: Environment) -> bool:
 
     It keeps the state files of its links meanwhile, and a link that comes then has none.
     """
-    return (
-        not environment.unit_is_active(NETWORKMANAGER_UNIT)
-        and is_enabled(NETWORKMANAGER_UNIT, environment)
-        and any(map(str.isdigit, environment.list_folder(NETWORKMANAGER_LINKS)))
+    return will_return(NETWORKMANAGER_UNIT, environment) and any(
+        map(str.isdigit, environment.list_folder(NETWORKMANAGER_LINKS))
     )
 
 

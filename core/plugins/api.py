@@ -17,9 +17,9 @@ from ec2net.core.host.managers import (
     NETWORKMANAGER_OWNER,
     NETWORKMANAGER_UNIT,
     Manager,
-    is_enabled,
     link_manager,
     owner,
+    will_return,
 )
 from ec2net.core.kernel.link_events import KernelEvents
 from ec2net.core.kernel.session import Kernel
@@ -135,7 +135,6 @@ __all__ = [
     "guard_routes",
     "guarded",
     "hookimpl",
-    "is_enabled",
     "lift_guards",
     "link_manager",
     "make_folder",
@@ -149,5 +148,6 @@ __all__ = [
     "run_bounded",
     "state_file",
     "version_of",
+    "will_return",
     "write_file",
 ]
