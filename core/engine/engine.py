@@ -146,7 +146,7 @@ class Engine:
             attached = boot_enis.when_attached(before.boot, links, time.monotonic())
         environment = self._environment(links)
         facts = Facts(reading.facts, there, attached, elsewhere(links, environment))
-        view = self._planned(facts, snapshot, environment, Wanted(only, without), deadline)
+        view = self._planned(facts, snapshot, links, environment, Wanted(only, without), deadline)
         problems = (*reading.problems, *view.problems)
         view = replace(view, memory=before, problems=problems, requests=reading.requests)
         return view.with_holds()
@@ -155,13 +155,13 @@ class Engine:
         self,
         facts: Facts,
         snapshot: Snapshot,
+        links: Mapping[Mac, tuple[Link, ...]],
         environment: Environment,
         which: Wanted,
         deadline: Deadline,
     ) -> View:
-        """What is wanted by these facts, and the backends' plans for it."""
+        """The intents that follow from the facts, and the plans of the backends."""
         host = self._intents(facts)
-        links = eni_links(snapshot.links, self.config.drivers)
         choices = chosen(host, links, self.backends, environment)
         doubled: tuple[DoubleManagement, ...] = ()
         if not which.without:  # to take something back is no double work
