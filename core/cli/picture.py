@@ -90,15 +90,17 @@ def _ways(eni: EniOutcome, view: View, changes: dict[Item, Action]) -> Iterator[
 
 def _rule(rule: Rule, style: str) -> Iterator[str]:
     source, node = _node("from", str(rule.source)), _node("rule", rule.describe())
-    said = {
-        f"rule {rule.priority}": True,
-        f"to {rule.destination}": rule.destination is not None,
-        f"marked {rule.mark}": rule.mark is not None,
-        "without default routes": rule.suppress_prefixlength is not None,
-        "without those by ENIs": rule.suppress_group is not None,
-        "unreachable": rule.action is RuleAction.UNREACHABLE,
-    }
-    words = [text for text, holds in said.items() if holds]
+    words = [f"rule {rule.priority}"]
+    if rule.destination is not None:
+        words.append(f"to {rule.destination}")
+    if rule.mark is not None:
+        words.append(f"marked {rule.mark}")
+    if rule.suppress_prefixlength is not None:
+        words.append("without default routes")
+    if rule.suppress_group is not None:
+        words.append("without those by ENIs")
+    if rule.action is RuleAction.UNREACHABLE:
+        words.append("unreachable")
     yield f'  {source} [label={_quoted(str(rule.source))} shape="plaintext"];'
     yield f"  {node} [label={_label(words)}{style}];"
     yield f"  {source} -> {node} [{style.lstrip()}];"

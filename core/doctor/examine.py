@@ -60,12 +60,11 @@ def tools(view: View, environment: Environment) -> Iterator[Finding]:
                 Severity.ERROR, Check.OTHER_TOOL, problem.subject, problem.problem, problem.remedy
             )
             continue
-        harm = _HARM[one.danger]
         yield Finding(
-            Severity.WARNING if harm else Severity.NOTE,
+            Severity.NOTE if one.danger is Danger.NONE else Severity.WARNING,
             Check.OTHER_TOOL,
             one.tool.value,
-            f"{one.trace}{harm}",
+            f"{one.trace}{_HARM[one.danger]}",
             one.remedy,
         )
 

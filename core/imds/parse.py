@@ -14,12 +14,13 @@ T = TypeVar("T")
 EMPTY = Unknown("empty answer")
 
 LINES_MAX = 4096
+
 _parsed: BoundedCache[tuple[Callable[[str], Any], str], tuple[Any, ...]] = BoundedCache(400_000)
 """Answers that are not parsed again, by characters: a manager gets the same pass after pass. 64 ENIs
 with 100 addresses each have 330,000; parsed, an address takes ten times its text."""
 
 NUMBER_MAX = 999
-"""Of device numbers and network cards; ``core.numbers`` decides what can be numbered."""
+"""Of device numbers and network cards; ``core/model/numbers.py`` decides what can be numbered."""
 
 _ENTRY = 64
 """Characters that an entry counts beside its text."""

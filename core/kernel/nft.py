@@ -92,7 +92,7 @@ def _nft(script: list[str]) -> None:
 
 
 def _run(command: list[str]) -> str:
-    import subprocess  # as in core.command
+    import subprocess  # as in core/runtime/command.py
 
     try:
         done = run_bounded(command, Deadline(_SECONDS, "nft"))

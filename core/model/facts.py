@@ -135,6 +135,6 @@ class Facts:
     imds: ImdsFacts
     links: tuple[Link, ...]
     attached: Mapping[Mac, Attached] = field(default_factory=dict)
-    """When each link came (``core.attachment``); of those that lack it is not known."""
+    """When each link came (``core/state/boot_enis.py``); of those that lack it is not known."""
     elsewhere: Mapping[Mac, str] = field(default_factory=dict)
-    """Links that udev says somebody else manages, and who (``environment.elsewhere``)."""
+    """Links that udev says somebody else manages, and who (``core/host/managers.py``)."""

@@ -28,8 +28,22 @@ class RecordingImds:
         self.tree: dict[str, Any] = {}
         self.unread: dict[str, str] = {}
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._imds, name)
+    @property
+    def requests_made(self) -> int:
+        return self._imds.requests_made
+
+    @property
+    def heard(self) -> bool:
+        return self._imds.heard
+
+    def new_pass(self) -> None:
+        self._imds.new_pass()
+
+    def expect(self, enis: int) -> None:
+        self._imds.expect(enis)
+
+    def answers(self, path: str, deadline: Deadline) -> bool:
+        return self._imds.answers(path, deadline)
 
     def get(self, path: str, deadline: Deadline) -> Reading[str]:
         reading = self._imds.get(path, deadline)

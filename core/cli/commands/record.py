@@ -7,12 +7,10 @@ import tempfile
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import cast
 
 from ec2net.core.config.tree import to_dict
 from ec2net.core.decide.candidate import eni_links
 from ec2net.core.engine.setup import opened
-from ec2net.core.imds.source import Imds
 from ec2net.core.model.errors import Ec2netError, ExitStatus
 from ec2net.core.record.record import RecordingImds, record
 from ec2net.core.report.status_file import STATUS
@@ -29,7 +27,7 @@ def run(options: Namespace) -> ExitStatus:
     with opened(place) as engine, tempfile.TemporaryDirectory() as empty:
         assert engine.imds is not None
         imds = RecordingImds(engine.imds)
-        engine.imds = cast(Imds, imds)
+        engine.imds = imds
         links = eni_links(engine.kernel.links(), place.config.drivers)
         attached = boot_enis.when_attached(boot_enis.read(place.run), links, time.monotonic())
         engine.run = RunDir(Path(empty))  # as if for the first time: every key is read
