@@ -10,7 +10,6 @@ import os
 import socket
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from ec2net.core.model.errors import DeadlineExceeded, Ec2netError, StateError
@@ -55,12 +54,7 @@ class ControlSocket:
             raise StateError(f"cannot listen on {self._path}: {error.strerror}") from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for client in self._clients:
             client.close()
         self._listening.close()

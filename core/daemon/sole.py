@@ -5,7 +5,6 @@ import fcntl
 import os
 import stat
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from ec2net.core.model.errors import StateError
@@ -50,12 +49,7 @@ class SoleManager:
                 remedy="it has to start anew; systemd does that",
             )
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
 
 

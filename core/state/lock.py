@@ -12,7 +12,6 @@ import os
 import stat
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from ec2net.core.model.errors import DeadlineExceeded, Ec2netError, StateError
@@ -95,12 +94,7 @@ class HostLock:
             descriptor, self._descriptor = self._descriptor, -1
             self._descriptor = _wait(descriptor, self._deadline)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
         self._descriptor = -1
 

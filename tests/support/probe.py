@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from ec2net.core.simulation.vpc import echo
@@ -65,12 +64,7 @@ class Probe:
         self._namespace.call(self._thread.start)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join(2 * PATIENCE)
 
@@ -151,14 +145,9 @@ class Traffic:
             probe.__enter__()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for probe in self._probes:
-            probe.__exit__(kind, error, trace)
+            probe.__exit__()
 
     @property
     def gaps(self) -> list[Gap]:
@@ -200,12 +189,7 @@ class Streams:
                 self._pairs.append((client, server))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for pair in self._pairs:
             for end in pair:
                 end.close()

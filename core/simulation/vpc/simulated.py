@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
-from types import TracebackType
 from typing import Self
 
 from ec2net.core.model.errors import KernelError, UsageError
@@ -104,12 +103,7 @@ class SimulatedVpc(Checks):
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     def _build(self) -> None:
