@@ -2,7 +2,7 @@
 """The working loop: wait for the kernel, a timer, a signal or a poke, and do what is due.
 
 One thread does everything, and the watchdog is fed from here and from nowhere else: a loop that
-is stuck is not fed. What can be slow has a deadline, and ``allowance`` is more than their sum. So one
+is stuck is not fed. What can be slow has a deadline, and ``allowance`` is more than their sum: one
 thread is enough. A thread per ENI could outlive its ENI: 766 detached ENIs left 1787 processes of
 amazon-ec2-net-utils behind (https://github.com/amazonlinux/amazon-ec2-net-utils/issues/148).
 """

@@ -40,7 +40,7 @@ class Candidate:
     around: Around
     attached: Attached | None
     manager: str
-    """Who manages its link instead of ec2net, as udev says; empty for nobody."""
+    """The program that manages its link instead of ec2net, as udev says; empty if there is none."""
 
     @cached_property
     def number(self) -> EniNumber | None:
@@ -55,11 +55,11 @@ class Candidate:
         return doubts(self.facts, self.around)
 
     def managed_by(self, settings: EniSettings) -> str:
-        """Who manages its link; a backend that is named counts whoever does."""
+        """As ``manager``; empty where the configuration names a backend, which then counts more."""
         return self.manager if settings.backend == AUTO_BACKEND else ""
 
     def outcome(self, numbers: NumberPlan) -> EniOutcome:
-        """What holds of it whatever its standing."""
+        """The outcome without reason and intent: its parts do not depend on the standing."""
         refs = tuple(LinkRef(link.index, link.name) for link in self.links)
         return EniOutcome(
             self.mac,
@@ -73,7 +73,7 @@ class Candidate:
         )
 
     def identity(self) -> EniIdentity:
-        """What sections of the configuration match on: the same whatever the ENI's standing."""
+        """The criteria of ``match`` as this ENI has them; they do not depend on its standing."""
         facts, number = self.facts, self.number
         return EniIdentity(
             mac=self.mac,

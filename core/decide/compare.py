@@ -48,7 +48,7 @@ def make_plan(
 
 
 class _Present:
-    """What is in place, by identity. An item of ours is taken out when it is wanted."""
+    """The items in place, by identity. An item of ours leaves it when an ENI wants the item."""
 
     def __init__(self, found: InPlace) -> None:
         self._ours: dict[tuple[object, ...], list[Item]] = {}
@@ -59,13 +59,13 @@ class _Present:
 
     @property
     def left(self) -> Iterator[Item]:
-        """Items of ours that nobody wanted."""
+        """Items of ours that no ENI wanted."""
         return (item for same in self._ours.values() for item in same)
 
     def step_to(
         self, item: Item, identity: tuple[object, ...], mac: Mac
     ) -> Change | Conflict | None:
-        """What it takes to have ``item``, whose identity that is; None if it is there."""
+        """The change or conflict that leads to ``item``; None if it is in place."""
         same = self._ours.get(identity)
         if same and item in same:
             same.remove(item)

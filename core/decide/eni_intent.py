@@ -71,7 +71,7 @@ def intent_of(
 def early_intent(
     mac: Mac, link: LinkRef, primary: bool, settings: EniSettings, numbers: NumberPlan
 ) -> EarlyIntent:
-    """What is wanted of an ENI's base whatever IMDS says of it."""
+    """The part of an intent for the base of an ENI; IMDS has no say in it."""
     return EarlyIntent(
         mac=mac,
         link=link,

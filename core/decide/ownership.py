@@ -77,7 +77,7 @@ def _told_by_items(
 ) -> dict[Clue, Mac]:
     """A route tells whose its table is, and a rule by its table whose its source is.
 
-    That rule may be somebody else's, who was quicker with it.
+    Another program may have made that rule before ec2net did.
     """
     for item in ours:
         if not isinstance(item, Route) or item.purpose is Purpose.GUARD:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What keeps an ENI from an intent: the first reason is the one that its outcome gives. Pure."""
+"""Checks that an ENI passes before it gets an intent: the first that fails is the reason. Pure."""
 
 from dataclasses import dataclass
 

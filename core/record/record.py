@@ -18,6 +18,7 @@ from ec2net.core.model.facts import Reading, Unknown, Value
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.report import as_json
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.codec import encode
 
 
 class RecordingImds:
@@ -95,7 +96,7 @@ def record(
 
 def _kernel(snapshot: Snapshot) -> dict[str, Any]:
     return {
-        "links": [as_json.plain(link) for link in snapshot.links],
+        "links": [encode(link) for link in snapshot.links],
         "addresses": [
             {
                 "link": found.item.link.index,
@@ -105,9 +106,9 @@ def _kernel(snapshot: Snapshot) -> dict[str, Any]:
             for found in snapshot.addresses
         ],
         "routes": [
-            {**as_json.plain(f.item), "link": f.item.link.index, "protocol": f.protocol}
+            {**encode(f.item), "link": f.item.link.index, "protocol": f.protocol}
             for f in snapshot.routes
         ],
-        "rules": [{**as_json.plain(f.item), "protocol": f.protocol} for f in snapshot.rules],
+        "rules": [{**encode(f.item), "protocol": f.protocol} for f in snapshot.rules],
         "accept_ra": {str(s.link.index): s.value for s in snapshot.accept_ra},
     }

@@ -19,23 +19,19 @@ if TYPE_CHECKING:  # who reads a status needs no engine
 VERSION = 1
 
 
-plain = encode
-"""Any of our frozen values as dictionaries, lists, text and numbers."""
-
-
 def change(step: Change) -> dict[str, Any]:
     return {
         "action": step.action.name.lower(),
         "kind": type(step.item).__name__.lower(),
-        "eni": plain(step.mac),
+        "eni": encode(step.mac),
         "text": step.item.describe(),
-        "item": plain(step.item),
-        "before": plain(step.before),
+        "item": encode(step.item),
+        "before": encode(step.before),
     }
 
 
 def conflict(found: Conflict) -> dict[str, Any]:
-    return {"eni": str(found.mac), "text": found.describe(), "foreign": plain(found.foreign)}
+    return {"eni": str(found.mac), "text": found.describe(), "foreign": encode(found.foreign)}
 
 
 def plan(whole: Plan) -> dict[str, Any]:
@@ -54,16 +50,16 @@ def hold(found: Hold | None) -> dict[str, Any] | None:
 
 def drift(found: "Drift | None") -> dict[str, Any] | None:
     """What somebody else took away or changed; None if that was nothing."""
-    return None if found is None else {k: v for k, v in plain(found).items() if k != "items"}
+    return None if found is None else {k: v for k, v in encode(found).items() if k != "items"}
 
 
 def eni(outcome: EniOutcome) -> dict[str, Any]:
     """Where an ENI stands, with its whole intent if there is one."""
     return {
         "mac": str(outcome.mac),
-        "eni_id": plain(outcome.eni_id),
-        "link": plain(outcome.link),
-        "attached": plain(outcome.attached),
+        "eni_id": encode(outcome.eni_id),
+        "link": encode(outcome.link),
+        "attached": encode(outcome.attached),
         "standing": outcome.standing.value,
         "reason": outcome.reason,
         "intent": _intent(outcome.intent) if outcome.intent else None,
@@ -88,7 +84,7 @@ By MAC, since the hash of an intent is that of all its items: 14 ms for these 64
 
 
 def _whole(intent: EniIntent) -> dict[str, Any]:
-    data: dict[str, Any] = plain(intent)
+    data: dict[str, Any] = encode(intent)
     for key in ("rules", "no_ipv4", "table_routes", "main_routes", "local_routes"):
         data[key] = [item.describe() for item in getattr(intent, key)]
     return data

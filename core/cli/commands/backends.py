@@ -10,6 +10,7 @@ from ec2net.core.plugins.loaded import origins
 from ec2net.core.report import as_json
 from ec2net.core.report.table import table
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.codec import encode
 from ec2net.core.state.config_in_force import workplace
 
 
@@ -30,7 +31,7 @@ def run(options: Namespace) -> ExitStatus:
             "links": [
                 {
                     "mac": str(mac),
-                    "link": as_json.plain(eni.link) if (eni := view.host.of(mac)) else None,
+                    "link": encode(eni.link) if (eni := view.host.of(mac)) else None,
                     "backend": choice.backend,
                     "reasons": list(choice.reasons),
                 }

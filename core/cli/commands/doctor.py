@@ -23,6 +23,7 @@ from ec2net.core.imds.ways import Way
 from ec2net.core.model.errors import ExitStatus
 from ec2net.core.report import as_json
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.codec import encode
 from ec2net.core.state.config_in_force import workplace
 
 _SIGNS = {Severity.ERROR: "!!", Severity.WARNING: "!", Severity.NOTE: "-"}
@@ -99,4 +100,4 @@ def lines(found: Sequence[Finding]) -> list[str]:
 
 
 def _document(found: Sequence[Finding]) -> dict[str, object]:
-    return {"version": as_json.VERSION, "findings": [as_json.plain(one) for one in found]}
+    return {"version": as_json.VERSION, "findings": [encode(one) for one in found]}

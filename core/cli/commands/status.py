@@ -12,13 +12,13 @@ from ec2net.core.daemon.published import published
 from ec2net.core.host.files import Environment
 from ec2net.core.host.other_tools import Danger, recognise
 from ec2net.core.model.errors import Ec2netError, ExitStatus
-from ec2net.core.report.as_json import plain
 from ec2net.core.report.status_file import STATUS
 from ec2net.core.report.table import WIDTH, table
 from ec2net.core.report.text import incomplete
 from ec2net.core.runtime.clock import utc
 from ec2net.core.runtime.deadline import readable
 from ec2net.core.runtime.signals import StopSignals
+from ec2net.core.state.codec import encode
 from ec2net.core.state.run_dir import RunDir
 
 _CLEAR = "\x1b[H\x1b[2J"
@@ -74,7 +74,7 @@ def _look(run_dir: RunDir) -> _Shown:
     manager = published(run_dir)
     tools = [tool for tool in recognise(Environment()) if tool.danger is Danger.DOUBLE]
     document["resident"] = manager
-    document["tools"] = [plain(tool) for tool in tools]
+    document["tools"] = [encode(tool) for tool in tools]
     document["written"] = _written(run_dir)
     try:
         lines = _lines(document)

@@ -13,6 +13,7 @@ from ec2net.core.model.errors import Ec2netError, ExitStatus
 from ec2net.core.model.finding import Finding
 from ec2net.core.report import as_json
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.codec import encode
 from ec2net.core.state.config_in_force import workplace
 
 
@@ -60,6 +61,6 @@ def _document(
     return {
         "version": as_json.VERSION,
         "checked": checked,
-        "findings": [{"eni": as_json.plain(f.mac), "text": f.describe()} for f in found],
+        "findings": [{"eni": encode(f.mac), "text": f.describe()} for f in found],
         "problems": [str(problem) for problem in problems],
     }

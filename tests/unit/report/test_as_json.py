@@ -15,6 +15,7 @@ from ec2net.core.model.facts import Absent, Facts
 from ec2net.core.model.objects import Address, LinkRef, LinkSetting, Route, Rule, Setting
 from ec2net.core.model.plan import Action, Change, Conflict, Plan
 from ec2net.core.report import as_json
+from ec2net.core.state.codec import encode
 
 LINK = LinkRef(3, "ens6")
 DEFAULT = Route(ip_network("0.0.0.0/0"), 10001, 0, LINK, ip_address("10.0.1.1"))
@@ -37,7 +38,7 @@ DEFAULT = Route(ip_network("0.0.0.0/0"), 10001, 0, LINK, ip_address("10.0.1.1"))
     ],
 )
 def test_values_as_plain_data(value: object, plain: object) -> None:
-    assert as_json.plain(value) == plain
+    assert encode(value) == plain
 
 
 def test_a_plan() -> None:
