@@ -11,6 +11,7 @@ from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.plan import Change, Conflict, Failure, Plan
 from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.runtime.clock import date
 from ec2net.core.state.drift_record import Drifts
 from ec2net.core.state.holds import Hold
 
@@ -83,7 +84,7 @@ class PassReport:
         texts = {str(failure.error) for failure in self.failed if failure.change.whose == mac}
         texts |= {text for of, text in self.wrong if of == mac}
         if hold := self.held.get(mac):
-            texts.add(f"held since {hold.since}: {hold.reason}")
+            texts.add(f"changes are on hold since {date(hold.since)}: {hold.reason}")
         return tuple(sorted(texts))
 
 

@@ -3,8 +3,8 @@
 
 from collections.abc import Iterable
 
-WIDTH = 100
-"""Columns that a table of ours takes at most."""
+WIDTH = 110
+"""The widest that a table may be, in characters."""
 
 _CELL_MIN = 8
 """A cell that is cut keeps so many characters."""

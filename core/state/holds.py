@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.identity import Mac
+from ec2net.core.runtime.clock import date
 from ec2net.core.state import codec
 from ec2net.core.state.run_dir import RunDir
 
@@ -32,9 +33,9 @@ class Hold:
     def problem(self, name: str) -> Ec2netError:
         """For people, in each pass that leaves the ENI of this name as it is."""
         return Ec2netError(
-            f"held since {self.since}, nothing is changed: {self.reason}",
+            f"changes are on hold since {date(self.since)}: {self.reason}",
             subject=name,
-            remedy="it goes on when something else is wanted of it, or by 'ec2net refresh --retry'",
+            remedy="changes resume when the configuration changes, or run 'ec2net refresh --retry'",
         )
 
 

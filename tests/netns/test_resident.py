@@ -150,7 +150,7 @@ def test_status_shows_what_the_manager_knows_and_anybody_may_look(
         shown = instance.ec2net("status", under=("setpriv", "--reuid=65534", "--clear-groups"))
         assert "configured" in shown.stdout
         assert "pending" in shown.stdout
-        assert f"The resident manager (process {manager.pid}) is at work." in shown.stdout
+        assert f"The ec2net daemon is running (PID {manager.pid})." in shown.stdout
         for name, content in instance.files().items():
             if name != "imds-token.json":
                 assert b"token" not in content, name

@@ -19,6 +19,7 @@ from ec2net.core.model.facts import Absent, EniFacts, Unknown, Value, keys_of
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import AnyAddress, AnyNetwork
 from ec2net.core.report import as_json, text
+from ec2net.core.runtime.clock import date
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.config_in_force import workplace
 from ec2net.core.state.memory import Memory
@@ -179,7 +180,7 @@ def _answer(engine: Engine, source: AnyAddress, view: View) -> str:
 def _print(story: dict[str, Any]) -> None:
     print(story["title"])
     standing, held = story["standing"], story["held"]
-    would = "a refresh would change" if held is None else f"held since {held['since']}, not changed"
+    would = f"changes on hold since {date(held['since'])}" if held else "a refresh would change"
     if story["observed"]:
         would = 'different, and left so (manage = "observe")'
     print(f"  {standing}: {story['reason']}" if story["reason"] else f"  {standing}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net status``: the table of all ENIs, as the last pass published it. Needs no privilege."""
+"""``ec2net status``: the table of all ENIs, as the last pass published it. It needs no privilege."""
 
 import json
 import sys
@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ec2net.core.daemon.published import published
+from ec2net.core.decide.intent import Standing
 from ec2net.core.host.files import Environment
 from ec2net.core.host.other_tools import Danger, recognise
 from ec2net.core.model.errors import Ec2netError, ExitStatus
 from ec2net.core.report.status_file import STATUS
 from ec2net.core.report.table import WIDTH, table
 from ec2net.core.report.text import incomplete
-from ec2net.core.runtime.clock import utc
+from ec2net.core.runtime.clock import age, date, seconds_of, utc
 from ec2net.core.runtime.deadline import readable
 from ec2net.core.runtime.signals import StopSignals
 from ec2net.core.state.codec import encode
@@ -26,7 +27,7 @@ _CLEAR = "\x1b[H\x1b[2J"
 
 @dataclass(frozen=True, slots=True)
 class _Shown:
-    """One look at what is published."""
+    """The published status, once read."""
 
     text: str
     document: dict[str, Any]
@@ -43,7 +44,7 @@ def run(options: Namespace) -> ExitStatus:
 
 
 def _watch(run_dir: RunDir, seconds: float, *, as_json: bool) -> ExitStatus:
-    """Show it again whenever it changed, until a signal. Reads a few small files each time."""
+    """Print the status again whenever it changed, until a signal. Each time reads a few small files."""
     clear = _CLEAR if sys.stdout.isatty() else ""
     before, status = "", ExitStatus.DONE
     with StopSignals() as signals:
@@ -67,7 +68,7 @@ def _look(run_dir: RunDir) -> _Shown:
     document = run_dir.read(STATUS)
     if document is None:
         raise Ec2netError(
-            "there is no status: no pass has ended since boot",
+            "ec2net has no status yet: no pass has ended since boot",
             subject=str(run_dir.path / STATUS),
             remedy="run 'ec2net refresh'",
         )
@@ -82,7 +83,7 @@ def _look(run_dir: RunDir) -> _Shown:
         refused = any(eni["standing"] == "refused" for eni in document["enis"])
     except (KeyError, TypeError, AttributeError) as error:
         raise Ec2netError(
-            "is not a status as this version writes it",
+            "another version of ec2net wrote this status",
             subject=str(run_dir.path / STATUS),
             remedy="run 'ec2net refresh'",
         ) from error
@@ -96,16 +97,16 @@ def _look(run_dir: RunDir) -> _Shown:
 
 
 def _written(run_dir: RunDir) -> str:
-    """When a pass last had news; one without does not write the file."""
+    """When a pass last changed the status; a pass without a change does not write the file."""
     try:
         seconds = (run_dir.path / STATUS).stat().st_mtime
-    except OSError:  # it went meanwhile
+    except OSError:  # a pass replaced the file meanwhile
         seconds = time.time()
     return utc(seconds)
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
-    """What the resident manager publishes counts more: it knows more than the last pass."""
+    """The daemon's states take precedence: it follows an ENI over several passes."""
     manager = document["resident"]
     states = {row["mac"]: row for row in manager["enis"]} if manager is not None else {}
     rows = [_row(eni, states.get(eni["mac"])) for eni in document["enis"]]
@@ -117,46 +118,54 @@ def _lines(document: dict[str, Any]) -> list[str]:
             lines.append(f"! {name}: {incomplete(unread)}")
         lines += _drift(name, eni.get("drift"))
     lines += [f"! {problem}" for problem in document["problems"]]
-    lines.append(f"The last pass with news: {_time(document['written'])}.")
+    lines.append(f"Last change: {date(document['written'])} ({_age(document['written'])}).")
     if manager is not None:
         lines += [f"! {manager['fight']}"] if manager.get("fight") else []
-        lines.append(f"The resident manager (process {manager['pid']}) is at work.")
+        lines.append(f"The ec2net daemon is running (PID {manager['pid']}).")
     return lines
 
 
 def _drift(name: str, drift: dict[str, Any] | None) -> list[str]:
-    """What is not repaired, or comes again and again; once is for ``explain``."""
+    """Drift that is open or repeated; ``explain`` shows a single one."""
     if drift is None or not (drift["open"] or drift["times"] > 1):
         return []
-    times = f" ({drift['times']} times, last at {drift['last']})" if drift["times"] > 1 else ""
+    times = f" ({drift['times']} times, last {date(drift['last'])})" if drift["times"] > 1 else ""
     return [
         f"! {name}: {'; '.join(drift['what'])}{times}: {drift['repair']}; ec2net explain {name}"
     ]
 
 
-_HEAD = ("ENI", "LINK", "PLACE", "BACKEND", "STATE", "SINCE", "ADDR", "PFX", "TABLE")
+_HEAD = ("ENI", "LINK", "CARD", "DEV", "BACKEND", "STATE", "SINCE", "ADDR", "PFX", "TABLE")
 
 
 def _row(eni: dict[str, Any], state: dict[str, Any] | None) -> tuple[str, ...]:
     intent = eni["intent"]
-    place = f"{intent['number']['card']}.{intent['number']['device']}" if intent else "-"
+    number = intent["number"] if intent else {"card": "-", "device": "-"}
     prefixes = len(intent["prefixes"]) if intent else "-"
     routed = intent and intent["rules"]
     return (
         eni["eni_id"] or eni["mac"],
         eni["link"] or "-",
-        place,
+        str(number["card"]),
+        str(number["device"]),
         eni["backend"] or "-",
-        state["state"] if state else eni["standing"],
-        _time((state or eni)["since"]),
+        state["state"] if state else _state(eni),
+        date((state or eni)["since"]),
         _addresses(eni),
         str(prefixes),
         str(intent["table"]) if routed else ("main" if intent else "-"),
     )
 
 
+def _state(eni: dict[str, Any]) -> str:
+    """The state after the last pass, in the daemon's words, on a host without the daemon."""
+    if eni["standing"] != Standing.READY.value:
+        return str(eni["standing"])
+    return "degraded" if eni["trouble"] or eni["backend"] is None else "configured"
+
+
 def _addresses(eni: dict[str, Any]) -> str:
-    """How many are there (``?``: the pass did not count them), of how many that are wanted."""
+    """How many of the intended addresses the link has; ``?``: the pass did not count them."""
     if eni["intent"] is None:
         return "-"
     wanted = len(eni["intent"]["base"]) + len(eni["intent"]["further"])
@@ -164,6 +173,5 @@ def _addresses(eni: dict[str, Any]) -> str:
     return f"{'?' if there is None else there}/{wanted}"
 
 
-def _time(stamp: str | None) -> str:
-    """``11-22 06:59Z`` for ``2026-11-22T06:59:57Z``: UTC; the year and the seconds are in --json."""
-    return f"{stamp[5:10]} {stamp[11:16]}Z" if stamp else "-"
+def _age(stamp: str) -> str:
+    return age(max(0.0, time.time() - seconds_of(stamp)))

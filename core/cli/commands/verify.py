@@ -40,7 +40,7 @@ def run(options: Namespace) -> ExitStatus:
             print(f"! {eni.name if eni else 'gone'}: {finding.describe()}")
         if not found and not problems:
             enis = len(view.host.ready)
-            print(f"{checked} addresses of {enis} ENIs leave as intended.")
+            print(f"OK: all {checked} addresses on {enis} ENIs use the right interface.")
     if problems:
         return ExitStatus.FAILED
     return ExitStatus.DRIFT if found else ExitStatus.DONE

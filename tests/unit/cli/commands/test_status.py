@@ -4,6 +4,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -90,7 +91,8 @@ def test_a_row_tells_all_of_an_eni(run: Path, capsys: pytest.CaptureFixture[str]
     assert head.split() == [
         "ENI",
         "LINK",
-        "PLACE",
+        "CARD",
+        "DEV",
         "BACKEND",
         "STATE",
         "SINCE",
@@ -98,10 +100,10 @@ def test_a_row_tells_all_of_an_eni(run: Path, capsys: pytest.CaptureFixture[str]
         "PFX",
         "TABLE",
     ]
-    since = ["11-22", "06:59Z"]
-    place = ["eni-0304feb62015b7959", "ens6", "0.1", "networkd", "ready"]
-    assert row.split() == [*place, *since, "2/3", "1", "10001"]
-    assert last.startswith("The last pass with news: ")
+    since = ["2026-11-22", "06:59", "UTC"]
+    eni_row = ["eni-0304feb62015b7959", "ens6", "0", "1", "networkd", "configured"]
+    assert row.split() == [*eni_row, *since, "2/3", "1", "10001"]
+    assert re.fullmatch(r"Last change: \d{4}-\d\d-\d\d \d\d:\d\d UTC \(\d+ s ago\)\.", last)
     assert code == 0
 
 
@@ -112,6 +114,22 @@ def test_trouble_is_told_below_the_table_and_by_the_exit_status(
     code, text = status(run, capsys)
     assert "! ens6: address 10.0.2.5/32 is in use\n! IMDS: no answer\n" in text
     assert code == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "state"),
+    [
+        ({}, "configured"),
+        ({"trouble": ["address 10.0.2.5/32 is missing"]}, "degraded"),
+        ({"backend": None}, "degraded"),
+        ({"standing": "pending", "intent": None}, "pending"),
+    ],
+)
+def test_a_host_without_the_daemon_shows_the_daemons_states(
+    run: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], state: str
+) -> None:
+    publish(run, eni(**changes))
+    assert f" {state} " in status(run, capsys)[1].splitlines()[1]
 
 
 @pytest.mark.parametrize(
@@ -131,7 +149,7 @@ def test_the_table_fits(
         run, eni(intent=intent(number={"card": 31, "device": 99}, further=further)), eni(**changes)
     )
     lines = status(run, capsys)[1].splitlines()
-    assert max(map(len, lines[:3])) <= WIDTH == 100
+    assert max(map(len, lines[:3])) <= WIDTH == 110
 
 
 def test_what_is_cut_keeps_both_ends() -> None:
@@ -219,9 +237,9 @@ def test_a_terminal_is_drawn_anew_when_something_changed(run: Path) -> None:
     with subprocess.Popen(command, stdout=theirs) as process:
         os.close(theirs)
         try:
-            seen = read_until(ours, "1/3", "news: ")
+            seen = read_until(ours, "1/3", "Last change: ")
             publish(run, eni(there=2))
-            seen += read_until(ours, "2/3", "news: ")
+            seen += read_until(ours, "2/3", "Last change: ")
             process.send_signal(signal.SIGINT)
             assert process.wait(LIMIT) == 0
         finally:
