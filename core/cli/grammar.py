@@ -60,63 +60,64 @@ def _flag(name: str, text: str) -> Argument:
 
 COMMON: Arguments = (
     Argument(
-        ("-v", "--verbose"), {"action": "store_true", "help": "tell each decision and its reason"}
+        ("-v", "--verbose"),
+        {"action": "store_true", "help": "log every decision and why it was made"},
     ),
     _value(
         "--run-dir",
         type=Path,
         default=Path("/run/ec2net"),
         metavar="DIR",
-        help="state of this boot (default: %(default)s)",
+        help="where ec2net keeps the state of this boot (default: %(default)s)",
     ),
     _value(
         "--config-root",
         type=Path,
         default=Path("/"),
         metavar="DIR",
-        help="where etc/ec2net, run/ec2net and usr/lib/ec2net are looked for (default: /)",
+        help="the root of etc/ec2net, run/ec2net and usr/lib/ec2net (default: /)",
     ),
 )
 """Of every command."""
 
 JSON = _flag("--json", "print JSON")
 
-_LINK = "its name, such as ens6"
-_APPLY = _flag("--apply", "do it, and refresh all ENIs")
+_LINK = "the name of the ENI's link, such as ens6"
+_APPLY = _flag("--apply", "make the changes, then refresh all ENIs")
 
 COMMANDS = (
     Command(
         "plan",
-        "show what would change; changes nothing",
+        "show what 'ec2net refresh' would change; changes nothing",
         (
             _value(
                 "--imds",
                 type=Path,
                 metavar="FILE",
-                help="plan offline from a record (see 'ec2net record') or a tree of IMDS, such as"
-                " cloud-init's instance-data.json",
+                help="plan offline, from a file that 'ec2net record' wrote or from a copy of IMDS's"
+                " tree, such as cloud-init's instance-data.json",
             ),
         ),
     ),
     Command(
         "refresh",
-        "make every ENI as IMDS describes it",
+        "configure every ENI to match IMDS",
         (
             _flag(
                 "--unless-quiet",
-                "for the timer: with one ENI and one address, look only every five minutes",
+                "for the timer: with one ENI and one address, run a pass only every five minutes",
             ),
-            _flag("--retry", "also try again what cut the host off and was rolled back"),
+            _flag("--retry", "also retry changes that were rolled back and are on hold"),
         ),
     ),
     Command(
         "start",
-        "configure one ENI as soon as its link is there",
+        "configure one ENI as soon as its link exists",
         (
             OneOf(
                 (
                     _value("link", metavar="LINK", nargs="?", help=_LINK),
-                    _flag("--primary", "the primary ENI, whatever its name"),
+                    _flag("--primary", "the primary ENI, whatever the name of its link"),
                 ),
                 required=True,
             ),
@@ -124,22 +125,24 @@ COMMANDS = (
                 "--timeout",
                 type=seconds,
                 metavar="SECONDS",
-                help="for the link to come and IMDS to know it (default: timeouts.link, 30)",
+                help="how long to wait for the link and for IMDS to list it (default: timeouts.link, 30)",
             ),
         ),
     ),
     Command(
         "remove",
-        "take back everything that was configured for one ENI",
+        "remove everything that ec2net configured for one ENI",
         (
             _value("link", metavar="LINK", help=_LINK),
-            _flag("--if-gone", "do nothing while the link is there"),
+            _flag("--if-gone", "do nothing while the link exists"),
         ),
     ),
-    Command("run", "stay and keep every ENI as IMDS describes it (ec2net.service)", json=False),
+    Command(
+        "run", "keep running, and keep every ENI in line with IMDS (ec2net.service)", json=False
+    ),
     Command(
         "status",
-        "show where each ENI stands, from the last pass",
+        "show the state of each ENI, as of the last pass",
         (
             _value(
                 "--watch",
@@ -147,59 +150,59 @@ COMMANDS = (
                 nargs="?",
                 const=2.0,
                 metavar="SECONDS",
-                help="look again after so many seconds (2), and show what changed, until Ctrl-C",
+                help="repeat every SECONDS seconds (default: 2) when something changed, until Ctrl-C",
             ),
         ),
     ),
-    Command("verify", "ask the kernel whether everything is as intended"),
+    Command("verify", "ask the kernel whether routing matches the intent"),
     Command(
         "doctor",
-        "find what is wrong on this host, why, and what to do about it",
-        epilog="exit status: 1 if there are errors; 0 also with warnings and notes alone.",
+        "find problems on this host, with their causes and remedies",
+        epilog="exit status: 1 if doctor found errors; 0 if it found only warnings and notes.",
     ),
     Command(
         "explain",
-        "tell the story of a link or an address",
+        "explain how a link or address is configured, and why",
         (
             _value(
                 "what",
                 metavar="LINK|ADDRESS",
                 nargs="?",
-                help="an ENI's link, id or MAC, or an address that it holds",
+                help="the link, id or MAC of an ENI, or an address of an ENI",
             ),
             OneOf(
                 (
                     _flag(
                         "--dot",
-                        "draw sources, rules, tables and links instead, of one ENI or of all, in the"
-                        " language DOT",
+                        "print a graph of sources, rules, tables and links in the DOT language, for"
+                        " one ENI or for all",
                     ),
-                    _flag("--svg", "the same as an SVG picture, by graphviz's dot"),
+                    _flag("--svg", "print the same graph as SVG; needs graphviz"),
                 )
             ),
         ),
     ),
     Command(
         "record",
-        "write what was observed as JSON, for 'plan --imds'",
+        "write everything that ec2net observes as JSON, for 'plan --imds'",
         (
             _value("output", nargs="?", type=Path, metavar="FILE", help="default: standard output"),
             _flag(
                 "--redact",
-                "with other MAC addresses and ENI ids (tokens, credentials and user data are never"
-                " in it; IP addresses are)",
+                "replace MAC addresses and ENI ids; IP addresses stay (a record never contains"
+                " tokens, credentials or user data)",
             ),
         ),
         json=False,
     ),
-    Command("backends", "list backends, and which one each link gets and why"),
+    Command("backends", "list the backends, and which one configures each link, and why"),
     Command(
         "config",
         "check or show the configuration",
         (
             OneOf(
                 (
-                    _flag("--check", "say what is wrong in the files"),
+                    _flag("--check", "check the configuration files and report every mistake"),
                     _flag("--show", "show each effective value and the file that set it"),
                 ),
                 required=True,
@@ -222,23 +225,27 @@ COMMANDS = (
     ),
     Command(
         "adopt",
-        "hand this host to another network manager; says how, or does it",
+        "hand this host to another network manager, or show how",
         (
             _value(
                 "manager",
                 choices=["networkd"],
                 help="systemd-networkd with systemd-resolved, from NetworkManager or ifupdown",
             ),
-            _flag("--undo", "give the host back as it was"),
+            _flag("--undo", "restore the former network manager"),
             _APPLY,
         ),
     ),
-    Command("early", "at boot: give systemd-networkd its files before it starts", json=False),
-    Command("set-hostname", "set the static hostname from IMDS where there is none", json=False),
+    Command(
+        "early",
+        "at boot: write systemd-networkd's files before systemd-networkd starts",
+        json=False,
+    ),
+    Command("set-hostname", "set the static hostname from IMDS if the host has none", json=False),
     Command(
         "demo",
-        "show everything at work in a simulated VPC on this machine",
-        (_flag("--keep-going", "go on after a step whose check failed"),),
+        "show ec2net in a simulated VPC on this machine",
+        (_flag("--keep-going", "continue after a step whose check failed"),),
         json=False,
     ),
 )

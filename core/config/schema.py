@@ -81,82 +81,84 @@ PER_ENI: tuple[Setting, ...] = (
     _per_eni(
         "manage",
         choice(Manage),
-        "How much of the ENI is configured. full: everything; no-addresses: all but secondary addresses"
-        " and prefixes, neither on the link nor in rules; no-rules: all but rules; observe: nothing, but it is reported; ignore:"
-        " nothing, as if it were not there.",
+        "How much of the ENI ec2net configures. full: everything. no-addresses: everything except"
+        " secondary addresses and prefixes, on the link and in rules. no-rules: everything except"
+        " rules. observe: nothing, but ec2net reports differences. ignore: nothing.",
     ),
     _per_eni(
         "backend",
         matching(_NAME, 'a backend\'s name of a-z, 0-9 and "-", or "auto"'),
-        'Who applies it; "auto" goes by who manages the link.',
+        'The backend that configures the ENI. "auto": the one that fits the link\'s network manager.',
     ),
     _per_eni(
         "routing",
         choice(Routing),
-        "Traffic from an ENI's address leaves through that ENI. main-first: unless main has a"
-        " more specific route to a device that is no ENI; strict: always; off: no rules and"
-        " tables of our own.",
+        "How traffic from an ENI's address is routed. main-first: through that ENI, unless the main"
+        " table has a more specific route to a device that is not an ENI. strict: always through"
+        " that ENI. off: ec2net makes no rules and no tables.",
     ),
     _per_eni(
         "primary_rules",
         FLAG,
-        "Whether the primary ENI has rules and a table as the others do.",
+        "Whether the primary ENI gets rules and a table as secondary ENIs do.",
     ),
     _per_eni(
         "published_ports",
         FLAG,
-        "Whether answers to connections that are handed on, as those to a container's published port, leave by the"
-        " secondary ENI that they came in by (in the mark of packets and connections; needs nft).",
+        "Whether replies of forwarded connections (a container's published port) leave through the"
+        " secondary ENI on which the connection arrived. ec2net marks packets for this and needs nft.",
     ),
     _per_eni(
         "mtu",
         choice_or_whole(MtuPolicy, whole(576, 65535)),
-        "MTU. dhcp: as the DHCP server says; keep: untouched; or in bytes (IPv6 needs 1280).",
+        "MTU of the link. dhcp: the DHCP server's value. keep: left unchanged. Or a number of bytes;"
+        " IPv6 needs at least 1280.",
     ),
     _per_eni(
         "ipv4_prefix_mode",
         choice(PrefixMode),
-        "Delegated IPv4 prefixes. rules: rules only; local: every address is also the host's own;"
-        " none: nothing.",
+        "What ec2net makes of delegated IPv4 prefixes. rules: rules only. local: rules, and every"
+        " address is also local to the host. none: nothing.",
     ),
     _per_eni(
         "ipv6_prefix_mode",
         choice(PrefixMode),
-        "Delegated IPv6 prefixes. rules: rules only; local: every address is also the host's own;"
-        " none: nothing.",
+        "What ec2net makes of delegated IPv6 prefixes. rules: rules only. local: rules, and every"
+        " address is also local to the host. none: nothing.",
     ),
     _per_eni(
         "main_default",
         choice_or_whole(MainDefault, whole(1, _U32_MAX)),
-        "Whether the main table has a default route through the ENI; a number: yes, with this metric.",
+        "Whether the main table gets a default route through the ENI. A number: yes, with this metric.",
     ),
     _per_eni(
         "ipv6",
         choice(Ipv6Policy),
-        "Whether the ENI has IPv6. auto: if its subnet has.",
+        "Whether the ENI uses IPv6. auto: if its subnet has IPv6.",
     ),
     _per_eni(
         "altnames",
         several(choice(Altname), may_be_empty=True),
-        "Alternative link names: the ENI's id; its card and device number.",
+        "Alternative names that the link gets: the ENI's id; its card and device number.",
     ),
     _per_eni(
-        "beside",
+        "coexist_with",
         several(choice(Rival), may_be_empty=True),
-        "Tools that may configure the ENI as well. Of an ENI that another one of these is at work on"
-        " nothing is changed.",
+        "Other tools that may configure the ENI together with ec2net. ec2net leaves an ENI unchanged"
+        " while one of these tools manages it and is not listed here.",
     ),
     _per_eni(
         "dns_default_route",
         choice(DnsDefaultRoute),
-        "Whether names of every domain may be asked of the ENI's DNS servers (systemd-resolved). auto:"
-        " the primary's, but where a file of somebody else counts. yes and no need the networkd backend.",
+        "Whether systemd-resolved may send queries for any domain to the ENI's DNS servers. auto: only"
+        " for the primary ENI; a .network file that another tool wrote takes precedence. yes and no"
+        " need the networkd backend.",
     ),
     _per_eni(
         "ipv4_fast_failure",
         FLAG,
-        "Whether IPv4 connections abroad fail at once while no ENI has IPv4 (IPv6-only subnets), and"
-        " not after minutes. The primary's counts.",
+        "Whether IPv4 connections beyond the host fail at once, instead of after minutes, while no ENI"
+        " has IPv4 (IPv6-only subnets). ec2net reads the primary ENI's value.",
     ),
 )
 """At the top for every ENI, and in ``[[eni]]`` sections for those that match."""
@@ -165,8 +167,8 @@ HOST: tuple[Setting, ...] = (
     Setting(
         "profile",
         choice(Profile),
-        "Sections that come before all [[eni]] sections. kubernetes: a CNI plugin has the ENIs that"
-        " come after boot (ignored) and all secondary addresses and prefixes of the others.",
+        "Built-in sections, used before all [[eni]] sections. kubernetes: a CNI plugin manages the"
+        " ENIs that are attached after boot, and all secondary addresses and prefixes of the others.",
         "profile",
     ),
     Setting(
@@ -174,7 +176,7 @@ HOST: tuple[Setting, ...] = (
         matching(
             r"|/[^\x00-\x1f]*[^\x00-\x1f/]\.prom", 'empty, or an absolute path that ends in ".prom"'
         ),
-        "A file with numbers of passes, for node_exporter's textfile collector. Empty: none.",
+        "The metrics file for node_exporter's textfile collector. Empty: no file.",
         "metrics_file",
     ),
     Setting(
@@ -188,106 +190,106 @@ HOST: tuple[Setting, ...] = (
         "numbers.priority_base",
         # from 2, since main-first rules sit one lower and 0 is the local table's
         whole(2, LAST_PRIORITIES.start - 1 - HIGHEST),
-        "Rule priority of number 0; main-first rules sit at one less.",
+        "Rule priority of number 0. Main-first rules have the priority one below.",
         "numbers.priority_base",
     ),
     Setting(
         "numbers.metric_base",
         whole(1, _U32_MAX - HIGHEST),
-        "Metric of number 0 in the main table.",
+        "Metric of the default route of number 0 in the main table.",
         "numbers.metric_base",
     ),
     Setting(
         "numbers.protocol",
         # FRR's zebra/rt_netlink.h; with one of these, its routes would count as ours
         whole(128, 254, taken=range(186, 199), taken_by="routing daemons use those"),
-        "Protocol number that marks our routes and rules.",
+        "Protocol number that marks ec2net's routes, rules and addresses.",
         "numbers.protocol",
     ),
     Setting(
         "numbers.link_group",
         whole(1, 2**31 - 1),
-        "Link group that all ENIs are put into.",
+        "Link group that ec2net gives to all ENIs.",
         "numbers.link_group",
     ),
     Setting(
         "numbers.mark_shift",
         whole(0, 32 - MARK_BITS),
-        "The lowest of the 12 bits of a mark that published_ports uses.",
+        "The lowest of the 12 bits of the packet mark that published_ports uses.",
         "numbers.mark_shift",
     ),
     Setting(
         "links.drivers",
         several(matching(r"[A-Za-z0-9_.-]{1,31}", "a driver's name")),
-        "Drivers whose links can be ENIs.",
+        "Kernel drivers whose links can be ENIs.",
         "drivers",
     ),
     Setting(
         "timeouts.pass",
         seconds(1, 300),
-        "Seconds that one pass over all ENIs may take.",
+        "The longest that one pass over all ENIs may take, in seconds.",
         "timeouts.pass_",
     ),
     Setting(
         "timeouts.link",
         seconds(0.1, 600),
-        "Seconds that start waits for the link.",
+        "How long 'ec2net start' waits for the link, in seconds.",
         "timeouts.link",
     ),
     Setting(
         "timeouts.lock",
         seconds(0.1, 300),
-        "Seconds to wait for another pass to end.",
+        "How long a pass waits for another pass to end, in seconds.",
         "timeouts.lock",
     ),
     Setting(
         "resident.poll",
         seconds(1, 3600),
-        "Seconds between looks of the resident manager at IMDS and at everything.",
+        "How often the daemon polls IMDS and runs a pass, in seconds.",
         "resident.poll",
     ),
     Setting(
         "resident.fast",
         seconds(0.1, 600),
-        "Seconds between looks at an ENI that has just come.",
+        "How often the daemon polls a new ENI, in seconds.",
         "resident.fast",
     ),
     Setting(
         "resident.fast_for",
         seconds(0.1, 3600),
-        "Seconds for which an ENI has just come.",
+        "How long a new ENI is polled quickly, in seconds.",
         "resident.fast_for",
     ),
     Setting(
         "resident.debounce",
         seconds(0.01, 10),
-        "Seconds from an event of the kernel to the look that follows, which serves all until then.",
+        "How long the daemon collects kernel events before it runs one pass for all, in seconds.",
         "resident.debounce",
     ),
     Setting(
         "resident.repairs",
         whole(1, 600),
-        "Repairs per minute of what somebody else takes away; beyond, the next poll does it.",
+        "How many repairs the daemon makes in a minute. Further repairs wait for the next poll.",
         "resident.repairs",
     ),
     Setting(
         "rollback.after",
         seconds(0, 60),
-        "If IMDS or the default gateway could be reached before a change and cannot for so many"
-        " seconds after it, the state before it comes back. 0: never.",
+        "ec2net rolls a change back when IMDS or the default gateway was reachable before it and is"
+        " unreachable for this many seconds after it. 0: never.",
         "rollback_after",
     ),
     Setting(
         "plugins.enabled",
         several(matching(r"[A-Za-z0-9_.-]{1,64}", "a plugin's name"), may_be_empty=True),
-        "Plugins to load by their entry point, beside the backends that are named. Without one of"
-        " these nothing is changed.",
+        "Plugins that ec2net loads by their entry point, in addition to the chosen backends. If one"
+        " cannot be loaded, ec2net changes nothing.",
         "enabled_plugins",
     ),
     Setting(
         "plugins.disabled",
         several(matching(r"[A-Za-z0-9_.-]{1,64}", "a plugin's name"), may_be_empty=True),
-        "Plugins that are not loaded.",
+        "Plugins that ec2net does not load.",
         "disabled_plugins",
     ),
 )
@@ -305,17 +307,17 @@ TOP: dict[str, Setting] = {s.key: s for s in HOST if "." not in s.key}
 MATCH: dict[str, Key] = {
     c.key: c
     for c in (
-        Key("mac", several(MAC, one_will_do=True), "Its MAC address."),
-        Key("id", several(ENI_ID, one_will_do=True), "Its ENI id."),
-        Key("card", whole(0, CARDS - 1), "Its network card's index."),
-        Key("device", whole(0, DEVICES - 1), "Its device number on the card."),
-        Key("subnet", CIDR, "Its subnet is this or lies inside."),
-        Key("name", several(GLOB, one_will_do=True), "Its link's name."),
-        Key("role", choice(Role), "The instance's primary ENI, or not."),
+        Key("mac", several(MAC, one_will_do=True), "The ENI's MAC address."),
+        Key("id", several(ENI_ID, one_will_do=True), "The ENI's id."),
+        Key("card", whole(0, CARDS - 1), "The index of the ENI's network card."),
+        Key("device", whole(0, DEVICES - 1), "The ENI's device number on the card."),
+        Key("subnet", CIDR, "A network that contains the ENI's subnet."),
+        Key("name", several(GLOB, one_will_do=True), "The name of the ENI's link."),
+        Key("role", choice(Role), "The instance's primary ENI, or a secondary one."),
         Key(
             "attached",
             choice(Attached),
-            "Whether it was there at boot, or came later; the primary always was.",
+            "Whether the ENI was attached at boot or later; the primary ENI counts as boot.",
         ),
     )
 }

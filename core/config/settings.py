@@ -153,7 +153,7 @@ class EniSettings:
     main_default: MainDefaultSetting = MainDefault.YES
     ipv6: Ipv6Policy = Ipv6Policy.AUTO
     altnames: tuple[Altname, ...] = (Altname.ID, Altname.DEVICE_NUMBER)
-    beside: tuple[Rival, ...] = ()
+    coexist_with: tuple[Rival, ...] = ()
     dns_default_route: DnsDefaultRoute = DnsDefaultRoute.AUTO
     ipv4_fast_failure: bool = False
 

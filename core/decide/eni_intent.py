@@ -65,7 +65,7 @@ def intent_of(
         ipv6=ipv6,
         early=early_intent(facts.mac, link, eni.primary, settings, numbers),
         unread=_unread(facts) + _without_block(eni, settings),
-        beside=settings.beside,
+        coexist_with=settings.coexist_with,
         no_ipv4=no_ipv4_rules(eni, settings, numbers),
     )
 

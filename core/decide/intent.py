@@ -90,7 +90,7 @@ class EniIntent:
     early: "EarlyIntent"
     unread: tuple[str, ...]
     """Keys that IMDS did not tell and that were never known: nothing may be removed for them."""
-    beside: tuple[Rival, ...] = ()
+    coexist_with: tuple[Rival, ...] = ()
     """Other tools that may configure it as well."""
     no_ipv4: tuple[Rule, ...] = ()
     """Rules by which the host's IPv4 fails at once (``Purpose.NO_IPV4``); of the primary."""

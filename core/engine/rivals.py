@@ -32,7 +32,7 @@ def refuse(
         doubled = {
             intent.mac: intent.link.name
             for intent in host.ready
-            if not intent.manage.hands_off and concerns(tool, intent.link.name, intent.beside)
+            if not intent.manage.hands_off and concerns(tool, intent.link.name, intent.coexist_with)
         }
         if doubled:
             problems.append(_problem(tool, doubled))
@@ -59,5 +59,5 @@ def _problem(tool: Recognised, doubled: Mapping[Mac, str]) -> DoubleManagement:
         f"{tool.trace}, and it configures {names} as well: nothing is changed there",
         frozenset(doubled),
         subject=tool.tool.value,
-        remedy=f'{tool.remedy}; or accept both: beside = ["{tool.rival}"]',
+        remedy=f'{tool.remedy}; or accept both: coexist_with = ["{tool.rival}"]',
     )

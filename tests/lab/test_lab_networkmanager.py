@@ -360,7 +360,7 @@ def test_beside_nm_cloud_setup_nothing_is_done_unless_that_is_accepted(pair: Lab
         assert done.returncode == 1
         assert "nm-cloud-setup.timer is enabled" in done.stderr
         assert_same(before, pair.kernel())
-        pair.host.write("/etc/ec2net/ec2net.toml", 'beside = ["nm-cloud-setup"]\n')
+        pair.host.write("/etc/ec2net/ec2net.toml", 'coexist_with = ["nm-cloud-setup"]\n')
         if pair.setting.resident:
             pair.host.run(["systemctl", "reload", "ec2net.service"])
         pair.host.ec2net("refresh")

@@ -45,7 +45,7 @@ def test_of_an_eni_that_another_tool_configures_nothing_is_changed(
         said = instance.ec2net("refresh", status=1).stderr
         assert f"{TOOL}: policy-routes@ens6.service is at work" in said
         assert (
-            f'systemctl disable --now policy-routes@ens6.service; or accept both: beside = ["{TOOL}'
+            f'systemctl disable --now policy-routes@ens6.service; or accept both: coexist_with = ["{TOOL}'
             in said
         )
         shown = instance.ec2net("status", status=1).stdout

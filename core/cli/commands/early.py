@@ -118,4 +118,4 @@ def _apart(link: Link, settings: EniSettings) -> bool:
 
 def _doubled(link: Link, settings: EniSettings) -> bool:
     environment = replace(Environment(), eni_links=(link,))
-    return any(concerns(tool, link.name, settings.beside) for tool in rivals(environment))
+    return any(concerns(tool, link.name, settings.coexist_with) for tool in rivals(environment))

@@ -15,7 +15,7 @@ from ec2net.core.model.numbers import HIGHEST
 from ec2net.core.model.objects import LAST_PRIORITIES
 
 PER_ENI = (
-    "altnames, backend, beside, dns_default_route, {}ipv4_fast_failure, ipv4_prefix_mode, ipv6, ipv6_prefix_mode, {}main_default, manage, {}mtu,"
+    "altnames, backend, coexist_with, dns_default_route, {}ipv4_fast_failure, ipv4_prefix_mode, ipv6, ipv6_prefix_mode, {}main_default, manage, {}mtu,"
     " {}primary_rules, {}published_ports, {}routing{}"
 )
 AT_THE_TOP = PER_ENI.format(

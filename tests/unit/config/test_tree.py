@@ -62,7 +62,7 @@ PER_ENI: dict[str, st.SearchStrategy[Any]] = {
     "ipv6": st.sampled_from(Ipv6Policy),
     "altnames": st.lists(st.sampled_from(Altname), unique=True).map(tuple),
     "dns_default_route": st.sampled_from(DnsDefaultRoute),
-    "beside": st.lists(st.sampled_from(Rival), unique=True).map(tuple),
+    "coexist_with": st.lists(st.sampled_from(Rival), unique=True).map(tuple),
 }
 
 

@@ -249,8 +249,8 @@ def test_a_section_changes_only_the_enis_that_it_matches(match: Match, matching:
 
 
 def test_who_may_be_at_work_beside_us_changes_nothing_of_the_eni() -> None:
-    accepted = intent(beside=(Rival.NM_CLOUD_SETUP,))
-    assert differing(accepted, DEFAULT) == {"beside"}
+    accepted = intent(coexist_with=(Rival.NM_CLOUD_SETUP,))
+    assert differing(accepted, DEFAULT) == {"coexist_with"}
 
 
 def test_whose_dns_servers_are_asked_is_for_who_makes_the_base() -> None:

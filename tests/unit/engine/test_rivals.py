@@ -54,7 +54,7 @@ def refused(config: Config, environment: Environment) -> set[Mac]:
 
 
 NET_UTILS, SUSE = "policy-routes@ens6.service", "cloud-netconfig.timer"
-ACCEPTED = {"beside": (Rival.NET_UTILS,)}
+ACCEPTED = {"coexist_with": (Rival.NET_UTILS,)}
 
 
 @pytest.mark.parametrize(
@@ -63,10 +63,10 @@ ACCEPTED = {"beside": (Rival.NET_UTILS,)}
         ({}, (), set()),
         ({}, (NET_UTILS,), {SECOND}),
         ({}, (SUSE,), {FIRST, SECOND}),
-        ({"beside": (Rival.NET_UTILS,)}, (NET_UTILS,), set()),
-        ({"beside": (Rival.CLOUD_NETCONFIG,)}, (NET_UTILS,), {SECOND}),
-        ({"beside": (Rival.NET_UTILS,)}, (NET_UTILS, SUSE), {FIRST, SECOND}),
-        ({"beside": tuple(Rival)}, (NET_UTILS, SUSE), set()),
+        ({"coexist_with": (Rival.NET_UTILS,)}, (NET_UTILS,), set()),
+        ({"coexist_with": (Rival.CLOUD_NETCONFIG,)}, (NET_UTILS,), {SECOND}),
+        ({"coexist_with": (Rival.NET_UTILS,)}, (NET_UTILS, SUSE), {FIRST, SECOND}),
+        ({"coexist_with": tuple(Rival)}, (NET_UTILS, SUSE), set()),
         ({"manage": Manage.OBSERVE}, (NET_UTILS,), set()),
         ({"manage": Manage.NO_RULES}, (NET_UTILS,), {SECOND}),
     ],
@@ -78,7 +78,7 @@ def test_an_eni_is_refused_unless_all_tools_that_are_at_work_on_it_are_accepted(
 
 
 def test_a_tool_can_be_accepted_for_one_eni() -> None:
-    config = Config(sections=(EniSection(Match(mac=(FIRST,)), {"beside": tuple(Rival)}),))
+    config = Config(sections=(EniSection(Match(mac=(FIRST,)), {"coexist_with": tuple(Rival)}),))
     assert refused(config, beside(SUSE)) == {SECOND}
 
 
@@ -88,7 +88,7 @@ def test_the_error_names_the_tool_the_enis_and_both_ways_out() -> None:
     assert first == (
         "amazon-ec2-net-utils: policy-routes@ens6.service is at work, and it configures ens6 as well:"
         " nothing is changed there (run: systemctl disable --now policy-routes@ens6.service; or"
-        ' accept both: beside = ["amazon-ec2-net-utils"])'
+        ' accept both: coexist_with = ["amazon-ec2-net-utils"])'
     )
     assert "configures ens5, ens6 as well" in second
     outcome = after.of(SECOND)

@@ -205,7 +205,7 @@ LINK_NAME = re.compile(
     r"|^(?:en|eth|ens|enp|eno|enX|docker|cni)$"
 )
 LINK_NAMES_IN_MESSAGES = {
-    ("core/cli/grammar.py", "its name, such as ens6"),
+    ("core/cli/grammar.py", "the name of the ENI's link, such as ens6"),
     ("core/config/kinds.py", 'a link name, or a glob over link names, such as "ens*"'),
 }
 

@@ -166,11 +166,11 @@ CLOUD_SETUP = {
 
 
 @pytest.mark.parametrize(
-    ("beside", "count"),
+    ("coexist_with", "count"),
     [pytest.param((), 0, id="refused"), pytest.param((Rival.NM_CLOUD_SETUP,), 1, id="accepted")],
 )
 def test_networkmanager_gets_nothing_beside_a_tool_that_does_the_same(
-    beside: tuple[Rival, ...], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    coexist_with: tuple[Rival, ...], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before it has started it says of no link that it has it."""
     written: list[conf.ConfFile] = []
@@ -179,24 +179,24 @@ def test_networkmanager_gets_nothing_beside_a_tool_that_does_the_same(
     shipped = {f"/usr/lib/systemd/system/{path.rpartition('/')[2]}": "x" for path in CLOUD_SETUP}
     host = Environment(lambda path: shipped.get(path), CLOUD_SETUP.get, lambda path: ())
     monkeypatch.setattr(early, "Environment", lambda: host)
-    place = workplace(tmp_path, Config(eni=EniSettings(beside=beside)))
+    place = workplace(tmp_path, Config(eni=EniSettings(coexist_with=coexist_with)))
     prepare(early.boot([link(0, permanent=True)], place))
     assert len(written) == count
 
 
 @pytest.mark.parametrize(
-    ("beside", "provided"),
+    ("coexist_with", "provided"),
     [pytest.param((), False, id="refused"), pytest.param((Rival.NET_UTILS,), True, id="accepted")],
 )
 def test_networkd_gets_nothing_beside_a_tool_that_does_the_same(
-    beside: tuple[Rival, ...], provided: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    coexist_with: tuple[Rival, ...], provided: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[NetworkFile] = []
     monkeypatch.setattr(files, "write", written.append)
     rule = {"/usr/lib/udev/rules.d/99-vpc-policy-routes.rules": "x"}
     host = Environment(rule.get, lambda path: None, lambda path: ())
     monkeypatch.setattr(early, "Environment", lambda: host)
-    place = workplace(tmp_path, Config(eni=EniSettings(beside=beside)))
+    place = workplace(tmp_path, Config(eni=EniSettings(coexist_with=coexist_with)))
     provide(early.boot([link(0, permanent=True)], place).enis[0])
     assert bool(written) is provided
 

@@ -44,7 +44,7 @@ def intent(**changes: Any) -> dict[str, Any]:
         "mtu": "dhcp",
         "ipv6": False,
         "early": {},
-        "beside": [],
+        "coexist_with": [],
         "no_ipv4": [],
         **changes,
     }
