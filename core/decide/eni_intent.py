@@ -22,7 +22,7 @@ from ec2net.core.decide.routing import (
 from ec2net.core.decide.settled import doubt
 from ec2net.core.model.facts import Absent, EniFacts, Link, Unknown, Value, keys_of
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.numbers import MARKS, PRIMARY, EniNumber, NumberPlan
+from ec2net.core.model.numbers import IPV6_MTU_MIN, MARKS, PRIMARY, EniNumber, NumberPlan
 from ec2net.core.model.objects import AnyInterface, AnyNetwork, LinkRef, Mark, Rule
 
 
@@ -33,6 +33,8 @@ def intent_of(
     facts, link, number = eni.facts, LinkRef(eni.link.index, eni.link.name), eni.number
     ipv6 = _wants_ipv6(facts, settings, eni.link)
     base, further, prefixes = held_addresses(facts, ipv6)
+    if 6 in families((*base, *further, *prefixes)):
+        _room_for_ipv6(settings)
     ours = () if settings.manage is Manage.NO_ADDRESSES else further
     subnets, held = subnets_of(facts, ipv6), ruled(prefixes, settings)
     # Prefixes may be all that it has of a family.
@@ -103,6 +105,16 @@ def _rules(
     if mark is None:
         raise NotReady(Standing.REFUSED, f"published_ports: all {MARKS} marks are taken")
     return by_source + mark_rules(families(base), mark, number, numbers)
+
+
+def _room_for_ipv6(settings: EniSettings) -> None:
+    """Raises ``NotReady``: the kernel takes IPv6 off a link below 1280 bytes (RFC 8200, section 5)."""
+    if isinstance(settings.mtu, int) and settings.mtu < IPV6_MTU_MIN:
+        raise NotReady(
+            Standing.REFUSED,
+            f"mtu = {settings.mtu} would remove IPv6 from the link, and the ENI has IPv6 addresses:"
+            f' set mtu to {IPV6_MTU_MIN} or more, or ipv6 to "off"',
+        )
 
 
 def _without_block(eni: ReadyEni, settings: EniSettings) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from ec2net.core.engine.verify import ABROAD
-from ec2net.core.imds.reader import MAC_PATH
+from ec2net.core.imds.proof import MAC_PATH
 from ec2net.core.imds.source import Imds
 from ec2net.core.kernel.neighbours import Neighbours
 from ec2net.core.kernel.session import Kernel

@@ -11,6 +11,7 @@ from typing import Self
 
 from ec2net.core.imds.answer import Answer, BadAnswer, ImdsDisabled, TransportError
 from ec2net.core.imds.endpoint import Candidate
+from ec2net.core.imds.proof import Doubt, complete
 from ec2net.core.imds.retry import Patience, backoff, is_busy, retry_after
 from ec2net.core.imds.session import BudgetSpent, Session
 from ec2net.core.model.errors import DeadlineExceeded, ImdsError
@@ -73,6 +74,8 @@ class ImdsClient:
 
     def _reset(self) -> None:
         self._patience = Patience()
+        self._doubt = Doubt()
+        self._tried_others = False
         self._silent_keys = 0
         self._busy_keys = 0
         self.heard = False
@@ -114,6 +117,8 @@ class ImdsClient:
             return Unknown(f"not asked: IMDS did not answer for {CIRCUIT_KEYS} keys in a row")
         try:
             reading = self._try(path, deadline)
+            if self._doubt.raised(path, reading) and self._elsewhere(reading, deadline):
+                reading = self._try(path, deadline)
         except BudgetSpent:
             reading = Unknown(f"not asked: the request budget of {self._budget} is used up")
         except DeadlineExceeded as error:
@@ -126,6 +131,24 @@ class ImdsClient:
             reading = self._silence(error.problem)
         log.debug("%s: %s", path, _outcome(reading))
         return reading
+
+    def _elsewhere(self, reading: Reading[str], deadline: Deadline) -> bool:
+        """Whether another candidate took the place of one that gives tokens and no keys.
+
+        The others are tried once in a pass: IMDS may be overloaded, and more requests make it worse.
+        """
+        if self._tried_others or deadline.expired():
+            return False
+        if complete(reading) and self._session.gives_keys(deadline):
+            self._doubt.cleared()
+            return False
+        self._tried_others = True
+        if not self._session.leave(deadline):
+            return False
+        self._doubt.cleared()
+        self._patience = Patience()
+        self._silent_keys = self._busy_keys = 0
+        return True
 
     def _try(self, path: str, deadline: Deadline) -> Reading[str]:
         # Retries make an overload worse: one try per key, and no waiting, until one succeeds.

@@ -28,15 +28,13 @@ from ec2net.core.imds.parse import (
     parsed,
 )
 from ec2net.core.imds.primary import denial
+from ec2net.core.imds.proof import MAC_PATH, MACS_PATH
 from ec2net.core.imds.source import Imds
 from ec2net.core.model.facts import FIELDS, Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
 from ec2net.core.model.identity import EniId, Mac
 from ec2net.core.runtime.deadline import Deadline
 
 T = TypeVar("T")
-
-MAC_PATH = "latest/meta-data/mac"
-MACS_PATH = "latest/meta-data/network/interfaces/macs/"
 
 INTERFACE_ID = "interface-id"
 DEVICE_NUMBER = "device-number"

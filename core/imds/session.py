@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ec2net.core.imds.answer import Answer, BadAnswer, ConnectFailed, ImdsDisabled, TransportError
 from ec2net.core.imds.bounded_socket import BoundedSocket, connect
 from ec2net.core.imds.endpoint import Candidate
+from ec2net.core.imds.proof import PROOF_PATH, is_proof
 from ec2net.core.imds.race import NobodyAnswers, race
 from ec2net.core.imds.retry import backoff, is_busy, retry_after
 from ec2net.core.imds.token import TTL_SECONDS, Token, TokenStore
@@ -33,6 +34,10 @@ FINDS_PER_PASS = 2
 
 REQUEST_SECONDS = 2.0
 """A lost packet is sent again after 0.2 s, 0.6 s, 1.4 s; beyond that IMDS hangs."""
+
+OTHERS = 16
+"""At most so many other candidates are asked for a key in a pass: two requests each, and IMDS may be
+only overloaded."""
 
 TOKEN_TRIES = 5
 """For the race's probe; more than a key has, since nothing can be read without a token."""
@@ -57,6 +62,8 @@ class Session:
         self._budget = budget
         self._candidates = tuple(candidates)
         self._transport: Transport | None = None
+        self._current: Candidate | None = None
+        """That was taken last, connected or not."""
         self._token: Token | None = None
         self.new_pass(None)
 
@@ -116,19 +123,49 @@ class Session:
         transport = self._transport
         if transport is None:
             raise ConnectFailed("not connected")
-        if self._token is None or not self._token.fresh():
-            self._renew(transport, deadline)
-        answer = self._get(transport, path, deadline)
+        token = self._token
+        if token is None or not token.fresh():
+            token = self._renew(transport, deadline)
+        answer = self._get(transport, path, token, deadline)
         # A 403 may mean that IMDS was disabled meanwhile: once a pass, let the PUT tell.
         doubtful = answer.status == 403 and not self._doubted
         if answer.status == 401 or doubtful:
             self._doubted = self._doubted or doubtful
             log.debug("HTTP %d: the token is renewed", answer.status)
-            self._renew(transport, deadline)
-            answer = self._get(transport, path, deadline)
+            token = self._renew(transport, deadline)
+            answer = self._get(transport, path, token, deadline)
         self.proven = True
         self._last = transport.candidate
         return answer
+
+    def gives_keys(self, deadline: Deadline) -> bool:
+        """Whether the current candidate answers a key that every instance has.
+
+        Raises ``BudgetSpent``, ``ImdsDisabled``, and what interrupts the deadline.
+        """
+        try:
+            share = deadline.within(UNPROVEN_SECONDS, PROOF_PATH)
+            return is_proof(self.fetch(PROOF_PATH, share))
+        except (TransportError, DeadlineExceeded):
+            return False
+
+    def leave(self, deadline: Deadline) -> bool:
+        """Change to another candidate that gives a token and a key; whether there is one.
+
+        The current candidate is forgotten, also by later processes. It stays in use for the pass if
+        no other one is better. Raises ``BudgetSpent``, and what interrupts the deadline.
+        """
+        left = self._current
+        others = [candidate for candidate in self._candidates if candidate != left]
+        self._remembered = None
+        self._store.forget()
+        try:
+            race(others[:OTHERS], self._prove, deadline.within(FIND_SECONDS, "finding IMDS"))
+        except (NobodyAnswers, ImdsDisabled) as error:
+            log.debug("%s gives no keys, and no other candidate does: %s", left, error)
+            return False
+        log.debug("%s gives no keys: left for %s", left, self._current)
+        return True
 
     def answers(self, path: str, deadline: Deadline) -> bool:
         """One GET by a new connection to the candidate that answered last in this pass.
@@ -171,6 +208,14 @@ class Session:
 
     def _probe(self, connection: BoundedSocket, share: Deadline) -> None:
         """For the race: whether this candidate is one. Its token is the proof, or the kept one."""
+        self._try(connection, share, key=False)
+
+    def _prove(self, connection: BoundedSocket, share: Deadline) -> None:
+        """For the race after a candidate gave tokens only: a key is the proof."""
+        self._try(connection, share, key=True)
+
+    def _try(self, connection: BoundedSocket, share: Deadline, *, key: bool) -> None:
+        """Take this candidate if it gives a token, and (``key``) what every instance has."""
         from ec2net.core.imds.transport import Transport
 
         candidate = connection.candidate
@@ -178,17 +223,32 @@ class Session:
         try:
             last = self._remembered
             if last is not None and last.fits(candidate) and last.token.fresh():
-                self._token = last.token
+                token = last.token
                 log.debug("%s: used again, with the token kept", candidate)
             else:
-                self._renew(transport, share, tries=TOKEN_TRIES)
+                token = self._new_token(transport, share, tries=TOKEN_TRIES)
+                if key:
+                    answer = self._get(transport, PROOF_PATH, token, share)
+                    if not is_proof(answer):
+                        raise TransportError(f"no keys: HTTP {answer.status}")
+                self._keep(candidate, token)
                 self.proven = True
         except BaseException:
             transport.close()
             raise
-        self._transport = transport
+        self.close()
+        self._token, self._transport, self._current = token, transport, candidate
 
-    def _renew(self, transport: "Transport", deadline: Deadline, *, tries: int = 1) -> None:
+    def _renew(self, transport: "Transport", deadline: Deadline) -> Token:
+        """A new token for the current candidate. Raises as ``_new_token``."""
+        self._token = self._new_token(transport, deadline)
+        self._keep(transport.candidate, self._token)
+        return self._token
+
+    def _keep(self, candidate: Candidate, token: Token) -> None:
+        self._remembered = self._store.save(candidate, token)
+
+    def _new_token(self, transport: "Transport", deadline: Deadline, *, tries: int = 1) -> Token:
         """PUT for a token. Raises ``ImdsDisabled``, ``TransportError``, ``DeadlineExceeded``."""
         failure, asked = "", 0.0
         for attempt in range(tries):
@@ -221,15 +281,14 @@ class Session:
         else:
             raise TransportError(f"no token: {failure}")
         try:
-            self._token = Token.parse(answer.body, answer.token_ttl)
+            token = Token.parse(answer.body, answer.token_ttl)
         except ValueError as error:
             raise TransportError("what was given for a token is none") from error
         log.debug("%s: a new token", transport.candidate)
-        self._remembered = self._store.save(transport.candidate, self._token)
+        return token
 
-    def _get(self, transport: "Transport", path: str, deadline: Deadline) -> Answer:
-        assert self._token is not None
-        headers = {"X-aws-ec2-metadata-token": self._token.text}
+    def _get(self, transport: "Transport", path: str, token: Token, deadline: Deadline) -> Answer:
+        headers = {"X-aws-ec2-metadata-token": token.text}
         return self._send(transport, "GET", path, headers, deadline)
 
     def _send(

@@ -10,6 +10,7 @@ from enum import Enum
 
 from ec2net.core.config.settings import MtuPolicy
 from ec2net.core.decide.intent import EniIntent, HostIntent
+from ec2net.core.model.numbers import IPV6_MTU_MIN
 from ec2net.core.model.objects import (
     Address,
     AnyInterface,
@@ -22,9 +23,6 @@ from ec2net.core.model.objects import (
     Setting,
 )
 from ec2net.core.model.snapshot import Snapshot
-
-IPV6_MTU_MIN = 1280
-"""RFC 8200, section 5: below, the kernel takes IPv6 with all its addresses off the link."""
 
 
 class Base(Enum):

@@ -37,6 +37,9 @@ DEVICES = 100
 """Network cards 0 to 127, four times what the largest instance type has; device numbers 0 to 99:
 more would make two ENIs share an n."""
 
+IPV6_MTU_MIN = 1280
+"""Bytes. RFC 8200, section 5: below, the kernel takes IPv6 with all its addresses off the link."""
+
 HIGHEST = CARDS * DEVICES - 1
 """The largest n: every base leaves room for this much above it."""
 

@@ -10,7 +10,7 @@ end in a slash, and a value may be a text, a number or a list.
 from collections.abc import Mapping
 from typing import Any
 
-from ec2net.core.imds.reader import MACS_PATH
+from ec2net.core.imds.proof import MACS_PATH
 from ec2net.core.model.identity import Mac
 
 _PATH = tuple(MACS_PATH.strip("/").split("/"))

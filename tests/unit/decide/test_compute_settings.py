@@ -174,6 +174,26 @@ def test_ipv6_auto_follows_the_subnet() -> None:
     assert DEFAULT.ipv6
 
 
+@pytest.mark.parametrize(
+    ("mtu", "family", "settings", "refused"),
+    [
+        (1279, {}, {}, True),
+        (576, IPV6_ONLY, {}, True),
+        (1280, {}, {}, False),
+        (576, IPV4_ONLY, {}, False),
+        (576, {}, {"ipv6": Ipv6Policy.OFF}, False),
+    ],
+)
+def test_an_mtu_that_removes_ipv6_refuses_an_eni_with_ipv6_addresses(
+    mtu: int, family: dict[str, Any], settings: dict[str, Any], refused: bool
+) -> None:
+    config = Config(eni=EniSettings(mtu=mtu, **settings))
+    outcome = compute(host(eni(0), eni(1, **family)), config).of(mac(1))
+    assert outcome is not None
+    assert (outcome.standing is Standing.REFUSED) is refused, outcome.reason
+    assert (f"mtu = {mtu} would remove IPv6" in outcome.reason) is refused
+
+
 @pytest.mark.parametrize("mtu", ["keep", 1500])
 def test_the_mtu_is_handed_to_the_backend(mtu: str | int) -> None:
     """R11."""
