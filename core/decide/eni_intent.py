@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The intent of one ENI that is ready for one, from its facts and settings. Pure."""
 
-from ec2net.core.config.settings import EniSettings, Ipv6Policy, Manage, Routing
+from ec2net.core.config.settings import EniSettings, Ipv6Policy, Manage, MtuPolicy, Routing
 from ec2net.core.decide.addresses import NotReady, held_addresses, subnets_of, value_of
 from ec2net.core.decide.altnames import altnames
 from ec2net.core.decide.fast_failure import no_ipv4_rules
@@ -73,13 +73,17 @@ def intent_of(
 def early_intent(
     mac: Mac, link: LinkRef, primary: bool, settings: EniSettings, numbers: NumberPlan
 ) -> EarlyIntent:
-    """The part of an intent for the base of an ENI; IMDS has no say in it."""
+    """The part of an intent for the base of an ENI; IMDS has no say in it.
+
+    Whether the ENI has IPv6 addresses is not known: an MTU that would remove IPv6 is not set.
+    """
+    ipv6 = settings.ipv6 is not Ipv6Policy.OFF
     return EarlyIntent(
         mac=mac,
         link=link,
         primary=primary,
-        mtu=settings.mtu,
-        ipv6=settings.ipv6 is not Ipv6Policy.OFF,
+        mtu=MtuPolicy.KEEP if ipv6 and _below_ipv6(settings) else settings.mtu,
+        ipv6=ipv6,
         main_metric=metric(settings, numbers, PRIMARY),
         parking_table=numbers.parking_table,
         dns=settings.dns_default_route,
@@ -109,12 +113,16 @@ def _rules(
 
 def _room_for_ipv6(settings: EniSettings) -> None:
     """Raises ``NotReady``: the kernel takes IPv6 off a link below 1280 bytes (RFC 8200, section 5)."""
-    if isinstance(settings.mtu, int) and settings.mtu < IPV6_MTU_MIN:
+    if _below_ipv6(settings):
         raise NotReady(
             Standing.REFUSED,
             f"mtu = {settings.mtu} would remove IPv6 from the link, and the ENI has IPv6 addresses:"
             f' set mtu to {IPV6_MTU_MIN} or more, or ipv6 to "off"',
         )
+
+
+def _below_ipv6(settings: EniSettings) -> bool:
+    return isinstance(settings.mtu, int) and settings.mtu < IPV6_MTU_MIN
 
 
 def _without_block(eni: ReadyEni, settings: EniSettings) -> tuple[str, ...]:

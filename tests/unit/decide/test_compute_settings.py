@@ -20,16 +20,18 @@ from ec2net.core.config.settings import (
     MainDefault,
     Manage,
     Match,
+    MtuPolicy,
     PrefixMode,
     Rival,
     Role,
     Routing,
 )
 from ec2net.core.decide.compute import compute
+from ec2net.core.decide.eni_intent import early_intent
 from ec2net.core.decide.intent import EniIntent, Standing
 from ec2net.core.model.facts import Facts, Unknown
 from ec2net.core.model.numbers import NumberPlan
-from ec2net.core.model.objects import MAIN_TABLE, Mark, Rule, RuleAction
+from ec2net.core.model.objects import MAIN_TABLE, LinkRef, Mark, Rule, RuleAction
 
 PREFIXES: dict[str, Any] = {
     "ipv4_prefixes": prefixes4("10.0.1.16/28"),
@@ -192,6 +194,24 @@ def test_an_mtu_that_removes_ipv6_refuses_an_eni_with_ipv6_addresses(
     assert outcome is not None
     assert (outcome.standing is Standing.REFUSED) is refused, outcome.reason
     assert (f"mtu = {mtu} would remove IPv6" in outcome.reason) is refused
+
+
+@pytest.mark.parametrize(
+    ("mtu", "ipv6", "early"),
+    [
+        (1279, Ipv6Policy.AUTO, MtuPolicy.KEEP),
+        (1280, Ipv6Policy.AUTO, 1280),
+        (600, Ipv6Policy.OFF, 600),
+    ],
+)
+def test_the_early_intent_sets_no_mtu_that_removes_ipv6(
+    mtu: int, ipv6: Ipv6Policy, early: MtuPolicy | int
+) -> None:
+    """A network manager sets the MTU before ec2net knows whether the ENI has IPv6 addresses."""
+    intent = early_intent(
+        mac(1), LinkRef(3, "ens6"), False, EniSettings(mtu=mtu, ipv6=ipv6), NumberPlan()
+    )
+    assert intent.mtu == early
 
 
 @pytest.mark.parametrize("mtu", ["keep", 1500])
