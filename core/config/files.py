@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ec2net.core.config.schema import SETTINGS
-from ec2net.core.config.settings import Config, EniSection
+from ec2net.core.config.settings import Config, EniSection, Ipv6Policy
 from ec2net.core.config.tree import (
     SECTIONS,
     Report,
@@ -27,6 +27,7 @@ from ec2net.core.config.tree import (
     to_dict,
 )
 from ec2net.core.model.errors import ConfigError
+from ec2net.core.model.numbers import IPV6_MTU_MIN
 from ec2net.core.runtime.files import regular
 
 MAIN = "ec2net.toml"
@@ -137,6 +138,24 @@ def show_dict(loaded: LoadedConfig) -> dict[str, Any]:
         "errors": [str(error) for error in loaded.errors],
         "settings": [{"key": k, "value": v, "origin": o} for k, v, o in show(loaded)],
     }
+
+
+def warnings(loaded: LoadedConfig) -> Iterator[str]:
+    """Values that are in force and that can harm: an MTU below 1280 where IPv6 is not off."""
+    config = loaded.config
+    places: list[tuple[str, Any, Any, str]] = [
+        ("mtu", config.eni.mtu, config.eni.ipv6, loaded.origins["mtu"])
+    ]
+    for index, section in enumerate(config.sections):
+        where, given = f"{SECTIONS}[{index}]", section.settings
+        ipv6 = given.get("ipv6", config.eni.ipv6)
+        places.append((f"{where}.mtu", given.get("mtu"), ipv6, loaded.origins[where]))
+    for key, mtu, ipv6, origin in places:
+        if isinstance(mtu, int) and mtu < IPV6_MTU_MIN and ipv6 is not Ipv6Policy.OFF:
+            yield (
+                f"{origin}: warning: {key} = {mtu}: ec2net refuses it for an ENI with IPv6 addresses"
+                f' (set it to {IPV6_MTU_MIN} or more, or set ipv6 to "off")'
+            )
 
 
 def _reporter(path: str, errors: list[ConfigError]) -> Report:

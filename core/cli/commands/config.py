@@ -5,7 +5,7 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from ec2net.core.config.files import load, show, show_dict
+from ec2net.core.config.files import load, show, show_dict, warnings
 from ec2net.core.model.errors import ExitStatus
 from ec2net.core.report import as_json
 from ec2net.core.state.config_in_force import LAST_GOOD
@@ -19,6 +19,8 @@ def run(options: Namespace) -> ExitStatus:
     elif options.check:
         for error in loaded.errors:
             print(error)
+        for warning in warnings(loaded):
+            print(warning)
         if not loaded.errors:
             print(f"{len(loaded.files)} file(s), no errors")
     else:

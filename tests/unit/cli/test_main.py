@@ -24,7 +24,7 @@ from ec2net.core.model.errors import UsageError
 from ec2net.core.record.replay import plan_from_record
 from ec2net.core.runtime.deadline import Deadline
 
-USAGE, FAILED = 2, 1
+DONE, USAGE, FAILED = 0, 2, 1
 
 
 @dataclass(frozen=True)
@@ -191,6 +191,23 @@ def test_of_several_errors_the_first_is_told_and_how_many_there_are(program: Pro
     assert "and 2 more: 'ec2net config --check' lists them" in line
     check = program("config", "--check")
     assert (check.status, check.out.count("\n")) == (USAGE, 3)
+
+
+def test_config_check_warns_of_an_mtu_that_removes_ipv6(program: Program) -> None:
+    file = program.configure("mtu = 600\n[[eni]]\nmatch = { device = 1 }\nmtu = 1279\n")
+    check = program("config", "--check")
+    warned, section, end = check.out.splitlines()
+    assert (check.status, end) == (DONE, "1 file(s), no errors")
+    assert warned.startswith(f"{file}: warning: mtu = 600: ec2net refuses it for an ENI with IPv6")
+    assert section.startswith(f"{file}: warning: eni[0].mtu = 1279: ")
+
+
+@pytest.mark.parametrize("text", ["mtu = 1280\n", 'mtu = "keep"\n', 'mtu = 600\nipv6 = "off"\n'])
+def test_config_check_does_not_warn_of_an_mtu_that_ipv6_can_have(
+    program: Program, text: str
+) -> None:
+    program.configure(text)
+    assert program("config", "--check") == Outcome(DONE, "1 file(s), no errors\n", "")
 
 
 def test_status_before_the_first_pass(program: Program) -> None:
