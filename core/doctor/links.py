@@ -18,7 +18,16 @@ def wrong_mtus(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
         if link is None:
             continue
         if not isinstance(intent.mtu, MtuPolicy):
-            if link.mtu != intent.mtu:
+            if 0 < link.mtu_max < intent.mtu:
+                yield Finding(
+                    Severity.WARNING,
+                    Check.MTU,
+                    link.name,
+                    f"mtu = {intent.mtu} is configured, and the device accepts at most"
+                    f" {link.mtu_max}: the MTU stays {link.mtu}",
+                    f'set mtu to {link.mtu_max} or less, or to "keep"',
+                )
+            elif link.mtu != intent.mtu:
                 yield Finding(
                     Severity.WARNING,
                     Check.MTU,

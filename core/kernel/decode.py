@@ -70,6 +70,7 @@ def link(message: Mapping[str, Any]) -> Link:
         altnames=tuple(link_name(pair[1]) for pair in names if pair[0] == "IFLA_ALT_IFNAME"),
         permanent=mac is not None and str(attributes.get("IFLA_PERM_ADDRESS")).lower() == str(mac),
         master=attributes.get("IFLA_MASTER", 0),
+        mtu_max=attributes.get("IFLA_MAX_MTU", 0),
     )
 
 

@@ -45,9 +45,13 @@ class Kind:
 
 # IFLA_EXT_MASK with RTEXT_FILTER_SKIP_STATS: the counters are a third of a message.
 LINKS = Kind(
-    "ifinfmsg", 18, 16, frozenset((1, 3, 4, 10, 18, 27, 52, 54)), struct.pack("=HHI", 8, 29, 1 << 3)
+    "ifinfmsg",
+    18,
+    16,
+    frozenset((1, 3, 4, 10, 18, 27, 51, 52, 54)),
+    struct.pack("=HHI", 8, 29, 1 << 3),
 )
-"""With IFLA_ADDRESS, IFNAME, MTU, MASTER, LINKINFO, GROUP, PROP_LIST and PERM_ADDRESS."""
+"""With IFLA_ADDRESS, IFNAME, MTU, MASTER, LINKINFO, GROUP, MAX_MTU, PROP_LIST and PERM_ADDRESS."""
 
 ADDRESSES = Kind("ifaddrmsg", 22, 8, frozenset((1, 2, 11)))
 """With IFA_ADDRESS, LOCAL and PROTO."""

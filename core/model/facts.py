@@ -126,6 +126,8 @@ class Link:
     """False if IPv6 is off on the link or on the host."""
     master: int = 0
     """Index of the bridge, bond or VRF that it is a port of; 0 for none."""
+    mtu_max: int = 0
+    """The largest MTU that the device accepts (IFLA_MAX_MTU), in bytes; 0: not known."""
 
 
 @dataclass(frozen=True, slots=True)

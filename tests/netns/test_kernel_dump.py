@@ -58,6 +58,12 @@ def test_a_link_is_read_with_all_that_is_used_of_it(host: Namespace) -> None:
     assert found(snapshot(host), "lo").mac is None
 
 
+def test_the_largest_mtu_of_a_device_is_read(host: Namespace) -> None:
+    """A tap device takes 65535 bytes less its header of 14 (drivers/net/tun.c)."""
+    host.run(["ip", "tuntap", "add", "tap0", "mode", "tap"])
+    assert found(snapshot(host), "tap0").mtu_max == 65535 - 14
+
+
 def test_routes_that_matter_are_read_from_every_table(host: Namespace) -> None:
     host.ip(
         [

@@ -61,6 +61,16 @@ def test_an_mtu_that_does_not_fit_is_named(
     assert found == [(WARNING, Check.MTU, name) for name in named]
 
 
+def test_an_mtu_above_the_devices_largest_is_named_with_the_setting_to_change() -> None:
+    """'ec2net refresh' cannot set it, so doctor does not advise it."""
+    small = replace(link(1, mtu=1500), mtu_max=3498)
+    snapshot = replace(SNAPSHOT, links=(link(0, mtu=9001), small))
+    (found,) = links.wrong_mtus(intents(mtu=9001), snapshot)
+    assert (found.severity, found.subject) == (WARNING, "ens6")
+    assert "the device accepts at most 3498" in found.cause
+    assert found.remedy == 'set mtu to 3498 or less, or to "keep"'
+
+
 # Units.
 
 ETC, RUN = "/etc/systemd/system", "/run/systemd/system"

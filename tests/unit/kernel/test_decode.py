@@ -282,3 +282,8 @@ SOURCE = ("FRA_SRC", "10.0.1.4")
 def test_a_rule_with_more_than_ours_have_is_never_taken_for_one(message: dict[str, Any]) -> None:
     """R4: with its extra selector lost it could be removed as ours."""
     assert decode.rule(message) is None
+
+
+def test_the_largest_mtu_of_a_link() -> None:
+    assert decode.link(link_message(("IFLA_MAX_MTU", 3498))).mtu_max == 3498
+    assert decode.link(link_message()).mtu_max == 0
