@@ -103,7 +103,11 @@ def read(path: Path = PATH) -> Before | None:
 
 def write(before: Before, path: Path = PATH) -> None:
     """On the disk when this returns, the folder too. Raises ``StateError``."""
-    content = json.dumps(before.to_dict(), indent=1, sort_keys=True).encode() + b"\n"
+    synced_write(path, json.dumps(before.to_dict(), indent=1, sort_keys=True).encode() + b"\n")
+
+
+def synced_write(path: Path, content: bytes) -> None:
+    """Write a record of the host before a change. Raises ``StateError``."""
     try:
         make_folder(path.parent)
         write_whole(path, content, mode=0o600, prefix=".tmp-")
