@@ -17,18 +17,26 @@ _STATIC, _RA, _DHCP = 4, 9, 16
 """RTPROT_STATIC, RTPROT_RA, RTPROT_DHCP (include/uapi/linux/rtnetlink.h): systemd-networkd's."""
 
 
-def claim_routes(
+def claim(
     wrote: Wrote, links: Collection[int], main: Collection[int], drivers: Collection[str], mark: int
 ) -> None:
-    """Give these routes the mark of ec2net, in one step each, so that none is missing meanwhile.
+    """Give its routes and addresses the mark of ec2net, in one step each: none is missing meanwhile.
 
     ``links``: of ENIs. ``main``: links whose leased routes in the main table count, too. The next
-    pass keeps what it wants and removes the rest. A refusal leaves the route for ``clear``.
+    pass keeps what it wants and removes the rest. A refusal leaves a route for ``clear``. An address
+    comes behind the link's first one by that.
     """
     with Kernel(mark) as kernel:
-        for route, _ in _routes(kernel.snapshot(drivers), wrote, links, main):
+        snapshot = kernel.snapshot(drivers)
+        for route, _ in _routes(snapshot, wrote, links, main):
             with suppress(KernelError):
                 kernel.replace(route)
+        for found in snapshot.addresses:
+            address = found.item
+            its = address.interface in wrote.addresses and address.link.index in links
+            if its and found.protocol != mark:
+                with suppress(KernelError):
+                    kernel.move(address, address)
 
 
 def clear(

@@ -7,10 +7,10 @@ create_ipv4_aliases in 2.3.0 and 2.7.4). Its lock folder in /run stays until the
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 
 from ec2net.core.host.files import Environment
-from ec2net.core.model.objects import AnyNetwork
+from ec2net.core.model.objects import AnyInterface, AnyNetwork
 
 FOLDER = "/run/systemd/network"
 BASE = "/usr/lib/systemd/network/80-ec2.network"
@@ -48,12 +48,16 @@ class Wrote:
     """Tables of routes."""
     static: frozenset[tuple[int, AnyNetwork]] = frozenset()
     """Table and destination of routes that no lease and no router gives."""
+    addresses: frozenset[AnyInterface] = frozenset()
+    """Secondary addresses, which no lease gives."""
 
 
 def wrote(texts: Iterable[str]) -> Wrote:
     """Read its files (systemd.network(5)). Text that is not as it writes it counts for nothing."""
-    rules, tables, static = set(), set(), set()
+    rules, tables, static, addresses = set(), set(), set(), set()
     for section, keys in _sections(texts):
+        if section == "Address" and (address := _address(keys.get("Address"))):
+            addresses.add(address)
         table = _number(keys.get("Table") or keys.get("RouteTable"))
         if table is None:
             continue
@@ -64,7 +68,7 @@ def wrote(texts: Iterable[str]) -> Wrote:
         elif section == "Route" and (destination := _destination(keys)):
             static.add((table, destination))
         tables.add(table)
-    return Wrote(frozenset(rules), frozenset(tables), frozenset(static))
+    return Wrote(frozenset(rules), frozenset(tables), frozenset(static), frozenset(addresses))
 
 
 def _sections(texts: Iterable[str]) -> Iterator[tuple[str, Mapping[str, str]]]:
@@ -82,6 +86,13 @@ def _destination(keys: Mapping[str, str]) -> AnyNetwork | None:
 
 def _number(text: str | None) -> int | None:
     return int(text) if text and text.isascii() and text.isdigit() else None
+
+
+def _address(text: str | None) -> AnyInterface | None:
+    try:
+        return ip_interface(text) if text else None
+    except ValueError:
+        return None
 
 
 def _network(text: str | None) -> AnyNetwork | None:

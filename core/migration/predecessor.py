@@ -162,7 +162,7 @@ class Works:
 
     ``record``: keep the host's state. ``stopped``: confirm that systemd runs nothing of the tool.
     ``prepare``: write the ENIs' files for systemd-networkd. ``restart``: restart it without the loss
-    of a lease. ``claim``: mark its routes as ec2net's, so that the next pass takes over or removes each.
+    of a lease. ``claim``: mark its routes and addresses, so that the next pass keeps or removes each.
     ``settings``: turn cloud-netconfig off in its settings. ``give_back``: remove ec2net's
     configuration. ``forget``: the record.
     """
@@ -218,7 +218,9 @@ def _files(found: Found, works: Works) -> Iterator[Step]:
             "restart systemd-networkd by SIGKILL, by which it keeps every lease and address",
             works.restart,
         )
-        yield Work("mark the tool's routes as ec2net's, to keep or remove them", works.claim)
+        yield Work(
+            "mark the tool's routes and addresses as ec2net's, to keep or remove them", works.claim
+        )
 
 
 def remarks(found: Found) -> Iterator[str]:

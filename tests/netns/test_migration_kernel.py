@@ -6,13 +6,14 @@ import json
 import pytest
 from instance import Instance, primary, subnets
 
-from ec2net.core.migration.handover_kernel import claim_routes, clear, left
+from ec2net.core.migration.handover_kernel import claim, clear, left
 from ec2net.core.migration.net_utils import wrote
 
 pytestmark = pytest.mark.netns
 
 FILES = [
     "[Route]\nTable=10001\nGateway=_dhcp4\n[Route]\nTable=10001\nDestination=10.0.1.0/24\n",
+    "[Address]\nAddress=10.0.2.5/32\n[Address]\nAddress=10.0.2.6/32\n",
     "[RoutingPolicyRule]\nFrom=10.0.2.4\nPriority=10001\nTable=10001\n",
 ]
 ITS = wrote(FILES)
@@ -31,6 +32,8 @@ OTHERS = (
 )
 LINKS = (
     "link set ens6 up",
+    "addr add 10.0.2.5/32 dev ens6",
+    "addr add 10.0.2.9/32 dev ens6",
     "addr add 10.0.2.4/24 dev ens6",
 )
 
@@ -62,7 +65,10 @@ def test_what_is_its_goes_and_what_is_not_stays(instance: Instance) -> None:
         return instance.guest.call(lambda: len(left(ITS, enis, secondary, ["veth"])))
 
     assert own() == len(MADE)
-    instance.guest.call(lambda: claim_routes(ITS, enis, secondary, ["veth"], 236))
+    instance.guest.call(lambda: claim(ITS, enis, secondary, ["veth"], 236))
+    shown = instance.guest.run(["ip", "-4", "-o", "addr", "show", "dev", "ens6"]).stdout
+    order = [line.split()[3] for line in shown.splitlines()]
+    assert order == ["10.0.2.9/32", "10.0.2.4/24", "10.0.2.5/32"]  # its own, now behind the first
     assert own() == 1  # the rule; the routes have the mark of ec2net, and each is still there
     shown = instance.guest.run(["ip", "route", "show", "table", "10001"]).stdout
     assert "10.0.1.0/24 dev ens6 proto 236" in shown.replace("proto ec2net", "proto 236")

@@ -168,6 +168,12 @@ class _Migration:
                 (), (), f"No migration from {self._rival} is recorded: nothing to give back."
             )
             return ExitStatus.DONE
+        if not self.look().installed:
+            raise Ec2netError(
+                f"the package of {self._rival} is not installed, so it cannot have the ENIs again",
+                subject="migrate",
+                remedy="install it, then run the same command",
+            )
         names = ", ".join(same[0].name for same in self._enis())
         steps = predecessor.back(before, _boot(), self._works(), names or "every ENI")
         self._tell(steps, (), f"{self._rival} was ended by ec2net at {before.when}.")
@@ -221,7 +227,7 @@ class _Migration:
         if before is None:
             raise StateError("the record of the host's state is gone")
         mark, drivers = self._place.config.numbers.protocol, self._place.config.drivers
-        handover_kernel.claim_routes(wrote(before.texts), indices, main, drivers, mark)
+        handover_kernel.claim(wrote(before.texts), indices, main, drivers, mark)
 
     def _settings(self) -> None:
         path = Path(CLOUD_NETCONFIG_SETTINGS)

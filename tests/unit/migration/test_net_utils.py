@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The files of amazon-ec2-net-utils are found, and nothing of others; its rules and routes are read."""
 
-from ipaddress import ip_network
+from ipaddress import ip_interface, ip_network
 
 from other_tools_host import RUN, WHOLE, host
 
@@ -46,11 +46,13 @@ def test_a_host_that_it_never_was_on_has_none() -> None:
 
 
 def test_rules_and_routes_are_those_of_its_files() -> None:
-    texts = [ENI, RULES.format("10.0.32.4"), RULES.format("2001:db8::4")]
+    alias = "[Address]\nAddress=10.0.32.5/32\nAddPrefixRoute=false\n[Address]\nAddress=x\n"
+    texts = [ENI, alias, RULES.format("10.0.32.4"), RULES.format("2001:db8::4")]
     assert wrote(texts) == Wrote(
         frozenset((ip_network(source), 10001, 10001) for source in ("10.0.32.4", "2001:db8::4")),
         frozenset({10001}),
         frozenset((10001, ip_network(d)) for d in ("0.0.0.0/0", "::/0", "10.0.32.0/20")),
+        frozenset({ip_interface("10.0.32.5/32")}),
     )
 
 

@@ -78,7 +78,7 @@ def test_systemd_networkd_reads_new_files_by_a_restart_that_keeps_leases() -> No
     assert plan(Rival.NET_UTILS, alone)[-3:] == [
         "write the files of the ENIs for systemd-networkd",
         "restart systemd-networkd by SIGKILL, by which it keeps every lease and address",
-        "mark the tool's routes as ec2net's, to keep or remove them",
+        "mark the tool's routes and addresses as ec2net's, to keep or remove them",
     ]
     shared = networkd({"2": CONFIGURED, "9": CONFIGURED})
     assert not any("restart" in step for step in plan(Rival.NET_UTILS, shared))
