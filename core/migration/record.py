@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the host was before it was handed over: written before the first change, and kept until it is
-given back. Over boots, so not with the other state in /run."""
+"""The record of the host before ``adopt``: written before the first change, deleted by ``--undo``.
+
+The record must survive a reboot, so /var/lib has it and not /run."""
 
 import json
 import os

@@ -13,11 +13,13 @@ from lab_host import HostError
 from lab_instance import LabInstance, Mode, Setting, booted
 from lab_root import Release
 from predecessor import (
+    CLOUD_SETUP_WIRING,
     MIGRATE,
     WIRING,
     differs,
     files,
     install_debians,
+    make_executable,
     state,
     three,
     units,
@@ -125,6 +127,32 @@ def test_the_wiring_of_2_7_4_is_ended_and_given_back(boot: Boot) -> None:
         before = state(instance)
         hand_over(instance)
         give_back(instance, before)
+
+
+@pytest.mark.backend("networkmanager")
+def test_the_wiring_of_nm_cloud_setup_is_ended_and_given_back(boot: Boot) -> None:
+    """NetworkManager's dispatcher starts the service as long as systemd calls it enabled."""
+    wiring = {"files": CLOUD_SETUP_WIRING, "prepare": make_executable}
+    with boot(before=three, complete=False, **wiring) as instance:
+        host = instance.host
+        host.wait_until(lambda: "30400" in host.run(["ip", "rule"]).stdout, 90, "its work")
+        told = host.run(["ec2net", "doctor"], check=False).stdout
+        assert "run: ec2net migrate --from nm-cloud-setup" in told
+        assert marked(instance.kernel()) == []
+        links = host.run(["find", "/etc/systemd/system", "-name", "nm-cloud-setup*"]).stdout
+        host.run(["ec2net", "migrate", "--from", "nm-cloud-setup", "--apply"], timeout=120)
+        ended = host.cursor()
+        host.run(["nmcli", "device", "reapply", "ens5"])  # as the plan says; the dispatcher runs
+        instance.complete()
+        assert "30400" not in host.run(["ip", "rule"]).stdout
+        instance.attach("ens20", ipv4=2)
+        instance.complete()
+        assert not [e for e in host.journal(since=ended) if "nm-cloud-setup" in e.message]
+        active = ["systemctl", "list-units", "--plain", "--no-legend", "nm-cloud-setup*"]
+        assert host.run(active).stdout == ""
+        host.run(["ec2net", "migrate", "--undo", "--apply"], timeout=120)
+        assert host.run(["find", "/etc/systemd/system", "-name", "nm-cloud-setup*"]).stdout == links
+        host.wait_until(lambda: "30400" in host.run(["ip", "rule"]).stdout, 60, "its work again")
 
 
 @pytest.mark.backend("networkd")

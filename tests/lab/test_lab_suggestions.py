@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real systemctl, networkctl, nmcli, udevadm and journalctl take each command that is suggested."""
+"""The real systemctl, networkctl, nmcli and journalctl take each command that is suggested."""
 
 import re
 
@@ -21,7 +21,7 @@ def test_every_suggested_command_is_taken(boot: Boot) -> None:
     with boot() as instance:
         instance.attach("ens6")
         instance.complete()
-        for program in ("systemctl", "networkctl", "nmcli", "udevadm", "journalctl"):
+        for program in ("systemctl", "networkctl", "nmcli", "journalctl"):
             found = suggestions.of(program)
             assert found, program
             for words in found:

@@ -108,6 +108,51 @@ WIRING = {
 """2.7.4's wiring: udev starts the service, whose Wants= starts the timer."""
 
 
+_CLOUD_SETUP = """\
+#!/bin/sh
+# nm-cloud-setup's work, for two links: addresses, a rule and a route in the applied connection.
+set -eu
+setup() { # LINK, its second address and the gateway
+    ip -4 rule | grep -q "from $2 lookup 30400" && return
+    nmcli device modify $1 +ipv4.addresses $2/24 +ipv4.routes "0.0.0.0/0 $3 10 table=30400" \\
+        +ipv4.routing-rules "priority 30400 from $2 table 30400"
+}
+setup ens5 10.0.1.5 10.0.1.1
+"""
+
+_DISPATCHER = """\
+#!/bin/sh
+case $2 in up | dhcp4-change)
+    systemctl -q is-enabled nm-cloud-setup.service && systemctl --no-block start nm-cloud-setup.service ;;
+esac
+exit 0
+"""
+
+CLOUD_SETUP_WIRING = {
+    "/usr/libexec/nm-cloud-setup": _CLOUD_SETUP,
+    "/usr/lib/systemd/system/nm-cloud-setup.service": (
+        "[Unit]\nAfter=NetworkManager.service\nStartLimitIntervalSec=0\n"
+        "[Service]\nType=oneshot\nEnvironment=NM_CLOUD_SETUP_EC2=yes\n"
+        "ExecStart=sh /usr/libexec/nm-cloud-setup\n"
+        "[Install]\nWantedBy=NetworkManager.service\nAlso=nm-cloud-setup.timer\n"
+    ),
+    "/usr/lib/systemd/system/nm-cloud-setup.timer": (
+        "[Timer]\nOnBootSec=2\nOnUnitActiveSec=2\nAccuracySec=100ms\n"
+        "[Install]\nWantedBy=timers.target\n"
+    ),
+    "/usr/lib/NetworkManager/dispatcher.d/90-nm-cloud-setup.sh": _DISPATCHER,
+    "/etc/systemd/system-preset/10-nm-cloud-setup.preset": (
+        "enable nm-cloud-setup.service\nenable nm-cloud-setup.timer\n"
+    ),
+}
+"""nm-cloud-setup's wiring: a timer, NetworkManager's Wants=, and a script of its dispatcher."""
+
+
+def make_executable(root: Path) -> None:
+    """Without it NetworkManager's dispatcher does not run a script."""
+    (root / "usr/lib/NetworkManager/dispatcher.d/90-nm-cloud-setup.sh").chmod(0o755)
+
+
 def three(instance: LabInstance) -> None:
     """A primary ENI and two secondary ones in one subnet."""
     instance.vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from checkout import TOP
 
-PROGRAMS = ("ec2net", "ip", "systemctl", "networkctl", "nmcli", "udevadm", "journalctl")
+PROGRAMS = ("ec2net", "ip", "systemctl", "networkctl", "nmcli", "journalctl")
 
 SAMPLES = {
     "unit": "ec2net.service",
@@ -21,7 +21,6 @@ SAMPLES = {
     "state.interface": "192.0.2.2/32",
     "answering[0].endpoint.address": "169.254.169.254",
     "primary.mtu": "1500",
-    "path": "/etc/udev/rules.d/99-vpc-policy-routes.rules",
     "migrate_command(wiring.rival)": "ec2net migrate --from amazon-ec2-net-utils",
     "migrate_command(Rival.CLOUD_NETCONFIG)": "ec2net migrate --from cloud-netconfig",
     "rival": "amazon-ec2-net-utils",
