@@ -10,6 +10,7 @@ from ec2net.core.cli.commands import migrate
 from ec2net.core.cli.main import main
 from ec2net.core.config.settings import Rival
 from ec2net.core.host.files import Environment
+from ec2net.core.migration import kept
 from ec2net.core.migration.kept import Migrated
 
 TOOL = "amazon-ec2-net-utils"
@@ -26,7 +27,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         *arguments: str, on: Environment = WHOLE, before: Migrated | None = None
     ) -> tuple[int, str, str]:
         monkeypatch.setattr(migrate, "Environment", lambda: on)
-        monkeypatch.setattr(migrate.kept, "read", lambda rival: before)
+        monkeypatch.setattr(kept, "read", lambda rival: before)
         monkeypatch.setattr(migrate._Migration, "_enis", lambda self: [])
         status = main(["migrate", *arguments])
         said = capsys.readouterr()
