@@ -195,7 +195,7 @@ def test_of_several_errors_the_first_is_told_and_how_many_there_are(program: Pro
 
 def test_status_before_the_first_pass(program: Program) -> None:
     assert program("status").one_line(FAILED) == (
-        f"{program.run_dir}/status.json: ec2net has no status yet: no pass has ended since boot"
+        f"{program.run_dir}/status.json: there is no status yet: no pass has ended since boot"
         " (run 'ec2net refresh')"
     )
 
