@@ -219,7 +219,7 @@ COMMANDS = (
                 choices=["amazon-ec2-net-utils", "nm-cloud-setup", "cloud-netconfig"],
                 help="the tool to end; without it, each of the three is looked for",
             ),
-            _flag("--undo", "give the tool back as it was before the migration"),
+            _flag("--undo", "restore the tool to its state before the migration"),
             _APPLY,
         ),
     ),

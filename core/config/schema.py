@@ -117,13 +117,13 @@ PER_ENI: tuple[Setting, ...] = (
     _per_eni(
         "ipv4_prefix_mode",
         choice(PrefixMode),
-        "What ec2net makes of delegated IPv4 prefixes. rules: rules only. local: rules, and every"
+        "How ec2net uses delegated IPv4 prefixes. rules: rules only. local: rules, and every"
         " address is also local to the host. none: nothing.",
     ),
     _per_eni(
         "ipv6_prefix_mode",
         choice(PrefixMode),
-        "What ec2net makes of delegated IPv6 prefixes. rules: rules only. local: rules, and every"
+        "How ec2net uses delegated IPv6 prefixes. rules: rules only. local: rules, and every"
         " address is also local to the host. none: nothing.",
     ),
     _per_eni(
