@@ -211,15 +211,15 @@ COMMANDS = (
     ),
     Command(
         "migrate",
-        "take the place of another tool on this host; says how, or does it",
+        "hand over from another tool, or show what that would change",
         (
             _value(
                 "--from",
                 dest="tool",
-                choices=["amazon-ec2-net-utils"],
-                required=True,
-                help="the tool that ends: its units, its udev rule, and the files that it wrote",
+                choices=["amazon-ec2-net-utils", "nm-cloud-setup", "cloud-netconfig"],
+                help="the tool to end; without it, each of the three is looked for",
             ),
+            _flag("--undo", "restore the tool to its state before the migration"),
             _APPLY,
         ),
     ),

@@ -117,13 +117,13 @@ PER_ENI: tuple[Setting, ...] = (
     _per_eni(
         "ipv4_prefix_mode",
         choice(PrefixMode),
-        "What ec2net makes of delegated IPv4 prefixes. rules: rules only. local: rules, and every"
+        "How ec2net uses delegated IPv4 prefixes. rules: rules only. local: rules, and every"
         " address is also local to the host. none: nothing.",
     ),
     _per_eni(
         "ipv6_prefix_mode",
         choice(PrefixMode),
-        "What ec2net makes of delegated IPv6 prefixes. rules: rules only. local: rules, and every"
+        "How ec2net uses delegated IPv6 prefixes. rules: rules only. local: rules, and every"
         " address is also local to the host. none: nothing.",
     ),
     _per_eni(
@@ -233,7 +233,7 @@ HOST: tuple[Setting, ...] = (
     Setting(
         "timeouts.link",
         seconds(0.1, 600),
-        "How long 'ec2net start' waits for the link, in seconds.",
+        "How long 'ec2net start LINK' waits for the link, in seconds.",
         "timeouts.link",
     ),
     Setting(
@@ -275,8 +275,8 @@ HOST: tuple[Setting, ...] = (
     Setting(
         "rollback.after",
         seconds(0, 60),
-        "ec2net rolls a change back when IMDS or the default gateway was reachable before it and is"
-        " unreachable for this many seconds after it. 0: never.",
+        "A change is rolled back when IMDS or the default gateway was reachable before the change and"
+        " is unreachable for this many seconds after it. 0: never.",
         "rollback_after",
     ),
     Setting(

@@ -156,7 +156,8 @@ class Passes:
         there = set()
         for eni in report.host.enis:
             there.add(eni.mac)
-            if eni.intent is not None and eni.intent.primary:
+            # By its link, since a refused ENI has no intent, and its refusal is an answer.
+            if eni.link is not None and eni.link == report.host.primary_link:
                 self.primary = eni.mac
             before = self.tracks.get(eni.mac)
             if only is not None and eni.mac not in only and before is not None:

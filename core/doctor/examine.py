@@ -4,22 +4,15 @@
 from collections.abc import Collection, Iterator
 
 from ec2net.core.decide.intent import Standing
-from ec2net.core.doctor import addresses, imds, links, routes, sysctls, units
+from ec2net.core.doctor import addresses, imds, links, other_tools, routes, sysctls, units
 from ec2net.core.doctor.finding import Check, Finding, Severity, in_order
 from ec2net.core.doctor.readings import Readings
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
-from ec2net.core.host.other_tools import Danger, recognise
 from ec2net.core.model import finding
 from ec2net.core.model.errors import DoubleManagement, ImdsError
 from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.report.text import count, incomplete
-
-_HARM = {
-    Danger.DOUBLE: "; it does the same work, beside ec2net where that is accepted",
-    Danger.POSSIBLE: "; it may configure the same ENIs",
-    Danger.NONE: "",
-}
 
 
 def examine(
@@ -36,7 +29,8 @@ def examine(
     found += routes.links_down(host, snapshot)
     found += routes.missing_defaults(host, snapshot, others)
     found += routes.silent(readings.silent_gateways or ())
-    found += routes.foreign_objects(host, snapshot, numbers, others)
+    held = other_tools.holdings(view, numbers.protocol)
+    found += routes.foreign_objects(host, snapshot, numbers, others, but=held.of)
     found += addresses.duplicates(host, snapshot)
     found += addresses.unusable(readings.address_states, host)
     found += addresses.overdue(readings.leases or {}, readings.address_states)
@@ -46,27 +40,9 @@ def examine(
     found += sysctls.lost_advertisements(host, readings.sysctls)
     found += units.masked(environment)
     found += units.failed(readings.failed_units or ())
-    found += tools(view, environment)
+    found += other_tools.tools(view, environment, held)
     found += [*_plan(view), *_routing(view, readings.wrong_ways), *_unchecked(readings)]
     return in_order(found)
-
-
-def tools(view: View, environment: Environment) -> Iterator[Finding]:
-    """Other tools that configure ENIs. Where nothing is changed for it, the look said so."""
-    refused = {p.subject: p for p in view.problems if isinstance(p, DoubleManagement)}
-    for one in recognise(environment):
-        if problem := refused.get(one.tool.value):
-            yield Finding(
-                Severity.ERROR, Check.OTHER_TOOL, problem.subject, problem.problem, problem.remedy
-            )
-            continue
-        yield Finding(
-            Severity.NOTE if one.danger is Danger.NONE else Severity.WARNING,
-            Check.OTHER_TOOL,
-            one.tool.value,
-            f"{one.trace}{_HARM[one.danger]}",
-            one.remedy,
-        )
 
 
 def _problems(view: View, *, without_imds: bool) -> Iterator[Finding]:
@@ -79,7 +55,7 @@ def _problems(view: View, *, without_imds: bool) -> Iterator[Finding]:
 
 
 def _standings(view: View) -> Iterator[Finding]:
-    doubled = {mac for p in view.problems if isinstance(p, DoubleManagement) for mac in p.macs}
+    doubled = other_tools.refused_macs(view)
     for eni in view.host.enis:
         if eni.mac in doubled:
             continue  # said with the tool

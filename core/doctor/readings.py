@@ -12,7 +12,7 @@ from ec2net.core.doctor.addresses import Lease
 from ec2net.core.doctor.routes import Gateway
 from ec2net.core.doctor.sysctls import LinkSysctls, Sysctls
 from ec2net.core.host.files import Environment
-from ec2net.core.host.systemctl import units_in
+from ec2net.core.host.systemctl import BOOTED, units_in
 from ec2net.core.imds.endpoint import Candidate
 from ec2net.core.imds.ways import Outcome, Way, reaches_further, try_all
 from ec2net.core.kernel.neighbours import Neighbours
@@ -29,9 +29,6 @@ GATEWAY_SECONDS = 1.5
 """For all gateways together: two questions of the kernel's (neigh/default/retrans_time_ms is 1 s)."""
 
 SYSTEMCTL_SECONDS = 2.0
-
-BOOTED = Path("/run/systemd/system")
-"""A folder where systemd runs the host (sd_booted(3))."""
 
 _CAP_NET_ADMIN = 12
 """include/uapi/linux/capability.h"""

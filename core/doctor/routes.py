@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Default routes, gateways, and what others put into tables and priorities of ENIs. Pure."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Container, Iterator
 from dataclasses import dataclass
 
 from ec2net.core.decide.intent import EniIntent, HostIntent
 from ec2net.core.doctor.finding import Check, Finding, Severity
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.numbers import NumberPlan
-from ec2net.core.model.objects import MAIN_TABLE, AnyAddress, LinkRef, Route, RouteKind, Rule
+from ec2net.core.model.objects import (
+    MAIN_TABLE,
+    AnyAddress,
+    LinkRef,
+    Route,
+    RouteKind,
+    Rule,
+    RuleAction,
+)
 from ec2net.core.model.snapshot import Snapshot
 
 _RTPROT_KERNEL = 2
@@ -83,8 +91,8 @@ def missing_defaults(
                 f"table {name} has no IPv{version} default route",
                 "run: ec2net refresh"
                 if ours
-                else f"renew the lease by who manages {intent.link}: 'networkctl renew"
-                f" {intent.link}', 'nmcli device reapply {intent.link}'",
+                else f"renew the lease by the network manager of {intent.link}: 'networkctl renew"
+                f" {intent.link}' or 'nmcli device reapply {intent.link}'",
             )
 
 
@@ -99,12 +107,17 @@ def _is_default(route: Route, table: int, version: int) -> bool:
 
 
 def foreign_objects(
-    host: HostIntent, snapshot: Snapshot, numbers: NumberPlan, others: Collection[Mac] = ()
+    host: HostIntent,
+    snapshot: Snapshot,
+    numbers: NumberPlan,
+    others: Collection[Mac] = (),
+    *,
+    but: Container[Rule | Route] = (),
 ) -> Iterator[Finding]:
-    """Rules and routes that carry another protocol number than ours, in numbers that are ENIs'.
+    """Rules and routes with another protocol number than ec2net's, in the numbers of ENIs.
 
-    Rules with selectors that are not modelled (marks, links) are not in a snapshot. Tables of ENIs
-    that somebody else routes (``others``, ``manage = "no-rules"``) are theirs.
+    A snapshot has no rules with selectors that are not modelled (marks, links). The user routes the
+    tables of ``others`` and of ``manage = "no-rules"``. ``but``: told with the tool that made them.
     """
     by_table = {intent.table: intent for intent in host.ready}
     theirs = {
@@ -113,13 +126,15 @@ def foreign_objects(
         if intent.mac in others or not (intent.rules or intent.primary)
     }
     for rule in (found.item for found in snapshot.rules if found.protocol != numbers.protocol):
-        if rule.table in theirs:
+        if rule.table in theirs or rule in but:
             continue
         if rule.priority in numbers.priorities or rule.table in numbers.tables:
             yield _foreign(rule, "", _harm(rule, host))
     for found in snapshot.routes:
         route = found.item
         if found.protocol in (numbers.protocol, _RTPROT_KERNEL) or route.table in theirs:
+            continue
+        if route in but:
             continue
         if route.table in numbers.tables:
             owner = by_table.get(route.table)
@@ -152,25 +167,27 @@ def _route_harm(route: Route, owner: EniIntent) -> str:
 
 
 def _foreign(item: Rule | Route, subject: str, harm: str) -> Finding:
-    text = item.describe()
-    if isinstance(item, Rule):
-        command = f"ip {'-6 ' if item.source.version == 6 else ''}rule del {_words(text)}"
-    else:
-        command = f"ip {'-6 ' if item.destination.version == 6 else ''}route del {_words(text)}"
+    command = deletion(item)
     return Finding(
         Severity.ERROR if harm else Severity.WARNING,
         Check.FOREIGN_OBJECT,
         subject,
-        f"{text}: it is not ours and uses a number of ours{'; ' if harm else ''}{harm}",
-        f"let its maker use other numbers, or change [numbers] in the configuration; by hand:"
-        f" {command}",
+        f"{item.describe()}: not made by ec2net, with a number of ec2net{'; ' if harm else ''}{harm}",
+        "let its maker use other numbers, or change [numbers] in the configuration"
+        + (f"; if nothing needs it, run: {command}" if command else ""),
     )
 
 
-def _words(text: str) -> str:
-    """Of an item's description, what ip(8) takes to delete it."""
-    kind, _, rest = text.partition(" ")
-    if kind == "rule":
+def deletion(item: Rule | Route) -> str:
+    """The command of ip(8) that deletes it; empty where a description does not identify it."""
+    kind, _, rest = item.describe().partition(" ")
+    if isinstance(item, Rule):
+        if item.action is not RuleAction.LOOKUP:
+            return ""
         priority, _, selectors = rest.partition(": ")
-        return f"{selectors} priority {priority}"
-    return rest.removeprefix("-6 ")
+        words = f"{selectors} priority {priority}"
+    elif item.kind is RouteKind.UNICAST and item.link.name:
+        words = rest.removeprefix("-6 ")
+    else:
+        return ""
+    return f"ip {'-6 ' if item.version == 6 else ''}{kind} del {words}"

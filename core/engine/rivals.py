@@ -37,7 +37,7 @@ def refuse(
         if doubled:
             problems.append(_problem(tool, doubled))
         for mac in doubled:
-            reasons.setdefault(mac, f"{tool.tool} configures it as well: {tool.trace}")
+            reasons.setdefault(mac, f"{tool.tool} configures it ({tool.trace}); {tool.remedy}")
     refused = {
         mac: replace(choices[mac], backend=None, reasons=(reason,))
         for mac, reason in reasons.items()
@@ -56,7 +56,7 @@ def concerns(tool: Recognised, link: str, accepted: Collection[Rival]) -> bool:
 def _problem(tool: Recognised, doubled: Mapping[Mac, str]) -> DoubleManagement:
     names = ", ".join(doubled.values())
     return DoubleManagement(
-        f"{tool.trace}, and it configures {names} as well: nothing is changed there",
+        f"the tool configures {names} ({tool.trace}), so ec2net changes nothing there",
         frozenset(doubled),
         subject=tool.tool.value,
         remedy=f'{tool.remedy}; or accept both: coexist_with = ["{tool.rival}"]',

@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host's files, links and folders, injected: tests give a table, production the host."""
+"""The host's files, links, folders and units, injected: tests give a table, production the host."""
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 
+from ec2net.core.host.systemctl import BOOTED, working_units
 from ec2net.core.model.facts import Link
+from ec2net.core.runtime.command import CommandFailed
+from ec2net.core.runtime.deadline import Deadline
+
+_log = logging.getLogger("ec2net.host")
 
 _LARGEST = 65536
 """Bytes of a file that are read: what is looked at has some hundred."""
@@ -40,6 +46,20 @@ def _list_folder(path: str) -> tuple[str, ...]:
         return ()
 
 
+_SYSTEMCTL_SECONDS = 2.0
+
+
+def _working_units(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """None are reported where systemd does not run the host or does not answer."""
+    if not BOOTED.is_dir():
+        return ()
+    try:
+        return working_units(patterns, Deadline(_SYSTEMCTL_SECONDS, "systemctl list-units"))
+    except CommandFailed as error:
+        _log.warning("systemctl list-units: %s; timers of other tools are not seen", error)
+        return ()
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """The files, links and folders of the host. What cannot be read is None."""
@@ -50,6 +70,8 @@ class Environment:
     """The names in a folder; none for what is no folder."""
     eni_links: tuple[Link, ...] = ()
     """The links of all ENIs: who has one may be meant to have the others."""
+    working_units: Callable[[tuple[str, ...]], tuple[str, ...]] = _working_units
+    """The units of these patterns that are active or have a job, as systemd says; runs systemctl."""
 
     def once(self) -> "Environment":
         """The same, but each thing is read once: what one look sees does not change under it."""
@@ -58,6 +80,7 @@ class Environment:
             read_file=cache(self.read_file),
             read_link=cache(self.read_link),
             list_folder=cache(self.list_folder),
+            working_units=cache(self.working_units),
         )
 
     def keys(self, path: str) -> dict[str, str]:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other tools that configure ENIs, by what they leave on the host. Pure over the environment.
+"""Other tools that configure ENIs, by their traces on the host. Pure over the environment.
 
-Where the facts come from: amazon-ec2-net-utils 2.7.4 (udev rule, systemd/), nm-cloud-setup's units,
-cloud-netconfig 1.20 (its Makefile and units), cloud-init (cc_install_hotplug, cloud-init-hotplugd.*),
-netplan-generate(8), nodeadm of amazon-eks-ami (udev-net-manager), interfaces(5).
+Sources: ``core/host/wiring.py`` for the tools that do the same work, cloud-init
+(cc_install_hotplug, cloud-init-hotplugd.*), netplan-generate(8), nodeadm of amazon-eks-ami
+(udev-net-manager), interfaces(5).
 """
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
@@ -18,15 +18,11 @@ from ec2net.core.host.managers import (
     UNIT_FOLDERS,
     Manager,
     is_at_work,
-    is_wanted,
     link_manager,
 )
+from ec2net.core.host.wiring import CLOUD_NETCONFIG, ETC_UNITS, NET_UTILS, NM_CLOUD_SETUP, Wiring
 
-_ETC_UNITS = "/etc/systemd/system"
-_ACTIVE = "/run/systemd/units"
 _RUN_NETWORK = "/run/systemd/network"
-_VENDOR_RULES = ("/usr/lib/udev/rules.d", "/lib/udev/rules.d")
-_WANTED_BY = ("timers.target.wants", "NetworkManager.service.wants", "multi-user.target.wants")
 
 
 class Tool(StrEnum):
@@ -67,86 +63,72 @@ class Recognised:
 
 
 def recognise(environment: Environment) -> tuple[Recognised, ...]:
-    """Every tool that is found, in the order of ``Tool``: at most one remark for each."""
+    """Every tool that is found, in the order of ``Tool``: at most one remark for each.
+
+    Asks systemd about each tool that does the same work: a timer of a removed package may still run.
+    """
     others = (_cloud_init, _nodeadm, _netplan, _ifupdown)
-    found = (finder(environment) for finder in (*_RIVALS, *others))
+    found = [finder(environment, True) for finder in _RIVALS]
+    found += [finder(environment) for finder in others]
     return tuple(one for one in found if one is not None)
 
 
 def rivals(environment: Environment) -> tuple[Recognised, ...]:
-    """Those that do the same work as we do. Asked in every pass, so nobody else is looked for."""
-    found = (finder(environment) for finder in _RIVALS)
+    """The tools that do the same work as ec2net. Every pass asks, so no other tool is sought, and
+    systemd is asked only where a unit file of the tool can be started."""
+    found = (finder(environment, False) for finder in _RIVALS)
     return tuple(one for one in found if one is not None and one.danger is Danger.DOUBLE)
 
 
-def _at_work(units: Collection[str], environment: Environment) -> list[str]:
-    """Those of ``units`` that are active, or that something starts at boot."""
-    return [
-        unit
-        for unit in units
-        if environment.unit_is_active(unit)
-        or any(is_wanted(unit, folder, environment) for folder in _WANTED_BY)
-    ]
+def migrate_command(rival: Rival) -> str:
+    """The command that shows how to hand over from this tool."""
+    return f"ec2net migrate --from {rival}"
 
 
-_NET_UTILS_UNIT = re.compile(r"(?:refresh-)?policy-routes@(.+)\.(?:service|timer)")
-_NET_UTILS_WANTS = re.compile(r"(?:setup-)?policy-routes@.+\.service\.wants|timers\.target\.wants")
-_NET_UTILS_RULE = "99-vpc-policy-routes.rules"
-NET_UTILS_MASK = f"/etc/udev/rules.d/{_NET_UTILS_RULE}"
-"""In place of its rule: a link to /dev/null."""
-_NET_UTILS_TEMPLATE = f"{_ETC_UNITS}/policy-routes@.service"
+def _double(wiring: Wiring, trace: str, links: frozenset[str] | None = None) -> Recognised:
+    """A tool that does the same work now. ``links``: of the ENIs that it configures; None: all."""
+    remedy = f"run: {migrate_command(wiring.rival)}"
+    return Recognised(Tool(wiring.rival.value), Danger.DOUBLE, trace, remedy, wiring.rival, links)
 
 
-def net_utils_at_work(environment: Environment) -> tuple[dict[str, str], bool]:
-    """Its units with the link of each, and whether its udev rule is in force.
-
-    The rule starts a unit per ENI at each boot, so that disabling units is not enough. The EKS AMI
-    empties it; without it only the ENIs that a unit names are its.
-    """
-    names = {name.removeprefix("invocation:") for name in environment.list_folder(_ACTIVE)}
-    for folder in environment.list_folder(_ETC_UNITS):
-        if _NET_UTILS_WANTS.fullmatch(folder):
-            wanted = environment.list_folder(f"{_ETC_UNITS}/{folder}")
-            names.update(name for name in wanted if is_wanted(name, folder, environment))
-    units = {name: unit[1] for name in sorted(names) if (unit := _NET_UTILS_UNIT.fullmatch(name))}
-    own = environment.read_file(NET_UTILS_MASK)
-    vendors = (environment.read_file(f"{folder}/{_NET_UTILS_RULE}") for folder in _VENDOR_RULES)
-    # A file of the administrator's is in place of the vendor's (udev(7)).
-    rule = not environment.is_masked(NET_UTILS_MASK) and any(
-        (text or "").strip() for text in (vendors if own is None else [own])
-    )
-    if rule and environment.is_masked(_NET_UTILS_TEMPLATE):
-        rule = False  # what it would start is masked
-    return units, rule
-
-
-def _net_utils(environment: Environment) -> Recognised | None:
-    units, rule = net_utils_at_work(environment)
-    if not units and not rule:
-        if "80-ec2.network" not in environment.list_folder("/usr/lib/systemd/network"):
-            return None
-        return Recognised(
-            Tool.NET_UTILS,
-            Danger.NONE,
-            "/usr/lib/systemd/network/80-ec2.network is there, and its units are not at work",
-            "nothing has to be done; the package can be removed",
-        )
-    commands = [f"ln -sf /dev/null {NET_UTILS_MASK}", "udevadm control --reload"] if rule else []
-    if units:
-        commands.append(f"systemctl disable --now {' '.join(units)}")
-    trace = (
-        f"{next(iter(units))} is at work"
-        if units
-        else f"its udev rule {_NET_UTILS_RULE} is in force"
-    )
+def _off(wiring: Wiring, environment: Environment) -> Recognised | None:
+    """A tool whose files are installed and that nothing starts, with the proof."""
+    installed = wiring.installed(environment)
+    if not installed:
+        return None
+    proof = [f"{installed[0]} is installed, but systemd runs no unit of the tool and has no job"]
+    if wiring.rule:
+        mask = environment.is_masked(wiring.rule_mask())
+        proof.append(f"{wiring.rule_mask()} masks its udev rule" if mask else "no udev rule acts")
+    masked = not wiring.startable(environment)
+    proof.append("its unit files are masked" if masked else "no boot starts one of its units")
     return Recognised(
-        Tool.NET_UTILS,
-        Danger.DOUBLE,
-        trace,
-        f"run: {' && '.join(commands)}",
-        Rival.NET_UTILS,
-        None if rule else frozenset(units.values()),
+        Tool(wiring.rival.value),
+        Danger.NONE,
+        ", ".join(proof),
+        "nothing to do: the tool is off. Removing its package is safe",
     )
+
+
+def net_utils_works(environment: Environment, *, ask: bool) -> tuple[tuple[str, ...], bool]:
+    """Its working units, and whether its udev rule starts a unit for each ENI."""
+    units = NET_UTILS.working(environment, ask=ask)
+    # The rule starts an instance of this template; masked, it starts nothing.
+    masked = environment.is_masked(f"{ETC_UNITS}/policy-routes@.service")
+    return units, NET_UTILS.rule_in_force(environment) and not masked
+
+
+def _net_utils(environment: Environment, thorough: bool) -> Recognised | None:
+    ask = thorough or NET_UTILS.startable(environment)
+    units, rule = net_utils_works(environment, ask=ask)
+    if units:
+        links = frozenset(link for unit in units if (link := NET_UTILS.link_of(unit)))
+        named = next((unit for unit in units if not unit.startswith("refresh-")), units[0])
+        trace = f"{named} is active or enabled"
+        return _double(NET_UTILS, trace, None if rule else links)
+    if rule:
+        return _double(NET_UTILS, f"its udev rule {NET_UTILS.rule} is in force")
+    return _off(NET_UTILS, environment)
 
 
 _CLOUD_SETUP = "nm-cloud-setup.service"
@@ -156,27 +138,21 @@ _CLOUD_SETUP_ON = re.compile(
 )
 
 
-def _nm_cloud_setup(environment: Environment) -> Recognised | None:
+def _nm_cloud_setup(environment: Environment, thorough: bool) -> Recognised | None:
     """It works by NetworkManager, so only on links that NetworkManager has or will have."""
-    units = _at_work(("nm-cloud-setup.timer", _CLOUD_SETUP), environment)
+    ask = thorough or NM_CLOUD_SETUP.startable(environment)
+    units = NM_CLOUD_SETUP.working(environment, ask=ask)
     if not units:
-        return None
-    trace = f"{units[0]} is enabled"
+        return _off(NM_CLOUD_SETUP, environment)
     if not _serves_ec2(environment):
         return Recognised(
             Tool.NM_CLOUD_SETUP,
             Danger.NONE,
-            f"{trace}, but nothing sets NM_CLOUD_SETUP_EC2",
-            "nothing has to be done: it does nothing on EC2 without that",
+            f"{units[0]} is active or enabled, but nothing sets NM_CLOUD_SETUP_EC2",
+            "nothing to do: without that setting the tool does nothing on EC2",
         )
-    return Recognised(
-        Tool.NM_CLOUD_SETUP,
-        Danger.DOUBLE,
-        trace,
-        "run: systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service",
-        Rival.NM_CLOUD_SETUP,
-        frozenset(_of_networkmanager(environment)),
-    )
+    links = frozenset(_of_networkmanager(environment))
+    return _double(NM_CLOUD_SETUP, f"{units[0]} is active or enabled", links)
 
 
 def _serves_ec2(environment: Environment) -> bool:
@@ -199,43 +175,39 @@ def _of_networkmanager(environment: Environment) -> Iterator[str]:
         yield from (name for name, manager in managers.items() if manager in has)
 
 
-_CLOUD_NETCONFIG = "/etc/default/cloud-netconfig"
+CLOUD_NETCONFIG_SETTINGS = "/etc/default/cloud-netconfig"
+"""The defaults of cloud-netconfig for all links."""
+MANAGE = "CLOUD_NETCONFIG_MANAGE"
+"""Its setting whether to configure a link."""
 _IFCFG = "/etc/sysconfig/network/ifcfg-"
-_MANAGE = "CLOUD_NETCONFIG_MANAGE"
 
 
-def _cloud_netconfig(environment: Environment) -> Recognised | None:
-    """Beside its timer it is run by udev, NetworkManager and netconfig."""
-    units = _at_work(("cloud-netconfig.timer", "cloud-netconfig.service"), environment)
+def _cloud_netconfig(environment: Environment, thorough: bool) -> Recognised | None:
+    """Besides its timer, udev, NetworkManager and netconfig run it."""
+    ask = thorough or CLOUD_NETCONFIG.startable(environment)
+    units = CLOUD_NETCONFIG.working(environment, ask=ask)
     if units:
-        command = f"systemctl disable --now {' '.join(units)}"
         managed = (
             link.name for link in environment.eni_links if _netconfig_has(link.name, environment)
         )
-        return Recognised(
-            Tool.CLOUD_NETCONFIG,
-            Danger.DOUBLE,
-            f"{units[0]} is enabled",
-            f"run: {command}",
-            Rival.CLOUD_NETCONFIG,
-            frozenset(managed),
-        )
-    if environment.read_file(_CLOUD_NETCONFIG) is None:
-        return None
-    if environment.keys(_CLOUD_NETCONFIG).get(_MANAGE) == "no":
-        return None
+        trace = f"{units[0]} is active or enabled"
+        return _double(CLOUD_NETCONFIG, trace, frozenset(managed))
+    if environment.read_file(CLOUD_NETCONFIG_SETTINGS) is None:
+        return _off(CLOUD_NETCONFIG, environment)
+    if environment.keys(CLOUD_NETCONFIG_SETTINGS).get(MANAGE) == "no":
+        return _off(CLOUD_NETCONFIG, environment)
     return Recognised(
         Tool.CLOUD_NETCONFIG,
         Danger.POSSIBLE,
-        f"{_CLOUD_NETCONFIG} is there: it is run by udev and by network managers",
-        f'set {_MANAGE}="no" in {_CLOUD_NETCONFIG}, or remove the package',
+        f"{CLOUD_NETCONFIG_SETTINGS} is there: udev and network managers run the tool",
+        f"run: {migrate_command(Rival.CLOUD_NETCONFIG)}",
     )
 
 
 def _netconfig_has(name: str, environment: Environment) -> bool:
     """By the link's own file, else by the default (cloud-netconfig's README, "Configuration")."""
-    own = environment.keys(f"{_IFCFG}{name}").get(_MANAGE)
-    told = own or environment.keys(_CLOUD_NETCONFIG).get(_MANAGE, "yes")
+    own = environment.keys(f"{_IFCFG}{name}").get(MANAGE)
+    told = own or environment.keys(CLOUD_NETCONFIG_SETTINGS).get(MANAGE, "yes")
     return told.strip("'\"") != "no"
 
 
@@ -246,7 +218,7 @@ def _cloud_init(environment: Environment) -> Recognised | None:
     """cloud-init writes this rule where hotplug is on, and only then."""
     if environment.read_file("/etc/cloud/cloud-init.disabled") is not None:
         return None
-    if environment.is_masked(f"{_ETC_UNITS}/cloud-init-hotplugd.socket"):
+    if environment.is_masked(f"{ETC_UNITS}/cloud-init-hotplugd.socket"):
         return None
     rules = [r for r in _HOTPLUG_RULES if r in environment.list_folder("/etc/udev/rules.d")]
     if not rules:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a host that was handed over is as reachable as before, by its new manager's own doing.
+"""Checks that the new network manager keeps the host reachable after a handover.
 
-Addresses of the old one stay in the kernel and answer until they expire, so that reachability alone
-would show nothing: the new one must have its lease.
+Addresses of the old manager stay in the kernel and answer until they expire. So reachability alone
+proves nothing: the new manager must have a lease of its own.
 """
 
 from contextlib import suppress

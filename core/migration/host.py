@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is looked at of a host before it is handed over or given back. All the reading is here."""
+"""The readings of a host before a handover or its undoing. All reading of files is here."""
 
 from collections.abc import Collection, Mapping
 from contextlib import suppress

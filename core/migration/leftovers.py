@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a manager of ENIs leaves in the kernel that the next one stumbles over, or has no use for.
+"""Routes and addresses that a network manager leaves and that disturb the next one.
 
-Its default routes and those of subnets stay, whoever made them: they are the way that is used now.
+Default routes and routes of subnets stay: traffic uses them now.
 """
 
 from collections.abc import Collection, Mapping

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The steps that hand a host to systemd-networkd and systemd-resolved, and those that give it back.
 
-Pure over what was looked at. Order is chosen so that a boot in the middle finds a manager: what is to
-come is enabled before what goes is disabled, and /etc/resolv.conf changes last, when the servers are
-known. Nobody is stopped who would take addresses away with him.
+Pure over the readings of ``core/migration/host.py``. A boot in the middle must find a network manager: the
+plan enables the new one before it disables the old one. /etc/resolv.conf changes last, when the servers
+are known. No program is stopped that would remove addresses at its end.
 """
 
 import signal

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the host was before it was handed over: written before the first change, and kept until it is
-given back. Over boots, so not with the other state in /run."""
+"""The record of the host before ``adopt``: written before the first change, deleted by ``--undo``.
+
+The record must survive a reboot, so /var/lib has it and not /run."""
 
 import json
 import os
@@ -103,7 +104,11 @@ def read(path: Path = PATH) -> Before | None:
 
 def write(before: Before, path: Path = PATH) -> None:
     """On the disk when this returns, the folder too. Raises ``StateError``."""
-    content = json.dumps(before.to_dict(), indent=1, sort_keys=True).encode() + b"\n"
+    synced_write(path, json.dumps(before.to_dict(), indent=1, sort_keys=True).encode() + b"\n")
+
+
+def synced_write(path: Path, content: bytes) -> None:
+    """Write a record of the host before a change. Raises ``StateError``."""
     try:
         make_folder(path.parent)
         write_whole(path, content, mode=0o600, prefix=".tmp-")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done to a running host by a command with a plan: steps, told first, then done in their order.
+"""The steps by which a command with a plan changes a running host: printed first, then done in order.
 
-Each can be done again where it was done before, so that a plan which ended in its middle goes on.
+A step that was done before can be done again, so a plan that ended in the middle goes on.
 """
 
 import os
@@ -17,31 +17,27 @@ from ec2net.core.runtime.deadline import Deadline
 
 
 class Step(Protocol):
-    """One of them."""
+    """One change of the host."""
 
     def describe(self) -> str:
-        """In a few words, for the plan and for messages."""
+        """A few words for the plan and for messages."""
 
     def do(self, deadline: Deadline) -> None:
-        """Raises ``OSError`` or ``Ec2netError``."""
+        """Make the change. Raises ``OSError`` or ``Ec2netError``."""
 
 
 class StepFailed(Ec2netError):
-    """What could not be done, and why."""
+    """A step failed; the problem names the step and the cause."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mask:
-    """A symbolic link to /dev/null, by which a file of the same name elsewhere does not count."""
+    """A symbolic link to /dev/null, so that systemd or udev ignores a file of that name elsewhere."""
 
     path: str
 
     def describe(self) -> str:
         return f"mask {self.path}"
-
-    def undo(self) -> str:
-        """The command that takes it back."""
-        return f"rm {self.path} && udevadm control --reload"
 
     def do(self, deadline: Deadline) -> None:
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +47,7 @@ class Mask:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A symbolic link, also in place of another one; not of a file."""
+    """A symbolic link. It replaces another link, but no file."""
 
     path: str
     target: str
@@ -67,17 +63,17 @@ class Link:
 
 
 def replace_by_link(path: str, target: str) -> None:
-    """A symbolic link in place of whatever file is there, at once. ``OSError``."""
+    """Replace the file at ``path`` by a symbolic link, atomically. Raises ``OSError``."""
     temporary = f"{path}.ec2net-{os.getpid()}"
     with suppress(FileNotFoundError):
-        os.unlink(temporary)  # of a killed one with the same number
+        os.unlink(temporary)  # left by a killed process with the same number
     os.symlink(target, temporary)
     os.rename(temporary, path)
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """A file or a link, or a folder if nothing else is left in it."""
+    """Delete a file, a link or an empty folder."""
 
     path: str
 
@@ -94,7 +90,7 @@ class Delete:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command of the host."""
+    """Run a command of the host."""
 
     words: tuple[str, ...]
 
@@ -107,7 +103,7 @@ class Command:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Something that the program does itself."""
+    """Work of the program itself."""
 
     text: str
     work: Callable[[Deadline], None]
@@ -120,7 +116,7 @@ class Work:
 
 
 def as_plan(steps: Sequence[Step], remarks: Sequence[str] = (), *, apply: bool) -> str:
-    """For people, before anything is done; ``apply``: it will be, else how to have it done is told."""
+    """The plan as text. Without ``apply`` a last line says that nothing was changed, and how to apply."""
     lines = [*(step.describe() for step in steps), *(f"! {remark}" for remark in remarks)]
     if not apply:
         lines.append(f"{len(steps)} steps; nothing was changed. With --apply they are done.")
@@ -134,8 +130,8 @@ def perform(
     subject: str,
     remedy: str = "what came before it is done; the same command goes on from here",
 ) -> None:
-    """All of them, in their order. Raises ``StepFailed`` for the one that failed: those before it
-    are done, and those after it are not."""
+    """Do all steps in order. Raises ``StepFailed`` at the first failure: the steps before it are done,
+    and the steps after it are not."""
     for step in steps:
         try:
             step.do(deadline)

@@ -32,7 +32,7 @@ _ec2net() {
             record) words='-h --help -v --verbose --run-dir --config-root --redact'; [[ $word == -* ]] || files=-f ;;
             backends) words='-h --help -v --verbose --run-dir --config-root --json' ;;
             config) words='-h --help -v --verbose --run-dir --config-root --json --check --show' ;;
-            migrate) words='-h --help -v --verbose --run-dir --config-root --json --from --apply' ;;
+            migrate) words='-h --help -v --verbose --run-dir --config-root --json --from --undo --apply' ;;
             adopt) words='-h --help -v --verbose --run-dir --config-root --json --undo --apply' ;;
             early) words='-h --help -v --verbose --run-dir --config-root' ;;
             set-hostname) words='-h --help -v --verbose --run-dir --config-root' ;;

@@ -26,3 +26,4 @@ fi
 for release in bookworm trixie; do
     ./rootfs.sh "$release" >/dev/null
 done
+./predecessor.sh >/dev/null

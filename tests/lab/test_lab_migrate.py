@@ -1,143 +1,187 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host that amazon-ec2-net-utils configures is handed over while it runs.
+"""A host that amazon-ec2-net-utils configures is handed over while it runs, and given back.
 
-What that tool writes and starts is as in 2.7.4, by a script of this test.
+Debian 12 has 2.3 as a package; 2.7.4 is units of our own, wired as its units are.
 """
+
+from contextlib import suppress
 
 import pytest
 from kernel_state import marked
 from lab_boot import Boot
-from lab_instance import LabInstance
+from lab_host import HostError
+from lab_instance import LabInstance, Mode, Setting, booted
+from lab_root import Release
+from predecessor import (
+    CLOUD_SETUP_WIRING,
+    MIGRATE,
+    WIRING,
+    differs,
+    files,
+    install_debians,
+    make_executable,
+    state,
+    three,
+    units,
+)
+from probe import Traffic
 
-pytestmark = [pytest.mark.lab, pytest.mark.backend("networkd")]
+pytestmark = pytest.mark.lab
 
-BASE = "/usr/lib/systemd/network/80-ec2.network"
-
-SCRIPT = """\
-#!/bin/sh
-# setup-policy-routes LINK: the files of one ENI, once.
-set -e
-place=/run/systemd/network/70-$1.network
-[ -e $place.d ] && exit 0
-mkdir -p $place.d
-ln -s /usr/lib/systemd/network/80-ec2.network $place
-mac=$(cat /sys/class/net/$1/address)
-n=$([ $1 = ens5 ] && echo 0 || echo 1)
-address=$([ $1 = ens5 ] && echo 10.0.16.5 || echo 10.0.32.5)
-cat > $place.d/eni.conf <<END
-[Match]
-MACAddress=$mac
-[Network]
-DHCP=yes
-[DHCPv4]
-RouteMetric=$((512 + n))
-UseRoutes=true
-UseGateway=true
-[IPv6AcceptRA]
-RouteMetric=$((512 + n))
-UseGateway=true
-[Route]
-Table=$((10000 + n))
-Gateway=_dhcp4
-END
-printf '[Address]\\nAddress=%s/32\\nAddPrefixRoute=false\\n' $address > $place.d/ec2net_alias.conf
-[ $n = 0 ] || printf '[RoutingPolicyRule]\\nFrom=%s\\nPriority=10001\\nTable=10001\\n' \\
-    $address > $place.d/ec2net_policy_4.conf
-networkctl reload
-"""
-
-FILES = {
-    BASE: "[Match]\nDriver=veth\nName=ens*\n[Network]\nDHCP=yes\nIPv6DuplicateAddressDetection=0\n",
-    "/usr/bin/setup-policy-routes": SCRIPT,
-    "/usr/lib/systemd/system/policy-routes@.service": (
-        "[Unit]\nAfter=systemd-networkd.service\n"
-        "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=sh /usr/bin/setup-policy-routes %i\n"
-        "[Install]\nAlso=refresh-policy-routes@%i.timer\n"
-    ),
-    "/usr/lib/systemd/system/refresh-policy-routes@.service": (
-        "[Service]\nType=oneshot\nExecStart=sh /usr/bin/setup-policy-routes %i\n"
-    ),
-    "/usr/lib/systemd/system/refresh-policy-routes@.timer": (
-        "[Timer]\nOnActiveSec=1\nOnUnitInactiveSec=1\nAccuracySec=100ms\n"
-        "[Install]\nWantedBy=timers.target\n"
-    ),
-    "/usr/lib/udev/rules.d/99-vpc-policy-routes.rules": (
-        'SUBSYSTEM=="net", ACTION=="add", ENV{ID_NET_DRIVER}=="veth", NAME=="ens*",'
-        ' RUN+="/usr/bin/systemctl enable --now --no-block policy-routes@%k.service"\n'
-    ),
-}
-
-MIGRATE = ("ec2net", "migrate", "--from", "amazon-ec2-net-utils")
-
-
-def two(instance: LabInstance) -> None:
-    instance.vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
-    instance.vpc.attach(instance.two, device=1, ipv4=2, ipv6=2)
-
-
-def their_files(instance: LabInstance) -> list[str]:
-    found = instance.host.run(["find", "/run/systemd/network", "-path", "*/70-*"]).stdout.split()
-    ours = [
-        path
-        for path in found
-        if "ec2net" in instance.host.run(["head", "-1", path], check=False).stdout
-    ]
-    return sorted(set(found) - set(ours))
+BOOKWORM = Setting(Release.BOOKWORM, "networkd", Mode.RESIDENT)
 
 
 def rules_by_static(instance: LabInstance) -> list[str]:
     """Rules that systemd-networkd made of its files."""
-    return [
-        line
-        for line in instance.host.run(["ip", "rule"]).stdout.splitlines()
-        if line.endswith("proto static")
-    ]
+    shown = "".join(instance.host.run(["ip", version, "rule"]).stdout for version in ("-4", "-6"))
+    return [line for line in shown.splitlines() if line.endswith("proto static")]
 
 
-def test_a_running_host_is_handed_over(boot: Boot) -> None:
-    """G-b: its installation was a one-way street. The plan comes first and changes nothing; a unit
-    of its that goes off meanwhile writes nothing any more."""
-    with boot(before=two, files=FILES, complete=False) as instance:
-        host = instance.host
-        units = ["policy-routes@ens5.service", "policy-routes@ens6.service"]
-        host.run(["systemctl", "enable", "--now", *units])
-        host.wait_until(lambda: "10.0.32.5/32" in host.run(["ip", "addr"]).stdout, 60, "its work")
-        refused = host.run(["ec2net", "refresh"], check=False)
-        assert "amazon-ec2-net-utils" in refused.stderr
-        assert marked(instance.kernel()) == []
-        assert rules_by_static(instance) == ["10001:\tfrom 10.0.32.5 lookup 10001 proto static"]
-        theirs = their_files(instance)
-        assert len(theirs) == 9
-        planned = host.run([*MIGRATE]).stdout
-        for path in theirs:
-            assert f"delete {path}\n" in planned
-        assert "With --apply they are done." in planned
+def its_files(instance: LabInstance) -> bool:
+    return "eni.conf" in files(instance)
 
-        def plan_changes_nothing() -> bool:
-            before = instance.kernel(), their_files(instance)
-            host.run([*MIGRATE])
-            return (instance.kernel(), their_files(instance)) == before
 
-        # A lease may come in the middle of one; with their reloads, networkd 252 may be without for long.
-        host.wait_until(plan_changes_nothing, 60, "a plan that changes nothing")
-        assert their_files(instance) == theirs
+def until_at_work(instance: LabInstance) -> None:
+    """Until it has configured each ENI, a timer of each runs, and the managers are at rest."""
 
+    def works() -> bool:
+        running = [unit for unit in units(instance) if unit.split()[2] == "active"]
+        return len(rules_by_static(instance)) >= 2 and len(running) == 6
+
+    instance.host.wait_until(works, 90, "the predecessor at work")
+    unreached = unconfigured(instance)
+    instance.host.wait_until(
+        lambda: {tick.address for tick in instance.unreachable(limit=1)} <= {*unreached}, 60
+    )
+
+
+def unconfigured(instance: LabInstance) -> list[object]:
+    """Addresses that it does not configure: the second IPv6 address of each ENI."""
+    return [eni.ipv6s[1] for eni in instance.vpc.enis]
+
+
+def hand_over(instance: LabInstance) -> None:
+    """The commands of docs/migration.md, under traffic on every address; then nothing of it is left,
+    no lease was lost and no connection failed."""
+    host = instance.host
+    before = state(instance)
+    host.run([*MIGRATE])
+    host.run(["ec2net", "migrate"])
+    assert differs(before, state(instance)) == []
+    cursor = host.cursor()
+    with Traffic(instance.vpc, instance.vpc.enis, but=unconfigured(instance)) as traffic:
         done = host.run([*MIGRATE, "--apply"], timeout=120)
-        assert "rm /etc/udev/rules.d/99-vpc-policy-routes.rules" in done.stdout
-        assert their_files(instance) == []
         instance.complete()
-        assert instance.unreachable() == []
-        assert rules_by_static(instance) == []
-        assert host.run([*MIGRATE]).stdout == "Nothing is left of it.\n"
-        # A link that comes starts nothing of it any more.
+    print(f"{traffic.made} connections each way, longest pause {traffic.longest:.3f} s")
+    assert traffic.gaps == []
+    assert instance.bounces(since=cursor) == []
+    assert "is off since" in done.stdout
+    assert units(instance) == []
+    assert not its_files(instance)
+    assert rules_by_static(instance) == []
+    assert instance.unreachable() == []
+    told = host.run([*MIGRATE]).stdout
+    assert "and off: systemd runs no unit of it" in told
+    found = host.run(["ec2net", "doctor"], check=False).stdout
+    assert "Removing its package is safe" in found
+    assert "warning" not in found
+
+
+def give_back(instance: LabInstance, before: dict[str, list[str]]) -> None:
+    """``--undo``: files byte for byte, units, rules and routes are as before the migration."""
+    instance.host.run(["ec2net", "migrate", "--undo", "--apply"], timeout=150)
+    assert marked(instance.kernel()) == []
+    with suppress(HostError):  # what differs says more
+        instance.host.wait_until(lambda: differs(before, state(instance)) == [], 90)
+    assert differs(before, state(instance)) == []
+
+
+def test_debians_package_is_ended_and_given_back() -> None:
+    """The real 2.3, with a shorter period, on a boot with both packages."""
+    with booted(BOOKWORM, before=three, complete=False, prepare=install_debians) as instance:
+        until_at_work(instance)
+        before = state(instance)
+        hand_over(instance)
+        # A link that is attached starts nothing of it, and its own period has passed meanwhile.
+        eni = instance.attach("ens20", ipv4=2)
+        instance.complete()
+        assert units(instance) == []
+        assert not its_files(instance)
+        instance.vpc.detach(eni)
+        give_back(instance, before)
+
+
+@pytest.mark.backend("networkd")
+def test_the_wiring_of_2_7_4_is_ended_and_given_back(boot: Boot) -> None:
+    """A timer that only Wants= of another unit starts: nothing but systemd knows that it runs."""
+    with boot(before=three, files=WIRING, complete=False) as instance:
+        host = instance.host
+        until_at_work(instance)
+        refused = host.run(["ec2net", "refresh"], check=False)
+        assert "ec2net migrate --from amazon-ec2-net-utils" in refused.stderr
+        found = host.run(["ec2net", "doctor"], check=False).stdout
+        assert found.count("[other-tool]") == 1
+        assert "foreign-object" not in found
+        assert " del " not in found
+        assert marked(instance.kernel()) == []
+        before = state(instance)
+        hand_over(instance)
+        give_back(instance, before)
+
+
+@pytest.mark.backend("networkmanager")
+def test_the_wiring_of_nm_cloud_setup_is_ended_and_given_back(boot: Boot) -> None:
+    """NetworkManager's dispatcher starts the service as long as systemd calls it enabled."""
+    wiring = {"files": CLOUD_SETUP_WIRING, "prepare": make_executable}
+    with boot(before=three, complete=False, **wiring) as instance:
+        host = instance.host
+        host.wait_until(lambda: "30400" in host.run(["ip", "rule"]).stdout, 90, "its work")
+        told = host.run(["ec2net", "doctor"], check=False).stdout
+        assert "run: ec2net migrate --from nm-cloud-setup" in told
+        assert marked(instance.kernel()) == []
+        links = host.run(["find", "/etc/systemd/system", "-name", "nm-cloud-setup*"]).stdout
+        host.run(["ec2net", "migrate", "--from", "nm-cloud-setup", "--apply"], timeout=120)
+        ended = host.cursor()
+        host.run(["nmcli", "device", "reapply", "ens5"])  # as the plan says; the dispatcher runs
+        instance.complete()
+        assert "30400" not in host.run(["ip", "rule"]).stdout
         instance.attach("ens20", ipv4=2)
         instance.complete()
-        assert their_files(instance) == []
-        # A script that knows its command alone goes on, by one link.
+        assert not [e for e in host.journal(since=ended) if "nm-cloud-setup" in e.message]
+        active = ["systemctl", "list-units", "--plain", "--no-legend", "nm-cloud-setup*"]
+        assert host.run(active).stdout == ""
+        host.run(["ec2net", "migrate", "--undo", "--apply"], timeout=120)
+        assert host.run(["find", "/etc/systemd/system", "-name", "nm-cloud-setup*"]).stdout == links
+        host.wait_until(lambda: "30400" in host.run(["ip", "rule"]).stdout, 60, "its work again")
+
+
+@pytest.mark.backend("networkd")
+def test_scripts_that_call_its_command_go_on_by_one_link(boot: Boot) -> None:
+    with boot() as instance:
+        host = instance.host
+        instance.attach("ens20", ipv4=2)
+        instance.complete()
         host.run(["ln", "-s", "/usr/lib/ec2net/setup-policy-routes", "/usr/local/bin/"])
-        theirs_by_ours = "/usr/local/bin/setup-policy-routes"
+        command = "/usr/local/bin/setup-policy-routes"
         for verb in ("start", "refresh", "stop"):
-            host.run([theirs_by_ours, "ens20", verb])
-        refused = host.run([theirs_by_ours, "ens20", "remove"], check=False)
-        assert "the resident manager would configure ens20 again" in refused.stderr
+            host.run([command, "ens20", verb])
+        refused = host.run([command, "ens20", "remove"], check=False)
+        assert "would configure ens20 again" in refused.stderr
         assert instance.unreachable() == []
+
+
+@pytest.mark.backend("networkd")
+def test_a_start_beside_it_is_ready_at_once(boot: Boot) -> None:
+    """A refused primary is an answer. network-online waited 30 s for it before."""
+    with boot(before=three, files=WIRING, complete=False) as instance:
+        host = instance.host
+        until_at_work(instance)
+        cursor = host.cursor()
+        host.run(["systemctl", "restart", "ec2net.service"])
+        entries = host.journal(since=cursor)
+        began, ready = (
+            next(entry for entry in entries if entry.message.startswith(word)).seconds
+            for word in ("Starting ec2net.service", "Started ec2net.service")
+        )
+        print(f"ec2net.service started in {ready - began:.2f} s")
+        assert ready - began < 15  # half of what it waited; a busy machine needs 2 s

@@ -14,7 +14,7 @@ from ec2net.core.simulation.vpc.eni import Eni
 pytestmark = pytest.mark.netns
 
 TOOL = "amazon-ec2-net-utils"
-FORCED = f'[[eni]]\nmatch = {{ name = "ens6" }}\nbeside = ["{TOOL}"]\n'
+FORCED = f'[[eni]]\nmatch = {{ name = "ens6" }}\ncoexist_with = ["{TOOL}"]\n'
 
 
 @contextmanager
@@ -43,18 +43,22 @@ def test_of_an_eni_that_another_tool_configures_nothing_is_changed(
         row = instance.status()[str(doubled.mac)]
         assert (row["standing"], row["backend"]) == ("refused", None)
         said = instance.ec2net("refresh", status=1).stderr
-        assert f"{TOOL}: policy-routes@ens6.service is at work" in said
+        assert f"{TOOL}: the tool configures ens6 (policy-routes@ens6.service is active" in said
         assert (
-            f'systemctl disable --now policy-routes@ens6.service; or accept both: coexist_with = ["{TOOL}'
+            f'(run: ec2net migrate --from {TOOL}; or accept both: coexist_with = ["{TOOL}"])'
             in said
         )
         shown = instance.ec2net("status", status=1).stdout
         assert shown.count("! amazon-ec2-net-utils: ") == 1
-        assert "configures ENIs as well" not in shown
-        assert "refused: amazon-ec2-net-utils" in instance.ec2net("plan", status=1).stdout
+        assert "configures ENIs, too" not in shown
+        assert f"ec2net migrate --from {TOOL}" in shown
+        planned = instance.ec2net("plan", status=1).stdout
+        assert "refused: amazon-ec2-net-utils" in planned
+        assert f"ec2net migrate --from {TOOL}" in planned
+        assert f"ec2net migrate --from {TOOL}" in instance.ec2net("config", "--check").stdout
         instance.configure(FORCED)
         assert any(doubled.name in change for change in instance.refresh())
-        assert "configures ENIs as well" in instance.ec2net("status").stdout
+        assert "configures ENIs, too" in instance.ec2net("status").stdout
     assert instance.unreachable(*enis) == []
 
 
@@ -95,7 +99,7 @@ def test_the_resident_manager_stops_and_goes_on(
             assert manager.poke()["changes"] == []
             said = manager.log().removeprefix(began)
             assert "rule 10001" not in said
-            assert said.count(f"{TOOL}: policy-routes@ens6.service is at work") == 1
+            assert said.count(f"{TOOL}: the tool configures ens6 (") == 1
         manager.poke()
         manager.until_configured(3)
         assert "ens6: + rule 10001: " in manager.log().removeprefix(began)

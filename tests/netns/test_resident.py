@@ -154,7 +154,7 @@ def test_status_shows_what_the_manager_knows_and_anybody_may_look(
         for name, content in instance.files().items():
             if name != "imds-token.json":
                 assert b"token" not in content, name
-    assert "configured" not in instance.ec2net("status").stdout
+    assert "daemon is running" not in instance.ec2net("status").stdout
 
 
 def test_a_steady_poll_reads_little_and_writes_and_says_nothing(

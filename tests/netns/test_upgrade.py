@@ -114,6 +114,7 @@ def host(versions: tuple[Path, Path], instance: Instance, tmp_path: Path) -> Hos
     """Configured by its first version, by several passes with something to remember in each."""
     metrics = tmp_path / "ec2net.prom"
     first, second = subnets(instance.vpc, 2)
+    instance.mixed = True
     primary(instance.vpc, first, **MANY)
     instance.vpc.attach(second, **MANY)
     instance.configure(CONFIG.format(metrics=metrics))
@@ -266,7 +267,7 @@ def test_another_version_holds_what_was_rolled_back(
     first, second = subnets(instance.vpc, 2)
     primary(instance.vpc, first, **MANY)
     eni = instance.vpc.attach(second, **MANY)
-    instance.source = versions[0]
+    instance.source, instance.mixed = versions[0], True
     instance.ec2net("refresh")
     (tmp_path / "ec2net_cuts_off.py").write_text(CUTS_OFF)
     entry = tmp_path / "ec2net_cuts_off-1.dist-info"

@@ -125,6 +125,22 @@ def test_the_deb_puts_each_file_at_its_place(dist: Path) -> None:
     assert documents(paths) > WRITTEN
 
 
+RELATIONS = ("Conflicts", "Replaces", "Obsoletes", "Provides", "Breaks")
+PREDECESSORS = ("amazon-ec2-net-utils", "cloud-setup", "cloud-netconfig")
+
+
+def test_no_package_removes_another_tool(dist: Path) -> None:
+    """docs/packaging.md says why: the other package's scripts would leave the host half migrated."""
+    control = output("dpkg-deb", "--field", dist / DEB)
+    told = [line for line in control.splitlines() if line.startswith(RELATIONS)]
+    for rpm in RPMS.values():
+        for relation in ("conflicts", "obsoletes", "provides"):
+            query = ("rpm", "--query", "--package", f"--{relation}", dist / rpm)
+            told += output(*query).splitlines()
+    assert not [line for line in told if any(name in line for name in PREDECESSORS)]
+    assert not any(line.startswith(RELATIONS) for line in told)
+
+
 @pytest.mark.parametrize("system", RPMS)
 def test_the_rpm_puts_each_file_at_its_place(dist: Path, system: str) -> None:
     query = ("rpm", "--query", "--package", "--queryformat")

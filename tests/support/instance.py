@@ -68,6 +68,8 @@ class Instance:
         self.config_root = _STATE / name / "root"
         self.source = SOURCE
         """Where its ``ec2net`` is imported from: this checkout, or another version of it."""
+        self.mixed = False
+        """Whether another version may write a document, which then obeys the schema of its own."""
         etc = self.config_root / "etc/ec2net/ec2net.toml.d"
         etc.mkdir(parents=True)
         (etc / "00-veth.toml").write_text('[links]\ndrivers = ["veth"]\n')
@@ -100,7 +102,7 @@ class Instance:
         said = f"ec2net {' '.join(arguments)}: {done.returncode}\n{done.stdout}{done.stderr}"
         assert status is None or done.returncode == status, said
         assert "Traceback" not in done.stderr, said
-        if "--json" in arguments and done.stdout:
+        if "--json" in arguments and done.stdout and not self.mixed:
             wrong = json_schema.wrong_in(json.loads(done.stdout), arguments[0])
             assert not wrong, wrong
         return done

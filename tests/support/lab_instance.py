@@ -364,10 +364,12 @@ def booted(
     timer: bool = False,
     complete: bool = True,
     deb: Path | None = None,
+    prepare: Callable[[Path], None] | None = None,
 ) -> Iterator[LabInstance]:
     """A booted host with one ENI (``before`` attaches others, or that one differently), complete.
 
-    ``deb``: the package that it has (None: this checkout's). Without ``timer`` passes come only from
+    ``deb``: the package that it has (None: this checkout's). ``prepare`` changes its root file system
+    before the boot. Without ``timer`` passes come only from
     units of ENIs, events and the test.
     """
     files = {**setting.files(timer=timer), **(files or {})}
@@ -377,13 +379,19 @@ def booted(
             before(instance)
         else:
             vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
+
+        def before_boot(root: Path) -> None:
+            setting.prepare(root)
+            if prepare is not None:
+                prepare(root)
+
         with LabHost(
             vpc,
             setting.release,
             installed=Installed.PACKAGE,
             deb=deb,
             files=files,
-            before_boot=setting.prepare,
+            before_boot=before_boot,
         ) as host:
             instance.host = host
             if not timer:

@@ -2,6 +2,7 @@
 """A host by its files and links, and the paths by which other tools are known."""
 
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatch
 
 from eni_facts import link
 
@@ -33,15 +34,19 @@ def host(
     files: Mapping[str, str] | None = None,
     links: Mapping[str, str] | None = None,
     shipped: Iterable[str] = SHIPPED,
+    working: Iterable[str] = (),
 ) -> Environment:
-    """A host that has these files and symbolic links, and the folders that they are in; and the units
-    of every package, unless ``shipped`` says otherwise."""
+    """A host with these files and symbolic links, the folders that they are in, and the units of every
+    package, unless ``shipped`` says otherwise. ``working``: units that systemd runs."""
     files, links = {**dict.fromkeys(shipped, "[Unit]\n"), **(files or {})}, links or {}
 
     def names(folder: str) -> tuple[str, ...]:
         return tuple(sorted(_children(folder, (*files, *links))))
 
-    return Environment(files.get, links.get, names, eni_links=(link(0), link(1)))
+    def asked(patterns: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(unit for unit in working if any(fnmatch(unit, p) for p in patterns))
+
+    return Environment(files.get, links.get, names, (link(0), link(1)), asked)
 
 
 def _children(folder: str, paths: Iterable[str]) -> set[str]:

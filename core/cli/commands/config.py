@@ -6,6 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from ec2net.core.config.files import load, show, show_dict, warnings
+from ec2net.core.host.files import Environment
+from ec2net.core.host.other_tools import rivals
 from ec2net.core.model.errors import ExitStatus
 from ec2net.core.report import as_json
 from ec2net.core.state.config_in_force import LAST_GOOD
@@ -23,6 +25,8 @@ def run(options: Namespace) -> ExitStatus:
             print(warning)
         if not loaded.errors:
             print(f"{len(loaded.files)} file(s), no errors")
+        for tool in rivals(Environment()):
+            print(f"! {tool.tool} configures ENIs, too: {tool.trace} ({tool.remedy})")
     else:
         from ec2net.core.report.table import table
 

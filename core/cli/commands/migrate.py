@@ -1,34 +1,288 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net migrate --from TOOL``: take the place of another tool on a running host, plan first."""
+"""``ec2net migrate``: hand over from a tool that did this work before, plan first; or give it back."""
 
 import json
+import logging
 from argparse import Namespace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
+from ec2net.core.cli.commands import early, refresh
+from ec2net.core.config.settings import Rival
+from ec2net.core.decide.candidate import eni_links
+from ec2net.core.engine.one_pass import one_pass
+from ec2net.core.engine.setup import opened
 from ec2net.core.host.files import Environment
-from ec2net.core.migration.net_utils import from_net_utils
-from ec2net.core.migration.steps import Mask, as_plan, perform
-from ec2net.core.model.errors import ExitStatus
+from ec2net.core.host.other_tools import CLOUD_NETCONFIG_SETTINGS
+from ec2net.core.kernel.session import Kernel
+from ec2net.core.migration import handover_kernel, kept, networkd_restart, predecessor
+from ec2net.core.migration.kept import Migrated
+from ec2net.core.migration.net_utils import wrote
+from ec2net.core.migration.predecessor import PERIODS, Found, state_of
+from ec2net.core.migration.steps import Step, as_plan, perform
+from ec2net.core.model.errors import Ec2netError, ExitStatus, StateError, UsageError
+from ec2net.core.model.facts import Link
 from ec2net.core.report import as_json
+from ec2net.core.report.publisher import StatusPublisher
+from ec2net.core.runtime.clock import now
+from ec2net.core.runtime.command import CommandFailed, output
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.runtime.files import write_whole
+from ec2net.core.runtime.signals import StopSignals
+from ec2net.core.state.config_in_force import Workplace, workplace
+from ec2net.core.state.lock import HostLock, check_lock
 
-SECONDS = 60.0
-"""For all steps together; systemctl waits for units that it stops."""
+SECONDS = 90.0
+"""For all steps together; systemctl waits for the units that it stops."""
+
+_STOPPED_SECONDS = 10.0
+_PAUSE = 0.1
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+_log = logging.getLogger("ec2net.migrate")
 
 
 def run(options: Namespace) -> ExitStatus:
-    steps = from_net_utils(Environment())
-    if options.json:
-        document = {"version": as_json.VERSION, "steps": [step.describe() for step in steps]}
-        print(json.dumps(document, indent=2))
-    else:
-        print(as_plan(steps, apply=options.apply) if steps else "Nothing is left of it.")
-    if not options.apply:
-        return ExitStatus.DONE
-    perform(steps, Deadline(SECONDS, "migrate"), subject="migrate")
-    if not options.json:
-        for step in steps:
-            if isinstance(step, Mask):
-                print(f"To take that back: {step.undo()}")
-    from ec2net.core.cli.commands import refresh
+    if options.tool is None:
+        if options.apply and not options.undo:
+            raise UsageError("--apply needs the tool", remedy="run: ec2net migrate --from TOOL")
+        if not options.undo:
+            return _tell_all(options)
+    place = workplace(options, may_fall_back=True)
+    migration = _Migration(place, Rival(options.tool) if options.tool else _recorded(), options)
+    return migration.undo() if options.undo else migration.forward()
 
-    return refresh.again(options)
+
+def _recorded() -> Rival:
+    """The tool of the only record. Raises ``Ec2netError``."""
+    found = [rival for rival in Rival if kept.path_of(rival).exists()]
+    if len(found) != 1:
+        names = ", ".join(found)
+        problem = (
+            f"several tools were migrated from: {names}" if found else "no migration is recorded"
+        )
+        raise Ec2netError(problem, subject="migrate", remedy="name the tool with --from")
+    return found[0]
+
+
+def _tell_all(options: Namespace) -> ExitStatus:
+    """What there is of each tool, and what would be done about it."""
+    place = workplace(options, may_fall_back=True)
+    tools = []
+    for rival in Rival:
+        migration = _Migration(place, rival, options)
+        found = migration.look()
+        tools.append((found, migration.steps(found), tuple(predecessor.remarks(found))))
+    if options.json:
+        _print_json([(f.rival, state_of(f), steps, remarks) for f, steps, remarks in tools])
+        return ExitStatus.DONE
+    for found, steps, remarks in tools:
+        print(state_of(found))
+        for line in as_plan(steps, remarks, apply=True).splitlines():
+            print(f"  {line}")
+        if steps:
+            print(f"  To do this, run: ec2net migrate --from {found.rival} --apply")
+    return ExitStatus.DONE
+
+
+class _Migration:
+    """One tool's hand-over."""
+
+    def __init__(self, place: Workplace, rival: Rival, options: Namespace) -> None:
+        self._place = place
+        self._rival = rival
+        self._options = options
+
+    # Forward
+
+    def forward(self) -> ExitStatus:
+        found = self.look()
+        steps = self.steps(found)
+        self._tell(steps, tuple(predecessor.remarks(found)), state_of(found))
+        if not self._options.apply or (not steps and kept.read(self._rival) is None):
+            return ExitStatus.DONE
+        check_lock(self._place.run)
+        with StopSignals(reload=True) as signals:
+            lock = signals.deadline(self._place.config.timeouts.lock, "host lock")
+            with HostLock(self._place.run, lock):
+                steps = self.steps(self.look())
+                perform(steps, Deadline(SECONDS, "migrate"), subject="migrate")
+        status = refresh.again(self._options)
+        self._clear()
+        self._confirm()
+        if not self._options.json:
+            print(self._ended())
+        return status
+
+    def look(self) -> Found:
+        """What there is of the tool now."""
+        links = tuple(same[0] for same in self._enis())
+        return predecessor.look(self._rival, replace(Environment(), eni_links=links).once())
+
+    def steps(self, found: Found) -> tuple[Step, ...]:
+        """The plan that ends it."""
+        return predecessor.forward(found, self._works())
+
+    def _clear(self) -> None:
+        """Remove what systemd-networkd made of its files, now that ec2net's rules are there."""
+        before = kept.read(self._rival)
+        if before is not None and self._rival is Rival.NET_UTILS:
+            indices, main = self._indices()
+            handover_kernel.clear(wrote(before.texts), indices, main, self._place.config.drivers)
+
+    def _confirm(self) -> None:
+        """Raises ``Ec2netError`` with what is left of the tool."""
+        found, left = self.look(), []
+        if not found.is_off:
+            left.append(state_of(found))
+        before = kept.read(self._rival)
+        if before is not None and self._rival is Rival.NET_UTILS:
+            indices, main = self._indices()
+            drivers = self._place.config.drivers
+            left += handover_kernel.left(wrote(before.texts), indices, main, drivers)
+        if left:
+            raise Ec2netError(
+                f"{self._rival} is not gone: {'; '.join(left)}",
+                subject="migrate",
+                remedy="the same command goes on from here",
+            )
+
+    def _ended(self) -> str:
+        return (
+            f"{self._rival} is off since {now()}. Checked: systemd runs no unit of it and has no job,"
+            f" all of its unit files are masked, and no file, rule or route of it is left.\n"
+            f"Its timers had a period of up to {PERIODS[self._rival]} s. To check again after that,"
+            f" run: ec2net migrate --from {self._rival}\n"
+            f"To give it back, run: ec2net migrate --from {self._rival} --undo --apply"
+        )
+
+    # Back
+
+    def undo(self) -> ExitStatus:
+        before = kept.read(self._rival)
+        if before is None:
+            self._tell(
+                (), (), f"No migration from {self._rival} is recorded: nothing to give back."
+            )
+            return ExitStatus.DONE
+        if not self.look().installed:
+            raise Ec2netError(
+                f"the package of {self._rival} is not installed, so it cannot have the ENIs again",
+                subject="migrate",
+                remedy="install it, then run the same command",
+            )
+        names = ", ".join(same[0].name for same in self._enis())
+        steps = predecessor.back(before, _boot(), self._works(), names or "every ENI")
+        self._tell(steps, (), f"{self._rival} was ended by ec2net at {before.when}.")
+        if not self._options.apply:
+            return ExitStatus.DONE
+        check_lock(self._place.run)
+        with StopSignals(reload=True):
+            perform(steps, Deadline(SECONDS, "undo"), subject="migrate")
+        if not self._options.json:
+            print(f"{self._rival} has the ENIs again, as before {before.when}.")
+        return ExitStatus.DONE
+
+    # What the program does itself
+
+    def _works(self) -> predecessor.Works:
+        return predecessor.Works(
+            record=self._record,
+            stopped=self._stopped,
+            prepare=lambda _: self._prepare(),
+            restart=networkd_restart.restart,
+            claim=lambda _: self._claim(),
+            settings=lambda _: self._settings(),
+            give_back=self._give_back,
+            forget=lambda _: kept.forget(self._rival),
+        )
+
+    def _record(self, deadline: Deadline) -> None:
+        if kept.read(self._rival) is not None:
+            return  # of the first run, which ended in the middle
+        found = self.look()
+        active = tuple(Environment().working_units(found.wiring.patterns))
+        units = tuple(unit for unit in found.units if unit in active)
+        paths = kept.all_kept(found.touched)
+        kept.write(Migrated(self._rival, now(), _boot(), units, paths))
+
+    def _stopped(self, deadline: Deadline) -> None:
+        limit = deadline.within(_STOPPED_SECONDS, "waiting for systemd to stop its units")
+        patterns = self.look().wiring.patterns
+        while units := Environment().working_units(patterns):  # ends by deadline
+            if limit.expired():
+                raise Ec2netError(f"systemd still runs {', '.join(units)}")
+            limit.wait(seconds=_PAUSE)
+        with suppress(CommandFailed):  # a unit that failed while it was stopped is not worth a line
+            output(("systemctl", "reset-failed", *patterns), deadline)
+
+    def _prepare(self) -> None:
+        early.run(self._options)
+
+    def _claim(self) -> None:
+        before, (indices, main) = kept.read(self._rival), self._indices()
+        if before is None:
+            raise StateError("the record of the host's state is gone")
+        mark, drivers = self._place.config.numbers.protocol, self._place.config.drivers
+        handover_kernel.claim(wrote(before.texts), indices, main, drivers, mark)
+
+    def _settings(self) -> None:
+        path = Path(CLOUD_NETCONFIG_SETTINGS)
+        text, mode = path.read_text(), path.stat().st_mode & 0o7777
+        write_whole(path, predecessor.with_manage_off(text).encode(), mode=mode, prefix=".tmp-")
+
+    def _give_back(self, deadline: Deadline) -> None:
+        """Remove ec2net's configuration from every ENI, as ``ec2net remove`` does for one."""
+        with StopSignals() as signals, opened(self._place, imds=False) as engine:
+            macs = frozenset(eni_links(engine.kernel.links(), engine.config.drivers))
+            publisher = StatusPublisher(self._place)
+            one_pass(engine, publisher, signals.deadline, "undo", only=macs, without=macs)
+
+    # Asking
+
+    def _enis(self) -> list[tuple[Link, ...]]:
+        numbers = self._place.config.numbers
+        with Kernel(numbers.protocol) as kernel:
+            found = eni_links(kernel.links(), self._place.config.drivers)
+        return sorted(found.values(), key=lambda same: same[0].index)
+
+    def _indices(self) -> tuple[frozenset[int], frozenset[int]]:
+        """The links of all ENIs; and those of secondary ENIs, whose leased routes leave main."""
+        enis = self._enis()
+        every = [link.index for same in enis for link in same]
+        if not every:
+            return frozenset(), frozenset()
+        with opened(self._place) as engine:
+            primary = engine.primary(Deadline(self._place.config.timeouts.pass_, "primary"))
+        secondary = [link.index for same in enis for link in same if link.mac != primary]
+        return frozenset(every), frozenset(secondary if primary else [])
+
+    def _tell(self, steps: Sequence[Step], remarks: Sequence[str], state: str) -> None:
+        if self._options.json:
+            _print_json([(self._rival, state, steps, remarks)])
+            return
+        print(state)
+        if steps:
+            print(as_plan(steps, remarks, apply=self._options.apply), flush=True)
+
+
+def _print_json(tools: Sequence[tuple[Rival, str, Sequence[Step], Sequence[str]]]) -> None:
+    described = [
+        {
+            "tool": rival.value,
+            "state": state,
+            "steps": [step.describe() for step in steps],
+            "remarks": list(remarks),
+        }
+        for rival, state, steps, remarks in tools
+    ]
+    every = [step.describe() for _, _, steps, _ in tools for step in steps]
+    document = {"version": as_json.VERSION, "steps": every, "tools": described}
+    print(json.dumps(document, indent=2))
+
+
+def _boot() -> str:
+    return _BOOT_ID.read_text().strip()

@@ -11,7 +11,7 @@ from typing import Any
 from ec2net.core.daemon.published import published
 from ec2net.core.decide.intent import Standing
 from ec2net.core.host.files import Environment
-from ec2net.core.host.other_tools import Danger, recognise
+from ec2net.core.host.other_tools import rivals
 from ec2net.core.model.errors import Ec2netError, ExitStatus
 from ec2net.core.report.status_file import STATUS
 from ec2net.core.report.table import WIDTH, table
@@ -68,12 +68,12 @@ def _look(run_dir: RunDir) -> _Shown:
     document = run_dir.read(STATUS)
     if document is None:
         raise Ec2netError(
-            "ec2net has no status yet: no pass has ended since boot",
+            "there is no status yet: no pass has ended since boot",
             subject=str(run_dir.path / STATUS),
             remedy="run 'ec2net refresh'",
         )
     manager = published(run_dir)
-    tools = [tool for tool in recognise(Environment()) if tool.danger is Danger.DOUBLE]
+    tools = rivals(Environment())
     document["resident"] = manager
     document["tools"] = [encode(tool) for tool in tools]
     document["written"] = _written(run_dir)
@@ -88,7 +88,7 @@ def _look(run_dir: RunDir) -> _Shown:
             remedy="run 'ec2net refresh'",
         ) from error
     lines += [
-        f"! {tool.tool} configures ENIs as well: {tool.trace} ({tool.remedy})"
+        f"! {tool.tool} configures ENIs, too: {tool.trace} ({tool.remedy})"
         for tool in tools
         if not any(str(text).startswith(f"{tool.tool}: ") for text in document["problems"])
     ]

@@ -212,7 +212,7 @@ def test_config_check_does_not_warn_of_an_mtu_that_ipv6_can_have(
 
 def test_status_before_the_first_pass(program: Program) -> None:
     assert program("status").one_line(FAILED) == (
-        f"{program.run_dir}/status.json: ec2net has no status yet: no pass has ended since boot"
+        f"{program.run_dir}/status.json: there is no status yet: no pass has ended since boot"
         " (run 'ec2net refresh')"
     )
 

@@ -16,6 +16,7 @@ from ec2net.core.daemon.passes import Passes
 from ec2net.core.daemon.published import Published
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
 from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import Standing
 from ec2net.core.model.errors import Ec2netError, ImdsError
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Rule
@@ -62,6 +63,11 @@ class Manager:
         rule = Rule(ip_network("10.0.1.4/32"), 10001, 10001)
         self._do(Kind.LOOK, done=(Change(Action.REMOVE, rule, of),))
 
+    def refuse(self, of: Mac) -> None:
+        """Let the passes refuse this ENI from now on."""
+        host = self._report.host.without({of: "another tool has it"}, Standing.REFUSED)
+        self._report = PassReport(host, Plan(), {})
+
     def _do(self, kind: Kind, **values: Any) -> None:
         whole = self._report
         self._report = PassReport(whole.host, whole.plan, whole.choices, **values)
@@ -79,6 +85,14 @@ def test_polls_without_imds_are_counted_until_imds_answers(manager: Manager) -> 
         manager.poll(problems)
     assert manager.failures == [1, 2, 0, 0, 1]
     assert manager.passes.failures == 1
+
+
+def test_a_refused_primary_is_known_as_the_primary(manager: Manager) -> None:
+    """The loop reports READY when the primary has an answer. Boot waited 30 s for it before."""
+    manager.refuse(mac(0))
+    manager.poll(WELL)
+    assert manager.passes.primary == mac(0)
+    assert manager.passes.tracks[mac(0)].settled is False
 
 
 def test_what_the_first_look_takes_back_of_an_eni_that_went_is_no_repair(

@@ -23,6 +23,7 @@ from doctor_host import (
     view,
 )
 from eni_facts import link, mac
+from other_tools_host import host
 from patience import HANGS
 
 from ec2net.core.cli.commands import doctor
@@ -78,11 +79,9 @@ ON_DEMAND = f"{ETC}/multi-user.target.wants/ec2net-on-demand.target"
 
 
 def environment(targets: dict[str, str]) -> Environment:
-    def names(folder: str) -> tuple[str, ...]:
-        return tuple(p.rpartition("/")[2] for p in targets if p.rpartition("/")[0] == folder)
-
-    shipped = {"/usr/lib/systemd/system/nm-cloud-setup.timer": "[Timer]"}
-    return Environment(shipped.get, targets.get, names)
+    tool = any("nm-cloud-setup" in path for path in targets)
+    shipped = ["/usr/lib/systemd/system/nm-cloud-setup.timer"] if tool else []
+    return host(links=targets, shipped=shipped)
 
 
 @pytest.mark.parametrize(

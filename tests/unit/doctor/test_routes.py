@@ -149,7 +149,7 @@ def test_who_uses_our_numbers_is_named(snapshot: Snapshot, expected: object) -> 
 def test_the_command_that_removes_a_foreign_object_is_one_of_ip() -> None:
     def command(snapshot: Snapshot) -> str:
         (found,) = routes.foreign_objects(HOST, snapshot, NUMBERS)
-        return found.remedy.partition("by hand: ")[2]
+        return found.remedy.partition("if nothing needs it, run: ")[2]
 
     assert command(with_rule(rule("10.0.1.0/24", 10000, 254))) == (
         "ip rule del from 10.0.1.0/24 lookup main priority 10000"

@@ -31,7 +31,7 @@ from ec2net.core.state.run_dir import RunDir
 ENI = mac(1)
 RULES = HOST.ready[1].rules
 ROUTE = default(4, 10001, SECOND)
-NOWHERE = Environment(lambda path: None, lambda path: None, lambda path: ())
+NOWHERE = Environment(lambda path: None, lambda path: None, lambda path: (), (), lambda _: ())
 IFINDEX = SECOND.index
 
 
@@ -287,9 +287,9 @@ def test_what_is_known_of_who_it_was(drifted: Plan, known: tuple[str, ...]) -> N
     }
     links = {f"{UNITS}systemd-networkd.service": "1", f"{UNITS}policy-routes@ens6.service": "2"}
     folders = {"/run/systemd/units": ("invocation:policy-routes@ens6.service",)}
-    busy = Environment(files.get, links.get, lambda path: folders.get(path, ()))
+    busy = Environment(files.get, links.get, lambda path: folders.get(path, ()), (), lambda _: ())
     assert suspects(drifted, link(1), snapshot, busy) == (
         *known,
         "ens6 is managed by systemd-networkd",
-        "amazon-ec2-net-utils: policy-routes@ens6.service is at work",
+        "amazon-ec2-net-utils: policy-routes@ens6.service is active or enabled",
     )

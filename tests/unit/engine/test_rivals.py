@@ -86,14 +86,15 @@ def test_the_error_names_the_tool_the_enis_and_both_ways_out() -> None:
     after, choices, problems = refuse(intents(Config()), CHOICES, beside(NET_UTILS, SUSE))
     first, second = map(str, problems)
     assert first == (
-        "amazon-ec2-net-utils: policy-routes@ens6.service is at work, and it configures ens6 as well:"
-        " nothing is changed there (run: systemctl disable --now policy-routes@ens6.service; or"
-        ' accept both: coexist_with = ["amazon-ec2-net-utils"])'
+        "amazon-ec2-net-utils: the tool configures ens6 (policy-routes@ens6.service is active or"
+        " enabled), so ec2net changes nothing there (run: ec2net migrate --from amazon-ec2-net-utils;"
+        ' or accept both: coexist_with = ["amazon-ec2-net-utils"])'
     )
-    assert "configures ens5, ens6 as well" in second
+    assert "the tool configures ens5, ens6 (" in second
     outcome = after.of(SECOND)
     assert outcome is not None
     assert outcome.reason == (
-        "amazon-ec2-net-utils configures it as well: policy-routes@ens6.service is at work"
+        "amazon-ec2-net-utils configures it (policy-routes@ens6.service is active or enabled);"
+        " run: ec2net migrate --from amazon-ec2-net-utils"
     )
     assert choices[SECOND].reasons == (outcome.reason,)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Other tools are recognised by what they leave on a host, and by nothing less."""
 
+from dataclasses import replace
+
 import pytest
 from other_tools_host import (
     ACTIVE,
@@ -20,7 +22,15 @@ from other_tools_host import (
 )
 
 from ec2net.core.host.files import Environment
-from ec2net.core.host.other_tools import Danger, Tool, recognise, rivals
+from ec2net.core.host.other_tools import Danger, Recognised, Tool, recognise, rivals
+
+TIMER = ["/usr/lib/systemd/system/refresh-policy-routes@.timer"]
+MIGRATE_NET_UTILS = "run: ec2net migrate --from amazon-ec2-net-utils"
+
+
+def harmful_or_other(environment: Environment) -> list[Recognised]:
+    """Without the notes about packages that are installed and off."""
+    return [one for one in recognise(environment) if "the tool is off" not in one.remedy]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +40,7 @@ from ec2net.core.host.other_tools import Danger, Tool, recognise, rivals
             host(links={f"{ACTIVE}policy-routes@ens6.service": "1"}),
             Tool.NET_UTILS,
             Danger.DOUBLE,
-            "run: systemctl disable --now policy-routes@ens6.service",
+            MIGRATE_NET_UTILS,
         ),
         (
             host(
@@ -40,29 +50,31 @@ from ec2net.core.host.other_tools import Danger, Tool, recognise, rivals
             ),
             Tool.NET_UTILS,
             Danger.DOUBLE,
-            "run: systemctl disable --now refresh-policy-routes@ens6.timer",
+            MIGRATE_NET_UTILS,
         ),
         (
             host({NET_UTILS_RULE: "SUBSYSTEM==..."}, {f"{ACTIVE}policy-routes@ens6.service": "1"}),
             Tool.NET_UTILS,
             Danger.DOUBLE,
-            f"run: ln -sf /dev/null {MASKED_RULE} && udevadm control --reload &&"
-            + " systemctl disable --now policy-routes@ens6.service",
+            MIGRATE_NET_UTILS,
         ),
         (
-            host(
-                {"/usr/lib/systemd/network/80-ec2.network": "", NET_UTILS_RULE: "x"},
-                {MASKED_RULE: "/dev/null"},
-            ),
+            host(working=["refresh-policy-routes@ens6.timer"]),
             Tool.NET_UTILS,
-            Danger.NONE,
-            "the package can be removed",
+            Danger.DOUBLE,
+            MIGRATE_NET_UTILS,
+        ),
+        (
+            host(working=["nm-cloud-setup.timer"]),
+            Tool.NM_CLOUD_SETUP,
+            Danger.DOUBLE,
+            "run: ec2net migrate --from nm-cloud-setup",
         ),
         (
             host(links={f"{UNITS}/timers.target.wants/nm-cloud-setup.timer": "t"}),
             Tool.NM_CLOUD_SETUP,
             Danger.DOUBLE,
-            "run: systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service",
+            "run: ec2net migrate --from nm-cloud-setup",
         ),
         (
             host(
@@ -80,19 +92,19 @@ from ec2net.core.host.other_tools import Danger, Tool, recognise, rivals
             ),
             Tool.NM_CLOUD_SETUP,
             Danger.DOUBLE,
-            "systemctl disable --now",
+            "run: ec2net migrate --from nm-cloud-setup",
         ),
         (
             host(links={f"{UNITS}/timers.target.wants/cloud-netconfig.timer": "t"}),
             Tool.CLOUD_NETCONFIG,
             Danger.DOUBLE,
-            "run: systemctl disable --now cloud-netconfig.timer",
+            "run: ec2net migrate --from cloud-netconfig",
         ),
         (
             host({"/etc/default/cloud-netconfig": 'CLOUD_NETCONFIG_MANAGE="yes"\n'}),
             Tool.CLOUD_NETCONFIG,
             Danger.POSSIBLE,
-            'CLOUD_NETCONFIG_MANAGE="no"',
+            "run: ec2net migrate --from cloud-netconfig",
         ),
         (
             host({HOTPLUG_RULE: "x"}),
@@ -141,7 +153,7 @@ from ec2net.core.host.other_tools import Danger, Tool, recognise, rivals
 def test_a_tool_is_recognised_and_its_remedy_told(
     environment: Environment, tool: Tool, danger: Danger, told: str
 ) -> None:
-    (found,) = recognise(environment)
+    (found,) = harmful_or_other(environment)
     assert (found.tool, found.danger) == (tool, danger)
     assert told in found.remedy
     assert found.trace
@@ -165,7 +177,51 @@ def test_a_tool_is_recognised_and_its_remedy_told(
     ],
 )
 def test_what_does_nothing_is_no_tool(environment: Environment) -> None:
-    assert recognise(environment) == ()
+    assert harmful_or_other(environment) == []
+    assert rivals(environment) == ()
+
+
+@pytest.mark.parametrize(
+    ("environment", "proof"),
+    [
+        (
+            host({NET_UTILS_RULE: "x"}, {MASKED_RULE: "/dev/null"}),
+            (f"{MASKED_RULE} masks its udev rule", "no boot starts one"),
+        ),
+        (host({NET_UTILS_RULE: "\n"}), ("no udev rule acts", "no boot starts one")),
+        (
+            host(links={f"{UNITS}/refresh-policy-routes@.timer": "/dev/null"}),
+            ("no udev rule acts", "its unit files are masked"),
+        ),
+    ],
+)
+def test_a_package_that_is_off_is_a_note_with_the_proof(
+    environment: Environment, proof: tuple[str, ...]
+) -> None:
+    found = next(one for one in recognise(environment) if one.tool is Tool.NET_UTILS)
+    assert found.danger is Danger.NONE
+    assert "refresh-policy-routes@.timer is installed, but systemd runs no unit" in found.trace
+    for words in proof:
+        assert words in found.trace
+    assert "Removing its package is safe" in found.remedy
+
+
+def test_a_pass_asks_systemd_only_where_a_unit_can_be_started() -> None:
+    """Without the package, and once ``migrate`` masked its units, a pass runs no systemctl."""
+    asked: list[tuple[str, ...]] = []
+
+    def working(patterns: tuple[str, ...]) -> tuple[str, ...]:
+        asked.append(patterns)
+        return ()
+
+    for environment, times in (
+        (host(shipped=()), 0),
+        (host(links={f"{UNITS}/refresh-policy-routes@.timer": "/dev/null"}, shipped=TIMER), 0),
+        (host(shipped=TIMER), 1),
+    ):
+        asked.clear()
+        assert rivals(replace(environment, working_units=working)) == ()
+        assert len(asked) == times
 
 
 def test_all_tools_are_told() -> None:
@@ -176,7 +232,7 @@ def test_all_tools_are_told() -> None:
             NET_UTILS_RULE: "x",
         }
     )
-    found = [one.tool for one in recognise(environment)]
+    found = [one.tool for one in harmful_or_other(environment)]
     assert found == [Tool.NET_UTILS, Tool.CLOUD_INIT, Tool.NETPLAN]
 
 
@@ -279,7 +335,7 @@ def test_what_an_administrator_has_masked_is_no_rival_though_its_link_stays(
     """'systemctl mask' leaves the links of 'enable' (systemctl(1)); /dev/null can be read."""
     enabled, mask = {f"{UNITS}/{wanted}": "t"}, f"{UNITS}/{masked}"
     assert len(rivals(host(links=enabled))) == 1
-    assert recognise(host({mask: ""}, {**enabled, mask: "/dev/null"})) == ()
+    assert harmful_or_other(host({mask: ""}, {**enabled, mask: "/dev/null"})) == []
     running = {f"{ACTIVE}{wanted.rpartition('/')[2]}": "1"}  # masked while it runs
     assert len(rivals(host({mask: ""}, {**enabled, mask: "/dev/null", **running}))) == 1
 

@@ -69,6 +69,7 @@ JSON_COMMANDS = (
 )
 """In the order of docs/json.md; `start` and `remove` print what `refresh` prints."""
 
+README_LINES = 150
 PAGE = 160
 """Lines of docs/architecture.md: a reason that would make it longer belongs beside its code."""
 
@@ -226,8 +227,8 @@ def _described(function: Callable[..., Any]) -> str:
 
 
 GENERATED: dict[tuple[str, str], Callable[[], str]] = {
-    ("README.md", "commands"): command_table,
-    ("README.md", "exit statuses"): status_table,
+    ("docs/commands.md", "commands"): command_table,
+    ("docs/commands.md", "exit statuses"): status_table,
     ("docs/configuration.md", "settings"): settings_tables,
     **{
         ("docs/json.md", f"json {command}"): partial(json_keys, command)
@@ -399,8 +400,8 @@ def strings(path: Path) -> Iterator[str]:
             yield node.value
 
 
-def test_every_command_and_option_is_in_the_readme() -> None:
-    text = (TOP / "README.md").read_text()
+def test_every_command_and_option_has_its_line() -> None:
+    text = read("docs/commands.md")
     for name, command in commands().items():
         assert f"`ec2net {name}" in text
         for action in command._actions:
@@ -456,6 +457,10 @@ def test_the_walk_of_an_address_names_functions_that_exist() -> None:
 
 def test_the_page_on_the_architecture_is_one_page() -> None:
     assert len(read("docs/architecture.md").splitlines()) <= PAGE
+
+
+def test_the_readme_is_short() -> None:
+    assert len(read("README.md").splitlines()) < README_LINES
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -125,16 +125,19 @@ def test_the_configuration_and_a_broken_one(
     assert (status, document["source"], len(document["errors"])) == (2, "built-in", 1)
 
 
-@pytest.mark.parametrize(("host", "steps"), [(WHOLE, 9), (bare_host(), 0)])
+@pytest.mark.parametrize(("host", "steps"), [(WHOLE, 15), (bare_host(), 0)])
+@pytest.mark.parametrize("tool", [("--from", "amazon-ec2-net-utils"), ()])
 def test_a_migration_and_one_of_nothing(
     host: Environment,
     steps: int,
+    tool: tuple[str, ...],
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(migrate, "Environment", lambda: host)
-    status, document = printed(capsys, "migrate", "--from", "amazon-ec2-net-utils")
+    status, document = printed(capsys, "migrate", *tool)
     assert (status, len(document["steps"])) == (0, steps)
+    assert next(len(one["steps"]) for one in document["tools"]) == steps
 
 
 @pytest.mark.parametrize(

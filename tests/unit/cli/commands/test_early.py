@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import other_tools_host
 import pytest
 from eni_facts import eni, host, link, mac
 
@@ -176,9 +177,9 @@ def test_networkmanager_gets_nothing_beside_a_tool_that_does_the_same(
     written: list[conf.ConfFile] = []
     monkeypatch.setattr(conf, "in_place", lambda: None)
     monkeypatch.setattr(conf, "write", written.append)
-    shipped = {f"/usr/lib/systemd/system/{path.rpartition('/')[2]}": "x" for path in CLOUD_SETUP}
-    host = Environment(lambda path: shipped.get(path), CLOUD_SETUP.get, lambda path: ())
-    monkeypatch.setattr(early, "Environment", lambda: host)
+    shipped = [f"/usr/lib/systemd/system/{path.rpartition('/')[2]}" for path in CLOUD_SETUP]
+    enabled = other_tools_host.host(links=CLOUD_SETUP, shipped=shipped)
+    monkeypatch.setattr(early, "Environment", lambda: enabled)
     place = workplace(tmp_path, Config(eni=EniSettings(coexist_with=coexist_with)))
     prepare(early.boot([link(0, permanent=True)], place))
     assert len(written) == count

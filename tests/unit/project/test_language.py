@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The language of what users read first, by the rules in tests/language.toml."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ec2net.core.cli.grammar import COMMANDS, COMMON, OneOf
+from ec2net.core.config.schema import HOST, MATCH, SECTION_SETTINGS
+
+TOP = Path(__file__).resolve().parents[3]
+RULES = tomllib.loads((TOP / "tests/language.toml").read_text())
+WORDS = {**RULES["banned"], **RULES["terms"]}
+OLD = (
+    "make every ENI as IMDS describes it, beside what somebody else configures",
+    "Of an ENI that another one of these is at work on nothing is changed.",
+    "The resident manager (process 72) is at work.",
+    "tell the story of a link or an address: tells the story",
+    "What others take away is repaired, but not without end, told once",
+    "So these rules are wanted.",
+    "Who manages a link is asked to.",
+    "It was made again by nobody.",
+    "The daemon looks at IMDS every minute.",
+    "An ENI that is ready leaves the list when the ENI comes again.",
+    (
+        "Removal takes nothing off the network, and what is configured stays until the next boot, and"
+        " then there is nothing of it left on the host at all for anyone to find."
+    ),
+)
+"""Sentences of the program as it was; each breaks a rule."""
+
+
+def wrong_in(sentence: str) -> list[str]:
+    """What a sentence breaks, each with what to write instead."""
+    if sentence in RULES["exceptions"]:
+        return []
+    words = sentence.split()
+    wrong = [f"{pattern}: {better}" for pattern, better in WORDS.items() if _has(pattern, sentence)]
+    if words and words[0] in RULES["openings"] and not sentence.endswith("?"):
+        wrong.append(f"opens with {words[0]!r}")
+    if len(words) > RULES["longest_sentence"]:
+        wrong.append(f"has {len(words)} words")
+    return wrong
+
+
+def _has(pattern: str, sentence: str) -> bool:
+    return re.search(rf"\b(?:{pattern})\b", sentence) is not None
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text; a question, a colon and a table's cell end one, too."""
+    plain = re.sub(r"`[^`]*`|\([^)]*\)|<[^>]*>", "X", text)
+    return [one.strip() for one in re.split(r"(?<=[.!?:;])\s+", plain) if one.strip()]
+
+
+def prose(document: str) -> Iterator[str]:
+    """Paragraphs, items and cells of a Markdown document, without its samples."""
+    text = re.sub(r"^```.*?^```$", "", (TOP / document).read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"\]\([^)]*\)|<!--.*?-->", "]", text)
+    for block in re.split(r"\n\s*\n|^- ", text, flags=re.MULTILINE):
+        if "\n|" in f"\n{block}":
+            for row in block.splitlines():
+                yield from (cell.strip() for cell in re.split(r"(?<!\\)\|", row) if cell.strip())
+        else:
+            yield " ".join(block.split())
+
+
+def described() -> Iterator[str]:
+    """What the help and the configuration reference say."""
+    for command in COMMANDS:
+        yield command.text
+        for one in (*COMMON, *command.arguments):
+            for argument in one.arguments if isinstance(one, OneOf) else (one,):
+                yield str(argument.options.get("help", ""))
+    for setting in (*SECTION_SETTINGS.values(), *HOST, *MATCH.values()):
+        yield setting.meaning
+
+
+def found(texts: Iterator[str]) -> list[str]:
+    return [
+        f"{sentence!r} {'; '.join(wrong)}"
+        for text in texts
+        for sentence in sentences(text)
+        if (wrong := wrong_in(sentence))
+    ]
+
+
+@pytest.mark.parametrize("document", RULES["checked"]["documents"])
+def test_a_document_keeps_the_rules(document: str) -> None:
+    assert found(prose(document)) == []
+
+
+def test_help_and_the_configuration_reference_keep_the_rules() -> None:
+    assert found(described()) == []
+
+
+def test_each_document_is_held_or_waits() -> None:
+    there = {str(p.relative_to(TOP)) for p in (*TOP.glob("*.md"), *TOP.glob("docs/*.md"))}
+    checked, waiting = (set(RULES[name]["documents"]) for name in ("checked", "waiting"))
+    assert (checked | waiting, checked & waiting) == (there, set())
+
+
+@pytest.mark.parametrize("sentence", OLD)
+def test_an_old_sentence_breaks_a_rule(sentence: str) -> None:
+    assert wrong_in(sentence) != []
+
+
+def test_each_exception_is_still_needed() -> None:
+    there = {s for d in RULES["checked"]["documents"] for t in prose(d) for s in sentences(t)}
+    assert set(RULES["exceptions"]) <= there
