@@ -152,13 +152,11 @@ class Session:
     def leave(self, deadline: Deadline) -> bool:
         """Change to another candidate that gives a token and a key; whether there is one.
 
-        The current candidate is forgotten, also by later processes. It stays in use for the pass if
-        no other one is better. Raises ``BudgetSpent``, and what interrupts the deadline.
+        The one that is taken is remembered in the place of the current one. If no other is better, the
+        current one and its token stay: while IMDS is overloaded, a new token may not be given. Raises ``BudgetSpent``, and what interrupts the deadline.
         """
         left = self._current
         others = [candidate for candidate in self._candidates if candidate != left]
-        self._remembered = None
-        self._store.forget()
         try:
             race(others[:OTHERS], self._prove, deadline.within(FIND_SECONDS, "finding IMDS"))
         except (NobodyAnswers, ImdsDisabled) as error:

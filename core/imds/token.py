@@ -98,14 +98,6 @@ class TokenStore:
                 log.debug("the token is not kept: %s", error)
         return remembered
 
-    def forget(self) -> None:
-        """Have later processes begin with the preferred candidate."""
-        if self._directory is not None:
-            try:
-                self._directory.remove(FILE)
-            except StateError as error:
-                log.debug("the token is not forgotten: %s", error)
-
 
 def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
