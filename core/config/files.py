@@ -153,7 +153,7 @@ def warnings(loaded: LoadedConfig) -> Iterator[str]:
     for key, mtu, ipv6, origin in places:
         if isinstance(mtu, int) and mtu < IPV6_MTU_MIN and ipv6 is not Ipv6Policy.OFF:
             yield (
-                f"{origin}: warning: {key} = {mtu}: the ENI is refused for an ENI with IPv6 addresses"
+                f"{origin}: warning: {key} = {mtu}: an ENI with IPv6 addresses is refused"
                 f' (set it to {IPV6_MTU_MIN} or more, or set ipv6 to "off")'
             )
 

@@ -244,7 +244,7 @@ def remarks(found: Found) -> Iterator[str]:
 
 
 def back(before: Migrated, boot: str, works: Works, link_names: str) -> tuple[Step, ...]:
-    """Give the tool back as it was: units can start again first, so that the ENI is refuseds ENIs."""
+    """Give the tool back as it was: units can start again first, so that ec2net refuses the ENIs."""
     kept = sorted(before.of_now(boot), key=lambda one: (one.mode == 0, one.path))
     units = [one for one in kept if one.path.startswith("/etc/")]
     files = [one for one in kept if not one.path.startswith("/etc/")]

@@ -198,7 +198,7 @@ def test_config_check_warns_of_an_mtu_that_removes_ipv6(program: Program) -> Non
     check = program("config", "--check")
     warned, section, end = check.out.splitlines()
     assert (check.status, end) == (DONE, "1 file(s), no errors")
-    assert warned.startswith(f"{file}: warning: mtu = 600: the ENI is refused for an ENI with IPv6")
+    assert warned.startswith(f"{file}: warning: mtu = 600: an ENI with IPv6 addresses is refused")
     assert section.startswith(f"{file}: warning: eni[0].mtu = 1279: ")
 
 
