@@ -61,6 +61,10 @@ class Recognised:
     links: frozenset[str] | None = None
     """ENI links that it configures; None: all."""
 
+    def warning(self) -> str:
+        """One line for a user, where the tool does the same work as ec2net."""
+        return f"! {self.tool} configures ENIs, too: {self.trace} ({self.remedy})"
+
 
 def recognise(environment: Environment) -> tuple[Recognised, ...]:
     """Every tool that is found, in the order of ``Tool``: at most one remark for each.

@@ -8,18 +8,18 @@ from pathlib import Path
 from ec2net.core.runtime.command import CommandFailed, output
 from ec2net.core.runtime.deadline import Deadline
 
+_LISTING = ("--plain", "--no-legend", "--no-pager", "--full")
+
 
 def units_in(state: str, patterns: Sequence[str], limit: Deadline) -> tuple[str, ...]:
     """The units of these names that are in ``state``, sockets too. Raises ``CommandFailed``."""
-    listing = ("--plain", "--no-legend", "--no-pager", "--full")
-    told = output(("systemctl", "list-units", f"--state={state}", *listing, *patterns), limit)
+    told = output(("systemctl", "list-units", f"--state={state}", *_LISTING, *patterns), limit)
     return tuple(line.split()[0] for line in told.splitlines() if line.strip())
 
 
 BOOTED = Path("/run/systemd/system")
 """A folder where systemd runs the host (sd_booted(3))."""
 
-_LISTING = ("--plain", "--no-legend", "--no-pager", "--full")
 _AT_REST = ("inactive", "failed")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ec2net.core.config.settings import Rival
-from ec2net.core.migration.record import synced_write
+from ec2net.core.migration.record import bounded_read, synced_write
 from ec2net.core.migration.steps import replace_by_link
 from ec2net.core.model.errors import StateError
 from ec2net.core.runtime.deadline import Deadline
@@ -154,12 +154,11 @@ def path_of(rival: Rival, folder: Path = FOLDER) -> Path:
 def read(rival: Rival, folder: Path = FOLDER) -> Migrated | None:
     """None where there is none. Raises ``StateError`` where it cannot be understood."""
     path = path_of(rival, folder)
-    try:
-        return Migrated.from_dict(parsed(regular(path, SIZE_MAX)) or {})
-    except FileNotFoundError:
+    content = bounded_read(path)
+    if content is None:
         return None
-    except OSError as error:
-        raise StateError(f"cannot be read: {error.strerror}", subject=str(path)) from error
+    try:
+        return Migrated.from_dict(parsed(content) or {})
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise StateError(
             f"the record does not hold the state before the migration ({error})",

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 from ec2net.core.config.settings import Rival
 from ec2net.core.host.files import Environment
-from ec2net.core.host.managers import NETWORKD_LINKS
+from ec2net.core.host.managers import NETWORKD_LINKS, NETWORKD_UNIT
 from ec2net.core.host.other_tools import CLOUD_NETCONFIG_SETTINGS, MANAGE
 from ec2net.core.host.wiring import NET_UTILS, WIRINGS, Wiring
 from ec2net.core.migration import net_utils
-from ec2net.core.migration.kept import Migrated
+from ec2net.core.migration.kept import Migrated, path_of
 from ec2net.core.migration.steps import Command, Delete, Mask, Step, Work
 from ec2net.core.runtime.deadline import Deadline
 
@@ -106,15 +106,12 @@ def look(rival: Rival, environment: Environment) -> Found:
         files,
         _settings(wiring, environment),
         tuple(_networkmanagers(environment)) if rival is Rival.NM_CLOUD_SETUP and units else (),
-        restart=bool(files) and not others and environment.unit_is_active(NETWORKD),
+        restart=bool(files) and not others and environment.unit_is_active(NETWORKD_UNIT),
         others=others if files else (),
         callers=tuple(_callers(wiring, environment)),
         foreign_units=own,
         installed=installed,
     )
-
-
-NETWORKD = "systemd-networkd.service"
 
 
 def _settings(wiring: Wiring, environment: Environment) -> str:
@@ -181,9 +178,7 @@ def forward(found: Found, works: Works) -> tuple[Step, ...]:
     """End the tool. No step where it is off already; done again, the plan goes on where it ended."""
     if found.is_off:
         return ()
-    steps: list[Step] = [
-        Work(f"record the host's state in {RECORD.format(found.rival)}", works.record)
-    ]
+    steps: list[Step] = [Work(f"record the host's state in {path_of(found.rival)}", works.record)]
     if found.rule:
         steps += [Mask(found.rule), UDEV_RELOAD]
     if found.masks:
@@ -200,9 +195,6 @@ def forward(found: Found, works: Works) -> tuple[Step, ...]:
     )
     steps += _files(found, works)
     return tuple(steps)
-
-
-RECORD = "/var/lib/ec2net/migrated-{}.json"
 
 
 def _plain(unit: str) -> bool:

@@ -86,12 +86,9 @@ def _texts(value: object) -> dict[str, str]:
 
 def read(path: Path = PATH) -> Before | None:
     """None where there is none. Raises ``StateError`` where it cannot be understood."""
-    try:
-        content = regular(path, SIZE_MAX)
-    except FileNotFoundError:
+    content = bounded_read(path)
+    if content is None:
         return None
-    except OSError as error:
-        raise StateError(f"cannot be read: {error.strerror}", subject=str(path)) from error
     try:
         return Before.from_dict(parsed(content) or {})
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
@@ -105,6 +102,16 @@ def read(path: Path = PATH) -> Before | None:
 def write(before: Before, path: Path = PATH) -> None:
     """On the disk when this returns, the folder too. Raises ``StateError``."""
     synced_write(path, json.dumps(before.to_dict(), indent=1, sort_keys=True).encode() + b"\n")
+
+
+def bounded_read(path: Path) -> bytes | None:
+    """The bytes of a record; None where there is none. Raises ``StateError``."""
+    try:
+        return regular(path, SIZE_MAX)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateError(f"cannot be read: {error.strerror}", subject=str(path)) from error
 
 
 def synced_write(path: Path, content: bytes) -> None:

@@ -26,7 +26,7 @@ def run(options: Namespace) -> ExitStatus:
         if not loaded.errors:
             print(f"{len(loaded.files)} file(s), no errors")
         for tool in rivals(Environment()):
-            print(f"! {tool.tool} configures ENIs, too: {tool.trace} ({tool.remedy})")
+            print(tool.warning())
     else:
         from ec2net.core.report.table import table
 

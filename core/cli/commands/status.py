@@ -88,7 +88,7 @@ def _look(run_dir: RunDir) -> _Shown:
             remedy="run 'ec2net refresh'",
         ) from error
     lines += [
-        f"! {tool.tool} configures ENIs, too: {tool.trace} ({tool.remedy})"
+        tool.warning()
         for tool in tools
         if not any(str(text).startswith(f"{tool.tool}: ") for text in document["problems"])
     ]
