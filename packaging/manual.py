@@ -163,7 +163,8 @@ PARTS: dict[str, Callable[[], str]] = {
     ),
     "uninstall": lambda: _first_step("Uninstall"),
     "hooks": lambda: _section("docs/plugins.md", "Hooks"),
-    "contract of a backend": lambda: _section("docs/plugins.md", "Backends"),
+    "rules and example of a backend": lambda: _section("docs/plugins.md", "Backends"),
+    "verbs of a backend": lambda: _section("docs/plugin-interface.md", "Verbs of a backend"),
     "installation of a backend": lambda: _first_step("Write a backend"),
 }
 

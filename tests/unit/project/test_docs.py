@@ -176,9 +176,9 @@ def hooks() -> dict[str, Callable[..., Any]]:
 def backend_list() -> str:
     names = [name for name in vars(Backend) if callable(getattr(Backend, name)) and name[0] != "_"]
     required = [name for name in names if name in Backend.__abstractmethods__]
-    parts = ["`name`: what the configuration calls it, lower-case letters, digits and `-`."]
+    parts = ["`name`: the name in the configuration, of lower-case letters, digits and `-`."]
     parts += [_described(getattr(Backend, name)) for name in required]
-    parts += ["These may be left out:"]
+    parts += ["The following verbs are optional:"]
     parts += [_described(getattr(Backend, name)) for name in names if name not in required]
     return "\n\n".join(parts)
 
@@ -238,8 +238,8 @@ GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("CONTRIBUTING.md", "packages"): layers.packages_table,
     ("docs/observation.md", "metrics"): metrics_table,
     ("docs/plugins.md", "hooks"): hook_list,
-    ("docs/plugins.md", "backend"): backend_list,
-    ("docs/plugins.md", "interface"): api_table,
+    ("docs/plugin-interface.md", "backend"): backend_list,
+    ("docs/plugin-interface.md", "interface"): api_table,
 }
 
 
