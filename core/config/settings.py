@@ -298,6 +298,12 @@ class Config:
         return tuple(sorted(name for name in named if name not in (None, AUTO_BACKEND)))
 
     @property
+    def publishes_ports(self) -> bool:
+        """Whether any ENI may have ``published_ports``."""
+        sections = (section.settings.get("published_ports") for section in self.sections)
+        return self.eni.published_ports or any(sections)
+
+    @property
     def pass_seconds(self) -> float:
         """The longest that one pass can take, with the wait for the lock and a roll-back."""
         back = 3 * self.rollback_after + self.timeouts.pass_ if self.rollback_after else 0
