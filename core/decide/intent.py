@@ -108,6 +108,11 @@ class EniIntent:
     def every_rule(self) -> tuple[Rule, ...]:
         return self.rules + self.no_ipv4
 
+    @property
+    def hears_router(self) -> bool:
+        """Whether its IPv6 default route comes by a router advertisement."""
+        return self.primary and self.first(6) is not None
+
     def serves(self, purpose: Purpose) -> bool:
         """Whether it has a rule for this purpose."""
         return any(rule.purpose is purpose for rule in self.every_rule)
