@@ -83,6 +83,13 @@ def described() -> Iterator[str]:
         yield setting.meaning
 
 
+def remarks() -> Iterator[str]:
+    """The comments in units, rules and configuration files."""
+    for path in (TOP / "systemd").rglob("*.*"):
+        for block in re.findall(r"(?:^#(?!!).*\n)+", path.read_text(), flags=re.MULTILINE):
+            yield " ".join(line.lstrip("# ") for line in block.splitlines() if "SPDX" not in line)
+
+
 def found(texts: Iterator[str]) -> list[str]:
     return [
         f"{sentence!r} {'; '.join(wrong)}"
@@ -104,6 +111,11 @@ def test_help_and_the_configuration_reference_keep_the_rules() -> None:
 @pytest.mark.parametrize("sentence", OLD)
 def test_an_old_sentence_breaks_a_rule(sentence: str) -> None:
     assert wrong_in(sentence) != []
+
+
+def test_comments_in_units_keep_the_rules() -> None:
+    assert len(list(remarks())) > 20
+    assert found(remarks()) == []
 
 
 def test_no_page_of_docs_is_too_long() -> None:
