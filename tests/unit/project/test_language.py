@@ -85,7 +85,7 @@ def described() -> Iterator[str]:
 
 def remarks() -> Iterator[str]:
     """The comments in units, rules and configuration files."""
-    for path in (TOP / "systemd").rglob("*.*"):
+    for path in (p for p in (TOP / "systemd").rglob("*") if p.is_file()):
         for block in re.findall(r"(?:^#(?!!).*\n)+", path.read_text(), flags=re.MULTILINE):
             yield " ".join(line.lstrip("# ") for line in block.splitlines() if "SPDX" not in line)
 
