@@ -3,10 +3,10 @@
 
 Text from IMDS is parsed before it gets here and travels no further as text.
 
-An error is no news: amazon-ec2-net-utils 2.7.4 took a failed read for "no addresses" and removed them
-(https://github.com/amazonlinux/amazon-ec2-net-utils/issues/161). Therefore only ``Absent`` ends
-anything, and ``Absent`` needs two witnesses (``core/imds/reader.py``). ``core/decide/last_known.py`` replaces
-an ``Unknown`` by the last good value of the same attachment.
+An error is no news: amazon-ec2-net-utils 2.7.4 took a failed read for "no addresses" and removed
+them (https://github.com/amazonlinux/amazon-ec2-net-utils/issues/161). Therefore only ``Absent``
+ends anything, and ``Absent`` needs two witnesses (``core/imds/reader.py``).
+``core/decide/last_known.py`` replaces an ``Unknown`` by the last good value of the same attachment.
 """
 
 from collections.abc import Mapping

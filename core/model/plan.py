@@ -17,7 +17,8 @@ from ec2net.core.model.purpose import Clue, Purpose, of_mac
 
 
 class Item(Protocol):
-    """A thing that can be present: a kernel object or a file. Equal items are the same thing in the same state."""
+    """A thing that can be present: a kernel object or a file. Equal items are the same thing in the
+    same state."""
 
     @property
     def identity(self) -> tuple[object, ...]:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernel's state at one time: links, addresses, routes and rules, with their origin. Pure values."""
+"""The kernel's state at one time: links, addresses, routes and rules, with their origin. Pure
+values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -44,7 +45,8 @@ class AddressState:
 
 @dataclass(frozen=True)  # without slots, for the cached index
 class Snapshot:
-    """The kernel objects that the dumps found. Rules with selectors that are not modelled are left out: never ours."""
+    """The kernel objects that the dumps found. Rules with selectors that are not modelled are left
+    out: never ours."""
 
     links: tuple[Link, ...] = ()
     addresses: tuple[Found[Address], ...] = ()

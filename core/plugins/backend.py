@@ -66,8 +66,8 @@ class Observed:
     in_place: InPlace = field(default_factory=InPlace)
     """This backend's items on its ENI links, and items left over from detached ENIs."""
     left_alone: Mapping[Mac, str] = field(default_factory=dict)
-    """ENIs that their network manager or a user excludes, with the reason. ec2net changes nothing there.
-    They are ignored with this reason, so that no pass fails because of them."""
+    """ENIs that their network manager or a user excludes, with the reason. ec2net changes nothing
+    there. They are ignored with this reason, so that no pass fails because of them."""
     waiting: Mapping[Mac, str] = field(default_factory=dict)
     """ENIs that their network manager has not finished: pending, and retried soon."""
     problems: tuple[Ec2netError, ...] = ()
@@ -110,21 +110,22 @@ class Kept:
     """The files that a network manager keeps for a host that ``adopt`` handed over."""
 
     fallback: OwnedFile | None
-    """A file that gives the primary ENI to the network manager at boot, with or without ec2net; None
-    if a foreign file does that."""
+    """A file that gives the primary ENI to the network manager at boot, with or without ec2net;
+    None if a foreign file does that."""
     own_files: tuple[str, ...]
     """ec2net's files that the network manager reads now."""
 
 
 class Backend(ABC):
-    """The base class of backends: one way to realize intents. Construction must be cheap: heavy imports go inside methods."""
+    """The base class of backends: one way to realize intents. Construction must be cheap: heavy
+    imports go inside methods."""
 
     name: ClassVar[str]
     """The name in the configuration: ``backend = "..."``; lower-case letters, digits, ``-``."""
 
     lacks: ClassVar[Mapping[str, str]] = {}
-    """Settings that this backend cannot realize, each with the reason. Only ``dns_default_route`` is
-    one so far. An ENI that asks for one is a problem of each pass; all else is done. The command
+    """Settings that this backend cannot realize, each with the reason. Only ``dns_default_route``
+    is one so far. An ENI that asks for one is a problem of each pass; all else is done. The command
     ``backends`` names it as well."""
 
     def __init__(self, host: Host) -> None:
@@ -161,10 +162,10 @@ class Backend(ABC):
     def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
         """This backend's own items for ENIs that another backend has taken over, such as files.
 
-        ``taken``: these ENIs. ``mine``: the ENIs that this backend still has. The engine removes the
-        items after the other backend has applied its changes. An item with an ``owner`` stays as long
-        as that ENI is observed or on hold. Live objects do not belong here: all backends share marks
-        and journals, so the other backend takes them over without a gap.
+        ``taken``: these ENIs. ``mine``: the ENIs that this backend still has. The engine removes
+        the items after the other backend has applied its changes. An item with an ``owner`` stays
+        as long as that ENI is observed or on hold. Live objects do not belong here: all backends
+        share marks and journals, so the other backend takes them over without a gap.
         """
         return ()
 
@@ -183,7 +184,8 @@ class Backend(ABC):
         """
 
     def check(self, intent: EniIntent, seen: Observed) -> tuple[str, ...]:
-        """Further differences from ``intent`` after ``apply``: what the network manager did instead."""
+        """Further differences from ``intent`` after ``apply``: what the network manager did
+        instead."""
         return ()
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close

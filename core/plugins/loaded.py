@@ -150,7 +150,8 @@ class Plugins:
         return found
 
     def made(self, host: Host) -> dict[str, Backend]:
-        """Each of ``backends`` for this host. One that cannot be made is left out like the others."""
+        """Each of ``backends`` for this host. One that cannot be made is left out like the
+        others."""
         made = {}
         for name, kind in self.backends().items():
             try:
@@ -160,7 +161,8 @@ class Plugins:
         return made
 
     def adjust(self, intent: EniIntent, facts: Facts) -> EniIntent:
-        """``intent`` after the plugins' hooks; the original intent if a plugin breaks the contract."""
+        """``intent`` after the plugins' hooks; the original intent if a plugin breaks the
+        contract."""
         try:
             adjusted = self._manager.hook.ec2net_adjust_intent(intent=intent, facts=facts)
         except PLUGIN_FAULTS:  # whatever a plugin raises: it must not cost the pass

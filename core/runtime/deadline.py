@@ -70,7 +70,8 @@ class Deadline:
         return self._interruptions
 
     def within(self, seconds: float, what: str) -> "Deadline":
-        """A part of this deadline: ends after ``seconds`` or with its parent, whichever is first."""
+        """A part of this deadline: ends after ``seconds`` or with its parent, whichever is
+        first."""
         part = Deadline(min(seconds, self.remaining()), what, interruptions=self._interruptions)
         part._part = self._part or ((what, part._end) if what != self.what else None)
         return part
@@ -94,8 +95,8 @@ class Deadline:
 
     @contextmanager
     def looked_at(self) -> Iterator[Callable[[], float]]:
-        """For the time of a wait, however it is made: who looks on is told, by the outermost part that
-        has a name of its own.
+        """For the time of a wait, however it is made: who looks on is told, by the outermost part
+        that has a name of its own.
 
         The given function is called at the beginning, and again after the seconds that it returns.
         """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A long wait shows its reason and its remaining time: the onlookers of ``Deadline``.
 
-A terminal shows one line, which disappears after the wait. Elsewhere each line is kept or mailed, so a
-wait is one message, and only with ``--verbose``. Without it there is no onlooker, and nothing wakes a
-waiting process.
+A terminal shows one line, which disappears after the wait. Elsewhere each line is kept or mailed,
+so a wait is one message, and only with ``--verbose``. Without it there is no onlooker, and nothing
+wakes a waiting process.
 """
 
 import logging

@@ -2,9 +2,9 @@
 """Changes on each link that the kernel cannot mark: /run/ec2net/journal/MAC.json.
 
 Settings of a link carry no mark: the journal keeps their former values, so that ec2net can restore
-them. A journal holds for one attachment. It is written before the change: a kill in between leaves at
-most one entry too many. Without the state directory, MTU, group and accept_ra stay unchanged when
-ec2net gives up an ENI, since nothing else has their former values.
+them. A journal holds for one attachment. It is written before the change: a kill in between leaves
+at most one entry too many. Without the state directory, MTU, group and accept_ra stay unchanged
+when ec2net gives up an ENI, since nothing else has their former values.
 """
 
 from collections.abc import Collection, Iterable
@@ -32,8 +32,8 @@ class Journal:
     """The value that a setting had before the first change."""
     altnames: set[str] = field(default_factory=set)
     addresses: set[AnyInterface] = field(default_factory=set)
-    """Only addresses that the kernel cannot mark. The prefix length counts: an IPv4 address can be on a
-    link with several prefix lengths, each of another program."""
+    """Only addresses that the kernel cannot mark. The prefix length counts: an IPv4 address can be
+    on a link with several prefix lengths, each of another program."""
 
     def with_all_of(self, other: "Journal") -> "Journal":
         """Both together; where they differ, this one."""
@@ -59,8 +59,9 @@ class Journals:
     def compare(self, mac: Mac, journal: Journal, there: Collection[str | AnyInterface]) -> None:
         """Note which journaled names and addresses are missing.
 
-        ``strike_out`` removes them from the journal, unless ``expect`` names them before. A pass that
-        was killed after a removal leaves such entries, and another program may use the names later.
+        ``strike_out`` removes them from the journal, unless ``expect`` names them before. A pass
+        that was killed after a removal leaves such entries, and another program may use the names
+        later.
         """
         self._missing[mac] = Journal(
             journal.ifindex,
