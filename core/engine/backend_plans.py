@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ec2net.core.decide.intent import HostIntent, Standing
+from ec2net.core.decide.limits import within_limits
 from ec2net.core.decide.ownership import plan_for
 from ec2net.core.host.files import Environment
 from ec2net.core.model.errors import Ec2netError
@@ -76,6 +77,7 @@ def planned(
     deadline: Deadline,
 ) -> BackendPlans:
     """A backend that fails costs its own plan, and is a problem."""
+    host, limited = within_limits(host, snapshot)
     made = BackendPlans(host, {}, {}, {}, [])
     for name, backend in backends.items():
         mine = _of(name, choices)
@@ -85,6 +87,10 @@ def planned(
             _add(made, name, backend, mine, snapshot, which, deadline)
         except Ec2netError as error:
             made.problems.append(error)
+            continue
+        told = tuple(found for mac, found in limited.items() if mac in mine and mac in made.wanted)
+        plan = made.plans[name]
+        made.plans[name] = replace(plan, conflicts=(*plan.conflicts, *told))
     made.problems += add_leftovers(backends, choices, {*made.wanted, *which.without}, made.plans)
     made.problems += without_backend(choices, made.host)
     return made

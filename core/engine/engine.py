@@ -32,7 +32,7 @@ from ec2net.core.model.errors import DoubleManagement, Ec2netError
 from ec2net.core.model.facts import Facts, Link, Value
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Attached, Mac
-from ec2net.core.model.plan import Applied, Plan
+from ec2net.core.model.plan import Applied, Plan, is_optional
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import PATIENCE, Backend, Host
 from ec2net.core.plugins.guard import GuardedBackend
@@ -229,7 +229,7 @@ class Engine:
         self, view: View, report: PassReport, check: Collection[Mac], deadline: Deadline
     ) -> tuple[Snapshot, PassReport]:
         """The host after the changes, and the report with what is wrong of it."""
-        failed = {failure.change.mac for failure in report.failed}
+        failed = {f.change.mac for f in report.failed if not is_optional(f.change.item)}
         changed = {*(change.mac for change in report.done), *check} - failed
         after = view.snapshot
         try:

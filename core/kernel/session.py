@@ -249,7 +249,7 @@ class Kernel:
         try:
             yield
         except OSError as error:
-            raise _refused(doing, error.errno or 0) from error
+            raise _refused(doing, error) from error
 
 
 def _keeping_secondaries(item: KernelObject) -> AbstractContextManager[None]:
@@ -260,9 +260,13 @@ def _keeping_secondaries(item: KernelObject) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _refused(doing: str, code: int) -> KernelError:
-    name = errno.errorcode.get(code, str(code))
-    reason = f"{os.strerror(code)} ({name})" if code else "unknown error"
+def _refused(doing: str, error: OSError) -> KernelError:
+    """With the text of the kernel's extended ACK, where it has one."""
+    code = error.errno or 0
+    name, usual = errno.errorcode.get(code, str(code)), os.strerror(code)
+    reason = f"{usual} ({name})" if code else "unknown error"
+    if code and error.strerror not in (None, "", usual):
+        reason += f', "{error.strerror}"'
     return KernelError(f"{doing}: {reason}", remedy=_REMEDIES.get(code, ""), errno=code)
 
 

@@ -81,13 +81,20 @@ def _mtu(intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> int | None:
         return intent.mtu
     if intent.mtu is MtuPolicy.KEEP or intent.primary or host.primary_link is None:
         return None
+    mtu = _primarys_mtu(host, host.primary_link, snapshot)
+    own = snapshot.link(intent.link.index)
+    if mtu is None or (own is not None and not own.accepts(mtu)):
+        return None
+    return None if intent.ipv6 and mtu < IPV6_MTU_MIN else mtu
+
+
+def _primarys_mtu(host: HostIntent, primary: LinkRef, snapshot: Snapshot) -> int | None:
+    """The MTU that the primary is about to have, in the same pass, or has."""
     for other in host.ready:
         if other.primary and not isinstance(other.mtu, MtuPolicy):
-            return other.mtu  # what it is about to have, in the same pass
-    link = snapshot.link(host.primary_link.index)
-    if link is None or (intent.ipv6 and link.mtu < IPV6_MTU_MIN):
-        return None
-    return link.mtu
+            return other.mtu
+    link = snapshot.link(primary.index)
+    return None if link is None else link.mtu
 
 
 def _addresses(

@@ -128,6 +128,12 @@ class Link:
     """Index of the bridge, bond or VRF that it is a port of; 0 for none."""
     mtu_max: int = 0
     """The largest MTU that the device accepts (IFLA_MAX_MTU), in bytes; 0: not known."""
+    mtu_min: int = 0
+    """The smallest MTU that the device accepts (IFLA_MIN_MTU), in bytes."""
+
+    def accepts(self, mtu: int) -> bool:
+        """Whether ``mtu`` is within the device's limits (dev_validate_mtu, net/core/dev.c)."""
+        return self.mtu_min <= mtu and not 0 < self.mtu_max < mtu
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,7 @@ def _link(data: dict[str, Any]) -> Link:
         ipv6=_of(bool, data.get("ipv6", True)),
         master=_of(int, data.get("master", 0)),
         mtu_max=_of(int, data.get("mtu_max", 0)),
+        mtu_min=_of(int, data.get("mtu_min", 0)),
     )
 
 

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 from eni_facts import link, mac
 
-from ec2net.core.live.observe import with_journaled
+from ec2net.core.kernel.session import Kernel
+from ec2net.core.live.observe import observe, with_journaled
 from ec2net.core.model.objects import (
     Address,
     LinkRef,
+    LinkSetting,
+    Setting,
 )
 from ec2net.core.model.snapshot import Found, Snapshot
 from ec2net.core.state.journal import Journal, Journals
@@ -34,3 +37,16 @@ def test_journaled_addresses_count_as_marked_ones(journals: Journals) -> None:
     snapshot = Snapshot(links, tuple(Found(Address(*one), 0) for one in there))
     found = with_journaled(snapshot, journals, 236).addresses
     assert [one.protocol for one in found] == [236, 0, 0]
+
+
+@pytest.mark.parametrize(("largest", "ours"), [(0, True), (9216, True), (3498, False)])
+def test_an_earlier_mtu_is_given_back_only_to_a_device_that_accepts_it(
+    journals: Journals, largest: int, ours: bool
+) -> None:
+    """An XDP program came meanwhile: each pass failed to give 9001 back. The journal keeps it."""
+    journals.write(mac(1), Journal(3, {Setting.MTU: 9001}))
+    one = link(1, mtu=1500, mtu_max=largest)
+    found = observe(Snapshot((one,)), (one,), Kernel(236), journals)
+    setting = LinkSetting(FIRST, Setting.MTU, 1500)
+    assert (setting in found.ours, setting in found.adjustable) == (ours, not ours)
+    assert journals.read(mac(1), 3).before == {Setting.MTU: 9001}
