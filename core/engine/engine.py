@@ -22,13 +22,14 @@ from ec2net.core.engine.imds_reading import ImdsReading, read_imds
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.reachability import Reachability
 from ec2net.core.engine.rollback import Trial
+from ec2net.core.engine.second_plan import planned_again, together
 from ec2net.core.host.files import Environment
 from ec2net.core.host.managers import elsewhere
 from ec2net.core.imds.source import Imds
 from ec2net.core.kernel.link_events import link_is_there
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.live.observe import snapshot_of
-from ec2net.core.model.errors import DoubleManagement, Ec2netError
+from ec2net.core.model.errors import DeadlineExceeded, DoubleManagement, Ec2netError
 from ec2net.core.model.facts import Facts, Link, Value
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Attached, Mac
@@ -100,14 +101,39 @@ class Engine:
         *,
         without: frozenset[Mac] = frozenset(),
         check: Collection[Mac] = (),
-        reading: ImdsReading | None = None,
+        reading: ImdsReading,
     ) -> PassReport:
-        """Plan and apply. The caller holds the host lock."""
-        began = time.monotonic() - (reading.seconds if reading is not None else 0.0)
+        """Plan and apply, for some ENIs twice. The caller holds the host lock."""
+        began = time.monotonic() - reading.seconds
         self.run.discard_leftovers()
         view = self.plan(deadline, only, without=without, reading=reading)
         report = self.apply(view, deadline, check=check)
-        return replace(report, occasion=deadline.what, seconds=time.monotonic() - began)
+        again = planned_again(view, report) - view.observed_only - report.held.keys()
+        if again:
+            report = self._once_more(view, report, again, reading, deadline.shielded())
+        report = replace(report, occasion=deadline.what, seconds=time.monotonic() - began)
+        self.plugins.pass_finished(report)
+        return report
+
+    def _once_more(
+        self,
+        view: View,
+        report: PassReport,
+        macs: frozenset[Mac],
+        reading: ImdsReading,
+        deadline: Deadline,
+    ) -> PassReport:
+        """The report with what a second plan for ``macs`` did. Without time the next pass makes it."""
+        reading = replace(reading, known=last_known.read(self.run))
+        try:
+            after = self.plan(
+                deadline, macs, without=view.without, reading=reading, attached=view.facts.attached
+            )
+            return together(report, self.apply(after, deadline), macs)
+        except DeadlineExceeded:
+            return report
+        except Ec2netError as error:
+            return replace(report, problems=(*report.problems, error))
 
     def read_imds(self, deadline: Deadline, only: Collection[Mac] | None = None) -> ImdsReading:
         """Read IMDS for a pass. That may take long: before the host lock is taken.
@@ -246,9 +272,7 @@ class Engine:
         drifts, records = drift.follow(view, report.done, back, environment)
         problems = (*report.problems, *self._remember(view, report, records))
         there = addresses_there(view.host, view.snapshot if report.undone else after)
-        report = replace(report, drifts=drifts, there=there, problems=problems)
-        self.plugins.pass_finished(report)
-        return report
+        return replace(report, drifts=drifts, there=there, problems=problems)
 
     def _read_imds(
         self,

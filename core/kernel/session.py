@@ -23,6 +23,7 @@ from ec2net.core.kernel.request import Requests
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import link_name
+from ec2net.core.model.numbers import IPV6_MTU_MIN
 from ec2net.core.model.objects import (
     Address,
     AnyAddress,
@@ -115,10 +116,7 @@ class Kernel:
         Of others' routes see ``relevance``.
         """
         drivers = frozenset(drivers)
-        links = tuple(
-            replace(link, ipv6=sysctl.has_ipv6(link.name)) if link.driver in drivers else link
-            for link in self.links()
-        )
+        links = tuple(_with_ipv6(link) if link.driver in drivers else link for link in self.links())
         names = {link.index: link.name for link in links}
         with self._errors("reading addresses, routes and rules"):
             addresses = self._dumps.read(
@@ -268,6 +266,12 @@ def _refused(doing: str, error: OSError) -> KernelError:
     if code and error.strerror not in (None, "", usual):
         reason += f', "{error.strerror}"'
     return KernelError(f"{doing}: {reason}", remedy=_REMEDIES.get(code, ""), errno=code)
+
+
+def _with_ipv6(link: Link) -> Link:
+    ipv6 = sysctl.has_ipv6(link.name)
+    by_mtu = not ipv6 and link.mtu < IPV6_MTU_MIN and sysctl.is_off_by_mtu(link.name)
+    return replace(link, ipv6=ipv6, ipv6_off_by_mtu=by_mtu)
 
 
 def _accept_ra(links: Iterable[Link]) -> tuple[LinkSetting, ...]:

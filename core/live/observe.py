@@ -9,6 +9,7 @@ from ec2net.core.decide.ownership import marked, unmarked
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.facts import Link
+from ec2net.core.model.numbers import IPV6_MTU_MIN
 from ec2net.core.model.objects import Address, LinkSetting, Setting
 from ec2net.core.model.plan import InPlace, Item, purpose_of
 from ec2net.core.model.purpose import Purpose
@@ -53,8 +54,13 @@ def observe(
 
 
 def _can_be_given_back(item: LinkSetting, journal: Journal, link: Link) -> bool:
-    """Not an earlier MTU that the device does not accept any more: each pass would fail with it."""
-    return item.setting is not Setting.MTU or link.accepts(journal.before[item.setting])
+    """Not an earlier MTU that the device does not accept any more: each pass would fail with it.
+
+    Nor one that would take IPv6 off the link.
+    """
+    before = journal.before[item.setting]
+    keeps_ipv6 = before >= IPV6_MTU_MIN or not link.ipv6
+    return item.setting is not Setting.MTU or (link.accepts(before) and keeps_ipv6)
 
 
 def snapshot_of(kernel: Kernel, drivers: Iterable[str], run: RunDir) -> Snapshot:

@@ -124,6 +124,8 @@ class Link:
     """Whether ``mac`` is the permanent one (IFLA_PERM_ADDRESS)."""
     ipv6: bool = True
     """False if IPv6 is off on the link or on the host."""
+    ipv6_off_by_mtu: bool = False
+    """Whether IPv6 is off on the link by its MTU alone, which is below 1280."""
     master: int = 0
     """Index of the bridge, bond or VRF that it is a port of; 0 for none."""
     mtu_max: int = 0

@@ -160,6 +160,7 @@ def _link(data: dict[str, Any]) -> Link:
         # These came later.
         permanent=_of(bool, data.get("permanent", False)),
         ipv6=_of(bool, data.get("ipv6", True)),
+        ipv6_off_by_mtu=_of(bool, data.get("ipv6_off_by_mtu", False)),
         master=_of(int, data.get("master", 0)),
         mtu_max=_of(int, data.get("mtu_max", 0)),
         mtu_min=_of(int, data.get("mtu_min", 0)),

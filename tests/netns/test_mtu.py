@@ -104,3 +104,17 @@ def test_an_mtu_that_the_kernel_refuses_anyway_costs_nothing_else_of_the_eni(
     assert len(instance.status()[str(eni.mac)]["trouble"]) == 1
     addresses = str(instance.kernel()["addresses"])
     assert all(f'"{address}"' in addresses for address in eni.addresses())
+
+
+def test_an_mtu_that_has_taken_ipv6_off_already_is_refused(instance: Instance) -> None:
+    """The ENI silently had no IPv6. An MTU of an administrator who has IPv6 off is not refused."""
+    first, second = subnets(instance.vpc, 2)
+    primary(instance.vpc, first)
+    eni = instance.vpc.attach(second, **MANY)
+    instance.guest.ip([f"link set {eni.name} mtu 600"])
+    instance.configure("[[eni]]\nmatch = { device = 1 }\nmtu = 600\n")
+    done = instance.ec2net("refresh", status=1)
+    assert "mtu = 600 would remove IPv6 from the link" in done.stderr
+    instance.guest.sysctl({"net/ipv6/conf/default/disable_ipv6": "1"})
+    instance.ec2net("refresh")
+    assert mtu_of(instance, eni.name) == 600

@@ -3,6 +3,7 @@
 
 from ipaddress import ip_interface
 from pathlib import Path
+from typing import Any
 
 import pytest
 from eni_facts import link, mac
@@ -39,14 +40,24 @@ def test_journaled_addresses_count_as_marked_ones(journals: Journals) -> None:
     assert [one.protocol for one in found] == [236, 0, 0]
 
 
-@pytest.mark.parametrize(("largest", "ours"), [(0, True), (9216, True), (3498, False)])
-def test_an_earlier_mtu_is_given_back_only_to_a_device_that_accepts_it(
-    journals: Journals, largest: int, ours: bool
+@pytest.mark.parametrize(
+    ("before", "now", "ours"),
+    [
+        (9001, {}, True),
+        (9001, {"mtu_max": 9216}, True),
+        (9001, {"mtu_max": 3498}, False),
+        (1279, {}, False),
+        (1279, {"ipv6": False}, True),
+    ],
+)
+def test_an_earlier_mtu_is_given_back_only_where_that_does_no_harm(
+    journals: Journals, before: int, now: dict[str, Any], ours: bool
 ) -> None:
-    """An XDP program came meanwhile: each pass failed to give 9001 back. The journal keeps it."""
-    journals.write(mac(1), Journal(3, {Setting.MTU: 9001}))
-    one = link(1, mtu=1500, mtu_max=largest)
+    """An XDP program came meanwhile, and each pass failed to give 9001 back; or it gave back an MTU
+    below 1280, which took IPv6 off the link. The journal keeps the value."""
+    journals.write(mac(1), Journal(3, {Setting.MTU: before}))
+    one = link(1, mtu=1500, **now)
     found = observe(Snapshot((one,)), (one,), Kernel(236), journals)
     setting = LinkSetting(FIRST, Setting.MTU, 1500)
     assert (setting in found.ours, setting in found.adjustable) == (ours, not ours)
-    assert journals.read(mac(1), 3).before == {Setting.MTU: 9001}
+    assert journals.read(mac(1), 3).before == {Setting.MTU: before}

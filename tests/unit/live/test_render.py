@@ -145,3 +145,15 @@ def test_a_secondary_follows_the_mtu_of_the_primary_as_far_as_it_can(
     items = render(intent, whole, Snapshot(links), OURS, Base.OURS)
     mtus = [i.value for i in items if isinstance(i, LinkSetting) and i.setting is Setting.MTU]
     assert mtus == ([] if given is None else [given])
+
+
+@pytest.mark.parametrize(("mtu", "given"), [(1279, [1279]), (1280, []), (9001, [])])
+def test_an_mtu_that_a_network_manager_is_not_given_is_set_live(mtu: int, given: list[int]) -> None:
+    """Its file is older than the knowledge that the ENI has no IPv6 addresses."""
+    facts = host(eni(0), eni(1, **IPV4_ONLY))
+    only = EniSection(Match(device=1), {"mtu": mtu})
+    whole = compute(facts, Config(sections=(only,)))
+    intent = next(intent for intent in whole.ready if not intent.primary)
+    items = render(intent, whole, Snapshot(facts.links), OURS, Base.LEASED)
+    mtus = [i.value for i in items if isinstance(i, LinkSetting) and i.setting is Setting.MTU]
+    assert mtus == given
