@@ -216,7 +216,8 @@ class Kernel:
             with _keeping_secondaries(item):
                 self._change(Verb.REMOVE, item)
         except KernelError as error:
-            gone = (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
+            # ENXIO: IPv6 is not on the link any more (inet6_addr_del).
+            gone = (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO)
             if error.errno not in gone:
                 raise
 
