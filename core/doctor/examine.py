@@ -119,6 +119,14 @@ def _routing(view: View, wrong: Collection[finding.Finding]) -> Iterator[Finding
 
 
 def _unchecked(readings: Readings) -> Iterator[Finding]:
+    if readings.out_of_time:
+        yield Finding(
+            Severity.NOTE,
+            Check.UNCHECKED,
+            "",
+            "the time of timeouts.pass was over before the way of each address was checked",
+            "run: ec2net verify",
+        )
     if readings.silent_gateways is None:
         yield Finding(
             Severity.NOTE,

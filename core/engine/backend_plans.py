@@ -8,7 +8,7 @@ or held stays, and a roll-back brings a file back.
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -31,10 +31,14 @@ _log = logging.getLogger("ec2net.engine")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which ENIs a plan is for. ``only``: these, or all; ``without``: nothing is wanted of these."""
+    """Which ENIs a plan is for. ``only``: these, or all; ``without``: nothing is wanted of these.
+
+    ``check`` is called between steps that compute long, and may raise.
+    """
 
     only: Collection[Mac] | None = None
     without: frozenset[Mac] = frozenset()
+    check: Callable[[], None] = lambda: None
 
     def __contains__(self, mac: Mac) -> bool:
         return mac not in self.without and (self.only is None or mac in self.only)
@@ -83,6 +87,7 @@ def planned(
         mine = _of(name, choices)
         if not mine and choices:
             continue
+        which.check()
         try:
             _add(made, name, backend, mine, snapshot, which, deadline)
         except Ec2netError as error:
@@ -91,6 +96,7 @@ def planned(
         told = tuple(found for mac, found in limited.items() if mac in mine and mac in made.wanted)
         plan = made.plans[name]
         made.plans[name] = replace(plan, conflicts=(*plan.conflicts, *told))
+    which.check()
     made.problems += add_leftovers(backends, choices, {*made.wanted, *which.without}, made.plans)
     made.problems += without_backend(choices, made.host)
     return made

@@ -153,11 +153,13 @@ class Engine:
         snapshot: Snapshot | None = None,
         reading: ImdsReading | None = None,
         attached: Mapping[Mac, Attached] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> View:
         """Observe, compute and plan. ``only``: plan for these ENIs, the others as last known.
 
         ``without``: ENIs that nothing is wanted of (``remove``). ``reading``: what ``read_imds`` gave;
-        without it IMDS is read now. ``attached``: when each ENI came; None: as remembered.
+        without it IMDS is read now. ``attached``: when each ENI came; None: as remembered. ``check`` is
+        called between steps that compute long, and may raise.
         """
         before, drivers = Memory.read(self.run), self.config.drivers
         snapshot = snapshot or snapshot_of(self.kernel, drivers, self.run)
@@ -172,7 +174,8 @@ class Engine:
             attached = boot_enis.when_attached(before.boot, links, time.monotonic())
         environment = self._environment(links)
         facts = Facts(reading.facts, there, attached, elsewhere(links, environment))
-        view = self._planned(facts, snapshot, links, environment, Wanted(only, without), deadline)
+        which = Wanted(only, without, check)
+        view = self._planned(facts, snapshot, links, environment, which, deadline)
         problems = (*reading.problems, *view.problems)
         view = replace(view, memory=before, problems=problems, requests=reading.requests)
         return view.with_holds()
@@ -187,7 +190,9 @@ class Engine:
         deadline: Deadline,
     ) -> View:
         """The intents that follow from the facts, and the plans of the backends."""
+        which.check()
         host = self._intents(facts)
+        which.check()
         choices = chosen(host, links, self.backends, environment)
         doubled: tuple[DoubleManagement, ...] = ()
         if not which.without:  # to take something back is no double work

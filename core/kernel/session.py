@@ -8,7 +8,7 @@ explicit and names are resolved from dumps: both are traps of pyroute2 otherwise
 import errno
 import os
 import socket
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -67,6 +67,7 @@ class Kernel:
     def __init__(self, protocol: int, tables: range | None = None) -> None:
         self.protocol = protocol
         self.tables = tables
+        self._check: Callable[[], None] = lambda: None
 
     @cached_property
     def marks_addresses(self) -> bool:
@@ -80,7 +81,7 @@ class Kernel:
 
     @cached_property
     def _dumps(self) -> dump.Dumps:
-        return dump.Dumps()
+        return dump.Dumps(lambda: self._check())
 
     def __enter__(self) -> Self:
         return self
@@ -93,6 +94,18 @@ class Kernel:
             self._requests.close()
         if "_dumps" in self.__dict__:
             self._dumps.close()
+
+    @contextmanager
+    def checked(self, check: Callable[[], None]) -> Iterator[None]:
+        """Dumps in this block call ``check`` now and then, and end by what it raises.
+
+        The dumps of a large host take some seconds of CPU in a new process.
+        """
+        self._check, before = check, self._check
+        try:
+            yield
+        finally:
+            self._check = before
 
     def links(self) -> tuple[Link, ...]:
         """All links of this network namespace."""
