@@ -54,6 +54,11 @@ def purpose_of(item: Item) -> Purpose:
     return item.purpose if isinstance(item, KernelItem) else Purpose.LINK
 
 
+def is_optional(item: Item) -> bool:
+    """Whether the rest of its ENI works without it."""
+    return bool(getattr(item, "optional", False))
+
+
 def clues_of(item: Item) -> tuple[Clue, ...]:
     """The clues to the ENI of an item."""
     if isinstance(item, KernelItem):
@@ -104,8 +109,14 @@ class Conflict:
     foreign: Item
     wanted: bool = False
     """Whether ``foreign`` is what another ENI wants, not something in place."""
+    limit: str = ""
+    """A limit of the device that keeps ``foreign`` in place; empty: something else does."""
+    remedy: str = ""
+    """What to do about ``limit``."""
 
     def describe(self) -> str:
+        if self.limit:
+            return f"{self.item.describe()}: {self.limit} ({self.remedy})"
         whose = "another ENI wants" if self.wanted else "something that is not ours is"
         return f"{self.item.describe()}: {whose} in its place: {self.foreign.describe()}"
 
