@@ -118,7 +118,7 @@ def other_writers() -> dict[str, str]:
         if "synced_write" in called:
             found[module] = f"{SECRET:04o}"
         elif "write_whole" in called and not modes:
-            found[module] = "as it was"
+            found[module] = "unchanged"
         elif opened and module.startswith("core/"):
             found[module] = "umask"
         else:
