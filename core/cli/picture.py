@@ -50,7 +50,7 @@ def _items(eni: EniOutcome, view: View) -> tuple[Item, ...]:
     intent = eni.intent
     wanted: list[Item] = []
     if intent is not None:
-        wanted += [*intent.every_rule, *intent.table_routes, *intent.main_routes]
+        wanted += [*intent.every_rule, *intent.every_route]
     own = view.plan.of(eni.mac)
     removed = [step.item for step in own.changes if step.action is Action.REMOVE]
     return (*wanted, *(item for item in removed if isinstance(item, Rule | Route)))

@@ -8,9 +8,10 @@ or held stays, and a roll-back brings a file back.
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias
 
 from ec2net.core.decide.intent import HostIntent, Standing
 from ec2net.core.decide.ownership import plan_for
@@ -37,6 +38,9 @@ class Wanted:
 
     def __contains__(self, mac: Mac) -> bool:
         return mac not in self.without and (self.only is None or mac in self.only)
+
+
+Join: TypeAlias = Callable[[HostIntent, Collection[Mac]], HostIntent]
 
 
 @dataclass(slots=True)
@@ -74,17 +78,29 @@ def planned(
     snapshot: Snapshot,
     which: Wanted,
     deadline: Deadline,
+    join: Join = lambda host, _: host,
 ) -> BackendPlans:
-    """A backend that fails costs its own plan, and is a problem."""
+    """A backend that fails costs its own plan, and is a problem.
+
+    ``join`` completes the intents by what they have in common; it is told which ENIs are planned for.
+    """
     made = BackendPlans(host, {}, {}, {}, [])
     for name, backend in backends.items():
         mine = _of(name, choices)
         if not mine and choices:
             continue
         try:
-            _add(made, name, backend, mine, snapshot, which, deadline)
+            _observe(made, name, backend, mine, snapshot, deadline)
         except Ec2netError as error:
             made.problems.append(error)
+    planned_for = {mac for mac in choices if choices[mac].backend in made.seen and mac in which}
+    made.host = join(made.host, planned_for)
+    for name in tuple(made.seen):
+        try:
+            _add(made, name, backends[name], _of(name, choices), which)
+        except Ec2netError as error:
+            made.problems.append(error)
+            del made.seen[name]
     made.problems += add_leftovers(backends, choices, {*made.wanted, *which.without}, made.plans)
     made.problems += without_backend(choices, made.host)
     return made
@@ -94,13 +110,12 @@ def _of(name: str, choices: Mapping[Mac, Choice]) -> set[Mac]:
     return {mac for mac, choice in choices.items() if choice.backend == name}
 
 
-def _add(
+def _observe(
     made: BackendPlans,
     name: str,
     backend: GuardedBackend,
     mine: set[Mac],
     snapshot: Snapshot,
-    which: Wanted,
     deadline: Deadline,
 ) -> None:
     """Raises ``Ec2netError`` when there is no plan of this backend."""
@@ -113,12 +128,19 @@ def _add(
     made.host = made.host.without(seen.left_alone, Standing.IGNORED)
     made.host = made.host.without(seen.waiting, Standing.PENDING)
     made.problems += seen.problems
+    made.seen[name] = seen
+
+
+def _add(
+    made: BackendPlans, name: str, backend: GuardedBackend, mine: set[Mac], which: Wanted
+) -> None:
+    """Raises ``Ec2netError`` when there is no plan of this backend."""
+    seen = made.seen[name]
     ready = [eni for eni in made.host.ready if eni.mac in mine and eni.mac in which]
     made.problems += unsupported(backend.kind, ready)
     wanted = {eni.mac: backend.wanted(eni, made.host, seen) for eni in ready}
     compare = partial(plan_for, made.host, mine, wanted, seen.in_place, which.without)
     made.plans[name] = backend.planned(compare)
-    made.seen[name] = seen
     made.wanted |= wanted
 
 

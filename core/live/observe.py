@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ec2net.core.decide.ownership import marked, unmarked
-from ec2net.core.kernel.session import Kernel
+from ec2net.core.kernel.session import NOT_ASKED, Asked, Kernel
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.objects import Address, Setting
@@ -52,9 +52,11 @@ def observe(
     return InPlace(tuple(ours), tuple(foreign), tuple(adjustable))
 
 
-def snapshot_of(kernel: Kernel, drivers: Iterable[str], run: RunDir) -> Snapshot:
+def snapshot_of(
+    kernel: Kernel, drivers: Iterable[str], run: RunDir, asked: Asked = NOT_ASKED
+) -> Snapshot:
     """The kernel's, in which addresses are marked. Raises ``KernelError``."""
-    snapshot = kernel.snapshot(drivers)
+    snapshot = kernel.snapshot(drivers, asked)
     if kernel.marks_addresses:
         return snapshot
     return with_journaled(snapshot, Journals(run), kernel.protocol)

@@ -46,6 +46,8 @@ def render(
         *_in_order(intent, snapshot, _addresses(intent, snapshot, protocol, base)),
         *intent.table_routes,
         *(r for r in intent.main_routes if _ranks_behind(r, primary, snapshot, protocol)),
+        *intent.correction_routes,
+        *intent.subnet_routes,
         *intent.local_routes,
         *intent.every_rule,
         *_reply_marks(intent),

@@ -125,9 +125,10 @@ def _story(
         ],
         "routes": [
             route.describe()
-            for route in ((*intent.table_routes, *intent.main_routes) if intent else ())
+            for route in (intent.every_route if intent else ())
             if address is None or route.destination.version == address.version
         ],
+        "main_remarks": list(intent.main_remarks if intent else ()),
         "kernel": [_answer(engine, source, view) for source in sources],
         "would_change": [step.action.value + " " + step.item.describe() for step in own.changes]
         + ["! " + found.describe() for found in own.conflicts],
@@ -189,6 +190,7 @@ def _print(story: dict[str, Any]) -> None:
         ("IMDS says", [f"{key} {value}" for key, value in story["imds"].items()]),
         ("so these rules are wanted", story["rules"]),
         ("and these routes", story["routes"]),
+        ("but", story["main_remarks"]),
         ("the kernel answers", story["kernel"]),
         (would, story["would_change"] or ["nothing"]),
         ("which was tried and rolled back", [held["reason"], *held["changes"]] if held else []),
