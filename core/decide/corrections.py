@@ -40,7 +40,11 @@ _LINK_LOCAL = IPv6Network("fe80::/10")
 
 def corrected(host: HostIntent, main: Main) -> HostIntent:
     """``host`` with the rules and routes of the primary ENI, where it needs any."""
-    others = [eni for eni in host.enis if eni.intent is None or not eni.intent.primary]
+    others = [
+        eni
+        for eni in host.enis  # a link that IMDS does not list may be a pod's
+        if eni.eni_id is not None and (eni.intent is None or not eni.intent.primary)
+    ]
     enis = tuple(
         replace(eni, intent=_with_corrections(eni.intent, others, main))
         if eni.intent is not None and eni.intent.correctable

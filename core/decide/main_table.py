@@ -9,7 +9,7 @@ and other programs find who look for a next hop or for a free network.
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from ec2net.core.decide.addresses import subnets_of
+from ec2net.core.decide.addresses import subnets_of, value_of
 from ec2net.core.decide.intent import EniIntent, HostIntent
 from ec2net.core.decide.main import Main
 from ec2net.core.model.facts import EniFacts, Facts
@@ -30,11 +30,15 @@ class MainTable:
     facts: Facts
     main: Main
 
+    @property
+    def _primary(self) -> Mac | None:
+        return value_of(self.facts.imds.primary)
+
     def joined(self, host: HostIntent) -> HostIntent:
         """``host`` with the routes to secondary ENIs' subnets."""
         obstacle = self._obstacle(host)
         enis = tuple(
-            replace(eni, intent=self._shown(eni.intent, host.primary_link, obstacle))
+            replace(eni, intent=self._shown(eni.intent, host, obstacle))
             if eni.intent is not None and eni.intent.main_subnets
             else eni
             for eni in host.enis
@@ -56,11 +60,11 @@ class MainTable:
             return ""
         return f"the link of the primary ENI is in link group {link.group}"
 
-    def _shown(self, intent: EniIntent, primary: LinkRef | None, obstacle: str) -> EniIntent:
+    def _shown(self, intent: EniIntent, host: HostIntent, obstacle: str) -> EniIntent:
         routes: list[Route] = []
         reasons: list[str] = []
         for subnet in intent.main_subnets:
-            detour = self._detour(subnet, intent, primary)
+            detour = self._detour(subnet, intent, host.primary_link)
             if reason := obstacle or (detour if isinstance(detour, str) else ""):
                 reasons.append(f"main does not show {subnet}: {reason}")
             elif isinstance(detour, Route):
@@ -71,9 +75,8 @@ class MainTable:
         self, subnet: AnyNetwork, intent: EniIntent, primary: LinkRef | None
     ) -> Route | str:
         """The route through the primary ENI; or the reason why there is none."""
-        overlap = next(self._overlapping(subnet, intent.mac), None)
-        if overlap is not None:
-            return f"it overlaps {overlap} of another ENI"
+        if overlap := next(self._overlapping(subnet, intent.mac, self._primary), ""):
+            return f"it overlaps {overlap}"
         way = self.main.way(subnet, {intent.link.index})
         if way is None or way.kind is not RouteKind.UNICAST or way.link != primary:
             return "main does not lead there through the primary ENI"
@@ -87,12 +90,15 @@ class MainTable:
         metric = self.main.numbers.metric(intent.number)
         return Route(subnet, MAIN_TABLE, metric, intent.link, source=source)
 
-    def _overlapping(self, subnet: AnyNetwork, mac: Mac) -> Iterator[AnyNetwork]:
-        """Of other ENIs, whether ec2net configures them or not: it may be another VPC's subnet."""
-        return (
-            other
-            for eni in self.facts.imds.enis
-            if eni.mac != mac
-            for other in subnets_of(eni, ipv6=True)
-            if subnet.version == other.version and subnet.overlaps(other)
-        )
+    def _overlapping(self, subnet: AnyNetwork, mac: Mac, primary: Mac | None) -> Iterator[str]:
+        """Subnets of other ENIs, configured or not, in which ``subnet`` may be another VPC's.
+
+        ENIs in one subnet are no matter: so an ENI that comes there for a moment changes nothing.
+        """
+        for eni in self.facts.imds.enis:
+            for other in subnets_of(eni, ipv6=True):
+                if eni.mac == mac or (other == subnet and eni.mac != primary):
+                    continue
+                if subnet.version == other.version and subnet.overlaps(other):
+                    whose = "the primary ENI" if eni.mac == primary else "another ENI"
+                    yield f"{other} of {whose}"

@@ -68,7 +68,9 @@ def _told_by_host(host: HostIntent) -> dict[Clue, Mac]:
     known |= {of_mac(eni.mac): eni.mac for eni in linked}
     known |= {of_table(eni.table): eni.mac for eni in linked if eni.table is not None}
     known |= {of_table(intent.table): intent.mac for intent in host.ready}
-    known |= {of_subnet(one): intent.mac for intent in host.ready for one in intent.main_subnets}
+    for intent in host.ready:
+        by_plugins = (r.destination for r in intent.main_routes if r.rank is Rank.DETOUR)
+        known |= {of_subnet(one): intent.mac for one in (*intent.main_subnets, *by_plugins)}
     primary = host.primary_link
     if primary is not None and of_link(primary.index) in known:
         known[OF_PRIMARY] = known[of_link(primary.index)]
@@ -123,7 +125,18 @@ def plan_for(
     waiting = [eni for eni in host.enis if eni.mac not in without and _waits(eni)]
     keep = held(owned, stays) | _doubtful(found.ours, owned, waiting)
     keep -= _overtaken(owned, host, mine)
+    keep |= _detours(found.ours, keep | {item for items in wanted.values() for item in items})
     return make_plan(wanted, found, keep=keep, owners=owned)
+
+
+def _detours(ours: Iterable[Item], staying: Collection[Item]) -> frozenset[Item]:
+    """Main's routes through the primary ENI to subnets that main goes on to show on-link.
+
+    Several ENIs may have one subnet; without such a route theirs would take the primary's traffic.
+    """
+    routes = {item for item in ours if isinstance(item, Route)}
+    shown = {item.destination for item in routes & set(staying) if item.rank is Rank.SUBNET}
+    return frozenset(r for r in routes if r.rank is Rank.DETOUR and r.destination in shown)
 
 
 def _of_earlier_attachments(host: HostIntent, owned: Mapping[Item, Mac]) -> set[Mac]:

@@ -236,7 +236,7 @@ class Route(KernelItem):
         link = of_link(self.link.index)
         if self.purpose is Purpose.GUARD:
             return (of_table(self.table),)
-        return (of_subnet(self.destination), link) if self.rank is Rank.DETOUR else (link,)
+        return (of_subnet(self.destination),) if self.rank is Rank.DETOUR else (link,)
 
     @property
     def version(self) -> int:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from ipaddress import ip_address, ip_network
 
 import pytest
-from eni_facts import IPV4_ONLY, eni, host, link, mac, prefixes6
+from eni_facts import IPV4_ONLY, eni, host, ipv4, link, mac, prefixes6
 
 from ec2net.core.config.settings import Config, EniSection, Manage, Match, Role
 from ec2net.core.decide.compute import compute
@@ -13,7 +13,7 @@ from ec2net.core.decide.intent import EniIntent
 from ec2net.core.decide.main import Main
 from ec2net.core.decide.main_table import MainTable, known_subnets
 from ec2net.core.decide.ownership import plan_for
-from ec2net.core.model.facts import Facts, Value
+from ec2net.core.model.facts import EniFacts, Facts, Value
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.model.objects import MAIN_TABLE, LinkRef, Rank, Route, RouteKind
@@ -119,27 +119,29 @@ def test_a_default_route_without_a_gateway_gives_no_detour() -> None:
     assert reason.endswith("main does not lead there by a gateway of the primary ENI")
 
 
+NEIGHBOUR = eni(0, local_ipv4s=ipv4("10.0.1.99"), subnet_ipv4=eni(1).subnet_ipv4)
+"""The primary in the subnet of ENI 1."""
+
+
 @pytest.mark.parametrize(
     ("other", "overlap"),
     [
-        (eni(0, subnet_ipv4=Value(ip_network("10.0.0.0/16"))), "10.0.0.0/16"),
-        (eni(2, subnet_ipv4=Value(ip_network("10.0.1.0/25"))), "10.0.1.0/25"),
-        (eni(2, subnet_ipv4=Value(ip_network("10.0.1.0/24"))), "10.0.1.0/24"),
+        (eni(0, subnet_ipv4=Value(ip_network("10.0.0.0/16"))), "10.0.0.0/16 of the primary"),
+        (NEIGHBOUR, "10.0.1.0/24 of the primary"),
+        (eni(2, subnet_ipv4=Value(ip_network("10.0.1.0/25"))), "10.0.1.0/25 of another"),
     ],
-    ids=["the primary's", "a part of it", "the same"],
+    ids=["around it, the primary's", "the primary's", "a part of it"],
 )
-def test_a_subnet_that_overlaps_another_eni_s_is_not_shown(other: object, overlap: str) -> None:
+def test_a_subnet_that_overlaps_another_eni_s_is_not_shown(other: EniFacts, overlap: str) -> None:
     """It may be another VPC's, with other hosts at the same addresses."""
-    facts = host(*({e.mac: e for e in (eni(0), eni(1), other)}.values()))  # type: ignore[attr-defined,arg-type]
+    facts = host(*{each.mac: each for each in (eni(0), eni(1), other)}.values())
     intent = joined(*DEFAULTS, facts=facts, applied=(mac(0), mac(1)))
     assert {found.destination.version for found in intent.subnet_routes} == {6}
-    assert intent.main_remarks == (
-        f"main does not show 10.0.1.0/24: it overlaps {overlap} of another ENI",
-    )
+    assert intent.main_remarks == (f"main does not show 10.0.1.0/24: it overlaps {overlap} ENI",)
 
 
 def test_an_ignored_eni_counts_for_an_overlap() -> None:
-    facts = host(eni(0), eni(1), eni(2, subnet_ipv6=prefixes6("2001:db8:0:1::/64")))
+    facts = host(eni(0), eni(1), eni(2, subnet_ipv6=prefixes6("2001:db8::/56")))
     ignored = EniSection(Match(mac=(mac(2),)), {"manage": Manage.IGNORE})
     intent = joined(*DEFAULTS, facts=facts, config=Config(sections=(ignored,)))
     assert {found.destination.version for found in intent.subnet_routes} == {4}
@@ -172,6 +174,36 @@ def test_a_main_first_rule_has_to_pass_over_the_detour(
     )
     assert bool(intent.subnet_routes) is is_shown
     assert len(intent.main_remarks) == (0 if is_shown else 2)
+
+
+SAME = eni(2, **IPV4_ONLY, local_ipv4s=ipv4("10.0.1.77"), subnet_ipv4=eni(1).subnet_ipv4)
+"""In the subnet of ENI 1."""
+
+
+def in_one_subnet() -> tuple[Facts, tuple[Route, ...], tuple[Route, ...]]:
+    """Two secondaries in one subnet, and the routes of each."""
+    facts = host(eni(0), eni(1), SAME)
+    main = Main(Snapshot(facts.links, (), DEFAULTS), NumberPlan(), (mac(0), mac(1), mac(2)))
+    joint = MainTable(facts, main).joined(compute(facts, Config()))
+    routes = [intent.subnet_routes for intent in joint.ready]
+    return facts, routes[1], routes[2]
+
+
+def test_enis_in_one_subnet_share_the_detour() -> None:
+    _, one, other = in_one_subnet()
+    assert one[0] == other[0]
+    assert [route.metric for route in (*one[:2], *other)] == [512, 513, 512, 514]
+
+
+@pytest.mark.parametrize("leaving", [1, 2])
+def test_a_shared_detour_stays_for_the_other_eni(leaving: int) -> None:
+    facts, *routes = in_one_subnet()
+    found = InPlace(tuple(dict.fromkeys((*routes[0], *routes[1]))))
+    only = {mac(leaving)}
+    plan = plan_for(compute(facts, Config()), only, {}, found, frozenset(only))
+    gone = [change.item for change in plan.changes]
+    assert routes[leaving - 1][1] in gone
+    assert routes[leaving - 1][0] not in gone
 
 
 def test_an_eni_of_one_family_is_shown_in_that_family() -> None:
