@@ -40,16 +40,20 @@ def intent_of(
     """``mark``: of its answers; None if all are taken. Raises ``NotReady``."""
     facts, link, number = eni.facts, LinkRef(eni.link.index, eni.link.name), eni.number
     ipv6 = _wants_ipv6(facts, settings, eni.link)
-    base, further, prefixes = held_addresses(facts, ipv6)
-    if 6 in families((*base, *further, *prefixes)):
+    held = held_addresses(facts, ipv6, settings.routed)
+    base, further, prefixes = held.base, held.further, held.prefixes
+    if 6 in families((*base, *further, *held.routed, *prefixes)):
         _room_for_ipv6(settings)
     ours = () if settings.manage is Manage.NO_ADDRESSES else further
-    subnets, held = subnets_of(facts, ipv6), ruled(prefixes, settings)
-    # Prefixes may be all that it has of a family.
-    gateways = tuple(gateway(subnets, version) for version in families((*base, *held)))
+    subnets = subnets_of(facts, ipv6)
+    passed_on = (*held.routed, *ruled(prefixes, settings))
+    # What is passed on to containers may be all that it has of a family.
+    gateways = tuple(gateway(subnets, version) for version in families((*base, *passed_on)))
     own_table = _has_own_table(eni, settings)
+    if settings.sources:
+        _room_for_sources(settings, own_table, families((*base, *passed_on)))
     routes = table_routes(subnets, gateways, numbers.table(number), link, base)
-    sources = covers(base + ours, held)
+    sources = covers(base + ours, (*passed_on, *settings.sources))
     return EniIntent(
         mac=facts.mac,
         eni_id=value_of(facts.interface_id),
@@ -62,6 +66,8 @@ def intent_of(
         base=base,
         further=ours,
         prefixes=prefixes,
+        routed=held.routed,
+        configured_sources=settings.sources,
         gateways=gateways,
         rules=_rules(sources, base, number, settings, numbers, mark) if own_table else (),
         table_routes=routes if own_table else (),
@@ -92,7 +98,7 @@ def early_intent(
         mac=mac,
         link=link,
         primary=primary,
-        mtu=MtuPolicy.KEEP if ipv6 and _below_ipv6(settings) else settings.mtu,
+        mtu=MtuPolicy.KEEP if settings.removes_ipv6 else settings.mtu,
         ipv6=ipv6,
         main_metric=metric(settings, numbers, PRIMARY),
         parking_table=numbers.parking_table,
@@ -140,18 +146,31 @@ def _rules(
     return by_source + mark_rules(families(base), mark, number, numbers)
 
 
+def _room_for_sources(settings: EniSettings, own_table: bool, families: tuple[int, ...]) -> None:
+    """Raises ``NotReady`` if rules for ``sources`` would lead to a table without a default route."""
+    if not own_table:
+        raise NotReady(
+            Standing.REFUSED,
+            "sources has no effect on an ENI without rules: remove it, or let ec2net make rules"
+            ' (manage = "full", routing = "main-first", on the primary ENI primary_rules = true)',
+        )
+    for source in settings.sources:
+        if source.version not in families:
+            raise NotReady(
+                Standing.REFUSED,
+                f"sources contains {source}, and the ENI has no IPv{source.version} address:"
+                " assign one in EC2, or remove it from sources",
+            )
+
+
 def _room_for_ipv6(settings: EniSettings) -> None:
     """Raises ``NotReady``: the kernel takes IPv6 off a link below 1280 bytes (RFC 8200, section 5)."""
-    if _below_ipv6(settings):
+    if settings.removes_ipv6:
         raise NotReady(
             Standing.REFUSED,
             f"mtu = {settings.mtu} would remove IPv6 from the link, and the ENI has IPv6 addresses:"
             f' set mtu to {IPV6_MTU_MIN} or more, or ipv6 to "off"',
         )
-
-
-def _below_ipv6(settings: EniSettings) -> bool:
-    return isinstance(settings.mtu, int) and settings.mtu < IPV6_MTU_MIN
 
 
 def _without_block(eni: ReadyEni, settings: EniSettings) -> tuple[str, ...]:
@@ -165,12 +184,14 @@ def _without_block(eni: ReadyEni, settings: EniSettings) -> tuple[str, ...]:
 def _wants_ipv6(eni: EniFacts, settings: EniSettings, link: Link) -> bool:
     """Family support comes from IMDS, not from what the link happens to hold (R33, R34).
 
-    But where an administrator has turned IPv6 off, it stays off.
+    But where an administrator has turned IPv6 off, it stays off. An MTU that has taken IPv6 off
+    already is judged as one that is about to.
     """
     if settings.ipv6 is Ipv6Policy.AUTO:
         # Without a subnet block IPv6 waits; all of the ENI does if IPv6 is all that it has.
         waits = not isinstance(eni.local_ipv4s, Absent)
-        return link.ipv6 and (isinstance(eni.subnet_ipv6, Value) or not waits)
+        there = link.ipv6 or (link.ipv6_off_by_mtu and settings.removes_ipv6)
+        return there and (isinstance(eni.subnet_ipv6, Value) or not waits)
     return settings.ipv6 is Ipv6Policy.ON
 
 

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TypeAlias
 
 from ec2net.core.decide.intent import HostIntent, Standing
+from ec2net.core.decide.limits import within_limits
 from ec2net.core.decide.ownership import plan_for
 from ec2net.core.host.files import Environment
 from ec2net.core.model.errors import Ec2netError
@@ -31,10 +32,14 @@ _log = logging.getLogger("ec2net.engine")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which ENIs a plan is for. ``only``: these, or all; ``without``: nothing is wanted of these."""
+    """Which ENIs a plan is for. ``only``: these, or all; ``without``: nothing is wanted of these.
+
+    ``check`` is called between steps that compute long, and may raise.
+    """
 
     only: Collection[Mac] | None = None
     without: frozenset[Mac] = frozenset()
+    check: Callable[[], None] = lambda: None
 
     def __contains__(self, mac: Mac) -> bool:
         return mac not in self.without and (self.only is None or mac in self.only)
@@ -84,11 +89,13 @@ def planned(
 
     ``join`` completes the intents by what they have in common; it is told which ENIs are planned for.
     """
+    host, limited = within_limits(host, snapshot)
     made = BackendPlans(host, {}, {}, {}, [])
     for name, backend in backends.items():
         mine = _of(name, choices)
         if not mine and choices:
             continue
+        which.check()
         try:
             _observe(made, name, backend, mine, snapshot, deadline)
         except Ec2netError as error:
@@ -96,11 +103,18 @@ def planned(
     planned_for = {mac for mac in choices if choices[mac].backend in made.seen and mac in which}
     made.host = join(made.host, planned_for)
     for name in tuple(made.seen):
+        which.check()
+        mine = _of(name, choices)
         try:
-            _add(made, name, backends[name], _of(name, choices), which)
+            _add(made, name, backends[name], mine, which)
         except Ec2netError as error:
             made.problems.append(error)
             del made.seen[name]
+            continue
+        told = tuple(found for mac, found in limited.items() if mac in mine and mac in made.wanted)
+        plan = made.plans[name]
+        made.plans[name] = replace(plan, conflicts=(*plan.conflicts, *told))
+    which.check()
     made.problems += add_leftovers(backends, choices, {*made.wanted, *which.without}, made.plans)
     made.problems += without_backend(choices, made.host)
     return made

@@ -17,7 +17,7 @@ from ec2net.core.model.purpose import Clue, Purpose, of_mac
 
 
 class Item(Protocol):
-    """Something that can be in place. Equal items are the same thing in the same state."""
+    """A thing that can be present: a kernel object or a file. Equal items are the same thing in the same state."""
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -53,6 +53,11 @@ def purpose_of(item: Item) -> Purpose:
     return item.purpose if isinstance(item, KernelItem) else Purpose.LINK
 
 
+def is_optional(item: Item) -> bool:
+    """Whether the rest of its ENI works without it."""
+    return bool(getattr(item, "optional", False))
+
+
 def clues_of(item: Item) -> tuple[Clue, ...]:
     """What tells for which ENI an item is."""
     if isinstance(item, KernelItem):
@@ -61,7 +66,7 @@ def clues_of(item: Item) -> tuple[Clue, ...]:
 
 
 class Action(Enum):
-    """What is done to an item; the value is the sign in the text form."""
+    """The change to an item; the value is the sign in the text form."""
 
     ADD = "+"
     REPLACE = "~"
@@ -103,15 +108,21 @@ class Conflict:
     foreign: Item
     wanted: bool = False
     """Whether ``foreign`` is what another ENI wants, not something in place."""
+    limit: str = ""
+    """A limit of the device that keeps ``foreign`` in place; empty: something else does."""
+    remedy: str = ""
+    """What to do about ``limit``."""
 
     def describe(self) -> str:
+        if self.limit:
+            return f"{self.item.describe()}: {self.limit} ({self.remedy})"
         whose = "another ENI wants" if self.wanted else "something that is not ours is"
         return f"{self.item.describe()}: {whose} in its place: {self.foreign.describe()}"
 
 
 @dataclass(frozen=True, slots=True)
 class InPlace:
-    """What a backend found: ours by mark or by journal, and what else is relevant."""
+    """The items that a backend found: owned by mark or by journal, foreign and adjustable."""
 
     ours: tuple[Item, ...] = ()
     foreign: tuple[Item, ...] = ()
@@ -162,7 +173,7 @@ def inverse(changes: Iterable[Change]) -> tuple[Change, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A change that could not be made, and the error that says why."""
+    """A change that failed, and its error."""
 
     change: Change
     error: Ec2netError
@@ -170,7 +181,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of a plan: every change is in exactly one of the two."""
+    """The result of a plan: each change is done or failed, and never both."""
 
     done: tuple[Change, ...] = ()
     failed: tuple[Failure, ...] = ()
