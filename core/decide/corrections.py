@@ -17,8 +17,8 @@ A secondary ENI that is not in the link group would be obeyed by the first rule,
 
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from ipaddress import IPv6Network
 
+from ec2net.core.decide.copies import is_no_matter
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent
 from ec2net.core.decide.main import Main
 from ec2net.core.decide.routing import IPV6_METRIC
@@ -34,8 +34,6 @@ from ec2net.core.model.objects import (
 
 MOST = 256
 """Destinations that are corrected: a routing daemon may have a whole Internet of them."""
-
-_LINK_LOCAL = IPv6Network("fe80::/10")
 
 
 def corrected(host: HostIntent, main: Main) -> HostIntent:
@@ -91,9 +89,7 @@ def _stolen(version: int, others: Collection[EniOutcome], main: Main) -> Iterato
     """Destinations of which main's best route leads through another ENI."""
     links = {link.index for eni in others for link in eni.links}
     for network, routes in main.snapshot.main_by_destination.items():
-        if network.version != version or not network.prefixlen or network.is_multicast:
-            continue
-        if isinstance(network, IPv6Network) and network.subnet_of(_LINK_LOCAL):
+        if network.version != version or is_no_matter(network):
             continue
         best = routes[0]
         if best.protocol != main.numbers.protocol and best.item.link.index in links:

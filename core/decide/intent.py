@@ -102,6 +102,10 @@ class EniIntent:
     """Main's routes to ``main_subnets``: through the primary ENI, then through this one."""
     main_remarks: tuple[str, ...] = ()
     """Why a CIDR of ``main_subnets`` has no such routes, or why main is not corrected."""
+    follows_main: bool = False
+    """Whether main's routes through the ENI are copied to its table."""
+    copied_routes: tuple[Route, ...] = ()
+    """Those (``core/decide/copies.py``)."""
     correctable: tuple[AnyNetwork, ...] = ()
     """Of the primary: the sources for which main's answers may be corrected."""
     corrections: tuple[Rule, ...] = ()
@@ -122,7 +126,13 @@ class EniIntent:
 
     @property
     def every_route(self) -> tuple[Route, ...]:
-        return self.table_routes + self.main_routes + self.subnet_routes + self.correction_routes
+        return (
+            self.table_routes
+            + self.copied_routes
+            + self.main_routes
+            + self.subnet_routes
+            + self.correction_routes
+        )
 
     @property
     def hears_router(self) -> bool:

@@ -15,6 +15,7 @@ from functools import partial
 from ec2net.core.config.settings import Config, Manage
 from ec2net.core.decide.candidate import eni_links
 from ec2net.core.decide.compute import compute
+from ec2net.core.decide.copies import copied
 from ec2net.core.decide.corrections import corrected
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent
 from ec2net.core.decide.main import Main
@@ -208,7 +209,7 @@ class Engine:
         def join(host: HostIntent, planned_for: Collection[Mac]) -> HostIntent:
             applied = {mac for mac in planned_for if mac not in held}
             main = Main(snapshot, self.config.numbers, applied)
-            return corrected(MainTable(facts, main).joined(host), main)
+            return corrected(copied(MainTable(facts, main).joined(host), main), main)
 
         made = planned(host, choices, self.backends, snapshot, which, deadline, join)
         watched = frozenset(e.mac for e in made.host.ready if e.manage is Manage.OBSERVE)

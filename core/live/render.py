@@ -45,6 +45,7 @@ def render(
         *_settings(intent, host, snapshot, base),
         *_in_order(intent, snapshot, _addresses(intent, snapshot, protocol, base)),
         *intent.table_routes,
+        *intent.copied_routes,
         *(r for r in intent.main_routes if _ranks_behind(r, primary, snapshot, protocol)),
         *intent.correction_routes,
         *intent.subnet_routes,

@@ -221,6 +221,12 @@ class Route(KernelItem):
         return Rank.SUBNET if self.gateway is None else Rank.DETOUR
 
     @property
+    def optional(self) -> bool:
+        """A route by a gateway in an ENI's table, except the default route, is made after main's."""
+        specific = self.gateway is not None and self.destination.prefixlen > 0
+        return specific and self.table not in (MAIN_TABLE, LOCAL_TABLE)
+
+    @property
     def identity(self) -> tuple[object, ...]:
         return ("route", self.table, self.destination, self.metric)
 

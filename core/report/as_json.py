@@ -88,6 +88,7 @@ _ITEMS = (
     "corrections",
     "no_ipv4",
     "table_routes",
+    "copied_routes",
     "main_routes",
     "subnet_routes",
     "correction_routes",

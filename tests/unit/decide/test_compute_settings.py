@@ -70,7 +70,13 @@ def test_no_addresses_leaves_secondary_addresses_to_somebody_else() -> None:
 def test_no_rules_makes_no_rule_and_no_table() -> None:
     mine = intent(manage=Manage.NO_RULES)
     assert (mine.rules, mine.table_routes) == ((), ())
-    assert differing(mine, DEFAULT) == {"manage", "rules", "table_routes", "main_subnets"}
+    assert differing(mine, DEFAULT) == {
+        "manage",
+        "rules",
+        "table_routes",
+        "main_subnets",
+        "follows_main",
+    }
 
 
 def test_observe_tells_the_whole_intent() -> None:
@@ -86,7 +92,7 @@ def test_ignore_gives_no_intent() -> None:
 
 def test_strict_has_no_rules_for_main() -> None:
     mine = intent(routing=Routing.STRICT)
-    assert differing(mine, DEFAULT) == {"rules"}
+    assert differing(mine, DEFAULT) == {"rules", "follows_main"}
     assert {rule.table for rule in mine.rules} == {mine.table}
     assert set(mine.rules) == {rule for rule in DEFAULT.rules if rule.table != MAIN_TABLE}
 
@@ -174,11 +180,11 @@ def test_the_default_route_in_main(setting: MainDefault | int, metrics: list[int
     assert mine.metric == (metrics or [513])[0]
 
 
-def test_main_shows_each_block_of_the_subnet_unless_it_is_kept_apart() -> None:
-    assert [str(subnet) for subnet in DEFAULT.main_subnets] == ["10.0.1.0/24", "2001:db8:0:1::/64"]
+def test_main_shows_the_ipv4_subnet_unless_it_is_kept_apart() -> None:
+    assert [str(subnet) for subnet in DEFAULT.main_subnets] == ["10.0.1.0/24"]
     apart = intent(main_table=MainTable.APART)
     assert apart.main_subnets == ()
-    assert differing(apart, DEFAULT) == {"main_subnets"}
+    assert differing(apart, DEFAULT) == {"main_subnets", "follows_main"}
     assert intent(0).main_subnets == ()
     assert intent(routing=Routing.OFF).main_subnets == ()
 
