@@ -46,12 +46,11 @@ class Rank(IntEnum):
     """The order of additions; removals have the reverse order (make before break).
 
     An address comes after its rules, so that no packet from it takes another way; routes come
-    after the addresses that they prefer as source, which the kernel insists on. Main's route to a
-    secondary ENI's subnet by a gateway (a detour through the primary ENI) comes before the one
-    through the secondary ENI, which would take the primary's traffic. Rules that correct main's
-    answers come after the routes that they lead to, since this traffic has a way. What marks
-    packets comes behind, so that it is never there without the rule that is for them; what has
-    them fail comes last, so that every way around it is there.
+    after the addresses that they prefer as source, which the kernel insists on. Rules that correct
+    main come after the routes that they use. Main's route to a secondary ENI's subnet through the
+    primary ENI (a detour) comes before the route through the secondary ENI, which alone would take
+    the primary ENI's traffic. Packet marks come later, so that they never exist without the rule that
+    matches them. Rules that make packets fail come last, after every route around them.
     """
 
     FILE = 0
@@ -76,7 +75,7 @@ class RouteKind(Enum):
 
 
 class RuleAction(Enum):
-    """What a policy rule does with what it is for (FR_ACT_*)."""
+    """The action of a policy rule (FR_ACT_*)."""
 
     LOOKUP = "lookup"
     UNREACHABLE = "unreachable"
@@ -109,7 +108,7 @@ class KernelItem:
 
     __slots__ = ()
     link: LinkRef | None
-    """None for what the kernel keeps beside links."""
+    """None for objects that the kernel keeps without a link."""
 
     @property
     def purpose(self) -> Purpose:
@@ -117,7 +116,7 @@ class KernelItem:
 
     @property
     def clues(self) -> tuple[Clue, ...]:
-        """What tells for which ENI it is: the first clue that is known decides."""
+        """The clues to the ENI of this object: the first known clue decides."""
         return () if self.link is None else (of_link(self.link.index),)
 
     @property
@@ -192,7 +191,7 @@ class Address(KernelItem):
 
 @dataclass(frozen=True, slots=True)
 class LaterAddress(Address):
-    """An address that stands before the link's first one and has to be made again, behind it.
+    """An address that precedes the link's first one; ec2net must add it anew, behind the first one.
 
     It equals no address in place, so that a plan replaces that.
     """
