@@ -14,7 +14,7 @@ from ec2net.core.decide.intent import EniIntent, HostIntent
 from ec2net.core.decide.main import Main
 from ec2net.core.model.facts import EniFacts, Facts
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.numbers import PRIMARY
+from ec2net.core.model.numbers import LATER_METRIC, PRIMARY
 from ec2net.core.model.objects import MAIN_TABLE, AnyNetwork, LinkRef, Route, RouteKind
 
 
@@ -77,6 +77,8 @@ class MainTable:
         """The route through the primary ENI; or the reason why there is none."""
         if overlap := next(self._overlapping(subnet, intent.mac, self._primary), ""):
             return f"it overlaps {overlap}"
+        if self._is_shown_by_others(subnet, intent.link):
+            return "another program's route through the ENI shows it"
         way = self.main.way(subnet, {intent.link.index})
         if way is None or way.kind is not RouteKind.UNICAST or way.link != primary:
             return "main does not lead there through the primary ENI"
@@ -89,6 +91,18 @@ class MainTable:
         source = intent.first(4) if subnet.version == 4 else None
         metric = self.main.numbers.metric(intent.number)
         return Route(subnet, MAIN_TABLE, metric, intent.link, source=source)
+
+    def _is_shown_by_others(self, subnet: AnyNetwork, link: LinkRef) -> bool:
+        """A better route than a detour goes on to count; a worse one would not.
+
+        Routes of ``LATER_METRIC`` are those of a lease, which go as soon as the ENI is configured.
+        """
+        metrics = range(self.main.numbers.metric(PRIMARY), LATER_METRIC)
+        return any(
+            found.protocol != self.main.numbers.protocol and found.item.metric in metrics
+            for found in self.main.snapshot.main_by_destination.get(subnet, ())
+            if found.item.link == link
+        )
 
     def _overlapping(self, subnet: AnyNetwork, mac: Mac, primary: Mac | None) -> Iterator[str]:
         """Subnets of other ENIs, configured or not, in which ``subnet`` may be another VPC's.

@@ -20,7 +20,7 @@ from ec2net.core.host.files import Environment
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Action, Change, Item, Plan
+from ec2net.core.model.plan import Action, Change, Conflict, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import Observed
 from ec2net.core.plugins.choose import Choice, choose, unsupported, without_backend
@@ -104,16 +104,11 @@ def planned(
     made.host = join(made.host, planned_for)
     for name in tuple(made.seen):
         which.check()
-        mine = _of(name, choices)
         try:
-            _add(made, name, backends[name], mine, which)
+            _add(made, name, backends[name], _of(name, choices), which, limited)
         except Ec2netError as error:
             made.problems.append(error)
             del made.seen[name]
-            continue
-        told = tuple(found for mac, found in limited.items() if mac in mine and mac in made.wanted)
-        plan = made.plans[name]
-        made.plans[name] = replace(plan, conflicts=(*plan.conflicts, *told))
     which.check()
     made.problems += add_leftovers(backends, choices, {*made.wanted, *which.without}, made.plans)
     made.problems += without_backend(choices, made.host)
@@ -146,15 +141,22 @@ def _observe(
 
 
 def _add(
-    made: BackendPlans, name: str, backend: GuardedBackend, mine: set[Mac], which: Wanted
+    made: BackendPlans,
+    name: str,
+    backend: GuardedBackend,
+    mine: set[Mac],
+    which: Wanted,
+    limited: Mapping[Mac, Conflict],
 ) -> None:
-    """Raises ``Ec2netError`` when there is no plan of this backend."""
+    """``limited``: conflicts with limits of devices. Raises ``Ec2netError`` when there is no plan of this backend."""
     seen = made.seen[name]
     ready = [eni for eni in made.host.ready if eni.mac in mine and eni.mac in which]
     made.problems += unsupported(backend.kind, ready)
     wanted = {eni.mac: backend.wanted(eni, made.host, seen) for eni in ready}
     compare = partial(plan_for, made.host, mine, wanted, seen.in_place, which.without)
-    made.plans[name] = backend.planned(compare)
+    plan = backend.planned(compare)
+    told = tuple(found for mac, found in limited.items() if mac in wanted)
+    made.plans[name] = replace(plan, conflicts=(*plan.conflicts, *told))
     made.wanted |= wanted
 
 

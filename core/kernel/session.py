@@ -154,12 +154,8 @@ class Kernel:
             addresses = self._dumps.read(
                 wire.ADDRESSES, lambda message: decode.address(message, names), context=names
             )
-            relevant = RelevantRoutes(
-                self.protocol,
-                self.tables,
-                asked.subnets,
-                (link.index for link in links if link.driver in drivers and asked.about(link)),
-            )
+            through = [link.index for link in links if link.driver in drivers and asked.about(link)]
+            relevant = RelevantRoutes(self.protocol, self.tables, asked.subnets, through)
             families = [decode.family(version) for version in (4, 6)]
             routes = [
                 route

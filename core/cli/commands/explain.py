@@ -40,6 +40,7 @@ def run(options: Namespace) -> ExitStatus:
             return place.status(ExitStatus.DONE)
         outcome, address = _find(options.what, view)
         story = _story(outcome, address, view, engine, deadline)
+    story["main_remarks"] = list(outcome.intent.main_remarks if outcome.intent else ())
     story["drift"] = _drifts(view.memory, outcome)
     manager = published(place.run)
     story["repairs"] = manager.get("fight", "") if manager is not None else ""
@@ -144,7 +145,6 @@ def _story(
             for route in (intent.every_route if intent else ())
             if address is None or route.destination.version == address.version
         ],
-        "main_remarks": list(intent.main_remarks if intent else ()),
         "kernel": [_answer(engine, source, view, deadline) for source in sources],
         "would_change": [step.action.value + " " + step.item.describe() for step in own.changes]
         + ["! " + found.describe() for found in own.conflicts],

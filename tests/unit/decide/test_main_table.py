@@ -80,6 +80,18 @@ def test_a_connected_route_of_its_own_link_changes_nothing() -> None:
     assert shown(joined(own, *DEFAULTS)) == shown(joined(*DEFAULTS))
 
 
+@pytest.mark.parametrize(
+    ("metric", "is_shown"), [(511, True), (512, False), (1024, False), (16384, True)]
+)
+def test_a_worse_route_of_others_through_the_eni_goes_on_to_count(
+    metric: int, is_shown: bool
+) -> None:
+    """A detour would take its traffic. What a lease brought at first goes in the same pass."""
+    intent = joined(route("10.0.1.0/24", ENS6, metric=metric), *DEFAULTS)
+    assert bool(intent.subnet_routes) is is_shown
+    assert len(intent.main_remarks) == (not is_shown)
+
+
 def test_the_most_specific_way_counts_and_then_the_best_metric() -> None:
     worse = route("0.0.0.0/0", TUNNEL, metric=600)
     around = route("10.0.0.0/16", ENS5, "10.0.0.9")
