@@ -24,6 +24,7 @@ from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
+OUTSIDE: tuple[AnyAddress, ...] = (ip_address("203.0.113.9"), ip_address("2001:db8:ffff::9"))
 EXAMPLES, SEED = 12, 20261129
 
 Ways = Mapping[tuple[AnyAddress | None, AnyAddress], str]
@@ -77,12 +78,17 @@ class Host:
                     found.append(f"to {to}: {way}, without ec2net {unnamed}")
                 continue
             owner = next(eni for eni in self.enis if source in eni.addresses())
-            if link in names and link != owner.name:
+            if link in names and link != owner.name and not self._is_killed(to):
                 found.append(f"from {source} of {owner.name} to {to}: {way}")
             main_leads_elsewhere = unnamed.split()[0] not in (*names, "error")
             if main_leads_elsewhere and owner is self.enis[0] and way != unnamed:
                 found.append(f"from {source} of the primary to {to}: {way}, main says {unnamed}")
         return found
+
+    def _is_killed(self, to: AnyAddress) -> bool:
+        """With a kill switch no way is left to the primary: its packets are lost there or in the VPC."""
+        outside = next(one for one in OUTSIDE if one.version == to.version)
+        return self.before[None, outside].startswith("error")
 
 
 def configured(instance: Instance, host: Habits) -> Host:
