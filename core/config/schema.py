@@ -19,6 +19,7 @@ from ec2net.core.config.kinds import (
     SOURCE,
     Kind,
     choice,
+    choice_or_flag,
     choice_or_whole,
     matching,
     plain,
@@ -33,9 +34,11 @@ from ec2net.core.config.settings import (
     DnsDefaultRoute,
     Ipv6Policy,
     MainDefault,
+    MainTable,
     Manage,
     MtuPolicy,
     PrefixMode,
+    PrimaryRules,
     Profile,
     Rival,
     Role,
@@ -103,8 +106,10 @@ PER_ENI: tuple[Setting, ...] = (
     ),
     _per_eni(
         "primary_rules",
-        FLAG,
-        "Whether the primary ENI gets rules and a table as secondary ENIs do.",
+        choice_or_flag(PrimaryRules),
+        "Whether the primary ENI gets rules and a table, as secondary ENIs do. auto: only if a foreign"
+        " route in the main table leads through another ENI. The rules then keep the primary ENI's traffic"
+        " on the primary ENI.",
     ),
     _per_eni(
         "published_ports",
@@ -150,6 +155,13 @@ PER_ENI: tuple[Setting, ...] = (
         choice_or_whole(MainDefault, whole(1, _U32_MAX)),
         "Whether the main table gets a default route through the ENI. yes: with a metric by the ENI's"
         " number (numbers.metric_base). A number: yes, with this metric.",
+    ),
+    _per_eni(
+        "main_table",
+        choice(MainTable),
+        "Which routes of a secondary ENI the main table gets, in addition to main_default. joined: two"
+        " routes to the ENI's IPv4 subnet, of which the one through the primary ENI takes precedence."
+        " apart: none; primary_rules = auto then makes no rules.",
     ),
     _per_eni(
         "ipv6",
