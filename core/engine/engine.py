@@ -100,12 +100,15 @@ class Engine:
         *,
         without: frozenset[Mac] = frozenset(),
         check: Collection[Mac] = (),
+        confirm: bool = False,
         reading: ImdsReading | None = None,
     ) -> PassReport:
-        """Plan and apply. The caller holds the host lock."""
+        """Plan and apply. The caller holds the host lock. ``confirm``: as ``one_pass`` has it."""
         began = time.monotonic() - (reading.seconds if reading is not None else 0.0)
         self.run.discard_leftovers()
         view = self.plan(deadline, only, without=without, reading=reading)
+        if confirm:
+            view = view.without_changes(drift.unconfirmed(view))
         report = self.apply(view, deadline, check=check)
         return replace(report, occasion=deadline.what, seconds=time.monotonic() - began)
 
