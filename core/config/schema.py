@@ -16,8 +16,10 @@ from ec2net.core.config.kinds import (
     FLAG,
     GLOB,
     MAC,
+    SOURCE,
     Kind,
     choice,
+    choice_or_flag,
     choice_or_whole,
     matching,
     plain,
@@ -32,9 +34,11 @@ from ec2net.core.config.settings import (
     DnsDefaultRoute,
     Ipv6Policy,
     MainDefault,
+    MainTable,
     Manage,
     MtuPolicy,
     PrefixMode,
+    PrimaryRules,
     Profile,
     Rival,
     Role,
@@ -99,8 +103,9 @@ PER_ENI: tuple[Setting, ...] = (
     ),
     _per_eni(
         "primary_rules",
-        FLAG,
-        "Whether the primary ENI gets rules and a table as secondary ENIs do.",
+        choice_or_flag(PrimaryRules),
+        "Whether the primary ENI gets rules and a table as secondary ENIs do. auto: only rules that keep"
+        " its traffic from another ENI where a route in the main table leads through that one.",
     ),
     _per_eni(
         "published_ports",
@@ -127,9 +132,28 @@ PER_ENI: tuple[Setting, ...] = (
         " address is also local to the host. none: nothing.",
     ),
     _per_eni(
+        "routed",
+        several(SOURCE, may_be_empty=True),
+        "Secondary addresses of the ENI that containers have: ec2net makes rules for them and never"
+        " adds them to the host. A network stands for the ENI's addresses in it.",
+    ),
+    _per_eni(
+        "sources",
+        several(SOURCE, may_be_empty=True),
+        "Addresses and networks that IMDS does not list, and whose traffic leaves through the ENI: a"
+        " container network, a virtual IP address, a service chain.",
+    ),
+    _per_eni(
         "main_default",
         choice_or_whole(MainDefault, whole(1, _U32_MAX)),
         "Whether the main table gets a default route through the ENI. A number: yes, with this metric.",
+    ),
+    _per_eni(
+        "main_table",
+        choice(MainTable),
+        "How a secondary ENI and the main table are connected. joined: main shows the ENI's subnet,"
+        " behind a route through the primary ENI. apart: main has only the ENI's default route, and primary_rules"
+        " = auto makes no rules.",
     ),
     _per_eni(
         "ipv6",
@@ -324,13 +348,13 @@ MATCH: dict[str, Key] = {
 
 _HEAD = """\
 # SPDX-License-Identifier: Apache-2.0
-# Configuration of ec2net. Every setting is here with its default; uncomment what is to differ.
-# Better than changing this file: put the difference into /etc/ec2net/ec2net.toml.d/NAME.toml.
+# Configuration of ec2net: every setting with its default. Do not change this file. Write changed
+# settings into /etc/ec2net/ec2net.toml.d/NAME.toml instead.
 """
 
 _SECTION = """\
-# Settings for some ENIs, any number of sections; where several match, the later one wins key by
-# key. All criteria that are given must hold, and one that is not known yet does not hold:
+# Settings for some ENIs, in any number of sections. If several sections match, the later one wins,
+# key by key. All given criteria must hold. A criterion whose value is not known yet does not hold:
 """
 
 _EXAMPLE_SECTION = """\

@@ -13,7 +13,8 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any, TypeAlias
 
 from ec2net.core.model.identity import Attached, EniId, Mac
-from ec2net.core.model.numbers import NumberPlan
+from ec2net.core.model.numbers import IPV6_MTU_MIN, NumberPlan
+from ec2net.core.model.objects import AnyNetwork
 
 AUTO_BACKEND = "auto"
 """``backend``: choose by who manages the link."""
@@ -62,7 +63,7 @@ class Ipv6Policy(StrEnum):
 
 
 class MtuPolicy(StrEnum):
-    """An MTU that is not given as a number."""
+    """A policy for the MTU, in place of a number."""
 
     DHCP = "dhcp"
     KEEP = "keep"
@@ -75,8 +76,23 @@ class MainDefault(StrEnum):
     NO = "no"
 
 
+class PrimaryRules(StrEnum):
+    """Whether the primary ENI has rules, where that is neither yes nor no."""
+
+    AUTO = "auto"
+    """Where a route in main would send its traffic through another ENI (docs/routing.md)."""
+
+
+class MainTable(StrEnum):
+    """Whether the main table and an ENI know each other's routes (docs/routing.md, "main")."""
+
+    JOINED = "joined"
+    APART = "apart"
+    """Main has the ENI's default route and nothing else of it."""
+
+
 class DnsDefaultRoute(StrEnum):
-    """Whether names of every domain are asked of the ENI's DNS servers; ``auto``: the primary's."""
+    """Whether the ENI's DNS servers receive queries for any domain; ``auto``: the primary ENI's do."""
 
     AUTO = "auto"
     YES = "yes"
@@ -111,6 +127,8 @@ class Role(StrEnum):
 Mtu: TypeAlias = MtuPolicy | int
 """A policy, or the MTU in bytes."""
 
+PrimaryRulesSetting: TypeAlias = PrimaryRules | bool
+
 MainDefaultSetting: TypeAlias = MainDefault | int
 """Yes, no, or yes with this metric."""
 
@@ -143,19 +161,30 @@ class EniSettings:
     manage: Manage = Manage.FULL
     backend: str = AUTO_BACKEND
     routing: Routing = Routing.MAIN_FIRST
-    primary_rules: bool = False
+    primary_rules: PrimaryRulesSetting = PrimaryRules.AUTO
     published_ports: bool = False
     mtu: Mtu = MtuPolicy.DHCP
     ipv4_prefix_mode: PrefixMode = PrefixMode.RULES
     """A mode for each IP version: a /28 of host addresses and a /80 for containers on one ENI are a
     common pair."""
     ipv6_prefix_mode: PrefixMode = PrefixMode.RULES
+    routed: tuple[AnyNetwork, ...] = ()
+    """Of the ENI's addresses those that the host routes to a container: it holds none of them."""
+    sources: tuple[AnyNetwork, ...] = ()
+    """Sources that leave by the ENI although IMDS does not list them."""
     main_default: MainDefaultSetting = MainDefault.YES
+    main_table: MainTable = MainTable.JOINED
     ipv6: Ipv6Policy = Ipv6Policy.AUTO
     altnames: tuple[Altname, ...] = (Altname.ID, Altname.DEVICE_NUMBER)
     coexist_with: tuple[Rival, ...] = ()
     dns_default_route: DnsDefaultRoute = DnsDefaultRoute.AUTO
     ipv4_fast_failure: bool = False
+
+    @property
+    def removes_ipv6(self) -> bool:
+        """Whether IPv6 is wanted with an MTU that takes it off the link: below 1280 (RFC 8200, 5)."""
+        too_small = isinstance(self.mtu, int) and self.mtu < IPV6_MTU_MIN
+        return too_small and self.ipv6 is not Ipv6Policy.OFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +320,12 @@ class Config:
         """Each that the configuration names, for the host or for some ENIs; sorted."""
         named = {self.eni.backend, *(section.settings.get("backend") for section in self.sections)}
         return tuple(sorted(name for name in named if name not in (None, AUTO_BACKEND)))
+
+    @property
+    def publishes_ports(self) -> bool:
+        """Whether any ENI may have ``published_ports``."""
+        sections = (section.settings.get("published_ports") for section in self.sections)
+        return self.eni.published_ports or any(sections)
 
     @property
     def pass_seconds(self) -> float:

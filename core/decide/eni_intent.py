@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The intent of one ENI that is ready for one, from its facts and settings. Pure."""
 
-from ec2net.core.config.settings import EniSettings, Ipv6Policy, Manage, MtuPolicy, Routing
+from collections.abc import Collection
+
+from ec2net.core.config.settings import (
+    EniSettings,
+    Ipv6Policy,
+    MainTable,
+    Manage,
+    MtuPolicy,
+    PrimaryRules,
+    Routing,
+)
 from ec2net.core.decide.addresses import NotReady, held_addresses, subnets_of, value_of
 from ec2net.core.decide.altnames import altnames
 from ec2net.core.decide.fast_failure import no_ipv4_rules
@@ -23,7 +33,7 @@ from ec2net.core.decide.settled import doubt
 from ec2net.core.model.facts import Absent, EniFacts, Link, Unknown, Value, keys_of
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.numbers import IPV6_MTU_MIN, MARKS, PRIMARY, EniNumber, NumberPlan
-from ec2net.core.model.objects import AnyInterface, AnyNetwork, LinkRef, Mark, Rule
+from ec2net.core.model.objects import AnyAddress, AnyInterface, AnyNetwork, LinkRef, Mark, Rule
 
 
 def intent_of(
@@ -32,16 +42,21 @@ def intent_of(
     """``mark``: of its answers; None if all are taken. Raises ``NotReady``."""
     facts, link, number = eni.facts, LinkRef(eni.link.index, eni.link.name), eni.number
     ipv6 = _wants_ipv6(facts, settings, eni.link)
-    base, further, prefixes = held_addresses(facts, ipv6)
-    if 6 in families((*base, *further, *prefixes)):
+    held = held_addresses(facts, ipv6, settings.routed)
+    base, further, prefixes = held.base, held.further, held.prefixes
+    if 6 in families((*base, *further, *held.routed, *prefixes)):
         _room_for_ipv6(settings)
     ours = () if settings.manage is Manage.NO_ADDRESSES else further
-    subnets, held = subnets_of(facts, ipv6), ruled(prefixes, settings)
-    # Prefixes may be all that it has of a family.
-    gateways = tuple(gateway(subnets, version) for version in families((*base, *held)))
+    subnets = subnets_of(facts, ipv6)
+    passed_on = (*held.routed, *ruled(prefixes, settings))
+    # What is passed on to containers may be all that it has of a family.
+    gateways = tuple(gateway(subnets, version) for version in families((*base, *passed_on)))
     own_table = _has_own_table(eni, settings)
+    if settings.sources:
+        _room_for_sources(settings, own_table, families((*base, *passed_on)))
     routes = table_routes(subnets, gateways, numbers.table(number), link, base)
-    sources = covers(base + ours, held)
+    sources = covers(base + ours, (*passed_on, *settings.sources))
+    apart = settings.main_table is MainTable.APART
     return EniIntent(
         mac=facts.mac,
         eni_id=value_of(facts.interface_id),
@@ -54,10 +69,13 @@ def intent_of(
         base=base,
         further=ours,
         prefixes=prefixes,
+        routed=held.routed,
+        configured_sources=settings.sources,
         gateways=gateways,
         rules=_rules(sources, base, number, settings, numbers, mark) if own_table else (),
         table_routes=routes if own_table else (),
         main_routes=main_routes(eni.primary, settings, gateways, base, link, numbers, number),
+        main_subnets=_main_subnets(eni, subnets, gateways, apart) if own_table else (),
         local_routes=local_routes(prefixes, settings, link),
         link_group=numbers.link_group,
         altnames=altnames(facts, number, settings),
@@ -66,6 +84,8 @@ def intent_of(
         early=early_intent(facts.mac, link, eni.primary, settings, numbers),
         unread=_unread(facts) + _without_block(eni, settings),
         coexist_with=settings.coexist_with,
+        follows_main=own_table and _follows_main(eni, settings),
+        correctable=sources if _is_corrected(eni, settings) else (),
         no_ipv4=no_ipv4_rules(eni, settings, numbers),
     )
 
@@ -82,7 +102,7 @@ def early_intent(
         mac=mac,
         link=link,
         primary=primary,
-        mtu=MtuPolicy.KEEP if ipv6 and _below_ipv6(settings) else settings.mtu,
+        mtu=MtuPolicy.KEEP if settings.removes_ipv6 else settings.mtu,
         ipv6=ipv6,
         main_metric=metric(settings, numbers, PRIMARY),
         parking_table=numbers.parking_table,
@@ -92,7 +112,29 @@ def early_intent(
 
 def _has_own_table(eni: ReadyEni, settings: EniSettings) -> bool:
     routed = settings.routing is not Routing.OFF and settings.manage is not Manage.NO_RULES
-    return routed and (not eni.primary or settings.primary_rules)
+    return routed and (not eni.primary or settings.primary_rules is True)
+
+
+def _follows_main(eni: ReadyEni, settings: EniSettings) -> bool:
+    """Not the primary: a router has a whole Internet through it."""
+    joined = settings.main_table is MainTable.JOINED
+    return joined and settings.routing is Routing.MAIN_FIRST and not eni.primary
+
+
+def _is_corrected(eni: ReadyEni, settings: EniSettings) -> bool:
+    routed = settings.routing is not Routing.OFF and settings.manage is not Manage.NO_RULES
+    joined = settings.main_table is MainTable.JOINED
+    return routed and joined and eni.primary and settings.primary_rules is PrimaryRules.AUTO
+
+
+def _main_subnets(
+    eni: ReadyEni, subnets: tuple[AnyNetwork, ...], gateways: Collection[AnyAddress], apart: bool
+) -> tuple[AnyNetwork, ...]:
+    """Of IPv4. For an on-link next hop of IPv6 the kernel looks in main only, and would refuse one
+    for which it finds the route through the primary ENI (ip6_route_check_nh_onlink)."""
+    if eni.primary or apart or 4 not in {one.version for one in gateways}:
+        return ()
+    return tuple(subnet for subnet in subnets if subnet.version == 4)
 
 
 def _rules(
@@ -111,18 +153,31 @@ def _rules(
     return by_source + mark_rules(families(base), mark, number, numbers)
 
 
+def _room_for_sources(settings: EniSettings, own_table: bool, families: tuple[int, ...]) -> None:
+    """Raises ``NotReady`` if rules for ``sources`` would lead to a table without a default route."""
+    if not own_table:
+        raise NotReady(
+            Standing.REFUSED,
+            "sources has no effect on an ENI without rules: remove it, or let ec2net make rules"
+            ' (manage = "full", routing = "main-first", on the primary ENI primary_rules = true)',
+        )
+    for source in settings.sources:
+        if source.version not in families:
+            raise NotReady(
+                Standing.REFUSED,
+                f"sources contains {source}, and the ENI has no IPv{source.version} address:"
+                " assign one in EC2, or remove it from sources",
+            )
+
+
 def _room_for_ipv6(settings: EniSettings) -> None:
     """Raises ``NotReady``: the kernel takes IPv6 off a link below 1280 bytes (RFC 8200, section 5)."""
-    if _below_ipv6(settings):
+    if settings.removes_ipv6:
         raise NotReady(
             Standing.REFUSED,
             f"mtu = {settings.mtu} would remove IPv6 from the link, and the ENI has IPv6 addresses:"
             f' set mtu to {IPV6_MTU_MIN} or more, or ipv6 to "off"',
         )
-
-
-def _below_ipv6(settings: EniSettings) -> bool:
-    return isinstance(settings.mtu, int) and settings.mtu < IPV6_MTU_MIN
 
 
 def _without_block(eni: ReadyEni, settings: EniSettings) -> tuple[str, ...]:
@@ -136,12 +191,14 @@ def _without_block(eni: ReadyEni, settings: EniSettings) -> tuple[str, ...]:
 def _wants_ipv6(eni: EniFacts, settings: EniSettings, link: Link) -> bool:
     """Family support comes from IMDS, not from what the link happens to hold (R33, R34).
 
-    But where an administrator has turned IPv6 off, it stays off.
+    But where an administrator has turned IPv6 off, it stays off. An MTU that has taken IPv6 off
+    already is judged as one that is about to.
     """
     if settings.ipv6 is Ipv6Policy.AUTO:
         # Without a subnet block IPv6 waits; all of the ENI does if IPv6 is all that it has.
         waits = not isinstance(eni.local_ipv4s, Absent)
-        return link.ipv6 and (isinstance(eni.subnet_ipv6, Value) or not waits)
+        there = link.ipv6 or (link.ipv6_off_by_mtu and settings.removes_ipv6)
+        return there and (isinstance(eni.subnet_ipv6, Value) or not waits)
     return settings.ipv6 is Ipv6Policy.ON
 
 

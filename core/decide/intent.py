@@ -38,7 +38,7 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EarlyIntent:
-    """What is wanted of an ENI's base before IMDS tells its addresses: role and configuration.
+    """The intent for an ENI before IMDS lists its addresses: role and configuration.
 
     Nothing in it changes while the ENI stays attached, so what is made of it is made once.
     """
@@ -58,7 +58,7 @@ class EarlyIntent:
 
 @dataclass(frozen=True, slots=True)
 class EniIntent:
-    """The whole wanted state of one ENI. Lists are in the order in which they matter."""
+    """The whole intended state of one ENI. Lists are in the order in which they matter."""
 
     mac: Mac
     eni_id: EniId | None
@@ -75,11 +75,17 @@ class EniIntent:
     """Every other address, as /32 or /128 so that the base address stays first."""
     prefixes: tuple[AnyNetwork, ...]
     """Delegated prefixes, whatever the prefix mode."""
+    routed: tuple[AnyNetwork, ...]
+    """Further sources that leave by the ENI, and that the host holds no address of (``routed``)."""
+    configured_sources: tuple[AnyNetwork, ...]
+    """Sources that IMDS does not list (``sources``)."""
     gateways: tuple[IPv4Address | IPv6Address, ...]
     """The VPC's router for each family of which the ENI has an address, or a prefix with rules."""
     rules: tuple[Rule, ...]
     table_routes: tuple[Route, ...]
     main_routes: tuple[Route, ...]
+    main_subnets: tuple[AnyNetwork, ...]
+    """The CIDRs of its subnet that the main table is to show."""
     local_routes: tuple[Route, ...]
     """Routes in the local table that deliver delegated prefixes (``prefix_mode = "local"``)."""
     link_group: int
@@ -92,6 +98,20 @@ class EniIntent:
     """Keys that IMDS did not tell and that were never known: nothing may be removed for them."""
     coexist_with: tuple[Rival, ...] = ()
     """Other tools that may configure it as well."""
+    subnet_routes: tuple[Route, ...] = ()
+    """Main's routes to ``main_subnets``: through the primary ENI, then through this one."""
+    main_remarks: tuple[str, ...] = ()
+    """Why a CIDR of ``main_subnets`` has no such routes, or why main is not corrected."""
+    follows_main: bool = False
+    """Whether main's routes through the ENI are copied to its table."""
+    copied_routes: tuple[Route, ...] = ()
+    """Those (``core/decide/copies.py``)."""
+    correctable: tuple[AnyNetwork, ...] = ()
+    """Of the primary: the sources for which main's answers may be corrected."""
+    corrections: tuple[Rule, ...] = ()
+    """Rules that keep the primary's traffic from other ENIs (``core/decide/corrections.py``)."""
+    correction_routes: tuple[Route, ...] = ()
+    """Where they lead it, in its table."""
     no_ipv4: tuple[Rule, ...] = ()
     """Rules by which the host's IPv4 fails at once (``Purpose.NO_IPV4``); of the primary."""
 
@@ -102,7 +122,22 @@ class EniIntent:
 
     @property
     def every_rule(self) -> tuple[Rule, ...]:
-        return self.rules + self.no_ipv4
+        return self.rules + self.corrections + self.no_ipv4
+
+    @property
+    def every_route(self) -> tuple[Route, ...]:
+        return (
+            self.table_routes
+            + self.copied_routes
+            + self.main_routes
+            + self.subnet_routes
+            + self.correction_routes
+        )
+
+    @property
+    def hears_router(self) -> bool:
+        """Whether its IPv6 default route comes by a router advertisement."""
+        return self.primary and self.first(6) is not None
 
     def serves(self, purpose: Purpose) -> bool:
         """Whether it has a rule for this purpose."""

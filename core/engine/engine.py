@@ -15,24 +15,29 @@ from functools import partial
 from ec2net.core.config.settings import Config, Manage
 from ec2net.core.decide.candidate import eni_links
 from ec2net.core.decide.compute import compute
+from ec2net.core.decide.copies import copied
+from ec2net.core.decide.corrections import corrected
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent
+from ec2net.core.decide.main import Main
+from ec2net.core.decide.main_table import MainTable, known_subnets
 from ec2net.core.engine import drift, rivals, verify
 from ec2net.core.engine.backend_plans import Wanted, chosen, planned
 from ec2net.core.engine.imds_reading import ImdsReading, read_imds
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.reachability import Reachability
 from ec2net.core.engine.rollback import Trial
+from ec2net.core.engine.second_plan import planned_again, together
 from ec2net.core.host.files import Environment
 from ec2net.core.host.managers import elsewhere
 from ec2net.core.imds.source import Imds
 from ec2net.core.kernel.link_events import link_is_there
-from ec2net.core.kernel.session import Kernel
+from ec2net.core.kernel.session import NOT_ASKED, Asked, Kernel
 from ec2net.core.live.observe import snapshot_of
-from ec2net.core.model.errors import DoubleManagement, Ec2netError
-from ec2net.core.model.facts import Facts, Link, Value
+from ec2net.core.model.errors import DeadlineExceeded, DoubleManagement, Ec2netError
+from ec2net.core.model.facts import Facts, ImdsFacts, Link, Value
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Attached, Mac
-from ec2net.core.model.plan import Applied, Plan
+from ec2net.core.model.plan import Applied, Plan, is_optional
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import PATIENCE, Backend, Host
 from ec2net.core.plugins.guard import GuardedBackend
@@ -101,16 +106,42 @@ class Engine:
         without: frozenset[Mac] = frozenset(),
         check: Collection[Mac] = (),
         confirm: bool = False,
-        reading: ImdsReading | None = None,
+        reading: ImdsReading,
     ) -> PassReport:
-        """Plan and apply. The caller holds the host lock. ``confirm``: as ``one_pass`` has it."""
-        began = time.monotonic() - (reading.seconds if reading is not None else 0.0)
+        """Plan and apply, for some ENIs twice. The caller holds the host lock. ``confirm``: as
+        ``one_pass`` has it."""
+        began = time.monotonic() - reading.seconds
         self.run.discard_leftovers()
         view = self.plan(deadline, only, without=without, reading=reading)
         if confirm:
             view = view.without_changes(drift.unconfirmed(view))
         report = self.apply(view, deadline, check=check)
-        return replace(report, occasion=deadline.what, seconds=time.monotonic() - began)
+        again = planned_again(view, report) - view.observed_only - report.held.keys()
+        if again:
+            report = self._once_more(view, report, again, reading, deadline.shielded())
+        report = replace(report, occasion=deadline.what, seconds=time.monotonic() - began)
+        self.plugins.pass_finished(report)
+        return report
+
+    def _once_more(
+        self,
+        view: View,
+        report: PassReport,
+        macs: frozenset[Mac],
+        reading: ImdsReading,
+        deadline: Deadline,
+    ) -> PassReport:
+        """The report with what a second plan for ``macs`` did. Without time the next pass makes it."""
+        reading = replace(reading, known=last_known.read(self.run))
+        try:
+            after = self.plan(
+                deadline, macs, without=view.without, reading=reading, attached=view.facts.attached
+            )
+            return together(report, self.apply(after, deadline), macs)
+        except DeadlineExceeded:
+            return report
+        except Ec2netError as error:
+            return replace(report, problems=(*report.problems, error))
 
     def read_imds(self, deadline: Deadline, only: Collection[Mac] | None = None) -> ImdsReading:
         """Read IMDS for a pass. That may take long: before the host lock is taken.
@@ -130,14 +161,19 @@ class Engine:
         snapshot: Snapshot | None = None,
         reading: ImdsReading | None = None,
         attached: Mapping[Mac, Attached] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> View:
         """Observe, compute and plan. ``only``: plan for these ENIs, the others as last known.
 
         ``without``: ENIs that nothing is wanted of (``remove``). ``reading``: what ``read_imds`` gave;
-        without it IMDS is read now. ``attached``: when each ENI came; None: as remembered.
+        without it IMDS is read now. ``attached``: when each ENI came; None: as remembered. ``check`` is
+        called between steps that compute long, and may raise.
         """
         before, drivers = Memory.read(self.run), self.config.drivers
-        snapshot = snapshot or snapshot_of(self.kernel, drivers, self.run)
+        if reading is None and snapshot is None:
+            reading = self.read_imds(deadline, only)
+        asked = NOT_ASKED if reading is None else _asked(reading.facts)
+        snapshot = snapshot or snapshot_of(self.kernel, drivers, self.run, asked)
         there = before.last_known.with_silent_enis(snapshot.links, drivers)
         snapshot = replace(snapshot, links=there)
         links = eni_links(there, drivers)
@@ -149,7 +185,8 @@ class Engine:
             attached = boot_enis.when_attached(before.boot, links, time.monotonic())
         environment = self._environment(links)
         facts = Facts(reading.facts, there, attached, elsewhere(links, environment))
-        view = self._planned(facts, snapshot, links, environment, Wanted(only, without), deadline)
+        which = Wanted(only, without, check)
+        view = self._planned(facts, snapshot, links, environment, which, before.holds, deadline)
         problems = (*reading.problems, *view.problems)
         view = replace(view, memory=before, problems=problems, requests=reading.requests)
         return view.with_holds()
@@ -161,15 +198,24 @@ class Engine:
         links: Mapping[Mac, tuple[Link, ...]],
         environment: Environment,
         which: Wanted,
+        held: Collection[Mac],
         deadline: Deadline,
     ) -> View:
         """The intents that follow from the facts, and the plans of the backends."""
+        which.check()
         host = self._intents(facts)
+        which.check()
         choices = chosen(host, links, self.backends, environment)
         doubled: tuple[DoubleManagement, ...] = ()
         if not which.without:  # to take something back is no double work
             host, choices, doubled = rivals.refuse(host, choices, environment)
-        made = planned(host, choices, self.backends, snapshot, which, deadline)
+
+        def join(host: HostIntent, planned_for: Collection[Mac]) -> HostIntent:
+            applied = {mac for mac in planned_for if mac not in held}
+            main = Main(snapshot, self.config.numbers, applied)
+            return corrected(copied(MainTable(facts, main).joined(host), main), main)
+
+        made = planned(host, choices, self.backends, snapshot, which, deadline, join)
         watched = frozenset(e.mac for e in made.host.ready if e.manage is Manage.OBSERVE)
         return View(
             facts,
@@ -232,7 +278,7 @@ class Engine:
         self, view: View, report: PassReport, check: Collection[Mac], deadline: Deadline
     ) -> tuple[Snapshot, PassReport]:
         """The host after the changes, and the report with what is wrong of it."""
-        failed = {failure.change.mac for failure in report.failed}
+        failed = {f.change.mac for f in report.failed if not is_optional(f.change.item)}
         changed = {*(change.mac for change in report.done), *check} - failed
         after = view.snapshot
         try:
@@ -249,9 +295,7 @@ class Engine:
         drifts, records = drift.follow(view, report.done, back, environment)
         problems = (*report.problems, *self._remember(view, report, records))
         there = addresses_there(view.host, view.snapshot if report.undone else after)
-        report = replace(report, drifts=drifts, there=there, problems=problems)
-        self.plugins.pass_finished(report)
-        return report
+        return replace(report, drifts=drifts, there=there, problems=problems)
 
     def _read_imds(
         self,
@@ -364,3 +408,8 @@ class Engine:
 
 def _changes(eni: EniOutcome, plans: Mapping[str, Plan]) -> bool:
     return any(change.mac == eni.mac for plan in plans.values() for change in plan.changes)
+
+
+def _asked(facts: ImdsFacts) -> Asked:
+    primary = facts.primary
+    return Asked(known_subnets(facts.enis), primary.value if isinstance(primary, Value) else None)

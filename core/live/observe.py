@@ -6,21 +6,22 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ec2net.core.decide.ownership import marked, unmarked
-from ec2net.core.kernel.session import Kernel
+from ec2net.core.kernel.session import NOT_ASKED, Asked, Kernel
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.facts import Link
-from ec2net.core.model.objects import Address, Setting
+from ec2net.core.model.numbers import IPV6_MTU_MIN
+from ec2net.core.model.objects import Address, LinkSetting, Setting
 from ec2net.core.model.plan import InPlace, Item, purpose_of
 from ec2net.core.model.purpose import Purpose
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.state.journal import Journals
+from ec2net.core.state.journal import Journal, Journals
 from ec2net.core.state.run_dir import RunDir
 
 
 def observe(
     snapshot: Snapshot, links: Collection[Link], kernel: Kernel, journals: Journals
 ) -> InPlace:
-    """Marked objects of the whole host (gone links leave rules), settings of these links."""
+    """The marked objects of the whole host, and the settings of these links. Detached ENIs leave rules."""
     ours: list[Item] = list(marked(snapshot, kernel.protocol))
     foreign: list[Item] = []
     adjustable: list[Item] = []
@@ -36,7 +37,7 @@ def observe(
         for item in snapshot.settings(link):
             if item.setting is Setting.ALTNAME:
                 (ours if item.value in journal.altnames else foreign).append(item)
-            elif item.setting in journal.before:
+            elif item.setting in journal.before and _can_be_given_back(item, journal, link):
                 ours.append(item)
             elif item.setting is Setting.GROUP and item.value != 0:
                 foreign.append(item)  # somebody uses the group for something: not ours to take
@@ -52,9 +53,21 @@ def observe(
     return InPlace(tuple(ours), tuple(foreign), tuple(adjustable))
 
 
-def snapshot_of(kernel: Kernel, drivers: Iterable[str], run: RunDir) -> Snapshot:
+def _can_be_given_back(item: LinkSetting, journal: Journal, link: Link) -> bool:
+    """Not an earlier MTU that the device does not accept any more: each pass would fail with it.
+
+    Nor one that would take IPv6 off the link.
+    """
+    before = journal.before[item.setting]
+    keeps_ipv6 = before >= IPV6_MTU_MIN or not link.ipv6
+    return item.setting is not Setting.MTU or (link.accepts(before) and keeps_ipv6)
+
+
+def snapshot_of(
+    kernel: Kernel, drivers: Iterable[str], run: RunDir, asked: Asked = NOT_ASKED
+) -> Snapshot:
     """The kernel's, in which addresses are marked. Raises ``KernelError``."""
-    snapshot = kernel.snapshot(drivers)
+    snapshot = kernel.snapshot(drivers, asked)
     if kernel.marks_addresses:
         return snapshot
     return with_journaled(snapshot, Journals(run), kernel.protocol)

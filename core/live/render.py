@@ -26,7 +26,7 @@ from ec2net.core.model.snapshot import Snapshot
 
 
 class Base(Enum):
-    """Who brings up the base configuration of an ENI."""
+    """The program that brings up the base configuration of an ENI."""
 
     OURS = "ours"
     """We do: nobody else configures the link."""
@@ -39,13 +39,16 @@ class Base(Enum):
 def render(
     intent: EniIntent, host: HostIntent, snapshot: Snapshot, protocol: int, base: Base
 ) -> tuple[KernelObject, ...]:
-    """The kernel objects that ``intent`` means. ``protocol`` is our mark."""
+    """The kernel objects of ``intent``. ``protocol`` is ec2net's mark."""
     primary = host.primary_link
     return (
         *_settings(intent, host, snapshot, base),
         *_in_order(intent, snapshot, _addresses(intent, snapshot, protocol, base)),
         *intent.table_routes,
+        *intent.copied_routes,
         *(r for r in intent.main_routes if _ranks_behind(r, primary, snapshot, protocol)),
+        *intent.correction_routes,
+        *intent.subnet_routes,
         *intent.local_routes,
         *intent.every_rule,
         *_reply_marks(intent),
@@ -64,7 +67,9 @@ def _settings(
     link = intent.link
     wanted = [LinkSetting(link, Setting.GROUP, intent.link_group)]
     wanted += [LinkSetting(link, Setting.ALTNAME, name) for name in intent.altnames]
-    mtu = _mtu(intent, host, snapshot) if base is not Base.LEASED else None
+    # A network manager sets the MTU, but for one that it is not given before IMDS is known.
+    open_to_us = base is not Base.LEASED or intent.early.mtu is MtuPolicy.KEEP
+    mtu = _mtu(intent, host, snapshot) if open_to_us else None
     if mtu is not None:
         wanted.append(LinkSetting(link, Setting.MTU, mtu))
     if base is Base.OURS:
@@ -86,13 +91,20 @@ def _mtu(intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> int | None:
         return intent.mtu
     if intent.mtu is MtuPolicy.KEEP or intent.primary or host.primary_link is None:
         return None
+    mtu = _primarys_mtu(host, host.primary_link, snapshot)
+    own = snapshot.link(intent.link.index)
+    if mtu is None or (own is not None and not own.accepts(mtu)):
+        return None
+    return None if intent.ipv6 and mtu < IPV6_MTU_MIN else mtu
+
+
+def _primarys_mtu(host: HostIntent, primary: LinkRef, snapshot: Snapshot) -> int | None:
+    """The MTU that the primary is about to have, in the same pass, or has."""
     for other in host.ready:
         if other.primary and not isinstance(other.mtu, MtuPolicy):
-            return other.mtu  # what it is about to have, in the same pass
-    link = snapshot.link(host.primary_link.index)
-    if link is None or (intent.ipv6 and link.mtu < IPV6_MTU_MIN):
-        return None
-    return link.mtu
+            return other.mtu
+    link = snapshot.link(primary.index)
+    return None if link is None else link.mtu
 
 
 def _addresses(

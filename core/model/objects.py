@@ -18,7 +18,15 @@ from ipaddress import (
 )
 from typing import TypeAlias
 
-from ec2net.core.model.purpose import OF_PRIMARY, Clue, Purpose, of_link, of_source, of_table
+from ec2net.core.model.purpose import (
+    OF_PRIMARY,
+    Clue,
+    Purpose,
+    of_link,
+    of_source,
+    of_subnet,
+    of_table,
+)
 
 AnyAddress: TypeAlias = IPv4Address | IPv6Address
 """An address of either family."""
@@ -35,12 +43,14 @@ LOCAL_TABLE = 255
 
 
 class Rank(IntEnum):
-    """Additions happen in this order, removals in the reverse one (make before break).
+    """The order of additions; removals have the reverse order (make before break).
 
     An address comes after its rules, so that no packet from it takes another way; routes come
-    after the addresses that they prefer as source, which the kernel insists on. What marks
-    packets comes behind, so that it is never there without the rule that is for them; what has
-    them fail comes last, so that every way around it is there.
+    after the addresses that they prefer as source, which the kernel insists on. Rules that correct
+    main come after the routes that they use. Main's route to a secondary ENI's subnet through the
+    primary ENI (a detour) comes before the route through the secondary ENI, which alone would take
+    the primary ENI's traffic. Packet marks come later, so that they never exist without the rule that
+    matches them. Rules that make packets fail come last, after every route around them.
     """
 
     FILE = 0
@@ -48,8 +58,11 @@ class Rank(IntEnum):
     RULE = 2
     ADDRESS = 3
     ROUTE = 4
-    MARKS = 5
-    FAILURE = 6
+    CORRECTION = 5
+    DETOUR = 6
+    SUBNET = 7
+    MARKS = 8
+    FAILURE = 9
 
 
 class RouteKind(Enum):
@@ -62,7 +75,7 @@ class RouteKind(Enum):
 
 
 class RuleAction(Enum):
-    """What a policy rule does with what it is for (FR_ACT_*)."""
+    """The action of a policy rule (FR_ACT_*)."""
 
     LOOKUP = "lookup"
     UNREACHABLE = "unreachable"
@@ -70,7 +83,7 @@ class RuleAction(Enum):
 
 
 class Setting(Enum):
-    """Settings of a link that are changed."""
+    """The settings of a link that ec2net changes."""
 
     UP = "up"
     MTU = "mtu"
@@ -81,7 +94,7 @@ class Setting(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LinkRef:
-    """A link by its index; the name is for people (links can be renamed)."""
+    """A link by its index; the name is only for people, since links can be renamed."""
 
     index: int
     name: str = field(compare=False)
@@ -95,7 +108,7 @@ class KernelItem:
 
     __slots__ = ()
     link: LinkRef | None
-    """None for what the kernel keeps beside links."""
+    """None for objects that the kernel keeps without a link."""
 
     @property
     def purpose(self) -> Purpose:
@@ -103,7 +116,7 @@ class KernelItem:
 
     @property
     def clues(self) -> tuple[Clue, ...]:
-        """What tells for which ENI it is: the first clue that is known decides."""
+        """The clues to the ENI of this object: the first known clue decides."""
         return () if self.link is None else (of_link(self.link.index),)
 
     @property
@@ -153,7 +166,7 @@ class LinkSetting(KernelItem):
 
 @dataclass(frozen=True, slots=True)
 class Address(KernelItem):
-    """An address on a link, always without a prefix route of the kernel's making."""
+    """An address on a link, always without the kernel's prefix route."""
 
     link: LinkRef
     interface: AnyInterface
@@ -178,7 +191,7 @@ class Address(KernelItem):
 
 @dataclass(frozen=True, slots=True)
 class LaterAddress(Address):
-    """An address that stands before the link's first one and has to be made again, behind it.
+    """An address that precedes the link's first one; ec2net must add it anew, behind the first one.
 
     It equals no address in place, so that a plan replaces that.
     """
@@ -200,7 +213,17 @@ class Route(KernelItem):
     """Preferred source (RTA_PREFSRC)."""
     kind: RouteKind = RouteKind.UNICAST
 
-    rank = Rank.ROUTE
+    @property
+    def rank(self) -> Rank:
+        if self.table != MAIN_TABLE or not self.destination.prefixlen:
+            return Rank.ROUTE
+        return Rank.SUBNET if self.gateway is None else Rank.DETOUR
+
+    @property
+    def optional(self) -> bool:
+        """A route by a gateway in an ENI's table, except the default route, is made after main's."""
+        specific = self.gateway is not None and self.destination.prefixlen > 0
+        return specific and self.table not in (MAIN_TABLE, LOCAL_TABLE)
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -214,9 +237,11 @@ class Route(KernelItem):
 
     @property
     def clues(self) -> tuple[Clue, ...]:
-        """A guard has no link."""
-        guard = self.purpose is Purpose.GUARD
-        return (of_table(self.table) if guard else of_link(self.link.index),)
+        """A guard has no link, and a detour leads through another ENI than the one it is for."""
+        link = of_link(self.link.index)
+        if self.purpose is Purpose.GUARD:
+            return (of_table(self.table),)
+        return (of_subnet(self.destination),) if self.rank is Rank.DETOUR else (link,)
 
     @property
     def version(self) -> int:
@@ -277,13 +302,15 @@ class Rule(KernelItem):
     def purpose(self) -> Purpose:
         if self.mark is not None:
             return Purpose.ANSWERS
-        return Purpose.NO_IPV4 if self.priority in LAST_PRIORITIES else Purpose.SOURCES
+        if self.priority not in LAST_PRIORITIES:
+            return Purpose.SOURCES
+        return Purpose.CORRECTION if self.source.prefixlen else Purpose.NO_IPV4
 
     @property
     def clues(self) -> tuple[Clue, ...]:
         """The rules of one source lead to main and to a table, which the other one tells."""
-        no_ipv4 = self.purpose is Purpose.NO_IPV4
-        return (of_table(self.table), OF_PRIMARY if no_ipv4 else of_source(self.source))
+        of_host = self.purpose in (Purpose.NO_IPV4, Purpose.CORRECTION)
+        return (of_table(self.table), OF_PRIMARY if of_host else of_source(self.source))
 
     @property
     def version(self) -> int:
@@ -296,6 +323,8 @@ class Rule(KernelItem):
 
     @property
     def rank(self) -> Rank:
+        if self.purpose is Purpose.CORRECTION:
+            return Rank.CORRECTION
         return Rank.RULE if self.action is RuleAction.LOOKUP else Rank.FAILURE
 
     @property
@@ -355,7 +384,7 @@ class ReplyMarks(KernelItem):
 
 
 KernelObject: TypeAlias = LinkSetting | Address | Route | Rule | ReplyMarks
-"""What live changes make in the kernel."""
+"""An object that live changes add to the kernel."""
 
 
 def _reply_marks(table: int) -> tuple[object, ...]:

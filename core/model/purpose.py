@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an item is for, and what tells for which ENI it is.
+"""The purpose of an item, and the clues to its ENI.
 
 An item's type says how the kernel holds the item; its purpose says how ec2net treats it.
 """
@@ -23,6 +23,8 @@ class Purpose(Enum):
     """A table's last route, until the table is complete (``core/live/guard.py``)."""
     NO_IPV4 = "no IPv4"
     """A rule by which the host's IPv4 fails at once (``ipv4_fast_failure``)."""
+    CORRECTION = "correction"
+    """A rule that keeps the primary's traffic from other ENIs (``primary_rules = "auto"``)."""
     FOREIGN = "foreign"
     """A kind of route that ec2net never makes (blackhole, multipath): never ours."""
 
@@ -33,7 +35,7 @@ class Purpose(Enum):
 
 
 Clue: TypeAlias = tuple[str, object]
-"""What an ENI and an item of it have in common."""
+"""A property that an ENI and its item have in common."""
 
 OF_PRIMARY: Clue = ("role", "primary")
 """The host has one such item, and it is the primary's."""
@@ -50,6 +52,11 @@ def of_table(table: int) -> Clue:
 def of_source(source: object) -> Clue:
     """``source`` is the network that a rule is for."""
     return ("source", source)
+
+
+def of_subnet(network: object) -> Clue:
+    """``network`` is a CIDR that main shows by a route through its ENI."""
+    return ("subnet", network)
 
 
 def of_mac(mac: Mac | None) -> Clue:

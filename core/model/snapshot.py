@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One look at the kernel: links, addresses, routes and rules, with who made each. Pure values."""
+"""The kernel's state at one time: links, addresses, routes and rules, with their origin. Pure
+values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from ec2net.core.model.objects import (
     MAIN_TABLE,
     Address,
     AnyInterface,
+    AnyNetwork,
     KernelObject,
     LinkRef,
     LinkSetting,
@@ -32,7 +34,7 @@ class Found(Generic[K_co]):
 
 @dataclass(frozen=True, slots=True)
 class AddressState:
-    """What becomes of an address: no part of what is wanted, so in no snapshot."""
+    """The state of an address. It is no part of the intent, so no snapshot has it."""
 
     link: LinkRef
     interface: AnyInterface
@@ -44,7 +46,8 @@ class AddressState:
 
 @dataclass(frozen=True)  # without slots, for the cached index
 class Snapshot:
-    """What the dumps found. Rules with selectors that are not modelled are left out: never ours."""
+    """The kernel objects that the dumps found. Rules with selectors that are not modelled are left
+    out: never ours."""
 
     links: tuple[Link, ...] = ()
     addresses: tuple[Found[Address], ...] = ()
@@ -89,6 +92,18 @@ class Snapshot:
             for found in self._main_defaults
             if found.item.destination.version == version and found.protocol != not_by
         )
+
+    @cached_property
+    def main_by_destination(self) -> Mapping[AnyNetwork, tuple[Found[Route], ...]]:
+        """Main's routes that were read (``core/kernel/relevance.py``), each destination's best first."""
+        found: dict[AnyNetwork, list[Found[Route]]] = {}
+        for route in self.routes:
+            if route.item.table == MAIN_TABLE:
+                found.setdefault(route.item.destination, []).append(route)
+        return {
+            network: tuple(sorted(routes, key=lambda route: route.item.metric))
+            for network, routes in found.items()
+        }
 
     @cached_property
     def _main_defaults(self) -> tuple[Found[Route], ...]:

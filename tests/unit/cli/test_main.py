@@ -172,7 +172,7 @@ def test_a_wrong_command_line(
             "timeouts.pass = 0: must be a number of seconds from 1 to 300",
         ),
         ("mtu = 70000", 'mtu = 70000: must be "dhcp", "keep" or a whole number from 576 to 65535'),
-        ("primary_rules = 1", "primary_rules = 1: must be true or false"),
+        ("primary_rules = 1", 'primary_rules = 1: must be "auto", true or false'),
     ],
 )
 @pytest.mark.parametrize("command", ["plan", "verify", "refresh"])
@@ -200,6 +200,12 @@ def test_config_check_warns_of_an_mtu_that_removes_ipv6(program: Program) -> Non
     assert (check.status, end) == (DONE, "1 file(s), no errors")
     assert warned.startswith(f"{file}: warning: mtu = 600: an ENI with IPv6 addresses is refused")
     assert section.startswith(f"{file}: warning: eni[0].mtu = 1279: ")
+
+
+def test_config_check_warns_of_ipv6_that_a_section_wants_with_a_small_mtu(program: Program) -> None:
+    program.configure('mtu = 600\nipv6 = "off"\n[[eni]]\nmatch = { device = 1 }\nipv6 = "auto"\n')
+    warned, _ = program("config", "--check").out.splitlines()
+    assert "warning: eni[0].mtu = 600: " in warned
 
 
 @pytest.mark.parametrize("text", ["mtu = 1280\n", 'mtu = "keep"\n', 'mtu = 600\nipv6 = "off"\n'])

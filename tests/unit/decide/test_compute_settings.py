@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eni_facts import IPV4_ONLY, IPV6_ONLY, eni, host, mac, prefixes4, prefixes6
+from eni_facts import IPV4_ONLY, IPV6_ONLY, eni, host, link, mac, prefixes4, prefixes6
 
 from ec2net.core.config.schema import PER_ENI
 from ec2net.core.config.settings import (
@@ -18,6 +18,7 @@ from ec2net.core.config.settings import (
     EniSettings,
     Ipv6Policy,
     MainDefault,
+    MainTable,
     Manage,
     Match,
     MtuPolicy,
@@ -28,10 +29,10 @@ from ec2net.core.config.settings import (
 )
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.eni_intent import early_intent
-from ec2net.core.decide.intent import EniIntent, Standing
+from ec2net.core.decide.intent import EniIntent, EniOutcome, Standing
 from ec2net.core.model.facts import Facts, Unknown
 from ec2net.core.model.numbers import NumberPlan
-from ec2net.core.model.objects import MAIN_TABLE, LinkRef, Mark, Rule, RuleAction
+from ec2net.core.model.objects import MAIN_TABLE, AnyNetwork, LinkRef, Mark, Rule, RuleAction
 
 PREFIXES: dict[str, Any] = {
     "ipv4_prefixes": prefixes4("10.0.1.16/28"),
@@ -69,7 +70,13 @@ def test_no_addresses_leaves_secondary_addresses_to_somebody_else() -> None:
 def test_no_rules_makes_no_rule_and_no_table() -> None:
     mine = intent(manage=Manage.NO_RULES)
     assert (mine.rules, mine.table_routes) == ((), ())
-    assert differing(mine, DEFAULT) == {"manage", "rules", "table_routes"}
+    assert differing(mine, DEFAULT) == {
+        "manage",
+        "rules",
+        "table_routes",
+        "main_subnets",
+        "follows_main",
+    }
 
 
 def test_observe_tells_the_whole_intent() -> None:
@@ -85,7 +92,7 @@ def test_ignore_gives_no_intent() -> None:
 
 def test_strict_has_no_rules_for_main() -> None:
     mine = intent(routing=Routing.STRICT)
-    assert differing(mine, DEFAULT) == {"rules"}
+    assert differing(mine, DEFAULT) == {"rules", "follows_main"}
     assert {rule.table for rule in mine.rules} == {mine.table}
     assert set(mine.rules) == {rule for rule in DEFAULT.rules if rule.table != MAIN_TABLE}
 
@@ -100,6 +107,29 @@ def test_the_primary_has_no_rules_by_default() -> None:
     """K-c, ENU#97: containers on bridges reach the primary's addresses."""
     primary = intent(0)
     assert (primary.rules, primary.table_routes, primary.main_routes) == ((), (), ())
+    assert [str(source) for source in primary.correctable] == [
+        "10.0.0.4/32",
+        "10.0.0.9/32",
+        "2001:db8::4/128",
+        "2001:db8::9/128",
+    ]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"primary_rules": True},
+        {"primary_rules": False},
+        {"main_table": MainTable.APART},
+        {"routing": Routing.OFF},
+        {"manage": Manage.NO_RULES},
+    ],
+)
+def test_the_primary_is_corrected_only_where_rules_are_left_to_ec2net(
+    settings: dict[str, Any],
+) -> None:
+    assert intent(0, **settings).correctable == ()
+    assert intent(1).correctable == ()
 
 
 def test_primary_rules_give_the_primary_the_same_treatment() -> None:
@@ -150,6 +180,15 @@ def test_the_default_route_in_main(setting: MainDefault | int, metrics: list[int
     assert mine.metric == (metrics or [513])[0]
 
 
+def test_main_shows_the_ipv4_subnet_unless_it_is_kept_apart() -> None:
+    assert [str(subnet) for subnet in DEFAULT.main_subnets] == ["10.0.1.0/24"]
+    apart = intent(main_table=MainTable.APART)
+    assert apart.main_subnets == ()
+    assert differing(apart, DEFAULT) == {"main_subnets", "follows_main"}
+    assert intent(0).main_subnets == ()
+    assert intent(routing=Routing.OFF).main_subnets == ()
+
+
 def test_a_metric_of_its_own_is_also_the_primary_s() -> None:
     """Whoever writes the primary's default route gets it from the intent."""
     assert intent(0, main_default=700).metric == 700
@@ -194,6 +233,27 @@ def test_an_mtu_that_removes_ipv6_refuses_an_eni_with_ipv6_addresses(
     assert outcome is not None
     assert (outcome.standing is Standing.REFUSED) is refused, outcome.reason
     assert (f"mtu = {mtu} would remove IPv6" in outcome.reason) is refused
+
+
+@pytest.mark.parametrize(
+    ("mtu", "by_mtu", "refused"),
+    [
+        (600, True, True),
+        (600, False, False),  # an administrator has turned IPv6 off
+        (MtuPolicy.KEEP, True, False),
+        (1280, True, False),  # the pass that sets it plans for IPv6 once more
+    ],
+)
+def test_an_mtu_that_has_removed_ipv6_already_is_refused_like_one_that_would(
+    mtu: int | MtuPolicy, by_mtu: bool, refused: bool
+) -> None:
+    """Such a host silently had no IPv6."""
+    small = link(1, mtu=600, ipv6=False, ipv6_off_by_mtu=by_mtu)
+    facts = host(eni(0), eni(1), links=(link(0), small))
+    outcome = compute(facts, Config(eni=EniSettings(mtu=mtu))).of(mac(1))
+    assert outcome is not None
+    assert (outcome.standing is Standing.REFUSED) is refused, outcome.reason
+    assert outcome.intent is None or outcome.intent.first(6) is None
 
 
 @pytest.mark.parametrize(
@@ -335,6 +395,82 @@ def test_an_eni_without_a_link_here_brings_no_ipv4() -> None:
     facts = replace(facts, links=facts.links[:1])
     (first,) = compute(facts, FAST).ready
     assert first.no_ipv4 != ()
+
+
+def outcome(n: int = 1, **settings: Any) -> EniOutcome:
+    """With the settings for ENI ``n`` alone."""
+    section = EniSection(Match(mac=(mac(n),)), settings)
+    found = compute(FACTS, Config(sections=(section,))).of(mac(n))
+    assert found is not None
+    return found
+
+
+def networks(*texts: str) -> tuple[AnyNetwork, ...]:
+    return tuple(map(ip_network, texts))
+
+
+def test_a_routed_address_keeps_its_rules_and_is_not_added_to_the_host() -> None:
+    mine = intent(routed=networks("10.0.1.8/29", "2001:db8:0:1::9"))
+    assert differing(mine, DEFAULT) == {"further", "routed"}
+    assert mine.further == ()
+    assert mine.routed == networks("10.0.1.9", "2001:db8:0:1::9")
+
+
+def test_the_rules_of_routed_addresses_stay_when_a_cni_has_all_others() -> None:
+    mine = intent(routed=networks("10.0.1.9"), manage=Manage.NO_ADDRESSES)
+    assert ip_network("10.0.1.9") in {rule.source for rule in mine.rules}
+    assert ip_network("2001:db8:0:1::9") not in {rule.source for rule in mine.rules}
+
+
+def test_an_eni_all_of_whose_ipv6_addresses_are_routed_has_an_ipv6_gateway() -> None:
+    mine = intent(routed=networks("2001:db8:0:1::/64"))
+    assert {address.version for address in mine.base + mine.further} == {4}
+    assert mine.gateways == DEFAULT.gateways
+
+
+def test_routed_may_not_contain_the_first_ipv4_address() -> None:
+    refused = outcome(routed=networks("10.0.1.0/29"))
+    assert refused.standing is Standing.REFUSED
+    assert "10.0.1.4" in refused.reason
+    assert "leave it out of routed" in refused.reason
+
+
+def test_configured_sources_get_the_rules_of_an_address() -> None:
+    mine = intent(sources=networks("172.18.0.0/16", "fd00:18::/64"))
+    assert differing(mine, DEFAULT) == {"rules", "configured_sources"}
+    added = {rule.source for rule in mine.rules} - {rule.source for rule in DEFAULT.rules}
+    assert added == set(networks("172.18.0.0/16", "fd00:18::/64"))
+    assert len(mine.rules) == len(DEFAULT.rules) + 4
+
+
+@pytest.mark.parametrize(
+    ("n", "settings", "words"),
+    [
+        (1, {"manage": Manage.NO_RULES}, "without rules"),
+        (1, {"routing": Routing.OFF}, "without rules"),
+        (0, {}, "primary_rules = true"),
+        (1, {"ipv6": Ipv6Policy.OFF}, "no IPv6 address"),
+        (1, {"sources": networks("10.0.0.0/16")}, "ens5"),
+    ],
+    ids=["no-rules", "routing off", "primary", "a family it has not", "another ENI's address"],
+)
+def test_sources_that_can_have_no_effect_are_refused_with_the_reason(
+    n: int, settings: dict[str, Any], words: str
+) -> None:
+    refused = outcome(n, **{"sources": networks("172.18.0.0/16", "fd00::/64"), **settings})
+    assert refused.standing is Standing.REFUSED
+    assert words in refused.reason
+    other = compute(FACTS, Config()).of(mac(1 - n))
+    assert other is not None
+    assert other.standing is Standing.READY
+
+
+def test_of_two_enis_with_one_configured_source_the_first_keeps_it() -> None:
+    sections = tuple(
+        EniSection(Match(mac=(mac(n),)), {"sources": networks("172.18.0.0/16")}) for n in (1, 2)
+    )
+    found = compute(host(eni(0), eni(1), eni(2)), Config(sections=sections))
+    assert [one.standing for one in found.enis] == [Standing.READY] * 2 + [Standing.REFUSED]
 
 
 def test_every_per_eni_setting_has_a_test_here() -> None:
