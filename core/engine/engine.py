@@ -105,12 +105,16 @@ class Engine:
         *,
         without: frozenset[Mac] = frozenset(),
         check: Collection[Mac] = (),
+        confirm: bool = False,
         reading: ImdsReading,
     ) -> PassReport:
-        """Plan and apply, for some ENIs twice. The caller holds the host lock."""
+        """Plan and apply, for some ENIs twice. The caller holds the host lock. ``confirm``: as
+        ``one_pass`` has it."""
         began = time.monotonic() - reading.seconds
         self.run.discard_leftovers()
         view = self.plan(deadline, only, without=without, reading=reading)
+        if confirm:
+            view = view.without_changes(drift.unconfirmed(view))
         report = self.apply(view, deadline, check=check)
         again = planned_again(view, report) - view.observed_only - report.held.keys()
         if again:
