@@ -16,6 +16,7 @@ from ec2net.core.config.kinds import (
     FLAG,
     GLOB,
     MAC,
+    SOURCE,
     Kind,
     choice,
     choice_or_whole,
@@ -125,6 +126,18 @@ PER_ENI: tuple[Setting, ...] = (
         choice(PrefixMode),
         "How ec2net uses delegated IPv6 prefixes. rules: rules only. local: rules, and every"
         " address is also local to the host. none: nothing.",
+    ),
+    _per_eni(
+        "routed",
+        several(SOURCE, may_be_empty=True),
+        "Secondary addresses of the ENI that containers have: ec2net makes rules for them and never"
+        " adds them to the host. A network stands for the ENI's addresses in it.",
+    ),
+    _per_eni(
+        "sources",
+        several(SOURCE, may_be_empty=True),
+        "Addresses and networks that IMDS does not list, and whose traffic leaves through the ENI: a"
+        " container network, a virtual IP address, a service chain.",
     ),
     _per_eni(
         "main_default",
@@ -324,13 +337,13 @@ MATCH: dict[str, Key] = {
 
 _HEAD = """\
 # SPDX-License-Identifier: Apache-2.0
-# Configuration of ec2net. Every setting is here with its default; uncomment what is to differ.
-# Better than changing this file: put the difference into /etc/ec2net/ec2net.toml.d/NAME.toml.
+# Configuration of ec2net: every setting with its default. Do not change this file. Write changed
+# settings into /etc/ec2net/ec2net.toml.d/NAME.toml instead.
 """
 
 _SECTION = """\
-# Settings for some ENIs, any number of sections; where several match, the later one wins key by
-# key. All criteria that are given must hold, and one that is not known yet does not hold:
+# Settings for some ENIs, in any number of sections. If several sections match, the later one wins,
+# key by key. All given criteria must hold. A criterion whose value is not known yet does not hold:
 """
 
 _EXAMPLE_SECTION = """\

@@ -10,7 +10,7 @@ from ec2net.core.model.identity import Mac
 
 
 class Manager(Enum):
-    """Who configures a link on this host."""
+    """The network manager of a link."""
 
     NETWORKD = "systemd-networkd"
     NETWORKMANAGER = "NetworkManager"
@@ -30,7 +30,9 @@ NETWORKMANAGER_UNIT = "NetworkManager.service"
 """The unit of NetworkManager."""
 
 NETWORKD_LINKS = "/run/systemd/netif/links"
-"""systemd-networkd keeps a state file there for each link, by its index (sd-network(3))."""
+"""The folder of systemd-networkd's state files, one for each link index (sd-network(3))."""
+NETWORKD_FILES = "/run/systemd/network"
+"""Where ec2net writes files for systemd-networkd: 70-LINK.network, or a drop-in 50-ec2net.conf."""
 NETWORKMANAGER_LINKS = "/run/NetworkManager/devices"
 """NetworkManager keeps a state file there for each link that it manages or was told not to."""
 _UNITS = "/etc/systemd/system"
@@ -80,12 +82,22 @@ def is_at_work(unit: str, environment: Environment) -> bool:
 
 
 def will_return(unit: str, environment: Environment) -> bool:
-    """Whether it is down, and systemd is to start it again."""
+    """Whether a network manager is down, and systemd will start it again."""
     return not environment.unit_is_active(unit) and is_enabled(unit, environment)
 
 
+def may_return(unit: str, environment: Environment) -> bool:
+    """Whether it is down, but not disabled: a mask and a removed package leave its link.
+
+    Debian masks the units of a package that is removed (deb-systemd-helper(1p)).
+    """
+    if environment.unit_is_active(unit):
+        return False
+    return environment.read_link(f"{_UNITS}/multi-user.target.wants/{unit}") is not None
+
+
 def link_manager(link: Link, environment: Environment) -> Manager:
-    """Who says it manages ``link``, by the state files that both keep per link index.
+    """The network manager of ``link``, by the state files that both keep for each link index.
 
     systemd-networkd: ``ADMIN_STATE`` in /run/systemd/netif/links (sd-network(3));
     NetworkManager: ``managed`` in /run/NetworkManager/devices (its per-device state), false only
@@ -114,14 +126,29 @@ def link_manager(link: Link, environment: Environment) -> Manager:
 
 
 def _networkd_is_not_up(environment: Environment) -> bool:
-    """Whether it is at work, and tells of no link, not even lo: it is stopped, or has yet to look.
+    """Whether systemd-networkd has links, and tells of none, not even lo: it is stopped or starts.
 
-    Its folder is there wherever it is installed (tmpfiles.d/systemd-network.conf).
+    Its folder is there wherever it is installed (tmpfiles.d/systemd-network.conf). A mask says
+    nothing of the links that it had: they are those that ec2net gave it files for in this boot.
     """
-    return (
-        "links" in environment.list_folder(NETWORKD_LINKS.rpartition("/")[0])
-        and not any(map(str.isdigit, environment.list_folder(NETWORKD_LINKS)))
-        and is_at_work(NETWORKD_UNIT, environment)
+    if "links" not in environment.list_folder(NETWORKD_LINKS.rpartition("/")[0]):
+        return False
+    if any(map(str.isdigit, environment.list_folder(NETWORKD_LINKS))):
+        return False
+    if is_at_work(NETWORKD_UNIT, environment):
+        return True
+    return may_return(NETWORKD_UNIT, environment) and _networkd_has_our_files(environment)
+
+
+def _networkd_has_our_files(environment: Environment) -> bool:
+    names = environment.list_folder(NETWORKD_FILES)
+    return any(
+        (name.startswith("70-") and name.endswith(".network"))
+        or (
+            name.endswith(".network.d")
+            and "50-ec2net.conf" in environment.list_folder(f"{NETWORKD_FILES}/{name}")
+        )
+        for name in names
     )
 
 
@@ -136,16 +163,16 @@ def _networkmanager_is_not_up(environment: Environment) -> bool:
 
 
 NETWORKD_OWNER = "io.systemd.Network"
-"""What udev says of a link that is systemd-networkd's."""
+"""The value of udev's ID_NET_MANAGED_BY for systemd-networkd."""
 NETWORKMANAGER_OWNER = "org.freedesktop.NetworkManager"
-"""What udev says of a link that is NetworkManager's."""
+"""The value of udev's ID_NET_MANAGED_BY for NetworkManager."""
 
 _OUR_OWNER = "ec2net"
 _OWNER_MAX = 64
 
 
 def owner(link: Link, environment: Environment) -> str:
-    """Who manages ``link`` by udev's property ID_NET_MANAGED_BY; empty if it says nothing.
+    """The manager of ``link`` by udev's property ID_NET_MANAGED_BY; empty without the property.
 
     With another value than their own, systemd-networkd (256, link_is_managed_by_us) and
     NetworkManager leave a link alone. udev keeps it as a line ``E:KEY=value`` in

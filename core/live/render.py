@@ -26,7 +26,7 @@ from ec2net.core.model.snapshot import Snapshot
 
 
 class Base(Enum):
-    """Who brings up the base configuration of an ENI."""
+    """The program that brings up the base configuration of an ENI."""
 
     OURS = "ours"
     """We do: nobody else configures the link."""
@@ -39,7 +39,7 @@ class Base(Enum):
 def render(
     intent: EniIntent, host: HostIntent, snapshot: Snapshot, protocol: int, base: Base
 ) -> tuple[KernelObject, ...]:
-    """The kernel objects that ``intent`` means. ``protocol`` is our mark."""
+    """The kernel objects of ``intent``. ``protocol`` is ec2net's mark."""
     primary = host.primary_link
     return (
         *_settings(intent, host, snapshot, base),
@@ -74,6 +74,11 @@ def _settings(
         if any(item.link.index == link.index for item in snapshot.accept_ra):
             # The router's advertisement would put the subnet and a default route into main.
             wanted.append(LinkSetting(link, Setting.ACCEPT_RA, 0))
+    elif base is Base.LEASED:
+        # The client reads advertisements itself. Given back, the kernel would read them as well, on
+        # a link that ec2net had brought up before the client did.
+        there = LinkSetting(link, Setting.ACCEPT_RA, 0)
+        wanted += [there] if there in snapshot.accept_ra else []
     return tuple(wanted)
 
 

@@ -17,11 +17,12 @@ from ec2net.core.model.purpose import Clue, Purpose, of_mac
 
 
 class Item(Protocol):
-    """Something that can be in place. Equal items are the same thing in the same state."""
+    """A thing that can be present: a kernel object or a file. Equal items are the same thing in the
+    same state."""
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What it is told apart by: one identity can be in place once."""
+        """The key of the item: an identity can be present once."""
 
     @property
     def rank(self) -> Rank:
@@ -42,14 +43,14 @@ class Owned(Protocol):
 
 @runtime_checkable
 class Serving(Protocol):
-    """An item that, made by somebody else, does what another item of its identity would do."""
+    """An item with the effect of another item of the same identity, even if it is foreign."""
 
     def serves(self, wanted: object) -> bool:
         """Whether ``wanted``, of the same identity, need not be made."""
 
 
 def purpose_of(item: Item) -> Purpose:
-    """What an item is for; a backend's own items (files) are for a link."""
+    """The purpose of an item; a backend's own items (files) are for a link."""
     return item.purpose if isinstance(item, KernelItem) else Purpose.LINK
 
 
@@ -59,14 +60,14 @@ def is_optional(item: Item) -> bool:
 
 
 def clues_of(item: Item) -> tuple[Clue, ...]:
-    """What tells for which ENI an item is."""
+    """The clues to the ENI of an item."""
     if isinstance(item, KernelItem):
         return item.clues
     return (of_mac(item.owner),) if isinstance(item, Owned) else ()
 
 
 class Action(Enum):
-    """What is done to an item; the value is the sign in the text form."""
+    """The change to an item; the value is the sign in the text form."""
 
     ADD = "+"
     REPLACE = "~"
@@ -91,7 +92,7 @@ class Change:
 
     @property
     def inverse(self) -> "Change":
-        """What takes it back."""
+        """The change that undoes this one."""
         if self.action is Action.REPLACE:
             assert self.before is not None, self
             return replace(self, item=self.before, before=self.item)
@@ -122,7 +123,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class InPlace:
-    """What a backend found: ours by mark or by journal, and what else is relevant."""
+    """The items that a backend found: owned by mark or by journal, foreign and adjustable."""
 
     ours: tuple[Item, ...] = ()
     foreign: tuple[Item, ...] = ()
@@ -142,14 +143,14 @@ class Plan:
         return bool(self.changes)
 
     def of(self, mac: Mac | None) -> "Plan":
-        """What of it is for this ENI."""
+        """The part for this ENI."""
         return Plan(
             tuple(change for change in self.changes if change.whose == mac),
             tuple(found for found in self.conflicts if found.mac == mac),
         )
 
     def by_eni(self) -> dict[Mac | None, "Plan"]:
-        """What of it is for each ENI that it changes or has conflicts of."""
+        """The part for each ENI with changes or conflicts."""
         changes: dict[Mac | None, list[Change]] = {}
         conflicts: dict[Mac | None, list[Conflict]] = {}
         for change in self.changes:
@@ -167,13 +168,13 @@ class Plan:
 
 
 def inverse(changes: Iterable[Change]) -> tuple[Change, ...]:
-    """What takes ``changes`` back: the inverse of each, the last one first."""
+    """The changes that undo ``changes``: the inverse of each, the last one first."""
     return tuple(change.inverse for change in reversed(tuple(changes)))
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A change that could not be made, and the error that says why."""
+    """A change that failed, and its error."""
 
     change: Change
     error: Ec2netError
@@ -181,7 +182,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of a plan: every change is in exactly one of the two."""
+    """The result of a plan: each change is done or failed, and never both."""
 
     done: tuple[Change, ...] = ()
     failed: tuple[Failure, ...] = ()

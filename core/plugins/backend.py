@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract of a backend: what realizes an intent on one kind of host.
 
-A backend is handed the whole wanted state each time; calling it twice with the same is calling
-it once. It never reads IMDS or the configuration, and it touches only what is marked ours.
+A backend receives the whole intent each time; a second call with the same intent changes nothing. A
+backend never reads IMDS or the configuration, and changes only objects with ec2net's mark.
 
     observe ─▶ wanted ─▶ (the engine makes the plan) ─▶ apply ─▶ check
 
-What ``observe`` returns is handed to every later verb: a backend keeps nothing between them but
-conversations, which ``close`` ends.
+Every later verb receives the result of ``observe``. Between the verbs a backend keeps only
+connections, which ``close`` ends.
 """
 
 from abc import ABC, abstractmethod
@@ -31,7 +31,7 @@ from ec2net.core.state.run_dir import RunDir
 
 @dataclass(frozen=True, slots=True)
 class Suitability:
-    """Whether a backend is for a link, and why (people read the reason)."""
+    """Whether a backend suits a link, and the reason as a text for people."""
 
     suits: bool
     reason: str
@@ -44,15 +44,15 @@ first lease: DHCPv4 asks again after 4 s if its first question is lost (RFC 2131
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What a backend works with: a kernel session (its marks), the state directory, host files."""
+    """The resources of a backend: kernel session (with the marks), state directory, host files."""
 
     kernel: Kernel
     run: RunDir
     environment: Environment = field(default_factory=Environment)
     patience: float = PATIENCE
-    """Less where the next pass follows by itself as soon as the kernel tells of it."""
+    """Shorter if the next pass follows at the kernel's event."""
     journals: Journals = field(init=False)
-    """What was changed on links and carries no mark: the same for all backends."""
+    """The unmarked changes on links; all backends share them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "journals", Journals(self.run))
@@ -60,25 +60,25 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a backend saw of the host."""
+    """The state of the host that a backend observed."""
 
     snapshot: Snapshot
     in_place: InPlace = field(default_factory=InPlace)
-    """What of this backend is in place, on its ENI links and left over from gone ones."""
+    """This backend's items on its ENI links, and items left over from detached ENIs."""
     left_alone: Mapping[Mac, str] = field(default_factory=dict)
-    """ENIs that their manager or their user wants untouched, and why: nothing of them is changed.
-    They are ignored with this reason, instead of failing a pass each minute."""
+    """ENIs that their network manager or a user excludes, with the reason. ec2net changes nothing
+    there. They are ignored with this reason, so that no pass fails because of them."""
     waiting: Mapping[Mac, str] = field(default_factory=dict)
-    """ENIs that their manager is not ready with yet: pending, and looked at again soon."""
+    """ENIs that their network manager has not finished: pending, and retried soon."""
     problems: tuple[Ec2netError, ...] = ()
-    """What could not be told; what does not depend on it is done all the same."""
+    """State that could not be read; changes that do not depend on it are made."""
     own: Any = None
-    """What only this backend understands, for its later verbs."""
+    """Knowledge of this backend alone, for its later verbs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is wanted of one ENI: the intent, and the items that ``wanted`` made of it."""
+    """The goal for one ENI: the intent, and the items that ``wanted`` made from the intent."""
 
     intent: EniIntent
     items: tuple[Item, ...]
@@ -86,45 +86,46 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class BootEni:
-    """An ENI that is there before a network manager starts, and before IMDS can be asked."""
+    """An ENI that is present before a network manager starts and before IMDS is reachable."""
 
     link: Link
     early: EarlyIntent
     apart: bool
-    """Whether it is another's by the configuration, by its owner or by another tool."""
+    """Whether the configuration, its owner or another tool excludes the ENI."""
     doubled: bool
     """Whether another tool configures it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """What ``prepare`` gets. The first ENI is taken for the primary."""
+    """The argument of ``prepare``. The first ENI is taken for the primary."""
 
     enis: tuple[BootEni, ...]
     later_apart: bool
-    """Whether nothing is to be done for an ENI that comes some time, before it is known."""
+    """Whether an ENI that is attached later is excluded, before its facts are known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What the network manager of a backend keeps for a host that ``adopt`` hands to it."""
+    """The files that a network manager keeps for a host that ``adopt`` handed over."""
 
     fallback: OwnedFile | None
-    """A file by which the manager has the primary at boot whatever becomes of ec2net; None where
-    a file of somebody else does that."""
+    """A file that gives the primary ENI to the network manager at boot, with or without ec2net;
+    None if a foreign file does that."""
     own_files: tuple[str, ...]
-    """Files of ours that the manager reads now."""
+    """ec2net's files that the network manager reads now."""
 
 
 class Backend(ABC):
-    """One way to realize intents. Construction must be cheap: heavy imports go inside methods."""
+    """The base class of backends: one way to realize intents. Construction must be cheap: heavy
+    imports go inside methods."""
 
     name: ClassVar[str]
-    """What the configuration calls it: ``backend = "..."``; lower-case letters, digits, ``-``."""
+    """The name in the configuration: ``backend = "..."``; lower-case letters, digits, ``-``."""
 
     lacks: ClassVar[Mapping[str, str]] = {}
-    """Settings that this backend cannot realize, each with the reason. Only ``dns_default_route`` is
-    one so far. An ENI that asks for one is a problem of each pass; all else is done. The command
+    """Settings that this backend cannot realize, each with the reason. Only ``dns_default_route``
+    is one so far. An ENI that asks for one is a problem of each pass; all else is done. The command
     ``backends`` names it as well."""
 
     def __init__(self, host: Host) -> None:
@@ -133,54 +134,59 @@ class Backend(ABC):
     @classmethod
     @abstractmethod
     def suits(cls, link: Link, environment: Environment) -> Suitability:
-        """Whether this backend should have ``link`` when the configuration says ``auto``. Pure."""
+        """Whether this backend suits ``link``, for ``backend = "auto"``. Pure."""
 
     @classmethod  # noqa: B027 - most have nothing to prepare
     def prepare(cls, boot: Boot) -> None:
-        """Give the network manager what it needs for the ENIs of the boot, before it starts.
+        """Write the network manager's files for the ENIs of the boot, before it starts.
 
-        The command ``early`` calls it for the backend of the host's manager, and makes no backend.
-        Raises ``StateError``.
+        The command ``early`` calls this verb for the backend of the host's network manager. It
+        creates no instance of the backend. Raises ``StateError``.
         """
 
     @classmethod
     def kept(cls, primary: Link, drivers: Collection[str], environment: Environment) -> Kept:
-        """What the command ``adopt`` leaves to the manager of this backend. Changes nothing."""
+        """The files that the command ``adopt`` leaves to this backend's network manager.
+
+        Changes nothing."""
         return Kept(None, ())
 
     @abstractmethod
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:
-        """Look at the host: what of this backend is in place, on these ENI links and left over from
-        gone ones, and what its manager says of the links. Changes nothing.
+        """Read the host's state: this backend's items on these ENI links, items that are left over
+        from detached ENIs, and the network manager's state of the links. Changes nothing.
 
-        Raises ``Ec2netError`` when it cannot be told: nothing is changed then.
+        Raises ``Ec2netError`` if the state cannot be read. The pass then changes nothing.
         """
 
     def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
-        """What this backend alone made for ENIs that are another's now (``taken``), such as files.
-        ``mine`` are those that it still has.
+        """This backend's own items for ENIs that another backend has taken over, such as files.
 
-        It goes once the other one has made its own; an item that says its ``owner`` stays as long as
-        that ENI is only observed, or held. Live objects are everybody's: all backends share marks and
-        journals, so those are taken over in place, without a gap.
+        ``taken``: these ENIs. ``mine``: the ENIs that this backend still has. The engine removes
+        the items after the other backend has applied its changes. An item with an ``owner`` stays
+        as long as that ENI is observed or on hold. Live objects do not belong here: all backends
+        share marks and journals, so the other backend takes them over without a gap.
         """
         return ()
 
     @abstractmethod
     def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
-        """The items that ``intent`` means here, beside the other ENIs of ``host``. Pure."""
+        """The items of ``intent`` on this kind of host. ``host`` has the other ENIs. Pure."""
 
     @abstractmethod
     def apply(
         self, plan: Plan, goals: Mapping[Mac, Goal], seen: Observed, deadline: Deadline
     ) -> Applied:
-        """Make the changes, in the plan's order, each ENI for itself: a failure ends the work on
-        its ENI and on no other. ``goals``: what is wanted of the ENIs that are planned for. An empty
-        plan makes no call and no write. Ends by ``deadline``."""
+        """Apply the changes in the plan's order. A failure ends the changes to its ENI only.
+
+        ``goals``: the goals of the planned ENIs. An empty plan makes no call and no write. Ends by
+        ``deadline``.
+        """
 
     def check(self, intent: EniIntent, seen: Observed) -> tuple[str, ...]:
-        """What else of ``intent`` is not so, after applying: what the manager did instead."""
+        """Further differences from ``intent`` after ``apply``: what the network manager did
+        instead."""
         return ()
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close
-        """End conversations. The next verb begins them anew."""
+        """End connections. The next verb opens them again."""

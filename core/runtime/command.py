@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def run_bounded(
     command: Sequence[str], limit: Deadline, *, given: str | None = None
 ) -> "CompletedProcess[str]":
-    """Run a command: what it said and how it ended. ``given``: its standard input.
+    """Run a command and return its output and exit status. ``given``: its standard input.
 
     Raises ``OSError`` where it cannot be run, ``subprocess.TimeoutExpired`` when it was killed at
     the deadline.
@@ -56,7 +56,7 @@ class CommandFailed(Ec2netError):
 
 
 def output(command: Sequence[str], limit: Deadline) -> str:
-    """What a command said on its standard output. Raises ``CommandFailed``."""
+    """The standard output of a command. Raises ``CommandFailed``."""
     import subprocess  # as above
 
     try:

@@ -7,13 +7,14 @@ link's disappearance ends it at once with exit status 3, which units do not rest
 
 import json
 from argparse import Namespace
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ec2net.core.cli.arguments import link_argument
 from ec2net.core.kernel.link_events import LinkEvents, LinkPresence, link_is_there, wait_for_link
-from ec2net.core.model.errors import Ec2netError, ExitStatus, ImdsError, NotYet
+from ec2net.core.model.errors import Ec2netError, ExitStatus, ImdsError, KernelError, NotYet
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.signals import StopSignals
 from ec2net.core.state.config_in_force import Workplace, workplace
@@ -129,7 +130,7 @@ def _passes(
         made += report.done
         until, awaited = deadline, _awaited(report, mac)
         if report.findings:
-            until = settling = settling or deadline.within(SETTLE_SECONDS, deadline.what)
+            until = settling = settling or _settling(report, mac, deadline)
         elif not (awaited or _not_yet(report, mac)):
             break
         if pause >= until.remaining():
@@ -144,6 +145,17 @@ def _passes(
         until.named(f"waiting for {name}: {reason}").sleep(pause)
         pause = _next_pause(deadline)
     return _reported(replace(done, report=replace(report, done=made)), mac, options)
+
+
+def _settling(report: "PassReport", mac: "Mac", deadline: Deadline) -> Deadline:
+    """For the network manager. Of the primary the router is asked now; the manager asks later."""
+    from ec2net.core.kernel.router_solicitation import solicit_router
+
+    intent = next((intent for intent in report.host.ready if intent.mac == mac), None)
+    if intent is not None and intent.hears_router:
+        with suppress(KernelError):
+            solicit_router(intent.link.index)
+    return deadline.within(SETTLE_SECONDS, deadline.what)
 
 
 def _reported(done: "Outcome", mac: "Mac", options: Namespace) -> ExitStatus:

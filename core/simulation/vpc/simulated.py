@@ -23,7 +23,7 @@ from ec2net.core.simulation.vpc.source_check import Drop, Network, SourceCheck
 from ec2net.core.simulation.vpc.subnet import Subnet
 
 DHCP_METRIC = 512
-"""What ec2net and Amazon Linux give the primary's default route in main."""
+"""The metric that ec2net and Amazon Linux give the primary ENI's default route in main."""
 
 SEED = 14
 """Of the random addresses that a VPC hands out unless another seed is given."""
