@@ -44,15 +44,15 @@ ELSEWHERE = {
 
 WHAT = {
     "/run/ec2net/at-boot.json": "the ENIs that the host had at boot",
-    "/run/ec2net/begun/": "for each link that ec2net changed, that it did",
+    "/run/ec2net/begun/": "for each link, that ec2net has changed it",
     "/run/ec2net/config.json": "the last configuration without errors",
-    "/run/ec2net/control": "a socket: who may connect may ask for a pass, nothing else",
+    "/run/ec2net/control": "a socket: each process with access can ask for a pass, nothing else",
     "/run/ec2net/drift/": "for each ENI, what others removed or changed",
     "/run/ec2net/facts/": "for each ENI, the last known good values of IMDS",
     "/run/ec2net/held.json": "changes that were rolled back and are on hold",
     "/run/ec2net/imds-token.json": "the session token of IMDS, for six hours",
     "/run/ec2net/journal/": "for each ENI, what is owned and carries no mark, and earlier settings",
-    "/run/ec2net/lock": "a lock: who can open it can hold it; `status` asks /proc/locks",
+    "/run/ec2net/lock": "a lock that each process with access can hold; `status` reads /proc/locks",
     "/run/ec2net/metrics.json": "counters of this boot",
     "/run/ec2net/networkmanager/": "for each ENI, the activation that ec2net asked for",
     "/run/ec2net/primary.json": "which ENI is the primary",
@@ -63,9 +63,9 @@ WHAT = {
     "/run/ec2net/status.json": "addresses, ids, states: any user can read these by `ip addr` as well",
     "/run/systemd/network/": "files with a header that names the ENI",
     "/run/NetworkManager/conf.d/80-ec2net.conf": "defaults for the profiles of ENIs",
-    "/var/lib/ec2net/": "by `migrate` alone: files of the former tool, as they were",
+    "/var/lib/ec2net/": "by `migrate` alone: the former files of that tool",
     "/var/lib/ec2net/adopted.json": "by `adopt networkd` alone: units, DHCP clients with their"
-    " arguments, sysctls, as they were",
+    " arguments, sysctls, of the host before",
     "a file in /etc/ec2net": "by `migrate --apply` alone: a configuration that has `manage` off",
     "`record FILE`": "a record (see below)",
     "the file of `metrics_file`": "the metrics, for every user to read",
@@ -118,7 +118,7 @@ def other_writers() -> dict[str, str]:
         if "synced_write" in called:
             found[module] = f"{SECRET:04o}"
         elif "write_whole" in called and not modes:
-            found[module] = "as it was"
+            found[module] = "unchanged"
         elif opened and module.startswith("core/"):
             found[module] = "umask"
         else:
