@@ -91,6 +91,7 @@ def planned(
         try:
             _add(made, name, backend, mine, snapshot, which, deadline)
         except Ec2netError as error:
+            which.check()  # the whole plan may be out of time, not the backend alone
             made.problems.append(error)
             continue
         told = tuple(found for mac, found in limited.items() if mac in mine and mac in made.wanted)
@@ -122,12 +123,14 @@ def _add(
         if link.mac in mine and link.mac is not None and made.host.of(link.mac) is not None
     ]
     seen = backend.observe(snapshot, links, deadline)
+    which.check()
     made.host = made.host.without(seen.left_alone, Standing.IGNORED)
     made.host = made.host.without(seen.waiting, Standing.PENDING)
     made.problems += seen.problems
     ready = [eni for eni in made.host.ready if eni.mac in mine and eni.mac in which]
     made.problems += unsupported(backend.kind, ready)
     wanted = {eni.mac: backend.wanted(eni, made.host, seen) for eni in ready}
+    which.check()
     compare = partial(plan_for, made.host, mine, wanted, seen.in_place, which.without)
     made.plans[name] = backend.planned(compare)
     made.seen[name] = seen
