@@ -37,9 +37,7 @@ class NetlinkBackend(Backend):
     """Needs nobody else: no daemon, no DHCP client for secondary ENIs."""
 
     name: ClassVar[str] = "netlink"
-    lacks: ClassVar[Mapping[str, str]] = {
-        "dns_default_route": "it has nothing to do with DNS, as /etc/resolv.conf is made"
-    }
+    lacks: ClassVar[Mapping[str, str]] = {"dns_default_route": "it does not configure DNS"}
 
     @classmethod
     def suits(cls, link: Link, environment: Environment) -> Suitability:

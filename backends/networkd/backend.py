@@ -67,10 +67,15 @@ class NetworkdBackend(Backend):
         if (name := owner(link, environment)) not in ("", NETWORKD_OWNER):
             return Suitability(False, f"udev says that {name} manages {link.name}")
         if environment.keys("/etc/os-release").get("ID") == AMAZON_LINUX:
-            return Suitability(True, f"nobody manages {link.name}, and this is Amazon Linux")
+            return Suitability(
+                True, f"no network manager manages {link.name}, and this is Amazon Linux"
+            )
         for other in environment.eni_links:
             if link_state(other.index, environment).managed:
-                reason = f"nobody manages {link.name}, and systemd-networkd manages {other.name}"
+                reason = (
+                    f"no network manager manages {link.name}, and systemd-networkd manages "
+                    f"{other.name}"
+                )
                 return Suitability(True, reason)
         return Suitability(False, "systemd-networkd manages no ENI")
 
@@ -132,8 +137,8 @@ class NetworkdBackend(Backend):
         in_force = {used, drop_in_path(used)} if used is not None else set()
         unread = {item.path for item in self._unread.all()}
         return tuple(
-            f"systemd-networkd uses {used or 'no file'} and not {file.path}"
-            f" (state {state.admin or 'unknown'})"
+            f"systemd-networkd uses {used or 'no file'} instead of {file.path} (state "
+            f"{state.admin or 'unknown'})"
             + (", which it has not read" if file.path in unread else "")
             for file in files.in_folder(files.FOLDER)
             if file.owner == intent.mac and (file.path not in in_force or file.path in unread)

@@ -34,12 +34,12 @@ class Lease:
 
     def missing(self, seconds: float) -> NotYet:
         if self.ours:
-            problem = f"its first address {self.address} was not leased within {seconds:.3g} s"
+            problem = f"its first address {self.address} got no lease within {seconds:.3g} s"
         else:
-            problem = f"its first address {self.address} is not there"
+            problem = f"its first address {self.address} is missing"
         return NotYet(
-            f"{problem}, and the others come after it",
-            remedy=f"the next pass looks again; see 'networkctl status {self.link}'",
+            f"{problem}, and the other addresses must follow it",
+            remedy=f"the next pass retries; see 'networkctl status {self.link}'",
         )
 
 

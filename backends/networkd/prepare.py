@@ -26,7 +26,7 @@ def provide(eni: BootEni) -> bool:
     others = foreseen(link)
     path = place(link.name, others.file) if others.certain else None
     if path is None:
-        _log.info("%s: a file of somebody else comes first", link.name)
+        _log.info("%s: a foreign file takes precedence", link.name)
         return others.certain
     file = network_file(path, eni.early, permanent=link.permanent)
     present_files = files.in_folder(files.FOLDER)

@@ -50,8 +50,8 @@ is not, the host's patience counts."""
 
 
 _NO_DNS_ROUTE = (
-    "NetworkManager has no default for it that a profile leaves open, and profiles"
-    ' are not written (their own: ipv4.dns-search "~.", ipv4.dns-priority)'
+    "NetworkManager has no global default for this setting, and ec2net does not write profiles "
+    '(set ipv4.dns-search "~." and ipv4.dns-priority in the profile)'
 )
 """NetworkManager.conf(5), CONNECTION SECTION: of DNS there is only the priority."""
 
@@ -151,8 +151,11 @@ class NetworkManagerBackend(Backend):
             return ()
         if not attempts.was_made(self.host.run, intent.mac, device):
             return ()
-        text = f"NetworkManager has the leased routes of {intent.link} in main, where they catch"
-        return (f"{text} other ENIs' replies (does its own configuration give a route-table?)",)
+        text = (
+            f"NetworkManager has the leased routes of {intent.link} in the main table, where "
+            "they catch"
+        )
+        return (f"{text} other ENIs' replies (does its own profile set a route-table?)",)
 
     def close(self) -> None:
         if self._manager is not None:

@@ -27,11 +27,13 @@ def suits(link: Link, environment: Environment) -> Suitability:
     if manager is Manager.NETWORKMANAGER:
         return Suitability(True, f"NetworkManager manages {link.name}")
     if manager is Manager.LEFT_ALONE:
-        return Suitability(True, f"NetworkManager was told not to manage {link.name}")
+        return Suitability(True, f"NetworkManager is told not to manage {link.name}")
     if (name := owner(link, environment)) not in ("", NETWORKMANAGER_OWNER):
         return Suitability(False, f"udev says that {name} manages {link.name}")
     for other in environment.eni_links:
         if link_manager(other, environment) is Manager.NETWORKMANAGER:
-            reason = f"nobody manages {link.name}, and NetworkManager manages {other.name}"
+            reason = (
+                f"no network manager manages {link.name}, and NetworkManager manages {other.name}"
+            )
             return Suitability(True, reason)
     return Suitability(False, "NetworkManager manages no ENI")

@@ -86,7 +86,7 @@ def left_alone(device: Device) -> str:
     if not device.managed or device.state <= State.UNMANAGED:
         return "NetworkManager does not manage it"
     if device.flags & EXTERNAL:
-        return "somebody else configured it (NetworkManager shows it as external)"
+        return "another program configured it (NetworkManager shows it as external)"
     if plain(device.applied.get("user", {}), "data", {}).get(_SKIP) in ("yes", "true", "1"):
         return f"its profile says {_SKIP}"
     if device.state == State.DISCONNECTED and device.reason == REASON_USER_REQUESTED:
@@ -103,11 +103,11 @@ def waits(device: Device | None) -> str:
     if device is None:
         return "NetworkManager does not know it yet"
     if device.state < State.DISCONNECTED:
-        return "NetworkManager is not ready with it (is there a carrier?)"
+        return "NetworkManager cannot activate it yet (is there a carrier?)"
     if device.state == State.DISCONNECTED and device.profiles:
         return "NetworkManager has not activated its profile"
     if device.state > State.ACTIVATED:
-        return "NetworkManager is taking its connection down"
+        return "NetworkManager is deactivating its connection"
     return ""
 
 

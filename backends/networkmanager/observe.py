@@ -81,7 +81,7 @@ def without_it(seen: Seen, links: Collection[Link], snapshot: Snapshot) -> None:
     }
     for link in links:
         if link.mac is not None and link.index not in addressed:
-            seen.waiting[link.mac] = "NetworkManager, which does not answer, has to bring it up"
+            seen.waiting[link.mac] = "only NetworkManager can bring it up, and it does not answer"
 
 
 def _said(error: Ec2netError) -> Ec2netError:
@@ -89,12 +89,12 @@ def _said(error: Ec2netError) -> Ec2netError:
         return Ec2netError(
             "is not running",
             subject="NetworkManager",
-            remedy="systemctl start NetworkManager; until then only live changes are made",
+            remedy="run: systemctl start NetworkManager; until then ec2net makes only live changes",
         )
     return Ec2netError(
         f"does not answer: {error}",
         subject="NetworkManager",
-        remedy="see 'systemctl status NetworkManager'; until then only live changes are made",
+        remedy="see 'systemctl status NetworkManager'; until then ec2net makes only live changes",
     )
 
 

@@ -26,4 +26,4 @@ def prepare(boot: Boot) -> None:
     conf.write(
         conf_file(first.link, early.main_metric, early.parking_table, drivers, hands_off, only=only)
     )
-    _log.debug("%s: taken for the primary", first.link.name)
+    _log.debug("%s: treated as the primary ENI", first.link.name)

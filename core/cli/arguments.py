@@ -10,4 +10,4 @@ def link_argument(text: str) -> str:
     try:
         return parse_link_name(text)
     except ValueError as error:
-        raise UsageError(str(error), remedy="see 'ip link' for the names") from error
+        raise UsageError(str(error), remedy="run 'ip link' to see the names") from error

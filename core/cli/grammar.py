@@ -15,7 +15,7 @@ def seconds(text: str) -> float:
         number = 0
     if not 0 < number <= 3600:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of seconds, more than 0 and at most 3600"
+            f"{text!r} is not a number of seconds above 0 and up to 3600"
         )
     return number
 
@@ -217,7 +217,7 @@ COMMANDS = (
                 "--from",
                 dest="tool",
                 choices=["amazon-ec2-net-utils", "nm-cloud-setup", "cloud-netconfig"],
-                help="the tool to end; without it, each of the three is looked for",
+                help="the tool to end; without it, the command reports on all three tools",
             ),
             _flag("--undo", "restore the tool to its state before the migration"),
             _APPLY,

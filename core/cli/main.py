@@ -25,7 +25,7 @@ _EPILOG = f"""\
 exit status: {", ".join(f"{int(s)} {text}" for s, text in EXIT_MEANING.items())}.  More is in
 ec2net(8), ec2net.toml(5) and ec2net-backends(7).""".replace("`", "")
 
-_DESCRIPTION = "Configure every network interface (ENI) of an EC2 instance, as IMDS describes it."
+_DESCRIPTION = "Configure every network interface (ENI) of an EC2 instance to match IMDS."
 
 
 class _Parser(argparse.ArgumentParser):

@@ -98,7 +98,7 @@ def _rule(rule: Rule, style: str) -> Iterator[str]:
     if rule.suppress_prefixlength is not None:
         words.append("without default routes")
     if rule.suppress_group is not None:
-        words.append("without those by ENIs")
+        words.append("without routes through ENIs")
     if rule.action is RuleAction.UNREACHABLE:
         words.append("unreachable")
     yield f'  {source} [label={_quoted(str(rule.source))} shape="plaintext"];'
@@ -153,7 +153,7 @@ SECONDS = 30.0
 """For drawing."""
 
 
-_INSTEAD = "or --dot, for something else that draws it"
+_INSTEAD = "or use --dot and another program to draw the graph"
 
 
 def svg(dot: str) -> str:
@@ -162,11 +162,13 @@ def svg(dot: str) -> str:
         done = run_bounded(("dot", "-Tsvg"), Deadline(SECONDS, "dot"), given=dot)
     except FileNotFoundError as error:
         remedy = f"install the package graphviz, {_INSTEAD}"
-        raise Ec2netError("dot is not installed, which draws it", remedy=remedy) from error
+        raise Ec2netError(
+            "dot, which draws the picture, is not installed", remedy=remedy
+        ) from error
     except OSError as error:
         raise Ec2netError(f"dot cannot be run: {error.strerror}", remedy=_INSTEAD) from error
     except subprocess.TimeoutExpired as error:
-        told = f"dot has not drawn it after {SECONDS:.0f} s"
+        told = f"dot did not end within {SECONDS:.0f} s"
         raise Ec2netError(told, remedy="draw one ENI, " + _INSTEAD) from error
     if done.returncode:
         why = " ".join(done.stderr.split()) or f"exit status {done.returncode}"

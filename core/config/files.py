@@ -164,7 +164,7 @@ def _reporter(path: str, errors: list[ConfigError]) -> Report:
     def report(problem: str, remedy: str) -> None:
         nonlocal left
         if not left:
-            raise ConfigError(f"more than {ERRORS_MAX} errors: the rest is not read", subject=path)
+            raise ConfigError(f"more than {ERRORS_MAX} errors: the rest was not read", subject=path)
         left -= 1
         errors.append(ConfigError(problem, subject=path, remedy=remedy))
 
@@ -245,8 +245,8 @@ def _located(message: str, text: str) -> str:
 
 def _unreadable(path: str, error: OSError, mode: str) -> ConfigError:
     remedies = {
-        PermissionError: f"run as root, or let everybody read it: chmod {mode} {path}",
-        FileNotFoundError: "a link that leads nowhere: remove it, or link to /dev/null to mask",
+        PermissionError: f"run as root, or allow every user to read it: chmod {mode} {path}",
+        FileNotFoundError: "this link has no target: remove it, or link to /dev/null to mask the file",
     }
     return ConfigError(
         f"cannot be read: {error.strerror}", subject=path, remedy=remedies.get(type(error), "")

@@ -113,7 +113,7 @@ def several(of: Kind, *, one_will_do: bool = False, may_be_empty: bool = False) 
 
     least = "" if may_be_empty else " of at least one"
     listed = f"a list{least}, each {of.allowed}"
-    return Kind(f"{of.allowed}, or a list of such" if one_will_do else listed, parse)
+    return Kind(f"{of.allowed}, or a list of these" if one_will_do else listed, parse)
 
 
 def matching(pattern: str, allowed: str) -> Kind:

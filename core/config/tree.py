@@ -173,8 +173,8 @@ def _unknown(
 ) -> None:
     hint = _meant(name, here, everywhere, prefix)
     report(
-        f"{prefix}{toml_key(name)} = {toml_value(value)}: no such setting;"
-        f" allowed here are {', '.join(sorted(here))}",
+        f"{prefix}{toml_key(name)} = {toml_value(value)}: no such setting; allowed: "
+        f"{', '.join(sorted(here))}",
         f'did you mean "{hint}"?' if hint else "",
     )
 

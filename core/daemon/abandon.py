@@ -40,7 +40,9 @@ class AbandonableBackend(GuardedBackend):
         """Raises ``PluginError`` at the deadline, and as long as an earlier call has not ended."""
         name = self.kind.name
         if name in _last and _last[name][0].is_alive():
-            raise self._hangs(f"still hangs in {_last[name][1]}, and is called no more")
+            raise self._hangs(
+                f"still hangs in {_last[name][1]}; ec2net does not call this plugin again"
+            )
         done: list[T] = []
         failed: list[BaseException] = []
         reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -70,8 +72,8 @@ class AbandonableBackend(GuardedBackend):
 
     def _hangs(self, problem: str) -> PluginError:
         return PluginError(
-            f"{problem}: it is left behind, and its ENIs are as they were",
+            f"{problem}: the call was abandoned, and its ENIs are unchanged",
             subject=f"backend {self.kind.name}",
-            remedy="a fault of the plugin: report it to its makers; a restart of ec2net.service"
-            " calls it anew",
+            remedy="this is a fault of the plugin: report it to its authors, then run "
+            "'systemctl restart ec2net.service'",
         )

@@ -120,9 +120,10 @@ def poke(run: RunDir, deadline: Deadline) -> dict[str, Any] | None:
                     return None  # no manager of ours
         except DeadlineExceeded as error:
             raise Ec2netError(
-                "does not answer",
-                subject="resident manager",
-                remedy="see 'systemctl status ec2net.service'; its watchdog ends it if it is stuck",
+                "the daemon does not answer",
+                subject="ec2net.service",
+                remedy="see 'systemctl status ec2net.service'; the watchdog ends a daemon "
+                "that is stuck",
             ) from error
         except OSError:
             return None

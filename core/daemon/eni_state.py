@@ -120,7 +120,7 @@ def _judge(outcome: EniOutcome, report: PassReport) -> tuple[State, str]:
     if trouble := report.trouble(outcome.mac):
         return State.DEGRADED, trouble[0]
     if outcome.link is not None and report.choices.get(outcome.mac) is None:
-        return State.DEGRADED, "no backend has it"
+        return State.DEGRADED, "no backend can manage it"
     return State.CONFIGURED, ""
 
 

@@ -19,7 +19,7 @@ class LastingProblems:
     """What was told, by subject (an ENI, or the host)."""
 
     def __init__(self) -> None:
-        self._told: dict[Hashable, dict[str, tuple[str, float]]] = {}
+        self._told: dict[Hashable, dict[str, tuple[str, float, float]]] = {}
 
     def update(
         self,
@@ -35,20 +35,20 @@ class LastingProblems:
         """
         told = self._told.setdefault(subject, {})
         for level, text in problems:
-            first, last = told.get(_same(text), (text, None))
+            first, begin, last = told.get(_same(text), (text, now, None))
             if last is None:
                 yield level, text
             elif now - last >= REMINDER:
-                yield level, f"still: {text}"
+                yield level, f"unresolved: {text}"
             else:
                 continue
-            told[_same(text)] = (first, now)
+            told[_same(text)] = (first, begin, now)
         if not complete:
             return
         texts = {_same(text) for _, text in problems}
         for same in [same for same in told if same not in texts]:
-            first, _ = told.pop(same)
-            yield logging.INFO, f"no longer: {first}"
+            first, begin, _ = told.pop(same)
+            yield logging.INFO, f"resolved after {now - begin:.0f} s: {first}"
 
     def forget(self, subjects: Iterable[Hashable]) -> None:
         """They are gone, and with them what was said."""

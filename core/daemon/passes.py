@@ -28,7 +28,7 @@ _log = logging.getLogger("ec2net.resident")
 _HOST = "host"
 """Subject of what is told of no single ENI."""
 
-FIGHT = "repairs are limited: somebody takes away again and again what is repaired"
+FIGHT = "repairs are limited: another program keeps removing what ec2net restores"
 
 
 class Passes:

@@ -32,8 +32,8 @@ class SoleManager:
         except BlockingIOError as error:
             os.close(self._descriptor)
             raise StateError(
-                "another one runs already",
-                subject="resident manager",
+                "another daemon is running already",
+                subject="ec2net.service",
                 remedy="see 'systemctl status ec2net.service'",
             ) from error
         except OSError as error:
@@ -45,8 +45,8 @@ class SoleManager:
         if not is_current(self._descriptor, self._path):
             raise StateError(
                 f"{self._path} was deleted or replaced",
-                subject="resident manager",
-                remedy="it has to start anew; systemd does that",
+                subject="ec2net.service",
+                remedy="the daemon must start again; systemd does that",
             )
 
     def __exit__(self, *_: object) -> None:

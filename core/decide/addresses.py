@@ -84,13 +84,13 @@ def _check_router(
         held = ", ".join(map(str, (*addresses, *prefixes)))
         raise NotReady(
             Standing.REFUSED,
-            f"IMDS gives {held} in {subnet}, which leaves no address to the router",
+            f"IMDS reports {held} in {subnet}, which leaves no address for the router",
         )
 
 
 def _outside(what: AnyAddress | AnyNetwork, subnets: tuple[AnyNetwork, ...]) -> str:
     known = ", ".join(map(str, subnets)) or "none known"
-    return f"IMDS gives {what}, which is outside the ENI's subnet ({known})"
+    return f"IMDS reports {what}, which is outside the ENI's subnet ({known})"
 
 
 def _within(prefix: AnyNetwork, subnet: AnyNetwork) -> bool:

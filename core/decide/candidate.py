@@ -119,4 +119,4 @@ def settled_number(eni: EniFacts, around: Around) -> EniNumber | None:
     try:
         return EniNumber(card=card, device=device)
     except ValueError as error:
-        raise NotReady(Standing.REFUSED, f"IMDS gives an impossible place: {error}") from error
+        raise NotReady(Standing.REFUSED, f"IMDS reports impossible numbers: {error}") from error

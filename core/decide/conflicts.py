@@ -45,8 +45,8 @@ def _without(
 def await_cards(outcomes: list[EniOutcome], known: Mapping[Mac, EniFacts]) -> list[EniOutcome]:
     """Two ENIs with one device number are on different network cards, which IMDS does not tell yet."""
     reasons = {
-        outcome.mac: "network-card is not known: absent, but its place on card 0 is"
-        f" {others}'s as well"
+        outcome.mac: f"network-card is not known: absent, and {others} has the same device number on "
+        "card 0"
         for outcome, others in _sharing(outcomes)
         if isinstance(known[outcome.mac].network_card, Absent)
     }
@@ -75,7 +75,7 @@ def refuse_shared_sources(outcomes: list[EniOutcome]) -> list[EniOutcome]:
         clash = next(((mine, other) for mine, other in holders if other is not None), None)
         if clash is not None:
             mine, other = clash
-            reasons[outcome.mac] = f"{mine} is (partly) held by {other.name} as well"
+            reasons[outcome.mac] = f"{other.name} has {mine} as well, at least in part"
             continue
         for network in held:
             taken[network.version].add(network, outcome)

@@ -107,7 +107,7 @@ def _rules(
     if not settings.published_ports:
         return by_source
     if mark is None:
-        raise NotReady(Standing.REFUSED, f"published_ports: all {MARKS} marks are taken")
+        raise NotReady(Standing.REFUSED, f"published_ports: all {MARKS} marks are in use")
     return by_source + mark_rules(families(base), mark, number, numbers)
 
 

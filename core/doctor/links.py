@@ -23,8 +23,8 @@ def wrong_mtus(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
                     Severity.WARNING,
                     Check.MTU,
                     link.name,
-                    f"mtu = {intent.mtu} is configured, and the device accepts at most"
-                    f" {link.mtu_max}: the MTU stays {link.mtu}",
+                    f"mtu = {intent.mtu} is configured, but the device accepts at most "
+                    f"{link.mtu_max}: the MTU stays {link.mtu}",
                     f'set mtu to {link.mtu_max} or less, or to "keep"',
                 )
             elif link.mtu != intent.mtu:
@@ -32,16 +32,16 @@ def wrong_mtus(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
                     Severity.WARNING,
                     Check.MTU,
                     link.name,
-                    f"its MTU is {link.mtu}, and {intent.mtu} is configured",
-                    f"run: ec2net refresh; if it comes back, who manages {link.name} sets it",
+                    f"its MTU is {link.mtu}, but {intent.mtu} is configured",
+                    "run: ec2net refresh; if the value returns, the network manager of "
+                    f"{link.name} sets it",
                 )
         elif primary is not None and link.mtu != primary.mtu:
             yield Finding(
                 Severity.WARNING,
                 Check.MTU,
                 link.name,
-                f"its MTU is {link.mtu}, and the primary's ({primary.name}) is {primary.mtu}:"
-                " large packets are lost where ICMP is filtered",
-                f"run: ip link set {link.name} mtu {primary.mtu}, or configure it: mtu ="
-                f" {primary.mtu}",
+                f"its MTU is {link.mtu}, but the MTU of the primary ENI ({primary.name}) is "
+                f"{primary.mtu}: large packets are lost where ICMP is filtered",
+                f"run: ip link set {link.name} mtu {primary.mtu}, or configure mtu = {primary.mtu}",
             )

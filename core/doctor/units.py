@@ -33,7 +33,7 @@ def masked(environment: Environment) -> Iterator[Finding]:
                 Severity.ERROR if unit in needed else Severity.WARNING,
                 Check.UNIT_MASKED,
                 unit,
-                f"{folder}/{unit} is a link to /dev/null: the unit cannot be started",
+                f"{folder}/{unit} is a link to /dev/null: systemd cannot start the unit",
                 f"run: systemctl unmask{runtime} {unit}",
             )
 

@@ -238,7 +238,7 @@ def suspects(
     """
     found = [*_replacements(drifted.conflicts, snapshot)]
     if any(_set_down(change.item) for change in drifted.changes):
-        found.append(f"{link.name} was set down, which takes its routes along")
+        found.append(f"{link.name} was set down, which removed its routes")
     manager = link_manager(link, environment)
     if manager in (Manager.NETWORKD, Manager.NETWORKMANAGER, Manager.SEVERAL):
         found.append(f"{link.name} is managed by {manager.value}")
@@ -254,7 +254,7 @@ def _replacements(conflicts: Collection[Conflict], snapshot: Snapshot) -> Iterat
     for conflict in conflicts:
         if protocol := makers.get(conflict.foreign):
             name = f" ({_MAKERS[protocol]})" if protocol in _MAKERS else ""
-            yield f"what stands there has protocol {protocol}{name}"
+            yield f"the object in its place has protocol {protocol}{name}"
 
 
 def _set_down(item: Item) -> bool:

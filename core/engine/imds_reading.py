@@ -52,7 +52,7 @@ class ImdsReading:
         )
         imds = replace(self.imds, enis=enis)
         if known.primary != self.known.primary:
-            imds = replace(imds, primary=Unknown("another pass knows better"))
+            imds = replace(imds, primary=Unknown("another pass has stored a newer value"))
         return replace(self, imds=imds, indices=now, known=known)
 
 

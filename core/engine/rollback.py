@@ -86,17 +86,17 @@ class Trial:
         lost = self.ways.lost(self.reached, self._wait())
         if not lost:
             return report
-        _log.warning("%s: lost by the changes; they are taken back", lost)
+        _log.warning("%s: unreachable after the changes; rolling back", lost)
         undoing = _Undoing(self, plans, report, apply)
         culprit = undoing.run(lost, Deadline(seconds, "rolling back"), self._wait())
         report = undoing.outcome()
         still = self.ways.lost(lost, self._wait())
-        when, was = now(), f"{lost} could be reached before and not {self.after:g} s after"
+        when, was = now(), f"{lost}: reachable before the change, but not {self.after:g} s after it"
         story = f"{len(report.undone)} changes were rolled back at {when}: {was}"
         if still:
-            story += f"; {still} is not back either, so the next pass tries again"
+            story += f"; {still} is still unreachable, so the next pass tries again"
         else:
-            story += "; all is back"
+            story += "; everything is reachable again"
             macs = {c.whose for c in report.undone} if culprit is None else {culprit}
             held = {
                 mac: Hold(wanted, when, was, tuple(_lines(report.undone, mac)))
@@ -176,7 +176,7 @@ class _Undoing:
         if not failed:
             self._write(mac, before)
         for change, error in failed.items():
-            text = f"{change.inverse.item.describe()}: cannot be taken back: {error}"
+            text = f"{change.inverse.item.describe()}: rollback failed: {error}"
             self._problems.append(Ec2netError(text))
         steps = (step for plan in back.values() for step in plan.changes)
         self._undone.update(step.inverse for step in steps if step not in failed)

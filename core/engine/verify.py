@@ -29,7 +29,7 @@ def differences(plan: Plan) -> tuple[Finding, ...]:
     """A plan that should be empty, as findings: what is missing, different or left over."""
     words = {
         Action.ADD: "is missing",
-        Action.REPLACE: "is different",
+        Action.REPLACE: "differs",
         Action.REMOVE: "is left over",
     }
     return tuple(

@@ -56,7 +56,7 @@ def _working_units(patterns: tuple[str, ...]) -> tuple[str, ...]:
     try:
         return working_units(patterns, Deadline(_SYSTEMCTL_SECONDS, "systemctl list-units"))
     except CommandFailed as error:
-        _log.warning("systemctl list-units: %s; timers of other tools are not seen", error)
+        _log.warning("systemctl list-units: %s; ec2net cannot see timers of other tools", error)
         return ()
 
 

@@ -41,7 +41,7 @@ def unseen(links: Iterable[str]) -> list[str]:
 
 def show(links: list[str], deadline: Deadline) -> None:
     """Let udev look again. A failure is logged: the next pass tries."""
-    _log.info("udev never saw them, and looks again: %s", ", ".join(links))
+    _log.info("udev missed these links and now processes them: %s", ", ".join(links))
     units = [f"ec2net-udev@{escaped(name)}.service" for name in links]
     limit = deadline.within(SECONDS, "systemctl")
     attempt(["start", "--no-block", "--", *units], limit, _log)
@@ -82,7 +82,7 @@ def stale_units() -> Iterator[str]:
 
 def end_units(units: list[str], deadline: Deadline) -> None:
     """Let systemd stop them, and forget their devices. A failure is logged: the next pass tries."""
-    _units_log.info("stopping units of links that are gone: %s", ", ".join(units))
+    _units_log.info("stopping the units of removed links: %s", ", ".join(units))
     limit = deadline.within(SECONDS, "systemctl")
     attempt(["stop", "--no-block", "--", *units], limit, _units_log)
     attempt(["daemon-reload"], limit, _units_log)

@@ -50,6 +50,6 @@ class ImdsDisabled(ImdsError):
     def __init__(self, where: str) -> None:
         super().__init__(
             f"IMDS is disabled for this instance (403 from {where})",
-            remedy="enable it: aws ec2 modify-instance-metadata-options --http-endpoint enabled"
-            " --instance-id ID; the configuration is kept",
+            remedy="enable it: aws ec2 modify-instance-metadata-options --http-endpoint "
+            "enabled --instance-id ID; ec2net keeps the configuration",
         )

@@ -96,7 +96,7 @@ class BoundedSocket(socket.socket):
                 raise TransportError(_strerror(error)) from error
             self._allowance -= count
             if self._allowance < 0:
-                raise BadAnswer(f"the answer is longer than {ANSWER_LIMIT} bytes in all")
+                raise BadAnswer(f"the whole answer is longer than {ANSWER_LIMIT} bytes")
             return count
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0) -> None:

@@ -126,7 +126,7 @@ class ImdsClient:
         except ImdsError as error:
             if isinstance(error, ImdsDisabled) or not self.heard:
                 self._given_up = error
-                log.debug("%s: %s; given up for this pass", path, error)
+                log.debug("%s: %s; no further try in this pass", path, error)
                 raise
             reading = self._silence(error.problem)
         log.debug("%s: %s", path, _outcome(reading))
@@ -159,7 +159,7 @@ class ImdsClient:
             asked = self._patience.due()
             pause = max(asked, backoff(attempt))
             if not self._may_wait(pause, asked, deadline, last=tries == 1):
-                why = f"IMDS asks to wait {asked:.3g} s" if asked else "no time left to try again"
+                why = f"IMDS asks to wait {asked:.3g} s" if asked else "no time left to retry"
                 failure, answered = f"{failure}; {why}", answered or asked > 0
                 break
             if pause:
@@ -204,7 +204,10 @@ class ImdsClient:
         """A key ends without an answer: one step towards opening the circuit."""
         self._silent_keys += 1
         if self._silent_keys == CIRCUIT_KEYS:
-            log.debug("no answer for %d keys in a row: the rest is not asked", CIRCUIT_KEYS)
+            log.debug(
+                "no answer for %d keys in a row: ec2net does not read the remaining keys",
+                CIRCUIT_KEYS,
+            )
         return Unknown(reason)
 
 

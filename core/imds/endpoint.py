@@ -33,9 +33,9 @@ class Endpoint:
         """
         parts = urlsplit(url)
         if parts.scheme != "http":
-            raise ValueError("only http is spoken")
+            raise ValueError("only http is supported")
         if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
-            raise ValueError("nothing but an address and a port may follow http://")
+            raise ValueError("only an address and a port may follow http://")
         address = ip_address(parts.hostname or "")
         if isinstance(address, IPv6Address) and address.scope_id is not None:
             raise ValueError("an address with a zone is not supported")
@@ -78,8 +78,8 @@ def endpoints(environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
             raise UsageError(
                 f"{url[:100]!r} is not allowed: {error}",
                 subject=ENDPOINT_VARIABLE,
-                remedy="allowed is http://ADDRESS[:PORT], such as http://169.254.169.254"
-                " or http://[fd00:ec2::254]",
+                remedy="allowed: http://ADDRESS[:PORT], such as http://169.254.169.254 or "
+                "http://[fd00:ec2::254]",
             ) from error
     mode = environ.get(MODE_VARIABLE, "")
     if not mode:

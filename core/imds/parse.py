@@ -115,7 +115,7 @@ Network = TypeVar("Network", IPv4Network, IPv6Network)
 
 def _usable(address: Address) -> Address:
     if address.is_unspecified or address.is_multicast or address.is_loopback:
-        raise ValueError("no address that an ENI can have")
+        raise ValueError("not an address that an ENI can have")
     return address
 
 
@@ -124,6 +124,6 @@ def _proper(network: Network, text: str) -> Network:
     if text.rpartition("/")[2] != str(network.prefixlen):
         raise ValueError("not ADDRESS/LENGTH")
     if network.prefixlen == 0:
-        raise ValueError("all of the Internet")
+        raise ValueError("the whole Internet")
     _usable(network.network_address)
     return network

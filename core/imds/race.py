@@ -103,7 +103,7 @@ class _Race:
         for connection in self._running.values():
             self._failures[connection.candidate] = "timed out"
         for candidate in self._waiting:
-            self._failures[candidate] = "no time left to try"
+            self._failures[candidate] = "no time left to retry"
         raise NobodyAnswers(self._failures)
 
     def _shares(self) -> int:
@@ -170,4 +170,4 @@ def _summary(failures: Mapping[Candidate, str]) -> str:
     for candidate, reason in failures.items():
         by_reason.setdefault(reason, []).append(str(candidate))
     parts = (f"{several(names, _NAMED)}: {reason}" for reason, names in by_reason.items())
-    return "; ".join(parts) or "there is nothing to try"
+    return "; ".join(parts) or "there is no endpoint to try"

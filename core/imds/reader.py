@@ -47,7 +47,7 @@ SUBNET_IPV4 = "subnet-ipv4-cidr-block"
 SUBNET_IPV6 = "subnet-ipv6-cidr-blocks"
 """AWS, "Instance metadata categories", ``network/interfaces/macs/<mac>/``."""
 
-_NEVER_READ = Unknown("never read")
+_NEVER_READ = Unknown("not read yet")
 _NOT_PROPAGATED = Unknown("device-number not propagated yet", settling=True)
 
 Listings: TypeAlias = dict[Mac, frozenset[str]]
@@ -188,7 +188,7 @@ def find_primary(client: Imds, deadline: Deadline) -> Reading[Mac]:
 
 
 def _denied(mac: Mac, reason: str) -> Unknown:
-    return Unknown(f"IMDS gives {mac} as the primary ENI, but {reason}")
+    return Unknown(f"IMDS reports {mac} as the primary ENI, but {reason}")
 
 
 def _listing(
@@ -207,7 +207,7 @@ def _listing(
     if isinstance(reading, Absent):
         if missing:
             return reading
-        return Unknown("the listing of its keys answers 404", settling=not known)
+        return Unknown("IMDS answers 404 for the list of its keys", settling=not known)
     if isinstance(reading, Unknown):
         return Unknown(f"the listing of its keys: {reading.reason}")
     names = FIELDS.keys() & set(reading.value)
@@ -215,7 +215,7 @@ def _listing(
         # A page of HTML is no listing: IMDS lists names without blanks and brackets.
         garbage = any(set(name) & set(" <>") for name in reading.value)
         return Unknown(
-            "the listing of its keys has none of those that matter",
+            "the list of its keys has none that ec2net needs",
             settling=not known and not garbage,
         )
     return Value(frozenset(names))
@@ -338,7 +338,7 @@ class _Eni:
             return reading
         again = self._key(name, many(parse), known)
         if again != reading and _loses(again, known):
-            return Unknown(f"{name} was read twice and differed")
+            return Unknown(f"{name} changed between two readings")
         return again
 
     def _key(self, name: str, parse: Callable[[str], T], known: Reading[T]) -> Reading[T]:
@@ -359,7 +359,7 @@ class _Eni:
             if self.old:
                 raise _ListingIsOld
             settling = not isinstance(known, Value)
-            return Unknown(f"{name} is listed, but answers 404", settling=settling)
+            return Unknown(f"{name} is listed, but IMDS answers 404", settling=settling)
         return reading
 
 

@@ -99,7 +99,9 @@ class Session:
         if self._transport is not None:
             return
         if self._finds_left == 0:
-            raise ConnectFailed("the connection is lost, and this pass has searched already")
+            raise ConnectFailed(
+                "the connection was lost, and ec2net already searched for IMDS in this pass"
+            )
         self._finds_left -= 1
         order = self._candidates
         if (last := self._remembered) is not None:
@@ -111,8 +113,8 @@ class Session:
                 raise deadline.exceeded() from error
             raise ImdsError(
                 f"no IMDS endpoint answers: {error}",
-                remedy="check that IMDS is enabled and no route or firewall hides it;"
-                " the configuration is kept",
+                remedy="check that IMDS is enabled and that no route or firewall hides it; "
+                "ec2net keeps the configuration",
             ) from error
 
     def fetch(self, path: str, deadline: Deadline) -> Answer:
@@ -131,7 +133,7 @@ class Session:
         doubtful = answer.status == 403 and not self._doubted
         if answer.status == 401 or doubtful:
             self._doubted = self._doubted or doubtful
-            log.debug("HTTP %d: the token is renewed", answer.status)
+            log.debug("HTTP %d: renewing the token", answer.status)
             token = self._renew(transport, deadline)
             answer = self._get(transport, path, token, deadline)
         self.proven = True
@@ -160,9 +162,9 @@ class Session:
         try:
             race(others[:OTHERS], self._prove, deadline.within(FIND_SECONDS, "finding IMDS"))
         except (NobodyAnswers, ImdsDisabled) as error:
-            log.debug("%s gives no keys, and no other candidate does: %s", left, error)
+            log.debug("%s has no keys, and no other endpoint has any: %s", left, error)
             return False
-        log.debug("%s gives no keys: left for %s", left, self._current)
+        log.debug("%s has no keys: switching to %s", left, self._current)
         return True
 
     def answers(self, path: str, deadline: Deadline) -> bool:
@@ -199,7 +201,7 @@ class Session:
         """
         if self.proven and not isinstance(error, ConnectFailed):
             return
-        log.debug("%s is dropped: %s", self._transport and self._transport.candidate, error)
+        log.debug("%s: not used any more: %s", self._transport and self._transport.candidate, error)
         self.close()
         self._remembered = None
         self.proven = False
@@ -222,7 +224,7 @@ class Session:
             last = self._remembered
             if last is not None and last.fits(candidate) and last.token.fresh():
                 token = last.token
-                log.debug("%s: used again, with the token kept", candidate)
+                log.debug("%s: used again, with the saved token", candidate)
             else:
                 token = self._new_token(transport, share, tries=TOKEN_TRIES)
                 if key:
@@ -253,7 +255,7 @@ class Session:
             pause = max(asked, backoff(attempt))
             if pause and pause >= deadline.remaining():
                 # Not the own pause, which is random: the same trouble is to have the same text.
-                when = f", to be tried again in {asked:.3g} s" if asked else ""
+                when = f", retry in {asked:.3g} s" if asked else ""
                 raise TransportError(f"no token: {failure}{when}")
             deadline.sleep(pause)
             try:
@@ -281,8 +283,8 @@ class Session:
         try:
             token = Token.parse(answer.body, answer.token_ttl)
         except ValueError as error:
-            raise TransportError("what was given for a token is none") from error
-        log.debug("%s: a new token", transport.candidate)
+            raise TransportError("IMDS returned an invalid token") from error
+        log.debug("%s: new token", transport.candidate)
         return token
 
     def _get(self, transport: "Transport", path: str, token: Token, deadline: Deadline) -> Answer:

@@ -95,7 +95,7 @@ class TokenStore:
             try:
                 self._directory.write(FILE, data, mode=0o600)
             except StateError as error:
-                log.debug("the token is not kept: %s", error)
+                log.debug("the token was not saved: %s", error)
         return remembered
 
 

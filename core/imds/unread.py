@@ -25,7 +25,7 @@ def unread(imds: ImdsFacts) -> tuple[ImdsError, ...]:
     return (
         ImdsError(
             f"IMDS could not be read completely: {'; '.join(reasons[:_SHOWN])}",
-            remedy="the last known values stand",
+            remedy="ec2net keeps the last known values",
         ),
     )
 

@@ -78,7 +78,7 @@ def reaches_further(candidate: Candidate, deadline: Deadline, *, user_agent: str
     The hop limit (``http-put-response-hop-limit``) is the TTL of the answer to a PUT. It is not
     shown to TCP sockets, but they can be told to drop what has less than 2. Loss looks the same.
     """
-    share = deadline.within(HOP_SECONDS, "looking at the hop limit")
+    share = deadline.within(HOP_SECONDS, "checking the hop limit")
     try:
         connection = connect(candidate, share)
     except (ConnectFailed, DeadlineExceeded):

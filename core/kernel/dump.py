@@ -125,7 +125,7 @@ class Dumps:
             if not interrupted:
                 return found
         if kind is LINKS:
-            raise OSError(errno.EAGAIN, "the list of links changes all the time")
+            raise OSError(errno.EAGAIN, "the list of links keeps changing")
         return found
 
     def _once(

@@ -97,7 +97,7 @@ class LinkPresence:
         """Raise ``LinkGone`` if the name does not lead to the same link any more."""
         self._events.drain()
         if link_index(self._name) != self._index:
-            raise LinkGone("the link went away", subject=self._name)
+            raise LinkGone("the link was removed", subject=self._name)
 
 
 def wait_for_link(name: str, events: LinkEvents, deadline: Deadline) -> int:

@@ -20,7 +20,7 @@ _NAME = re.compile(r"ec2net_(\d{1,10})_(\d{1,10})_([0-9a-f]{1,8})_([0-9a-f]{1,8}
 """Table, link index, mark, mask: what the two rules in it follow from."""
 _RULES = 2
 _SECONDS = 5.0
-_REMEDY = "install nft (package nftables), or leave out published_ports"
+_REMEDY = "install nft (package nftables), or remove published_ports from the configuration"
 
 
 def read() -> tuple[ReplyMarks, ...]:
@@ -97,7 +97,7 @@ def _run(command: list[str]) -> str:
     try:
         done = run_bounded(command, Deadline(_SECONDS, "nft"))
     except (OSError, subprocess.TimeoutExpired) as error:
-        reason = getattr(error, "strerror", None) or f"not done after {_SECONDS:g} s"
+        reason = getattr(error, "strerror", None) or f"did not end within {_SECONDS:g} s"
         raise KernelError(f"nft cannot be run: {reason}", remedy=_REMEDY) from error
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]

@@ -43,7 +43,7 @@ _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 4, 5, 7
 _REMEDIES = {
     errno.EPERM: "run as root or with CAP_NET_ADMIN",
     errno.EACCES: "run as root or with CAP_NET_ADMIN; or IPv6 is off on the link",
-    errno.ENODEV: "the link went away",
+    errno.ENODEV: "the link was removed",
 }
 
 

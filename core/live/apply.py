@@ -125,7 +125,7 @@ def _close(done: list[Change], found: dict[Mac, Journal], journals: Journals) ->
         try:
             journals.write(mac, found[mac])
         except Ec2netError as error:
-            _log.warning("%s (the journal keeps an entry too many)", error)
+            _log.warning("%s (the journal keeps one entry too many)", error)
 
 
 _BOTH = 0
@@ -158,7 +158,7 @@ def _make(change: Change, kernel: Kernel, found: dict[Mac, Journal]) -> Ec2netEr
         gone = error.errno in (errno.ENODEV, errno.ENXIO, errno.ENETDOWN)
         # ENODEV also says that IPv6 is off on the link, or that its device is in a reset.
         if gone and item.link is not None and not link_is_there(item.link.index):
-            return LinkGone("the link went away", subject=str(item.link))
+            return LinkGone("the link was removed", subject=str(item.link))
         return error
     return None
 

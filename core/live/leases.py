@@ -42,4 +42,4 @@ def await_sources(
             events.wait_for(lambda: needed <= kernel.addresses(), limit)
         except DeadlineExceeded:
             missing = ", ".join(sorted(map(str, needed - kernel.addresses())))
-            _log.warning("no lease of %s came within %g s", missing, limit.seconds)
+            _log.warning("no lease of %s arrived within %g s", missing, limit.seconds)

@@ -72,18 +72,20 @@ class Trial:
         if self.after and self.reached:
             limit = deadline.within(self.after, "waiting for what was reachable")
             if lost := self.ways.lost(self.reached, limit):
-                raise Ec2netError(f"{lost} could be reached before and not {self.after:g} s after")
+                raise Ec2netError(
+                    f"{lost}: reachable before the change, but not {self.after:g} s after it"
+                )
 
     def _lacks(self) -> str:
         environment, name = Environment(), self.primary.name
         state = environment.keys(f"{NETWORKD_LINKS}/{self.primary.index}")
         if (admin := state.get("ADMIN_STATE")) != "configured":
-            return f"systemd-networkd says that {name} is {admin or 'unknown'}"
+            return f"systemd-networkd reports the state of {name} as {admin or 'unknown'}"
         lease = environment.keys(f"/run/systemd/netif/leases/{self.primary.index}")
         if self.leased and _leases(state.get("NETWORK_FILE")) and "ADDRESS" not in lease:
             return f"systemd-networkd has no lease for {name}"
         if self.servers and "nameserver" not in (environment.read_file(UPLINK) or ""):
-            return "systemd-resolved knows no DNS server"
+            return "systemd-resolved has no DNS server"
         return ""
 
 

@@ -37,7 +37,7 @@ class Client:
         return os.path.basename(self.words[0])
 
     def __str__(self) -> str:
-        return f"the DHCP client of {self.link} ({self.name}, process {self.pid})"
+        return f"the DHCP client of {self.link} ({self.name}, PID {self.pid})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def keep(path: str) -> Kept:
         return Kept(path, found.st_mode, owner, regular(Path(path), SIZE_MAX))
     if stat.S_ISDIR(found.st_mode):
         return Kept(path, found.st_mode, owner)
-    raise StateError(f"{path} is no file, no link and no folder")
+    raise StateError(f"{path} is not a file, a link or a folder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +161,10 @@ def read(rival: Rival, folder: Path = FOLDER) -> Migrated | None:
         return Migrated.from_dict(parsed(content) or {})
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise StateError(
-            f"the record does not hold the state before the migration ({error})",
+            f"the record lacks the state before the migration ({error})",
             subject=str(path),
-            remedy="move it away; only an administrator can give the other tool back then",
+            remedy="move the record away; after that, only an administrator can restore the "
+            "other tool",
         ) from error
 
 

@@ -77,13 +77,14 @@ def refuse(host: Host) -> None:
         raise Ec2netError(
             f"{RESOLV_CONF} cannot be replaced: {host.resolv_conf.problem}",
             subject="adopt",
-            remedy="make it a file or a link that can be renamed, or systemd-resolved's by hand",
+            remedy="make it a file or a link that can be renamed, or link it to "
+            "systemd-resolved's file yourself",
         )
     if host.clients.another and not units.NEW.fullmatch(_manager(host)):
         raise Ec2netError(
-            "dhcpcd runs, and could not be given back as it is now",
+            "dhcpcd is running, and ec2net could not restore it later",
             subject="adopt",
-            remedy="take the ENIs from it first: 'denyinterfaces' in /etc/dhcpcd.conf",
+            remedy="exclude the ENIs from dhcpcd first: 'denyinterfaces' in /etc/dhcpcd.conf",
         )
 
 
@@ -103,14 +104,14 @@ def forward(host: Host, works: Works) -> tuple[Step, ...]:
     resolve = () if kind is Kind.RESOLVEDS else (Resolve(replaces=kind is Kind.OTHER),)
     if not (switch or resolve):
         return ()
-    first: list[Step] = [Work(f"record in {RECORD} what the host is now", works.record)]
+    first: list[Step] = [Work(f"record the present state of the host in {RECORD}", works.record)]
     fallback = host.fallback
     if fallback and host.environment.read_file(str(fallback.path)) != fallback.content:
         path, content = fallback.path, fallback.content
         first.append(Work(f"write {path}", lambda _: write(path, content)))
     name = host.primary.name
-    what = f"check that {name} has its lease, and that all can be reached that could"
-    check = Work(f"{what}; if not, give everything back", works.adopted)
+    what = f"check that {name} has its lease, and that everything is still reachable"
+    check = Work(f"{what}; if not, restore the former state", works.adopted)
     ended = (Signal(signal.SIGKILL, client) for client in host.clients.of_enis)
     return (*first, *switch, check, *ended, *resolve)
 
@@ -174,9 +175,9 @@ def refuse_back(was: Before, host: Host) -> None:
     now = host.resolv_conf
     if not resolves and now.kind is Kind.RESOLVEDS and now.aside is Kept.NOTHING:
         raise Ec2netError(
-            f"{ASIDE} is gone: {RESOLV_CONF} would lead to a systemd-resolved that is stopped",
+            f"{ASIDE} is missing: {RESOLV_CONF} would lead to systemd-resolved, which is stopped",
             subject="adopt",
-            remedy=f"write there what {RESOLV_CONF} is to be",
+            remedy=f"create that file with the content that {RESOLV_CONF} should have",
         )
     if units.is_wanted(units.NETWORKD, was.links):
         return
@@ -190,9 +191,9 @@ def refuse_back(was: Before, host: Host) -> None:
     gone += [p for p in programs if p.startswith("/") and host.environment.read_file(p) is None]
     if gone:
         raise Ec2netError(
-            f"{gone[0]} is not installed any more: nobody would have the network",
+            f"{gone[0]} is no longer installed: nothing would configure the network",
             subject="adopt",
-            remedy="install the package that it is from again",
+            remedy="install its package again",
         )
 
 
@@ -209,7 +210,7 @@ def back(was: Before, host: Host, works: Works) -> tuple[Step, ...]:
         steps += [*relinked, Command(("systemctl", "daemon-reload"))]
     if networkd:
         steps.append(Command(("systemctl", "stop", *networkd)))
-        steps.append(Work("delete what it leaves in the kernel and nobody uses", works.clear))
+        steps.append(Work("delete what it leaves in the kernel and nothing uses", works.clear))
     own = [path for path in host.own_files if path not in was.own_files]
     steps += map(Delete, own)
     if own and not networkd and units.NETWORKD in host.active:
@@ -218,7 +219,7 @@ def back(was: Before, host: Host, works: Works) -> tuple[Step, ...]:
     if resolved := sorted(new - set(networkd)):
         steps.append(Command(("systemctl", "stop", *resolved)))
     if steps:
-        steps.append(Work("check that all can be reached that could", works.reachable))
+        steps.append(Work("check that everything is still reachable", works.reachable))
     return (*steps, Work(f"delete {RECORD}", works.forget))
 
 
@@ -245,7 +246,9 @@ def _old_back(was: Before, host: Host, works: Works) -> Iterator[Step]:
             yield Work("write the files of the ENIs for NetworkManager", works.prepare)
         yield Command(("systemctl", "start", *stopped))
     if units.NETWORKMANAGER in was.active:
-        yield Work("have NetworkManager take the ENIs up that it does not", works.reconnect)
+        yield Work(
+            "have NetworkManager activate the ENIs that it does not manage yet", works.reconnect
+        )
     running = {client.words for client in host.clients.of_enis}
     suspended = (client for client in host.clients.of_enis if client.suspended)
     yield from (Signal(signal.SIGCONT, client) for client in suspended)

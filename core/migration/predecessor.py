@@ -191,7 +191,7 @@ def forward(found: Found, works: Works) -> tuple[Step, ...]:
         steps.append(Command(("systemctl", "stop", *active)))
     steps += map(Delete, found.links)
     steps.append(
-        Work("check that systemd runs no unit of it and has no job for one", works.stopped)
+        Work("check that systemd runs none of its units and has no job for one", works.stopped)
     )
     steps += _files(found, works)
     return tuple(steps)
@@ -207,11 +207,13 @@ def _files(found: Found, works: Works) -> Iterator[Step]:
     if found.restart:
         yield Work("write the files of the ENIs for systemd-networkd", works.prepare)
         yield Work(
-            "restart systemd-networkd by SIGKILL, by which it keeps every lease and address",
+            "restart systemd-networkd with SIGKILL, so that it keeps every lease and address",
             works.restart,
         )
         yield Work(
-            "mark the tool's routes and addresses as ec2net's, to keep or remove them", works.claim
+            "mark the tool's routes and addresses as ec2net's, so that ec2net keeps or removes "
+            "them",
+            works.claim,
         )
 
 
@@ -220,18 +222,26 @@ def remarks(found: Found) -> Iterator[str]:
     if found.is_off:
         return
     for path in found.callers:
-        yield f"{path} names a program or unit of {found.rival}: remove that line; ec2net does not"
+        yield (
+            f"{path} names a program or unit of {found.rival}: remove that line yourself, since "
+            "ec2net does not change the file"
+        )
     for path in found.foreign_units:
-        yield f"{path} is an administrator's file, not masked: delete it, or it can start the tool"
+        yield (
+            f"{path} belongs to an administrator and is not masked: delete it, or it can start "
+            "the tool"
+        )
     if found.others:
         yield (
-            f"systemd-networkd also manages {len(found.others)} link(s) of no ENI, so it is not"
-            " restarted: it reloads its files, and each ENI may lose its lease for up to 3 s"
+            f"systemd-networkd also manages {len(found.others)} link(s) that are not ENIs, so "
+            "ec2net does not restart it: it reloads its files, and each ENI may lose its lease "
+            "for up to 3 s"
         )
     for link in found.links_of_enis:
         yield (
-            f"NetworkManager keeps the tool's addresses on {link} until the connection is activated"
-            f" again; to end them at once, with an interruption: nmcli device reapply {link}"
+            f"NetworkManager keeps the tool's addresses on {link} until the connection is "
+            "activated again; to remove them at once, with an interruption: nmcli device "
+            f"reapply {link}"
         )
 
 
@@ -271,15 +281,15 @@ def state_of(found: Found) -> str:
         if found.rule:
             reasons.append(f"its udev rule {found.wiring.rule} is in force")
         if found.files:
-            reasons.append(f"{len(found.files)} files of it are in {net_utils.FOLDER}")
+            reasons.append(f"{len(found.files)} of its files are in {net_utils.FOLDER}")
         if found.settings:
-            reasons.append(f"{found.settings} lets network managers run it")
+            reasons.append(f"{found.settings} makes network managers run it")
         if found.links and not found.units:
-            reasons.append(f"{found.links[0]} is left of it")
-        return f"{found.rival} works on this host: {', '.join(reasons)}."
+            reasons.append(f"{found.links[0]} remains")
+        return f"{found.rival} is active on this host: {', '.join(reasons)}."
     if not found.installed:
-        return f"{found.rival} is not on this host: no unit, no udev rule and no file of it."
+        return f"{found.rival} is not on this host: it has no unit, no udev rule and no file here."
     return (
-        f"{found.rival} is installed ({found.installed[0]}) and off: systemd runs no unit of it,"
-        f" has no job for one and starts none at boot. Removing the package is safe."
+        f"{found.rival} is installed ({found.installed[0]}) and off: systemd runs none of its "
+        "units, has no job for one and starts none at boot. The package can be removed safely."
     )

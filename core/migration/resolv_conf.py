@@ -83,7 +83,7 @@ def look(path: Path = PATH, aside: Path = ASIDE) -> ResolvConf:
             return ResolvConf(Kind.RESOLVEDS, "", kept, servers)
     problem = _problem(path, mode)
     if not problem and kept is Kept.ANOTHER:
-        problem = f"{aside} is there already, with something else in it"
+        problem = f"{aside} already exists, with other content"
     return ResolvConf(Kind.OTHER, problem, kept, servers)
 
 
@@ -129,7 +129,7 @@ class Resolve:
     aside: Path = ASIDE
 
     def describe(self) -> str:
-        kept = f", and keep what is there as {self.aside}" if self.replaces else ""
+        kept = f", and keep its present content as {self.aside}" if self.replaces else ""
         return f"link {self.path} to {TARGET}{kept}"
 
     def do(self, deadline: Deadline) -> None:

@@ -105,8 +105,10 @@ class Conflict:
     """Whether ``foreign`` is what another ENI wants, not something in place."""
 
     def describe(self) -> str:
-        whose = "another ENI wants" if self.wanted else "something that is not ours is"
-        return f"{self.item.describe()}: {whose} in its place: {self.foreign.describe()}"
+        whose = (
+            "another ENI wants in its place" if self.wanted else "a foreign object is in its place"
+        )
+        return f"{self.item.describe()}: {whose}: {self.foreign.describe()}"
 
 
 @dataclass(frozen=True, slots=True)

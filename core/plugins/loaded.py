@@ -31,7 +31,10 @@ BUILT_IN = {
 }
 """In the order in which they are asked whether they suit a link."""
 
-_CORRECT = "correct it, 'ec2net backends -v' tells where it fails; then restart ec2net.service"
+_CORRECT = (
+    "correct the plugin ('ec2net backends -v' shows where it fails), then run 'systemctl "
+    "restart ec2net.service'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ class Plugins:
             return
         subject = f"plugin {name}"
         if name in self._disabled:
-            raise PluginError("is named and disabled in the configuration", subject=subject)
+            raise PluginError("the configuration both names and disables it", subject=subject)
         unreadable = []
         for entry in entrypoints.installed():
             if isinstance(entry, Unreadable):
@@ -112,8 +115,8 @@ class Plugins:
                 if (version := getattr(plugin, "EC2NET_API", 1)) != hookspecs.API:
                     self._manager.unregister(name=name)
                     raise PluginError(
-                        f"is made for version {version} of the plugin interface,"
-                        f" and this ec2net has version {hookspecs.API}",
+                        f"is made for version {version} of the plugin interface, but this "
+                        f"ec2net has version {hookspecs.API}",
                         subject=subject,
                         remedy=f"install a release of it for version {hookspecs.API}",
                     )
@@ -122,7 +125,7 @@ class Plugins:
         raise PluginError(
             "; ".join((problem, *map(str, unreadable))),
             subject=subject,
-            remedy="install it, or correct the configuration; 'ec2net backends' lists names",
+            remedy="install it, or correct the configuration; 'ec2net backends' lists the names",
         )
 
     def backends(self) -> dict[str, type[Backend]]:
@@ -143,7 +146,7 @@ class Plugins:
                 continue
             for backend in classes:
                 if fault := _fault(backend, found):
-                    problem = f"brings {backend!r}, which {fault}"
+                    problem = f"provides {backend!r}, which {fault}"
                     self._faults.append(PluginError(problem, subject=subject, remedy=_CORRECT))
                 else:
                     found[backend.name] = backend
@@ -156,7 +159,7 @@ class Plugins:
             try:
                 made[name] = kind(host)
             except PLUGIN_FAULTS as error:  # whatever a plugin raises: it must not cost the pass
-                self._faults.append(_broken(f"backend {name}", "cannot be made", error))
+                self._faults.append(_broken(f"backend {name}", "cannot be created", error))
         return made
 
     def adjust(self, intent: EniIntent, facts: Facts) -> EniIntent:
@@ -199,7 +202,7 @@ def _fault(backend: object, others: Collection[str]) -> str:
     name = getattr(backend, "name", None)
     if not isinstance(name, str):
         return "has no name"
-    return f"has the name of another one, {name}" if name in others else ""
+    return f"has the same name as another backend, {name}" if name in others else ""
 
 
 def _place(intent: EniIntent) -> tuple[object, ...]:

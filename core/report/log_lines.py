@@ -133,4 +133,4 @@ def report(outcome: Outcome) -> None:
         level = logging.DEBUG if known else line.level
         _log.log(level, "%s", line.text, extra={"fields": line.fields})
     for problem in sorted(told - now):
-        _log.info("no longer: %s", problem)
+        _log.info("resolved: %s", problem)

@@ -48,21 +48,21 @@ KINDS = (*(name for _, name in _KINDS), _CONFLICT, _VERIFY, _HELD, _OTHER)
 """Of errors."""
 
 METRICS = {
-    "ec2net_passes_total": ("counter", "Passes, by whether all was well at their end."),
-    "ec2net_errors_total": ("counter", "What went wrong in passes, by kind."),
+    "ec2net_passes_total": ("counter", "Passes, by result."),
+    "ec2net_errors_total": ("counter", "Errors in passes, by kind."),
     "ec2net_changes_total": ("counter", "Changes made, by action."),
     "ec2net_repairs_total": (
         "counter",
-        "Changes made to ENIs of which nothing else was wanted than before: drift.",
+        "Repairs: changes to ENIs whose intent had not changed.",
     ),
     "ec2net_imds_requests_total": ("counter", "Requests to IMDS."),
-    "ec2net_pass_duration_seconds": ("summary", "How long passes took."),
-    "ec2net_enis": ("gauge", "ENIs, by where they stand after the last pass."),
-    "ec2net_addresses_missing": ("gauge", "Addresses that are wanted and not on their link."),
-    "ec2net_last_pass_timestamp_seconds": ("gauge", "When the last pass ended."),
+    "ec2net_pass_duration_seconds": ("summary", "Duration of passes, in seconds."),
+    "ec2net_enis": ("gauge", "ENIs, by state after the last pass."),
+    "ec2net_addresses_missing": ("gauge", "Intended addresses that are missing on their link."),
+    "ec2net_last_pass_timestamp_seconds": ("gauge", "Unix time at which the last pass ended."),
     "ec2net_last_success_timestamp_seconds": (
         "gauge",
-        "When a pass last ended with all well; 0: not in this boot.",
+        "Unix time at which a pass last ended without an error; 0: not since boot.",
     ),
 }
 """Each with its type and meaning. Names and labels are a contract with dashboards."""
@@ -150,7 +150,7 @@ def _keep(
         raise StateError(
             f"cannot write {path}: {error.strerror}",
             subject="metrics_file",
-            remedy="a unit may write there if ReadWritePaths= in a drop-in names the folder",
+            remedy="the unit may write there only if ReadWritePaths= in a drop-in names the folder",
         ) from error
 
 

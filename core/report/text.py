@@ -52,7 +52,7 @@ def plan(whole: Plan, host: HostIntent, *, stream: TextIO | None = None) -> str:
         lines += [f"  ! {found.describe()}" for found in own.conflicts]
     orphans = [step for step in whole.changes if host.of(step.whose or Mac("")) is None]
     if orphans:
-        lines.append("left over from ENIs that are gone")
+        lines.append("left over from detached ENIs")
         lines += [f"  {change(step, colour=colour)}" for step in orphans]
     lines.append(count(whole.changes))
     return "\n".join(lines)
@@ -60,7 +60,10 @@ def plan(whole: Plan, host: HostIntent, *, stream: TextIO | None = None) -> str:
 
 def incomplete(keys: Iterable[str]) -> str:
     """What IMDS did not tell of an ENI that is configured with all else."""
-    return f"incomplete: IMDS does not tell {', '.join(keys)} (yet), so what needs it waits"
+    return (
+        f"incomplete: IMDS does not report {', '.join(keys)} yet, so the settings that need it "
+        "are pending"
+    )
 
 
 def count(changes: Iterable[Change]) -> str:

@@ -33,7 +33,7 @@ def read(path: Path, limit: int, deadline: Deadline) -> bytes:
                 return bytes(content)
             content += chunk
             if len(content) > limit:
-                raise ValueError(f"it is larger than {limit} bytes, which is allowed")
+                raise ValueError(f"larger than the limit of {limit} bytes")
     finally:
         os.close(descriptor)
 
@@ -59,7 +59,7 @@ def regular(path: Path, limit: int, *, follow: bool = False) -> bytes:
     finally:
         os.close(descriptor)
     if len(content) > limit:
-        raise OSError(errno.EFBIG, f"larger than {limit} bytes, which is allowed", str(path))
+        raise OSError(errno.EFBIG, f"larger than the limit of {limit} bytes", str(path))
     return content
 
 
@@ -70,7 +70,7 @@ def write(path: Path, content: bytes, deadline: Deadline) -> None:
         descriptor = os.open(path, flags, 0o666)
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise OSError(errno.ENXIO, "nobody reads from it") from error
+            raise OSError(errno.ENXIO, "no process reads from it") from error
         raise
     left = memoryview(content)
     try:

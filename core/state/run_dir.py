@@ -64,7 +64,7 @@ class RunDir:
         except OSError as error:
             raise StateError(
                 f"cannot write {target}: {error.strerror}",
-                remedy="free space or permissions on the state directory",
+                remedy="check the free space and the permissions of the state directory",
             ) from error
         return True
 

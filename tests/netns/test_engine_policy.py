@@ -146,7 +146,7 @@ def test_early_leaves_alone_what_udev_says_is_somebody_elses(
     instance.ec2net("refresh")
     assert standing(instance, theirs)[0] == "ignored"
     reason = instance.status()[str(theirs.mac)]["reason"]
-    assert reason == "udev says that com.example.cni manages it (ID_NET_MANAGED_BY)"
+    assert reason == "udev reports that com.example.cni manages it (ID_NET_MANAGED_BY)"
     assert marked(instance.kernel()) == []
     data.write_text("I:1\nE:ID_NET_DRIVER=veth\nV:1\n")
     instance.ec2net("refresh")

@@ -42,7 +42,7 @@ _DISCONNECTED = "30 "
 """NM_DEVICE_STATE_DISCONNECTED, as nmcli shows it."""
 
 _UNDO = "ec2net adopt networkd --undo --apply"
-_GOES_ON = "the same command goes on from here"
+_GOES_ON = "run the same command again to continue"
 
 _log = logging.getLogger("ec2net.adopt")
 
@@ -89,9 +89,10 @@ class _Adoption:
             return plan.back(before, host, self._works()), remarks.of_undoing(host)
         if self._place.config.eni.backend not in (AUTO_BACKEND, "networkd"):
             raise Ec2netError(
-                f'the configuration says backend = "{self._place.config.eni.backend}"',
+                f'the configuration sets backend = "{self._place.config.eni.backend}", but this '
+                'command needs "auto" or "networkd"; nothing was changed',
                 subject="adopt",
-                remedy='take that out, or make it "networkd"',
+                remedy='remove that setting, or set backend = "networkd"',
             )
         steps = plan.forward(host, self._works())
         if steps:
@@ -121,7 +122,7 @@ class _Adoption:
 
     def _undo(self, cause: StepFailed) -> Ec2netError:
         """Take all of it back; the error that tells of both."""
-        _log.warning("%s; everything is given back", cause)
+        _log.warning("%s; ec2net restores the former state", cause)
         before = record.read()
         if before is None:
             return Ec2netError(f"{cause.problem}; nothing was changed", subject="adopt")
@@ -130,14 +131,14 @@ class _Adoption:
             perform(steps, Deadline(SECONDS, "undo"), subject="adopt", remedy=_GOES_ON)
         except Ec2netError as error:
             return Ec2netError(
-                f"{cause.problem}; and it could not be given back: {error.problem}",
+                f"{cause.problem}; ec2net could not restore the former state: {error.problem}",
                 subject="adopt",
-                remedy=f"'{_UNDO}' goes on with that",
+                remedy=f"run '{_UNDO}' to try again",
             )
         return Ec2netError(
-            f"{cause.problem}; everything was given back",
+            f"{cause.problem}; the former state was restored",
             subject="adopt",
-            remedy="see 'journalctl -u systemd-networkd' for what it had to say",
+            remedy="see 'journalctl -u systemd-networkd' for its messages",
         )
 
     def _look(self) -> Host:
@@ -231,12 +232,12 @@ def _tell(
         document = {"version": as_json.VERSION, "steps": described, "remarks": list(told)}
         print(json.dumps(document, indent=2))
     elif not steps:
-        nothing = "There is nothing to give back." if options.undo else "There is nothing to do."
+        nothing = "Nothing to undo." if options.undo else "Nothing to do."
         print(nothing)
     else:
         print(as_plan(steps, told, apply=apply))
         if apply and not options.undo:
-            print(f"To take that back: {_UNDO}")
+            print(f"To undo this, run: {_UNDO}")
     if apply:
         import sys
 

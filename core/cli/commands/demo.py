@@ -33,7 +33,7 @@ def run(options: Namespace) -> ExitStatus:
         with Stage() as stage:
             return show(STEPS, stage, screen, keep_going=options.keep_going)
     except KeyboardInterrupt:
-        raise Ec2netError("stopped by Ctrl-C; the simulated VPC is gone") from None
+        raise Ec2netError("stopped by Ctrl-C; the simulated VPC was removed") from None
 
 
 def _require_tools() -> None:
@@ -42,6 +42,6 @@ def _require_tools() -> None:
     if missing:
         packages = " ".join(dict.fromkeys(TOOLS[tool] for tool in missing))
         raise Ec2netError(
-            f"the simulated VPC needs {', '.join(missing)}, which cannot be found",
-            remedy=f"install it: apt-get install {packages}",
+            f"the simulated VPC cannot start without {', '.join(missing)}, not found on this host",
+            remedy=f"run: apt-get install {packages}",
         )

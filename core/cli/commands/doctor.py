@@ -85,7 +85,7 @@ def _read(
 def lines(found: Sequence[Finding]) -> list[str]:
     """Two for each finding: what and why, and what to do."""
     if not found:
-        return ["Nothing is wrong."]
+        return ["OK: no problems found."]
     text = []
     for finding in found:
         about = f"{finding.subject}: " if finding.subject else ""

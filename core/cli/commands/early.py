@@ -46,7 +46,9 @@ def run(options: Namespace) -> ExitStatus:
     if not links:
         return place.status(ExitStatus.DONE)  # the default has to bring up what comes
     if place.loaded.source is Source.BUILT_IN:  # of half a configuration, only the way in
-        _log.error("only the first network interface is configured until the files are corrected")
+        _log.error(
+            "ec2net configures only the first network interface until the files are corrected"
+        )
         del links[1:]
     built_in(manager).prepare(boot(links, place))
     return place.status(ExitStatus.DONE)
@@ -79,7 +81,9 @@ def _named_links(kernel: Kernel, place: Workplace, deadline: Deadline) -> list[L
 def _is_odd(link: Link) -> bool:
     """Whether no file can name it: it costs itself alone, and the first pass refuses it."""
     if odd := isinstance(link.name, OddName):
-        _log.warning("%s is no printable name: nothing is provided for it", f"{link.name}")
+        _log.warning(
+            "%s: this name is not printable; ec2net writes no file for the link", f"{link.name}"
+        )
     return odd
 
 

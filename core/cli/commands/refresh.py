@@ -92,13 +92,13 @@ def _by_manager(place: Workplace, options: Namespace) -> ExitStatus | None:
     timeouts = place.config.timeouts
     with StopSignals() as signals:
         seconds = 2 * (timeouts.lock + timeouts.pass_)  # it may be in the middle of a pass
-        manager = signals.deadline(seconds, "waiting for the resident manager")
+        manager = signals.deadline(seconds, "waiting for the daemon")
         answer = poke(place.run, manager)
     if answer is None:
         return None
     status = ExitStatus(int(answer.pop("exit_status", ExitStatus.FAILED)))
     if "error" in answer:
-        raise Ec2netError(str(answer["error"]), subject="resident manager")
+        raise Ec2netError(str(answer["error"]), subject="ec2net.service")
     for level, text in answer.pop("lines", ()):
         _log.log(int(level), "%s", text)
     if options.json:

@@ -52,7 +52,7 @@ def run(options: Namespace) -> ExitStatus:
             booting = False
             signals.hangup = False  # another one from here on is another reload
             place = _reread(place, options)
-            _log.info("the configuration was read again")
+            _log.info("configuration reloaded")
 
 
 def _reread(before: Workplace, options: Namespace) -> Workplace:

@@ -65,14 +65,14 @@ def _start_primary(options: Namespace) -> ExitStatus:
             engine.new_pass()
             try:
                 mac = engine.primary(waiting)
-                problem = "IMDS does not tell its MAC"
+                problem = "IMDS does not report its MAC"
             except ImdsError as error:
                 mac, problem = None, str(error)
             if mac is not None:
                 break
             if pause >= deadline.remaining():
                 raise Ec2netError(
-                    f"not known after {seconds:g} s: {problem}", subject="primary ENI"
+                    f"not identified within {seconds:g} s: {problem}", subject="primary ENI"
                 )
             waiting.sleep(pause)
             pause = _next_pause(deadline)
@@ -97,9 +97,9 @@ def _configure(name: str, place: Workplace, deadline: Deadline, options: Namespa
             deadline.check()
             drivers = ", ".join(engine.config.drivers)
             raise Ec2netError(
-                f"is not an ENI: its driver is none of {drivers}",
+                f"is not an ENI: its driver is not one of {drivers}",
                 subject=name,
-                remedy="links.drivers in the configuration says which drivers are",
+                remedy="the setting links.drivers lists the drivers of ENIs",
             )
         return _passes(name, mac, place, engine, deadline, options)
 
@@ -137,10 +137,10 @@ def _passes(
                 raise Ec2netError(
                     f"is still pending after {deadline.seconds:g} s: {awaited}",
                     subject=name,
-                    remedy="the next refresh goes on with it",
+                    remedy="the next pass continues",
                 )
             break
-        reason = awaited or "its network manager is not done"
+        reason = awaited or "its network manager has not finished"
         until.named(f"waiting for {name}: {reason}").sleep(pause)
         pause = _next_pause(deadline)
     return _reported(replace(done, report=replace(report, done=made)), mac, options)

@@ -131,7 +131,8 @@ def _drift(name: str, drift: dict[str, Any] | None) -> list[str]:
         return []
     times = f" ({drift['times']} times, last {date(drift['last'])})" if drift["times"] > 1 else ""
     return [
-        f"! {name}: {'; '.join(drift['what'])}{times}: {drift['repair']}; ec2net explain {name}"
+        f"! {name}: {'; '.join(drift['what'])}{times}: {drift['repair']};"
+        f" run: ec2net explain {name}"
     ]
 
 
