@@ -38,7 +38,7 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EarlyIntent:
-    """What is wanted of an ENI's base before IMDS tells its addresses: role and configuration.
+    """The intent for an ENI before IMDS lists its addresses: role and configuration.
 
     Nothing in it changes while the ENI stays attached, so what is made of it is made once.
     """
@@ -58,7 +58,7 @@ class EarlyIntent:
 
 @dataclass(frozen=True, slots=True)
 class EniIntent:
-    """The whole wanted state of one ENI. Lists are in the order in which they matter."""
+    """The whole intended state of one ENI. Lists are in the order in which they matter."""
 
     mac: Mac
     eni_id: EniId | None
@@ -75,6 +75,10 @@ class EniIntent:
     """Every other address, as /32 or /128 so that the base address stays first."""
     prefixes: tuple[AnyNetwork, ...]
     """Delegated prefixes, whatever the prefix mode."""
+    routed: tuple[AnyNetwork, ...]
+    """Further sources that leave by the ENI, and that the host holds no address of (``routed``)."""
+    configured_sources: tuple[AnyNetwork, ...]
+    """Sources that IMDS does not list (``sources``)."""
     gateways: tuple[IPv4Address | IPv6Address, ...]
     """The VPC's router for each family of which the ENI has an address, or a prefix with rules."""
     rules: tuple[Rule, ...]
@@ -103,6 +107,11 @@ class EniIntent:
     @property
     def every_rule(self) -> tuple[Rule, ...]:
         return self.rules + self.no_ipv4
+
+    @property
+    def hears_router(self) -> bool:
+        """Whether its IPv6 default route comes by a router advertisement."""
+        return self.primary and self.first(6) is not None
 
     def serves(self, purpose: Purpose) -> bool:
         """Whether it has a rule for this purpose."""

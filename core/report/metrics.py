@@ -51,18 +51,15 @@ METRICS = {
     "ec2net_passes_total": ("counter", "Passes, by result."),
     "ec2net_errors_total": ("counter", "Errors in passes, by kind."),
     "ec2net_changes_total": ("counter", "Changes made, by action."),
-    "ec2net_repairs_total": (
-        "counter",
-        "Repairs: changes to ENIs whose intent had not changed.",
-    ),
+    "ec2net_repairs_total": ("counter", "Changes that repaired drift."),
     "ec2net_imds_requests_total": ("counter", "Requests to IMDS."),
     "ec2net_pass_duration_seconds": ("summary", "Duration of passes, in seconds."),
-    "ec2net_enis": ("gauge", "ENIs, by state after the last pass."),
-    "ec2net_addresses_missing": ("gauge", "Intended addresses that are missing on their link."),
-    "ec2net_last_pass_timestamp_seconds": ("gauge", "Unix time at which the last pass ended."),
+    "ec2net_enis": ("gauge", "ENIs, by their state after the last pass."),
+    "ec2net_addresses_missing": ("gauge", "Intended addresses that are not on their link."),
+    "ec2net_last_pass_timestamp_seconds": ("gauge", "Time of the end of the last pass."),
     "ec2net_last_success_timestamp_seconds": (
         "gauge",
-        "Unix time at which a pass last ended without an error; 0: not since boot.",
+        "Time of the end of the last pass without a problem; 0: none in this boot.",
     ),
 }
 """Each with its type and meaning. Names and labels are a contract with dashboards."""

@@ -158,13 +158,13 @@ def test_a_silent_networkmanager_is_asked_once(
     """The other links' live changes are not to wait for it."""
     fake.silent.add("GetDeviceByIpIface")
     seen = look(manager, NOTHING, [ENS6, link(9)], Deadline(2, "test"))
-    assert "does not answer" in str(seen.problem)
+    assert "the daemon does not answer" in str(seen.problem)
     assert len(fake.of("GetDeviceByIpIface")) == 1
 
 
 def test_without_networkmanager_nobody_gives_a_link_its_first_address() -> None:
     """It would call the link external ever after, and lease nothing (seen with 1.42 and 1.52)."""
-    seen = Seen(problem=Ec2netError("does not answer"))
+    seen = Seen(problem=Ec2netError("the daemon does not answer"))
     ref = LinkRef(ENS6.index, ENS6.name)
     held = Found(Address(ref, IPv4Interface("10.0.32.4/20")), 0)
     own = Found(Address(LinkRef(9, "ens9"), IPv6Interface("fe80::1/64")), 0)
