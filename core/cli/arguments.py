@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a command line gives, parsed."""
+"""Parsed values of the command line."""
 
 from ec2net.core.model.errors import UsageError
 from ec2net.core.model.identity import parse_link_name

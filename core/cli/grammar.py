@@ -22,7 +22,7 @@ def seconds(text: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """What ``ArgumentParser.add_argument`` takes."""
+    """Arguments for ``ArgumentParser.add_argument``."""
 
     names: tuple[str, ...]
     options: dict[str, Any]
@@ -78,7 +78,7 @@ COMMON: Arguments = (
         help="the root of etc/ec2net, run/ec2net and usr/lib/ec2net (default: /)",
     ),
 )
-"""Of every command."""
+"""Options of every command."""
 
 JSON = _flag("--json", "print JSON")
 

@@ -82,7 +82,7 @@ def _have_streams() -> None:
 
 
 def _lose_output() -> None:
-    """What is still buffered would fail once more at the end."""
+    """Drop the buffered output: it would fail once more at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

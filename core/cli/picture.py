@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources, rules, tables and links of ENIs as a picture, in the language DOT; drawn by graphviz.
+"""Sources, rules, tables and links of ENIs as a graph in the DOT language; graphviz draws it.
 
-From left to right: where traffic is from, the rules that catch it, the table they look up, the
-link that its routes lead to. What a pass would change is coloured as a plan is.
+From left to right: source of the traffic, matching rules, their tables, and the links of the
+routes. Changes that a pass would make have the colours of a plan.
 """
 
 import subprocess
@@ -46,7 +46,7 @@ def dot(view: View, only: Collection[Mac] | None = None) -> str:
 
 
 def _items(eni: EniOutcome, view: View) -> tuple[Item, ...]:
-    """Rules and routes that are wanted of an ENI, and those that would go."""
+    """Intended rules and routes of an ENI, and those that a pass would remove."""
     intent = eni.intent
     wanted: list[Item] = []
     if intent is not None:
@@ -150,16 +150,17 @@ def _escaped(text: str) -> str:
 
 
 SECONDS = 30.0
-"""For drawing."""
+"""Time limit for drawing."""
 
 
 _INSTEAD = "or use --dot and another program to draw the graph"
 
 
-def svg(dot: str) -> str:
+def svg(dot: str, deadline: Deadline) -> str:
     """The text of an SVG document. Raises ``Ec2netError`` if it cannot be drawn."""
+    limit = deadline.within(SECONDS, "dot")
     try:
-        done = run_bounded(("dot", "-Tsvg"), Deadline(SECONDS, "dot"), given=dot)
+        done = run_bounded(("dot", "-Tsvg"), limit, given=dot)
     except FileNotFoundError as error:
         remedy = f"install the package graphviz, {_INSTEAD}"
         raise Ec2netError(
@@ -168,7 +169,7 @@ def svg(dot: str) -> str:
     except OSError as error:
         raise Ec2netError(f"dot cannot be run: {error.strerror}", remedy=_INSTEAD) from error
     except subprocess.TimeoutExpired as error:
-        told = f"dot did not end within {SECONDS:.0f} s"
+        told = f"dot did not end within {limit.seconds:.0f} s"
         raise Ec2netError(told, remedy="draw one ENI, " + _INSTEAD) from error
     if done.returncode:
         why = " ".join(done.stderr.split()) or f"exit status {done.returncode}"

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find, read and merge the configuration files, and remember which file set what.
+"""Find, read and merge the configuration files, and remember which file set which key.
 
-Reading order, later ones win key by key: the main file of /usr/lib, the main file of /etc, then
-the drop-ins of all three directories by file *name*. Of drop-ins with one name, the one in /etc
-stands for that in /run, and that for the one in /usr/lib. A link to /dev/null stands for nothing,
-so it masks; as the main file in /etc it masks the one in /usr/lib.
+Reading order: the main file of /usr/lib, the main file of /etc, then the drop-ins of all three
+directories by file *name*. A later file wins, key by key. Among drop-ins with one name, /etc
+replaces /run, and /run replaces /usr/lib. A link to /dev/null masks the file; as the main file in
+/etc it masks the one in /usr/lib.
 """
 
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from ec2net.core.config.schema import SETTINGS
-from ec2net.core.config.settings import Config, EniSection, Ipv6Policy
+from ec2net.core.config.settings import Config, EniSection
 from ec2net.core.config.tree import (
     SECTIONS,
     Report,
@@ -35,14 +35,15 @@ DROP_INS = "ec2net.toml.d"
 VENDOR, RUNTIME, ADMIN = "usr/lib/ec2net", "run/ec2net", "etc/ec2net"
 
 SIZE_MAX = 2**20
-"""Bytes of one file: nobody writes so much, and the parser's time grows with it."""
+"""Size limit of one file in bytes: the parser's time grows with the size."""
 
 DOTS_MAX = 32
-"""In one line: tomllib keeps every prefix of a dotted key (seen on 3.11 to 3.13), so that one key
-with 100,000 dots takes all memory; a key cannot go on in the next line."""
+"""Limit for one line: tomllib keeps every prefix of a dotted key (seen on 3.11 to 3.13). One key
+with
+100,000 dots takes all memory. A key cannot continue in the next line."""
 
 ERRORS_MAX = 100
-"""Of one file: finding out what each misspelt key was to be takes time."""
+"""Limit for one file: the search for the intended key takes time for each misspelt key."""
 
 BUILT_IN_ORIGIN = "built-in"
 LAST_GOOD_ORIGIN = "last good"
@@ -52,7 +53,7 @@ _NULL_DEVICE = os.makedev(1, 3)
 
 
 class Source(StrEnum):
-    """Where the configuration that stands comes from."""
+    """The origin of the effective configuration."""
 
     FILES = "files"
     """The files, as they are now."""
@@ -72,7 +73,7 @@ class LoadedConfig:
     origins: Mapping[str, str] = field(default_factory=dict)
     """By dotted key, and by ``eni[0]`` for sections: a file, ``built-in`` or ``last good``."""
     errors: tuple[ConfigError, ...] = ()
-    """Of all files."""
+    """The errors of all files."""
     files: tuple[str, ...] = ()
     """In reading order, masked ones left out."""
 
@@ -143,17 +144,16 @@ def show_dict(loaded: LoadedConfig) -> dict[str, Any]:
 def warnings(loaded: LoadedConfig) -> Iterator[str]:
     """Values that are in force and that can harm: an MTU below 1280 where IPv6 is not off."""
     config = loaded.config
-    places: list[tuple[str, Any, Any, str]] = [
-        ("mtu", config.eni.mtu, config.eni.ipv6, loaded.origins["mtu"])
-    ]
+    places = [("mtu", config.eni, loaded.origins["mtu"])]
     for index, section in enumerate(config.sections):
         where, given = f"{SECTIONS}[{index}]", section.settings
-        ipv6 = given.get("ipv6", config.eni.ipv6)
-        places.append((f"{where}.mtu", given.get("mtu"), ipv6, loaded.origins[where]))
-    for key, mtu, ipv6, origin in places:
-        if isinstance(mtu, int) and mtu < IPV6_MTU_MIN and ipv6 is not Ipv6Policy.OFF:
+        if "mtu" in given or "ipv6" in given:
+            whole = replace(config.eni, **given)
+            places.append((f"{where}.mtu", whole, loaded.origins[where]))
+    for key, settings, origin in places:
+        if settings.removes_ipv6:
             yield (
-                f"{origin}: warning: {key} = {mtu}: an ENI with IPv6 addresses is refused"
+                f"{origin}: warning: {key} = {settings.mtu}: an ENI with IPv6 addresses is refused"
                 f' (set it to {IPV6_MTU_MIN} or more, or set ipv6 to "off")'
             )
 
@@ -195,7 +195,7 @@ def _names(folder: str, errors: list[ConfigError]) -> list[str]:
     except OSError as error:
         errors.append(_unreadable(folder, error, "a+rx"))
         return []
-    # editors leave .#name and name~ beside a file
+    # editors leave .#name and name~ next to a file
     return [name for name in names if name.endswith(".toml") and not name.startswith(".")]
 
 

@@ -214,7 +214,7 @@ HOST: tuple[Setting, ...] = (
     ),
     Setting(
         "numbers.protocol",
-        # FRR's zebra/rt_netlink.h; with one of these, its routes would count as ours
+        # FRR's zebra/rt_netlink.h; with one of these numbers, FRR's routes would count as owned
         whole(128, 254, taken=range(186, 199), taken_by="routing daemons use those"),
         "Protocol number that marks ec2net's routes, rules and addresses.",
         "numbers.protocol",
@@ -306,7 +306,7 @@ HOST: tuple[Setting, ...] = (
         "disabled_plugins",
     ),
 )
-"""Of the whole host."""
+"""Settings of the whole host."""
 
 SETTINGS: dict[str, Setting] = {s.key: s for s in (*PER_ENI, *HOST)}
 SECTION_SETTINGS: dict[str, Setting] = {s.key: s for s in PER_ENI}
@@ -315,7 +315,7 @@ TABLES: tuple[str, ...] = tuple(
 )
 
 TOP: dict[str, Setting] = {s.key: s for s in HOST if "." not in s.key}
-"""Of the host, without a table."""
+"""Settings of the host, outside of a table."""
 
 MATCH: dict[str, Key] = {
     c.key: c
@@ -337,13 +337,13 @@ MATCH: dict[str, Key] = {
 
 _HEAD = """\
 # SPDX-License-Identifier: Apache-2.0
-# Configuration of ec2net. Every setting is here with its default; uncomment what is to differ.
-# Better than changing this file: put the difference into /etc/ec2net/ec2net.toml.d/NAME.toml.
+# Configuration of ec2net: every setting with its default. Do not change this file. Write changed
+# settings into /etc/ec2net/ec2net.toml.d/NAME.toml instead.
 """
 
 _SECTION = """\
-# Settings for some ENIs, any number of sections; where several match, the later one wins key by
-# key. All criteria that are given must hold, and one that is not known yet does not hold:
+# Settings for some ENIs, in any number of sections. If several sections match, the later one wins,
+# key by key. All given criteria must hold. A criterion whose value is not known yet does not hold:
 """
 
 _EXAMPLE_SECTION = """\

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls of a third party's backend that may hang: given up at their deadline, and reported.
+"""Calls of a third party's backend that may hang: ec2net abandons them at their deadline and
+reports them.
 
-The backends of this project take the deadline they are handed in every wait. Of others' nobody
-knows, and one that hangs must not hold up the host: it runs in a thread of its own, of which
-there is at most one per backend however often it is called.
+The backends of this project use the given deadline in every wait. Other backends may not, and a
+hanging one must not stop the daemon. Its calls therefore run in a separate thread, at most one per
+backend.
 """
 
 import os
@@ -26,7 +27,7 @@ QUICK = 5.0
 
 
 _last: dict[str, tuple[threading.Thread, str]] = {}
-"""By backend its last call and the verb; a reload makes new backends, and ends no call."""
+"""The last call of each backend, with its verb. A reload creates new backends, and ends no call."""
 
 
 class AbandonableBackend(GuardedBackend):

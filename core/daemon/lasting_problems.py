@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the log is told of problems that last: once on entry, once on recovery, now and then between.
+"""The log lines of lasting problems: at the begin, at the end, and a reminder in between.
 
-Pure: takes what is said of a subject now, gives what is to be logged (R42).
+Pure: takes the present problems of a subject, and returns the lines to log (R42).
 """
 
 import logging
@@ -12,11 +12,11 @@ REMINDER = 600.0
 """Seconds."""
 
 _DURATION = re.compile(r"\d+(\.\d+)?(e-\d+)? s\b")
-"""What is left of a deadline differs from pass to pass; the problem does not."""
+"""The remaining time of a deadline differs from pass to pass; the problem does not."""
 
 
 class LastingProblems:
-    """What was told, by subject (an ENI, or the host)."""
+    """The logged problems, by subject (an ENI, or the host), each with its begin and its last line."""
 
     def __init__(self) -> None:
         self._told: dict[Hashable, dict[str, tuple[str, float, float]]] = {}

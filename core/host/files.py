@@ -62,7 +62,7 @@ def _working_units(patterns: tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The files, links and folders of the host. What cannot be read is None."""
+    """The files, links and folders of the host. An unreadable one is None."""
 
     read_file: Callable[[str], str | None] = _read_file
     read_link: Callable[[str], str | None] = _read_link

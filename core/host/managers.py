@@ -18,9 +18,9 @@ class Manager(Enum):
     LEFT_ALONE = "no network manager (a user's setting)"
     """A user took it from NetworkManager at run time."""
     NETWORKD_NOT_UP = "possibly systemd-networkd (not running now)"
-    """It tells of no link while it is stopped or starts."""
+    """systemd-networkd reports no link while it is stopped or starts."""
     NETWORKMANAGER_NOT_UP = "possibly NetworkManager (not running now)"
-    """It tells of no new link while it is stopped."""
+    """NetworkManager reports no new link while it is stopped."""
     NOBODY = "no network manager"
 
 
@@ -32,7 +32,8 @@ NETWORKMANAGER_UNIT = "NetworkManager.service"
 NETWORKD_LINKS = "/run/systemd/netif/links"
 """The folder of systemd-networkd's state files, one for each link index (sd-network(3))."""
 NETWORKMANAGER_LINKS = "/run/NetworkManager/devices"
-"""NetworkManager keeps a state file there for each link that it manages or was told not to."""
+"""NetworkManager keeps a state file there for each link that it manages, or that a user set
+unmanaged."""
 _UNITS = "/etc/systemd/system"
 UNIT_FOLDERS = (
     "/usr/lib/systemd/system",
@@ -43,7 +44,7 @@ UNIT_FOLDERS = (
     "/run/systemd/generator",
     "/run/systemd/generator.late",
 )
-"""Where units are (systemd.unit(5)); which comes first does not count here."""
+"""The folders of units (systemd.unit(5)); their order does not matter here."""
 
 
 def is_wanted(unit: str, by: str, environment: Environment) -> bool:
@@ -70,11 +71,11 @@ def is_enabled(unit: str, environment: Environment) -> bool:
 
 
 def is_at_work(unit: str, environment: Environment) -> bool:
-    """Whether it runs, or will again.
+    """Whether the network manager runs, or will run again.
 
-    One that is stopped and no longer enabled has handed over; one that is being restarted has not.
-    NetworkManager leaves its state files when it is stopped, systemd-networkd takes away those of
-    links.
+    A stopped one that is no longer enabled has handed over; one that restarts has not.
+    NetworkManager
+    keeps its state files when it stops, systemd-networkd removes those of links.
     """
     return environment.unit_is_active(unit) or is_enabled(unit, environment)
 
@@ -114,9 +115,10 @@ def link_manager(link: Link, environment: Environment) -> Manager:
 
 
 def _networkd_is_not_up(environment: Environment) -> bool:
-    """Whether it is at work, and tells of no link, not even lo: it is stopped, or has yet to look.
+    """Whether it is active but reports no link, not even lo: it is stopping, or has not read the
+    links yet.
 
-    Its folder is there wherever it is installed (tmpfiles.d/systemd-network.conf).
+    Its folder exists wherever it is installed (tmpfiles.d/systemd-network.conf).
     """
     return (
         "links" in environment.list_folder(NETWORKD_LINKS.rpartition("/")[0])

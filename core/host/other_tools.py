@@ -26,7 +26,7 @@ _RUN_NETWORK = "/run/systemd/network"
 
 
 class Tool(StrEnum):
-    """Who else may configure ENIs; the value is what people call it."""
+    """Other tools that may configure ENIs; the value is the usual name."""
 
     NET_UTILS = Rival.NET_UTILS.value
     NM_CLOUD_SETUP = Rival.NM_CLOUD_SETUP.value
@@ -38,7 +38,7 @@ class Tool(StrEnum):
 
 
 class Danger(Enum):
-    """What it means to run beside this tool."""
+    """The risk of running ec2net with this tool."""
 
     DOUBLE = "double"
     """It makes and removes the same addresses, rules or routes: one of the two has to end."""
@@ -57,7 +57,7 @@ class Recognised:
     trace: str
     remedy: str
     rival: Rival | None = None
-    """What the configuration calls it, if it is one of those."""
+    """The tool's name in the configuration, if it has one."""
     links: frozenset[str] | None = None
     """ENI links that it configures; None: all."""
 
@@ -174,7 +174,7 @@ def _serves_ec2(environment: Environment) -> bool:
 
 
 def _of_networkmanager(environment: Environment) -> Iterator[str]:
-    """Links that it has or will have: at boot, and where it has others, nobody's as well."""
+    """Links that the manager has or will have: at boot, and also unmanaged links if it has others."""
     if is_at_work(NETWORKMANAGER_UNIT, environment):
         managers = {link.name: link_manager(link, environment) for link in environment.eni_links}
         has = {Manager.NETWORKMANAGER, Manager.SEVERAL}
@@ -293,7 +293,7 @@ def _ifupdown(environment: Environment) -> Recognised | None:
 
 
 def interfaces_stanzas(environment: Environment) -> Iterator[tuple[str, str, str]]:
-    """Of every file of ifupdown: its path, the name of a link, and the method by which it comes up."""
+    """From every file of ifupdown: its path, the name of a link, and the link's method."""
     for path in _interfaces_files(environment):
         for name, _, method in _STANZA.findall(environment.read_file(path) or ""):
             yield path, name, method

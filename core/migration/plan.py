@@ -31,10 +31,12 @@ _Work: TypeAlias = Callable[[Deadline], None]
 
 @dataclass(frozen=True, slots=True)
 class Works:
-    """What the program does itself. ``record``: write what the host was. ``prepare``: the ENIs'
-    files for the manager to come. ``adopted``: that the new manager has the host and nobody is cut
-    off. ``reachable``: that nobody is cut off. ``clear``: what
-    systemd-networkd leaves in the kernel. ``reconnect``: NetworkManager. ``forget``: the record."""
+    """Steps that ec2net runs in its own process. ``record``: write the host's state. ``prepare``:
+    the
+    ENIs' files for the new manager. ``adopted``: check that the new manager has leases and the host
+    is
+    reachable. ``reachable``: check only that. ``clear``: remove systemd-networkd's leftovers in the
+    kernel. ``reconnect``: activate connections of NetworkManager. ``forget``: delete the record."""
 
     record: _Work
     prepare: _Work
@@ -46,7 +48,7 @@ class Works:
 
 
 def before(host: Host, when: str) -> Before:
-    """What the host is now."""
+    """The present state of the host."""
     environment = host.environment
     return Before(
         when,
@@ -147,7 +149,7 @@ def _disable(host: Host) -> Iterator[Step]:
 
 
 def _is_ifupdowns(host: Host) -> bool:
-    """Whether ifupdown has an ENI, or is told to."""
+    """Whether ifupdown manages an ENI, or is configured to do so."""
     stanzas = interfaces_stanzas(host.environment)
     told = (name for _, name, method in stanzas if method != "manual")
     return bool(host.clients.of_enis) or any(name in host.environment.eni_names for name in told)
@@ -169,8 +171,9 @@ def _start_networkd(host: Host) -> Step:
 
 
 def refuse_back(was: Before, host: Host) -> None:
-    """Raises ``Ec2netError`` where nobody would have the network, or resolve a name: what is to be
-    given back was removed since then."""
+    """Raises ``Ec2netError`` if nothing would configure the network or resolve names, because a
+    part of
+    the former state was removed meanwhile."""
     resolves = was.resolv_conf is not Kind.OTHER or units.RESOLVED in was.active
     now = host.resolv_conf
     if not resolves and now.kind is Kind.RESOLVEDS and now.aside is Kept.NOTHING:
@@ -198,7 +201,7 @@ def refuse_back(was: Before, host: Host) -> None:
 
 
 def back(was: Before, host: Host, works: Works) -> tuple[Step, ...]:
-    """From whatever the host is to what it was; done again it goes on where it ended."""
+    """From any state to the former state. A second run continues where the first one ended."""
     environment = host.environment
     now = units.links(environment)
     new = {unit for unit in host.active - set(was.active) if units.NEW.fullmatch(unit)}
@@ -224,7 +227,7 @@ def back(was: Before, host: Host, works: Works) -> tuple[Step, ...]:
 
 
 def _resolv_conf_back(was: Before, host: Host) -> Iterator[Step]:
-    """Not in place of what somebody has made of it since then."""
+    """Not if a user has changed the file meanwhile."""
     if host.resolv_conf.aside is Kept.THE_SAME:
         yield Delete(str(ASIDE))
     elif host.resolv_conf.aside is Kept.ANOTHER and host.resolv_conf.kind is not Kind.OTHER:
@@ -265,7 +268,7 @@ def _sysctl(host: Host, path: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class SetSysctl:
-    """A setting of a link as it was. One whose link is gone is no failure."""
+    """Restore a setting of a link. A missing link is no failure."""
 
     path: str
     text: str

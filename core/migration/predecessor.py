@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan that ends a tool which did this work before ec2net, and the plan that gives it back. Pure.
+"""The plan that ends another tool, and the plan that restores the tool. Pure.
 
-The order keeps the tool from coming back in the middle: first masks close every way by which udev,
-systemd, dispatchers and cron jobs start a unit, then its timers and services stop, then systemd
-confirms it, and only then its files go.
+The order keeps the tool from starting in the middle. Masks first close every way by which udev,
+systemd, dispatchers and cron jobs start a unit. Then its timers and services stop, and systemd
+confirms that. Its files are deleted last.
 """
 
 import re
@@ -39,7 +39,7 @@ _CALLERS = (
     "/etc/udev/rules.d",
     "/etc/systemd/system",
 )
-"""Where an administrator may start a tool in his own way."""
+"""Files in which an administrator may start a tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Found:
 
 
 def look(rival: Rival, environment: Environment) -> Found:
-    """What there is of a tool. ``environment`` has the links of all ENIs; asks systemd."""
+    """The state of a tool. ``environment`` has the links of all ENIs; asks systemd."""
     wiring = WIRINGS[rival]
     startable = [path for path in wiring.masks() if not environment.is_masked(path)]
     own = tuple(path for path in startable if environment.read_file(path) is not None)
@@ -175,7 +175,7 @@ class Works:
 
 
 def forward(found: Found, works: Works) -> tuple[Step, ...]:
-    """End the tool. No step where it is off already; done again, the plan goes on where it ended."""
+    """End the tool. No step if the tool is off; a second run continues where the first one ended."""
     if found.is_off:
         return ()
     steps: list[Step] = [Work(f"record the host's state in {path_of(found.rival)}", works.record)]
@@ -218,7 +218,7 @@ def _files(found: Found, works: Works) -> Iterator[Step]:
 
 
 def remarks(found: Found) -> Iterator[str]:
-    """What the plan does not change, and what a user should know before it is done."""
+    """Remarks of the plan: things that stay unchanged, and facts that a user should know first."""
     if found.is_off:
         return
     for path in found.callers:
@@ -246,7 +246,7 @@ def remarks(found: Found) -> Iterator[str]:
 
 
 def back(before: Migrated, boot: str, works: Works, link_names: str) -> tuple[Step, ...]:
-    """Give the tool back as it was: units can start again first, so that ec2net refuses the ENIs."""
+    """Restore the tool. Its units can start first, so that ec2net refuses the ENIs."""
     kept = sorted(before.of_now(boot), key=lambda one: (one.mode == 0, one.path))
     units = [one for one in kept if one.path.startswith("/etc/")]
     files = [one for one in kept if not one.path.startswith("/etc/")]

@@ -25,7 +25,8 @@ VERSION = 1
 class Before:
     """``links``: of units, with their targets. ``active``: units. ``profiles``: by link, the
     connection of NetworkManager (its UUID). ``sysctls``: by path, of the ENIs' links.
-    ``link_locals``: by link, its addresses. ``own_files``: ours that systemd-networkd reads."""
+    ``link_locals``: by link, its addresses. ``own_files``: ec2net's files that systemd-networkd
+    reads."""
 
     when: str
     links: Mapping[str, str]

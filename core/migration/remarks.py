@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a handover does not bring over, or may be undone by: told with the plan. Pure."""
+"""Remarks of a handover's plan: settings that are not taken over, and tools that may undo it. Pure."""
 
 import os
 import re
@@ -35,7 +35,7 @@ def remarks(environment: Environment) -> tuple[str, ...]:
 
 
 def of_undoing(host: Host) -> tuple[str, ...]:
-    """What is not given back, since somebody has changed it meanwhile."""
+    """Files that stay, since a user has changed them meanwhile."""
     resolv_conf = host.resolv_conf
     if resolv_conf.aside is Kept.ANOTHER and resolv_conf.kind is Kind.OTHER:
         return (

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps by which a command with a plan changes a running host: printed first, then done in order.
+"""The steps of a plan that changes a running host: printed first, then run in order.
 
-A step that was done before can be done again, so a plan that ended in the middle goes on.
+Each step can run twice, so a plan that ended in the middle continues.
 """
 
 import os

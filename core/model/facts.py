@@ -124,10 +124,18 @@ class Link:
     """Whether ``mac`` is the permanent one (IFLA_PERM_ADDRESS)."""
     ipv6: bool = True
     """False if IPv6 is off on the link or on the host."""
+    ipv6_off_by_mtu: bool = False
+    """Whether IPv6 is off on the link by its MTU alone, which is below 1280."""
     master: int = 0
     """Index of the bridge, bond or VRF that it is a port of; 0 for none."""
     mtu_max: int = 0
     """The largest MTU that the device accepts (IFLA_MAX_MTU), in bytes; 0: not known."""
+    mtu_min: int = 0
+    """The smallest MTU that the device accepts (IFLA_MIN_MTU), in bytes."""
+
+    def accepts(self, mtu: int) -> bool:
+        """Whether ``mtu`` is within the device's limits (dev_validate_mtu, net/core/dev.c)."""
+        return self.mtu_min <= mtu and not 0 < self.mtu_max < mtu
 
 
 @dataclass(frozen=True, slots=True)

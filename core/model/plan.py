@@ -53,6 +53,11 @@ def purpose_of(item: Item) -> Purpose:
     return item.purpose if isinstance(item, KernelItem) else Purpose.LINK
 
 
+def is_optional(item: Item) -> bool:
+    """Whether the rest of its ENI works without it."""
+    return bool(getattr(item, "optional", False))
+
+
 def clues_of(item: Item) -> tuple[Clue, ...]:
     """What tells for which ENI an item is."""
     if isinstance(item, KernelItem):
@@ -103,12 +108,16 @@ class Conflict:
     foreign: Item
     wanted: bool = False
     """Whether ``foreign`` is what another ENI wants, not something in place."""
+    limit: str = ""
+    """A limit of the device that keeps ``foreign`` in place; empty: something else does."""
+    remedy: str = ""
+    """What to do about ``limit``."""
 
     def describe(self) -> str:
-        whose = (
-            "another ENI wants in its place" if self.wanted else "a foreign object is in its place"
-        )
-        return f"{self.item.describe()}: {whose}: {self.foreign.describe()}"
+        if self.limit:
+            return f"{self.item.describe()}: {self.limit} ({self.remedy})"
+        whose = "another ENI wants" if self.wanted else "a foreign object is"
+        return f"{self.item.describe()}: {whose} in its place: {self.foreign.describe()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ _COLOURS = {Action.ADD: "32", Action.REPLACE: "33", Action.REMOVE: "31"}
 
 
 def colours(stream: TextIO) -> bool:
-    """Whether to colour: a terminal, and nobody said NO_COLOR (no-color.org)."""
+    """Whether to use colour: on a terminal, unless NO_COLOR is set (no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
@@ -59,7 +59,7 @@ def plan(whole: Plan, host: HostIntent, *, stream: TextIO | None = None) -> str:
 
 
 def incomplete(keys: Iterable[str]) -> str:
-    """What IMDS did not tell of an ENI that is configured with all else."""
+    """The keys that IMDS does not report yet; the rest of the ENI is configured."""
     return (
         f"incomplete: IMDS does not report {', '.join(keys)} yet, so the settings that need it "
         "are pending"

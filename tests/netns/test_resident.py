@@ -244,7 +244,7 @@ def test_the_configuration_is_read_again_without_a_change_of_anything(
             manager.process.send_signal(signal.SIGHUP)
             manager.hear("RELOADING=1")
             manager.hear("READY=1")
-            assert "plugin gone: there is not a entry point" in manager.log()
+            assert "plugin gone: there is no entry point" in manager.log()
             assert events.taken() == []
         instance.configure("mtu = 1400\n")
         manager.process.send_signal(signal.SIGHUP)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net demo``: everything at work in a VPC made of network namespaces on this machine."""
+"""``ec2net demo``: every feature, in a VPC made of network namespaces on this machine."""
 
 import shutil
 import sys
@@ -13,8 +13,8 @@ TOOLS = {"ip": "iproute2", "bridge": "iproute2", "nft": "nftables"}
 
 _INTRODUCTION = """\
 A VPC made of network namespaces on this machine; nothing outside of them is touched.
-Commands run in the guest as they are shown, with a state directory and a configuration of their
-own, which only says that veth links are ENIs here (but not the one of a container).
+Commands run in the guest as shown. They have a state directory and a configuration of their own,
+which only declares veth links as ENIs (but not the one of a container).
 Each tick is a check that was made: connections, the source check's drop counter, dumps of 'ip'."""
 
 

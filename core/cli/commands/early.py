@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net early``: before a network manager starts, give it the files for the ENIs of the boot.
+"""``ec2net early``: write the files for the ENIs of the boot before a network manager starts.
 
-No IMDS yet, so roles are a guess: the primary is the ENI that the kernel found first (lowest
-index; drivers probe in PCI order, and device 0 comes first). What a wrong guess costs:
-docs/networkd.md.
+IMDS is not reachable yet, so the roles are a guess. The ENI that the kernel found first (lowest
+index) counts as the primary: drivers probe in PCI order, and device 0 comes first.
+docs/networkd.md describes the cost of a wrong guess.
 """
 
 import logging
@@ -55,7 +55,8 @@ def run(options: Namespace) -> ExitStatus:
 
 
 def _begin_record(links: Mapping[Mac, tuple[Link, ...]], place: Workplace) -> None:
-    """Of the boot's ENIs. Without it the first pass decides, so a full disk is no failure."""
+    """Record the ENIs of the boot. Without the record the first pass decides, so a full disk is no
+    failure."""
     try:
         boot_enis.record(place.run, links, time.monotonic())
     except StateError as error:
@@ -88,7 +89,7 @@ def _is_odd(link: Link) -> bool:
 
 
 def boot(links: list[Link], place: Workplace) -> Boot:
-    """What is known of the boot's ENIs; the first one is taken for the primary."""
+    """The known facts about the boot's ENIs; the first one counts as the primary."""
     enis = []
     for link in links:
         primary = link is links[0]
@@ -110,7 +111,7 @@ def _settings(link: Link, primary: bool, place: Workplace) -> EniSettings:
 
 
 def _apart(link: Link, settings: EniSettings) -> bool:
-    """Whether it is not ours to touch, by the configuration, by its owner or by another tool."""
+    """Whether the configuration, the link's owner or another tool keeps ec2net from the link."""
     assert link.mac is not None
     owned = bool(elsewhere({link.mac: (link,)}, Environment()))
     return (

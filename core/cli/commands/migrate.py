@@ -35,7 +35,7 @@ from ec2net.core.state.config_in_force import Workplace, workplace
 from ec2net.core.state.lock import HostLock, check_lock
 
 SECONDS = 90.0
-"""For all steps together; systemctl waits for the units that it stops."""
+"""For all steps together; systemctl waits until the units have stopped."""
 
 _STOPPED_SECONDS = 10.0
 _PAUSE = 0.1
@@ -73,7 +73,7 @@ def _recorded() -> Rival:
 
 
 def _tell_all(options: Namespace) -> ExitStatus:
-    """What there is of each tool, and what would be done about it."""
+    """Report the state of each tool, and the steps that would end it."""
     place = workplace(options, may_fall_back=True)
     tools = []
     for rival in Rival:
@@ -122,7 +122,7 @@ class _Migration:
         return status
 
     def look(self) -> Found:
-        """What there is of the tool now."""
+        """The present state of the tool."""
         links = tuple(same[0] for same in self._enis())
         return predecessor.look(self._rival, replace(Environment(), eni_links=links).once())
 
@@ -138,7 +138,7 @@ class _Migration:
             handover_kernel.clear(wrote(before.texts), indices, main, self._place.config.drivers)
 
     def _confirm(self) -> None:
-        """Raises ``Ec2netError`` with what is left of the tool."""
+        """Raises ``Ec2netError`` if parts of the tool remain."""
         found, left = self.look(), []
         if not found.is_off:
             left.append(state_of(found))
@@ -157,7 +157,7 @@ class _Migration:
     def _ended(self) -> str:
         return (
             f"{self._rival} has been off since {now()}. Checked: systemd runs none of its units "
-            "and has no job for one, all of its unit files are masked, and none of its files, "
+            "and has no job for one. All of its unit files are masked. None of its files, "
             f"rules or routes remain.\nIts timers had a period of up to {PERIODS[self._rival]} "
             f"s. To check again after that time, run: ec2net migrate --from {self._rival}\nTo "
             f"undo the migration, run: ec2net migrate --from {self._rival} --undo --apply"
@@ -188,7 +188,7 @@ class _Migration:
             print(f"{self._rival} manages the ENIs again, as before {before.when}.")
         return ExitStatus.DONE
 
-    # What the program does itself
+    # Steps that ec2net runs in its own process
 
     def _works(self) -> predecessor.Works:
         return predecessor.Works(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net remove LINK``: take back what was configured for one ENI, on it and in the rules."""
+"""``ec2net remove LINK``: remove the configuration of one ENI, from its link and from the rules."""
 
 import json
 from argparse import Namespace

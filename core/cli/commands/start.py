@@ -27,14 +27,16 @@ if TYPE_CHECKING:
     from ec2net.core.report.status_file import Outcome
 
 SETTLE_SECONDS = 5.0
-"""For what the network manager does in its own time: the router's advertisement, with the primary's
-IPv6 default route, may come seconds after the leases. What is wrong then is wrong."""
+"""Time for the network manager: the router's advertisement, with the primary ENI's IPv6 default
+route,
+may arrive seconds after the leases. Errors that remain after this time are real."""
 
 _FIRST_RETRY = 0.1
 _LAST_RETRY = 2.0
 _RETRY_SHARE = 0.2
-"""Seconds between looks while IMDS does not tell all yet: this share of the time so far, so that
-the news is seen at most a fifth later than it could be, and a long wait asks seldom."""
+"""Pause between two polls while facts are incomplete, as a share of the time so far. A change is
+seen
+at most a fifth later than possible, and a long wait polls seldom."""
 
 
 def run(options: Namespace) -> ExitStatus:
@@ -53,7 +55,7 @@ def run(options: Namespace) -> ExitStatus:
 
 
 def _start_primary(options: Namespace) -> ExitStatus:
-    """As soon as IMDS answers (the primary's lease may be on its way), the primary alone."""
+    """Configure the primary ENI as soon as IMDS answers. Its lease may not have arrived yet."""
     from ec2net.core.engine.setup import opened
 
     place = workplace(options, may_fall_back=True)
@@ -113,7 +115,7 @@ def _passes(
     deadline: Deadline,
     options: Namespace,
 ) -> ExitStatus:
-    """Passes for one ENI, until IMDS tells all of it and the kernel does it."""
+    """Run passes for one ENI until its facts are complete and the kernel confirms the intent."""
     from ec2net.core.engine.one_pass import one_pass
     from ec2net.core.report.publisher import StatusPublisher
 
@@ -150,7 +152,7 @@ def _passes(
 
 
 def _solicit_router(report: "PassReport", mac: "Mac") -> None:
-    """Of the primary; its network manager asks later."""
+    """Ask for the primary ENI; its network manager asks later."""
     from ec2net.core.kernel.router_solicitation import solicit_router
 
     intent = next((intent for intent in report.host.ready if intent.mac == mac), None)
@@ -175,7 +177,7 @@ def _reported(done: "Outcome", mac: "Mac", options: Namespace) -> ExitStatus:
 
 
 def _awaited(report: "PassReport", mac: "Mac") -> str:
-    """What IMDS or the kernel does not tell of the ENI yet; empty if nothing is missing."""
+    """The facts that IMDS or the kernel does not report yet; empty if nothing is missing."""
     from ec2net.core.decide.intent import Standing
 
     eni = report.of(mac)

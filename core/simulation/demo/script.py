@@ -65,7 +65,7 @@ STEPS: tuple[Step, ...] = (
         ),
     ),
     Step(
-        "What ec2net would change",
+        "The plan: changes that ec2net would make",
         (
             Event("", checks.keep("before the plan")),
             Command("ec2net plan", show=_PLAN),

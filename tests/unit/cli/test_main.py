@@ -195,9 +195,15 @@ def test_config_check_warns_of_an_mtu_that_removes_ipv6(program: Program) -> Non
     file = program.configure("mtu = 600\n[[eni]]\nmatch = { device = 1 }\nmtu = 1279\n")
     check = program("config", "--check")
     warned, section, end = check.out.splitlines()
-    assert (check.status, end) == (DONE, "OK: OK: 1 file(s), no errors")
+    assert (check.status, end) == (DONE, "OK: 1 file(s), no errors")
     assert warned.startswith(f"{file}: warning: mtu = 600: an ENI with IPv6 addresses is refused")
     assert section.startswith(f"{file}: warning: eni[0].mtu = 1279: ")
+
+
+def test_config_check_warns_of_ipv6_that_a_section_wants_with_a_small_mtu(program: Program) -> None:
+    program.configure('mtu = 600\nipv6 = "off"\n[[eni]]\nmatch = { device = 1 }\nipv6 = "auto"\n')
+    warned, _ = program("config", "--check").out.splitlines()
+    assert "warning: eni[0].mtu = 600: " in warned
 
 
 @pytest.mark.parametrize("text", ["mtu = 1280\n", 'mtu = "keep"\n', 'mtu = 600\nipv6 = "off"\n'])
@@ -210,7 +216,7 @@ def test_config_check_does_not_warn_of_an_mtu_that_ipv6_can_have(
 
 def test_status_before_the_first_pass(program: Program) -> None:
     assert program("status").one_line(FAILED) == (
-        f"{program.run_dir}/status.json: there is not a status yet: no pass has ended since "
+        f"{program.run_dir}/status.json: there is no status yet: no pass has ended since "
         "boot (run 'ec2net refresh')"
     )
 
@@ -237,7 +243,7 @@ def test_a_state_directory_that_cannot_be_made(program: Program) -> None:
         (b"", "is not a record of ec2net or a tree of IMDS: it is empty"),
         (b"\xff\xfe", "is not a record of ec2net or a tree of IMDS: 'utf-8' codec can't decode"),
         (b"[]", "is not a record of ec2net or a tree of IMDS: not an object"),
-        (b"{}", "is not a record of ec2net or a tree of IMDS: there is not a 'latest'"),
+        (b"{}", "is not a record of ec2net or a tree of IMDS: there is no 'latest'"),
         (b'{"latest": 5}', "is not a record of ec2net or a tree of IMDS: 'int' object is not"),
         (b"[" * 100_000, "is not a record of ec2net or a tree of IMDS: maximum recursion depth"),
     ],

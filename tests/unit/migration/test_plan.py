@@ -196,7 +196,7 @@ def test_a_host_is_not_given_back_to_what_is_not_there_any_more(
     refuse_back(was, replace(now, environment=seen))
     del shipped[gone]
     without = replace(now, environment=environment(shipped, ENABLED, shipped=()))
-    with pytest.raises(Ec2netError, match=f"{why} is not a longer installed") as refused:
+    with pytest.raises(Ec2netError, match=f"{why} is no longer installed") as refused:
         refuse_back(was, without)
     assert refused.value.remedy
     # Where systemd-networkd was enabled before, it stays.

@@ -147,7 +147,7 @@ def test_a_migration_and_one_of_nothing(
         (("version",), 2, ".version: 2 is not 1"),
         (("held", "06:00:00:00:00:01", "new"), 1, ".held.06:00:00:00:00:01: new is not in"),
         (("changes", 0, "new"), 1, ".changes[0]: new is not in the schema"),
-        (("changes", 0, "eni"), 1, ".changes[0].eni: 1 is not a string or null"),
+        (("changes", 0, "eni"), 1, ".changes[0].eni: 1 is no string or null"),
         (("enis", 0, "standing"), "odd", ".enis[0].standing: 'odd' is none of"),
     ],
 )

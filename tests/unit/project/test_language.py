@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The language of what users read first, by the rules in tests/language.toml."""
 
+import ast
 import re
 import tomllib
 from collections.abc import Iterator
@@ -13,7 +14,9 @@ from ec2net.core.config.schema import HOST, MATCH, SECTION_SETTINGS
 
 TOP = Path(__file__).resolve().parents[3]
 RULES = tomllib.loads((TOP / "tests/language.toml").read_text())
-MANUAL = {str(p.relative_to(TOP)) for p in TOP.glob("packaging/man/*.md")}
+MANUAL = sorted(str(p.relative_to(TOP)) for p in TOP.glob("packaging/man/*.md"))
+PAGES = sorted(str(p.relative_to(TOP)) for p in TOP.glob("docs/*.md"))
+DOCUMENTS = [*sorted(p.name for p in TOP.glob("*.md")), *PAGES, *MANUAL]
 WORDS = {**RULES["banned"], **RULES["terms"]}
 OLD = (
     "make every ENI as IMDS describes it, beside what somebody else configures",
@@ -32,6 +35,9 @@ OLD = (
     ),
 )
 """Sentences of the program as it was; each breaks a rule."""
+
+SHORT = 3
+"""A text with at most so many words is a name or a command, not a sentence."""
 
 
 def wrong_in(sentence: str) -> list[str]:
@@ -81,6 +87,44 @@ def described() -> Iterator[str]:
         yield setting.meaning
 
 
+def remarks() -> Iterator[str]:
+    """The comments in units, rules and configuration files."""
+    for path in (p for p in (TOP / "systemd").rglob("*") if p.is_file()):
+        for block in re.findall(r"(?:^#(?!!).*\n)+", path.read_text(), flags=re.MULTILINE):
+            yield " ".join(line.lstrip("# ") for line in block.splitlines() if "SPDX" not in line)
+
+
+def messages(folder: str) -> Iterator[str]:
+    """Texts of the program that are no docstrings; a value that a text fills in is an X."""
+    for tree in _trees(folder):
+        apart = {id(n) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+        apart |= {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.JoinedStr):
+                apart |= {id(part) for part in node.values}
+                yield "".join(_literal(part) for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value if id(node) not in apart else ""
+
+
+def docstrings(folder: str) -> Iterator[str]:
+    """The paragraphs and items of all docstrings."""
+    for tree in _trees(folder):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                for block in re.split(r"\n\s*\n|\n\s*- ", str(node.value.value)):
+                    yield " ".join(block.split())
+
+
+def _trees(folder: str) -> Iterator[ast.Module]:
+    for path in sorted((TOP / folder).rglob("*.py")):
+        yield ast.parse(path.read_text())
+
+
+def _literal(part: ast.expr) -> str:
+    return str(part.value) if isinstance(part, ast.Constant) else "X"
+
+
 def found(texts: Iterator[str]) -> list[str]:
     return [
         f"{sentence!r} {'; '.join(wrong)}"
@@ -90,7 +134,7 @@ def found(texts: Iterator[str]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("document", RULES["checked"]["documents"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_a_document_keeps_the_rules(document: str) -> None:
     assert found(prose(document)) == []
 
@@ -99,25 +143,42 @@ def test_help_and_the_configuration_reference_keep_the_rules() -> None:
     assert found(described()) == []
 
 
-def test_each_document_is_held_or_waits() -> None:
-    there = {str(p.relative_to(TOP)) for f in ("", "docs/") for p in TOP.glob(f"{f}*.md")} | MANUAL
-    checked, waiting = (set(RULES[name]["documents"]) for name in ("checked", "waiting"))
-    assert (checked | waiting, checked & waiting) == (there, set())
-
-
 @pytest.mark.parametrize("sentence", OLD)
 def test_an_old_sentence_breaks_a_rule(sentence: str) -> None:
     assert wrong_in(sentence) != []
 
 
+def test_comments_in_units_keep_the_rules() -> None:
+    assert len(list(remarks())) > 20
+    assert found(remarks()) == []
+
+
+@pytest.mark.parametrize("folder", RULES["code"]["messages"])
+def test_messages_keep_the_rules(folder: str) -> None:
+    texts = [text for text in messages(folder) if len(text.split()) > SHORT]
+    assert len(texts) > 5
+    assert (
+        found(
+            text for text in texts if not text.lstrip().startswith(tuple(RULES["code"]["samples"]))
+        )
+        == []
+    )
+
+
+@pytest.mark.parametrize("folder", RULES["code"]["docstrings"])
+def test_docstrings_keep_the_rules(folder: str) -> None:
+    assert found(docstrings(folder)) == []
+
+
 def test_no_page_of_docs_is_too_long() -> None:
-    lines = {
-        str(p.relative_to(TOP)): len(p.read_text().splitlines()) for p in TOP.glob("docs/*.md")
-    }
+    lines = {page: len((TOP / page).read_text().splitlines()) for page in PAGES}
     too_long = {page for page, count in lines.items() if count > RULES["longest_page"]}
     assert too_long == set(RULES["long_pages"])
 
 
 def test_each_exception_is_still_needed() -> None:
-    there = {s for d in RULES["checked"]["documents"] for t in prose(d) for s in sentences(t)}
+    texts = [t for d in DOCUMENTS for t in prose(d)]
+    for folder in RULES["code"]["messages"]:
+        texts += [*messages(folder), *docstrings(folder)]
+    there = {s for t in texts for s in sentences(t)}
     assert set(RULES["exceptions"]) <= there
