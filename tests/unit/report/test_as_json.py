@@ -93,7 +93,7 @@ def test_a_plan() -> None:
         "conflicts": [
             {
                 "eni": "06:ec:02:00:00:01",
-                "text": "address 10.0.1.9/32 dev ens6: a foreign object is: address "
+                "text": "address 10.0.1.9/32 dev ens6: a foreign object is in its place: address "
                 "10.0.1.9/32 dev ens6",
                 "foreign": {"link": "ens6", "interface": "10.0.1.9/32"},
             }
