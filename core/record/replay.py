@@ -42,7 +42,7 @@ SIZE_MAX = 16 << 20
 """Bytes of a record: that of a host with sixty ENIs has some hundred thousand."""
 
 _DAMAGES = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What is no record ends in one of these."""
+"""The errors of a file that is no record."""
 
 
 def plan_from_record(
@@ -103,7 +103,7 @@ def _parts(document: Any) -> tuple[dict[str, Any], dict[str, Any] | None]:
 
 
 def _attached(document: dict[str, Any]) -> dict[Mac, Attached]:
-    """Of a bare tree, and of records of before, it is not known."""
+    """Unknown for a bare tree and for older records."""
     told = document.get("attached", {}) if "imds" in document else {}
     return {Mac.parse(mac): Attached(when) for mac, when in _of(dict, told).items()}
 

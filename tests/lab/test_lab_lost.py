@@ -177,7 +177,10 @@ def test_a_networkd_that_is_stopped_for_now_keeps_its_links(lone: LabInstance) -
     try:
         done = host.ec2net("refresh", check=False)
         assert done.returncode == 1
-        assert "possibly systemd-networkd (not running now) manages ens5" in done.stderr
+        assert "systemd-networkd: is not running" in done.stderr
+        assert (
+            "systemd-networkd is not running now, but keeps ens5" in host.ec2net("backends").stdout
+        )
     finally:
         host.run(["systemctl", "start", "systemd-networkd.service"])
     host.wait_until(lambda: lone.setting.has_configured(host, "ens5"), 60, "configured again")
