@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nftables tables of ``published_ports``: one for each ENI, made and read by nft(8).
+"""The nftables tables of ``published_ports``: one for each ENI, written and read by nft(8).
 
-Each lets connections remember by which ENI they came in (ct mark), and marks what answers them on
-its way through the host, so that a rule by mark can lead it to the ENI's table (nft(8), "CT").
-A table is written in one transaction: it is there whole, or as it was.
+Each table stores in every connection the ENI on which the connection arrived (ct mark). It marks
+the replies on their way through the host, so that a rule can route them by the ENI's table
+(nft(8), "CT"). ec2net writes a table in one transaction: completely or not at all.
 """
 
 import json
@@ -24,9 +24,9 @@ _REMEDY = "install nft (package nftables), or remove published_ports from the co
 
 
 def read() -> tuple[ReplyMarks, ...]:
-    """Those that are in place and whole. Raises ``KernelError``.
+    """The present and complete tables. Raises ``KernelError``.
 
-    Of one that was emptied nothing is told: it is written again.
+    An emptied table is left out, so a pass writes it again.
     """
     found = []
     for name, marks in _named().items():

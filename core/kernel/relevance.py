@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which routes of a dump matter to anybody here, told by their bytes.
+"""Which routes of a dump are relevant, decided by their bytes.
 
-Wanted are ours wherever they are, main's default routes, what others put into ENIs' tables, and
-what others deliver locally. Main's other routes (a router's million) and the kernel's own ones in
-the local table decide nothing: no route of ours could stand in their place.
+Relevant are ec2net's routes in all tables, main's default routes, foreign routes in ENIs' tables,
+and foreign local routes. Irrelevant are main's other routes (a router's million) and the kernel's
+own ones in the local table: no route of ec2net could conflict with them.
 """
 
 import struct

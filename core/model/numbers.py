@@ -30,7 +30,7 @@ from ec2net.core.model.objects import Mark
 
 MARK_BITS = 12
 MARKS = (1 << MARK_BITS) - 1
-"""As many marks as there are: fewer than numbers, so that they come from a pool."""
+"""The number of marks: lower than that of ENI numbers, so marks come from a pool."""
 
 CARDS = 128
 DEVICES = 100

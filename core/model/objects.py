@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernel objects as values: what an intent wants, a snapshot finds and a plan changes.
+"""Kernel objects as values: contents of an intent, a snapshot and a plan.
 
-Each has an ``identity`` (what the kernel tells two of a kind apart by), a ``rank`` (the order
-in which additions are safe: settings of the link, rules, addresses, routes) and describes
-itself in the words of ip(8).
+Each has an ``identity`` (the kernel's key within a kind), a ``rank`` (the order in which additions
+are safe: settings of the link, rules, addresses, routes), and a description in the words of ip(8).
 """
 
 from dataclasses import dataclass, field
@@ -281,7 +280,8 @@ class Rule(KernelItem):
 
     @property
     def clues(self) -> tuple[Clue, ...]:
-        """The rules of one source lead to main and to a table, which the other one tells."""
+        """The rules of one source lead to main and to a table; only the other rule names the ENI's
+        table."""
         no_ipv4 = self.purpose is Purpose.NO_IPV4
         return (of_table(self.table), OF_PRIMARY if no_ipv4 else of_source(self.source))
 

@@ -14,7 +14,7 @@ class Purpose(Enum):
     """Whoever owns, plans or applies items asks for this, not for a type or a number."""
 
     LINK = "link"
-    """Configures a link or leads through one, and goes with it."""
+    """Configures a link or leads through one, and disappears with it."""
     SOURCES = "sources"
     """A rule that leads an ENI's traffic by its source."""
     ANSWERS = "answers"
@@ -24,7 +24,7 @@ class Purpose(Enum):
     NO_IPV4 = "no IPv4"
     """A rule by which the host's IPv4 fails at once (``ipv4_fast_failure``)."""
     FOREIGN = "foreign"
-    """A kind of route that ec2net never makes (blackhole, multipath): never ours."""
+    """A kind of route that ec2net never creates (blackhole, multipath): always foreign."""
 
     @property
     def outlives_link(self) -> bool:

@@ -33,7 +33,7 @@ class GuardedBackend:
 
     @classmethod
     def trusting(cls, backend: Backend, built_in: bool) -> "GuardedBackend":
-        """Called directly, whoever made it: a process that hangs is ended by its unit."""
+        """Called directly for every backend: the unit's watchdog ends a process that hangs."""
         return cls(backend)
 
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:

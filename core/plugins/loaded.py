@@ -39,7 +39,7 @@ _CORRECT = (
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a backend comes from, for people."""
+    """The origin of a backend, for people."""
 
     name: str
     source: str
@@ -48,10 +48,10 @@ class Origin:
 class Plugins:
     """The loaded plugins.
 
-    ``names`` must be there: they may adjust any intent, so without one nothing is right
-    (``PluginError``). One of ``backends`` that is not, or is broken, costs the ENIs that have it
-    only, and is among ``problems``: an upgrade of Python, which searches another folder, loses a
-    plugin without anybody's will.
+    ``names`` must exist: they may adjust any intent, so nothing is right without one of them
+    (``PluginError``). A missing or broken one of ``backends`` affects only its own ENIs, and is
+    among
+    ``problems``. An upgrade of Python, which searches another folder, can lose a plugin.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Plugins:
 
     @classmethod
     def of(cls, config: Config) -> "Plugins":
-        """Those that the configuration names. Raises ``PluginError``."""
+        """The plugins that the configuration names. Raises ``PluginError``."""
         return cls(
             config.enabled_plugins,
             backends=config.named_backends,
@@ -189,7 +189,7 @@ class Plugins:
 
 
 def _broken(subject: str, what: str, error: BaseException) -> PluginError:
-    """For people, on one line; who asks for everything gets the traceback."""
+    """For people, on one line; ``--verbose`` adds the traceback."""
     _log.debug("%s %s", subject, what, exc_info=error)
     return PluginError(f"{what}: {in_one_line(error)}", subject=subject, remedy=_CORRECT)
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files: read and written within a deadline and a size, or written whole.
+"""Files: read and written within a deadline and a size, or written completely.
 
-A file that a user names may be anything: a FIFO without another end, a device without an end. It
-takes a deadline. Files of ours and of other daemons are regular files, or count as unreadable.
+A file that a user names may be a FIFO without another end, or an endless device. Such calls take a
+deadline. Files of ec2net and of daemons are regular files, or count as unreadable.
 """
 
 import errno
@@ -64,7 +64,7 @@ def regular(path: Path, limit: int, *, follow: bool = False) -> bytes:
 
 
 def write(path: Path, content: bytes, deadline: Deadline) -> None:
-    """In place of what is there. Raises ``OSError``, ``DeadlineExceeded``."""
+    """Replaces the present content. Raises ``OSError``, ``DeadlineExceeded``."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o666)

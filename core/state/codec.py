@@ -82,12 +82,12 @@ def read(run: RunDir, name: str, kind: type[_T]) -> _T | None:
 
 
 def write(run: RunDir, name: str, value: object) -> None:
-    """Store a dataclass. Writes nothing if that is what is there. Raises ``StateError``."""
+    """Store a dataclass. Writes nothing if the file has the same content. Raises ``StateError``."""
     run.write(name, encode(value))
 
 
 def decoded(kind: type[_T], content: bytes) -> _T:
-    """The value that a file's content stands for. Raises ``ValueError``."""
+    """The value in a file's content. Raises ``ValueError``."""
     try:
         data = json.loads(content)
     except RecursionError as error:

@@ -34,7 +34,7 @@ class Drift:
     """One noticed change, with its repetitions. Times are ISO 8601, UTC."""
 
     what: tuple[str, ...]
-    """As ``verify`` says it."""
+    """In the words of ``verify``."""
     items: tuple[str, ...]
     """Fingerprints."""
     noticed: Time
@@ -60,7 +60,7 @@ class Drift:
         return f"{self.summary}: {self.repair} ({who})"
 
     def log_text(self) -> str:
-        """For the log, when it begins or ends."""
+        """The log line at its begin or end."""
         if not self.open and self.repair == BY_OTHERS:
             return f"resolved: {self.summary}"
         return f"drift: {self.describe()}"

@@ -58,7 +58,7 @@ def after(
     planned: Collection[Mac],
     attached: Collection[Mac],
 ) -> dict[Mac, Hold]:
-    """Those that are ``held``, and those of attached ENIs that were not ``planned`` for."""
+    """The ``held`` ones, and those of attached ENIs that were not ``planned``."""
     others = {m: hold for m, hold in before.items() if m in attached and m not in planned}
     return {**others, **held}
 

@@ -112,7 +112,7 @@ def docstrings(folder: str) -> Iterator[str]:
     for tree in _trees(folder):
         for node in ast.walk(tree):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-                for block in re.split(r"\n\s*\n|\n\s*- ", str(node.value.value)):
+                for block in re.split(r"\n\s*\n|\n\s*- |\|", str(node.value.value)):
                     yield " ".join(block.split())
 
 
