@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What NetworkManager needs before it starts: one file for all ENIs of the boot."""
+"""NetworkManager's needs before it starts: one file for all ENIs of the boot."""
 
 import logging
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the ways to IMDS say: none, not the host's own, not through some ENI. Pure."""
+"""Findings about the ways to IMDS: none, not the host's own, not through some ENI. Pure."""
 
 from collections.abc import Collection, Iterator
 

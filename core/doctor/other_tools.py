@@ -33,7 +33,7 @@ class Holdings:
     """By item, the ENI whose addresses, link or table it concerns."""
 
     def text(self, macs: frozenset[Mac]) -> str:
-        """What the tool holds on each of these ENIs; empty if it holds nothing."""
+        """The tool's objects on each of these ENIs; empty if there are none."""
         counts: dict[str, Counter[str]] = {}
         for item, eni in self.of.items():
             if eni.mac in macs:

@@ -33,7 +33,7 @@ class Gateway:
 
 
 def gateways(host: HostIntent, snapshot: Snapshot) -> tuple[Gateway, ...]:
-    """Those that have to answer: of ENIs whose links are up."""
+    """Gateways that must answer: those of ENIs whose links are up."""
     return tuple(
         Gateway(intent.mac, intent.link, address)
         for intent in host.ready
@@ -115,10 +115,11 @@ def foreign_objects(
     *,
     but: Container[Rule | Route] = (),
 ) -> Iterator[Finding]:
-    """Rules and routes with another protocol number than ec2net's, in the numbers of ENIs.
+    """Foreign rules and routes, in the numbers of ENIs.
 
     A snapshot has no rules with selectors that are not modelled (marks, links). The user routes the
-    tables of ``others`` and of ``manage = "no-rules"``. ``but``: told with the tool that made them.
+    tables of ``others`` and of ``manage = "no-rules"``. ``but``: reported with the tool that made
+    them.
     """
     by_table = {intent.table: intent for intent in host.ready}
     theirs = {
@@ -144,9 +145,9 @@ def foreign_objects(
 
 
 def _harm(rule: Rule, host: HostIntent) -> str:
-    """What a foreign rule does to an ENI: it comes first, and leads elsewhere.
+    """The harm of a foreign rule for an ENI: it precedes the ENI's rule, and leads elsewhere.
 
-    One for some destinations only, such as a VPN's, is not harm but its purpose.
+    A rule for some destinations only, such as a VPN's, is no harm.
     """
     if rule.destination is not None:
         return ""

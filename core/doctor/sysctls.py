@@ -18,7 +18,7 @@ STRICT = 1
 
 @dataclass(frozen=True, slots=True)
 class LinkSysctls:
-    """Of one link; None for what cannot be read."""
+    """The sysctls of one link; None if unreadable."""
 
     rp_filter: int | None = None
     """net.ipv4.conf.LINK.rp_filter"""
@@ -30,7 +30,7 @@ class LinkSysctls:
 
 @dataclass(frozen=True, slots=True)
 class Sysctls:
-    """Of the host, and of ENIs' links by index."""
+    """The sysctls of the host, and of ENIs' links by index."""
 
     rp_filter_all: int | None = None
     """net.ipv4.conf.all.rp_filter"""
@@ -44,7 +44,7 @@ class Sysctls:
         return (self.links or {}).get(intent.link.index, LinkSysctls())
 
     def rp_filter(self, intent: EniIntent) -> int:
-        """What is in force for a link: the larger of its own value and that of ``all``."""
+        """The effective value for a link: the larger of its own value and that of ``all``."""
         return max(self.rp_filter_all or 0, self.of(intent).rp_filter or 0)
 
     @property

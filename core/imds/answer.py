@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one HTTP exchange with IMDS ends in: an answer, or one of these errors.
+"""The results of one HTTP exchange with IMDS: an answer, or one of these errors.
 
-The errors (but ``ImdsDisabled``) stay inside this package: the client turns them into
-``Unknown`` readings. A 404 is an answer: ``client`` reads it as ``Absent``, and ``reader`` believes it
-only with a second witness.
+The errors (except ``ImdsDisabled``) stay inside this package: the client turns them into
+``Unknown``
+readings. A 404 is an answer: ``client`` reads it as ``Absent``, and ``reader`` believes it only
+with
+a second witness.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where IMDS may answer: endpoints times the ways out to them, in order of preference.
+"""The possible ways to IMDS: endpoints and the links to them, in order of preference.
 
-IMDS is link-local, so any ENI reaches it, and which one does depends on routes that may be
-what is broken just now.
+IMDS is link-local, so every ENI reaches it. The routes decide which ENI does, and they may be
+broken just now.
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,7 +45,7 @@ class Endpoint:
         return cls(address, port)
 
     def __str__(self) -> str:
-        """As it stands in a URL: ``169.254.169.254``, ``[fd00:ec2::254]``, ``127.0.0.1:8080``."""
+        """As in a URL: ``169.254.169.254``, ``[fd00:ec2::254]``, ``127.0.0.1:8080``."""
         host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
         return host if self.port == HTTP_PORT else f"{host}:{self.port}"
 

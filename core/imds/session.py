@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The session with IMDS: which candidate answers, the token, one request at a time within a budget.
 
-requests is imported when the first connection stands.
+requests is imported after the first connection succeeds.
 """
 
 import logging
@@ -27,7 +27,7 @@ FIND_SECONDS = 2.0
 """To find a candidate that answers. With ``UNPROVEN_SECONDS`` before it: 3 s in all (R19)."""
 
 UNPROVEN_SECONDS = 1.0
-"""For the first request to the remembered candidate, which may have gone bad since."""
+"""For the first request to the remembered candidate, which may no longer answer."""
 
 FINDS_PER_PASS = 2
 """One at the start, one more when that candidate goes bad."""
@@ -63,7 +63,7 @@ class Session:
         self._candidates = tuple(candidates)
         self._transport: Transport | None = None
         self._current: Candidate | None = None
-        """That was taken last, connected or not."""
+        """The last candidate, connected or not."""
         self._token: Token | None = None
         self.new_pass(None)
 
@@ -81,7 +81,7 @@ class Session:
         self._last: Candidate | None = None
 
     def allow(self, more: int) -> None:
-        """So many requests more, in this pass and in later ones."""
+        """Allow this number of further requests, in this pass and in later ones."""
         self._budget += more
         self._requests_left += more
 
@@ -129,7 +129,7 @@ class Session:
         if token is None or not token.fresh():
             token = self._renew(transport, deadline)
         answer = self._get(transport, path, token, deadline)
-        # A 403 may mean that IMDS was disabled meanwhile: once a pass, let the PUT tell.
+        # A 403 may mean that IMDS was disabled meanwhile: once a pass, the PUT decides.
         doubtful = answer.status == 403 and not self._doubted
         if answer.status == 401 or doubtful:
             self._doubted = self._doubted or doubtful
@@ -170,8 +170,9 @@ class Session:
     def answers(self, path: str, deadline: Deadline) -> bool:
         """One GET by a new connection to the candidate that answered last in this pass.
 
-        By a new one, since that is what every other program would make. A link that is gone
-        says nothing about the way that it was.
+        Every other program would use a new connection as well. A failure because the link is gone
+        says
+        nothing about the former way.
         """
         from ec2net.core.imds.transport import Transport
 
@@ -207,11 +208,11 @@ class Session:
         self.proven = False
 
     def _probe(self, connection: BoundedSocket, share: Deadline) -> None:
-        """For the race: whether this candidate is one. Its token is the proof, or the kept one."""
+        """For the race: whether this candidate answers. Its token is the proof, or the stored one."""
         self._try(connection, share, key=False)
 
     def _prove(self, connection: BoundedSocket, share: Deadline) -> None:
-        """For the race after a candidate gave tokens only: a key is the proof."""
+        """For the race after a candidate gave only tokens: a key is the proof."""
         self._try(connection, share, key=True)
 
     def _try(self, connection: BoundedSocket, share: Deadline, *, key: bool) -> None:
