@@ -28,6 +28,9 @@ LIMIT = 60.0
 def intent(**changes: Any) -> dict[str, Any]:
     many: dict[str, Any] = {key: [] for key in ("gateways", "rules", "table_routes", "unread")}
     many |= {key: [] for key in ("main_routes", "local_routes", "altnames")}
+    many |= {key: [] for key in ("main_subnets", "subnet_routes", "main_remarks")}
+    many |= {key: [] for key in ("correctable", "corrections", "correction_routes")}
+    many |= {"copied_routes": [], "follows_main": True}
     return {
         **many,
         "mac": "06:00:00:00:00:01",
@@ -59,7 +62,7 @@ def eni(**changes: Any) -> dict[str, Any]:
         "eni_id": "eni-0304feb62015b7959",
         "link": "ens6",
         "attached": "boot",
-        "standing": "ready",
+        "standing": "configured",
         "reason": "",
         "intent": intent(rules=["rule 10001: from 10.0.2.4/31 lookup 10001"]),
         "backend": "networkd",
