@@ -20,7 +20,8 @@ AMAZON_LINUX = "amzn"
 def suits(link: Link, environment: Environment) -> Suitability:
     """A link that networkd has, or that no network manager has while networkd has another ENI.
 
-    networkd keeps its links while it is down: with another backend nobody would renew their leases
+    networkd keeps its links while it is down. With another backend their leases would not be
+    renewed
     after its return, and an ENI without its file would be unmanaged then.
     """
     manager = link_manager(link, environment)

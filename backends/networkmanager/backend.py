@@ -186,7 +186,7 @@ def _file(
     hands_off = [one for eni in host.enis if eni.apart and (one := links.get(eni.mac))]
     # An ENI of its own is only asked for the primary's metric while that has no intent yet.
     early = next((eni.early for eni in host.ready if eni.primary), intent.early)
-    # Where an ENI that comes is not ours to touch, it must not match before it is known.
+    # If ec2net ignores later ENIs, the file must not match an unknown one.
     only = [one for one in links.values() if one] if host.later_apart else None
     return (conf_file(link, early.main_metric, early.parking_table, drivers, hands_off, only=only),)
 

@@ -14,14 +14,14 @@ from ec2net.core.plugins.api import (
 )
 
 _KEPT = (Manager.NETWORKMANAGER, Manager.LEFT_ALONE, Manager.NETWORKMANAGER_NOT_UP)
-"""What is said of its links while it is down."""
+"""The reason for its links while it is down."""
 
 
 def suits(link: Link, environment: Environment) -> Suitability:
-    """A link that NetworkManager has, or that nobody has while it has another ENI.
+    """A link that NetworkManager has, or that no network manager has while it has another ENI.
 
-    A link that a user took from it (``nmcli device set LINK managed no``) is its, too: to be left
-    alone, where the netlink backend would take it for nobody's.
+    A link that a user took from it (``nmcli device set LINK managed no``) is its, too, and stays
+    unmanaged; the netlink backend would configure the link otherwise.
     """
     manager = link_manager(link, environment)
     if will_return(NETWORKMANAGER_UNIT, environment) and manager in _KEPT:

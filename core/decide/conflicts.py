@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What two ENIs cannot share: a number (so a table) and a source address. Pure."""
+"""Conflicts between two ENIs: over a number (and so a table) or a source address. Pure."""
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
@@ -64,9 +64,10 @@ def refuse_shared_numbers(outcomes: list[EniOutcome]) -> list[EniOutcome]:
 
 
 def refuse_shared_sources(outcomes: list[EniOutcome]) -> list[EniOutcome]:
-    """An address belongs to one ENI: of two that claim it the one with the lower number keeps it.
+    """An address belongs to one ENI: of two that claim it, the one with the lower number keeps it.
 
-    What EC2 assigned comes before what the configuration adds (``sources``), whatever the numbers.
+    Addresses from EC2 take precedence over those from the configuration (``sources``), for all
+    numbers.
     """
     taken: dict[int, _Taken] = {4: _Taken(), 6: _Taken()}
     reasons: dict[Mac, str] = {}
@@ -89,7 +90,7 @@ def refuse_shared_sources(outcomes: list[EniOutcome]) -> list[EniOutcome]:
 
 
 def _assigned(intent: EniIntent) -> tuple[AnyNetwork, ...]:
-    """What EC2 assigned to the ENI."""
+    """The addresses that EC2 assigned to the ENI."""
     return covers(intent.sources, (*intent.prefixes, *intent.routed))
 
 

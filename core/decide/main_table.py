@@ -25,7 +25,7 @@ def known_subnets(enis: Collection[EniFacts]) -> tuple[AnyNetwork, ...]:
 
 @dataclass(frozen=True, slots=True)
 class MainTable:
-    """What decides which subnets main shows."""
+    """The inputs that decide which subnets main shows."""
 
     facts: Facts
     main: Main

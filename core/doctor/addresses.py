@@ -42,7 +42,7 @@ def _intruder(ip: AnyAddress, holders: list[Address], host: HostIntent) -> Addre
 
 
 def unusable(states: Iterable[AddressState], host: HostIntent) -> Iterator[Finding]:
-    """IPv6 addresses that the kernel does not use: somebody else answered for them (RFC 4862)."""
+    """IPv6 addresses that the kernel does not use: another host answered for them (RFC 4862)."""
     enis = {link.index for eni in host.enis for link in eni.links}
     for state in states:
         if state.duplicate and state.link.index in enis:
@@ -92,7 +92,7 @@ def seconds(text: str) -> float | None:
 
 
 def overdue(leases: Mapping[int, Lease], states: Iterable[AddressState]) -> Iterator[Finding]:
-    """Leases (by link index) that nobody renews: the kernel counts down past T2."""
+    """Leases (by link index) whose client does not renew them: the kernel counts down past T2."""
     for state in states:
         lease = leases.get(state.link.index)
         if lease is None or state.valid is None or str(state.interface.ip) != lease.address:

@@ -48,7 +48,8 @@ def examine(
 
 
 def _problems(view: View, *, without_imds: bool) -> Iterator[Finding]:
-    """What the look itself complains of. ``without_imds``: that was said already."""
+    """The problems of the observation itself. ``without_imds``: those of IMDS have a finding
+    already."""
     for problem in view.problems:
         told = isinstance(problem, DoubleManagement)  # with the tools
         if not told and not (without_imds and isinstance(problem, ImdsError)):

@@ -7,7 +7,7 @@ from ec2net.core.doctor.finding import Check, Finding, Severity
 from ec2net.core.host.files import Environment
 
 PATTERN = "ec2net*"
-"""What systemctl is asked for."""
+"""The arguments of systemctl."""
 
 _OURS = ("ec2net.", "ec2net-", "ec2net@")
 _FOLDERS = (
