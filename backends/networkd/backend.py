@@ -131,8 +131,7 @@ class NetworkdBackend(Backend):
 def _base(intent: EniIntent, seen: Observed) -> Base:
     """With a foreign file, the origin of its addresses is unknown. While networkd is down, or reads
     no file, no lease arrives: ec2net brings a secondary up completely, and the primary gets back
-    the
-    IPv6 address that it lost."""
+    the IPv6 address that it lost."""
     if not seen.own.up or intent.mac in seen.own.unread:
         return Base.LEASED if intent.primary else Base.OURS
     path = seen.own.places.get(intent.link.index)

@@ -21,8 +21,7 @@ def suits(link: Link, environment: Environment) -> Suitability:
     """A link that networkd has, or that no network manager has while networkd has another ENI.
 
     networkd keeps its links while it is down. With another backend their leases would not be
-    renewed
-    after its return, and an ENI without its file would be unmanaged then.
+    renewed after its return, and an ENI without its file would be unmanaged then.
     """
     manager = link_manager(link, environment)
     if manager is Manager.NETWORKD_NOT_UP:

@@ -45,8 +45,7 @@ class Lease:
 
 def held_until(leases: Mapping[Mac, Lease], changes: Iterable[Change]) -> dict[Mac, list[Change]]:
     """By ENI, the items that need its first IPv4 address: IPv4 addresses and routes, and every
-    removal of
-    IPv4, which comes last.
+    removal of IPv4, which comes last.
 
     If another tool brings the address, only routes that prefer it show that it must arrive.
     """

@@ -16,8 +16,7 @@ from ec2net.core.plugins.api import HEADER, Link
 
 FOLDERS = (Path("/etc/systemd/network"), FOLDER)
 """A file in the first folder masks one of the same name in the second. Files of distributions do
-not
-matter: ec2net's file precedes them."""
+not matter: ec2net's file precedes them."""
 
 
 @dataclass(frozen=True, slots=True)

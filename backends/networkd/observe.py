@@ -22,8 +22,7 @@ class Seen:
     """Whether it can be asked to read files, and leases addresses."""
     unread: frozenset[Mac | None] = frozenset()
     """ENIs whose file networkd did not read in an earlier pass, although asked: it may have lost
-    its D-Bus
-    connection, which systemd-networkd 252 does not restore."""
+    its D-Bus connection, which systemd-networkd 252 does not restore."""
 
     @property
     def problem(self) -> Ec2netError | None:
@@ -40,8 +39,7 @@ class Seen:
 
 def look(links: Collection[Link], environment: Environment, unread: Collection[Mac | None]) -> Seen:
     """systemd-networkd's state of the links, by its state files; while it is down, the state that
-    is
-    known without them."""
+    is known without them."""
     if is_up(environment):
         places = {link.index: _place(link, environment) for link in links}
         return Seen(places, unread=frozenset(unread))

@@ -29,10 +29,8 @@ def place(link: str, active: Path | None) -> Path | None:
     """The path of ec2net's file, by the .network file that is in force now; None: no path.
 
     With no file, an owned file, or a default (a distribution's, a handover's): ec2net's own file,
-    which
-    sorts before it. With a foreign file in /run (netplan, EKS): a drop-in for it. An
-    administrator's
-    file in /etc wins.
+    which sorts before it. With a foreign file in /run (netplan, EKS): a drop-in for it. An
+    administrator's file in /etc wins.
     """
     if active is None or active in (own_path(link), FALLBACK) or active.parent in _VENDOR:
         return own_path(link)

@@ -66,8 +66,7 @@ def apply(
     deadline: Deadline,
 ) -> Applied:
     """``live`` changes kernel objects after the necessary leases have arrived. It gets the
-    activations,
-    since each of them removes everything from its link."""
+    activations, since each of them removes everything from its link."""
     own = [c for c in plan.changes if isinstance(c.item, _ORDER)]
     rest = [c for c in plan.changes if not isinstance(c.item, _ORDER)]
     work = _Work()

@@ -76,9 +76,8 @@ class Device:
     """Version of ``applied``: a change in between makes Reapply fail."""
     routes: tuple[Section, ...] = ()
     """As NetworkManager reports them (``RouteData``, at most 100 of each family): leased,
-    connected,
-    static ones of the profile, and foreign ones on the link. Sufficient for the policy, not for a
-    verification."""
+    connected, static ones of the profile, and foreign ones on the link. Sufficient for the policy,
+    not for a verification."""
     addresses: tuple[Section, ...] = ()
     """``AddressData``, whoever made them."""
 

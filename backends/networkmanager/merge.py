@@ -18,8 +18,7 @@ RECORD = "org.ec2net.record"
 
 _OLD_KEYS = ("addresses", "routes")
 """NetworkManager reports both the old and the new form, and prefers the old one on input. The old
-form
-has no table, source or on-link, so sending it back would remove these from a user's routes."""
+form has no table, source or on-link, so sending it back would remove these from a user's routes."""
 
 Key = tuple[str, str]
 """A setting and a key of it, such as ``("802-3-ethernet", "mtu")``."""

@@ -39,8 +39,7 @@ SIZE_MAX = 2**20
 
 DOTS_MAX = 32
 """Limit for one line: tomllib keeps every prefix of a dotted key (seen on 3.11 to 3.13). One key
-with
-100,000 dots takes all memory. A key cannot continue in the next line."""
+with 100,000 dots takes all memory. A key cannot continue in the next line."""
 
 ERRORS_MAX = 100
 """Limit for one file: the search for the intended key takes time for each misspelt key."""

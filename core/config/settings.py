@@ -2,9 +2,8 @@
 """The settings as types, and which of them apply to one ENI. Pure: no files, no TOML.
 
 ``Config()`` is the built-in configuration, with the default of each key. ``schema`` lists the
-values
-that each key accepts, ``tree`` converts a ``Config`` to plain data and back, ``files`` reads the
-files.
+values that each key accepts, ``tree`` converts a ``Config`` to plain data and back, ``files`` reads
+the files.
 """
 
 from collections.abc import Mapping

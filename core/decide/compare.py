@@ -21,9 +21,9 @@ def make_plan(
     """Compute the changes from the present items to the wanted items.
 
     ``wanted`` has the order in which ENIs are completed, the primary first. If the time does not
-    suffice, some ENIs are complete instead of all having only their rules.
-    ``keep`` are owned items that no intent wants but that must stay (an ENI that is pending, an
-    unreadable key). ``owners`` has the former ENI of each owned item.
+    suffice, some ENIs are complete instead of all having only their rules. ``keep`` are owned items
+    that no intent wants but that must stay (an ENI that is pending, an unreadable key). ``owners``
+    has the former ENI of each owned item.
     """
     owners = owners or {}
     present = _Present(found)

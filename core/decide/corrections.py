@@ -6,8 +6,8 @@ example is a connected route of cloud-init or NetworkManager for the other ENI's
 for each source of the primary stand directly before main's rule, and a table holds only these
 destinations:
 
-32764: from SOURCE lookup main suppress_ifgroup 236
-32765: from SOURCE lookup 10000
+    32764: from SOURCE lookup main suppress_ifgroup 236
+    32765: from SOURCE lookup 10000
 
 The first rule obeys main wherever main leads through a link that is no ENI, with default routes: a
 VPN, a bridge. The table therefore hides no other route of main. The second rule leads the table's

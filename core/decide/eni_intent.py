@@ -131,8 +131,7 @@ def _main_subnets(
     eni: ReadyEni, subnets: tuple[AnyNetwork, ...], gateways: Collection[AnyAddress], apart: bool
 ) -> tuple[AnyNetwork, ...]:
     """Only IPv4. For an on-link next hop of IPv6 the kernel searches only main, and would refuse a
-    hop
-    whose route leads through the primary ENI (ip6_route_check_nh_onlink)."""
+    hop whose route leads through the primary ENI (ip6_route_check_nh_onlink)."""
     if eni.primary or apart or 4 not in {one.version for one in gateways}:
         return ()
     return tuple(subnet for subnet in subnets if subnet.version == 4)

@@ -18,8 +18,7 @@ def with_last_known_good(
     """``now``, each unknown replaced by the last good value (marked stale).
 
     An ENI that IMDS no longer lists keeps its facts while the caller gives them in ``past``, that
-    is,
-    while its link exists: a detach is the end of the link, not of the entry in IMDS.
+    is, while its link exists: a detach is the end of the link, not of the entry in IMDS.
     """
     enis = {eni.mac: eni for eni in now.enis}
     merged = [_merged(eni, past.get(mac)) for mac, eni in enis.items()]

@@ -2,9 +2,8 @@
 """Owned objects, by their mark, and their ENIs; the plan of one backend follows from them. Pure.
 
 Routes, rules and (Linux 5.18) addresses carry the protocol number of their creator. If the kernel
-or
-pyroute2 cannot mark an address, and for settings of links, ``core/state/journal.py`` is the mark.
-While several links have an ENI's MAC, the ENI owns the objects on each of them.
+or pyroute2 cannot mark an address, and for settings of links, ``core/state/journal.py`` is the
+mark. While several links have an ENI's MAC, the ENI owns the objects on each of them.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -204,10 +203,8 @@ def _doubtful(
     """Rules without an owner that may be for one of these ENIs.
 
     They may lead to an empty table (the kernel flushes it when the link is set down) while the
-    ENI's
-    number is unknown. Or they lead to main, and the partner that names the table was removed. The
-    rules
-    of a detached ENI stay with them, until a pass knows the number.
+    ENI's number is unknown. Or they lead to main, and the partner that names the table was removed.
+    The rules of a detached ENI stay with them, until a pass knows the number.
     """
     rules = {item for item in ours if isinstance(item, Rule)}
     paired = {rule.source for rule in rules if rule.table != MAIN_TABLE}

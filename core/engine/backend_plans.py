@@ -171,8 +171,7 @@ def add_leftovers(
     else.
 
     The items of an ENI that is not among ``planned`` stay, since no other backend has created its
-    own
-    yet. So do those of an ENI without any backend: its network manager may return.
+    own yet. Those of an ENI without any backend stay, too: its network manager may return.
     """
     successors = {mac: choices[mac].backend for mac in planned if mac in choices}
     for name, backend in backends.items():

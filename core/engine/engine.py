@@ -162,10 +162,8 @@ class Engine:
         """Observe, compute and plan. ``only``: plan for these ENIs, the others as last known.
 
         ``without``: ENIs without an intent (``remove``). ``reading``: the result of ``read_imds``;
-        without
-        it IMDS is read now. ``attached``: when each ENI was attached; None: as remembered.
-        ``check`` is
-        called between long computations, and may raise.
+        without it IMDS is read now. ``attached``: when each ENI was attached; None: as remembered.
+        ``check`` is called between long computations, and may raise.
         """
         before, drivers = Memory.read(self.run), self.config.drivers
         if reading is None and snapshot is None:

@@ -5,8 +5,7 @@
 place of the published data.
 
 A pass holds no lock while it waits for IMDS: an ENI whose keys hang delays no other. The facts may
-be
-old once the pass has the lock, so ``imds_reading`` drops those that another pass has read later.
+be old once the pass has the lock, so ``imds_reading`` drops those that another pass has read later.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -55,8 +54,7 @@ def one_pass(
     The wait for the host lock does not count for ``timeouts.pass``. ``only``: plan for these ENIs;
     ``read``: read IMDS for these (None: for all planned ENIs); ``without``: these have no intent;
     ``check``: verify these even if nothing of them is changed. ``lock_seconds``: limit of the wait
-    for
-    the host lock (None: ``timeouts.lock``).
+    for the host lock (None: ``timeouts.lock``).
     """
     timeouts = engine.config.timeouts
     with failure_published(publisher):

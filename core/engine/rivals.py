@@ -24,8 +24,7 @@ def refuse(
     """Without an intent and a backend for those ENIs; and a problem for each tool.
 
     ``environment`` has the links of all ENIs. An ENI that is unchanged anyway (``manage =
-    "observe"``)
-    may belong to any tool.
+    "observe"``) may belong to any tool.
     """
     reasons: dict[Mac, str] = {}
     problems = []

@@ -6,9 +6,9 @@ per ENI, while the ENI's intent stays the same. If nothing becomes reachable wit
 the plan was not the cause (IMDS failed during an apply), and nothing is held.
 
 Only a pass that changes something pays one more request and some milliseconds. A kill during the
-trial leaves the new state, and the next pass accepts it. An undo after such
-a kill would need a store of everything that any backend may plan, in each pass. A
-roll-back does not notice later harm, such as a lease that is not renewed.
+trial leaves the new state, and the next pass accepts it. An undo after such a kill would need a
+store of everything that any backend may plan, in each pass. A roll-back does not notice later harm,
+such as a lease that is not renewed.
 """
 
 import logging
@@ -78,8 +78,7 @@ class Trial:
         """Wait until everything is reachable again; otherwise roll back the changes in ``report``.
 
         Ignores signals, like the apply; ends within three times ``after``, and ``seconds`` for
-        undoing.
-        ``fingerprint``: of the ENI's intent, None without one.
+        undoing. ``fingerprint``: of the ENI's intent, None without one.
         """
         if not (self.reached and report.done):
             return report

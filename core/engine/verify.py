@@ -48,10 +48,9 @@ def check(
 ) -> tuple[Finding, ...]:
     """Look up the way abroad and to IMDS from each address. ``names``: link names by index.
 
-    Without rules of its own the primary uses the host's routes, which may lead to a VPN or a
-    bridge, but
-    through no other ENI (``enis``: their links' indices): there the source check drops it.
-    The user routes a secondary without rules (``routing = "off"``, ``manage = "no-rules"``), by an
+    Without rules of its own the primary uses the host's routes. They may lead to a VPN or a bridge,
+    but through no other ENI (``enis``: their links' indices): there the source check drops it. The
+    user routes a secondary without rules (``routing = "off"``, ``manage = "no-rules"``), by an
     intention that ec2net does not know.
     """
     if not intent.primary and not intent.rules:

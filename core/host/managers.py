@@ -76,8 +76,7 @@ def is_at_work(unit: str, environment: Environment) -> bool:
     """Whether the network manager runs, or will run again.
 
     A stopped one that is no longer enabled has handed over; one that restarts has not.
-    NetworkManager
-    keeps its state files when it stops, systemd-networkd removes those of links.
+    NetworkManager keeps its state files when it stops, systemd-networkd removes those of links.
     """
     return environment.unit_is_active(unit) or is_enabled(unit, environment)
 

@@ -2,10 +2,8 @@
 """The results of one HTTP exchange with IMDS: an answer, or one of these errors.
 
 The errors (except ``ImdsDisabled``) stay inside this package: the client turns them into
-``Unknown``
-readings. A 404 is an answer: ``client`` reads it as ``Absent``, and ``reader`` believes it only
-with
-a second witness.
+``Unknown`` readings. A 404 is an answer: ``client`` reads it as ``Absent``, and ``reader`` believes
+it only with a second witness.
 """
 
 from dataclasses import dataclass

@@ -91,8 +91,7 @@ class ImdsClient:
         """Whether the candidate that answered in this pass also answers a new connection.
 
         One request for ``path``, neither repeated nor sent in another way, since the question is
-        whether
-        the way still works. An error that IMDS answers counts as well.
+        whether the way still works. An error that IMDS answers counts as well.
         """
         return self._session.answers(path, deadline)
 

@@ -24,9 +24,8 @@ STAGGER_SECONDS = 0.1
 
 PROBE_SECONDS = 1.0
 """At most this for a candidate that connects but may never answer. The first has at most half of
-the
-time, the others share the rest evenly. Repeated halving would leave the last of eight candidates 5
-ms."""
+the time, the others share the rest evenly. Repeated halving would leave the last of eight
+candidates 5 ms."""
 
 _NAMED = 4
 """The number of candidates that the summary names per reason."""
@@ -48,11 +47,9 @@ def race(
     """The result of ``probe`` for the first candidate that connects and passes it.
 
     ``probe`` owns the connected socket and has a share of ``deadline``. It raises
-    ``TransportError`` or
-    ``DeadlineExceeded`` to let the next one try, and ``ImdsDisabled`` if this endpoint will not
-    answer
-    by any other way either. Raises ``NobodyAnswers``, or ``ImdsDisabled`` if the last one raised
-    it.
+    ``TransportError`` or ``DeadlineExceeded`` to let the next one try, and ``ImdsDisabled`` if this
+    endpoint will not answer by any other way either. Raises ``NobodyAnswers``, or ``ImdsDisabled``
+    if the last one raised it.
     """
     runners = _Race(candidates, deadline)
     try:

@@ -100,8 +100,7 @@ def _cards(
     """Whether the primary, if it was not read, has a network card or may have one.
 
     The primary has been attached for the longest time. Its keys are therefore the witness for the
-    host
-    when a pass reads a new ENI alone (``core.decide.settled``).
+    host when a pass reads a new ENI alone (``core.decide.settled``).
     """
     new = [eni for eni in read.values() if isinstance(eni.network_card, Absent)]
     if not new or not isinstance(primary, Value) or primary.value in read:

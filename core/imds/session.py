@@ -171,8 +171,7 @@ class Session:
         """One GET by a new connection to the candidate that answered last in this pass.
 
         Every other program would use a new connection as well. A failure because the link is gone
-        says
-        nothing about the former way.
+        says nothing about the former way.
         """
         from ec2net.core.imds.transport import Transport
 

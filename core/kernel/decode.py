@@ -116,9 +116,8 @@ def route(message: Mapping[str, Any], names: Mapping[int, str]) -> Found[Route] 
     """RTM_NEWROUTE; None for multicast families, and for answers to lookups.
 
     None also for routes of some traffic only (by its TOS, or IPv6 by its source). ec2net never
-    creates
-    them, and the kernel keeps them in addition to an ec2net route with the same destination and
-    metric.
+    creates them, and the kernel keeps them in addition to an ec2net route with the same destination
+    and metric.
     """
     of_some = message["flags"] & RTM_F_CLONED or message["tos"] or message["src_len"]
     if of_some or message["family"] not in (AF_INET, AF_INET6):

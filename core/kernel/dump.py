@@ -39,8 +39,7 @@ one returns."""
 
 _TRIES = 3
 """A list that changes during its dump is dumped again. One that always changes is used anyway,
-since
-the next pass dumps it again."""
+since the next pass dumps it again."""
 
 _LINK_TRIES = 10
 """But a link that is missing from the list would count as gone, with all that is on it: an
@@ -93,8 +92,7 @@ class Dumps:
         """The results of ``convert`` for the messages whose bytes are ``wanted``.
 
         A message that equals one of the former dump byte by byte is not converted again.
-        ``context`` is the
-        second input of ``convert``. Raises ``OSError``.
+        ``context`` is the second input of ``convert``. Raises ``OSError``.
         """
         message_class = pyroute.message_class(kind.message)
         before = self._memory.get((kind, family))

@@ -105,8 +105,7 @@ def wait_for_link(name: str, events: LinkEvents, deadline: Deadline) -> int:
     """The link's index, as soon as the link exists. Raises ``LinkGone`` at the deadline.
 
     Each link event ends one poll(2). On a quiet host, a wait for a link that never appears is a
-    single
-    system call.
+    single system call.
     """
     try:
         waiting = deadline.named(f"waiting for link {name}")

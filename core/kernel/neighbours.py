@@ -45,8 +45,7 @@ class Neighbours(KernelEvents):
         then.
 
         NTF_USE trusts a stale entry for 5 s more (DELAY) before the kernel asks, and a permanent
-        entry loses
-        its state (6.18). ec2net uses it on neither.
+        entry loses its state (6.18). ec2net uses it on neither.
         """
         state = self._state(link, address)
         if state & (_REACHABLE | _STALE | _DELAY):

@@ -79,8 +79,7 @@ def encoded(request: Request, sequence: int) -> bytes:
     """The request as bytes for the kernel.
 
     pyroute2 encodes the first request of a shape; later ones are copies with other values. A pass
-    over
-    the largest instance makes 20,000 requests of some hundred shapes.
+    over the largest instance makes 20,000 requests of some hundred shapes.
     """
     shape = (
         request.message,

@@ -234,8 +234,7 @@ class Kernel:
         """Remove ``before`` and create ``item`` in one call. Raises ``KernelError``.
 
         Between two calls, other programs on a busy machine would miss the address (0.3 s in the lab
-        on a
-        loaded machine, after ``networkctl reconfigure`` on systemd 252).
+        on a loaded machine, after ``networkctl reconfigure`` on systemd 252).
         """
         protocol = self.protocol if self.marks_addresses else None
         with self._errors(f"move {item.describe()}"), _keeping_secondaries(before):

@@ -57,12 +57,9 @@ def keeping_secondaries(link: str) -> Iterator[None]:
     """While an IPv4 address is removed, later addresses of its subnet stay.
 
     By default the kernel removes them with it, foreign ones included; systemd (50-default.conf)
-    keeps
-    them. No effect if the sysctl is read-only or the link is gone. The kernel still removes routes
-    that
-    name the address as their source. With a link's last IPv4 address it removes all IPv4 routes of
-    the
-    link.
+    keeps them. No effect if the sysctl is read-only or the link is gone. The kernel still removes
+    routes that name the address as their source. With a link's last IPv4 address it removes all
+    IPv4 routes of the link.
     """
     path = _IPV4_CONF / link / "promote_secondaries"
     try:

@@ -114,8 +114,8 @@ def _addresses(
     address.
 
     DHCPv6 leases one IPv6 address, not always IMDS's first. A network manager's client adopts a
-    present
-    address. Before an unknown client ec2net waits: it adds nothing until the client has leased.
+    present address. Before an unknown client ec2net waits: it adds nothing until the client has
+    leased.
     """
     if base is Base.OURS:
         return intent.sources
@@ -135,8 +135,7 @@ def _in_order(
     intent: EniIntent, snapshot: Snapshot, wanted: tuple[AnyInterface, ...]
 ) -> Iterator[Address]:
     """The first IPv4 address is the source of traffic that names none: R14. A network manager that
-    renews its
-    lease puts the address last; ec2net then moves the addresses before it behind it.
+    renews its lease puts the address last; ec2net then moves the addresses before it behind it.
 
     Not if the address follows a foreign address of its subnet: it is always secondary then.
     """
@@ -155,10 +154,8 @@ def _ranks_behind(route: Route, primary: LinkRef | None, snapshot: Snapshot, pro
     """Whether a secondary ENI's default route in main follows the host's own.
 
     The tool that configured the primary ENI chose its metric. With a lower metric, ec2net's route
-    would
-    attract the host's traffic, so it is left out. The host's default route may also lead elsewhere:
-    to
-    a bridge with the primary ENI as port, a VPN, or a blackhole behind one.
+    would attract the host's traffic, so it is left out. The host's default route may also lead
+    elsewhere: to a bridge with the primary ENI as port, a VPN, or a blackhole behind one.
     """
     if primary is None:
         return False

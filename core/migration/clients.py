@@ -54,8 +54,7 @@ def look(names: Collection[str], proc: Path = Path("/proc")) -> Clients:
     NetworkManager end with it.
 
     Every user can choose a program's arguments, and so can root in a container. ec2net later runs
-    the
-    recorded command as root, so the caller's identity matters.
+    the recorded command as root, so the caller's identity matters.
     """
     found, another = [], False
     for pid, comm, words in _processes(proc):
@@ -85,8 +84,7 @@ def _processes(proc: Path) -> Iterator[tuple[int, str, tuple[str, ...]]]:
 
 def _is_own(pid: int, proc: Path) -> bool:
     """Identity: all user ids (proc_pid_status(5)), the namespace of processes, and the program.
-    Every user can run
-    a link of this name to a setuid program such as sudo, with any arguments."""
+    Every user can run a link of this name to a setuid program such as sudo, with any arguments."""
     with suppress(OSError):
         lines = (proc / str(pid) / "status").read_text(errors="replace").splitlines()
         uids = [line.split()[1:] for line in lines if line.startswith("Uid:")]
@@ -124,8 +122,7 @@ class Signal:
 
 def start(client: Client, number: int) -> Command:
     """Start the client again with its former arguments. It goes into the background after it has
-    its lease; ec2net
-    does not wait for that, since the address is present."""
+    its lease; ec2net does not wait for that, since the address is present."""
     unit = f"ec2net-given-back-{client.name}-{number}"
     words = ("systemd-run", "--quiet", "--no-block", "--collect", f"--unit={unit}")
     return Command((*words, "--property=Type=forking", *client.words))

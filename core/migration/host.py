@@ -28,8 +28,7 @@ _SYSCTLS = (
 class Host:
     """``environment`` has the links of all ENIs, already read. ``fallback``: the file by which
     systemd-networkd configures the primary ENI at each boot; None if a foreign file does.
-    ``own_files``:
-    ec2net's files that systemd-networkd reads, with the masks of the defaults."""
+    ``own_files``: ec2net's files that systemd-networkd reads, with the masks of the defaults."""
 
     environment: Environment
     primary: Link

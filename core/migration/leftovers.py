@@ -21,8 +21,7 @@ def clear_routes(links: Collection[int], drivers: Collection[str], parking: int 
     ``parking``.
 
     systemd-networkd 257 creates a route to its gateway, and waits without end if the route exists.
-    The kernel
-    reports no replacement by an equal route, and systemd-networkd ignores foreign routes
+    The kernel reports no replacement by an equal route, and systemd-networkd ignores foreign routes
     (ManageForeignRoutes=no). A later check reports a failure.
     """
     for protocol in (_DHCP, _RA):

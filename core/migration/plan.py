@@ -32,11 +32,10 @@ _Work: TypeAlias = Callable[[Deadline], None]
 @dataclass(frozen=True, slots=True)
 class Works:
     """Steps that ec2net runs in its own process. ``record``: write the host's state. ``prepare``:
-    the
-    ENIs' files for the new manager. ``adopted``: check that the new manager has leases and the host
-    is
-    reachable. ``reachable``: check only that. ``clear``: remove systemd-networkd's leftovers in the
-    kernel. ``reconnect``: activate connections of NetworkManager. ``forget``: delete the record."""
+    the ENIs' files for the new manager. ``adopted``: check that the new manager has leases and the
+    host is reachable. ``reachable``: check only that. ``clear``: remove systemd-networkd's
+    leftovers in the kernel. ``reconnect``: activate connections of NetworkManager. ``forget``:
+    delete the record."""
 
     record: _Work
     prepare: _Work
@@ -172,8 +171,7 @@ def _start_networkd(host: Host) -> Step:
 
 def refuse_back(was: Before, host: Host) -> None:
     """Raises ``Ec2netError`` if nothing would configure the network or resolve names, because a
-    part of
-    the former state was removed meanwhile."""
+    part of the former state was removed meanwhile."""
     resolves = was.resolv_conf is not Kind.OTHER or units.RESOLVED in was.active
     now = host.resolv_conf
     if not resolves and now.kind is Kind.RESOLVEDS and now.aside is Kept.NOTHING:

@@ -53,8 +53,8 @@ Reading: TypeAlias = Value[T_co] | Absent | Unknown
 class EniFacts:
     """The keys under ``network/interfaces/macs/<mac>/`` that matter here.
 
-    Lists keep IMDS's order: the first of ``local_ipv4s`` is the primary address
-    (AWS, "Instance metadata categories").
+    Lists keep IMDS's order: the first of ``local_ipv4s`` is the primary address (AWS, "Instance
+    metadata categories").
     """
 
     mac: Mac

@@ -50,8 +50,7 @@ class Plugins:
 
     ``names`` must exist: they may adjust any intent, so nothing is right without one of them
     (``PluginError``). A missing or broken one of ``backends`` affects only its own ENIs, and is
-    among
-    ``problems``. An upgrade of Python, which searches another folder, can lose a plugin.
+    among ``problems``. An upgrade of Python, which searches another folder, can lose a plugin.
     """
 
     def __init__(

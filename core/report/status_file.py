@@ -57,8 +57,7 @@ def publish(
     """Store what ``status`` shows, and a good configuration for the day the files are broken.
 
     The caller holds the host lock. A full state directory is one problem of the report, however
-    much cannot be kept.
-    ``only``: the ENIs that the pass was for; of others no trouble has ended.
+    much cannot be kept. ``only``: the ENIs that the pass was for; of others no trouble has ended.
     """
     before = stored(place.run)
     rows = {eni["mac"]: eni for eni in before["enis"]}

@@ -3,8 +3,8 @@
 
 A hold is in force while the intent of the ENI is the same as when its plan failed. A fingerprint of
 the wanted items shows that. Passes plan and show the held changes, do not make them, and end with
-status 1. Another intent, a detach or ``refresh --retry`` ends a hold. It never
-prevents changes of other ENIs, ``remove`` or the removal of a detached ENI's objects.
+status 1. Another intent, a detach or ``refresh --retry`` ends a hold. It never prevents changes of
+other ENIs, ``remove`` or the removal of a detached ENI's objects.
 """
 
 from collections.abc import Callable, Collection, Mapping

@@ -2,8 +2,7 @@
 """The last known good facts of each ENI: /run/ec2net/facts/MAC.json, and the primary ENI.
 
 They are valid for one attachment. While several links have an ENI's MAC, ec2net cannot know which
-of
-them is the ENI; the stored facts stay in force.
+of them is the ENI; the stored facts stay in force.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -207,8 +207,8 @@ class _Adoption:
 
 def _reconnect(before: Before, host: Host, deadline: Deadline) -> None:
     """NetworkManager considers a link with addresses externally managed, unless its state files of
-    this
-    boot show otherwise. The steps that follow check the result: which addresses are reachable."""
+    this boot show otherwise. The steps that follow check the result: which addresses are
+    reachable."""
     _said(("nm-online", "--wait-for-startup", "--quiet", "--timeout=10"), deadline)
     for link in (eni.name for eni in host.environment.eni_links if eni.name in before.profiles):
         state = _said(("nmcli", "-g", "GENERAL.STATE", "device", "show", link), deadline) or ""

@@ -71,8 +71,8 @@ def run(options: Namespace) -> ExitStatus:
 
 def again(options: Namespace) -> ExitStatus:
     """Configure every ENI after a hand-over, and once more to restore what the former manager
-    removed at
-    its end. Repeats until a pass ends without an error: the new manager leases at its own pace."""
+    removed at its end. Repeats until a pass ends without an error: the new manager leases at its
+    own pace."""
     asked = Namespace(**{**vars(options), "json": False, "unless_quiet": False, "retry": False})
     for number in range(1, _TRIES + 1):
         status = run(asked)

@@ -28,15 +28,13 @@ if TYPE_CHECKING:
 
 SETTLE_SECONDS = 5.0
 """Time for the network manager: the router's advertisement, with the primary ENI's IPv6 default
-route,
-may arrive seconds after the leases. Errors that remain after this time are real."""
+route, may arrive seconds after the leases. Errors that remain after this time are real."""
 
 _FIRST_RETRY = 0.1
 _LAST_RETRY = 2.0
 _RETRY_SHARE = 0.2
 """Pause between two polls while facts are incomplete, as a share of the time so far. A change is
-seen
-at most a fifth later than possible, and a long wait polls seldom."""
+seen at most a fifth later than possible, and a long wait polls seldom."""
 
 
 def run(options: Namespace) -> ExitStatus:
