@@ -25,7 +25,7 @@ _EPILOG = f"""\
 exit status: {", ".join(f"{int(s)} {text}" for s, text in EXIT_MEANING.items())}.  More is in
 ec2net(8), ec2net.toml(5) and ec2net-backends(7).""".replace("`", "")
 
-_DESCRIPTION = "Configure every network interface (ENI) of an EC2 instance, as IMDS describes it."
+_DESCRIPTION = "Configure every network interface (ENI) of an EC2 instance to match IMDS."
 
 
 class _Parser(argparse.ArgumentParser):
@@ -82,7 +82,7 @@ def _have_streams() -> None:
 
 
 def _lose_output() -> None:
-    """What is still buffered would fail once more at the end."""
+    """Drop the buffered output: it would fail once more at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

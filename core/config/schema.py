@@ -225,7 +225,7 @@ HOST: tuple[Setting, ...] = (
     ),
     Setting(
         "numbers.protocol",
-        # FRR's zebra/rt_netlink.h; with one of these, its routes would count as ours
+        # FRR's zebra/rt_netlink.h; with one of these numbers, FRR's routes would count as owned
         whole(128, 254, taken=range(186, 199), taken_by="routing daemons use those"),
         "Protocol number that marks ec2net's routes, rules and addresses.",
         "numbers.protocol",
@@ -317,7 +317,7 @@ HOST: tuple[Setting, ...] = (
         "disabled_plugins",
     ),
 )
-"""Of the whole host."""
+"""Settings of the whole host."""
 
 SETTINGS: dict[str, Setting] = {s.key: s for s in (*PER_ENI, *HOST)}
 SECTION_SETTINGS: dict[str, Setting] = {s.key: s for s in PER_ENI}
@@ -326,7 +326,7 @@ TABLES: tuple[str, ...] = tuple(
 )
 
 TOP: dict[str, Setting] = {s.key: s for s in HOST if "." not in s.key}
-"""Of the host, without a table."""
+"""Settings of the host, outside of a table."""
 
 MATCH: dict[str, Key] = {
     c.key: c
