@@ -15,14 +15,14 @@ def seconds(text: str) -> float:
         number = 0
     if not 0 < number <= 3600:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of seconds, more than 0 and at most 3600"
+            f"{text!r} is not a number of seconds above 0 and up to 3600"
         )
     return number
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """What ``ArgumentParser.add_argument`` takes."""
+    """Arguments for ``ArgumentParser.add_argument``."""
 
     names: tuple[str, ...]
     options: dict[str, Any]
@@ -78,7 +78,7 @@ COMMON: Arguments = (
         help="the directory that contains etc/ec2net, run/ec2net and usr/lib/ec2net (default: /)",
     ),
 )
-"""Of every command."""
+"""Options of every command."""
 
 JSON = _flag("--json", "print JSON")
 
@@ -161,7 +161,7 @@ COMMANDS = (
     ),
     Command(
         "verify",
-        "check that each ENI is configured, and that the kernel routes its traffic through it",
+        "check that each ENI is configured, and that its traffic leaves through the right link",
     ),
     Command(
         "doctor",
@@ -225,8 +225,12 @@ COMMANDS = (
                 "--from",
                 dest="tool",
                 choices=["amazon-ec2-net-utils", "nm-cloud-setup", "cloud-netconfig"],
+<<<<<<< HEAD
                 help="the tool to replace; --apply requires it, except with --undo. Without it, the command"
                 " reports on all three tools",
+=======
+                help="the tool to end; without it, the command reports on all three tools",
+>>>>>>> main
             ),
             _flag("--undo", "restore the other tool to its state before the migration"),
             _APPLY,

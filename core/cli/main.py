@@ -34,7 +34,7 @@ _EPILOG = "\n".join(
     )
 ).replace("`", "")
 
-_DESCRIPTION = "Configure every network interface (ENI) of an EC2 instance, as IMDS describes it."
+_DESCRIPTION = "Configure every network interface (ENI) of an EC2 instance to match IMDS."
 
 
 class _Parser(argparse.ArgumentParser):
@@ -91,7 +91,7 @@ def _have_streams() -> None:
 
 
 def _lose_output() -> None:
-    """What is still buffered would fail once more at the end."""
+    """Drop the buffered output: it would fail once more at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -153,8 +153,8 @@ PER_ENI: tuple[Setting, ...] = (
     _per_eni(
         "main_default",
         choice_or_whole(MainDefault, whole(1, _U32_MAX)),
-        "Whether the main table gets a default route through the ENI. yes: with a metric by the ENI's"
-        " number (numbers.metric_base). A number: yes, with this metric.",
+        "Whether the main table gets a default route through the ENI. yes: numbers.metric_base gives the"
+        " metric. A number: yes, with this metric.",
     ),
     _per_eni(
         "main_table",
@@ -172,7 +172,7 @@ PER_ENI: tuple[Setting, ...] = (
         "altnames",
         several(choice(Altname), may_be_empty=True),
         "Alternative names that ec2net gives the link. id: the ENI's id, such as eni-0304feb62015b7959."
-        " device-number: the word device-number, with device number and network card.",
+        " device-number: device-number-DEVICE.CARD, such as device-number-1.0.",
     ),
     _per_eni(
         "coexist_with",
@@ -238,7 +238,7 @@ HOST: tuple[Setting, ...] = (
     ),
     Setting(
         "numbers.protocol",
-        # FRR's zebra/rt_netlink.h; with one of these, its routes would count as ours
+        # FRR's zebra/rt_netlink.h; with one of these numbers, FRR's routes would count as owned
         whole(128, 254, taken=range(186, 199), taken_by="routing daemons use those"),
         "Protocol number with which ec2net marks its routes, rules and addresses.",
         "numbers.protocol",
@@ -295,7 +295,7 @@ HOST: tuple[Setting, ...] = (
     Setting(
         "resident.fast_for",
         seconds(0.1, 3600),
-        "How long after an attachment the daemon polls IMDS every resident.fast seconds, in seconds.",
+        "How long the daemon keeps the interval resident.fast after an attachment, in seconds.",
         "resident.fast_for",
     ),
     Setting(
@@ -333,7 +333,7 @@ HOST: tuple[Setting, ...] = (
         "disabled_plugins",
     ),
 )
-"""Of the whole host."""
+"""Settings of the whole host."""
 
 SETTINGS: dict[str, Setting] = {s.key: s for s in (*PER_ENI, *HOST)}
 SECTION_SETTINGS: dict[str, Setting] = {s.key: s for s in PER_ENI}
@@ -342,7 +342,7 @@ TABLES: tuple[str, ...] = tuple(
 )
 
 TOP: dict[str, Setting] = {s.key: s for s in HOST if "." not in s.key}
-"""Of the host, without a table."""
+"""Settings of the host, outside of a table."""
 
 MATCH: dict[str, Key] = {
     c.key: c

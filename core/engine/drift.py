@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What somebody else took away or changed: noticed by a pass, told once, kept for ``explain``.
+"""Drift: noticed by a pass, logged once, kept for ``explain``.
 
-An item has drifted if it was in place, is wanted just as it was, and is not so any more: what is
-only now wanted, or not wanted any more, has not. So /run/ec2net/drift/MAC.json has what was in place
-after the last pass, by fingerprint, and the story of what was noticed. It holds for one attachment.
-A change in the plan alone proves no drift: most changes follow from news of IMDS.
+An item has drifted if it was in place, is still wanted, and is missing or different now. Items that
+became wanted or unwanted since have not. /run/ec2net/drift/MAC.json therefore has the fingerprints
+of the items in place after the last pass, and the drift so far. It holds for one attachment. A
+change in the plan alone proves no drift: most changes follow from news of IMDS.
 
-Nothing tells who made a change: the kernel's dumps do not, and an event has at most a netlink
-port, which need not be a process, and a pass on demand gets no events at all. Known is what took
-the place, who else works on the link, and
-what the kernel itself does when a link is set down (``suspects``).
+The author of a change is unknown. The kernel's dumps do not have it. An event has at most a netlink
+port, which need not be a process, and a pass on demand gets no events at all. Known are the object
+in its place, other tools on the link, and the kernel's own changes when a link is set down
+(``suspects``).
 """
 
+import logging
 import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
@@ -40,6 +41,8 @@ from ec2net.core.state.drift_record import (
     Record,
     seconds_between,
 )
+
+_log = logging.getLogger("ec2net.drift")
 
 STORY = 8
 """Drifts of one ENI that are remembered: the last ones."""
@@ -87,6 +90,30 @@ def follow(
             if _is_news(before.story, latest[mac]):
                 news.append((mac, latest[mac]))
     return Drifts(latest, tuple(news)), records
+
+
+def unconfirmed(view: View) -> frozenset[Change]:
+    """Further addresses that were in place and are missing, where nothing else of their ENI is.
+
+    A user or keepalived removed them. IMDS may be about to drop them, so they come back only when IMDS
+    was read after that: else an address would be on two hosts for an instant.
+    """
+    found: set[Change] = set()
+    plans = view.plan.by_eni()
+    for intent in view.host.ready:
+        own = plans.get(intent.mac, Plan())
+        in_place = view.memory.drift_of(intent.mac, intent.link.index).in_place
+        further = {Address(intent.link, interface) for interface in intent.further}
+        if not own.conflicts and all(
+            change.action is Action.ADD
+            and change.item in further
+            and _mark(change.item) in in_place
+            for change in own.changes
+        ):
+            found.update(own.changes)
+    for change in found:
+        _log.info("%s is missing: the next reading of IMDS confirms it", change.item.describe())
+    return frozenset(found)
 
 
 def _after(
@@ -236,13 +263,13 @@ _MAKERS = {2: "kernel", 3: "ip", 4: "static", 9: "ra", 16: "dhcp"}
 def suspects(
     drifted: Plan, link: Link, snapshot: Snapshot, environment: Environment
 ) -> tuple[str, ...]:
-    """What is known, the most telling first; empty if nothing is.
+    """Hints at the cause, the strongest first; empty if there are none.
 
     ``environment`` has the links of all ENIs.
     """
     found = [*_replacements(drifted.conflicts, snapshot)]
     if any(_set_down(change.item) for change in drifted.changes):
-        found.append(f"{link.name} was set down, which takes its routes along")
+        found.append(f"{link.name} was set down, which removed its routes")
     manager = link_manager(link, environment)
     if manager in (Manager.NETWORKD, Manager.NETWORKMANAGER, Manager.SEVERAL):
         found.append(f"{link.name} is managed by {manager.value}")
@@ -258,7 +285,7 @@ def _replacements(conflicts: Collection[Conflict], snapshot: Snapshot) -> Iterat
     for conflict in conflicts:
         if protocol := makers.get(conflict.foreign):
             name = f" ({_MAKERS[protocol]})" if protocol in _MAKERS else ""
-            yield f"what stands there has protocol {protocol}{name}"
+            yield f"the object in its place has protocol {protocol}{name}"
 
 
 def _set_down(item: Item) -> bool:
