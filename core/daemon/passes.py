@@ -57,8 +57,8 @@ class Passes:
         self._problems: tuple[Ec2netError, ...] = ()
         """Problems of the last poll."""
         self._fight = ""
-        self._left = False
-        """Whether the link of an ENI has gone, and no look has seen what that left behind."""
+        self._left: set[Mac] = set()
+        """ENIs whose link has gone, and no look has seen what that left behind."""
         self.tracks: dict[Mac, EniTrack] = {}
         self.failures = 0
         """Polls in a row that IMDS did not answer."""
@@ -103,7 +103,8 @@ class Passes:
             self._signals.deadline,
             work.kind.value,
             only=only,
-            read=() if work.kind is Kind.LOOK else None,
+            read=self._without_link() if work.kind is Kind.LOOK else None,
+            confirm=work.kind is Kind.LOOK,
             check=check if only is None else check & only,
         )
         now = time.monotonic()
@@ -112,13 +113,19 @@ class Passes:
         if work.kind is Kind.LOOK:
             if self._repairs(done.report):
                 self._schedule.repaired(now)
-            self._left = False
+            self._left.clear()
         if work.kind is Kind.POLL:
             self._polled(done, now)
 
-    def link_left(self) -> None:
+    def link_left(self, mac: Mac) -> None:
         """An ENI's link is gone: the next pass removes its objects, and that is no drift."""
-        self._left = True
+        self._left.add(mac)
+
+    def _without_link(self) -> set[Mac]:
+        """The ENIs for which a look asks IMDS: is the ENI still listed? An ENI in another network
+        namespace is absent at once, a detached one is removed."""
+        absent = {mac for mac, track in self.tracks.items() if track.state is State.ABSENT}
+        return self._left | absent
 
     def _repairs(self, report: PassReport) -> bool:
         """Whether a pass at a kernel event changed more than the objects of a detached ENI."""

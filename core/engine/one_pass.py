@@ -46,6 +46,7 @@ def one_pass(
     read: Collection[Mac] | None = None,
     without: frozenset[Mac] = frozenset(),
     check: Collection[Mac] = (),
+    confirm: bool = False,
     lock_seconds: float | None = None,
 ) -> Published_co:
     """The result of ``publisher`` for one pass, called ``what``. Raises the error that ended the
@@ -53,8 +54,9 @@ def one_pass(
 
     The wait for the host lock does not count for ``timeouts.pass``. ``only``: plan for these ENIs;
     ``read``: read IMDS for these (None: for all planned ENIs); ``without``: these have no intent;
-    ``check``: verify these even if nothing of them is changed. ``lock_seconds``: limit of the wait
-    for the host lock (None: ``timeouts.lock``).
+    ``check``: verify these even if nothing of them is changed; ``confirm``: leave removed addresses
+    to a pass that reads IMDS. ``lock_seconds``: limit of the wait for the host lock (None:
+    ``timeouts.lock``).
     """
     timeouts = engine.config.timeouts
     with failure_published(publisher):
@@ -64,7 +66,12 @@ def one_pass(
         seconds = timeouts.lock if lock_seconds is None else lock_seconds
         with HostLock(engine.run, within(seconds, "waiting for the host lock")):
             report = engine.run_pass(
-                within(left, what), only, without=without, check=check, reading=reading
+                within(left, what),
+                only,
+                without=without,
+                check=check,
+                confirm=confirm,
+                reading=reading,
             )
             return publisher.publish(report, only)
 
