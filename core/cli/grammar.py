@@ -225,12 +225,8 @@ COMMANDS = (
                 "--from",
                 dest="tool",
                 choices=["amazon-ec2-net-utils", "nm-cloud-setup", "cloud-netconfig"],
-<<<<<<< HEAD
                 help="the tool to replace; --apply requires it, except with --undo. Without it, the command"
                 " reports on all three tools",
-=======
-                help="the tool to end; without it, the command reports on all three tools",
->>>>>>> main
             ),
             _flag("--undo", "restore the other tool to its state before the migration"),
             _APPLY,

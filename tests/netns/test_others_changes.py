@@ -83,7 +83,7 @@ def test_what_is_known_of_who_it_was_is_said(instance: Instance, pair: tuple[Eni
     assert "ens6 was set down, which removed its routes" in line
     assert "nodeadm (EKS): /run/systemd/network/70-eks-ens6.network exists" in line
     assert "link ens6 up is missing" not in line
-    assert "link ens6 up is different (link ens6 down)" in line
+    assert "link ens6 up differs (link ens6 down)" in line
 
 
 def test_what_stands_in_the_way_stays_open_until_it_goes(
@@ -104,7 +104,7 @@ def test_what_stands_in_the_way_stays_open_until_it_goes(
     assert story(instance)[0]["open"] is True
     instance.guest.ip(["route del default table 10001"])
     (line,) = told(instance)
-    assert f"{DEFAULT} src 10.0.2.4: something" in line
+    assert f"{DEFAULT} src 10.0.2.4: a foreign object" in line
     assert ": repaired" in line
     (drift,) = story(instance)
     assert (drift["open"], drift["repair"]) == (False, "repaired")
@@ -165,4 +165,4 @@ def test_the_resident_manager_only_reports_of_an_observed_eni(
         assert manager.states()[str(eni.mac)] == "observed"
         assert manager.log().count(SOMEBODY) == 1
         assert len(events.taken()) == 1  # of the hand's
-        assert f"! ens6: {RULE} is missing: only reported" in instance.ec2net("status").stdout
+        assert f"! ens6: {RULE} is missing: not repaired" in instance.ec2net("status").stdout
