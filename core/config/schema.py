@@ -200,9 +200,9 @@ HOST: tuple[Setting, ...] = (
     Setting(
         "profile",
         choice(Profile),
-        "A set of built-in [[eni]] sections, which ec2net applies before those of the files. kubernetes:"
-        " ec2net ignores ENIs that are attached after boot, and adds no secondary addresses and prefixes of"
-        " the others, because a CNI plugin manages them.",
+        "A set of built-in [[eni]] sections, which ec2net applies before those of the files. With"
+        " kubernetes, ec2net ignores ENIs that are attached after boot, and adds no secondary addresses"
+        " and prefixes of the others, because a CNI plugin manages them.",
         "profile",
     ),
     Setting(
@@ -315,8 +315,8 @@ HOST: tuple[Setting, ...] = (
         "rollback.after",
         seconds(0, 60),
         "How long IMDS or the default gateway may stay unreachable after a change, in seconds, before"
-        " ec2net rolls the change back. Only what answered before the change counts. 0: ec2net never rolls"
-        " back.",
+        " ec2net rolls the change back. Only what answered before the change counts. 0: changes"
+        " are never rolled back.",
         "rollback_after",
     ),
     Setting(
