@@ -201,7 +201,7 @@ HOST: tuple[Setting, ...] = (
         "profile",
         choice(Profile),
         "A set of built-in [[eni]] sections, which ec2net applies before those of the files. With"
-        " kubernetes, ec2net ignores ENIs that are attached after boot, and adds no secondary addresses"
+        " kubernetes, ec2net ignores ENIs that are attached after boot. It adds no secondary addresses"
         " and prefixes of the others, because a CNI plugin manages them.",
         "profile",
     ),
