@@ -226,4 +226,6 @@ class Passes:
             if names := sorted(by_state.get(state, [])):
                 shown = f" ({', '.join(names[:5])})" if state is not State.CONFIGURED else ""
                 parts.append(f"{len(names)} {state}{shown}")
-        return f"ENIs: {', '.join(parts) or 'none yet'}"
+        errors = len(self._place.loaded.errors)
+        broken = f"{errors} configuration errors ('ec2net config --check'); " if errors else ""
+        return f"{broken}ENIs: {', '.join(parts) or 'none yet'}"

@@ -3,22 +3,32 @@
 
 from collections.abc import Collection, Iterator
 
+from ec2net.core.config.files import LoadedConfig
 from ec2net.core.decide.intent import Standing
-from ec2net.core.doctor import addresses, imds, links, other_tools, routes, sysctls, units
+from ec2net.core.doctor import (
+    addresses,
+    configuration,
+    imds,
+    links,
+    other_tools,
+    routes,
+    sysctls,
+    units,
+)
 from ec2net.core.doctor.finding import Check, Finding, Severity, in_order
 from ec2net.core.doctor.readings import Readings
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.model import finding
 from ec2net.core.model.errors import DoubleManagement, ImdsError
-from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.report.text import count, incomplete
 
 
 def examine(
-    view: View, readings: Readings, environment: Environment, numbers: NumberPlan
+    view: View, readings: Readings, environment: Environment, loaded: LoadedConfig
 ) -> tuple[Finding, ...]:
     """Errors first. ``environment`` has the links of all ENIs."""
+    numbers = loaded.config.numbers
     host, snapshot, others = view.host, view.snapshot, view.observed_only
     found = [
         *imds.unreachable(readings.ways, host),
@@ -38,6 +48,9 @@ def examine(
     found += sysctls.strict_filters(host, readings.sysctls)
     found += sysctls.lost_answers(host, readings.sysctls)
     found += sysctls.lost_advertisements(host, readings.sysctls)
+    found += configuration.broken(loaded)
+    found += configuration.unused_sections(loaded, view.facts)
+    found += units.service(readings.service, readings.last_pass)
     found += units.masked(environment)
     found += units.failed(readings.failed_units or ())
     found += other_tools.tools(view, environment, held)

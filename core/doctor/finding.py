@@ -34,6 +34,8 @@ class Check(StrEnum):
     CONFLICT = "conflict"
     MTU = "mtu"
     LEASE = "lease"
+    CONFIGURATION = "configuration"
+    SERVICE = "service"
     UNIT_MASKED = "unit-masked"
     UNIT_FAILED = "unit-failed"
     OTHER_TOOL = "other-tool"

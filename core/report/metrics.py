@@ -59,10 +59,14 @@ METRICS = {
     "ec2net_pass_duration_seconds": ("summary", "How long passes took."),
     "ec2net_enis": ("gauge", "ENIs, by where they stand after the last pass."),
     "ec2net_addresses_missing": ("gauge", "Addresses that are wanted and not on their link."),
+    "ec2net_config_errors": (
+        "gauge",
+        "Errors in the configuration files, so that an earlier configuration is in force.",
+    ),
     "ec2net_last_pass_timestamp_seconds": ("gauge", "When the last pass ended."),
     "ec2net_last_success_timestamp_seconds": (
         "gauge",
-        "When a pass last ended with all well; 0: not in this boot.",
+        "When a pass last ended with all well, the configuration too; 0: not in this boot.",
     ),
 }
 """Each with its type and meaning. Names and labels are a contract with dashboards."""
@@ -75,7 +79,7 @@ def count(place: Workplace, report: PassReport) -> PassReport:
     """
     if not place.config.metrics_file:
         return report
-    well = report.exit_status is ExitStatus.DONE
+    well = report.exit_status is ExitStatus.DONE and not place.loaded.errors
     added = Counter(_counted(report, stored(place.run)["enis"]))
     try:
         _keep(place, added, _gauges(report), well=well)
@@ -134,6 +138,7 @@ def _keep(
     for name, number in added.items():
         samples[name] = samples.get(name, 0) + number
     samples[f'ec2net_passes_total{{result="{"done" if well else "failed"}"}}'] += 1
+    samples["ec2net_config_errors"] = len(place.loaded.errors)
     samples["ec2net_last_pass_timestamp_seconds"] = now = round(time.time(), 3)
     if well:
         samples["ec2net_last_success_timestamp_seconds"] = now

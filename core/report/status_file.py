@@ -75,6 +75,7 @@ def publish(
         "version": as_json.VERSION,
         "enis": enis,
         "problems": [str(problem) for problem in report.problems],
+        "config_errors": [str(error) for error in place.loaded.errors],
     }
     try:
         remember_config(place)

@@ -237,7 +237,7 @@ def test_the_configuration_is_read_again_without_a_change_of_anything(
         with KernelEvents(vpc.guest) as events:
             manager.process.send_signal(signal.SIGHUP)
             manager.hear("RELOADING=1")
-            manager.hear("READY=1")
+            manager.hear("STATUS=1 configuration errors (")
             assert events.taken() == []
             assert "the last good configuration stays in force" in manager.log()
             instance.configure('[plugins]\nenabled = ["gone"]\n')
@@ -245,6 +245,9 @@ def test_the_configuration_is_read_again_without_a_change_of_anything(
             manager.hear("RELOADING=1")
             manager.hear("READY=1")
             assert "plugin gone: there is no entry point" in manager.log()
+            manager.poke()
+            told = instance.ec2net("status", status=2)
+            assert "! configuration: plugin gone: there is no entry point" in told.stdout
             assert events.taken() == []
         instance.configure("mtu = 1400\n")
         manager.process.send_signal(signal.SIGHUP)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ec2net import __version__
+from ec2net.core.daemon.sole import manager_runs
 from ec2net.core.doctor import readings
 from ec2net.core.doctor.examine import examine
 from ec2net.core.doctor.finding import Finding, Severity
@@ -18,6 +19,7 @@ from ec2net.core.engine.engine import Engine
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.setup import opened
 from ec2net.core.host.files import Environment
+from ec2net.core.host.service import service_fault
 from ec2net.core.imds.endpoint import candidates, endpoints
 from ec2net.core.imds.ways import Way
 from ec2net.core.model.errors import ExitStatus
@@ -25,6 +27,7 @@ from ec2net.core.report import as_json
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.codec import encode
 from ec2net.core.state.config_in_force import workplace
+from ec2net.core.state.last_pass import last_pass
 
 _SIGNS = {Severity.ERROR: "!!", Severity.WARNING: "!", Severity.NOTE: "-"}
 
@@ -37,7 +40,7 @@ def run(options: Namespace) -> ExitStatus:
         view = engine.plan(deadline)
         environment = _environment(engine, view)
         read = _read(engine, view, environment, imds, deadline)
-    found = examine(view, read, environment, place.config.numbers)
+    found = examine(view, read, environment, place.loaded)
     if options.json:
         print(json.dumps(_document(found), indent=2))
     else:
@@ -78,6 +81,8 @@ def _read(
         engine.kernel.address_states(names),
         readings.read_leases(host, environment),
         readings.read_failed_units(deadline),
+        service_fault(manager_runs(engine.run), environment),
+        last_pass(engine.run),
         tuple(wrong for eni in checked for wrong in engine.check(eni, view, names, deadline)),
     )
 
