@@ -134,6 +134,20 @@ def _cidr(text: str) -> IPv4Network | IPv6Network:
     return ip_network(text)
 
 
+def _source(text: str) -> IPv4Network | IPv6Network:
+    if "%" in text:
+        raise ValueError
+    network = ip_network(text)
+    if (
+        not network.prefixlen
+        or network.is_loopback
+        or network.is_link_local
+        or network.is_multicast
+    ):
+        raise ValueError
+    return network
+
+
 def _glob(text: str) -> str:
     if not any(c in "*?[" for c in text):
         return parse_link_name(text)
@@ -147,6 +161,10 @@ def _glob(text: str) -> str:
 MAC = text('a MAC address, such as "06:53:e1:d8:f9:29"', Mac.parse)
 ENI_ID = text('an ENI id, such as "eni-0304feb62015b7959"', EniId.parse)
 CIDR = text('a CIDR with no host bits set, such as "10.0.16.0/20" or "2001:db8::/56"', _cidr)
+SOURCE = text(
+    'an address, or a CIDR with no host bits set, such as "10.0.16.5" or "10.0.16.16/28"', _source
+)
+"""What packets can have as their source: not everything, not loopback, link-local or multicast."""
 GLOB = text('a link name, or a glob over link names, such as "ens*"', _glob)
 
 

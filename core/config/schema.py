@@ -16,6 +16,7 @@ from ec2net.core.config.kinds import (
     FLAG,
     GLOB,
     MAC,
+    SOURCE,
     Kind,
     choice,
     choice_or_whole,
@@ -125,6 +126,18 @@ PER_ENI: tuple[Setting, ...] = (
         choice(PrefixMode),
         "How ec2net uses delegated IPv6 prefixes. rules: rules only. local: rules, and every"
         " address is also local to the host. none: nothing.",
+    ),
+    _per_eni(
+        "routed",
+        several(SOURCE, may_be_empty=True),
+        "Secondary addresses of the ENI that containers have: ec2net makes rules for them and never"
+        " adds them to the host. A network stands for the ENI's addresses in it.",
+    ),
+    _per_eni(
+        "sources",
+        several(SOURCE, may_be_empty=True),
+        "Addresses and networks that IMDS does not list, and whose traffic leaves through the ENI: a"
+        " container network, a virtual IP address, a service chain.",
     ),
     _per_eni(
         "main_default",

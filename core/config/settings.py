@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from ec2net.core.model.identity import Attached, EniId, Mac
 from ec2net.core.model.numbers import NumberPlan
+from ec2net.core.model.objects import AnyNetwork
 
 AUTO_BACKEND = "auto"
 """``backend``: choose by who manages the link."""
@@ -150,6 +151,10 @@ class EniSettings:
     """A mode for each IP version: a /28 of host addresses and a /80 for containers on one ENI are a
     common pair."""
     ipv6_prefix_mode: PrefixMode = PrefixMode.RULES
+    routed: tuple[AnyNetwork, ...] = ()
+    """Of the ENI's addresses those that the host routes to a container: it holds none of them."""
+    sources: tuple[AnyNetwork, ...] = ()
+    """Sources that leave by the ENI although IMDS does not list them."""
     main_default: MainDefaultSetting = MainDefault.YES
     ipv6: Ipv6Policy = Ipv6Policy.AUTO
     altnames: tuple[Altname, ...] = (Altname.ID, Altname.DEVICE_NUMBER)
@@ -306,6 +311,12 @@ class Config:
         """Each that the configuration names, for the host or for some ENIs; sorted."""
         named = {self.eni.backend, *(section.settings.get("backend") for section in self.sections)}
         return tuple(sorted(name for name in named if name not in (None, AUTO_BACKEND)))
+
+    @property
+    def publishes_ports(self) -> bool:
+        """Whether any ENI may have ``published_ports``."""
+        sections = (section.settings.get("published_ports") for section in self.sections)
+        return self.eni.published_ports or any(sections)
 
     @property
     def pass_seconds(self) -> float:

@@ -10,6 +10,7 @@ amazon-ec2-net-utils behind (https://github.com/amazonlinux/amazon-ec2-net-utils
 import random
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 
 from ec2net.core.daemon.control import ControlSocket
 from ec2net.core.daemon.eni_state import FIRST_RETRY, RETRY_SHARE, State
@@ -23,6 +24,7 @@ from ec2net.core.engine.engine import Engine
 from ec2net.core.host import udev
 from ec2net.core.host.missed_events import show, unseen
 from ec2net.core.kernel.link_events import KernelEvents, link_name
+from ec2net.core.kernel.nft_events import NftEvents
 from ec2net.core.model.errors import Ec2netError, Stopped
 from ec2net.core.model.identity import Mac
 from ec2net.core.runtime.deadline import readable
@@ -97,7 +99,9 @@ class Loop:
         with (
             HostEvents(numbers.protocol, self._config.drivers) as events,
             udev.udev_events() as named,
+            ExitStack() as stack,
         ):
+            tables = self._nft_events(stack)
             try:
                 self._arrivals(events)
                 while True:  # ends by a signal
@@ -107,9 +111,17 @@ class Loop:
                     self._work()
                     if self._hung_up():  # nothing wakes up for a signal that a pass has heard
                         return
-                    self._wait(events, named)
+                    self._wait(events, named, tables)
             except Stopped:
                 return
+
+    def _nft_events(self, stack: ExitStack) -> NftEvents | None:
+        """Only for ``published_ports``; a kernel without nftables is told of by each pass."""
+        if not self._config.publishes_ports:
+            return None
+        with suppress(OSError):
+            return stack.enter_context(NftEvents())
+        return None
 
     def _hung_up(self) -> bool:
         """Whether a reload is wanted. Raises ``Stopped``."""
@@ -142,10 +154,11 @@ class Loop:
         self._ready = True
         self._service.ready(self._passes.summary())
 
-    def _wait(self, events: HostEvents, named: KernelEvents) -> None:
+    def _wait(self, events: HostEvents, named: KernelEvents, tables: NftEvents | None) -> None:
         """Until something is due or happens, or the watchdog wants to be fed."""
-        sources = (events, named, self._control, self._signals)
-        woken = readable([s.fileno() for s in sources], self._next() - time.monotonic())
+        waits = [s.fileno() for s in (events, named, self._control, self._signals)]
+        waits += [tables.fileno()] if tables is not None else []
+        woken = readable(waits, self._next() - time.monotonic())
         now = time.monotonic()
         links = any(end <= now for end in self._link_times())
         if named.fileno() in woken:
@@ -157,6 +170,8 @@ class Loop:
             waiting = any(track.stirs for track in self._passes.tracks.values())
             if changes.links or changes.drift or (changes.addresses and waiting):
                 self._schedule.changed(now)
+        if tables is not None and tables.fileno() in woken and tables.removed():
+            self._schedule.changed(now)
         if self._control.fileno() in woken and self._control.poked():
             if self._engine.listings is not None:
                 self._engine.listings.clear()  # who asks wants to see everything

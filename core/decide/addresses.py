@@ -2,6 +2,7 @@
 """What an ENI holds, and whether that can be: addresses and prefixes that lie in its subnets. Pure."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 
 from ec2net.core.decide.intent import Standing, host_interface
@@ -17,10 +18,19 @@ class NotReady(Exception):
         self.reason = reason
 
 
-def held_addresses(
-    eni: EniFacts, ipv6: bool
-) -> tuple[tuple[AnyInterface, ...], tuple[AnyInterface, ...], tuple[AnyNetwork, ...]]:
-    """Base addresses, further addresses, delegated prefixes. Raises ``NotReady``."""
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What EC2 assigned to an ENI, by what becomes of it on the host."""
+
+    base: tuple[AnyInterface, ...]
+    further: tuple[AnyInterface, ...]
+    routed: tuple[AnyNetwork, ...]
+    """Single addresses that the host routes to a container, as /32 and /128."""
+    prefixes: tuple[AnyNetwork, ...]
+
+
+def held_addresses(eni: EniFacts, ipv6: bool, routed: tuple[AnyNetwork, ...] = ()) -> Held:
+    """``routed``: the networks whose addresses the host must not hold. Raises ``NotReady``."""
     ipv4s = value_of(eni.local_ipv4s) or ()
     ipv6s = (value_of(eni.ipv6s) or ()) if ipv6 else ()
     if not ipv4s and not ipv6s:
@@ -42,16 +52,29 @@ def held_addresses(
         )
     prefixes: tuple[AnyNetwork, ...] = (*ipv4_prefixes, *ipv6_prefixes)
     _check_inside((*ipv4s, *ipv6s), prefixes, subnets_of(eni, ipv6))
-    base: list[AnyInterface] = []
     if (ipv4s or ipv4_prefixes) and subnet_ipv4 is not None:
         _check_router(ipv4s, ipv4_prefixes, subnet_ipv4)
-    if ipv4s and subnet_ipv4 is not None:
-        base.append(IPv4Interface((ipv4s[0], subnet_ipv4.prefixlen)))
-    if ipv6s:
-        base.append(host_interface(ipv6s[0]))
-    rest: list[AnyAddress] = [*ipv4s[1:], *ipv6s[1:]]
-    further = [host_interface(address) for address in rest]
-    return tuple(base), tuple(further), prefixes
+    assigned: tuple[AnyAddress, ...] = (*ipv4s, *ipv6s)
+    away = [one for one in assigned if any(one in network for network in routed)]
+    if ipv4s and ipv4s[0] in away:
+        raise NotReady(
+            Standing.REFUSED,
+            f"routed contains {ipv4s[0]}, the ENI's first IPv4 address, which DHCP gives to the host:"
+            " leave it out of routed",
+        )
+    apart = frozenset(away)
+    here4 = [address for address in ipv4s if address not in apart]
+    here6 = [address for address in ipv6s if address not in apart]
+    base: list[AnyInterface] = []
+    if here4 and subnet_ipv4 is not None:
+        base.append(IPv4Interface((here4[0], subnet_ipv4.prefixlen)))
+    base += map(host_interface, here6[:1])
+    return Held(
+        base=tuple(base),
+        further=(*map(host_interface, here4[1:]), *map(host_interface, here6[1:])),
+        routed=tuple(host_interface(address).network for address in away),
+        prefixes=prefixes,
+    )
 
 
 def _check_inside(

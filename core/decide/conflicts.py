@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What two ENIs cannot share: a number (so a table) and a source address. Pure."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from ec2net.core.decide.intent import EniOutcome, Standing
+from ec2net.core.decide.intent import EniIntent, EniOutcome, Standing
 from ec2net.core.decide.routing import covers
 from ec2net.core.model.facts import Absent, EniFacts
 from ec2net.core.model.identity import Mac
@@ -64,22 +64,48 @@ def refuse_shared_numbers(outcomes: list[EniOutcome]) -> list[EniOutcome]:
 
 
 def refuse_shared_sources(outcomes: list[EniOutcome]) -> list[EniOutcome]:
-    """An address belongs to one ENI: of two that claim it the one with the lower number keeps it."""
+    """An address belongs to one ENI: of two that claim it the one with the lower number keeps it.
+
+    What EC2 assigned comes before what the configuration adds (``sources``), whatever the numbers.
+    """
     taken: dict[int, _Taken] = {4: _Taken(), 6: _Taken()}
     reasons: dict[Mac, str] = {}
     ordered = sorted(outcomes, key=by_number)
-    for outcome in ordered:
-        intent = outcome.intent
-        held = covers(intent.base + intent.further, intent.prefixes) if intent is not None else ()
-        holders = ((mine, taken[mine.version].holder(mine)) for mine in held)
-        clash = next(((mine, other) for mine, other in holders if other is not None), None)
-        if clash is not None:
-            mine, other = clash
-            reasons[outcome.mac] = f"{mine} is (partly) held by {other.name} as well"
-            continue
-        for network in held:
-            taken[network.version].add(network, outcome)
+    for claimed_by, clash in (
+        (_assigned, "{} is (partly) held by {} as well"),
+        (_configured, "sources contains {}, which {} has (in part): remove it from sources"),
+    ):
+        for outcome in ordered:
+            if outcome.intent is None or outcome.mac in reasons:
+                continue
+            claimed = claimed_by(outcome.intent)
+            other = _holder_of_any(claimed, outcome, taken)
+            if other is not None:
+                reasons[outcome.mac] = clash.format(*other)
+                continue
+            for network in claimed:
+                taken[network.version].add(network, outcome)
     return _without(ordered, reasons, Standing.REFUSED)
+
+
+def _assigned(intent: EniIntent) -> tuple[AnyNetwork, ...]:
+    """What EC2 assigned to the ENI."""
+    return covers(intent.sources, (*intent.prefixes, *intent.routed))
+
+
+def _configured(intent: EniIntent) -> tuple[AnyNetwork, ...]:
+    return covers((), intent.configured_sources)
+
+
+def _holder_of_any(
+    networks: Iterable[AnyNetwork], claimant: EniOutcome, taken: Mapping[int, "_Taken"]
+) -> tuple[AnyNetwork, str] | None:
+    """The first of these networks that another ENI holds a part of, and that ENI's name."""
+    for network in networks:
+        for holder in taken[network.version].holders(network):
+            if holder is not claimant:
+                return network, holder.name
+    return None
 
 
 class _Taken:
@@ -93,15 +119,15 @@ class _Taken:
         self._last: list[int] = []
         self._holder: list[EniOutcome] = []
 
-    def holder(self, network: AnyNetwork) -> EniOutcome | None:
-        """The ENI that holds a part of ``network``; the one at its end if there are several."""
-        before = bisect_right(self._first, int(network.broadcast_address)) - 1
-        if before < 0 or self._last[before] < int(network.network_address):
-            return None
-        return self._holder[before]
+    def holders(self, network: AnyNetwork) -> list[EniOutcome]:
+        """The ENIs that hold a part of ``network``."""
+        begin = bisect_left(self._last, int(network.network_address))
+        return self._holder[begin : bisect_right(self._first, int(network.broadcast_address))]
 
     def add(self, network: AnyNetwork, holder: EniOutcome) -> None:
-        """``network`` overlaps none that is here."""
+        """``network`` overlaps none of another ENI."""
+        if self.holders(network):
+            return
         first = int(network.network_address)
         at = bisect_right(self._first, first)
         self._first.insert(at, first)

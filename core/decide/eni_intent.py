@@ -32,16 +32,20 @@ def intent_of(
     """``mark``: of its answers; None if all are taken. Raises ``NotReady``."""
     facts, link, number = eni.facts, LinkRef(eni.link.index, eni.link.name), eni.number
     ipv6 = _wants_ipv6(facts, settings, eni.link)
-    base, further, prefixes = held_addresses(facts, ipv6)
-    if 6 in families((*base, *further, *prefixes)):
+    held = held_addresses(facts, ipv6, settings.routed)
+    base, further, prefixes = held.base, held.further, held.prefixes
+    if 6 in families((*base, *further, *held.routed, *prefixes)):
         _room_for_ipv6(settings)
     ours = () if settings.manage is Manage.NO_ADDRESSES else further
-    subnets, held = subnets_of(facts, ipv6), ruled(prefixes, settings)
-    # Prefixes may be all that it has of a family.
-    gateways = tuple(gateway(subnets, version) for version in families((*base, *held)))
+    subnets = subnets_of(facts, ipv6)
+    passed_on = (*held.routed, *ruled(prefixes, settings))
+    # What is passed on to containers may be all that it has of a family.
+    gateways = tuple(gateway(subnets, version) for version in families((*base, *passed_on)))
     own_table = _has_own_table(eni, settings)
+    if settings.sources:
+        _room_for_sources(settings, own_table, families((*base, *passed_on)))
     routes = table_routes(subnets, gateways, numbers.table(number), link, base)
-    sources = covers(base + ours, held)
+    sources = covers(base + ours, (*passed_on, *settings.sources))
     return EniIntent(
         mac=facts.mac,
         eni_id=value_of(facts.interface_id),
@@ -54,6 +58,8 @@ def intent_of(
         base=base,
         further=ours,
         prefixes=prefixes,
+        routed=held.routed,
+        configured_sources=settings.sources,
         gateways=gateways,
         rules=_rules(sources, base, number, settings, numbers, mark) if own_table else (),
         table_routes=routes if own_table else (),
@@ -109,6 +115,23 @@ def _rules(
     if mark is None:
         raise NotReady(Standing.REFUSED, f"published_ports: all {MARKS} marks are taken")
     return by_source + mark_rules(families(base), mark, number, numbers)
+
+
+def _room_for_sources(settings: EniSettings, own_table: bool, families: tuple[int, ...]) -> None:
+    """Raises ``NotReady`` if rules for ``sources`` would lead to a table without a default route."""
+    if not own_table:
+        raise NotReady(
+            Standing.REFUSED,
+            "sources has no effect on an ENI without rules: remove it, or let ec2net make rules"
+            ' (manage = "full", routing = "main-first", on the primary ENI primary_rules = true)',
+        )
+    for source in settings.sources:
+        if source.version not in families:
+            raise NotReady(
+                Standing.REFUSED,
+                f"sources contains {source}, and the ENI has no IPv{source.version} address:"
+                " assign one in EC2, or remove it from sources",
+            )
 
 
 def _room_for_ipv6(settings: EniSettings) -> None:

@@ -75,6 +75,10 @@ class EniIntent:
     """Every other address, as /32 or /128 so that the base address stays first."""
     prefixes: tuple[AnyNetwork, ...]
     """Delegated prefixes, whatever the prefix mode."""
+    routed: tuple[AnyNetwork, ...]
+    """Further sources that leave by the ENI, and that the host holds no address of (``routed``)."""
+    configured_sources: tuple[AnyNetwork, ...]
+    """Sources that IMDS does not list (``sources``)."""
     gateways: tuple[IPv4Address | IPv6Address, ...]
     """The VPC's router for each family of which the ENI has an address, or a prefix with rules."""
     rules: tuple[Rule, ...]

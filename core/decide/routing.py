@@ -6,7 +6,7 @@ The semantics and the reasons are in docs/routing.md. Priorities, tables and met
 """
 
 from collections.abc import Iterable
-from ipaddress import IPv4Interface, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_network
 
 from ec2net.core.config.settings import EniSettings, MainDefault, Manage, PrefixMode, Routing
 from ec2net.core.model.numbers import EniNumber, NumberPlan
@@ -57,13 +57,12 @@ def _prefix_mode(prefix: AnyNetwork, settings: EniSettings) -> PrefixMode:
 
 
 def covers(
-    addresses: tuple[AnyInterface, ...], prefixes: tuple[AnyNetwork, ...]
+    addresses: Iterable[AnyInterface], networks: Iterable[AnyNetwork]
 ) -> tuple[AnyNetwork, ...]:
     """The fewest CIDRs that hold exactly these sources: rule lookup is linear in the kernel."""
-    ipv4 = [IPv4Network(i.ip) for i in addresses if isinstance(i, IPv4Interface)]
-    ipv4 += [p for p in prefixes if isinstance(p, IPv4Network)]
-    ipv6 = [IPv6Network(i.ip) for i in addresses if not isinstance(i, IPv4Interface)]
-    ipv6 += [p for p in prefixes if isinstance(p, IPv6Network)]
+    held = (*(ip_network(interface.ip) for interface in addresses), *networks)
+    ipv4 = [network for network in held if isinstance(network, IPv4Network)]
+    ipv6 = [network for network in held if isinstance(network, IPv6Network)]
     return (*collapse_addresses(ipv4), *collapse_addresses(ipv6))
 
 

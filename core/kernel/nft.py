@@ -62,6 +62,11 @@ def remove(marks: ReplyMarks) -> None:
         _nft([f"delete table {_FAMILY} {_name(marks)}"])
 
 
+def is_ours(name: bytes) -> bool:
+    """Whether a table of this name, with or without its final zero byte, is ec2net's."""
+    return _NAME.fullmatch(name.rstrip(b"\0").decode("utf-8", "replace")) is not None
+
+
 def _name(marks: ReplyMarks) -> str:
     mark = marks.mark
     return f"ec2net_{marks.table}_{marks.link.index}_{mark.value:x}_{mark.mask:x}"

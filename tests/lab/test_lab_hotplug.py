@@ -31,16 +31,18 @@ def test_a_hotplugged_eni_is_usable_within_two_seconds(pair: LabInstance) -> Non
     Outside clients ask each address every 20 ms from the attachment on: no answer ever leaves
     through another ENI, where the source check drops it. (NetworkManager leases by itself what
     IMDS tells the number of a second later; so long its own answers do, and nobody else's.)
+    An ENI that is detached leaves open connections behind: the kernel repeats their segments by
+    main's default route. So sources that were detached do not count.
     All four are printed, the median of their delay beyond what is allowed counts.
     """
     cursor = pair.host.cursor()
     times: list[float] = []
     over: list[float] = []
     gone: list[str] = []
-    own: set[str] = set()
+    detached: set[str] = set()
     for number in range(4):
         name = f"ens{20 + number}"
-        dropped, drops = pair.vpc.dropped(), set(pair.vpc.drops())
+        drops = set(pair.vpc.drops())
         began = time.monotonic()
         eni = pair.attach(name, propagation=late(1.0), **MANY)
         with Probe(pair.vpc.outside.namespace, asked(pair, eni)):
@@ -53,18 +55,17 @@ def test_a_hotplugged_eni_is_usable_within_two_seconds(pair: LabInstance) -> Non
         times.append(usable - began)
         pair.complete(eni)
         over.append(usable - allowed - idle_pass(pair))
+        wrong = {drop.source for drop in set(pair.vpc.drops()) - drops} - detached
         if pair.setting.backend == "networkmanager":
-            sources = {drop.source for drop in set(pair.vpc.drops()) - drops}
-            own |= {str(address) for address in eni.samples()}
-            assert sources <= own  # the last one's clients may still be answered
-        else:
-            assert pair.vpc.dropped() == dropped, pair.vpc.drops()
+            wrong -= {str(address) for address in eni.samples()}
+        assert wrong == set(), pair.vpc.drops()
         assert len(pair.configured(name, cursor)) == 1  # C-b: first by a default, then by ours
         assert pair.bounces(cursor, but=gone) == []
         alternatives = pair.host.ip("link", "show", name)[0]["altnames"]
         assert set(alternatives) == {str(eni.eni_id), f"device-number-{eni.device}.0"}
         pair.vpc.detach(eni)
         gone.append(name)
+        detached |= {str(address) for address in eni.samples()}
         pair.until_unit(name, "inactive")
     print(f"{pair.setting}: usable after", *(f"{seconds:.2f} s" for seconds in times))
     assert statistics.median(over) <= 0, (times, over)

@@ -15,6 +15,7 @@ from containers import (
     who_answers,
 )
 from instance import FAILING, MANY, Instance, primary, subnets
+from manager import managed
 
 from ec2net.core.simulation.vpc import echo
 from ec2net.core.simulation.vpc.eni import Eni
@@ -102,6 +103,23 @@ def test_what_marks_answers_is_made_again_when_somebody_flushes_the_ruleset(
         instance.vpc.guest.nft(harm)
         instance.ec2net("refresh")
         assert rules_in(instance.vpc.guest, name) == whole
+
+
+def test_the_daemon_repairs_what_marks_answers_at_once(
+    instance: Instance, enis: tuple[Eni, Eni]
+) -> None:
+    """By the kernel's event and not at the next poll, which does not come here."""
+    instance.configure("published_ports = true\n[resident]\npoll = 3600\nfast_for = 0.1\n")
+    guest = instance.vpc.guest
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        (name,) = our_tables(guest)
+        whole = rules_in(guest, name)
+        assert len(whole) == 2
+        for harm in ("flush ruleset", f"flush table inet {name}"):
+            guest.nft(harm)
+            took = manager.until(lambda: our_tables(guest) and rules_in(guest, name) == whole)
+            print(f"repaired {took:.2f} s after nft {harm}")
 
 
 def test_what_marks_answers_goes_with_the_setting_and_with_the_eni(

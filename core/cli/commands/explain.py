@@ -69,7 +69,10 @@ def _find(what: str, view: View) -> tuple[EniOutcome, AnyAddress | None]:
         names = {str(outcome.mac), str(outcome.eni_id), *(link.altnames if link else ())}
         if what in names or (link is not None and what == link.name):
             return outcome, None
-        if address is not None and outcome.mac in facts and _has(facts[outcome.mac], address):
+        if address is not None and (
+            (outcome.mac in facts and _has(facts[outcome.mac], address))
+            or _passes_on(outcome.intent, address)
+        ):
             return outcome, address
     known = ", ".join(outcome.name for outcome in view.host.enis) or "none"
     if view.problems:
@@ -96,6 +99,12 @@ def _is_used(intent: EniIntent, address: AnyAddress) -> bool:
     return any(interface.ip == address for interface in intent.sources) or any(
         address in prefix for prefix in intent.prefixes
     )
+
+
+def _passes_on(intent: EniIntent | None, address: AnyAddress) -> bool:
+    """Whether a container or a virtual address has it, by the configuration."""
+    passed_on = (*intent.routed, *intent.configured_sources) if intent is not None else ()
+    return any(address in network for network in passed_on)
 
 
 def _story(

@@ -16,7 +16,7 @@ from ec2net.core.model.objects import LAST_PRIORITIES
 
 PER_ENI = (
     "altnames, backend, coexist_with, dns_default_route, {}ipv4_fast_failure, ipv4_prefix_mode, ipv6, ipv6_prefix_mode, {}main_default, manage, {}mtu,"
-    " {}primary_rules, {}published_ports, {}routing{}"
+    " {}primary_rules, {}published_ports, {}routed, routing, sources{}"
 )
 AT_THE_TOP = PER_ENI.format(
     "eni, ",
@@ -32,6 +32,10 @@ CRITERIA = "mac, id, card, device, subnet, name, role, attached"
 MAC_ALLOWED = 'a MAC address, such as "06:53:e1:d8:f9:29", or a list of such'
 ID_ALLOWED = 'an ENI id, such as "eni-0304feb62015b7959", or a list of such'
 NAME_ALLOWED = 'a link name, or a glob over link names, such as "ens*", or a list of such'
+SOURCES_ALLOWED = (
+    "a list, each an address, or a CIDR with no host bits set,"
+    ' such as "10.0.16.5" or "10.0.16.16/28"'
+)
 CIDR_ALLOWED = 'a CIDR with no host bits set, such as "10.0.16.0/20" or "2001:db8::/56"'
 PROTOCOL = "a whole number from 128 to 254, but not 186 to 198 (routing daemons use those)"
 MTU = '"dhcp", "keep" or a whole number from 576 to 65535'
@@ -102,6 +106,12 @@ def problems(text: str) -> list[str]:
         ("rollback.after = -1", "must be a number of seconds from 0 to 60"),
         ("rollback.after = 61", "must be a number of seconds from 0 to 60"),
         ("plugins.disabled = [1]", "must be a list, each a plugin's name"),
+        ('routed = ["10.0.2.5/24"]', f"must be {SOURCES_ALLOWED}"),
+        ('routed = "10.0.2.5"', f"must be {SOURCES_ALLOWED}"),
+        ('sources = ["0.0.0.0/0"]', f"must be {SOURCES_ALLOWED}"),
+        ('sources = ["127.0.0.1"]', f"must be {SOURCES_ALLOWED}"),
+        ('sources = ["fe80::1"]', f"must be {SOURCES_ALLOWED}"),
+        ('sources = ["ff02::1"]', f"must be {SOURCES_ALLOWED}"),
         ("numbers = 5", "must be a table, [numbers]"),
         ("links = []", "must be a table, [links]"),
         ('eni = "x"', "must be sections, each headed [[eni]]"),

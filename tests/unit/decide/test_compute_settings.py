@@ -28,10 +28,10 @@ from ec2net.core.config.settings import (
 )
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.eni_intent import early_intent
-from ec2net.core.decide.intent import EniIntent, Standing
+from ec2net.core.decide.intent import EniIntent, EniOutcome, Standing
 from ec2net.core.model.facts import Facts, Unknown
 from ec2net.core.model.numbers import NumberPlan
-from ec2net.core.model.objects import MAIN_TABLE, LinkRef, Mark, Rule, RuleAction
+from ec2net.core.model.objects import MAIN_TABLE, AnyNetwork, LinkRef, Mark, Rule, RuleAction
 
 PREFIXES: dict[str, Any] = {
     "ipv4_prefixes": prefixes4("10.0.1.16/28"),
@@ -335,6 +335,82 @@ def test_an_eni_without_a_link_here_brings_no_ipv4() -> None:
     facts = replace(facts, links=facts.links[:1])
     (first,) = compute(facts, FAST).ready
     assert first.no_ipv4 != ()
+
+
+def outcome(n: int = 1, **settings: Any) -> EniOutcome:
+    """With the settings for ENI ``n`` alone."""
+    section = EniSection(Match(mac=(mac(n),)), settings)
+    found = compute(FACTS, Config(sections=(section,))).of(mac(n))
+    assert found is not None
+    return found
+
+
+def networks(*texts: str) -> tuple[AnyNetwork, ...]:
+    return tuple(map(ip_network, texts))
+
+
+def test_a_routed_address_keeps_its_rules_and_is_not_added_to_the_host() -> None:
+    mine = intent(routed=networks("10.0.1.8/29", "2001:db8:0:1::9"))
+    assert differing(mine, DEFAULT) == {"further", "routed"}
+    assert mine.further == ()
+    assert mine.routed == networks("10.0.1.9", "2001:db8:0:1::9")
+
+
+def test_the_rules_of_routed_addresses_stay_when_a_cni_has_all_others() -> None:
+    mine = intent(routed=networks("10.0.1.9"), manage=Manage.NO_ADDRESSES)
+    assert ip_network("10.0.1.9") in {rule.source for rule in mine.rules}
+    assert ip_network("2001:db8:0:1::9") not in {rule.source for rule in mine.rules}
+
+
+def test_an_eni_all_of_whose_ipv6_addresses_are_routed_has_an_ipv6_gateway() -> None:
+    mine = intent(routed=networks("2001:db8:0:1::/64"))
+    assert {address.version for address in mine.base + mine.further} == {4}
+    assert mine.gateways == DEFAULT.gateways
+
+
+def test_routed_may_not_contain_the_first_ipv4_address() -> None:
+    refused = outcome(routed=networks("10.0.1.0/29"))
+    assert refused.standing is Standing.REFUSED
+    assert "10.0.1.4" in refused.reason
+    assert "leave it out of routed" in refused.reason
+
+
+def test_configured_sources_get_the_rules_of_an_address() -> None:
+    mine = intent(sources=networks("172.18.0.0/16", "fd00:18::/64"))
+    assert differing(mine, DEFAULT) == {"rules", "configured_sources"}
+    added = {rule.source for rule in mine.rules} - {rule.source for rule in DEFAULT.rules}
+    assert added == set(networks("172.18.0.0/16", "fd00:18::/64"))
+    assert len(mine.rules) == len(DEFAULT.rules) + 4
+
+
+@pytest.mark.parametrize(
+    ("n", "settings", "words"),
+    [
+        (1, {"manage": Manage.NO_RULES}, "without rules"),
+        (1, {"routing": Routing.OFF}, "without rules"),
+        (0, {}, "primary_rules = true"),
+        (1, {"ipv6": Ipv6Policy.OFF}, "no IPv6 address"),
+        (1, {"sources": networks("10.0.0.0/16")}, "ens5"),
+    ],
+    ids=["no-rules", "routing off", "primary", "a family it has not", "another ENI's address"],
+)
+def test_sources_that_can_have_no_effect_are_refused_with_the_reason(
+    n: int, settings: dict[str, Any], words: str
+) -> None:
+    refused = outcome(n, **{"sources": networks("172.18.0.0/16", "fd00::/64"), **settings})
+    assert refused.standing is Standing.REFUSED
+    assert words in refused.reason
+    other = compute(FACTS, Config()).of(mac(1 - n))
+    assert other is not None
+    assert other.standing is Standing.READY
+
+
+def test_of_two_enis_with_one_configured_source_the_first_keeps_it() -> None:
+    sections = tuple(
+        EniSection(Match(mac=(mac(n),)), {"sources": networks("172.18.0.0/16")}) for n in (1, 2)
+    )
+    found = compute(host(eni(0), eni(1), eni(2)), Config(sections=sections))
+    assert [one.standing for one in found.enis] == [Standing.READY] * 2 + [Standing.REFUSED]
 
 
 def test_every_per_eni_setting_has_a_test_here() -> None:

@@ -43,6 +43,8 @@ def intent(**changes: Any) -> dict[str, Any]:
         "base": ["10.0.2.4/24"],
         "further": ["10.0.2.5/32", "10.0.2.6/32"],
         "prefixes": ["10.0.2.224/28"],
+        "routed": [],
+        "configured_sources": [],
         "link_group": 236,
         "mtu": "dhcp",
         "ipv6": False,
