@@ -42,6 +42,7 @@ def examine(
     held = other_tools.holdings(view, numbers.protocol)
     found += routes.foreign_objects(host, snapshot, numbers, others, but=held.of)
     found += addresses.duplicates(host, snapshot)
+    found += addresses.unassigned(view)
     found += addresses.unusable(readings.address_states, host)
     found += addresses.overdue(readings.leases or {}, readings.address_states)
     found += links.wrong_mtus(host, snapshot)
@@ -113,17 +114,23 @@ def _plan(view: View) -> Iterator[Finding]:
 
 
 def _routing(view: View, wrong: Collection[finding.Finding]) -> Iterator[Finding]:
-    """Per ENI the first, with the number of the others: one cause has them all, as a rule."""
+    """Per ENI the first, with the number of the others: one cause has them all, as a rule.
+
+    A refresh is offered only where it would change something of the ENI.
+    """
+    plan = view.plan.without(view.observed_only | view.held.keys())
     for eni in view.host.enis:
-        texts = [found.text for found in wrong if found.mac == eni.mac]
-        if texts:
-            more = f" (and {len(texts) - 1} more of this kind)" if len(texts) > 1 else ""
+        same = [found for found in wrong if found.mac == eni.mac]
+        if same:
+            more = f" (and {len(same) - 1} more of this kind)" if len(same) > 1 else ""
+            repair = "; repair: ec2net refresh" if plan.of(eni.mac).changes else ""
+            remedy = next((found.remedy for found in same if found.remedy), "")
             yield Finding(
                 Severity.ERROR,
                 Check.ROUTING,
                 eni.name,
-                f"{texts[0]}{more}",
-                f"see why: ec2net explain {eni.name}; repair: ec2net refresh",
+                f"{same[0].text}{more}",
+                remedy or f"see why: ec2net explain {eni.name}{repair}",
             )
 
 

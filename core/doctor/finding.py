@@ -29,6 +29,7 @@ class Check(StrEnum):
     DEFAULT_ROUTE = "default-route"
     GATEWAY = "gateway"
     LINK_DOWN = "link-down"
+    UNASSIGNED_ADDRESS = "unassigned-address"
     DUPLICATE_ADDRESS = "duplicate-address"
     FOREIGN_OBJECT = "foreign-object"
     CONFLICT = "conflict"

@@ -15,6 +15,8 @@ class Finding:
     text: str
     kind: str = ""
     """Findings of one kind about one ENI are told as one, with their number; empty: of no kind."""
+    remedy: str = ""
+    """What to do; empty if that is not known here."""
 
     def describe(self) -> str:
         return self.text

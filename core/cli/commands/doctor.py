@@ -73,6 +73,7 @@ def _read(
     """The rest, each in its own share of ``deadline``."""
     host, snapshot = view.host, view.snapshot
     names = {link.index: link.name for link in snapshot.links}
+    around = engine.surroundings(view)
     checked = [intent for intent in host.ready if intent.mac not in view.observed_only]
     return Readings(
         *imds,
@@ -83,7 +84,7 @@ def _read(
         readings.read_failed_units(deadline),
         service_fault(manager_runs(engine.run), environment),
         last_pass(engine.run),
-        tuple(wrong for eni in checked for wrong in engine.check(eni, view, names, deadline)),
+        tuple(wrong for eni in checked for wrong in engine.check(eni, view, around, deadline)),
     )
 
 

@@ -25,10 +25,10 @@ def run(options: Namespace) -> ExitStatus:
         found = [*verify.differences(view.plan)]
         found += [Finding(c.mac, c.describe()) for c in view.plan.conflicts]
         problems = [*view.problems, *_refused(view)]
-        names = {link.index: link.name for link in view.snapshot.links}
+        around = engine.surroundings(view)
         checked = 0
         for intent in view.host.ready:
-            found += engine.check(intent, view, names, deadline)
+            found += engine.check(intent, view, around, deadline)
             checked += len(intent.sources)
     if options.json:
         print(json.dumps(_document(problems, found, checked), indent=2))
@@ -38,6 +38,8 @@ def run(options: Namespace) -> ExitStatus:
         for finding in found:
             eni = view.host.of(finding.mac) if finding.mac else None
             print(f"! {eni.name if eni else 'gone'}: {finding.describe()}")
+            if finding.remedy:
+                print(f"     {finding.remedy}")
         if not found and not problems:
             enis = len(view.host.ready)
             print(f"OK: all {checked} addresses on {enis} ENIs use the right interface.")
@@ -61,6 +63,8 @@ def _document(
     return {
         "version": as_json.VERSION,
         "checked": checked,
-        "findings": [{"eni": encode(f.mac), "text": f.describe()} for f in found],
+        "findings": [
+            {"eni": encode(f.mac), "text": f.describe(), "remedy": f.remedy} for f in found
+        ],
         "problems": [str(problem) for problem in problems],
     }

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which rule, table and route the kernel's answer to a lookup came from. Pure.
+
+The kernel tells the table and not the rule: the first rule for the packet that leads to this table,
+or that fails packets, is the one.
+"""
+
+from dataclasses import dataclass
+
+from ec2net.core.engine.surroundings import Surroundings
+from ec2net.core.model.objects import AnyAddress, Route, Rule
+from ec2net.core.model.policy_rule import FAILING, LOOKUP, PolicyRule, table_name
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Where an answer came from. ``table`` is None if the kernel refused to answer."""
+
+    rule: PolicyRule | Rule | None
+    table: int | None
+    route: Route | None = None
+
+    @property
+    def foreign(self) -> PolicyRule | None:
+        """The rule, if another maker than ec2net and the kernel made it."""
+        if isinstance(self.rule, PolicyRule) and self.rule.protocol != _KERNEL:
+            return self.rule
+        return None
+
+    def describe(self) -> str:
+        """``rule 100: from 10.0.2.21 lookup main``; with the route where that is known."""
+        parts = [self.rule.describe()] if self.rule is not None else []
+        if self.route is not None:
+            parts.append(self.route.describe())
+        elif not parts and self.table:
+            parts.append(f"table {table_name(self.table)}")
+        return ", ".join(parts)
+
+    def remedy(self) -> str:
+        """What to do about a foreign rule; empty for every other cause."""
+        rule = self.foreign
+        if rule is None:
+            return ""
+        if command := rule.deletion():
+            return f"if nothing needs the rule, run: {command}"
+        return f"the rule looks like one of {rule.maker}: change it there"
+
+
+_KERNEL = 2
+"""RTPROT_KERNEL: the three rules that every host has."""
+
+
+def cause(
+    around: Surroundings, source: AnyAddress, destination: AnyAddress, table: int | None
+) -> Cause:
+    """``table`` is the answer's; None if the kernel refused to answer."""
+    rules: list[PolicyRule | Rule] = [
+        rule for rule in around.of_others.matching(source) if rule.takes(source, destination)
+    ]
+    rules += [
+        rule
+        for rule in around.ours.matching(source)
+        if rule.mark is None and (rule.destination is None or destination in rule.destination)
+    ]
+    rules.sort(key=lambda rule: rule.priority)
+    if table is None:
+        failing = (r for r in rules if isinstance(r, PolicyRule) and r.action in FAILING)
+        if found := next(failing, None):
+            return Cause(found, None)
+    for rule in rules:
+        if table is not None and rule.table == table and _looks_up(rule):
+            return Cause(rule, table, _route(around, table, destination))
+        if table is None and (route := _unreachable(around, rule, destination)):
+            return Cause(rule, None, route)
+    return Cause(None, table)
+
+
+def _looks_up(rule: PolicyRule | Rule) -> bool:
+    return rule.action == LOOKUP if isinstance(rule, PolicyRule) else bool(rule.table)
+
+
+def _route(around: Surroundings, table: int, destination: AnyAddress) -> Route | None:
+    """The longest match among the routes that are known; of main only the default routes are."""
+    found = [
+        route
+        for route in around.by_table.get(table, ())
+        if route.version == destination.version and destination in route.destination
+    ]
+    if not found:
+        return None
+    return min(found, key=lambda route: (-route.destination.prefixlen, route.metric))
+
+
+def _unreachable(
+    around: Surroundings, rule: PolicyRule | Rule, destination: AnyAddress
+) -> Route | None:
+    """A route without a link, such as a blackhole, in the table of this rule."""
+    route = _route(around, rule.table, destination) if _looks_up(rule) else None
+    return route if route is not None and not route.link.index else None

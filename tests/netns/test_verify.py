@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What takes an ENI's traffic is named by verify, doctor and explain, each with its own words."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from instance import MANY, Instance, primary, subnets
+
+from ec2net.core.simulation.vpc.simulated import SimulatedVpc
+
+pytestmark = pytest.mark.netns
+
+
+@pytest.fixture(scope="module")
+def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
+    """Three ENIs and a bridge of containers, configured."""
+    with SimulatedVpc(prefix="verify-") as vpc:
+        instance = install(vpc)
+        first, second, third = subnets(vpc, 3)
+        primary(vpc, first, ipv4=2, ipv6=1)
+        vpc.attach(second, **MANY)
+        vpc.attach(third, ipv4=1)
+        vpc.guest.ip(
+            [
+                "link add docker0 type bridge",
+                "link set docker0 up",
+                "addr add 172.17.0.1/16 dev docker0",
+                "link add held type veth peer name container",
+                "link set held master docker0 up",
+                "link set container up",
+            ]
+        )
+        instance.ec2net("refresh")
+        yield instance
+
+
+def verified(instance: Instance, status: int = 4) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(
+        instance.ec2net("verify", "--json", status=status).stdout
+    )["findings"]
+    return found
+
+
+def routing(instance: Instance) -> dict[str, Any]:
+    """The only finding of doctor about ens6's routing."""
+    document = json.loads(instance.ec2net("doctor", "--json", status=1).stdout)
+    (found,) = (
+        one for one in document["findings"] if (one["check"], one["subject"]) == ("routing", "ens6")
+    )
+    assert isinstance(found, dict)
+    return found
+
+
+@contextmanager
+def ip(instance: Instance, *do: str) -> Iterator[None]:
+    """Add these, and take them away again."""
+    instance.guest.ip(do)
+    try:
+        yield
+    finally:
+        instance.guest.ip([line.replace(" add ", " del ", 1) for line in reversed(do)])
+
+
+def test_a_settled_host_is_as_intended(settled: Instance) -> None:
+    assert verified(settled, status=0) == []
+
+
+NOT_MADE = "(a rule that ec2net did not make)"
+
+TAKEN = {
+    "main": (
+        ("rule add pref 100 from 10.0.2.5 lookup main",),
+        "through ens5 by rule 100: from 10.0.2.5 lookup main, route default via 10.0.1.1 dev ens5",
+        "if nothing needs the rule, run: ip rule del priority 100 from 10.0.2.5 lookup main",
+    ),
+    "blackhole": (
+        ("rule add pref 500 from 10.0.2.5 blackhole",),
+        f"by rule 500: from 10.0.2.5 blackhole {NOT_MADE}",
+        "if nothing needs the rule, run: ip rule del priority 500 from 10.0.2.5 blackhole",
+    ),
+    "a VPN's table": (
+        (
+            "route add default dev docker0 table 51820",
+            "rule add pref 200 not from all fwmark 0xca6c lookup 51820",
+        ),
+        "through docker0 by rule 200: not from all fwmark 0xca6c/0xffffffff lookup 51820",
+        "the rule looks like one of wg-quick: change it there",
+    ),
+    "keepalived's": (
+        ("rule add pref 300 from 10.0.2.5 lookup main proto 18",),
+        "(a rule of keepalived)",
+        "the rule looks like one of keepalived: change it there",
+    ),
+    "only the DNS server": (
+        ("rule add pref 100 from 10.0.2.5 to 169.254.169.253 lookup main",),
+        "to 169.254.169.253 should leave through ens6, but",
+        "if nothing needs the rule, run: ip rule del priority 100 from 10.0.2.5 to 169.254.169.253",
+    ),
+    "only another ENI's subnet": (
+        ("rule add pref 100 from 10.0.2.5 to 10.0.3.0/24 lookup main",),
+        "to 10.0.3.0/24 should leave through ens6, but",
+        "if nothing needs the rule, run: ip rule del priority 100 from 10.0.2.5 to 10.0.3.0/24",
+    ),
+    "a container's network": (
+        ("rule add pref 100 from 10.0.2.5 to 172.17.0.0/16 lookup 10001",),
+        "to 172.17.0.0/16 should leave through docker0, but it would leave through ens6",
+        "if nothing needs the rule, run: ip rule del priority 100 from 10.0.2.5 to 172.17.0.0/16",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_the_rule_that_takes_a_source_is_named_and_refresh_is_not_offered(
+    settled: Instance, name: str
+) -> None:
+    do, said, remedy = TAKEN[name]
+    with ip(settled, *do):
+        assert settled.plan()["changes"] == []
+        found = verified(settled)
+        of_source = [one for one in found if "10.0.2.5" in one["text"] or name == "a VPN's table"]
+        assert any(said in one["text"] for one in of_source), found
+        assert all(one["remedy"].startswith(remedy) for one in of_source), found
+        ill = routing(settled)
+        assert ill["remedy"].startswith(remedy)
+        assert "refresh" not in ill["remedy"]
+        story = settled.ec2net("explain", "10.0.2.5").stdout
+        assert "which is wrong:" in story
+        assert remedy in story
+        shown = settled.ec2net("verify", status=4).stdout
+        assert f"     {remedy}" in shown
+    assert verified(settled, status=0) == []
+
+
+def test_the_suggested_command_removes_what_takes_the_source(settled: Instance) -> None:
+    settled.guest.ip(["rule add pref 100 from 10.0.2.5 lookup main"])
+    (found,) = verified(settled)
+    done = settled.guest.run(found["remedy"].partition("run: ")[2].split())
+    assert done.returncode == 0
+    assert verified(settled, status=0) == []
+
+
+def test_a_foreign_route_in_the_table_of_an_eni_is_named(settled: Instance) -> None:
+    with ip(settled, "route add 169.254.169.123/32 dev ens5 table 10001"):
+        (found,) = verified(settled)
+        assert "to 169.254.169.123 should leave through ens6, but" in found["text"]
+        assert "route 169.254.169.123/32 dev ens5 table 10001" in found["text"]
+
+
+def test_the_primary_s_way_through_another_eni_is_wrong(settled: Instance) -> None:
+    """A route to another ENI's subnet in main: the VPC drops the primary's replies (ENU#174)."""
+    with ip(settled, "route add 10.0.2.0/24 dev ens6"):
+        (found,) = verified(settled)
+        assert "traffic from 10.0.1.4 (and 1 more) to 10.0.2.0/24" in found["text"]
+        assert "through ens6" in found["text"]
+
+
+def test_what_is_missing_is_repaired_by_a_refresh_which_doctor_offers(settled: Instance) -> None:
+    settled.guest.ip(["route del default table 10001"])
+    assert "repair: ec2net refresh" in routing(settled)["remedy"]
+    settled.refresh()
+    assert verified(settled, status=0) == []
+
+
+def test_an_answer_tells_its_rule_table_and_route(settled: Instance) -> None:
+    story = json.loads(settled.ec2net("explain", "10.0.2.5", "--json").stdout)
+    (answer,) = story["kernel"]
+    assert "dev ens6 by rule 10001: from 10.0.2.4/30 lookup 10001, route default via" in answer
+    assert story["wrong"] == []
+
+
+def test_a_delegated_prefix_is_looked_up_as_forwarded(settled: Instance) -> None:
+    prefix = settled.vpc.enis[1].ipv4_prefixes[0]
+    container = prefix[3]
+    settled.guest.sysctl({"net/ipv4/ip_forward": "1"})
+    with ip(settled, f"route add {prefix} dev docker0"):
+        story = json.loads(settled.ec2net("explain", str(container), "--json").stdout)
+        (answer,) = story["kernel"]
+        assert f"from {container} (forwarded, from docker0) to 198.51.100.1" in answer
+        assert "dev ens6 by rule 10001" in answer
+        assert verified(settled, status=0) == []
+        with ip(settled, f"rule add pref 100 from {prefix} lookup main"):
+            (found,) = verified(settled)
+            assert "198.51.100.1 (forwarded)" in found["text"]
+            assert "rule 100: " in found["text"]
+    settled.guest.sysctl({"net/ipv4/ip_forward": "0"})
+
+
+@pytest.mark.parametrize(
+    ("address", "assign"),
+    [
+        ("10.0.2.99", "aws ec2 assign-private-ip-addresses --network-interface-id"),
+        ("2001:db8:0:2::99", "aws ec2 assign-ipv6-addresses --network-interface-id"),
+    ],
+)
+def test_an_address_that_ec2_does_not_assign_is_the_cause(
+    settled: Instance, address: str, assign: str
+) -> None:
+    eni = settled.vpc.enis[1]
+    asked = settled.ec2net("explain", address, status=1).stderr
+    assert f"{address} is in the subnet of {eni.eni_id}, but EC2 assigns it to no ENI" in asked
+    assert f"{assign} {eni.eni_id}" in asked
+    length = 32 if eni.ipv4s[0].version == 4 and "." in address else 128
+    with ip(settled, f"addr add {address}/{length} dev ens6"):
+        asked = settled.ec2net("explain", address, status=1).stderr
+        said = f"{address} is on ens6, but EC2 does not assign it to {eni.eni_id}: the VPC drops"
+        assert said in asked
+        document = json.loads(settled.ec2net("doctor", "--json", status=1).stdout)["findings"]
+        (found,) = (one for one in document if one["check"] == "unassigned-address")
+        assert said in found["cause"]
+        assert assign in found["remedy"]
+        assert verified(settled, status=0) == []
+
+
+def test_an_address_of_no_subnet_here_may_be_meant_so(settled: Instance) -> None:
+    """Such as a virtual address that a VPC's route table leads here."""
+    with ip(settled, "addr add 192.0.2.77/32 dev ens6"):
+        document = json.loads(settled.ec2net("doctor", "--json", status=None).stdout)["findings"]
+        assert [one for one in document if one["check"] == "unassigned-address"] == []
+    assert "is no ENI's link" in settled.ec2net("explain", "192.0.2.77", status=2).stderr
