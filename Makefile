@@ -34,8 +34,8 @@ test:           ## what CI runs: every behaviour on the real thing once (20 minu
 test-all:       ## the full cross product, in parts; make test-all PART='all unit' runs one of them
 	@$(PYTHON) tests/run.py all $(if $(PART),'$(PART)')
 
-lint: setup     ## ruff: style and formatting
-	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check .
+lint: setup     ## ruff: style and formatting; codespell: spelling
+	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/codespell
 
 types: setup    ## mypy --strict over the program and the tests
 	@packaging/types.sh $(VENV)

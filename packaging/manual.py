@@ -155,15 +155,16 @@ PARTS: dict[str, Callable[[], str]] = {
     "settings of an ENI": lambda: _settings(PER_ENI),
     "settings of the host": lambda: _settings(HOST),
     "criteria": lambda: _settings(MATCH.values()),
-    "see where each ENI stands": lambda: _first_step("See where each ENI stands"),
-    "say who configures an ENI": lambda: _first_step("Say who configures an ENI"),
-    "leave an ENI alone": lambda: _first_step("Leave an ENI alone"),
-    "find why an address cannot be reached": lambda: _first_step(
-        "Find why an address cannot be reached"
+    "see the state of each ENI": lambda: _first_step("See the state of each ENI"),
+    "choose the backend of an ENI": lambda: _first_step("Choose the backend of an ENI"),
+    "leave an ENI unmanaged": lambda: _first_step("Leave an ENI unmanaged"),
+    "find out why an address is unreachable": lambda: _first_step(
+        "Find out why an address is unreachable"
     ),
     "uninstall": lambda: _first_step("Uninstall"),
     "hooks": lambda: _section("docs/plugins.md", "Hooks"),
-    "contract of a backend": lambda: _section("docs/plugins.md", "Backends"),
+    "rules and example of a backend": lambda: _section("docs/plugins.md", "Backends"),
+    "verbs of a backend": lambda: _section("docs/plugin-interface.md", "Verbs of a backend"),
     "installation of a backend": lambda: _first_step("Write a backend"),
 }
 

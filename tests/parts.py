@@ -62,6 +62,7 @@ SETUP = (
 STYLE = (
     Part("lint: ruff check", (f"{NEWEST}/bin/ruff", "check", "."), ("environment",)),
     Part("lint: ruff format", (f"{NEWEST}/bin/ruff", "format", "--check", "."), ("environment",)),
+    Part("lint: codespell", (f"{NEWEST}/bin/codespell",), ("environment",)),
     Part("types: mypy --strict", ("packaging/types.sh", NEWEST), ("environment",)),
 )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The NetworkManager backend: it leases the base of each ENI, the rest is live changes.
+"""The NetworkManager backend: NetworkManager leases first addresses, the rest is live changes.
 
 NetworkManager could hold addresses, rules and routes by Reapply. Measured, each such Reapply takes
 IPv6 off the link, on 1.42 for good (docs/networkmanager.md, "Why not Reapply").

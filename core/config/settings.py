@@ -63,7 +63,7 @@ class Ipv6Policy(StrEnum):
 
 
 class MtuPolicy(StrEnum):
-    """An MTU that is not given as a number."""
+    """A policy for the MTU, in place of a number."""
 
     DHCP = "dhcp"
     KEEP = "keep"
@@ -77,7 +77,7 @@ class MainDefault(StrEnum):
 
 
 class DnsDefaultRoute(StrEnum):
-    """Whether names of every domain are asked of the ENI's DNS servers; ``auto``: the primary's."""
+    """Whether the ENI's DNS servers receive queries for any domain; ``auto``: the primary ENI's do."""
 
     AUTO = "auto"
     YES = "yes"

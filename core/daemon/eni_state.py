@@ -125,7 +125,7 @@ def _judge(outcome: EniOutcome, report: PassReport) -> tuple[State, str]:
 
 
 def _again(track: EniTrack, now: float, pace: Pace) -> float | None:
-    # From when its link came: a state that changes to and fro is no reason to hurry.
+    # From when its link came: a state that changes back and forth is no reason to hurry.
     share = RETRY_SHARE * (now - track.came)
     soon = now + max(FIRST_RETRY, share)
     if track.state in (State.PENDING, State.DEGRADED):

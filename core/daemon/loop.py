@@ -25,7 +25,8 @@ from ec2net.core.host import udev
 from ec2net.core.host.missed_events import show, unseen
 from ec2net.core.kernel.link_events import KernelEvents, link_name
 from ec2net.core.kernel.nft_events import NftEvents
-from ec2net.core.model.errors import Ec2netError, Stopped
+from ec2net.core.kernel.router_solicitation import solicit_router
+from ec2net.core.model.errors import Ec2netError, KernelError, Stopped
 from ec2net.core.model.identity import Mac
 from ec2net.core.runtime.deadline import readable
 from ec2net.core.runtime.signals import StopSignals
@@ -34,6 +35,9 @@ from ec2net.core.state.config_in_force import Workplace
 PATIENCE = 0.5
 """Seconds that a backend may wait for a link or a lease, which take 0.1 s: nobody else is served
 meanwhile. When one comes later, the kernel says so."""
+
+SOLICIT_SECONDS = 1.0
+"""Between router solicitations through the primary's link, until the host is ready."""
 
 RETRY_LINKS = 1.0
 """Seconds until links are asked for again that the kernel did not tell (ENOBUFS, say)."""
@@ -82,6 +86,8 @@ class Loop:
         self._missed: float | None = None
         """When to ask for the links again, after the kernel did not tell them."""
         self._ready = not booting
+        self._solicit = self._began
+        """Not before this time the primary's router is asked to advertise itself."""
 
     @property
     def allowance(self) -> float:
@@ -142,12 +148,18 @@ class Loop:
             self._service.status(self._passes.summary())
 
     def _boot(self, work: Work) -> None:
-        """Ready when the primary is; until then IMDS is asked again soon."""
+        """Ready when the primary is; until then IMDS, and the router, are asked again soon."""
         track = self._passes.tracks.get(self._passes.primary or Mac(""))
         if track is not None and track.state is not State.PENDING and not self._passes.failures:
             self._be_ready()
-        elif work.kind is Kind.POLL:
-            now = time.monotonic()
+            return
+        now = time.monotonic()
+        link = self._passes.awaits_router
+        if link is not None and now >= self._solicit:
+            self._solicit = now + SOLICIT_SECONDS
+            with suppress(KernelError):  # systemd-networkd asks, only later
+                solicit_router(link)
+        if work.kind is Kind.POLL:
             self._schedule.retry(now + max(FIRST_RETRY, RETRY_SHARE * (now - self._began)))
 
     def _be_ready(self) -> None:

@@ -63,6 +63,8 @@ class Passes:
         self.failures = 0
         """Polls in a row that IMDS did not answer."""
         self.primary: Mac | None = None
+        self.awaits_router: int | None = None
+        """The primary's link, while the ENI is pending and a router advertisement may be missing."""
 
     def do(self, work: Work) -> None:
         """One piece of work, and what follows from it. Raises ``Stopped``."""
@@ -166,6 +168,10 @@ class Passes:
             if before is None or before.state is not track.state:
                 _log.debug("%s: %s%s", eni.name, track.state, track.reason and f": {track.reason}")
             self.tracks[eni.mac] = track
+            if eni.mac == self.primary:
+                hears = eni.intent is not None and eni.intent.hears_router
+                waits = hears and track.state is State.PENDING
+                self.awaits_router = track.link if waits else None
         for mac in self.tracks.keys() - there:
             del self.tracks[mac]
             self._lasting.forget([mac])

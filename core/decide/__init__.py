@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pure: facts and settings to intent; wanted and in place to a plan."""
+"""Pure functions: from facts and settings to the intent, and from the intent to a plan."""

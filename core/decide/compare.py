@@ -18,7 +18,7 @@ def make_plan(
     keep: frozenset[Item] = frozenset(),
     owners: Mapping[Item, Mac] | None = None,
 ) -> Plan:
-    """The changes that turn what is in place into what is wanted.
+    """Compute the changes from the present items to the wanted items.
 
     ``wanted`` is in the order in which ENIs are to be completed, the primary first: should the time
     not suffice, some are whole instead of all having their rules alone.

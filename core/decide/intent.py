@@ -38,7 +38,7 @@ class Standing(Enum):
 
 @dataclass(frozen=True, slots=True)
 class EarlyIntent:
-    """What is wanted of an ENI's base before IMDS tells its addresses: role and configuration.
+    """The intent for an ENI before IMDS lists its addresses: role and configuration.
 
     Nothing in it changes while the ENI stays attached, so what is made of it is made once.
     """
@@ -58,7 +58,7 @@ class EarlyIntent:
 
 @dataclass(frozen=True, slots=True)
 class EniIntent:
-    """The whole wanted state of one ENI. Lists are in the order in which they matter."""
+    """The whole intended state of one ENI. Lists are in the order in which they matter."""
 
     mac: Mac
     eni_id: EniId | None
@@ -107,6 +107,11 @@ class EniIntent:
     @property
     def every_rule(self) -> tuple[Rule, ...]:
         return self.rules + self.no_ipv4
+
+    @property
+    def hears_router(self) -> bool:
+        """Whether its IPv6 default route comes by a router advertisement."""
+        return self.primary and self.first(6) is not None
 
     def serves(self, purpose: Purpose) -> bool:
         """Whether it has a rule for this purpose."""

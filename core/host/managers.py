@@ -10,7 +10,7 @@ from ec2net.core.model.identity import Mac
 
 
 class Manager(Enum):
-    """Who configures a link on this host."""
+    """The network manager of a link."""
 
     NETWORKD = "systemd-networkd"
     NETWORKMANAGER = "NetworkManager"
@@ -30,7 +30,7 @@ NETWORKMANAGER_UNIT = "NetworkManager.service"
 """The unit of NetworkManager."""
 
 NETWORKD_LINKS = "/run/systemd/netif/links"
-"""systemd-networkd keeps a state file there for each link, by its index (sd-network(3))."""
+"""The folder of systemd-networkd's state files, one for each link index (sd-network(3))."""
 NETWORKMANAGER_LINKS = "/run/NetworkManager/devices"
 """NetworkManager keeps a state file there for each link that it manages or was told not to."""
 _UNITS = "/etc/systemd/system"
@@ -80,12 +80,12 @@ def is_at_work(unit: str, environment: Environment) -> bool:
 
 
 def will_return(unit: str, environment: Environment) -> bool:
-    """Whether it is down, and systemd is to start it again."""
+    """Whether a network manager is down, and systemd will start it again."""
     return not environment.unit_is_active(unit) and is_enabled(unit, environment)
 
 
 def link_manager(link: Link, environment: Environment) -> Manager:
-    """Who says it manages ``link``, by the state files that both keep per link index.
+    """The network manager of ``link``, by the state files that both keep for each link index.
 
     systemd-networkd: ``ADMIN_STATE`` in /run/systemd/netif/links (sd-network(3));
     NetworkManager: ``managed`` in /run/NetworkManager/devices (its per-device state), false only
@@ -136,16 +136,16 @@ def _networkmanager_is_not_up(environment: Environment) -> bool:
 
 
 NETWORKD_OWNER = "io.systemd.Network"
-"""What udev says of a link that is systemd-networkd's."""
+"""The value of udev's ID_NET_MANAGED_BY for systemd-networkd."""
 NETWORKMANAGER_OWNER = "org.freedesktop.NetworkManager"
-"""What udev says of a link that is NetworkManager's."""
+"""The value of udev's ID_NET_MANAGED_BY for NetworkManager."""
 
 _OUR_OWNER = "ec2net"
 _OWNER_MAX = 64
 
 
 def owner(link: Link, environment: Environment) -> str:
-    """Who manages ``link`` by udev's property ID_NET_MANAGED_BY; empty if it says nothing.
+    """The manager of ``link`` by udev's property ID_NET_MANAGED_BY; empty without the property.
 
     With another value than their own, systemd-networkd (256, link_is_managed_by_us) and
     NetworkManager leave a link alone. udev keeps it as a line ``E:KEY=value`` in

@@ -24,7 +24,7 @@ _LARGEST = 65536
 
 
 class KernelEvents:
-    """A subscription to what the kernel multicasts. That something came is all that is used."""
+    """A subscription to the kernel's multicast messages. That something came is all that is used."""
 
     def __init__(self, groups: int, protocol: int = socket.NETLINK_ROUTE) -> None:
         """``groups`` is the mask of bind(2), RTMGRP_* for rtnetlink."""

@@ -61,7 +61,7 @@ class RouteAnswer:
 
 
 class Kernel:
-    """A session with the kernel, as a context manager; ``protocol`` marks what is made by it.
+    """A session with the kernel, as a context manager; ``protocol`` marks the objects that it adds.
 
     ``tables`` are the tables of ENIs, so that others' need not be read (None: all above 255).
     """

@@ -28,7 +28,7 @@ _log = logging.getLogger("ec2net.live")
 
 
 Broken: TypeAlias = dict[tuple[Mac | None, int], Ec2netError]
-"""By ENI and IP version (0: both) the error that ended the work on it."""
+"""For each ENI and IP version (0: both), the error that ended the changes to it."""
 
 
 def apply(
@@ -133,7 +133,7 @@ _BOTH = 0
 
 
 def version_of(change: Change) -> int:
-    """The IP version of a change: 4 or 6; 0 if both build on it."""
+    """The IP version of a change: 4 or 6; 0 if both depend on the change."""
     return change.item.version if isinstance(change.item, KernelObject) else _BOTH
 
 

@@ -25,7 +25,7 @@ _NO_LINK = LinkRef(0, "none")
 
 @contextmanager
 def guarded(changes: Collection[Change], kernel: Kernel) -> Iterator[None]:
-    """Guard the tables that get a default route, for changes that are made in one go."""
+    """Guard the tables that get a default route, while one plan is applied."""
     added = [change for change in changes if change.action is Action.ADD]
     routes = guard_routes(added, {change.mac for change in added if change.mac is not None})
     put_guards(routes, kernel)
@@ -36,7 +36,7 @@ def guarded(changes: Collection[Change], kernel: Kernel) -> Iterator[None]:
 
 
 def changes_ahead(changes: Iterable[Change], coming: Collection[Mac]) -> list[Change]:
-    """The changes to make before a network manager brings ENIs up: settings of links, and rules."""
+    """The changes before a network manager brings ENIs up: settings of links, and rules."""
     return [
         change
         for change in changes
@@ -47,7 +47,7 @@ def changes_ahead(changes: Iterable[Change], coming: Collection[Mac]) -> list[Ch
 
 
 def guard_routes(changes: Iterable[Change], coming: Collection[Mac]) -> list[tuple[Mac, Route]]:
-    """A last route for each table that will have a default route. It carries our mark: a pass that
+    """An unreachable last route for each table that will have a default route. It carries our mark: a pass that
     was killed leaves it to the next."""
     found = []
     for change in changes:
@@ -71,7 +71,7 @@ def put_guards(routes: Iterable[tuple[Mac, Route]], kernel: Kernel) -> None:
 def lift_guards(
     routes: Iterable[tuple[Mac, Route]], waiting: Collection[tuple[Mac, int]], kernel: Kernel
 ) -> None:
-    """Remove guards, but not of tables that still wait (ENI and IP version): a later pass does."""
+    """Remove guards, except for tables that still wait (ENI and IP version); a later pass does."""
     for mac, route in routes:
         if (mac, route.destination.version) not in waiting:
             with suppress(KernelError):

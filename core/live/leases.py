@@ -21,7 +21,7 @@ _ADDRESS_GROUPS = 0x10 | 0x100
 def await_sources(
     changes: Collection[Change], macs: Collection[Mac | None], kernel: Kernel, limit: Deadline
 ) -> None:
-    """Wait until the addresses that routes of these ENIs prefer are there.
+    """Wait until the links have the addresses that routes of these ENIs prefer.
 
     Not coming is no error here: the route that needs it says so.
     """

@@ -20,7 +20,7 @@ from ec2net.core.state.run_dir import RunDir
 def observe(
     snapshot: Snapshot, links: Collection[Link], kernel: Kernel, journals: Journals
 ) -> InPlace:
-    """Marked objects of the whole host (gone links leave rules), settings of these links."""
+    """The marked objects of the whole host, and the settings of these links. Detached ENIs leave rules."""
     ours: list[Item] = list(marked(snapshot, kernel.protocol))
     foreign: list[Item] = []
     adjustable: list[Item] = []

@@ -12,10 +12,10 @@ from ec2net.core.runtime.files import write_whole
 _MODE = 0o644
 
 TEMPORARY = ".ec2net-"
-"""First letters of the name of a file that a killed writer leaves."""
+"""The prefix of temporary file names; a killed writer leaves such a file."""
 
 HEADER = "# Made by ec2net for"
-"""First words of every file of ours: the mark of ownership."""
+"""The first words of every file of ec2net: the mark of ownership."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class OwnedFile:
 
 
 def write(path: Path, content: str) -> None:
-    """Write a file, for everybody to read. Raises ``StateError``."""
+    """Write a file that every user can read. Raises ``StateError``."""
     try:
         write_whole(path, content.encode(), mode=_MODE, prefix=TEMPORARY)
     except OSError as error:
@@ -56,7 +56,7 @@ def write(path: Path, content: str) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file; not being there is success. Raises ``StateError``."""
+    """Delete a file; a missing file is a success. Raises ``StateError``."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:

@@ -26,7 +26,7 @@ from ec2net.core.model.snapshot import Snapshot
 
 
 class Base(Enum):
-    """Who brings up the base configuration of an ENI."""
+    """The program that brings up the base configuration of an ENI."""
 
     OURS = "ours"
     """We do: nobody else configures the link."""
@@ -39,7 +39,7 @@ class Base(Enum):
 def render(
     intent: EniIntent, host: HostIntent, snapshot: Snapshot, protocol: int, base: Base
 ) -> tuple[KernelObject, ...]:
-    """The kernel objects that ``intent`` means. ``protocol`` is our mark."""
+    """The kernel objects of ``intent``. ``protocol`` is ec2net's mark."""
     primary = host.primary_link
     return (
         *_settings(intent, host, snapshot, base),

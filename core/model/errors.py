@@ -82,11 +82,11 @@ class LinkGone(Ec2netError):
 
 
 class DeadlineExceeded(Ec2netError):
-    """The operation's time is used up."""
+    """The operation's deadline has passed."""
 
 
 class NotYet(Ec2netError):
-    """Something that a network manager does in its own time, such as a lease: try again later."""
+    """A network manager has not finished something, such as a lease: retry later."""
 
 
 class Stopped(Ec2netError):

@@ -132,7 +132,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that the intent is computed from (besides the configuration)."""
+    """All inputs of the intent, except for the configuration."""
 
     imds: ImdsFacts
     links: tuple[Link, ...]

@@ -35,7 +35,7 @@ LOCAL_TABLE = 255
 
 
 class Rank(IntEnum):
-    """Additions happen in this order, removals in the reverse one (make before break).
+    """The order of additions; removals have the reverse order (make before break).
 
     An address comes after its rules, so that no packet from it takes another way; routes come
     after the addresses that they prefer as source, which the kernel insists on. What marks
@@ -70,7 +70,7 @@ class RuleAction(Enum):
 
 
 class Setting(Enum):
-    """Settings of a link that are changed."""
+    """The settings of a link that ec2net changes."""
 
     UP = "up"
     MTU = "mtu"
@@ -81,7 +81,7 @@ class Setting(Enum):
 
 @dataclass(frozen=True, slots=True)
 class LinkRef:
-    """A link by its index; the name is for people (links can be renamed)."""
+    """A link by its index; the name is only for people, since links can be renamed."""
 
     index: int
     name: str = field(compare=False)
@@ -153,7 +153,7 @@ class LinkSetting(KernelItem):
 
 @dataclass(frozen=True, slots=True)
 class Address(KernelItem):
-    """An address on a link, always without a prefix route of the kernel's making."""
+    """An address on a link, always without the kernel's prefix route."""
 
     link: LinkRef
     interface: AnyInterface
@@ -355,7 +355,7 @@ class ReplyMarks(KernelItem):
 
 
 KernelObject: TypeAlias = LinkSetting | Address | Route | Rule | ReplyMarks
-"""What live changes make in the kernel."""
+"""An object that live changes add to the kernel."""
 
 
 def _reply_marks(table: int) -> tuple[object, ...]:

@@ -17,7 +17,7 @@ from ec2net.core.model.purpose import Clue, Purpose, of_mac
 
 
 class Item(Protocol):
-    """Something that can be in place. Equal items are the same thing in the same state."""
+    """A thing that can be present: a kernel object or a file. Equal items are the same thing in the same state."""
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -61,7 +61,7 @@ def clues_of(item: Item) -> tuple[Clue, ...]:
 
 
 class Action(Enum):
-    """What is done to an item; the value is the sign in the text form."""
+    """The change to an item; the value is the sign in the text form."""
 
     ADD = "+"
     REPLACE = "~"
@@ -111,7 +111,7 @@ class Conflict:
 
 @dataclass(frozen=True, slots=True)
 class InPlace:
-    """What a backend found: ours by mark or by journal, and what else is relevant."""
+    """The items that a backend found: owned by mark or by journal, foreign and adjustable."""
 
     ours: tuple[Item, ...] = ()
     foreign: tuple[Item, ...] = ()
@@ -162,7 +162,7 @@ def inverse(changes: Iterable[Change]) -> tuple[Change, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A change that could not be made, and the error that says why."""
+    """A change that failed, and its error."""
 
     change: Change
     error: Ec2netError
@@ -170,7 +170,7 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What became of a plan: every change is in exactly one of the two."""
+    """The result of a plan: each change is done or failed, and never both."""
 
     done: tuple[Change, ...] = ()
     failed: tuple[Failure, ...] = ()

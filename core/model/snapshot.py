@@ -44,7 +44,7 @@ class AddressState:
 
 @dataclass(frozen=True)  # without slots, for the cached index
 class Snapshot:
-    """What the dumps found. Rules with selectors that are not modelled are left out: never ours."""
+    """The kernel objects that the dumps found. Rules with selectors that are not modelled are left out: never ours."""
 
     links: tuple[Link, ...] = ()
     addresses: tuple[Found[Address], ...] = ()

@@ -31,7 +31,7 @@ from ec2net.core.state.run_dir import RunDir
 
 @dataclass(frozen=True, slots=True)
 class Suitability:
-    """Whether a backend is for a link, and why (people read the reason)."""
+    """Whether a backend suits a link, and the reason as a text for people."""
 
     suits: bool
     reason: str
@@ -44,7 +44,7 @@ first lease: DHCPv4 asks again after 4 s if its first question is lost (RFC 2131
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What a backend works with: a kernel session (its marks), the state directory, host files."""
+    """The resources of a backend: kernel session (with the marks), state directory, host files."""
 
     kernel: Kernel
     run: RunDir
@@ -60,7 +60,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What a backend saw of the host."""
+    """The state of the host that a backend observed."""
 
     snapshot: Snapshot
     in_place: InPlace = field(default_factory=InPlace)
@@ -78,7 +78,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is wanted of one ENI: the intent, and the items that ``wanted`` made of it."""
+    """The goal for one ENI: the intent, and the items that ``wanted`` made from the intent."""
 
     intent: EniIntent
     items: tuple[Item, ...]
@@ -86,7 +86,7 @@ class Goal:
 
 @dataclass(frozen=True, slots=True)
 class BootEni:
-    """An ENI that is there before a network manager starts, and before IMDS can be asked."""
+    """An ENI that is present before a network manager starts and before IMDS is reachable."""
 
     link: Link
     early: EarlyIntent
@@ -98,7 +98,7 @@ class BootEni:
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """What ``prepare`` gets. The first ENI is taken for the primary."""
+    """The argument of ``prepare``. The first ENI is taken for the primary."""
 
     enis: tuple[BootEni, ...]
     later_apart: bool
@@ -107,7 +107,7 @@ class Boot:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What the network manager of a backend keeps for a host that ``adopt`` hands to it."""
+    """The files that a network manager keeps for a host that ``adopt`` handed over."""
 
     fallback: OwnedFile | None
     """A file by which the manager has the primary at boot whatever becomes of ec2net; None where
@@ -117,10 +117,10 @@ class Kept:
 
 
 class Backend(ABC):
-    """One way to realize intents. Construction must be cheap: heavy imports go inside methods."""
+    """The base class of backends: one way to realize intents. Construction must be cheap: heavy imports go inside methods."""
 
     name: ClassVar[str]
-    """What the configuration calls it: ``backend = "..."``; lower-case letters, digits, ``-``."""
+    """The name in the configuration: ``backend = "..."``; lower-case letters, digits, ``-``."""
 
     lacks: ClassVar[Mapping[str, str]] = {}
     """Settings that this backend cannot realize, each with the reason. Only ``dns_default_route`` is
@@ -133,54 +133,58 @@ class Backend(ABC):
     @classmethod
     @abstractmethod
     def suits(cls, link: Link, environment: Environment) -> Suitability:
-        """Whether this backend should have ``link`` when the configuration says ``auto``. Pure."""
+        """Whether this backend suits ``link``, for ``backend = "auto"``. Pure."""
 
     @classmethod  # noqa: B027 - most have nothing to prepare
     def prepare(cls, boot: Boot) -> None:
-        """Give the network manager what it needs for the ENIs of the boot, before it starts.
+        """Write the network manager's files for the ENIs of the boot, before it starts.
 
-        The command ``early`` calls it for the backend of the host's manager, and makes no backend.
-        Raises ``StateError``.
+        The command ``early`` calls this verb for the backend of the host's network manager. It
+        creates no instance of the backend. Raises ``StateError``.
         """
 
     @classmethod
     def kept(cls, primary: Link, drivers: Collection[str], environment: Environment) -> Kept:
-        """What the command ``adopt`` leaves to the manager of this backend. Changes nothing."""
+        """The files that the command ``adopt`` leaves to this backend's network manager.
+
+        Changes nothing."""
         return Kept(None, ())
 
     @abstractmethod
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:
-        """Look at the host: what of this backend is in place, on these ENI links and left over from
-        gone ones, and what its manager says of the links. Changes nothing.
+        """Read the host's state: this backend's items on these ENI links, items that are left over
+        from detached ENIs, and the network manager's state of the links. Changes nothing.
 
-        Raises ``Ec2netError`` when it cannot be told: nothing is changed then.
+        Raises ``Ec2netError`` if the state cannot be read. The pass then changes nothing.
         """
 
     def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
-        """What this backend alone made for ENIs that are another's now (``taken``), such as files.
-        ``mine`` are those that it still has.
+        """This backend's own items for ENIs that another backend has taken over, such as files.
 
-        It goes once the other one has made its own; an item that says its ``owner`` stays as long as
-        that ENI is only observed, or held. Live objects are everybody's: all backends share marks and
-        journals, so those are taken over in place, without a gap.
+        ``taken``: these ENIs. ``mine``: the ENIs that this backend still has. The engine removes the
+        items after the other backend has applied its changes. An item with an ``owner`` stays as long
+        as that ENI is observed or on hold. Live objects do not belong here: all backends share marks
+        and journals, so the other backend takes them over without a gap.
         """
         return ()
 
     @abstractmethod
     def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
-        """The items that ``intent`` means here, beside the other ENIs of ``host``. Pure."""
+        """The items of ``intent`` on this kind of host. ``host`` has the other ENIs. Pure."""
 
     @abstractmethod
     def apply(
         self, plan: Plan, goals: Mapping[Mac, Goal], seen: Observed, deadline: Deadline
     ) -> Applied:
-        """Make the changes, in the plan's order, each ENI for itself: a failure ends the work on
-        its ENI and on no other. ``goals``: what is wanted of the ENIs that are planned for. An empty
-        plan makes no call and no write. Ends by ``deadline``."""
+        """Apply the changes in the plan's order. A failure ends the changes to its ENI only.
+
+        ``goals``: the goals of the planned ENIs. An empty plan makes no call and no write. Ends by
+        ``deadline``.
+        """
 
     def check(self, intent: EniIntent, seen: Observed) -> tuple[str, ...]:
-        """What else of ``intent`` is not so, after applying: what the manager did instead."""
+        """Further differences from ``intent`` after ``apply``: what the network manager did instead."""
         return ()
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close
-        """End conversations. The next verb begins them anew."""
+        """End connections. The next verb opens them again."""

@@ -24,24 +24,25 @@ API = 1
 
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
-"""Marks a plugin's functions."""
+"""Decorator that marks a plugin's functions as hooks."""
 
 
 @hookspec
 def ec2net_backends() -> "Sequence[type[Backend]]":  # type: ignore[empty-body]
-    """The backend classes that this plugin brings. Called once; import heavy modules inside."""
+    """Return the backend classes of this plugin. Called once; import heavy modules inside."""
 
 
 @hookspec(firstresult=True)
 def ec2net_adjust_intent(intent: "EniIntent", facts: "Facts") -> "EniIntent | None":
-    """Change what is wanted of one ENI: return another intent, or None to leave it.
+    """Change the intent of one ENI: return another intent, or None for no change.
 
-    Called for each ENI in each pass, before the plan is made; must be pure and quick. The first
-    plugin that returns an intent wins. MAC, link, number and table must stay: an intent that
-    changes them, like an exception, is reported and the ENI's own intent stands.
+    ec2net calls this hook for each ENI in each pass, before it makes the plan. The hook must be pure
+    and quick. The first plugin that returns an intent wins. MAC, link, number and table must stay. If
+    an intent changes them, or if the hook raises an exception, ec2net reports that and uses the
+    original intent.
     """
 
 
 @hookspec
 def ec2net_pass_finished(report: "PassReport") -> None:
-    """Told at the end of each pass what was found and done. An exception is reported only."""
+    """Receive the report at the end of each pass. ec2net only reports an exception."""

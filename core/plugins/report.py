@@ -21,7 +21,7 @@ SHOWN = 1
 
 @dataclass(frozen=True, slots=True)
 class PassReport:
-    """One pass over all ENIs (or one of them)."""
+    """The report of one pass over all ENIs, or over one."""
 
     host: HostIntent
     plan: Plan

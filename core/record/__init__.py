@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``record``: what was observed as JSON, redacted, and planned from again."""
+"""The command ``record``: observations as JSON, their redaction, and plans from a record."""

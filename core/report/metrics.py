@@ -48,25 +48,22 @@ KINDS = (*(name for _, name in _KINDS), _CONFLICT, _VERIFY, _HELD, _OTHER)
 """Of errors."""
 
 METRICS = {
-    "ec2net_passes_total": ("counter", "Passes, by whether all was well at their end."),
-    "ec2net_errors_total": ("counter", "What went wrong in passes, by kind."),
+    "ec2net_passes_total": ("counter", "Passes, by result."),
+    "ec2net_errors_total": ("counter", "Errors in passes, by kind."),
     "ec2net_changes_total": ("counter", "Changes made, by action."),
-    "ec2net_repairs_total": (
-        "counter",
-        "Changes made to ENIs of which nothing else was wanted than before: drift.",
-    ),
+    "ec2net_repairs_total": ("counter", "Changes that repaired drift."),
     "ec2net_imds_requests_total": ("counter", "Requests to IMDS."),
-    "ec2net_pass_duration_seconds": ("summary", "How long passes took."),
-    "ec2net_enis": ("gauge", "ENIs, by where they stand after the last pass."),
-    "ec2net_addresses_missing": ("gauge", "Addresses that are wanted and not on their link."),
+    "ec2net_pass_duration_seconds": ("summary", "Duration of passes, in seconds."),
+    "ec2net_enis": ("gauge", "ENIs, by their state after the last pass."),
+    "ec2net_addresses_missing": ("gauge", "Intended addresses that are not on their link."),
     "ec2net_config_errors": (
         "gauge",
-        "Errors in the configuration files, so that an earlier configuration is in force.",
+        "Errors in the configuration files; with one, an earlier configuration is in force.",
     ),
-    "ec2net_last_pass_timestamp_seconds": ("gauge", "When the last pass ended."),
+    "ec2net_last_pass_timestamp_seconds": ("gauge", "Time of the end of the last pass."),
     "ec2net_last_success_timestamp_seconds": (
         "gauge",
-        "When a pass last ended with all well, the configuration too; 0: not in this boot.",
+        "Time of the end of the last pass without a problem or a configuration error; 0: none in this boot.",
     ),
 }
 """Each with its type and meaning. Names and labels are a contract with dashboards."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def run_bounded(
     command: Sequence[str], limit: Deadline, *, given: str | None = None
 ) -> "CompletedProcess[str]":
-    """Run a command: what it said and how it ended. ``given``: its standard input.
+    """Run a command and return its output and exit status. ``given``: its standard input.
 
     Raises ``OSError`` where it cannot be run, ``subprocess.TimeoutExpired`` when it was killed at
     the deadline.

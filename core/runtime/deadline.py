@@ -42,7 +42,7 @@ class Onlooker(Protocol):
 
 
 class Deadline:
-    """A point in monotonic time, what the operation is called, and what may interrupt it."""
+    """A point in monotonic time, with the operation's name and what may interrupt it."""
 
     onlooker: ClassVar[Onlooker | None] = None
     """Of all waits of this process; None: nobody."""

@@ -39,7 +39,7 @@ def read(path: Path, limit: int, deadline: Deadline) -> bytes:
 
 
 def regular(path: Path, limit: int, *, follow: bool = False) -> bytes:
-    """The content of a regular file, which never waits. ``follow``: a symbolic link to one, too.
+    """The content of a regular file; the call never waits. ``follow``: follow a symbolic link, too.
 
     Raises ``OSError``, also for what is no regular file and for more than ``limit`` bytes.
     """
@@ -85,7 +85,7 @@ def write(path: Path, content: bytes, deadline: Deadline) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and what lacks above it, for everybody to read. Raises ``OSError``.
+    """Create a folder, and missing folders above it, that every user can read. Raises ``OSError``.
 
     CIS hardening gives root's shell the umask 027; others read the status, and networkd, which
     is not root, its files.

@@ -38,7 +38,7 @@ def two(instance: LabInstance) -> None:
 def example() -> str:
     """Of docs/configuration.md, word for word."""
     text = (TOP / "docs/configuration.md").read_text()
-    found = re.search(r"## Beside a CNI plugin.*?```toml\n(.*?)```", text, re.DOTALL)
+    found = re.search(r"## With a CNI plugin.*?```toml\n(.*?)```", text, re.DOTALL)
     assert found
     return found[1]
 

@@ -2,17 +2,21 @@
 """Whether a gateway answers, asked of the real kernel, from every state of its entry."""
 
 import socket
+import struct
 from ipaddress import ip_address
 
 import pytest
-from instance import primary, subnets
+from instance import HANGS, primary, subnets
 
 from ec2net.core.kernel.neighbours import Neighbours
+from ec2net.core.kernel.router_solicitation import solicit_router
 from ec2net.core.model.objects import AnyAddress
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = [pytest.mark.netns, pytest.mark.library]
+
+ROUTER_SOLICITATION = 133
 
 STATES = ("", "reachable", "stale", "delay", "probe", "failed", "permanent", "noarp")
 
@@ -80,3 +84,27 @@ def test_a_link_or_a_family_that_is_not_there_answers_nothing(vpc: SimulatedVpc)
     with vpc.guest.call(Neighbours) as neighbours:
         neighbours.ask(9999, ip_address("10.0.1.1"))
         assert not neighbours.answers(9999, ip_address("10.0.1.1"))
+
+
+def test_a_router_solicitation_reaches_the_router_of_the_link(
+    vpc: SimulatedVpc, gateways: tuple[AnyAddress, ...]
+) -> None:
+    """Whole and with hop limit 255: a router ignores any other (RFC 4861, section 6.1.1)."""
+
+    def listening() -> socket.socket:
+        listener = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+        bridge = socket.if_nametoindex(vpc.subnets[0].bridge)
+        group = socket.inet_pton(socket.AF_INET6, "ff02::2") + struct.pack("@I", bridge)
+        listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, group)
+        listener.settimeout(HANGS)
+        return listener
+
+    with vpc.router.call(listening) as listener:
+        link = index(vpc)
+        vpc.guest.call(lambda: solicit_router(link))
+        kind, hops = 0, b""
+        while kind != ROUTER_SOLICITATION:  # ends by the socket's timeout
+            data, options, _, _ = listener.recvmsg(1024, 1024)
+            kind, hops = data[0], options[0][2]
+    assert struct.unpack("@i", hops) == (255,)

@@ -7,13 +7,14 @@ link's disappearance ends it at once with exit status 3, which units do not rest
 
 import json
 from argparse import Namespace
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ec2net.core.cli.arguments import link_argument
 from ec2net.core.kernel.link_events import LinkEvents, LinkPresence, link_is_there, wait_for_link
-from ec2net.core.model.errors import Ec2netError, ExitStatus, ImdsError, NotYet
+from ec2net.core.model.errors import Ec2netError, ExitStatus, ImdsError, KernelError, NotYet
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.signals import StopSignals
 from ec2net.core.state.config_in_force import Workplace, workplace
@@ -128,6 +129,8 @@ def _passes(
         report = done.report
         made += report.done
         until, awaited = deadline, _awaited(report, mac)
+        if report.findings and settling is None:
+            _solicit_router(report, mac)
         if report.findings:
             until = settling = settling or deadline.within(SETTLE_SECONDS, deadline.what)
         elif not (awaited or _not_yet(report, mac)):
@@ -144,6 +147,16 @@ def _passes(
         until.named(f"waiting for {name}: {reason}").sleep(pause)
         pause = _next_pause(deadline)
     return _reported(replace(done, report=replace(report, done=made)), mac, options)
+
+
+def _solicit_router(report: "PassReport", mac: "Mac") -> None:
+    """Of the primary; its network manager asks later."""
+    from ec2net.core.kernel.router_solicitation import solicit_router
+
+    intent = next((intent for intent in report.host.ready if intent.mac == mac), None)
+    if intent is not None and intent.hears_router:
+        with suppress(KernelError):
+            solicit_router(intent.link.index)
 
 
 def _reported(done: "Outcome", mac: "Mac", options: Namespace) -> ExitStatus:

@@ -105,13 +105,13 @@ def status_table() -> str:
 def settings_tables() -> str:
     parts = [
         "## For every ENI\n",
-        "At the top of a file for all of them, in `[[eni]]` sections for those that match.\n",
+        "These settings stand at the top of a file for all ENIs, or in `[[eni]]` sections for some.\n",
         _table(PER_ENI),
         "\n## For the host\n",
         _table(HOST),
         "\n## Which ENIs a section is for\n",
-        "`[[eni]]` sections have a table `match`. All criteria that are given must hold; one that is not",
-        "known yet does not hold. Where several sections match, the later one wins key by key.\n",
+        "`[[eni]]` sections have a table `match`. All given criteria must hold. A criterion whose value is",
+        "not known yet does not hold. If several sections match, the later one wins, key by key.\n",
         _table(tuple(MATCH.values())),
     ]
     return "\n".join(parts)
@@ -152,10 +152,10 @@ def metrics_table() -> str:
     rows = ["| name | type | meaning |", "| --- | --- | --- |"]
     rows += [f"| `{name}` | {kind} | {text} |" for name, (kind, text) in METRICS.items()]
     labels = [
-        f"`kind` of errors is one of {_words(KINDS)};",
-        f"`standing` of ENIs one of {_words([standing.value for standing in Standing])};",
-        f"`action` of changes one of {_words([action.name.lower() for action in Action])};",
-        f"`result` of passes one of {_words(['done', 'failed'])}.",
+        f"- `kind` of errors is one of {_words(KINDS)}.",
+        f"- `standing` of ENIs is one of {_words([standing.value for standing in Standing])}.",
+        f"- `action` of changes is one of {_words([action.name.lower() for action in Action])}.",
+        f"- `result` of passes is one of {_words(['done', 'failed'])}.",
     ]
     return "\n".join([*rows, "", *labels])
 
@@ -176,9 +176,9 @@ def hooks() -> dict[str, Callable[..., Any]]:
 def backend_list() -> str:
     names = [name for name in vars(Backend) if callable(getattr(Backend, name)) and name[0] != "_"]
     required = [name for name in names if name in Backend.__abstractmethods__]
-    parts = ["`name`: what the configuration calls it, lower-case letters, digits and `-`."]
+    parts = ["`name`: the name in the configuration, of lower-case letters, digits and `-`."]
     parts += [_described(getattr(Backend, name)) for name in required]
-    parts += ["These may be left out:"]
+    parts += ["The following verbs are optional:"]
     parts += [_described(getattr(Backend, name)) for name in names if name not in required]
     return "\n\n".join(parts)
 
@@ -238,8 +238,8 @@ GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("CONTRIBUTING.md", "packages"): layers.packages_table,
     ("docs/observation.md", "metrics"): metrics_table,
     ("docs/plugins.md", "hooks"): hook_list,
-    ("docs/plugins.md", "backend"): backend_list,
-    ("docs/plugins.md", "interface"): api_table,
+    ("docs/plugin-interface.md", "backend"): backend_list,
+    ("docs/plugin-interface.md", "interface"): api_table,
 }
 
 
