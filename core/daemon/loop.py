@@ -103,7 +103,7 @@ class Loop:
             self._service.ready(self._passes.summary())
         numbers = self._config.numbers
         with (
-            HostEvents(numbers.protocol, self._config.drivers) as events,
+            HostEvents(numbers.protocol, self._config.drivers, numbers.tables) as events,
             udev.udev_events() as named,
             ExitStack() as stack,
         ):
@@ -165,6 +165,7 @@ class Loop:
     def _be_ready(self) -> None:
         self._ready = True
         self._service.ready(self._passes.summary())
+        self._schedule.routed(time.monotonic())  # what was there before is verified as well
 
     def _wait(self, events: HostEvents, named: KernelEvents, tables: NftEvents | None) -> None:
         """Until something is due or happens, or the watchdog wants to be fed."""
@@ -179,6 +180,8 @@ class Loop:
         if events.fileno() in woken:
             changes = events.taken()
             links = links or changes.links
+            if changes.routing:
+                self._schedule.routed(now)
             waiting = any(track.stirs for track in self._passes.tracks.values())
             if changes.links or changes.drift or (changes.addresses and waiting):
                 self._schedule.changed(now)
@@ -187,6 +190,7 @@ class Loop:
         if self._control.fileno() in woken and self._control.poked():
             if self._engine.listings is not None:
                 self._engine.listings.clear()  # who asks wants to see everything
+            self._passes.verify_all()
             self._schedule.poke(now)
         if links:
             self._arrivals(events)

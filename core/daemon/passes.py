@@ -3,6 +3,7 @@
 
 import logging
 import time
+from collections.abc import Collection
 from dataclasses import replace
 
 from ec2net.core.daemon.control import ControlSocket
@@ -57,6 +58,8 @@ class Passes:
         self._problems: tuple[Ec2netError, ...] = ()
         """Of the last poll."""
         self._fight = ""
+        self._all = False
+        """Whether the next pass verifies all ENIs."""
         self._left = False
         """Whether the link of an ENI has gone, and no look has seen what that left behind."""
         self.tracks: dict[Mac, EniTrack] = {}
@@ -92,7 +95,7 @@ class Passes:
 
     def _pass(self, work: Work) -> None:
         only = work.macs if work.kind is Kind.ENIS else None
-        check = {track.mac for track in self.tracks.values() if not track.settled}
+        check = self._to_verify(work, only)
         if work.kind is Kind.ENIS and self._engine.listings is not None:
             for mac in work.macs:  # something of it is on its way: maybe a key that is not listed
                 self._engine.listings.pop(mac, None)
@@ -103,18 +106,30 @@ class Passes:
             self._signals.deadline,
             work.kind.value,
             only=only,
-            read=() if work.kind is Kind.LOOK else None,
-            check=check if only is None else check & only,
+            read=() if work.kind in (Kind.LOOK, Kind.VERIFY) else None,
+            check=check,
         )
         now = time.monotonic()
         self._follow(done.report, only, now)
         self._log_pass(done.report, work, only)
-        if work.kind is Kind.LOOK:
+        if work.kind in (Kind.LOOK, Kind.VERIFY):
             if self._repairs(done.report):
                 self._schedule.repaired(now)
             self._left = False
         if work.kind is Kind.POLL:
             self._polled(done, now)
+
+    def verify_all(self) -> None:
+        """The next pass over all ENIs verifies all of them."""
+        self._all = True
+
+    def _to_verify(self, work: Work, only: frozenset[Mac] | None) -> Collection[Mac] | None:
+        """The ENIs to verify: None for all, else those of which a part is missing or wrong."""
+        if only is None and (self._all or work.kind is Kind.VERIFY):
+            self._all = False
+            return None
+        wrong = {track.mac for track in self.tracks.values() if not track.settled}
+        return wrong if only is None else wrong & only
 
     def link_left(self) -> None:
         """An ENI's link is gone: what the next look takes back of it nobody took away."""
@@ -150,7 +165,7 @@ class Passes:
             self._problems = (error,)
             self._schedule.polled(now, failures=self.failures, quiet=False)
             self._control.answer({"error": str(error), "exit_status": int(error.exit_status)})
-        elif work.kind is Kind.LOOK:
+        elif work.kind in (Kind.LOOK, Kind.VERIFY):
             self._schedule.repaired(now)  # it counts, so that a lasting failure is not a spin
             self._schedule.changed(now)
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """When each kind of work is due. Pure: callers give the time (monotonic, seconds) and events.
 
-Four kinds of work, by their cost: a *poll* reads IMDS's keys and everything of the kernel; a
+Five kinds of work, by their cost: a *poll* reads IMDS's keys and everything of the kernel; a
 look at the *listings* of keys, half an interval later, finds keys that are new; a *look* reads
-the kernel only; and single ENIs are read while something of them is on its way.
+the kernel only, and a *verification* also asks the kernel for ways; and single ENIs are read while something of them is on its way.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,6 +15,11 @@ from ec2net.core.daemon.eni_state import EniTrack
 from ec2net.core.daemon.poll_interval import RepairBudget, poll_interval
 from ec2net.core.model.identity import Mac
 
+VERIFY_SOON = 1.0
+"""Seconds from the first foreign change to the verification: tools make several changes at once."""
+VERIFY_PAUSE = 10.0
+"""Seconds between two verifications that foreign changes cause: a container host makes many."""
+
 
 class Kind(Enum):
     """What a pass reads."""
@@ -22,6 +27,7 @@ class Kind(Enum):
     POLL = "poll"
     LISTINGS = "listings"
     LOOK = "look"
+    VERIFY = "verify"
     ENIS = "enis"
 
 
@@ -45,11 +51,18 @@ class Schedule:
         self._poll = now
         self._listings: float | None = None
         self._look: float | None = None
+        self._verify: float | None = None
+        self._verified = now - VERIFY_PAUSE
         self._fighting = False
 
     def poke(self, now: float) -> None:
         """Somebody wants everything to be looked at, now."""
         self._poll = now
+
+    def routed(self, now: float) -> None:
+        """Another tool changed a rule or a route that can take an ENI's traffic."""
+        if self._verify is None:
+            self._verify = max(now + VERIFY_SOON, self._verified + VERIFY_PAUSE)
 
     def changed(self, now: float) -> None:
         """The kernel said that something of ours went, or a link."""
@@ -70,6 +83,9 @@ class Schedule:
         if self._poll <= now:
             self._look = None
             return Work(Kind.POLL)
+        if self._verify is not None and self._verify <= now:
+            self._verify, self._look, self._verified = None, None, now
+            return Work(Kind.VERIFY)
         if self._look is not None and self._look <= now:
             self._look = None
             return Work(Kind.LOOK)
@@ -83,7 +99,13 @@ class Schedule:
 
     def next(self, tracks: Iterable[EniTrack]) -> float:
         """When something will be due, if nothing happens before."""
-        times = [self._poll, self._look, self._listings, *(track.again for track in tracks)]
+        times = [
+            self._poll,
+            self._look,
+            self._verify,
+            self._listings,
+            *(track.again for track in tracks),
+        ]
         return min(time for time in times if time is not None)
 
     def polled(self, now: float, *, failures: int, quiet: bool) -> None:

@@ -101,7 +101,7 @@ class Engine:
         only: Collection[Mac] | None = None,
         *,
         without: frozenset[Mac] = frozenset(),
-        check: Collection[Mac] = (),
+        check: Collection[Mac] | None = (),
         reading: ImdsReading | None = None,
     ) -> PassReport:
         """Plan and apply. The caller holds the host lock."""
@@ -183,11 +183,14 @@ class Engine:
             problems=(*self.plugins.problems, *doubled, *made.problems),
         )
 
-    def apply(self, view: View, deadline: Deadline, *, check: Collection[Mac] = ()) -> PassReport:
+    def apply(
+        self, view: View, deadline: Deadline, *, check: Collection[Mac] | None = ()
+    ) -> PassReport:
         """Apply what ``view`` planned, verify it, remember what is good.
 
-        ``check``: ENIs to verify even if nothing of them was changed.
+        ``check``: ENIs to verify even if nothing of them was changed; None: all.
         """
+        check = [intent.mac for intent in view.host.ready] if check is None else check
         not_ours = view.observed_only | view.held.keys()
         plans = view.applicable(not_ours)
         report = PassReport(
@@ -235,7 +238,8 @@ class Engine:
         changed = {*(change.mac for change in report.done), *check} - failed
         after = view.snapshot
         try:
-            after = snapshot_of(self.kernel, self.config.drivers, self.run)
+            if report.done or report.failed:
+                after = snapshot_of(self.kernel, self.config.drivers, self.run)
             findings = self._verify(view, after, changed, failed, deadline)
         except Ec2netError as error:  # what was done is remembered and told all the same
             return after, replace(report, problems=(*report.problems, error))

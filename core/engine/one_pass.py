@@ -45,14 +45,14 @@ def one_pass(
     only: Collection[Mac] | None = None,
     read: Collection[Mac] | None = None,
     without: frozenset[Mac] = frozenset(),
-    check: Collection[Mac] = (),
+    check: Collection[Mac] | None = (),
     lock_seconds: float | None = None,
 ) -> Published_co:
     """What ``publisher`` makes of one pass, called ``what``. Raises what ended it as a whole.
 
     The wait for the host lock does not count for ``timeouts.pass``. ``only``: plan for these ENIs;
     ``read``: read IMDS for these (None: for all that are planned for); ``without``: want nothing of
-    these; ``check``: verify these even if nothing of them is changed. ``lock_seconds``: wait so long
+    these; ``check``: verify these even if nothing of them is changed (None: all). ``lock_seconds``: wait so long
     for the host lock (None: ``timeouts.lock``).
     """
     timeouts = engine.config.timeouts

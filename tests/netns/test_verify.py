@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from instance import MANY, Instance, primary, subnets
+from manager import managed
 
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
@@ -220,3 +221,34 @@ def test_an_address_of_no_subnet_here_may_be_meant_so(settled: Instance) -> None
         document = json.loads(settled.ec2net("doctor", "--json", status=None).stdout)["findings"]
         assert [one for one in document if one["check"] == "unassigned-address"] == []
     assert "is no ENI's link" in settled.ec2net("explain", "192.0.2.77", status=2).stderr
+
+
+@pytest.mark.parametrize("name", ["main", "blackhole"])
+def test_a_finding_stays_open_until_it_is_gone(settled: Instance, name: str) -> None:
+    """The second refresh ended with 0, and status said nothing, while verify ended with 4."""
+    do, said, _ = TAKEN[name]
+    with ip(settled, *do):
+        for _ in range(3):
+            settled.ec2net("refresh", status=1)
+            settled.ec2net("start", "ens6", status=1)
+            shown = settled.ec2net("status", status=1).stdout
+            assert said in shown
+            assert " degraded " in shown
+    settled.ec2net("refresh")
+    assert said not in settled.ec2net("status").stdout
+
+
+def test_the_daemon_verifies_what_was_there_before_and_what_others_change(
+    settled: Instance,
+) -> None:
+    eni = str(settled.vpc.enis[1].mac)
+    do, said, _ = TAKEN["main"]
+    with ip(settled, *do), managed(settled) as manager:
+        manager.until(lambda: manager.states().get(eni) == "degraded", what="found at its start")
+        assert said in settled.ec2net("status", status=1).stdout
+        settled.guest.ip(["rule del pref 100 from 10.0.2.5"])
+        manager.until(lambda: manager.states().get(eni) == "configured", what="seen to be gone")
+        settled.ec2net("status")
+        settled.guest.ip(list(do))
+        manager.until(lambda: manager.states().get(eni) == "degraded", what="found by its event")
+        assert said in manager.log()
