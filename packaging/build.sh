@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Build packages into a folder, all of them from one release tarball, the sdist:
 #   build.sh PYTHON FOLDER sdist|wheel|deb|rpm...
-# PYTHON needs setuptools, wheel and pip. The tarball is made of the checkout (what is not committed
-# and not ignored included) or of an unpacked tarball.
+# PYTHON needs setuptools, wheel and pip. The tarball contains the checkout, with uncommitted files that
+# git does not ignore, or an unpacked tarball.
 set -euo pipefail
 umask 022
 python=$(realpath -s "$1")
@@ -17,11 +17,11 @@ trap 'rm -rf "$work"' EXIT
 
 wants() { [[ $kinds == *" $1 "* ]]; }
 
-# The date of the release is that of the last commit, which an unpacked tarball's files have.
+# The release has the date of the last commit; the files of an unpacked tarball have this date.
 SOURCE_DATE_EPOCH=$(if [ -e .git ]; then git log -1 --format=%ct; else stat -c %Y PKG-INFO; fi)
 export SOURCE_DATE_EPOCH
 
-# The sdist. Made in a copy: what an earlier build left would be in it.
+# The sdist, made in a copy: otherwise it would contain files of an earlier build.
 mkdir "$work/copy"
 if [ -e .git ]; then
     git ls-files -z --cached --others --exclude-standard --deduplicate |
@@ -42,7 +42,7 @@ tarball=$(basename ec2net-*.tar.gz)
 name=${tarball%.tar.gz}
 version=${name#ec2net-}
 tar --extract --file="$tarball"
-# Packed anew: the same sources give the same bytes.
+# Packed again, so that the same sources give the same bytes.
 find "$name" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 tar --create --sort=name --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX "$name" |
     gzip --no-name -9 >"$tarball"

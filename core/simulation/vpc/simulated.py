@@ -23,7 +23,7 @@ from ec2net.core.simulation.vpc.source_check import Drop, Network, SourceCheck
 from ec2net.core.simulation.vpc.subnet import Subnet
 
 DHCP_METRIC = 512
-"""What ec2net and Amazon Linux give the primary's default route in main."""
+"""The metric that ec2net and Amazon Linux give the primary ENI's default route in main."""
 
 DEFAULT_IPV4 = IPv4Network("10.0.0.0/16")
 DEFAULT_IPV6 = IPv6Network("2001:db8::/56")

@@ -31,8 +31,15 @@ from ec2net.backends.networkd.match import NOBODYS
 from ec2net.backends.networkd.render import drop_in_path, network_file, own_path, place
 from ec2net.backends.networkd.state import LinkState, link_state
 from ec2net.backends.networkd.unread import UnreadFiles
-from ec2net.core.config.settings import Config, DnsDefaultRoute, MtuPolicy
+from ec2net.core.config.settings import (
+    Config,
+    DnsDefaultRoute,
+    EniSettings,
+    Ipv6Policy,
+    MtuPolicy,
+)
 from ec2net.core.decide.compute import compute
+from ec2net.core.decide.eni_intent import early_intent
 from ec2net.core.decide.intent import EarlyIntent
 from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import Kernel
@@ -40,6 +47,7 @@ from ec2net.core.live.owned_file import HEADER
 from ec2net.core.model.errors import Ec2netError, StateError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
+from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.model.objects import Address, LinkRef
 from ec2net.core.model.plan import Action, Applied, Change, InPlace, Plan
 from ec2net.core.model.snapshot import Snapshot
@@ -608,3 +616,16 @@ def test_each_eni_goes_on_when_its_first_address_is_there_and_no_later_than_the_
     assert list(networkd._arrivals(expected, kernel, limit)) == [macs[1], macs[0]]
     assert limit.expired()
     assert kernel.asked == 6
+
+
+@pytest.mark.parametrize(
+    ("ipv6", "given"),
+    [(Ipv6Policy.AUTO, False), (Ipv6Policy.ON, False), (Ipv6Policy.OFF, True)],
+)
+def test_no_file_has_an_mtu_that_removes_ipv6(ipv6: Ipv6Policy, given: bool) -> None:
+    """systemd-networkd would set it before IMDS says whether the ENI has IPv6 addresses."""
+    settings = EniSettings(mtu=600, ipv6=ipv6)
+    early = early_intent(MAC, ENS6, False, settings, NumberPlan())
+    content = network_file(own_path("ens6"), early, permanent=True).content
+    assert ("MTUBytes=600\n" in content) is given
+    assert "UseMTU=no\n" in content
