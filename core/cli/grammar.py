@@ -3,6 +3,7 @@
 
 import argparse
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +19,22 @@ def seconds(text: str) -> float:
             f"{text!r} is not a number of seconds, more than 0 and at most 3600"
         )
     return number
+
+
+def endpoint(text: str) -> tuple[str, int]:
+    """An address and a port, such as ``[2001:db8::1]:443``. Raises ``ArgumentTypeError``."""
+    host, _, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        address = ip_address(bare)
+        number = int(port)
+    except ValueError:
+        number = 0
+    if not 0 < number < 65536 or (":" in bare and bare == host):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not ADDRESS:PORT, or [ADDRESS]:PORT for IPv6"
+        )
+    return str(address), number
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +171,23 @@ COMMANDS = (
             ),
         ),
     ),
-    Command("verify", "ask the kernel whether routing matches the intent"),
+    Command(
+        "verify",
+        "ask the kernel whether routing matches the intent",
+        (
+            _flag(
+                "--connect",
+                "also connect from each address to IMDS, which the VPC answers only for the ENI that"
+                " owns the address",
+            ),
+            _value(
+                "--to",
+                type=endpoint,
+                metavar="ADDRESS:PORT",
+                help="with --connect: also connect to this TCP service, such as [2001:db8::1]:443",
+            ),
+        ),
+    ),
     Command(
         "doctor",
         "find problems on this host, with their causes and remedies",

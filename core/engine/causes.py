@@ -7,7 +7,7 @@ or that fails packets, is the one.
 
 from dataclasses import dataclass
 
-from ec2net.core.engine.surroundings import Surroundings
+from ec2net.core.engine.surroundings import KERNEL, Surroundings
 from ec2net.core.model.objects import AnyAddress, Route, Rule
 from ec2net.core.model.policy_rule import FAILING, LOOKUP, PolicyRule, table_name
 
@@ -23,7 +23,7 @@ class Cause:
     @property
     def foreign(self) -> PolicyRule | None:
         """The rule, if another maker than ec2net and the kernel made it."""
-        if isinstance(self.rule, PolicyRule) and self.rule.protocol != _KERNEL:
+        if isinstance(self.rule, PolicyRule) and self.rule.protocol != KERNEL:
             return self.rule
         return None
 
@@ -46,10 +46,6 @@ class Cause:
         return f"the rule looks like one of {rule.maker}: change it there"
 
 
-_KERNEL = 2
-"""RTPROT_KERNEL: the three rules that every host has."""
-
-
 def cause(
     around: Surroundings, source: AnyAddress, destination: AnyAddress, table: int | None
 ) -> Cause:
@@ -69,7 +65,7 @@ def cause(
             return Cause(found, None)
     for rule in rules:
         if table is not None and rule.table == table and _looks_up(rule):
-            return Cause(rule, table, _route(around, table, destination))
+            return Cause(rule, table, around.route(table, destination))
         if table is None and (route := _unreachable(around, rule, destination)):
             return Cause(rule, None, route)
     return Cause(None, table)
@@ -79,21 +75,9 @@ def _looks_up(rule: PolicyRule | Rule) -> bool:
     return rule.action == LOOKUP if isinstance(rule, PolicyRule) else bool(rule.table)
 
 
-def _route(around: Surroundings, table: int, destination: AnyAddress) -> Route | None:
-    """The longest match among the routes that are known; of main only the default routes are."""
-    found = [
-        route
-        for route in around.by_table.get(table, ())
-        if route.version == destination.version and destination in route.destination
-    ]
-    if not found:
-        return None
-    return min(found, key=lambda route: (-route.destination.prefixlen, route.metric))
-
-
 def _unreachable(
     around: Surroundings, rule: PolicyRule | Rule, destination: AnyAddress
 ) -> Route | None:
     """A route without a link, such as a blackhole, in the table of this rule."""
-    route = _route(around, rule.table, destination) if _looks_up(rule) else None
+    route = around.route(rule.table, destination) if _looks_up(rule) else None
     return route if route is not None and not route.link.index else None

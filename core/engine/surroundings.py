@@ -18,8 +18,11 @@ from ec2net.core.model.objects import AnyAddress, AnyNetwork, Route, Rule
 from ec2net.core.model.policy_rule import PolicyRule
 from ec2net.core.model.snapshot import Snapshot
 
-DEVICES = 16
+DEVICES = 4
 """Networks of other links that are looked up: bridges and tunnels, of which a host has few."""
+
+KERNEL = 2
+"""RTPROT_KERNEL: the protocol of the three rules that every host has."""
 
 _EVERYTHING = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
@@ -74,8 +77,10 @@ class Surroundings:
     """Of all ENIs."""
     devices: tuple[tuple[int, AnyNetwork], ...] = ()
     """Networks of links that are no ENIs, with the index of the link."""
-    forwards: frozenset[int] = field(default_factory=frozenset)
+    forwards: frozenset[int] = frozenset()
     """IP versions that the host forwards."""
+    host_links: dict[AnyAddress, int | None] = field(default_factory=dict, compare=False)
+    """Answers so far: the link by which the host sends to a destination from no given source."""
 
     @cached_property
     def of_others(self) -> RuleIndex[PolicyRule]:
@@ -91,6 +96,25 @@ class Surroundings:
         for route in self.routes:
             found.setdefault(route.table, []).append(route)
         return {table: tuple(routes) for table, routes in found.items()}
+
+    def route(self, table: int, destination: AnyAddress) -> Route | None:
+        """The longest match among the routes that are known; of main only the default routes are."""
+        found = [
+            route
+            for route in self.by_table.get(table, ())
+            if route.version == destination.version and destination in route.destination
+        ]
+        if not found:
+            return None
+        return min(found, key=lambda route: (-route.destination.prefixlen, route.metric))
+
+    def takers(self, source: AnyAddress, destination: AnyAddress) -> list[PolicyRule]:
+        """The rules of other makers, but the kernel's, that are for such a packet."""
+        return [
+            rule
+            for rule in self.of_others.matching(source)
+            if rule.protocol != KERNEL and rule.takes(source, destination)
+        ]
 
     def neighbour(self, network: AnyNetwork) -> AnyAddress | None:
         """An address of this network that the host does not have; None if there is none.

@@ -7,7 +7,7 @@ one of each class is looked up for all destinations.
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from ec2net.core.decide.intent import EniIntent
@@ -109,9 +109,7 @@ def ways(
         version = sources[0].version
         if version not in versions:
             continue
-        for destination, name in _destinations(intent, version, around):
-            deadline.check()
-            yield _way(kernel, sources, destination, name, _own(intent))
+        yield from _to_all(intent, sources, kernel, around, deadline)
         yield _way(
             kernel,
             sources,
@@ -123,6 +121,52 @@ def ways(
         yield from _by_devices(intent, sources, kernel, around)
     if intent.rules:
         yield from _forwarded(intent, kernel, around)
+
+
+def _to_all(
+    intent: EniIntent,
+    sources: tuple[AnyAddress, ...],
+    kernel: Kernel,
+    around: Surroundings,
+    deadline: Deadline,
+) -> Iterator[Way]:
+    """One lookup for each class of destinations with equal rules and routes: each costs the kernel a
+    walk through all rules, which are 6,300 for each IP version on the largest host."""
+    known: dict[object, Way] = {}
+    for destination, name in _destinations(sources[0].version, around):
+        same = _same(intent, sources[0], destination, kernel, around)
+        way = known.get(same)
+        if way is None:
+            deadline.check()
+            way = _way(kernel, sources, destination, name, _own(intent))
+            known[same] = way
+        yield replace(way, destination=destination, name=name)
+
+
+def _same(
+    intent: EniIntent,
+    source: AnyAddress,
+    destination: AnyAddress,
+    kernel: Kernel,
+    around: Surroundings,
+) -> object:
+    """What is equal for destinations with equal answers.
+
+    ec2net does not read the tables of other makers' rules, so a destination that one of them takes
+    is its own class.
+    """
+    if around.takers(source, destination):
+        return destination
+    host = _host_link(kernel, destination, around)
+    if not intent.rules:
+        return (host,)
+    own = tuple(
+        rule
+        for rule in around.ours.matching(source)
+        if rule.destination is not None and destination in rule.destination
+    )
+    device = None if host in around.enis else host
+    return (around.route(intent.table, destination), device, own)
 
 
 def _own(intent: EniIntent) -> frozenset[int]:
@@ -145,9 +189,7 @@ def _classes(intent: EniIntent, around: Surroundings) -> list[tuple[AnyAddress, 
     return [tuple(same) for same in classes.values()]
 
 
-def _destinations(
-    intent: EniIntent, version: int, around: Surroundings
-) -> Iterator[tuple[AnyAddress, str]]:
+def _destinations(version: int, around: Surroundings) -> Iterator[tuple[AnyAddress, str]]:
     """Abroad, the services, and a neighbour in the subnet of every ENI, with names for people."""
     for address in (ABROAD[version], *SERVICES[version]):
         yield address, str(address)
@@ -167,7 +209,7 @@ def _by_devices(
         if network.version != sources[0].version:
             continue
         neighbour = around.neighbour(network)
-        if neighbour is None or _link(kernel, neighbour) != link:
+        if neighbour is None or _host_link(kernel, neighbour, around) != link:
             continue  # such as a bridge that is down
         yield _way(kernel, sources, neighbour, str(network), frozenset((link,)))
 
@@ -184,17 +226,21 @@ def forwarded_from(source: AnyAddress, kernel: Kernel, around: Surroundings) -> 
     """Index of the link behind which a source is that the host forwards for; None if it is none."""
     if source.version not in around.forwards or source in around.local:
         return None
-    into = _link(kernel, source)
+    into = _host_link(kernel, source, around)
     if into is None or into in around.enis or around.names.get(into, "lo") == "lo":
         return None
     return into
 
 
-def _link(kernel: Kernel, destination: AnyAddress) -> int | None:
-    try:
-        return kernel.lookup(destination).link
-    except KernelError:
-        return None
+def _host_link(kernel: Kernel, destination: AnyAddress, around: Surroundings) -> int | None:
+    """The link by which the host sends there from no given source; None if the kernel refuses."""
+    if destination not in around.host_links:
+        try:
+            link = kernel.lookup(destination).link
+        except KernelError:
+            link = None
+        around.host_links[destination] = link
+    return around.host_links[destination]
 
 
 def _way(

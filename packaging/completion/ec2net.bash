@@ -10,6 +10,7 @@ _ec2net() {
     done
     COMPREPLY=()
     case $previous in
+        --to) return ;;
         --run-dir|--config-root) files=-d ;;
         --imds) files=-f ;;
         --timeout) return ;;
@@ -26,7 +27,7 @@ _ec2net() {
             remove) words='-h --help -v --verbose --run-dir --config-root --json --if-gone'; links=yes ;;
             run) words='-h --help -v --verbose --run-dir --config-root' ;;
             status) words='-h --help -v --verbose --run-dir --config-root --json --watch' ;;
-            verify) words='-h --help -v --verbose --run-dir --config-root --json' ;;
+            verify) words='-h --help -v --verbose --run-dir --config-root --json --connect --to' ;;
             doctor) words='-h --help -v --verbose --run-dir --config-root --json' ;;
             explain) words='-h --help -v --verbose --run-dir --config-root --json --dot --svg'; links=yes ;;
             record) words='-h --help -v --verbose --run-dir --config-root --redact'; [[ $word == -* ]] || files=-f ;;

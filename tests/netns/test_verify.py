@@ -252,3 +252,52 @@ def test_the_daemon_verifies_what_was_there_before_and_what_others_change(
         settled.guest.ip(list(do))
         manager.until(lambda: manager.states().get(eni) == "degraded", what="found by its event")
         assert said in manager.log()
+
+
+def test_a_connection_proves_each_source_and_ipv6_only_with_a_target(settled: Instance) -> None:
+    document = json.loads(settled.ec2net("verify", "--connect", "--json").stdout)
+    proofs = {(one["source"], one["target"]): one["proof"] for one in document["connections"]}
+    assert {proof for (_, to), proof in proofs.items() if to == "169.254.169.254:80"} == {
+        "connected"
+    }
+    assert len(proofs) == document["checked"]
+    shown = settled.ec2net("verify", "--connect").stdout
+    assert "ens6  10.0.2.5" in shown
+    assert "--to is for --connect" in settled.ec2net("verify", "--to", "1.2.3.4:5", status=2).stderr
+    assert "is not ADDRESS:PORT" in settled.ec2net("verify", "--to", "host:80", status=2).stderr
+
+
+def test_a_source_whose_packets_the_vpc_drops_is_not_connected(settled: Instance) -> None:
+    """The kernel's answers are right: only the VPC shows it, as for an address of another instance."""
+    router = settled.vpc.router
+    router.nft(
+        "table ip taken {\n chain input {\n  type filter hook input priority 0\n"
+        "  ip saddr 10.0.2.5 drop\n }\n}\n"
+    )
+    try:
+        document = json.loads(settled.ec2net("verify", "--connect", "--json", status=4).stdout)
+    finally:
+        router.nft("delete table ip taken\n")
+    assert document["findings"] == []
+    assert [one for one in document["connections"] if one["proof"] != "connected"] == [
+        {
+            "source": "10.0.2.5",
+            "target": "169.254.169.254:80",
+            "proof": "failed",
+            "reason": "no answer within 3 s",
+        }
+    ]
+
+
+def test_without_imds_s_ipv6_endpoint_a_target_is_needed(settled: Instance) -> None:
+    settled.vpc.silence_imds(6)
+    try:
+        document = json.loads(settled.ec2net("verify", "--connect", "--json").stdout)
+        to = ("--connect", "--to", "[fd00:ec2::254]:80", "--json")
+        failed = json.loads(settled.ec2net("verify", *to, status=None).stdout)
+    finally:
+        settled.vpc.unsilence_imds()
+    ipv6 = [one for one in document["connections"] if ":" in one["source"]]
+    assert {one["proof"] for one in ipv6} == {"not proven"}
+    assert {one["reason"] for one in ipv6} == {"IMDS does not answer by IPv6"}
+    assert len(failed["connections"]) == len(document["connections"]) + len(ipv6)
