@@ -74,6 +74,11 @@ def _settings(
         if any(item.link.index == link.index for item in snapshot.accept_ra):
             # The router's advertisement would put the subnet and a default route into main.
             wanted.append(LinkSetting(link, Setting.ACCEPT_RA, 0))
+    elif base is Base.LEASED:
+        # The client reads advertisements itself. Given back, the kernel would read them as well, on
+        # a link that ec2net had brought up before the client did.
+        there = LinkSetting(link, Setting.ACCEPT_RA, 0)
+        wanted += [there] if there in snapshot.accept_ra else []
     return tuple(wanted)
 
 

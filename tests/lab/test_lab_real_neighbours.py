@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from checkout import TOP
 from containers import who_answers
 from lab_boot import Boot
 from lab_docker import PUBLISHED, Docker
@@ -225,6 +226,48 @@ def test_a_vpn_to_everywhere_that_is_there_first_leaves_the_secondaries_to_their
         host.run(["wg-quick", "down", "wg0"])
         took = host.wait_until(lambda: main_first(host) == whole, 60, "the repair")
         print(f"ec2net's rules were back {took:.2f} s after wg-quick down")
+
+
+def from_the_document() -> str:
+    """The configuration of docs/vpn.md, with keys."""
+    text = (TOP / "docs/vpn.md").read_text()
+    block = text.partition("```ini\n")[2].partition("```")[0]
+    return block.replace("[Interface]\n", "[Interface]\nPrivateKey = {key}\n") + _PEER
+
+
+_PEER = "[Peer]\nPublicKey = {peer}\nAllowedIPs = 0.0.0.0/0\n"
+
+
+@pytest.mark.exhaustive
+def test_the_documented_vpn_to_everywhere_leaves_every_eni_its_traffic_in_any_order(
+    instance: LabInstance,
+) -> None:
+    """Also the primary its own with ``primary_rules``, and nothing has to be repaired."""
+    host = instance.host
+    key = host.run(["wg", "genkey"]).stdout.strip()
+    peer = host.run(["wg", "pubkey"], input=host.run(["wg", "genkey"]).stdout).stdout.strip()
+    host.write("/etc/wireguard/wg0.conf", from_the_document().format(key=key, peer=peer))
+    setting = "/etc/ec2net/ec2net.toml.d/30-vpn.toml"
+    secondaries = of_secondaries(instance)
+    with none_lost(instance):
+        for order in (["ec2net.service"], []):
+            host.run(["systemctl", "stop", *order] if order else ["true"], timeout=120)
+            for eni in secondaries if order else ():
+                host.run(["ec2net", "remove", eni.name])
+            host.run(["wg-quick", "up", "wg0"])
+            host.run(["systemctl", "start", "ec2net.service"], timeout=120)
+            instance.until_at_rest(*secondaries)
+            assert instance.unreachable(*secondaries) == []
+            whole = main_first(host)
+            host.run(["wg-quick", "down", "wg0"])
+            assert main_first(host) == whole
+        host.write(setting, "primary_rules = true\n")
+        instance.reconfigure()
+        host.run(["wg-quick", "up", "wg0"])
+        assert instance.unreachable() == []
+        host.run(["wg-quick", "down", "wg0"])
+        host.run(["rm", setting])
+        instance.reconfigure()
 
 
 _BIRD = """

@@ -358,7 +358,7 @@ def test_what_networkd_does_instead_is_named(
     """R7: our file, or our drop-in, is there and another is in force."""
     run = RunDir(tmp_path)
     state = f"ADMIN_STATE=pending\nNETWORK_FILE={used or ''}\n"
-    seen = environment({"/run/systemd/netif/links/3": state}, {})
+    seen = environment({"/run/systemd/netif/links/3": state}, RUNNING)
     backend = NetworkdBackend(Host(Kernel(236), run, seen))
     facts = host(eni(0), eni(1))
     intent = next(eni for eni in compute(facts, Config()).ready if not eni.primary)
@@ -387,7 +387,10 @@ def link(index: int, name: str) -> Link:
 def environment(
     files: dict[str, str], links: dict[str, str], eni_links: tuple[Link, ...] = ()
 ) -> Environment:
-    return Environment(files.get, links.get, lambda path: (), eni_links)
+    def list_folder(path: str) -> tuple[str, ...]:
+        return tuple(name.rpartition("/")[2] for name in files if name.rpartition("/")[0] == path)
+
+    return Environment(files.get, links.get, list_folder, eni_links)
 
 
 def test_the_state_of_a_link_is_what_networkd_wrote() -> None:
@@ -522,7 +525,7 @@ def test_the_file_of_a_link_goes_by_the_one_that_is_in_force(
     facts = host(eni(0), eni(1))
     state = {f"/run/systemd/netif/links/{n}": f"NETWORK_FILE={used or ''}\n" for n in (2, 3)}
     kernel = Kernel(236)
-    backend = NetworkdBackend(Host(kernel, RunDir(tmp_path), environment(state, {})))
+    backend = NetworkdBackend(Host(kernel, RunDir(tmp_path), environment(state, RUNNING)))
     seen = backend.observe(Snapshot(facts.links), facts.links, Deadline(5))
     whole = compute(facts, Config())
     intent = next(one for one in whole.ready if not one.primary)
@@ -530,6 +533,31 @@ def test_the_file_of_a_link_goes_by_the_one_that_is_in_force(
     assert [item.path for item in wanted if isinstance(item, NetworkFile)] == [path] * bool(path)
     ipv6 = next(interface for interface in intent.base if interface.version == 6)
     assert (Address(intent.link, ipv6) in wanted) is leased  # else the lease comes first
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["with its file", "new"])
+def test_while_networkd_is_down_an_eni_is_brought_up_by_live_changes_and_keeps_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    """It took a new ENI for nobody's, and an existing one got no new address."""
+    whole = compute(host(eni(0), eni(1)), Config())
+    primary, secondary = sorted(whole.ready, key=lambda one: not one.primary)
+    path = drop_in_path(NETPLAN) if given else own_path("ens6")
+    there = [NetworkFile(path, f"{HEADER} ens6 {secondary.mac}\n")] if given else []
+    monkeypatch.setattr(observed, "in_folder", lambda _: tuple(there))
+    monkeypatch.setattr(observed, "foreseen", lambda _: NOBODYS)
+    backend = NetworkdBackend(Host(Kernel(236), RunDir(tmp_path), environment({}, {})))
+    links = host(eni(0), eni(1)).links
+    seen = backend.observe(Snapshot(links), links, Deadline(5))
+    wanted = backend.wanted(secondary, whole, seen)
+    assert [item.path for item in wanted if isinstance(item, NetworkFile)] == [path]
+    first = {Address(secondary.link, interface) for interface in secondary.base}
+    assert first <= set(wanted)
+    leased = {Address(primary.link, one) for one in primary.base if one.version == 4}
+    assert not leased & set(backend.wanted(primary, whole, seen))
+    [problem] = seen.problems
+    assert "systemd-networkd: is not running" in str(problem)
+    assert backend.check(secondary, seen) == ()
 
 
 class Links:
