@@ -114,6 +114,7 @@ COMMANDS = (
                 help="plan offline, from a file that 'ec2net record' wrote or from a copy of IMDS's"
                 " tree, such as cloud-init's instance-data.json",
             ),
+            _flag("--exit-code", "end with 4 if a refresh would change something"),
         ),
     ),
     Command(
@@ -152,6 +153,7 @@ COMMANDS = (
         (
             _value("link", metavar="LINK", help=_LINK),
             _flag("--if-gone", "do nothing while the link exists"),
+            _flag("--force", "also for the primary ENI, on which the host's network depends"),
         ),
     ),
     Command(

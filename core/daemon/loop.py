@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 
 from ec2net.core.daemon.control import ControlSocket
-from ec2net.core.daemon.eni_state import FIRST_RETRY, RETRY_SHARE, State
+from ec2net.core.daemon.eni_state import FIRST_RETRY, RETRY_SHARE
 from ec2net.core.daemon.events import HostEvents
 from ec2net.core.daemon.notify import ServiceManager
 from ec2net.core.daemon.passes import Passes
@@ -28,6 +28,7 @@ from ec2net.core.kernel.nft_events import NftEvents
 from ec2net.core.kernel.router_solicitation import solicit_router
 from ec2net.core.model.errors import Ec2netError, KernelError, Stopped
 from ec2net.core.model.identity import Mac
+from ec2net.core.report.eni_state import State
 from ec2net.core.runtime.deadline import readable
 from ec2net.core.runtime.signals import StopSignals
 from ec2net.core.state.config_in_force import Workplace

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from ec2net.core.daemon.control import ControlSocket
-from ec2net.core.daemon.eni_state import EniTrack, Pace, State, follow
+from ec2net.core.daemon.eni_state import EniTrack, Pace, follow
 from ec2net.core.daemon.lasting_problems import LastingProblems
 from ec2net.core.daemon.published import Published
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
@@ -18,6 +18,7 @@ from ec2net.core.model.errors import Ec2netError, ImdsError, Stopped
 from ec2net.core.model.identity import Mac
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.report import log_lines
+from ec2net.core.report.eni_state import State
 from ec2net.core.report.publisher import StatusPublisher
 from ec2net.core.report.quiet_host import is_quiet
 from ec2net.core.report.status_file import Outcome

@@ -26,7 +26,7 @@ EXIT_MEANING = {
     " there are errors, not only warnings",
     ExitStatus.USAGE: "wrong usage or configuration",
     ExitStatus.LINK_GONE: "the link is not there (any more): `start` and `remove`",
-    ExitStatus.DRIFT: "`verify` found drift",
+    ExitStatus.DRIFT: "`verify` found drift; `plan --exit-code`: there is something to change",
 }
 """The meaning of each status, in the words of the documents."""
 

@@ -18,6 +18,7 @@ from ec2net.core.model.errors import Ec2netError, StateError
 from ec2net.core.model.identity import Mac
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.report import as_json
+from ec2net.core.report.eni_state import judge
 from ec2net.core.runtime import clock
 from ec2net.core.state.config_in_force import Workplace, remember_config
 from ec2net.core.state.run_dir import RunDir
@@ -119,6 +120,7 @@ def _eni(
         else before.get("drift"),
         "held": as_json.hold(report.held.get(outcome.mac)) if covered else before.get("held"),
     }
+    data["state"] = judge(outcome, report)[0].value if covered else before.get("state")
     same = before.get("standing") == data["standing"] and before.get("reason") == data["reason"]
     data["since"] = before.get("since") if same else clock.now()
     return data

@@ -21,10 +21,10 @@ _ec2net() {
     if [[ ! $previous ]]; then
         case $command in
             '') words='-h --help --version plan refresh start remove run status verify doctor explain record backends config migrate adopt early set-hostname demo' ;;
-            plan) words='-h --help -v --verbose --run-dir --config-root --json --imds' ;;
+            plan) words='-h --help -v --verbose --run-dir --config-root --json --imds --exit-code' ;;
             refresh) words='-h --help -v --verbose --run-dir --config-root --json --unless-quiet --retry' ;;
             start) words='-h --help -v --verbose --run-dir --config-root --json --primary --timeout'; links=yes ;;
-            remove) words='-h --help -v --verbose --run-dir --config-root --json --if-gone'; links=yes ;;
+            remove) words='-h --help -v --verbose --run-dir --config-root --json --if-gone --force'; links=yes ;;
             run) words='-h --help -v --verbose --run-dir --config-root' ;;
             status) words='-h --help -v --verbose --run-dir --config-root --json --watch' ;;
             verify) words='-h --help -v --verbose --run-dir --config-root --json --connect --to' ;;

@@ -135,9 +135,16 @@ def test_nothing_is_removed_that_the_manager_would_bring_back(
         manager.until_configured(2)
         before = instance.kernel()
         done = instance.ec2net("remove", "ens6", status=2)
-        assert "the resident manager would configure ens6 again at once (set manage" in done.stderr
+        assert "the daemon would configure ens6 again at once (set manage" in done.stderr
         instance.ec2net("remove", "--if-gone", "ens6")
+        assert "no ENI has such a link" in instance.ec2net("remove", "ens77", status=3).stderr
         assert differences(before, instance.kernel()) == []
+        instance.configure('[[eni]]\nmatch = { device = 1 }\nmanage = "ignore"\n')
+        manager.process.send_signal(signal.SIGHUP)
+        manager.until(lambda: "ignored" in manager.states().values(), what="ignored")
+        instance.ec2net("remove", "ens6")
+        assert not any("10.0.2." in line for line in instance.kernel()["rules 4"])
+        instance.ec2net("status")
 
 
 def test_status_shows_what_the_manager_knows_and_anybody_may_look(

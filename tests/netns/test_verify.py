@@ -301,3 +301,33 @@ def test_without_imds_s_ipv6_endpoint_a_target_is_needed(settled: Instance) -> N
     assert {one["proof"] for one in ipv6} == {"not proven"}
     assert {one["reason"] for one in ipv6} == {"IMDS does not answer by IPv6"}
     assert len(failed["connections"]) == len(document["connections"]) + len(ipv6)
+
+
+def test_plan_tells_by_its_exit_status_whether_there_is_something_to_change(
+    settled: Instance,
+) -> None:
+    settled.ec2net("plan", "--exit-code")
+    settled.guest.ip(["route del default table 10001"])
+    settled.ec2net("plan")
+    settled.ec2net("plan", "--exit-code", status=4)
+    settled.configure('[[eni]]\nmatch = { device = 1 }\nmanage = "observe"\n')
+    shown = settled.ec2net("plan", "--exit-code").stdout
+    assert "(observed: will not be done)" in shown
+    assert shown.endswith("Nothing to change.\n")
+    settled.configure()
+    settled.refresh()
+    settled.vpc.silence_imds(4)
+    settled.vpc.silence_imds(6)
+    try:
+        assert "Cannot tell: IMDS" in settled.ec2net("plan", "--exit-code", status=1).stdout
+    finally:
+        settled.vpc.unsilence_imds()
+
+
+def test_the_primary_is_removed_by_force_alone(settled: Instance) -> None:
+    before = settled.kernel()
+    done = settled.ec2net("remove", "ens5", status=2)
+    assert "ens5 is the primary ENI: the host may lose its network (" in done.stderr
+    assert settled.kernel() == before
+    settled.ec2net("remove", "ens5", "--force")
+    settled.refresh()

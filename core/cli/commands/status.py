@@ -13,7 +13,6 @@ from typing import Any
 
 from ec2net.core.config.files import load
 from ec2net.core.daemon.published import published
-from ec2net.core.decide.intent import Standing
 from ec2net.core.host.files import Environment
 from ec2net.core.host.other_tools import rivals
 from ec2net.core.host.service import Fault, service_fault
@@ -198,10 +197,8 @@ def _row(eni: dict[str, Any], state: dict[str, Any] | None) -> tuple[str, ...]:
 
 
 def _state(eni: dict[str, Any]) -> str:
-    """The state after the last pass, in the daemon's words, on a host without the daemon."""
-    if eni["standing"] != Standing.READY.value:
-        return str(eni["standing"])
-    return "degraded" if eni["trouble"] or eni["backend"] is None else "configured"
+    """The state that the last pass published; as far as it can be told of an earlier version's."""
+    return str(eni.get("state") or eni["standing"].replace("ready", "configured"))
 
 
 def _addresses(eni: dict[str, Any]) -> str:

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ec2net.core.config.settings import ResidentSettings
-from ec2net.core.daemon.eni_state import EniTrack, State
+from ec2net.core.daemon.eni_state import EniTrack
 from ec2net.core.daemon.poll_interval import RepairBudget, poll_interval
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
 from ec2net.core.model.identity import Mac
+from ec2net.core.report.eni_state import State
 
 MAC = Mac("06:ec:02:00:00:01")
 SETTINGS = ResidentSettings()
