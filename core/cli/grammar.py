@@ -230,6 +230,21 @@ COMMANDS = (
         ),
         json=False,
     ),
+    Command(
+        "support",
+        "write one archive for a bug report: record, status, doctor, verify, journal, versions",
+        (
+            _value(
+                "output",
+                nargs="?",
+                type=Path,
+                metavar="FILE",
+                help="default: ec2net-support-TIME.tar.gz in this folder",
+            ),
+            _flag("--redact", "replace MAC addresses and ENI ids; IP addresses stay"),
+        ),
+        json=False,
+    ),
     Command("backends", "list the backends, and which one configures each link, and why"),
     Command(
         "config",

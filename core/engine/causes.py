@@ -8,6 +8,7 @@ or that fails packets, is the one.
 from dataclasses import dataclass
 
 from ec2net.core.engine.surroundings import KERNEL, Surroundings
+from ec2net.core.kernel.session import RouteAnswer
 from ec2net.core.model.objects import AnyAddress, Route, Rule
 from ec2net.core.model.policy_rule import FAILING, LOOKUP, PolicyRule, table_name
 
@@ -47,9 +48,13 @@ class Cause:
 
 
 def cause(
-    around: Surroundings, source: AnyAddress, destination: AnyAddress, table: int | None
+    around: Surroundings,
+    source: AnyAddress,
+    destination: AnyAddress,
+    answer: RouteAnswer | None,
 ) -> Cause:
-    """``table`` is the answer's; None if the kernel refused to answer."""
+    """``answer`` is None if the kernel refused to answer."""
+    table = answer.table if answer is not None else None
     rules: list[PolicyRule | Rule] = [
         rule for rule in around.of_others.matching(source) if rule.takes(source, destination)
     ]
@@ -65,7 +70,9 @@ def cause(
             return Cause(found, None)
     for rule in rules:
         if table is not None and rule.table == table and _looks_up(rule):
-            return Cause(rule, table, around.route(table, destination))
+            route = around.route(table, destination)
+            known = route is not None and answer is not None and route.link.index == answer.link
+            return Cause(rule, table, route if known else None)
         if table is None and (route := _unreachable(around, rule, destination)):
             return Cause(rule, None, route)
     return Cause(None, table)

@@ -264,8 +264,7 @@ def _way(
 
 def cause_of(way: Way, around: Surroundings) -> Cause:
     """The rule, table and route that the answer came from."""
-    table = way.answer.table if way.answer is not None else None
-    return cause(around, way.sources[0], way.destination, table)
+    return cause(around, way.sources[0], way.destination, way.answer)
 
 
 def _said(way: Way, around: Surroundings) -> str:

@@ -15,14 +15,12 @@ _FILE = "last-pass"
 
 def mark(run: RunDir) -> None:
     """A pass ended now. A folder that cannot be written has its own message elsewhere."""
+    path = run.path / _FILE
     with suppress(OSError):
-        descriptor = os.open(
-            run.path / _FILE, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644
-        )
         try:
-            os.utime(descriptor)
-        finally:
-            os.close(descriptor)
+            os.utime(path, follow_symlinks=False)
+        except FileNotFoundError:
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644))
 
 
 def last_pass(run: RunDir) -> str | None:

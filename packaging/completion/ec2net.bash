@@ -20,7 +20,7 @@ _ec2net() {
     esac
     if [[ ! $previous ]]; then
         case $command in
-            '') words='-h --help --version plan refresh start remove run status verify doctor explain record backends config migrate adopt early set-hostname demo' ;;
+            '') words='-h --help --version plan refresh start remove run status verify doctor explain record support backends config migrate adopt early set-hostname demo' ;;
             plan) words='-h --help -v --verbose --run-dir --config-root --json --imds --exit-code' ;;
             refresh) words='-h --help -v --verbose --run-dir --config-root --json --unless-quiet --retry' ;;
             start) words='-h --help -v --verbose --run-dir --config-root --json --primary --timeout'; links=yes ;;
@@ -31,6 +31,7 @@ _ec2net() {
             doctor) words='-h --help -v --verbose --run-dir --config-root --json' ;;
             explain) words='-h --help -v --verbose --run-dir --config-root --json --dot --svg'; links=yes ;;
             record) words='-h --help -v --verbose --run-dir --config-root --redact'; [[ $word == -* ]] || files=-f ;;
+            support) words='-h --help -v --verbose --run-dir --config-root --redact'; [[ $word == -* ]] || files=-f ;;
             backends) words='-h --help -v --verbose --run-dir --config-root --json' ;;
             config) words='-h --help -v --verbose --run-dir --config-root --json --check --show' ;;
             migrate) words='-h --help -v --verbose --run-dir --config-root --json --from --undo --apply' ;;

@@ -2,8 +2,10 @@
 """What takes an ENI's traffic is named by verify, doctor and explain, each with its own words."""
 
 import json
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -331,3 +333,32 @@ def test_the_primary_is_removed_by_force_alone(settled: Instance) -> None:
     assert settled.kernel() == before
     settled.ec2net("remove", "ens5", "--force")
     settled.refresh()
+
+
+def test_one_archive_has_what_a_bug_report_needs(settled: Instance, tmp_path: Path) -> None:
+    eni = settled.vpc.enis[1]
+    whole, hidden = tmp_path / "whole.tar.gz", tmp_path / "hidden.tar.gz"
+    before = settled.kernel()
+    settled.ec2net("support", str(whole))
+    settled.ec2net("support", str(hidden), "--redact")
+    assert settled.kernel() == before
+    parts = contents(whole)
+    assert json.loads(parts["record.json"])["version"]
+    assert "OK: all" in parts["verify.txt"]
+    assert str(eni.eni_id) in parts["status.txt"]
+    assert "10001:" in parts["rules.txt"]
+    assert parts["versions.txt"].startswith("ec2net ")
+    redacted = contents(hidden)
+    assert redacted.keys() == parts.keys()
+    assert str(eni.mac) in parts["record.json"]
+    assert not [name for name, text in redacted.items() if str(eni.mac) in text]
+
+
+def contents(path: Path) -> dict[str, str]:
+    with tarfile.open(path) as archive:
+        found = {}
+        for member in archive.getmembers():
+            file = archive.extractfile(member)
+            assert file is not None
+            found[member.name.removeprefix("ec2net-support/")] = file.read().decode()
+        return found

@@ -211,7 +211,7 @@ def _answer(engine: Engine, source: AnyAddress, around: Surroundings, deadline: 
             continue
         via = f" via {answer.gateway}" if answer.gateway else ""
         link = around.names.get(answer.link, str(answer.link))
-        found = cause(around, source, destination, answer.table).describe()
+        found = cause(around, source, destination, answer).describe()
         ways.append(f"to {destination}{via} dev {link}{f' by {found}' if found else ''}")
     forwarded = f" (forwarded, from {around.names.get(into, into)})" if into else ""
     return f"from {source}{forwarded} {'; '.join(ways)}"
