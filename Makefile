@@ -76,7 +76,7 @@ lab: setup      ## tests on hosts with real systemd (root only)
 	@$(VENV)/bin/pytest -q tests/lab
 
 bench: setup    ## cost of a pass, as ratios; make bench AGAINST=REV compares with a revision
-	@PYTHONPATH=tests/support $(PY) tests/bench/bench.py $(if $(AGAINST),--against '$(AGAINST)')
+	@PYTHONPATH=tests/support $(PY) tests/bench/bench.py $(if $(AGAINST),--against '$(AGAINST)') $(if $(LARGEST),--largest)
 
 clean:          ## remove the checkout's environments and caches
 	rm -rf $(VENV) $(OLDEST) .cache build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from ec2net.core.kernel import wire
 from ec2net.core.kernel.driver import Drivers
 from ec2net.core.kernel.link_events import KernelEvents
-from ec2net.core.model.objects import LOCAL_TABLE
+from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE
 
 # include/uapi/linux/rtnetlink.h
 _RTM_NEWLINK, _RTM_DELLINK = 16, 17
 _RTM_NEWADDR, _RTM_DELADDR = 20, 21
 _RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
 _RTM_NEWRULE, _RTM_DELRULE = 32, 33
-_GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18
-"""RTMGRP_LINK, then IFADDR, ROUTE and RULE of IPv4 and IPv6."""
+_RTM_DELNEXTHOP = 105
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18 | 1 << 31
+"""RTMGRP_LINK, then IFADDR, ROUTE and RULE of IPv4 and IPv6; RTNLGRP_NEXTHOP (Linux 5.3), since the
+IPv4 routes of a next hop object go with it without an event."""
 
 _INDEX = struct.Struct("=4xiI")
 """Of struct ifinfomsg: index and flags; struct ifaddrmsg has its index there, too."""
@@ -49,6 +51,8 @@ class Changes:
     """An ENI got an address: a lease, perhaps, that something waits for."""
     routing: bool = False
     """Another tool changed a rule, or a route that can take an ENI's traffic."""
+    routes: bool = False
+    """Others changed main's routes through an ENI, or next hops."""
 
     def __or__(self, other: "Changes") -> "Changes":
         return Changes(
@@ -56,10 +60,11 @@ class Changes:
             self.drift or other.drift,
             self.addresses or other.addresses,
             self.routing or other.routing,
+            self.routes or other.routes,
         )
 
 
-EVERYTHING = Changes(links=True, drift=True, addresses=True, routing=True)
+EVERYTHING = Changes(links=True, drift=True, addresses=True, routing=True, routes=True)
 
 
 class HostEvents(KernelEvents):
@@ -99,9 +104,9 @@ class HostEvents(KernelEvents):
             ours = _INDEX.unpack_from(raw, _BODY)[0] in self._enis
             return Changes(drift=ours and kind == _RTM_DELADDR, addresses=ours)
         if kind in (_RTM_NEWROUTE, _RTM_DELROUTE):
-            if raw[_BODY + _ROUTE_PROTOCOL] == self._protocol:
-                return Changes(drift=kind == _RTM_DELROUTE)
-            return Changes(routing=self._matters(kind, raw))
+            return self._route(kind, raw)
+        if kind == _RTM_DELNEXTHOP:
+            return Changes(routes=True)
         if kind in (_RTM_NEWRULE, _RTM_DELRULE):
             mark = wire.attribute_of(raw, wire.RULES, _FRA_PROTOCOL)
             if mark == bytes((self._protocol,)):
@@ -109,14 +114,21 @@ class HostEvents(KernelEvents):
             return Changes(routing=True)
         return Changes()
 
-    def _matters(self, kind: int, raw: bytes) -> bool:
+    def _route(self, kind: int, raw: bytes) -> Changes:
+        if raw[_BODY + _ROUTE_PROTOCOL] == self._protocol:
+            return Changes(drift=kind == _RTM_DELROUTE)
+        by_eni = wire.number(raw, wire.ROUTES, _RTA_OIF) in self._enis
+        in_main = raw[_BODY + _TABLE] == MAIN_TABLE
+        routing = self._matters(kind, raw, by_eni=by_eni)
+        return Changes(routing=routing, routes=in_main and by_eni)
+
+    def _matters(self, kind: int, raw: bytes, *, by_eni: bool) -> bool:
         """Whether a foreign route can take an ENI's traffic: a default route, one through an ENI, or
         one in the table of an ENI. One that is announced again as it was is no news."""
         length, table = raw[_BODY + _LENGTH], raw[_BODY + _TABLE]
         if table == LOCAL_TABLE:
             return False
         whole = wire.number(raw, wire.ROUTES, _RTA_TABLE) or table
-        by_eni = wire.number(raw, wire.ROUTES, _RTA_OIF) in self._enis
         if length and whole not in self._tables and not by_eni:
             return False
         route = raw[_BODY : _BODY + _FLAGS] + wire.only(raw, wire.ROUTES)[_BODY_OF_ONLY:]

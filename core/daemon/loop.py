@@ -186,6 +186,8 @@ class Loop:
             waiting = any(track.stirs for track in self._passes.tracks.values())
             if changes.links or changes.drift or (changes.addresses and waiting):
                 self._schedule.changed(now)
+            if changes.routes:
+                self._schedule.rerouted(now)
         if tables is not None and tables.fileno() in woken and tables.removed():
             self._schedule.changed(now)
         if self._control.fileno() in woken and self._control.poked():

@@ -19,6 +19,8 @@ VERIFY_SOON = 1.0
 """Seconds from the first foreign change to the verification: tools make several changes at once."""
 VERIFY_PAUSE = 10.0
 """Seconds between two verifications that foreign changes cause: a container host makes many."""
+ROUTES_SECONDS = 10.0
+"""Between two looks for changed routes of others: a routing daemon changes them all the time."""
 
 
 class Kind(Enum):
@@ -53,6 +55,8 @@ class Schedule:
         self._look: float | None = None
         self._verify: float | None = None
         self._verified = now - VERIFY_PAUSE
+        self._routes: float | None = None
+        self._routes_free = now
         self._fighting = False
 
     def poke(self, now: float) -> None:
@@ -72,6 +76,11 @@ class Schedule:
         self._fighting = wait > 0
         self._look = now + max(self._settings.debounce, wait)
 
+    def rerouted(self, now: float) -> None:
+        """Others changed main's routes through ENIs."""
+        if self._routes is None:
+            self._routes = max(now + self._settings.debounce, self._routes_free)
+
     def fighting(self, now: float) -> bool:
         """Whether a repair waits because the budget is used up, or would."""
         if self._look is None and not self._budget.wait(now):
@@ -80,15 +89,18 @@ class Schedule:
 
     def due(self, tracks: Iterable[EniTrack], now: float) -> Work | None:
         """The most comprehensive work that is due; what it covers is due no more."""
-        if self._poll <= now:
-            self._look = None
-            return Work(Kind.POLL)
-        if self._verify is not None and self._verify <= now:
-            self._verify, self._look, self._verified = None, None, now
+        verify = self._verify is not None and self._verify <= now
+        looks = [time for time in (self._look, self._routes) if time is not None and time <= now]
+        if self._poll <= now or looks or verify:
+            if self._routes is not None:
+                self._routes_free = now + ROUTES_SECONDS
+            self._look = self._routes = None
+            if self._poll <= now:
+                return Work(Kind.POLL)
+            if not verify:
+                return Work(Kind.LOOK)
+            self._verify, self._verified = None, now
             return Work(Kind.VERIFY)
-        if self._look is not None and self._look <= now:
-            self._look = None
-            return Work(Kind.LOOK)
         macs = frozenset(t.mac for t in tracks if t.again is not None and t.again <= now)
         if macs:
             return Work(Kind.ENIS, macs)
@@ -103,6 +115,7 @@ class Schedule:
             self._poll,
             self._look,
             self._verify,
+            self._routes,
             self._listings,
             *(track.again for track in tracks),
         ]

@@ -87,36 +87,29 @@ def _batches(
 
 
 def _connect(pairs: Iterable[tuple[AnyAddress, Target]], deadline: Deadline) -> list[Attempt]:
-    """All at once, within ``SECONDS``."""
+    """All at once, within ``SECONDS``: they begin together, and are awaited one after the other."""
     limit = deadline.within(SECONDS, "connecting")
-    poll, done = select.poll(), list[Attempt]()
-    waiting: dict[int, tuple[socket.socket, AnyAddress, Target]] = {}
+    done, waiting = list[Attempt](), list[tuple[socket.socket, AnyAddress, Target]]()
     try:
         for source, target in pairs:
             try:
-                one = _begun(source, target)
+                waiting.append((_begun(source, target), source, target))
             except OSError as error:
                 done.append(Attempt(source, target, Proof.FAILED, _words(error.errno)))
-                continue
-            waiting[one.fileno()] = (one, source, target)
-            poll.register(one, select.POLLOUT)
-        while waiting and not limit.expired():
-            for descriptor, _ in poll.poll(1 + 1000 * limit.remaining()):
-                one, source, target = waiting.pop(descriptor)
-                poll.unregister(descriptor)
-                code = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                proof = Proof.FAILED if code else Proof.CONNECTED
-                done.append(Attempt(source, target, proof, _words(code) if code else ""))
-                one.close()
-        deadline.check()
-        done += [
-            Attempt(source, target, Proof.FAILED, f"no answer within {SECONDS:g} s")
-            for _, source, target in waiting.values()
-        ]
+        done += [Attempt(source, target, *_end(one, limit)) for one, source, target in waiting]
     finally:
-        for one, _, _ in waiting.values():
+        for one, _, _ in waiting:
             one.close()
+    deadline.check()
     return done
+
+
+def _end(one: socket.socket, limit: Deadline) -> tuple[Proof, str]:
+    """How a connection ends."""
+    if not limit.wait(one.fileno(), select.POLLOUT, seconds=limit.remaining()):
+        return Proof.FAILED, f"no answer within {SECONDS:g} s"
+    code = one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    return (Proof.FAILED, _words(code)) if code else (Proof.CONNECTED, "")
 
 
 def _begun(source: AnyAddress, target: Target) -> socket.socket:

@@ -123,6 +123,18 @@ def ways(
         yield from _forwarded(intent, kernel, around)
 
 
+def _corrected(
+    intent: EniIntent, sources: tuple[AnyAddress, ...]
+) -> Iterator[tuple[AnyAddress, str]]:
+    """A host of each destination that the primary is kept to, if its first address is a source."""
+    version = sources[0].version
+    if intent.first(version) in sources:
+        for route in intent.correction_routes:
+            if route.version == version:
+                network = route.destination
+                yield network[min(1, network.num_addresses - 1)], str(network)
+
+
 def _to_all(
     intent: EniIntent,
     sources: tuple[AnyAddress, ...],
@@ -133,7 +145,8 @@ def _to_all(
     """One lookup for each class of destinations with equal rules and routes: each costs the kernel a
     walk through all rules, which are 6,300 for each IP version on the largest host."""
     known: dict[object, Way] = {}
-    for destination, name in _destinations(sources[0].version, around):
+    everywhere = _destinations(sources[0].version, around)
+    for destination, name in (*everywhere, *_corrected(intent, sources)):
         same = _same(intent, sources[0], destination, kernel, around)
         way = known.get(same)
         if way is None:

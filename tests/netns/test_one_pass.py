@@ -99,12 +99,11 @@ class Changes:
         return f"configure {self.settings!r}"
 
     def other_mtu(self) -> str:
-        link, mtu = (
-            self.chance.choice(self.instance.vpc.enis).name,
-            self.chance.choice((1000, 1400)),
-        )
-        self.instance.guest.ip([f"link set {link} mtu {mtu}"])
-        return f"link {link} mtu {mtu}"
+        """Not one below 1280 for the primary: nobody here advertises its IPv6 routes again."""
+        eni = self.chance.choice(self.instance.vpc.enis)
+        mtu = self.chance.choice((1400, 1000 if eni.device else 1300))
+        self.instance.guest.ip([f"link set {eni.name} mtu {mtu}"])
+        return f"link {eni.name} mtu {mtu}"
 
     def take_away(self) -> str:
         """Something that ec2net made."""

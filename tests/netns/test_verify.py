@@ -343,14 +343,14 @@ def test_one_archive_has_what_a_bug_report_needs(settled: Instance, tmp_path: Pa
     settled.ec2net("support", str(hidden), "--redact")
     assert settled.kernel() == before
     parts = contents(whole)
-    assert json.loads(parts["record.json"])["version"]
+    assert json.loads(parts["record"])["version"]
     assert "OK: all" in parts["verify.txt"]
     assert str(eni.eni_id) in parts["status.txt"]
     assert "10001:" in parts["rules.txt"]
     assert parts["versions.txt"].startswith("ec2net ")
     redacted = contents(hidden)
     assert redacted.keys() == parts.keys()
-    assert str(eni.mac) in parts["record.json"]
+    assert str(eni.mac) in parts["record"]
     assert not [name for name, text in redacted.items() if str(eni.mac) in text]
 
 

@@ -26,7 +26,7 @@ SECONDS = 10.0
 """For each program that is run, and for writing the archive."""
 
 _PARTS: dict[str, tuple[str, ...]] = {
-    "record.json": ("record",),
+    "record": ("record",),
     "status.txt": ("status",),
     "doctor.txt": ("doctor",),
     "verify.txt": ("verify",),

@@ -73,7 +73,7 @@ class Stage:
     """Use as a context manager, inside a sandbox. Steps keep here what later steps compare."""
 
     deadline: Deadline = field(default_factory=lambda: Deadline(LIMIT, "the demo"))
-    vpc: SimulatedVpc = field(default_factory=SimulatedVpc)
+    vpc: SimulatedVpc = field(default_factory=lambda: SimulatedVpc(seed=None))
     dropped: int = 0
     """The last read value of the source check's counter."""
     last: Result = field(default_factory=lambda: Result(0, ""))

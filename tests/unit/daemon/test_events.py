@@ -10,6 +10,7 @@ from ec2net.core.daemon.events import EVERYTHING, Changes, HostEvents
 
 OURS, DHCP = 236, 16
 NEWADDR, DELADDR, NEWROUTE, DELROUTE, NEWRULE, DELRULE = 20, 21, 24, 25, 32, 33
+NEWNEXTHOP, DELNEXTHOP = 104, 105
 RTA_OIF, RTA_TABLE = 4, 15
 MAIN, LOCAL = 254, 255
 TABLES = range(10000, 10100)
@@ -54,6 +55,11 @@ def events() -> Iterator[HostEvents]:
         ([route(DHCP), None], EVERYTHING),
         ([route(OURS)], Changes(drift=True)),
         ([route(DHCP)], Changes()),
+        ([route(DHCP, link=ENI)], Changes(routing=True, routes=True)),
+        ([route(DHCP, kind=NEWROUTE, link=ANOTHER)], Changes()),
+        ([route(OURS, kind=NEWROUTE)], Changes()),
+        ([message(DELNEXTHOP, bytes(8))], Changes(routes=True)),
+        ([message(NEWNEXTHOP, bytes(8))], Changes()),
         ([rule(OURS)], Changes(drift=True)),
         ([rule(DHCP)], Changes(routing=True)),
         ([rule(DHCP, NEWRULE)], Changes(routing=True)),
@@ -61,14 +67,17 @@ def events() -> Iterator[HostEvents]:
         ([route(OURS, kind=NEWROUTE, length=0)], Changes()),
         ([route(DHCP, kind=NEWROUTE)], Changes()),
         ([route(DHCP, kind=NEWROUTE, length=0)], Changes(routing=True)),
-        ([route(DHCP, kind=NEWROUTE, link=ENI)], Changes(routing=True)),
+        ([route(DHCP, kind=NEWROUTE, link=ENI)], Changes(routing=True, routes=True)),
         ([route(DHCP, kind=NEWROUTE, link=ENI, table=LOCAL)], Changes()),
         ([route(DHCP, table=10001)], Changes(routing=True)),
         ([route(DHCP, table=4711)], Changes()),
         ([address(NEWADDR, ENI)], Changes(addresses=True)),
         ([address(DELADDR, ENI)], Changes(drift=True, addresses=True)),
         ([address(DELADDR, ANOTHER)], Changes()),
-        ([route(DHCP) + rule(OURS)], Changes(drift=True)),  # two messages in one datagram
+        (
+            [route(DHCP) + rule(OURS)],
+            Changes(drift=True),
+        ),  # two messages in one datagram
         ([rule(OURS), address(NEWADDR, ENI)], Changes(drift=True, addresses=True)),
     ],
 )
