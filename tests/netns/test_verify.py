@@ -20,7 +20,7 @@ pytestmark = pytest.mark.netns
 @pytest.fixture(scope="module")
 def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
     """Three ENIs and a bridge of containers, configured."""
-    with SimulatedVpc(prefix="verify-") as vpc:
+    with SimulatedVpc(prefix="verify-", seed=None) as vpc:
         instance = install(vpc)
         first, second, third = subnets(vpc, 3)
         primary(vpc, first, ipv4=2, ipv6=1)
