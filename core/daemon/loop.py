@@ -228,8 +228,9 @@ class Loop:
         new = frozenset(mac for index, mac in there.items() if self._is_new(index, mac))
         self._show_unseen(late)
         for index in self._known.keys() - there.keys():
-            self._forget(self._known.pop(index))
-            self._passes.link_left()
+            mac = self._known.pop(index)
+            self._forget(mac)
+            self._passes.link_left(mac)
             self._schedule.changed(time.monotonic())
         for index in [i for i in self._unnamed if i not in there or i in self._known]:
             del self._unnamed[index]

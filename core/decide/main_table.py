@@ -8,6 +8,8 @@ and other programs find who look for a next hop or for a free network.
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
+from ipaddress import IPv4Network
 
 from ec2net.core.decide.addresses import subnets_of, value_of
 from ec2net.core.decide.intent import EniIntent, HostIntent
@@ -23,12 +25,17 @@ def known_subnets(enis: Collection[EniFacts]) -> tuple[AnyNetwork, ...]:
     return tuple(dict.fromkeys(one for eni in enis for one in subnets_of(eni, ipv6=True)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, for what is worked out once
 class MainTable:
     """What decides which subnets main shows."""
 
     facts: Facts
     main: Main
+
+    @cached_property
+    def _ipv4_subnets(self) -> tuple[tuple[Mac, IPv4Network], ...]:
+        found = ((eni.mac, value_of(eni.subnet_ipv4)) for eni in self.facts.imds.enis)
+        return tuple((mac, subnet) for mac, subnet in found if subnet is not None)
 
     @property
     def _primary(self) -> Mac | None:
@@ -109,10 +116,8 @@ class MainTable:
 
         ENIs in one subnet are no matter: so an ENI that comes there for a moment changes nothing.
         """
-        for eni in self.facts.imds.enis:
-            for other in subnets_of(eni, ipv6=True):
-                if eni.mac == mac or (other == subnet and eni.mac != primary):
-                    continue
-                if subnet.version == other.version and subnet.overlaps(other):
-                    whose = "the primary ENI" if eni.mac == primary else "another ENI"
-                    yield f"{other} of {whose}"
+        for holder, other in self._ipv4_subnets:
+            if holder == mac or (other == subnet and holder != primary):
+                continue
+            if subnet.version == 4 and subnet.overlaps(other):
+                yield f"{other} of {'the primary' if holder == primary else 'another'} ENI"

@@ -97,8 +97,9 @@ def planned(
             continue
         which.check()
         try:
-            _observe(made, name, backend, mine, snapshot, deadline)
+            _observe(made, name, backend, mine, snapshot, deadline, which)
         except Ec2netError as error:
+            which.check()  # the whole plan may be out of time, not the backend alone
             made.problems.append(error)
     planned_for = {mac for mac in choices if choices[mac].backend in made.seen and mac in which}
     made.host = join(made.host, planned_for)
@@ -126,6 +127,7 @@ def _observe(
     mine: set[Mac],
     snapshot: Snapshot,
     deadline: Deadline,
+    which: Wanted,
 ) -> None:
     """Raises ``Ec2netError`` when there is no plan of this backend."""
     links = [
@@ -134,6 +136,7 @@ def _observe(
         if link.mac in mine and link.mac is not None and made.host.of(link.mac) is not None
     ]
     seen = backend.observe(snapshot, links, deadline)
+    which.check()
     made.host = made.host.without(seen.left_alone, Standing.IGNORED)
     made.host = made.host.without(seen.waiting, Standing.PENDING)
     made.problems += seen.problems
@@ -153,6 +156,7 @@ def _add(
     ready = [eni for eni in made.host.ready if eni.mac in mine and eni.mac in which]
     made.problems += unsupported(backend.kind, ready)
     wanted = {eni.mac: backend.wanted(eni, made.host, seen) for eni in ready}
+    which.check()
     compare = partial(plan_for, made.host, mine, wanted, seen.in_place, which.without)
     plan = backend.planned(compare)
     told = tuple(found for mac, found in limited.items() if mac in wanted)

@@ -71,11 +71,18 @@ def cause(
     for rule in rules:
         if table is not None and rule.table == table and _looks_up(rule):
             route = around.route(table, destination)
+            if isinstance(rule, Rule) and route is not None and _suppresses(rule, route):
+                continue
             known = route is not None and answer is not None and route.link.index == answer.link
             return Cause(rule, table, route if known else None)
         if table is None and (route := _unreachable(around, rule, destination)):
             return Cause(rule, None, route)
     return Cause(None, table)
+
+
+def _suppresses(rule: Rule, route: Route) -> bool:
+    limit = rule.suppress_prefixlength
+    return limit is not None and route.destination.prefixlen <= limit
 
 
 def _looks_up(rule: PolicyRule | Rule) -> bool:

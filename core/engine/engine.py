@@ -107,12 +107,16 @@ class Engine:
         *,
         without: frozenset[Mac] = frozenset(),
         check: Collection[Mac] | None = (),
+        confirm: bool = False,
         reading: ImdsReading,
     ) -> PassReport:
-        """Plan and apply, for some ENIs twice. The caller holds the host lock."""
+        """Plan and apply, for some ENIs twice. The caller holds the host lock. ``confirm``: as
+        ``one_pass`` has it."""
         began = time.monotonic() - reading.seconds
         self.run.discard_leftovers()
         view = self.plan(deadline, only, without=without, reading=reading)
+        if confirm:
+            view = view.without_changes(drift.unconfirmed(view))
         report = self.apply(view, deadline, check=check)
         again = planned_again(view, report) - view.observed_only - report.held.keys()
         if again:
@@ -201,7 +205,7 @@ class Engine:
     ) -> View:
         """The intents that follow from the facts, and the plans of the backends."""
         which.check()
-        host = self._intents(facts)
+        host = self._intents(facts, which.check)
         which.check()
         choices = chosen(host, links, self.backends, environment)
         doubled: tuple[DoubleManagement, ...] = ()
@@ -309,10 +313,10 @@ class Engine:
         share = deadline.within(deadline.remaining() * IMDS_SHARE, "reading IMDS")
         return read_imds(self.imds, known, links, only, share, self.listings)
 
-    def _intents(self, facts: Facts) -> HostIntent:
+    def _intents(self, facts: Facts, check: Callable[[], None]) -> HostIntent:
         # compute is pure, and on a quiet host the facts are the same pass after pass.
         if self._computed is None or self._computed[0] != facts:
-            self._computed = (facts, compute(facts, self.config))
+            self._computed = (facts, compute(facts, self.config, check))
         host = self._computed[1]
         adjusted = tuple(
             replace(eni, intent=intent, apart=intent.manage.hands_off)

@@ -290,7 +290,7 @@ def _said(way: Way, around: Surroundings) -> str:
     found = cause_of(way, around)
     if rule := found.foreign:
         owner = f"a rule of {rule.maker}" if rule.maker else "a rule that ec2net did not make"
-        return f"{text} by {found.describe()} ({owner})"
+        return f"{text} by {rule.describe()} ({owner})"
     by = found.describe()
     return f"{text} by {by}" if by else text
 

@@ -76,7 +76,7 @@ NOT_MADE = "(a rule that ec2net did not make)"
 TAKEN = {
     "main": (
         ("rule add pref 100 from 10.0.2.5 lookup main",),
-        "through ens5 by rule 100: from 10.0.2.5 lookup main, route default via 10.0.1.1 dev ens5",
+        "through ens5 by rule 100: from 10.0.2.5 lookup main (a rule that ec2net did not make)",
         "if nothing needs the rule, run: ip rule del priority 100 from 10.0.2.5 lookup main",
     ),
     "blackhole": (
@@ -152,14 +152,6 @@ def test_a_foreign_route_in_the_table_of_an_eni_is_named(settled: Instance) -> N
         assert "route 169.254.169.123/32 dev ens5 table 10001" in found["text"]
 
 
-def test_the_primary_s_way_through_another_eni_is_wrong(settled: Instance) -> None:
-    """A route to another ENI's subnet in main: the VPC drops the primary's replies (ENU#174)."""
-    with ip(settled, "route add 10.0.2.0/24 dev ens6"):
-        (found,) = verified(settled)
-        assert "traffic from 10.0.1.4 (and 1 more) to 10.0.2.0/24" in found["text"]
-        assert "through ens6" in found["text"]
-
-
 def test_what_is_missing_is_repaired_by_a_refresh_which_doctor_offers(settled: Instance) -> None:
     settled.guest.ip(["route del default table 10001"])
     assert "repair: ec2net refresh" in routing(settled)["remedy"]
@@ -214,7 +206,6 @@ def test_an_address_that_ec2_does_not_assign_is_the_cause(
         (found,) = (one for one in document if one["check"] == "unassigned-address")
         assert said in found["cause"]
         assert assign in found["remedy"]
-        assert verified(settled, status=0) == []
 
 
 def test_an_address_of_no_subnet_here_may_be_meant_so(settled: Instance) -> None:
