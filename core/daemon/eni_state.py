@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where each ENI stands with the resident manager, and when it wants to be looked at again. Pure.
+"""The state of each ENI in the daemon, and when the daemon reads the ENI again. Pure.
 
-``compute`` says what is wanted of an ENI (its standing); this says what became of it. Each ENI
-has its own backoff, so one that waits or fails delays no other.
+``compute`` decides an ENI's standing; this module follows the result over several passes. Each ENI
+has its own backoff, so an ENI that is pending or fails delays no other.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ advertisement (0.6 to 1.6 s, docs/networkd-measured.md) are on their way."""
 
 FIRST_RETRY = 0.1
 FIRST_RECHECK = 1.0
-"""Seconds until the second look at an ENI that is configured: IMDS may list more of its keys."""
+"""Seconds until the second reading of a configured ENI: IMDS may list more of its keys by then."""
 RETRY_SHARE = 0.2
 """An ENI that is not done is looked at again after this share of the time that it waits already:
 the news is seen at most a fifth later than it could be, and a long wait asks seldom."""
@@ -53,7 +53,7 @@ class EniTrack:
     came: float
     """When its link did."""
     again: float | None
-    """When to look at it without being told; None: with all others."""
+    """When to read the ENI again without an event; None: together with all others."""
 
     @property
     def settled(self) -> bool:
@@ -70,7 +70,7 @@ class EniTrack:
 def follow(
     before: EniTrack | None, outcome: EniOutcome, report: PassReport, now: float, pace: Pace
 ) -> EniTrack:
-    """``before``, as it is after a pass at ``now`` that looked at this ENI."""
+    """The new state, after a pass at ``now`` that covered this ENI; ``before`` is its former state."""
     link = outcome.link.index if outcome.link is not None else None
     if before is not None and before.link != link:
         before = None

@@ -2,7 +2,7 @@
 """When each kind of work is due. Pure: callers give the time (monotonic, seconds) and events.
 
 Five kinds of work, by their cost: a *poll* reads IMDS's keys and everything of the kernel; a
-look at the *listings* of keys, half an interval later, finds keys that are new; a *look* reads
+reading of the *listings* of keys, half an interval later, finds new keys; a *look* reads
 the kernel only, and a *verification* also asks the kernel for ways; and single ENIs are read while something of them is on its way.
 """
 
@@ -24,7 +24,7 @@ ROUTES_SECONDS = 10.0
 
 
 class Kind(Enum):
-    """What a pass reads."""
+    """The scope of a pass."""
 
     POLL = "poll"
     LISTINGS = "listings"
@@ -69,7 +69,7 @@ class Schedule:
             self._verify = max(now + VERIFY_SOON, self._verified + VERIFY_PAUSE)
 
     def changed(self, now: float) -> None:
-        """The kernel said that something of ours went, or a link."""
+        """The kernel reported that an owned object or a link is gone."""
         if self._look is not None:
             return
         wait = self._budget.wait(now)

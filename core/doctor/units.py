@@ -9,7 +9,7 @@ from ec2net.core.host.service import Fault
 from ec2net.core.runtime.clock import date
 
 PATTERN = "ec2net*"
-"""What systemctl is asked for."""
+"""The arguments of systemctl."""
 
 _OURS = ("ec2net.", "ec2net-", "ec2net@")
 _FOLDERS = (
@@ -35,7 +35,7 @@ def masked(environment: Environment) -> Iterator[Finding]:
                 Severity.ERROR if unit in needed else Severity.WARNING,
                 Check.UNIT_MASKED,
                 unit,
-                f"{folder}/{unit} is a link to /dev/null: the unit cannot be started",
+                f"{folder}/{unit} is a link to /dev/null: systemd cannot start the unit",
                 f"run: systemctl unmask{runtime} {unit}",
             )
 

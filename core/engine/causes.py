@@ -38,7 +38,7 @@ class Cause:
         return ", ".join(parts)
 
     def remedy(self) -> str:
-        """What to do about a foreign rule; empty for every other cause."""
+        """The remedy for a foreign rule; empty for every other cause."""
         rule = self.foreign
         if rule is None:
             return ""

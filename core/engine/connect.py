@@ -26,7 +26,7 @@ _HTTP = 80
 
 
 class Proof(StrEnum):
-    """What a connection says of its source."""
+    """The result of a connection for its source."""
 
     CONNECTED = "connected"
     FAILED = "failed"

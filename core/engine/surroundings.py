@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What decides about the ways of one ENI's traffic besides its own intent, read once for all ENIs.
+"""The state of the host that decides about the ways of one ENI's traffic, read once for all ENIs.
 
 Rules are found by their source in an index, since the largest host has thousands of them.
 """
@@ -59,7 +59,7 @@ class RuleIndex(Generic[R]):
 
 @dataclass(frozen=True)  # without slots, for the cached indices
 class Surroundings:
-    """The host as it is now."""
+    """The present state of the host."""
 
     names: Mapping[int, str]
     """Link names by index."""
@@ -74,7 +74,7 @@ class Surroundings:
     held: frozenset[tuple[int, AnyAddress]] = frozenset()
     """Index of a link and an address on it."""
     subnets: tuple[AnyNetwork, ...] = ()
-    """Of all ENIs."""
+    """The subnets of all ENIs."""
     devices: tuple[tuple[int, AnyNetwork], ...] = ()
     """Networks of links that are no ENIs, with the index of the link."""
     forwards: frozenset[int] = frozenset()

@@ -63,7 +63,7 @@ def differences(plan: Plan) -> tuple[Finding, ...]:
     """A plan that should be empty, as findings: what is missing, different or left over."""
     words = {
         Action.ADD: "is missing",
-        Action.REPLACE: "is different",
+        Action.REPLACE: "differs",
         Action.REMOVE: "is left over",
     }
     return tuple(
@@ -163,7 +163,7 @@ def _same(
     kernel: Kernel,
     around: Surroundings,
 ) -> object:
-    """What is equal for destinations with equal answers.
+    """A value that is equal for destinations with equal answers.
 
     ec2net does not read the tables of other makers' rules, so a destination that one of them takes
     is its own class.
@@ -281,7 +281,7 @@ def cause_of(way: Way, around: Surroundings) -> Cause:
 
 
 def _said(way: Way, around: Surroundings) -> str:
-    """What the kernel answered, and by what."""
+    """The kernel's answer, and its cause."""
     if way.answer is None:
         text = f"the kernel says: {way.error}"
     else:

@@ -57,7 +57,7 @@ _ABSENT = Unit("not-found", "inactive", "dead", "")
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with the unit that keeps ENIs configured."""
+    """The fault of the unit that keeps ENIs configured."""
 
     unit: str
     problem: str
@@ -86,7 +86,7 @@ def service_fault(daemon_runs: bool, environment: Environment) -> Fault | None:
 
 
 def fault(units: Mapping[str, Unit], daemon_runs: bool) -> Fault | None:
-    """What follows from the three units of the two modes. Pure."""
+    """The fault that follows from the three units of the two modes. Pure."""
     service, target, timer = (units.get(name, _ABSENT) for name in (SERVICE, TARGET, TIMER))
     if not daemon_runs and target.installed and (target.enabled or target.active == "active"):
         return _unit(TARGET, target) or _unit(TIMER, timer, enabled=True)

@@ -19,7 +19,7 @@ FAILING = ("blackhole", "unreachable", "prohibit")
 """Actions by which a packet goes nowhere."""
 
 _BOOT = (0, 3)
-"""RTPROT_UNSPEC and RTPROT_BOOT: what ip(8) and old kernels give, and so nobody's mark."""
+"""RTPROT_UNSPEC and RTPROT_BOOT: the default of ip(8) and of old kernels, so it names no tool."""
 
 _MAKERS = {
     2: "the kernel",
@@ -44,8 +44,8 @@ _STRONGSWAN = 220
 
 @dataclass(frozen=True, slots=True)
 class PolicyRule:
-    """One rule. ``others`` are selectors in the words of ip(8) that depend on the packet's mark,
-    link, user or port, which a lookup by addresses does not have."""
+    """One rule. ``others`` are selectors in the words of ip(8) for the packet's link,
+    user or port, which a lookup by addresses does not have."""
 
     source: AnyNetwork
     priority: int
@@ -77,7 +77,7 @@ class PolicyRule:
 
     @property
     def maker(self) -> str:
-        """What speaks for the rule: the tool that makes such rules; empty if nothing does."""
+        """The maker of the rule: the tool that makes such rules; empty if nothing does."""
         if self.protocol not in _BOOT:
             return _MAKERS.get(self.protocol, f"a tool with protocol {self.protocol}")
         if self.mark is not None and self.inverted and self.mark.value == self.table:

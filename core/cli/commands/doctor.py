@@ -91,7 +91,7 @@ def _read(
 def _wrong_ways(
     engine: Engine, view: View, deadline: Deadline
 ) -> tuple[tuple[finding.Finding, ...], bool]:
-    """What ``verify`` finds, and whether the deadline came before all was checked."""
+    """The findings of ``verify``, and whether the deadline passed before all checks were done."""
     wrong: list[finding.Finding] = []
     around = engine.surroundings(view)
     for intent in view.host.ready:
@@ -107,7 +107,7 @@ def _wrong_ways(
 def lines(found: Sequence[Finding]) -> list[str]:
     """Two for each finding: what and why, and what to do."""
     if not found:
-        return ["Nothing is wrong."]
+        return ["OK: no problems found."]
     text = []
     for one in found:
         about = f"{one.subject}: " if one.subject else ""

@@ -32,7 +32,10 @@ from ec2net.core.state.memory import Memory
 def run(options: Namespace) -> ExitStatus:
     picture = options.dot or options.svg
     if options.what is None and not picture:
-        raise UsageError("a link or an address is wanted", remedy="or --svg, for a picture of all")
+        raise UsageError(
+            "'ec2net explain' needs a link or an address",
+            remedy="or run 'ec2net explain --svg' for a picture of all ENIs",
+        )
     place = workplace(options, may_fall_back=True)
     deadline = Deadline(place.config.timeouts.pass_, "explain")
     with opened(place) as engine:
@@ -86,9 +89,12 @@ def _find(what: str, view: View) -> tuple[EniOutcome, AnyAddress | None]:
     known = ", ".join(outcome.name for outcome in view.host.enis) or "none"
     if view.problems:
         raise Ec2netError(
-            f"{what} is not known, and not everything could be read: {view.problems[0]}"
+            f"{what} was not found, and ec2net could not read everything: {view.problems[0]}"
         )
-    raise UsageError(f"{what} is no ENI's link, id, MAC or address", remedy=f"ENIs here: {known}")
+    raise UsageError(
+        f"{what} is not the link, id, MAC or address of an ENI",
+        remedy=f"ENIs of this host: {known}",
+    )
 
 
 def _refuse_unassigned(address: AnyAddress, view: View) -> None:
@@ -164,7 +170,7 @@ def _wrong(
     around: Surroundings,
     deadline: Deadline,
 ) -> list[str]:
-    """What ``verify`` finds of these sources, each with its remedy."""
+    """The findings of ``verify`` for these sources, each with its remedy."""
     if outcome.intent is None or outcome.mac in view.observed_only:
         return []
     found = verify.check(outcome.intent, engine.kernel, around, deadline, only=sources)
@@ -172,7 +178,7 @@ def _wrong(
 
 
 def _drifts(memory: Memory, outcome: EniOutcome) -> list[dict[str, Any]]:
-    """What others changed of the ENI, as passes noticed it; the oldest first."""
+    """The drift of the ENI, as passes noticed it; the oldest first."""
     link = outcome.link
     known = memory.drift_of(outcome.mac, link.index).story if link is not None else ()
     return [{**(as_json.drift(one) or {}), "text": one.describe()} for one in known]
@@ -221,22 +227,29 @@ def _answer(engine: Engine, source: AnyAddress, around: Surroundings, deadline: 
 def _print(story: dict[str, Any]) -> None:
     print(story["title"])
     standing, held = story["standing"], story["held"]
-    would = f"changes on hold since {date(held['since'])}" if held else "a refresh would change"
+    would = (
+        f"changes on hold since {date(held['since'])}"
+        if held
+        else ("'ec2net refresh' would change")
+    )
     if story["observed"]:
-        would = 'different, and left so (manage = "observe")'
+        would = 'different, but left unchanged (manage = "observe")'
     print(f"  {standing}: {story['reason']}" if story["reason"] else f"  {standing}")
     print(f"  backend {story['backend'] or 'none'}: {'; '.join(story['backend_reasons'])}")
     for head, lines in (
-        ("IMDS says", [f"{key} {value}" for key, value in story["imds"].items()]),
-        ("so these rules are wanted", story["rules"]),
-        ("and these routes", story["routes"]),
-        ("but", story["main_remarks"]),
-        ("the kernel answers", story["kernel"]),
+        ("IMDS reports", [f"{key} {value}" for key, value in story["imds"].items()]),
+        ("intended rules", story["rules"]),
+        ("intended routes", story["routes"]),
+        ("remarks on the main table", story["main_remarks"]),
+        ("the kernel's routing", story["kernel"]),
         ("which is wrong", story["wrong"]),
         (would, story["would_change"] or ["nothing"]),
-        ("which was tried and rolled back", [held["reason"], *held["changes"]] if held else []),
-        ("others changed, as passes noticed it", [_when(one) for one in story["drift"]]),
-        ("repairs wait", [story["repairs"]] if story["repairs"] else []),
+        (
+            "changes that were tried and rolled back",
+            [held["reason"], *held["changes"]] if held else [],
+        ),
+        ("drift (changes outside of ec2net)", [_when(one) for one in story["drift"]]),
+        ("repairs are limited", [story["repairs"]] if story["repairs"] else []),
         ("problems", story["problems"]),
     ):
         if lines:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net remove LINK``: take back what was configured for one ENI, on it and in the rules."""
+"""``ec2net remove LINK``: remove the configuration of one ENI, from its link and from the rules."""
 
 import json
 from argparse import Namespace
@@ -76,5 +76,5 @@ def _remove(name: str, options: Namespace) -> ExitStatus:
     if options.json:
         print(json.dumps(done.to_json(), indent=2))
     if not macs and not report.done and not options.if_gone:
-        raise LinkGone("there is no such link, and nothing was left of it", subject=name)
+        raise LinkGone("there is no such link, and no configuration of ec2net for it", subject=name)
     return place.status(report.exit_status)

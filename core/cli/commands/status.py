@@ -122,7 +122,7 @@ def _written(run_dir: RunDir) -> str:
 
 
 def _service(fault: Fault | None, last: str | None) -> list[str]:
-    """What is wrong with the unit: above all others, since the rest of the text is old then."""
+    """The fault of the unit: above all others, since the rest of the text is old then."""
     if fault is None:
         return []
     passed = f"last pass {date(last)}, {_age(last)}" if last else "no pass in this boot"
@@ -169,9 +169,8 @@ def _drift(name: str, drift: dict[str, Any] | None) -> list[str]:
     if drift is None or not (drift["open"] or drift["times"] > 1):
         return []
     times = f" ({drift['times']} times, last {date(drift['last'])})" if drift["times"] > 1 else ""
-    return [
-        f"! {name}: {'; '.join(drift['what'])}{times}: {drift['repair']}; ec2net explain {name}"
-    ]
+    what = "; ".join(drift["what"])
+    return [f"! {name}: {what}{times}: {drift['repair']}; run: ec2net explain {name}"]
 
 
 _HEAD = ("ENI", "LINK", "CARD", "DEV", "BACKEND", "STATE", "SINCE", "ADDR", "PFX", "TABLE")

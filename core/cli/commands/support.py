@@ -66,7 +66,7 @@ def run(options: Namespace) -> ExitStatus:
 
 
 def _said(words: tuple[str, ...], options: Namespace) -> str:
-    """What a command prints, and its exit status."""
+    """The output of a command, and its exit status."""
     from ec2net.core.cli.main import main
 
     places = ("--run-dir", str(options.run_dir), "--config-root", str(options.config_root))
