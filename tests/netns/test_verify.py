@@ -213,7 +213,7 @@ def test_an_address_of_no_subnet_here_may_be_meant_so(settled: Instance) -> None
     with ip(settled, "addr add 192.0.2.77/32 dev ens6"):
         document = json.loads(settled.ec2net("doctor", "--json", status=None).stdout)["findings"]
         assert [one for one in document if one["check"] == "unassigned-address"] == []
-    assert "is no ENI's link" in settled.ec2net("explain", "192.0.2.77", status=2).stderr
+    assert "is not the link, id" in settled.ec2net("explain", "192.0.2.77", status=2).stderr
 
 
 @pytest.mark.parametrize("name", ["main", "blackhole"])
