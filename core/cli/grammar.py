@@ -3,6 +3,7 @@
 
 import argparse
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,6 +19,22 @@ def seconds(text: str) -> float:
             f"{text!r} is not a number of seconds above 0 and up to 3600"
         )
     return number
+
+
+def endpoint(text: str) -> tuple[str, int]:
+    """An address and a port, such as ``[2001:db8::1]:443``. Raises ``ArgumentTypeError``."""
+    host, _, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        address = ip_address(bare)
+        number = int(port)
+    except ValueError:
+        number = 0
+    if not 0 < number < 65536 or (":" in bare and bare == host):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not ADDRESS:PORT, or [ADDRESS]:PORT for IPv6"
+        )
+    return str(address), number
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +114,7 @@ COMMANDS = (
                 help="read a file instead of IMDS and the kernel: one that 'ec2net record' wrote, or a"
                 " copy of the values of IMDS, such as cloud-init's instance-data.json",
             ),
+            _flag("--exit-code", "end with 4 if a refresh would change something"),
         ),
     ),
     Command(
@@ -136,7 +154,8 @@ COMMANDS = (
         "remove everything that ec2net configured for one ENI",
         (
             _value("link", metavar="LINK", help=_LINK),
-            _flag("--if-gone", "do nothing if the link still exists"),
+            _flag("--if-gone", "do nothing while the link exists"),
+            _flag("--force", "also for the primary ENI, on which the host's network depends"),
         ),
     ),
     Command(
@@ -161,7 +180,20 @@ COMMANDS = (
     ),
     Command(
         "verify",
-        "check that each ENI is configured, and that its traffic leaves through the right link",
+        "ask the kernel whether routing matches the intent",
+        (
+            _flag(
+                "--connect",
+                "also connect from each address to IMDS, which the VPC answers only for the ENI that"
+                " owns the address",
+            ),
+            _value(
+                "--to",
+                type=endpoint,
+                metavar="ADDRESS:PORT",
+                help="with --connect: also connect to this TCP service, such as [2001:db8::1]:443",
+            ),
+        ),
     ),
     Command(
         "doctor",
@@ -203,7 +235,22 @@ COMMANDS = (
         ),
         json=False,
     ),
-    Command("backends", "list the backends, and show which backend configures each link, and why"),
+    Command(
+        "support",
+        "write one archive for a bug report: record, status, doctor, verify, journal, versions",
+        (
+            _value(
+                "output",
+                nargs="?",
+                type=Path,
+                metavar="FILE",
+                help="default: ec2net-support-TIME.tar.gz in this folder",
+            ),
+            _flag("--redact", "replace MAC addresses and ENI ids; IP addresses stay"),
+        ),
+        json=False,
+    ),
+    Command("backends", "list the backends, and which one configures each link, and why"),
     Command(
         "config",
         "check or show the configuration",

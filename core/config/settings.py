@@ -7,7 +7,7 @@ the files.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network
@@ -213,6 +213,18 @@ class Match:
         failing = self._failing(eni)
         return failing if failing <= eni.unsettled else frozenset()
 
+    @property
+    def given(self) -> tuple[tuple[str, str], ...]:
+        """Names and values of the criteria that are given, for people."""
+        pairs = ((f.name, getattr(self, f.name)) for f in fields(self) if self._has(f.name))
+        return tuple(
+            (name, ", ".join(map(str, value)) if isinstance(value, tuple) else str(value))
+            for name, value in pairs
+        )
+
+    def _has(self, name: str) -> bool:
+        return bool(getattr(self, name) != getattr(_EMPTY, name))
+
     def _failing(self, eni: EniIdentity) -> frozenset[str]:
         holds = {
             "mac": not self.mac or eni.mac in self.mac,
@@ -225,6 +237,9 @@ class Match:
             "attached": self.attached is None or eni.attached is self.attached,
         }
         return frozenset(name for name, held in holds.items() if not held)
+
+
+_EMPTY = Match()
 
 
 def _inside(subnet: IPv4Network | IPv6Network, eni: EniIdentity) -> bool:

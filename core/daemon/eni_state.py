@@ -6,32 +6,13 @@ has its own backoff, so an ENI that is pending or fails delays no other.
 """
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
-from ec2net.core.config.settings import Manage
 from ec2net.core.decide.intent import EniOutcome, Standing
 from ec2net.core.model.identity import Mac
 from ec2net.core.plugins.report import PassReport
+from ec2net.core.report.eni_state import State, judge
 
-
-class State(StrEnum):
-    """The state in ``status``."""
-
-    ABSENT = "absent"
-    """IMDS lists it and there is no link of it (yet); the poll sees it come."""
-    PENDING = "pending"
-    """Its facts or its link are not complete yet."""
-    CONFIGURED = "configured"
-    """The kernel confirms the whole intent."""
-    DEGRADED = "degraded"
-    """A part of the intent is missing, or the facts contradict each other."""
-    OBSERVED = "observed"
-    """Observed and unchanged (``manage = "observe"``); the reason lists the differences."""
-    NO_ADDRESS = "no-address"
-    """It has no address, as an EFA-only ENI."""
-    IGNORED = "ignored"
-    """Nothing is to be done for it, by the configuration."""
-
+_UNSETTLED = (State.PENDING, State.DEGRADED, State.REFUSED)
 
 SETTLING = 5.0
 """Seconds after its link came in which an ENI is not called degraded: leases and the router's
@@ -77,7 +58,7 @@ class EniTrack:
     @property
     def settled(self) -> bool:
         """Whether nothing of it is on its way."""
-        return self.state not in (State.PENDING, State.DEGRADED)
+        return self.state not in _UNSETTLED
 
     @property
     def stirs(self) -> bool:
@@ -94,7 +75,7 @@ def follow(
     if before is not None and before.link != link:
         before = None
     came = now if before is None else before.came
-    state, reason = _judge(outcome, report)
+    state, reason = judge(outcome, report)
     if state is State.DEGRADED and now - came < SETTLING and outcome.standing is Standing.READY:
         state = State.PENDING
     since = before.since if before is not None and before.state is state else now
@@ -102,33 +83,11 @@ def follow(
     return replace(track, again=_again(track, now, pace))
 
 
-_NOT_READY = {
-    Standing.IGNORED: State.IGNORED,
-    Standing.NO_ADDRESS: State.NO_ADDRESS,
-    Standing.REFUSED: State.DEGRADED,
-    Standing.ABSENT: State.ABSENT,
-    Standing.PENDING: State.PENDING,
-}
-
-
-def _judge(outcome: EniOutcome, report: PassReport) -> tuple[State, str]:
-    if outcome.standing in _NOT_READY:
-        return _NOT_READY[outcome.standing], outcome.reason
-    if outcome.intent is not None and outcome.intent.manage is Manage.OBSERVE:
-        drift = report.drifts.latest.get(outcome.mac)
-        return State.OBSERVED, drift.summary if drift is not None and drift.open else ""
-    if trouble := report.trouble(outcome.mac):
-        return State.DEGRADED, trouble[0]
-    if outcome.link is not None and report.choices.get(outcome.mac) is None:
-        return State.DEGRADED, "no backend can manage it"
-    return State.CONFIGURED, ""
-
-
 def _again(track: EniTrack, now: float, pace: Pace) -> float | None:
     # From when its link came: a state that changes back and forth is no reason to hurry.
     share = RETRY_SHARE * (now - track.came)
     soon = now + max(FIRST_RETRY, share)
-    if track.state in (State.PENDING, State.DEGRADED):
+    if track.state in _UNSETTLED:
         return soon if soon < now + pace.poll else None
     if track.state is State.NO_ADDRESS:  # IMDS may not list its addresses yet
         return soon if soon < track.came + pace.fast_for else None

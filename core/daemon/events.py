@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from ec2net.core.kernel import wire
 from ec2net.core.kernel.driver import Drivers
 from ec2net.core.kernel.link_events import KernelEvents
-from ec2net.core.model.objects import MAIN_TABLE
+from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE
 
 # include/uapi/linux/rtnetlink.h
 _RTM_NEWLINK, _RTM_DELLINK = 16, 17
 _RTM_NEWADDR, _RTM_DELADDR = 20, 21
-_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_DELRULE = 24, 25, 33
+_RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
+_RTM_NEWRULE, _RTM_DELRULE = 32, 33
 _RTM_DELNEXTHOP = 105
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18 | 1 << 31
 """RTMGRP_LINK, then IFADDR, ROUTE and RULE of IPv4 and IPv6; RTNLGRP_NEXTHOP (Linux 5.3), since the
@@ -30,9 +31,12 @@ _BODY = wire.HEADER.size
 """Offset: behind struct nlmsghdr."""
 _IFF_UP = 1
 _IFNAME, _MTU, _MASTER, _GROUP = 3, 4, 10, 27
-_ROUTE_TABLE, _ROUTE_PROTOCOL = 4, 5
+_LENGTH, _TABLE, _ROUTE_PROTOCOL, _FLAGS = 1, 4, 5, 8
 """Offsets in struct rtmsg."""
-_RTA_OIF = 4
+_BODY_OF_ONLY = _BODY + wire.ROUTES.body
+_RTA_OIF, _RTA_TABLE = 4, 15
+_ROUTES = 1024
+"""Foreign routes that are remembered: a host has a few default routes and routes through ENIs."""
 _FRA_PROTOCOL = 21
 
 
@@ -47,6 +51,8 @@ class Changes:
     """An object that ec2net may own was removed."""
     addresses: bool = False
     """An ENI got an address: a lease, perhaps, that something waits for."""
+    routing: bool = False
+    """Another tool changed a rule, or a route that can take an ENI's traffic."""
     routes: bool = False
     """Others changed main's routes through an ENI, or next hops."""
 
@@ -55,20 +61,23 @@ class Changes:
             self.links or other.links,
             self.drift or other.drift,
             self.addresses or other.addresses,
+            self.routing or other.routing,
             self.routes or other.routes,
         )
 
 
-EVERYTHING = Changes(links=True, drift=True, addresses=True, routes=True)
+EVERYTHING = Changes(links=True, drift=True, addresses=True, routing=True, routes=True)
 
 
 class HostEvents(KernelEvents):
     """Events of links, addresses, routes and rules of this network namespace."""
 
-    def __init__(self, protocol: int, drivers: Collection[str]) -> None:
-        """``protocol`` is our mark; links with one of ``drivers`` can be ENIs."""
+    def __init__(self, protocol: int, drivers: Collection[str], tables: range = range(0)) -> None:
+        """``protocol`` is our mark; links with one of ``drivers`` can be ENIs, which have ``tables``."""
         super().__init__(_GROUPS)
         self._protocol = protocol
+        self._tables = tables
+        self._routes: set[bytes] = set()
         self._drivers = frozenset(drivers)
         self._enis: dict[int, object] = {}
         self._others: set[int] = set()
@@ -100,17 +109,37 @@ class HostEvents(KernelEvents):
             return self._route(kind, raw)
         if kind == _RTM_DELNEXTHOP:
             return Changes(routes=True)
-        if kind == _RTM_DELRULE:
+        if kind in (_RTM_NEWRULE, _RTM_DELRULE):
             mark = wire.attribute_of(raw, wire.RULES, _FRA_PROTOCOL)
-            return Changes(drift=mark == bytes((self._protocol,)))
+            if mark == bytes((self._protocol,)):
+                return Changes(drift=kind == _RTM_DELRULE)
+            return Changes(routing=True)
         return Changes()
 
     def _route(self, kind: int, raw: bytes) -> Changes:
         if raw[_BODY + _ROUTE_PROTOCOL] == self._protocol:
             return Changes(drift=kind == _RTM_DELROUTE)
-        if raw[_BODY + _ROUTE_TABLE] != MAIN_TABLE:
-            return Changes()
-        return Changes(routes=wire.number(raw, wire.ROUTES, _RTA_OIF) in self._enis)
+        by_eni = wire.number(raw, wire.ROUTES, _RTA_OIF) in self._enis
+        in_main = raw[_BODY + _TABLE] == MAIN_TABLE
+        routing = self._matters(kind, raw, by_eni=by_eni)
+        return Changes(routing=routing, routes=in_main and by_eni)
+
+    def _matters(self, kind: int, raw: bytes, *, by_eni: bool) -> bool:
+        """Whether a foreign route can take an ENI's traffic: a default route, one through an ENI, or
+        one in the table of an ENI. A repeated announcement is no news."""
+        length, table = raw[_BODY + _LENGTH], raw[_BODY + _TABLE]
+        if table == LOCAL_TABLE:
+            return False
+        whole = wire.number(raw, wire.ROUTES, _RTA_TABLE) or table
+        if length and whole not in self._tables and not by_eni:
+            return False
+        route = raw[_BODY : _BODY + _FLAGS] + wire.only(raw, wire.ROUTES)[_BODY_OF_ONLY:]
+        if kind == _RTM_NEWROUTE and route in self._routes:
+            return False
+        self._routes.discard(route)
+        if kind == _RTM_NEWROUTE and len(self._routes) < _ROUTES:
+            self._routes.add(route)
+        return True
 
     def _link(self, kind: int, raw: bytes, drivers: Drivers) -> bool:
         index, flags = _INDEX.unpack_from(raw, _BODY)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 
 from ec2net.core.daemon.control import ControlSocket
-from ec2net.core.daemon.eni_state import FIRST_RETRY, RETRY_SHARE, State
+from ec2net.core.daemon.eni_state import FIRST_RETRY, RETRY_SHARE
 from ec2net.core.daemon.events import HostEvents
 from ec2net.core.daemon.notify import ServiceManager
 from ec2net.core.daemon.passes import Passes
@@ -28,6 +28,7 @@ from ec2net.core.kernel.nft_events import NftEvents
 from ec2net.core.kernel.router_solicitation import solicit_router
 from ec2net.core.model.errors import Ec2netError, KernelError, Stopped
 from ec2net.core.model.identity import Mac
+from ec2net.core.report.eni_state import State
 from ec2net.core.runtime.deadline import readable
 from ec2net.core.runtime.signals import StopSignals
 from ec2net.core.state.config_in_force import Workplace
@@ -104,7 +105,7 @@ class Loop:
             self._service.ready(self._passes.summary())
         numbers = self._config.numbers
         with (
-            HostEvents(numbers.protocol, self._config.drivers) as events,
+            HostEvents(numbers.protocol, self._config.drivers, numbers.tables) as events,
             udev.udev_events() as named,
             ExitStack() as stack,
         ):
@@ -166,6 +167,7 @@ class Loop:
     def _be_ready(self) -> None:
         self._ready = True
         self._service.ready(self._passes.summary())
+        self._schedule.routed(time.monotonic())  # what was there before is verified as well
 
     def _wait(self, events: HostEvents, named: KernelEvents, tables: NftEvents | None) -> None:
         """Until something is due or happens, or the watchdog wants to be fed."""
@@ -180,6 +182,8 @@ class Loop:
         if events.fileno() in woken:
             changes = events.taken()
             links = links or changes.links
+            if changes.routing:
+                self._schedule.routed(now)
             waiting = any(track.stirs for track in self._passes.tracks.values())
             if changes.links or changes.drift or (changes.addresses and waiting):
                 self._schedule.changed(now)
@@ -190,6 +194,7 @@ class Loop:
         if self._control.fileno() in woken and self._control.poked():
             if self._engine.listings is not None:
                 self._engine.listings.clear()  # who asks wants to see everything
+            self._passes.verify_all()
             self._schedule.poke(now)
         if links:
             self._arrivals(events)

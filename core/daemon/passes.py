@@ -3,10 +3,11 @@
 
 import logging
 import time
+from collections.abc import Collection
 from dataclasses import replace
 
 from ec2net.core.daemon.control import ControlSocket
-from ec2net.core.daemon.eni_state import EniTrack, Pace, State, follow
+from ec2net.core.daemon.eni_state import EniTrack, Pace, follow
 from ec2net.core.daemon.lasting_problems import LastingProblems
 from ec2net.core.daemon.published import Published
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
@@ -17,6 +18,7 @@ from ec2net.core.model.errors import Ec2netError, ImdsError, Stopped
 from ec2net.core.model.identity import Mac
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.report import log_lines
+from ec2net.core.report.eni_state import State
 from ec2net.core.report.publisher import StatusPublisher
 from ec2net.core.report.quiet_host import is_quiet
 from ec2net.core.report.status_file import Outcome
@@ -57,6 +59,8 @@ class Passes:
         self._problems: tuple[Ec2netError, ...] = ()
         """Problems of the last poll."""
         self._fight = ""
+        self._all = False
+        """Whether the next pass verifies all ENIs."""
         self._left: set[Mac] = set()
         """ENIs whose link has gone, and no look has seen what that left behind."""
         self.tracks: dict[Mac, EniTrack] = {}
@@ -92,7 +96,7 @@ class Passes:
 
     def _pass(self, work: Work) -> None:
         only = work.macs if work.kind is Kind.ENIS else None
-        check = {track.mac for track in self.tracks.values() if not track.settled}
+        check = self._to_verify(work, only)
         if work.kind is Kind.ENIS and self._engine.listings is not None:
             for mac in work.macs:  # something of it is on its way: maybe a key that is not listed
                 self._engine.listings.pop(mac, None)
@@ -103,19 +107,31 @@ class Passes:
             self._signals.deadline,
             work.kind.value,
             only=only,
-            read=self._without_link() if work.kind is Kind.LOOK else None,
-            confirm=work.kind is Kind.LOOK,
-            check=check if only is None else check & only,
+            read=self._without_link() if work.kind in (Kind.LOOK, Kind.VERIFY) else None,
+            confirm=work.kind in (Kind.LOOK, Kind.VERIFY),
+            check=check,
         )
         now = time.monotonic()
         self._follow(done.report, only, now)
         self._log_pass(done.report, work, only)
-        if work.kind is Kind.LOOK:
+        if work.kind in (Kind.LOOK, Kind.VERIFY):
             if self._repairs(done.report):
                 self._schedule.repaired(now)
             self._left.clear()
         if work.kind is Kind.POLL:
             self._polled(done, now)
+
+    def verify_all(self) -> None:
+        """The next pass over all ENIs verifies all of them."""
+        self._all = True
+
+    def _to_verify(self, work: Work, only: frozenset[Mac] | None) -> Collection[Mac] | None:
+        """The ENIs to verify: None for all, else those of which a part is missing or wrong."""
+        if only is None and (self._all or work.kind is Kind.VERIFY):
+            self._all = False
+            return None
+        wrong = {track.mac for track in self.tracks.values() if not track.settled}
+        return wrong if only is None else wrong & only
 
     def link_left(self, mac: Mac) -> None:
         """An ENI's link is gone: the next pass removes its objects, and that is no drift."""
@@ -156,7 +172,7 @@ class Passes:
             self._problems = (error,)
             self._schedule.polled(now, failures=self.failures, quiet=False)
             self._control.answer({"error": str(error), "exit_status": int(error.exit_status)})
-        elif work.kind is Kind.LOOK:
+        elif work.kind in (Kind.LOOK, Kind.VERIFY):
             self._schedule.repaired(now)  # it counts, so that a lasting failure is not a spin
             self._schedule.changed(now)
 
@@ -238,4 +254,6 @@ class Passes:
             if names := sorted(by_state.get(state, [])):
                 shown = f" ({', '.join(names[:5])})" if state is not State.CONFIGURED else ""
                 parts.append(f"{len(names)} {state}{shown}")
-        return f"ENIs: {', '.join(parts) or 'none yet'}"
+        errors = len(self._place.loaded.errors)
+        broken = f"{errors} configuration errors ('ec2net config --check'); " if errors else ""
+        return f"{broken}ENIs: {', '.join(parts) or 'none yet'}"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """When each kind of work is due. Pure: callers give the time (monotonic, seconds) and events.
 
-There are four kinds of work. A *poll* reads IMDS's keys and the whole kernel state. Half an
-interval later, the *listings* of keys show new keys. A *look* reads the kernel only. Single *ENIs*
-are read while some of their facts are incomplete.
+Five kinds of work, by their cost: a *poll* reads IMDS's keys and everything of the kernel; a
+reading of the *listings* of keys, half an interval later, finds new keys; a *look* reads
+the kernel only, and a *verification* also asks the kernel for ways; and single ENIs are read while something of them is on its way.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,6 +15,10 @@ from ec2net.core.daemon.eni_state import EniTrack
 from ec2net.core.daemon.poll_interval import RepairBudget, poll_interval
 from ec2net.core.model.identity import Mac
 
+VERIFY_SOON = 1.0
+"""Seconds from the first foreign change to the verification: tools make several changes at once."""
+VERIFY_PAUSE = 10.0
+"""Seconds between two verifications that foreign changes cause: a container host makes many."""
 ROUTES_SECONDS = 10.0
 """Between two looks for changed routes of others: a routing daemon changes them all the time."""
 
@@ -25,6 +29,7 @@ class Kind(Enum):
     POLL = "poll"
     LISTINGS = "listings"
     LOOK = "look"
+    VERIFY = "verify"
     ENIS = "enis"
 
 
@@ -48,6 +53,8 @@ class Schedule:
         self._poll = now
         self._listings: float | None = None
         self._look: float | None = None
+        self._verify: float | None = None
+        self._verified = now - VERIFY_PAUSE
         self._routes: float | None = None
         self._routes_free = now
         self._fighting = False
@@ -55,6 +62,11 @@ class Schedule:
     def poke(self, now: float) -> None:
         """Somebody wants everything to be looked at, now."""
         self._poll = now
+
+    def routed(self, now: float) -> None:
+        """Another tool changed a rule or a route that can take an ENI's traffic."""
+        if self._verify is None:
+            self._verify = max(now + VERIFY_SOON, self._verified + VERIFY_PAUSE)
 
     def changed(self, now: float) -> None:
         """The kernel reported that an owned object or a link is gone."""
@@ -77,12 +89,18 @@ class Schedule:
 
     def due(self, tracks: Iterable[EniTrack], now: float) -> Work | None:
         """The most comprehensive work that is due; what it covers is due no more."""
+        verify = self._verify is not None and self._verify <= now
         looks = [time for time in (self._look, self._routes) if time is not None and time <= now]
-        if self._poll <= now or looks:
+        if self._poll <= now or looks or verify:
             if self._routes is not None:
                 self._routes_free = now + ROUTES_SECONDS
             self._look = self._routes = None
-            return Work(Kind.POLL if self._poll <= now else Kind.LOOK)
+            if self._poll <= now:
+                return Work(Kind.POLL)
+            if not verify:
+                return Work(Kind.LOOK)
+            self._verify, self._verified = None, now
+            return Work(Kind.VERIFY)
         macs = frozenset(t.mac for t in tracks if t.again is not None and t.again <= now)
         if macs:
             return Work(Kind.ENIS, macs)
@@ -96,6 +114,7 @@ class Schedule:
         times = [
             self._poll,
             self._look,
+            self._verify,
             self._routes,
             self._listings,
             *(track.again for track in tracks),

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ec2net.core.decide.intent import HostIntent
+from ec2net.core.decide.unassigned import on_links
 from ec2net.core.doctor.finding import Check, Finding, Severity
+from ec2net.core.engine.pass_plan import View
 from ec2net.core.model.objects import Address, AnyAddress
 from ec2net.core.model.snapshot import AddressState, Snapshot
 
@@ -33,6 +35,15 @@ def duplicates(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
             f"{ip} is on {names}: any of these links may answer for it",
             f"run: ip address del {wrong.interface} dev {wrong.link}",
         )
+
+
+def unassigned(view: View) -> Iterator[Finding]:
+    """Addresses on links of ENIs that EC2 assigns to none: the commonest cause of all."""
+    for one in on_links(view.facts, view.host, view.snapshot):
+        if one.mac not in view.observed_only:
+            yield Finding(
+                Severity.ERROR, Check.UNASSIGNED_ADDRESS, one.link, one.problem, one.remedy
+            )
 
 
 def _intruder(ip: AnyAddress, holders: list[Address], host: HostIntent) -> Address:

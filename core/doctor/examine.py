@@ -3,22 +3,32 @@
 
 from collections.abc import Collection, Iterator
 
+from ec2net.core.config.files import LoadedConfig
 from ec2net.core.decide.intent import Standing
-from ec2net.core.doctor import addresses, imds, links, other_tools, routes, sysctls, units
+from ec2net.core.doctor import (
+    addresses,
+    configuration,
+    imds,
+    links,
+    other_tools,
+    routes,
+    sysctls,
+    units,
+)
 from ec2net.core.doctor.finding import Check, Finding, Severity, in_order
 from ec2net.core.doctor.readings import Readings
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.model import finding
 from ec2net.core.model.errors import DoubleManagement, ImdsError
-from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.report.text import count, incomplete
 
 
 def examine(
-    view: View, readings: Readings, environment: Environment, numbers: NumberPlan
+    view: View, readings: Readings, environment: Environment, loaded: LoadedConfig
 ) -> tuple[Finding, ...]:
     """Errors first. ``environment`` has the links of all ENIs."""
+    numbers = loaded.config.numbers
     host, snapshot, others = view.host, view.snapshot, view.observed_only
     found = [
         *imds.unreachable(readings.ways, host),
@@ -32,6 +42,7 @@ def examine(
     held = other_tools.holdings(view, numbers.protocol)
     found += routes.foreign_objects(host, snapshot, numbers, others, but=held.of)
     found += addresses.duplicates(host, snapshot)
+    found += addresses.unassigned(view)
     found += addresses.unusable(readings.address_states, host)
     found += addresses.overdue(readings.leases or {}, readings.address_states)
     refused = [conflict for conflict in view.plan.conflicts if conflict.limit]
@@ -40,6 +51,9 @@ def examine(
     found += sysctls.strict_filters(host, readings.sysctls)
     found += sysctls.lost_answers(host, readings.sysctls)
     found += sysctls.lost_advertisements(host, readings.sysctls)
+    found += configuration.broken(loaded)
+    found += configuration.unused_sections(loaded, view.facts)
+    found += units.service(readings.service, readings.last_pass)
     found += units.masked(environment)
     found += units.failed(readings.failed_units or ())
     found += other_tools.tools(view, environment, held)
@@ -109,17 +123,23 @@ def _plan(view: View) -> Iterator[Finding]:
 
 
 def _routing(view: View, wrong: Collection[finding.Finding]) -> Iterator[Finding]:
-    """Per ENI the first, with the number of the others: one cause has them all, as a rule."""
+    """Per ENI the first, with the number of the others: one cause has them all, as a rule.
+
+    A refresh is offered only where it would change something of the ENI.
+    """
+    plan = view.plan.without(view.observed_only | view.held.keys())
     for eni in view.host.enis:
-        texts = [found.text for found in wrong if found.mac == eni.mac]
-        if texts:
-            more = f" (and {len(texts) - 1} more of this kind)" if len(texts) > 1 else ""
+        same = [found for found in wrong if found.mac == eni.mac]
+        if same:
+            more = f" (and {len(same) - 1} more of this kind)" if len(same) > 1 else ""
+            repair = "; repair: ec2net refresh" if plan.of(eni.mac).changes else ""
+            remedy = next((found.remedy for found in same if found.remedy), "")
             yield Finding(
                 Severity.ERROR,
                 Check.ROUTING,
                 eni.name,
-                f"{texts[0]}{more}",
-                f"see why: ec2net explain {eni.name}; repair: ec2net refresh",
+                f"{same[0].text}{more}",
+                remedy or f"see why: ec2net explain {eni.name}{repair}",
             )
 
 

@@ -12,6 +12,7 @@ from ec2net.core.doctor.addresses import Lease
 from ec2net.core.doctor.routes import Gateway
 from ec2net.core.doctor.sysctls import LinkSysctls, Sysctls
 from ec2net.core.host.files import Environment
+from ec2net.core.host.service import Fault
 from ec2net.core.host.systemctl import BOOTED, units_in
 from ec2net.core.imds.endpoint import Candidate
 from ec2net.core.imds.ways import Outcome, Way, reaches_further, try_all
@@ -47,6 +48,9 @@ class Readings:
     address_states: tuple[AddressState, ...] = ()
     leases: Mapping[int, Lease] | None = None
     failed_units: tuple[str, ...] | None = ()
+    service: Fault | None = None
+    """The fault of the unit that keeps ENIs configured."""
+    last_pass: str | None = None
     wrong_ways: tuple[Finding, ...] = ()
     """The findings of ``verify``: by the kernel's answers, and by the state of network managers."""
     out_of_time: bool = False

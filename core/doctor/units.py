@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 
 from ec2net.core.doctor.finding import Check, Finding, Severity
 from ec2net.core.host.files import Environment
+from ec2net.core.host.service import Fault
+from ec2net.core.runtime.clock import date
 
 PATTERN = "ec2net*"
 """The arguments of systemctl."""
@@ -36,6 +38,19 @@ def masked(environment: Environment) -> Iterator[Finding]:
                 f"{folder}/{unit} is a link to /dev/null: systemd cannot start the unit",
                 f"run: systemctl unmask{runtime} {unit}",
             )
+
+
+def service(fault: Fault | None, last_pass: str | None) -> Iterator[Finding]:
+    """The unit that keeps ENIs configured does not run. A masked one has its own finding."""
+    if fault is not None and not fault.masked:
+        passed = f"the last pass was at {date(last_pass)}" if last_pass else "no pass in this boot"
+        yield Finding(
+            Severity.ERROR if fault.now else Severity.WARNING,
+            Check.SERVICE,
+            fault.unit,
+            f"{fault.problem}; {passed}" if fault.now else fault.problem,
+            fault.remedy,
+        )
 
 
 def failed(units: Iterable[str]) -> Iterator[Finding]:

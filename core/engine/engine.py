@@ -27,11 +27,13 @@ from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.reachability import Reachability
 from ec2net.core.engine.rollback import Trial
 from ec2net.core.engine.second_plan import planned_again, together
+from ec2net.core.engine.surroundings import Surroundings, surroundings
 from ec2net.core.host.files import Environment
 from ec2net.core.host.managers import elsewhere
 from ec2net.core.imds.source import Imds
 from ec2net.core.kernel.link_events import link_is_there
 from ec2net.core.kernel.session import NOT_ASKED, Asked, Kernel
+from ec2net.core.kernel.sysctl import read_number
 from ec2net.core.live.observe import snapshot_of
 from ec2net.core.model.errors import DeadlineExceeded, DoubleManagement, Ec2netError
 from ec2net.core.model.facts import Facts, ImdsFacts, Link, Value
@@ -104,7 +106,7 @@ class Engine:
         only: Collection[Mac] | None = None,
         *,
         without: frozenset[Mac] = frozenset(),
-        check: Collection[Mac] = (),
+        check: Collection[Mac] | None = (),
         confirm: bool = False,
         reading: ImdsReading,
     ) -> PassReport:
@@ -230,11 +232,14 @@ class Engine:
             problems=(*self.plugins.problems, *doubled, *made.problems),
         )
 
-    def apply(self, view: View, deadline: Deadline, *, check: Collection[Mac] = ()) -> PassReport:
+    def apply(
+        self, view: View, deadline: Deadline, *, check: Collection[Mac] | None = ()
+    ) -> PassReport:
         """Apply what ``view`` planned, verify it, remember what is good.
 
-        ``check``: ENIs to verify even if nothing of them was changed.
+        ``check``: ENIs to verify even if nothing of them was changed; None: all.
         """
+        check = [intent.mac for intent in view.host.ready] if check is None else check
         not_ours = view.observed_only | view.held.keys()
         plans = view.applicable(not_ours)
         report = PassReport(
@@ -282,7 +287,8 @@ class Engine:
         changed = {*(change.mac for change in report.done), *check} - failed
         after = view.snapshot
         try:
-            after = snapshot_of(self.kernel, self.config.drivers, self.run)
+            if report.done or report.failed:
+                after = snapshot_of(self.kernel, self.config.drivers, self.run)
             findings = self._verify(view, after, changed, failed, deadline)
         except Ec2netError as error:  # what was done is remembered and told all the same
             return after, replace(report, problems=(*report.problems, error))
@@ -357,26 +363,37 @@ class Engine:
         deadline: Deadline,
     ) -> tuple[Finding, ...]:
         """The ENIs that were changed, as they are now; of those that failed, what the manager did."""
-        names = {link.index: link.name for link in snapshot.links}
+        around = self.surroundings(view, snapshot)
         found: list[Finding] = []
         for intent in view.host.ready:
-            if intent.mac in view.without or intent.link.index not in names:
+            if intent.mac in view.without or intent.link.index not in around.names:
                 continue
             if intent.mac in view.observed_only:
                 continue  # what is not so there is no fault of ours
             if intent.mac in changed or intent.mac in failed:
                 findings = self._by_backend(intent, view)
                 if intent.mac in changed:
-                    findings += self._by_kernel(intent, view, names, deadline)
+                    findings += verify.check(intent, self.kernel, around, deadline)
                 if findings and link_is_there(intent.link.index):  # else it went meanwhile
                     found += findings
         return tuple(found)
 
     def check(
-        self, intent: EniIntent, view: View, names: dict[int, str], deadline: Deadline
+        self, intent: EniIntent, view: View, around: Surroundings, deadline: Deadline
     ) -> tuple[Finding, ...]:
-        """The findings about one ENI: by its backend, and by the kernel's answers."""
-        return self._by_backend(intent, view) + self._by_kernel(intent, view, names, deadline)
+        """The differences of one ENI: by its backend, and by the kernel's answers."""
+        by_kernel = verify.check(intent, self.kernel, around, deadline)
+        return self._by_backend(intent, view) + by_kernel
+
+    def surroundings(self, view: View, snapshot: Snapshot | None = None) -> Surroundings:
+        """The state of the host, for ``check``. Raises ``KernelError``."""
+        forwards = frozenset(
+            version
+            for version, name in ((4, "ipv4/ip_forward"), (6, "ipv6/conf/all/forwarding"))
+            if read_number(name) == 1
+        )
+        seen = snapshot or view.snapshot
+        return surroundings(view.facts, view.host, seen, self.kernel, forwards)
 
     def _by_backend(self, intent: EniIntent, view: View) -> tuple[Finding, ...]:
         name = view.choices[intent.mac].backend
@@ -385,12 +402,6 @@ class Engine:
         except Ec2netError as error:
             texts = (str(error),)
         return tuple(Finding(intent.mac, text) for text in texts)
-
-    def _by_kernel(
-        self, intent: EniIntent, view: View, names: dict[int, str], deadline: Deadline
-    ) -> tuple[Finding, ...]:
-        enis = {link.index for eni in view.host.enis for link in eni.links}
-        return verify.check(intent, self.kernel, names, deadline, enis=enis)
 
     def _remember(
         self, view: View, report: PassReport, drifts: Mapping[Mac, Record]

@@ -45,7 +45,7 @@ def one_pass(
     only: Collection[Mac] | None = None,
     read: Collection[Mac] | None = None,
     without: frozenset[Mac] = frozenset(),
-    check: Collection[Mac] = (),
+    check: Collection[Mac] | None = (),
     confirm: bool = False,
     lock_seconds: float | None = None,
 ) -> Published_co:
@@ -53,9 +53,9 @@ def one_pass(
     pass.
 
     The wait for the host lock does not count for ``timeouts.pass``. ``only``: plan for these ENIs;
-    ``read``: read IMDS for these (None: for all planned ENIs); ``without``: these have no intent;
-    ``check``: verify these even if nothing of them is changed; ``confirm``: leave addresses that
-    another program removed to a pass that reads IMDS. ``lock_seconds``: limit of the wait
+    ``read``: read IMDS for these (None: for all that are planned for); ``without``: want nothing of
+    these; ``check``: verify these even if nothing of them is changed (None: all); ``confirm``: leave
+    addresses that something removed to a pass that reads IMDS. ``lock_seconds``: wait so long
     for the host lock (None: ``timeouts.lock``).
     """
     timeouts = engine.config.timeouts

@@ -280,16 +280,20 @@ _STANZA = re.compile(r"^[ \t]*iface[ \t]+(\S+)[ \t]+(inet6?)[ \t]+(\S+)", re.MUL
 
 
 def _ifupdown(environment: Environment) -> Recognised | None:
+    found: dict[str, list[str]] = {}
     for path, name, method in interfaces_stanzas(environment):
         if name in environment.eni_names and method != "manual":
-            return Recognised(
-                Tool.IFUPDOWN,
-                Danger.NONE,
-                f"{path} configures {name} ({method})",
-                "nothing to do if it configures only the primary ENI with dhcp; otherwise "
-                f"remove secondary ENIs, and 'up' lines with routes and rules, from {path}",
-            )
-    return None
+            found.setdefault(path, []).append(f"{name} ({method})")
+    if not found:
+        return None
+    stanzas = (f"{path} configures {', '.join(names)}" for path, names in found.items())
+    return Recognised(
+        Tool.IFUPDOWN,
+        Danger.NONE,
+        "; ".join(stanzas),
+        "nothing to do if it configures only the primary ENI with dhcp; otherwise "
+        f"remove secondary ENIs, and 'up' lines with routes and rules, from {', '.join(found)}",
+    )
 
 
 def interfaces_stanzas(environment: Environment) -> Iterator[tuple[str, str, str]]:

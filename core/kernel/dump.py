@@ -117,6 +117,10 @@ class Dumps:
         self._memory[kind, family] = seen
         return found
 
+    def raw(self, kind: Kind, *, family: int, wanted: Callable[[bytes], bool]) -> list[bytes]:
+        """The messages that are ``wanted``, as they are. Raises ``OSError``."""
+        return self._whole(kind, family, wanted)
+
     def _whole(
         self, kind: Kind, family: int, wanted: Callable[[bytes], bool] | None
     ) -> list[bytes]:

@@ -32,6 +32,7 @@ _DELETE = 1
 """From RTM_NEW... to RTM_DEL..."""
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
 _RTNH_F_ONLINK = 4
+_RTM_F_LOOKUP_TABLE = 0x1000
 _TYPES = {kind: number for number, kind in KINDS.items()}
 _RULE_ACTIONS = {action: number for number, action in RULE_ACTIONS.items()}
 
@@ -160,12 +161,26 @@ def link(verb: Verb, item: LinkSetting) -> Request:
     raise ValueError(f"rtnetlink has no setting {item.setting.value}")
 
 
-def lookup(destination: AnyAddress, source: AnyAddress | None = None) -> Request:
-    """Which way a packet would go (``ip route get``)."""
-    fields = {"family": family(destination.version), "dst_len": destination.max_prefixlen}
+def lookup(
+    destination: AnyAddress, source: AnyAddress | None = None, *, through: int = 0, into: int = 0
+) -> Request:
+    """Which way a packet would go (``ip route get``), and by which table.
+
+    ``through``: bound to the link of this index; ``into``: forwarded, having come in by this link.
+    """
+    fields = {
+        "family": family(destination.version),
+        "dst_len": destination.max_prefixlen,
+        "flags": _RTM_F_LOOKUP_TABLE,
+    }
     if source is not None:
         fields["src_len"] = source.max_prefixlen
-    attributes = _given(RTA_DST=str(destination), RTA_SRC=_text(source))
+    attributes = _given(
+        RTA_DST=str(destination),
+        RTA_SRC=_text(source),
+        RTA_IIF=into or None,
+        RTA_OIF=through or None,
+    )
     return Request("rtmsg", _RTM_GETROUTE, 0, fields, attributes)
 
 

@@ -15,7 +15,7 @@ from functools import cached_property
 from ipaddress import ip_address
 from typing import Self
 
-from ec2net.core.kernel import decode, dump, encode, pyroute, sysctl, wire
+from ec2net.core.kernel import decode, dump, encode, policy_rules, pyroute, sysctl, wire
 from ec2net.core.kernel.driver import Drivers
 from ec2net.core.kernel.encode import Verb
 from ec2net.core.kernel.relevance import RelevantRoutes
@@ -36,10 +36,11 @@ from ec2net.core.model.objects import (
     Rule,
     Setting,
 )
+from ec2net.core.model.policy_rule import PolicyRule
 from ec2net.core.model.purpose import Purpose
 from ec2net.core.model.snapshot import AddressState, Snapshot
 
-_RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 4, 5, 7
+_RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_TABLE = 4, 5, 7, 15
 """include/uapi/linux/rtnetlink.h"""
 
 _REMEDIES = {
@@ -57,6 +58,8 @@ class RouteAnswer:
     """Index of the outgoing link."""
     gateway: AnyAddress | None
     source: AnyAddress | None
+    table: int = 0
+    """The table that the route is from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,14 +200,24 @@ class Kernel:
                 )
             )
 
-    def lookup(self, destination: AnyAddress, source: AnyAddress | None = None) -> RouteAnswer:
+    def lookup(
+        self,
+        destination: AnyAddress,
+        source: AnyAddress | None = None,
+        *,
+        through: int = 0,
+        into: int = 0,
+    ) -> RouteAnswer:
         """Ask for the way from ``source`` to ``destination``. Raises ``KernelError``.
 
         Without ``source``: for a packet whose sender leaves the choice of it to the kernel.
+        ``through`` and ``into`` as of ``encode.lookup``.
         """
         doing = f"looking up {destination}" + (f" from {source}" if source else "")
         with self._errors(doing):
-            answer = self._requests.send(encode.lookup(destination, source))
+            answer = self._requests.send(
+                encode.lookup(destination, source, through=through, into=into)
+            )
         if answer is None:
             raise KernelError(f"{doing}: no answer")
         gateway, own = (
@@ -214,7 +227,21 @@ class Kernel:
             wire.number(answer, wire.ROUTES, _RTA_OIF) or 0,
             ip_address(gateway) if gateway else None,
             ip_address(own) if own else None,
+            wire.number(answer, wire.ROUTES, _RTA_TABLE) or 0,
         )
+
+    def foreign_rules(self) -> tuple[PolicyRule, ...]:
+        """The policy rules of other makers, in the order in which the kernel goes by them."""
+        with self._errors("reading rules"):
+            return tuple(
+                policy_rules.decoded(raw)
+                for version in (4, 6)
+                for raw in self._dumps.raw(
+                    wire.RULES,
+                    family=decode.family(version),
+                    wanted=lambda raw: not policy_rules.is_by(raw, self.protocol),
+                )
+            )
 
     def reply_marks(self) -> tuple[ReplyMarks, ...]:
         """ec2net's tables of nftables. Raises ``KernelError``."""

@@ -26,7 +26,8 @@ EXIT_MEANING = {
     " `doctor`: doctor found errors, not only warnings",
     ExitStatus.USAGE: "wrong usage or configuration",
     ExitStatus.LINK_GONE: "for `start` and `remove`: the link does not exist, or does not exist any more",
-    ExitStatus.DRIFT: "for `verify`: something is not configured as intended",
+    ExitStatus.DRIFT: "for `verify`: something is not configured as intended; for `plan --exit-code`: a refresh would change"
+    " something",
 }
 """The meaning of each status, in the words of the documents."""
 

@@ -14,8 +14,9 @@ class Finding:
     """The ENI; None for what a gone one left behind."""
     text: str
     kind: str = ""
-    """Findings of one kind about one ENI are reported together, with their number; empty: of no
-    kind."""
+    """Findings of one kind about one ENI are reported together, with their number; empty: of no kind."""
+    remedy: str = ""
+    """The remedy; empty if verify knows none."""
 
     def describe(self) -> str:
         return self.text

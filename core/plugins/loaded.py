@@ -99,11 +99,13 @@ class Plugins:
         subject = f"plugin {name}"
         if name in self._disabled:
             raise PluginError("the configuration both names and disables it", subject=subject)
-        unreadable = []
+        unreadable, others = [], list(BUILT_IN)
         for entry in entrypoints.installed():
             if isinstance(entry, Unreadable):
                 unreadable.append(entry)
-            elif entry.name == name:
+            elif entry.name != name:
+                others.append(entry.name)
+            else:
                 try:
                     plugin = entry.load()
                     self._manager.register(plugin, name)
@@ -124,7 +126,8 @@ class Plugins:
         raise PluginError(
             "; ".join((problem, *map(str, unreadable))),
             subject=subject,
-            remedy="install it, or correct the configuration; 'ec2net backends' lists the names",
+            remedy=f"{_meant(name, others)}install it, or correct the configuration;"
+            " 'ec2net backends' lists the names",
         )
 
     def backends(self) -> dict[str, type[Backend]]:
@@ -185,6 +188,14 @@ class Plugins:
             self._manager.hook.ec2net_pass_finished(report=report)
         except PLUGIN_FAULTS:  # whatever a plugin raises: the pass is done already
             _log.exception("a plugin failed in ec2net_pass_finished; ignored")
+
+
+def _meant(name: str, names: Collection[str]) -> str:
+    """A question for the name that is spelled alike; empty if there is none."""
+    from difflib import get_close_matches  # only when something is misspelt
+
+    near = get_close_matches(name[:64], names, n=1)
+    return f'did you mean "{near[0]}"? ' if near else ""
 
 
 def _broken(subject: str, what: str, error: BaseException) -> PluginError:

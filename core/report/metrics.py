@@ -57,10 +57,14 @@ METRICS = {
     "ec2net_pass_duration_seconds": ("summary", "Duration of passes, in seconds."),
     "ec2net_enis": ("gauge", "ENIs, by their state after the last pass."),
     "ec2net_addresses_missing": ("gauge", "Intended addresses that are not on their link."),
+    "ec2net_config_errors": (
+        "gauge",
+        "Errors in the configuration files; with one, an earlier configuration is in force.",
+    ),
     "ec2net_last_pass_timestamp_seconds": ("gauge", "Time of the end of the last pass."),
     "ec2net_last_success_timestamp_seconds": (
         "gauge",
-        "Time of the end of the last pass without a problem; 0: none in this boot.",
+        "Time of the end of the last pass without a problem or a configuration error; 0: none in this boot.",
     ),
 }
 """Each with its type and meaning. Names and labels are a contract with dashboards."""
@@ -73,7 +77,7 @@ def count(place: Workplace, report: PassReport) -> PassReport:
     """
     if not place.config.metrics_file:
         return report
-    well = report.exit_status is ExitStatus.DONE
+    well = report.exit_status is ExitStatus.DONE and not place.loaded.errors
     added = Counter(_counted(report, stored(place.run)["enis"]))
     try:
         _keep(place, added, _gauges(report), well=well)
@@ -132,6 +136,7 @@ def _keep(
     for name, number in added.items():
         samples[name] = samples.get(name, 0) + number
     samples[f'ec2net_passes_total{{result="{"done" if well else "failed"}"}}'] += 1
+    samples["ec2net_config_errors"] = len(place.loaded.errors)
     samples["ec2net_last_pass_timestamp_seconds"] = now = round(time.time(), 3)
     if well:
         samples["ec2net_last_success_timestamp_seconds"] = now

@@ -10,6 +10,7 @@ from ec2net.core.model.identity import Mac
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.report import metrics, quiet_host, status_file
 from ec2net.core.report.status_file import Outcome
+from ec2net.core.state import last_pass
 from ec2net.core.state.config_in_force import Workplace
 
 
@@ -30,6 +31,8 @@ class StatusPublisher:
             texts = {str(problem): problem for problem in (*self._lasting, *report.problems)}
             report = replace(report, problems=tuple(texts.values()))
         outcome = status_file.publish(self._place, report, only=only)
+        if only is None:
+            last_pass.mark(self._place.run)
         if self._timed:
             quiet_host.mark_checked(self._place.run, outcome.document)
         return outcome

@@ -18,6 +18,7 @@ from ec2net.core.model.errors import Ec2netError, StateError
 from ec2net.core.model.identity import Mac
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.report import as_json
+from ec2net.core.report.eni_state import judge
 from ec2net.core.runtime import clock
 from ec2net.core.state.config_in_force import Workplace, remember_config
 from ec2net.core.state.run_dir import RunDir
@@ -74,6 +75,7 @@ def publish(
         "version": as_json.VERSION,
         "enis": enis,
         "problems": [str(problem) for problem in report.problems],
+        "config_errors": [str(error) for error in place.loaded.errors],
     }
     try:
         remember_config(place)
@@ -117,6 +119,7 @@ def _eni(
         else before.get("drift"),
         "held": as_json.hold(report.held.get(outcome.mac)) if covered else before.get("held"),
     }
+    data["state"] = judge(outcome, report)[0].value if covered else before.get("state")
     same = before.get("standing") == data["standing"] and before.get("reason") == data["reason"]
     data["since"] = before.get("since") if same else clock.now()
     return data

@@ -3,7 +3,8 @@
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TextIO
 
 from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
@@ -35,8 +36,17 @@ def change(step: Change, *, colour: bool) -> str:
     return f"\x1b[{_COLOURS[step.action]}m{text}\x1b[0m" if colour else text
 
 
-def plan(whole: Plan, host: HostIntent, *, stream: TextIO | None = None) -> str:
-    """The plan, ENI by ENI; what gone links left comes last. Ends with a count."""
+def plan(
+    whole: Plan,
+    host: HostIntent,
+    *,
+    stream: TextIO | None = None,
+    not_done: Mapping[Mac, str] = MappingProxyType({}),
+) -> str:
+    """The plan, ENI by ENI; what gone links left comes last. Ends with a count.
+
+    ``not_done``: ENIs whose changes are only shown, and why.
+    """
     colour = colours(stream or sys.stdout)
     lines: list[str] = []
     for outcome in host.enis:
@@ -48,13 +58,14 @@ def plan(whole: Plan, host: HostIntent, *, stream: TextIO | None = None) -> str:
         if outcome.standing is not Standing.READY:
             lines.append(f"  {outcome.standing.value}: {outcome.reason}")
         lines += [f"  {incomplete(unread)}"] if unread else []
-        lines += [f"  {change(step, colour=colour)}" for step in own.changes]
+        note = f"   ({not_done[outcome.mac]})" if outcome.mac in not_done else ""
+        lines += [f"  {change(step, colour=colour)}{note}" for step in own.changes]
         lines += [f"  ! {found.describe()}" for found in own.conflicts]
     orphans = [step for step in whole.changes if host.of(step.whose or Mac("")) is None]
     if orphans:
         lines.append("left over from detached ENIs")
         lines += [f"  {change(step, colour=colour)}" for step in orphans]
-    lines.append(count(whole.changes))
+    lines.append(count(whole.without(not_done.keys()).changes))
     return "\n".join(lines)
 
 

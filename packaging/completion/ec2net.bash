@@ -10,6 +10,7 @@ _ec2net() {
     done
     COMPREPLY=()
     case $previous in
+        --to) return ;;
         --run-dir|--config-root) files=-d ;;
         --imds) files=-f ;;
         --timeout) return ;;
@@ -19,17 +20,18 @@ _ec2net() {
     esac
     if [[ ! $previous ]]; then
         case $command in
-            '') words='-h --help --version plan refresh start remove run status verify doctor explain record backends config migrate adopt early set-hostname demo' ;;
-            plan) words='-h --help -v --verbose --run-dir --config-root --json --imds' ;;
+            '') words='-h --help --version plan refresh start remove run status verify doctor explain record support backends config migrate adopt early set-hostname demo' ;;
+            plan) words='-h --help -v --verbose --run-dir --config-root --json --imds --exit-code' ;;
             refresh) words='-h --help -v --verbose --run-dir --config-root --json --unless-quiet --retry' ;;
             start) words='-h --help -v --verbose --run-dir --config-root --json --primary --timeout'; links=yes ;;
-            remove) words='-h --help -v --verbose --run-dir --config-root --json --if-gone'; links=yes ;;
+            remove) words='-h --help -v --verbose --run-dir --config-root --json --if-gone --force'; links=yes ;;
             run) words='-h --help -v --verbose --run-dir --config-root' ;;
             status) words='-h --help -v --verbose --run-dir --config-root --json --watch' ;;
-            verify) words='-h --help -v --verbose --run-dir --config-root --json' ;;
+            verify) words='-h --help -v --verbose --run-dir --config-root --json --connect --to' ;;
             doctor) words='-h --help -v --verbose --run-dir --config-root --json' ;;
             explain) words='-h --help -v --verbose --run-dir --config-root --json --dot --svg'; links=yes ;;
             record) words='-h --help -v --verbose --run-dir --config-root --redact'; [[ $word == -* ]] || files=-f ;;
+            support) words='-h --help -v --verbose --run-dir --config-root --redact'; [[ $word == -* ]] || files=-f ;;
             backends) words='-h --help -v --verbose --run-dir --config-root --json' ;;
             config) words='-h --help -v --verbose --run-dir --config-root --json --check --show' ;;
             migrate) words='-h --help -v --verbose --run-dir --config-root --json --from --undo --apply' ;;

@@ -329,3 +329,32 @@ def nothing_left(pair: LabInstance) -> None:
         60,
         "nothing left",
     )
+
+
+def test_a_stopped_or_masked_service_is_the_first_line_of_status(pair: LabInstance) -> None:
+    host = pair.host
+    assert "ec2net.service" not in host.ec2net("status", check=False).stdout.partition("\n")[0]
+    host.run(["systemctl", "stop", "ec2net.service"])
+    try:
+        stopped = host.ec2net("status", check=False)
+        found = host.ec2net("doctor", check=False)
+        host.run(["systemctl", "mask", "ec2net.service"])
+        masked = host.ec2net("status", check=False)
+    finally:
+        host.run(["systemctl", "unmask", "ec2net.service"])
+        host.run(["systemctl", "start", "ec2net.service"])
+    assert stopped.stdout.startswith("! ec2net.service is stopped: "), stopped.stdout
+    assert " ago); see why: journalctl -b -u ec2net.service" in stopped.stdout
+    assert stopped.returncode == masked.returncode == found.returncode == 1
+    assert masked.stdout.startswith("! ec2net.service is masked: "), masked.stdout
+    assert "!! error [service] ec2net.service: is stopped" in found.stdout
+    pair.until_well()
+    disabled = host.run(["systemctl", "disable", "ec2net.service"], check=False)
+    try:
+        runs = host.ec2net("status", check=False)
+    finally:
+        host.run(["systemctl", "enable", "ec2net.service"])
+    assert disabled.returncode == 0
+    assert runs.stdout.startswith("! ec2net.service runs, but is disabled: "), runs.stdout
+    assert runs.returncode == 1
+    assert host.ec2net("status").returncode == 0

@@ -94,7 +94,7 @@ def test_the_resident_manager_stops_and_goes_on(
             instance.guest.ip(["rule del priority 10001", "rule del priority 10002"])
             manager.until(lambda: "ens7: + rule 10002: " in manager.log().removeprefix(began))
             doubled, other = (str(eni.mac) for eni in enis[1:])
-            wanted = {doubled: "degraded", other: "configured"}
+            wanted = {doubled: "refused", other: "configured"}
             manager.until(lambda: wanted.items() <= manager.states().items())
             assert manager.poke()["changes"] == []
             said = manager.log().removeprefix(began)

@@ -184,6 +184,11 @@ def test_a_broken_configuration_with_a_last_good_one(settled: Instance, name: st
         check = settled.ec2net("config", "--check", status=2)
         assert all(word in check.stdout for word in words)
         settled.ec2net("plan", status=2)
+        told = settled.ec2net("status", status=2)
+        assert "! configuration: " in told.stdout
+        assert all(word in told.stdout for word in words)
+        sick = json.loads(settled.ec2net("doctor", "--json", status=1).stdout)["findings"]
+        assert {one["check"] for one in sick if one["severity"] == "error"} == {"configuration"}
     finally:
         settled.configure()
         vpc.enis[1].unassign_ipv4(address)

@@ -311,7 +311,7 @@ def test_remove_gives_everything_back(instance: Instance) -> None:
     instance.ec2net("refresh")
     assert_same(full, instance.kernel())
     for one in vpc.enis:
-        instance.ec2net("remove", one.name)
+        instance.ec2net("remove", one.name, "--force")
     assert_same(before, instance.kernel())
     assert not [name for name in instance.files() if name.startswith("journal/")]
     # Twice is once.

@@ -130,40 +130,43 @@ def disturbed(instance: Instance) -> Instance:
 
 
 def test_no_pass_touches_anything_foreign(disturbed: Instance) -> None:
-    """Whatever the pass: first, second, of one link, after changes in IMDS, removal."""
+    """Whatever the pass: first, second, of one link, after changes in IMDS, removal.
+
+    Some of the foreign rules take traffic, which a pass reports: its exit status is not the question.
+    """
     vpc, (first, second) = disturbed.vpc, disturbed.vpc.enis
     before = disturbed.kernel()
 
     def check() -> None:
         assert_foreign_is_the_same(before, disturbed.kernel(), [first, second])
 
-    disturbed.ec2net("refresh")
+    disturbed.ec2net("refresh", status=None)
     check()
-    assert disturbed.refresh() == []
+    assert disturbed.refresh(status=None) == []
     check()
-    disturbed.ec2net("start", second.name)
+    disturbed.ec2net("start", second.name, status=None)
     check()
     extra, prefix = second.assign_ipv4(), second.assign_ipv6_prefix()
-    assert disturbed.refresh() != []
+    assert disturbed.refresh(status=None) != []
     check()
     second.unassign_ipv4(extra)
     second.unassign_ipv6_prefix(prefix)
     gone = second.ipv4s[1]  # somebody else's doing: it stays, although IMDS does not know it
     second.unassign_ipv4(gone)
-    assert disturbed.refresh() != []
+    assert disturbed.refresh(status=None) != []
     check()
     disturbed.configure("primary_rules = true\n")
-    disturbed.ec2net("refresh")
+    disturbed.ec2net("refresh", status=None)
     check()
     disturbed.configure()
-    disturbed.ec2net("refresh")
+    disturbed.ec2net("refresh", status=None)
     check()
     with disturbed.imds.fault(vpc.imds_only_through(first)):
-        disturbed.ec2net("refresh")
+        disturbed.ec2net("refresh", status=None)
     check()
     disturbed.ec2net("remove", second.name)
     check()
-    disturbed.ec2net("remove", first.name)
+    disturbed.ec2net("remove", first.name, "--force")
     assert_same(before, disturbed.kernel())
 
 
@@ -288,7 +291,7 @@ def test_a_default_route_that_dhcp_made_counts_as_in_place(instance: Instance) -
     assert_foreign_is_the_same(before, instance.kernel(), vpc.enis)
     assert instance.unreachable(*vpc.enis) == []
     instance.ec2net("remove", eni.name)
-    instance.ec2net("remove", vpc.enis[0].name)
+    instance.ec2net("remove", vpc.enis[0].name, "--force")
     assert_same(before, instance.kernel())
 
 
@@ -340,14 +343,18 @@ def test_addresses_in_the_subnet_of_ours_outlive_it(instance: Instance, promoted
 def test_behind_an_address_of_its_subnet_the_first_of_ours_moves_no_other(
     instance: Instance,
 ) -> None:
-    """The kernel keeps it last, as a secondary: each pass took all others away and back again."""
+    """The kernel keeps it last, as a secondary: each pass took all others away and back again.
+
+    It brings the kernel's route to the subnet in main, by which the primary's replies are lost: a
+    pass reports that.
+    """
     vpc = instance.vpc
     where = subnets(vpc, 2)
     primary(vpc, where[0])
     eni = vpc.attach(where[1], **MANY)
     vpc.guest.ip([f"link set {eni.name} up", f"addr add 10.0.2.200/24 dev {eni.name}"])
-    instance.ec2net("refresh")
+    instance.ec2net("refresh", status=1)
     before = instance.kernel()
-    assert instance.refresh() == []
+    assert instance.refresh(status=1) == []
     assert_same(before, instance.kernel())
     assert instance.unreachable(eni) == []

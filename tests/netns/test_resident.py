@@ -137,7 +137,14 @@ def test_nothing_is_removed_that_the_manager_would_bring_back(
         done = instance.ec2net("remove", "ens6", status=2)
         assert "the daemon would configure ens6 again at once (set manage" in done.stderr
         instance.ec2net("remove", "--if-gone", "ens6")
+        assert "no ENI has such a link" in instance.ec2net("remove", "ens77", status=3).stderr
         assert differences(before, instance.kernel()) == []
+        instance.configure('[[eni]]\nmatch = { device = 1 }\nmanage = "ignore"\n')
+        manager.process.send_signal(signal.SIGHUP)
+        manager.until(lambda: "ignored" in manager.states().values(), what="ignored")
+        instance.ec2net("remove", "ens6")
+        assert not any("10.0.2." in line for line in instance.kernel()["rules 4"])
+        instance.ec2net("status")
 
 
 def test_status_shows_what_the_manager_knows_and_anybody_may_look(
@@ -237,7 +244,7 @@ def test_the_configuration_is_read_again_without_a_change_of_anything(
         with KernelEvents(vpc.guest) as events:
             manager.process.send_signal(signal.SIGHUP)
             manager.hear("RELOADING=1")
-            manager.hear("READY=1")
+            manager.hear("STATUS=1 configuration errors (")
             assert events.taken() == []
             assert "the last good configuration stays in force" in manager.log()
             instance.configure('[plugins]\nenabled = ["gone"]\n')
@@ -245,6 +252,9 @@ def test_the_configuration_is_read_again_without_a_change_of_anything(
             manager.hear("RELOADING=1")
             manager.hear("READY=1")
             assert "plugin gone: there is no entry point" in manager.log()
+            manager.poke()
+            told = instance.ec2net("status", status=2)
+            assert "! configuration: plugin gone: there is no entry point" in told.stdout
             assert events.taken() == []
         instance.configure("mtu = 1400\n")
         manager.process.send_signal(signal.SIGHUP)

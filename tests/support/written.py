@@ -35,7 +35,9 @@ ELSEWHERE = {
     "core/migration/kept.py": "/var/lib/ec2net/",
     "core/cli/commands/migrate.py": "a file in /etc/ec2net",
     "core/cli/commands/record.py": "`record FILE`",
+    "core/cli/commands/support.py": "`support FILE`",
     "core/report/metrics.py": "the file of `metrics_file`",
+    "core/engine/connect.py": "",
     "core/kernel/link_events.py": "",
     "backends/networkd/files.py": "/run/systemd/network/",
     "backends/networkmanager/conf.py": "/run/NetworkManager/conf.d/80-ec2net.conf",
@@ -68,6 +70,7 @@ WHAT = {
     " arguments, sysctls, as they were",
     "a file in /etc/ec2net": "by `migrate --apply` alone: a configuration that has `manage` off",
     "`record FILE`": "a record (see below)",
+    "`support FILE`": "an archive with a record, the output of other commands and the journal",
     "the file of `metrics_file`": "the metrics, for every user to read",
 }
 """What is in each of them. The tests compare the keys with what is found."""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ec2net import __version__
+from ec2net.core.daemon.sole import manager_runs
 from ec2net.core.doctor import readings
 from ec2net.core.doctor.examine import examine
 from ec2net.core.doctor.finding import Finding, Severity
@@ -19,6 +20,7 @@ from ec2net.core.engine.inspection import inspect
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.setup import opened
 from ec2net.core.host.files import Environment
+from ec2net.core.host.service import service_fault
 from ec2net.core.imds.endpoint import candidates, endpoints
 from ec2net.core.imds.ways import Way
 from ec2net.core.model import finding
@@ -27,6 +29,7 @@ from ec2net.core.report import as_json
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.codec import encode
 from ec2net.core.state.config_in_force import workplace
+from ec2net.core.state.last_pass import last_pass
 
 _SIGNS = {Severity.ERROR: "!!", Severity.WARNING: "!", Severity.NOTE: "-"}
 
@@ -39,7 +42,7 @@ def run(options: Namespace) -> ExitStatus:
         view = inspect(engine, deadline)
         environment = _environment(engine, view)
         read = _read(engine, view, environment, imds, deadline)
-    found = examine(view, read, environment, place.config.numbers)
+    found = examine(view, read, environment, place.loaded)
     if options.json:
         print(json.dumps(_document(found), indent=2))
     else:
@@ -79,20 +82,23 @@ def _read(
         engine.kernel.address_states(names),
         readings.read_leases(host, environment),
         readings.read_failed_units(deadline),
-        *_wrong_ways(engine, view, names, deadline),
+        service_fault(manager_runs(engine.run), environment),
+        last_pass(engine.run),
+        *_wrong_ways(engine, view, deadline),
     )
 
 
 def _wrong_ways(
-    engine: Engine, view: View, names: dict[int, str], deadline: Deadline
+    engine: Engine, view: View, deadline: Deadline
 ) -> tuple[tuple[finding.Finding, ...], bool]:
     """The findings of ``verify``, and whether the deadline passed before all checks were done."""
     wrong: list[finding.Finding] = []
+    around = engine.surroundings(view)
     for intent in view.host.ready:
         if intent.mac in view.observed_only:
             continue
         try:
-            wrong += engine.check(intent, view, names, deadline)
+            wrong += engine.check(intent, view, around, deadline)
         except DeadlineExceeded:
             return tuple(wrong), True
     return tuple(wrong), False

@@ -8,17 +8,20 @@ from ipaddress import ip_address
 from typing import Any
 
 from ec2net.core.daemon.published import published
-from ec2net.core.decide.addresses import value_of
+from ec2net.core.decide import unassigned
 from ec2net.core.decide.intent import EniIntent, EniOutcome
+from ec2net.core.decide.unassigned import has
+from ec2net.core.engine import verify
+from ec2net.core.engine.causes import cause
 from ec2net.core.engine.engine import Engine
 from ec2net.core.engine.inspection import inspect
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.setup import opened
-from ec2net.core.engine.verify import ABROAD, SERVICES
+from ec2net.core.engine.surroundings import Surroundings
 from ec2net.core.model.errors import Ec2netError, ExitStatus, KernelError, UsageError
 from ec2net.core.model.facts import Absent, EniFacts, Unknown, Value, keys_of
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import AnyAddress, AnyNetwork
+from ec2net.core.model.objects import AnyAddress
 from ec2net.core.report import as_json, text
 from ec2net.core.runtime.clock import date
 from ec2net.core.runtime.deadline import Deadline
@@ -77,10 +80,12 @@ def _find(what: str, view: View) -> tuple[EniOutcome, AnyAddress | None]:
         if what in names or (link is not None and what == link.name):
             return outcome, None
         if address is not None and (
-            (outcome.mac in facts and _has(facts[outcome.mac], address))
+            (outcome.mac in facts and has(facts[outcome.mac], address))
             or _passes_on(outcome.intent, address)
         ):
             return outcome, address
+    if address is not None:
+        _refuse_unassigned(address, view)
     known = ", ".join(outcome.name for outcome in view.host.enis) or "none"
     if view.problems:
         raise Ec2netError(
@@ -92,17 +97,13 @@ def _find(what: str, view: View) -> tuple[EniOutcome, AnyAddress | None]:
     )
 
 
-def _has(eni: EniFacts, address: AnyAddress) -> bool:
-    """Whether IMDS assigns the address to the ENI. A user may ask about an ignored ENI, too."""
-    addresses: tuple[AnyAddress, ...] = (
-        *(value_of(eni.local_ipv4s) or ()),
-        *(value_of(eni.ipv6s) or ()),
-    )
-    prefixes: tuple[AnyNetwork, ...] = (
-        *(value_of(eni.ipv4_prefixes) or ()),
-        *(value_of(eni.ipv6_prefixes) or ()),
-    )
-    return address in addresses or any(address in prefix for prefix in prefixes)
+def _refuse_unassigned(address: AnyAddress, view: View) -> None:
+    """Raises ``Ec2netError`` for an address that EC2 does not assign, and that looks like an ENI's."""
+    on = unassigned.on_links(view.facts, view.host, view.snapshot)
+    found = next((one for one in on if one.address == address), None)
+    found = found or unassigned.in_subnet(view.facts, address)
+    if found is not None:
+        raise Ec2netError(found.problem, remedy=found.remedy)
 
 
 def _is_used(intent: EniIntent, address: AnyAddress) -> bool:
@@ -127,7 +128,7 @@ def _story(
     facts = next((eni for eni in view.facts.imds.enis if eni.mac == outcome.mac), None)
     choice = view.choices.get(outcome.mac)
     intent = outcome.intent
-    own = view.plan.of(outcome.mac)
+    own, around = view.plan.of(outcome.mac), engine.surroundings(view)
     sources: list[AnyAddress] = []
     if intent is not None and address is None:
         sources += [interface.ip for interface in intent.sources]
@@ -151,13 +152,29 @@ def _story(
             for route in (intent.every_route if intent else ())
             if address is None or route.destination.version == address.version
         ],
-        "kernel": [_answer(engine, source, view, deadline) for source in sources],
+        "kernel": [_answer(engine, source, around, deadline) for source in sources],
+        "wrong": _wrong(outcome, sources, view, engine, around, deadline),
         "would_change": [step.action.value + " " + step.item.describe() for step in own.changes]
         + ["! " + found.describe() for found in own.conflicts],
         "held": as_json.hold(view.held.get(outcome.mac)),
         "observed": outcome.mac in view.observed_only,
         "problems": [str(problem) for problem in view.problems],
     }
+
+
+def _wrong(
+    outcome: EniOutcome,
+    sources: Collection[AnyAddress],
+    view: View,
+    engine: Engine,
+    around: Surroundings,
+    deadline: Deadline,
+) -> list[str]:
+    """The findings of ``verify`` for these sources, each with its remedy."""
+    if outcome.intent is None or outcome.mac in view.observed_only:
+        return []
+    found = verify.check(outcome.intent, engine.kernel, around, deadline, only=sources)
+    return [f"{one.text}{one.remedy and f' ({one.remedy})'}" for one in found]
 
 
 def _drifts(memory: Memory, outcome: EniOutcome) -> list[dict[str, Any]]:
@@ -186,19 +203,25 @@ def _said(facts: EniFacts) -> dict[str, str]:
     return said
 
 
-def _answer(engine: Engine, source: AnyAddress, view: View, deadline: Deadline) -> str:
+def _answer(engine: Engine, source: AnyAddress, around: Surroundings, deadline: Deadline) -> str:
+    """Where the kernel sends traffic of this source, and by which rule and route."""
     deadline.check()
+    into = verify.forwarded_from(source, engine.kernel, around)
     ways = []
-    for destination in (ABROAD[source.version], SERVICES[source.version]):
+    for destination in (verify.ABROAD[source.version], verify.IMDS[source.version]):
         try:
-            answer = engine.kernel.lookup(destination, source)
+            answer = engine.kernel.lookup(destination, source, into=into or 0)
         except KernelError as error:
-            ways.append(f"to {destination}: {error.problem.rpartition(': ')[2]}")
+            found = cause(around, source, destination, None).describe()
+            by = f" by {found}" if found else ""
+            ways.append(f"to {destination}: {error.problem.rpartition(': ')[2]}{by}")
             continue
-        link = view.snapshot.link(answer.link)
         via = f" via {answer.gateway}" if answer.gateway else ""
-        ways.append(f"to {destination}{via} dev {link.name if link else answer.link}")
-    return f"from {source} {'; '.join(ways)}"
+        link = around.names.get(answer.link, str(answer.link))
+        found = cause(around, source, destination, answer).describe()
+        ways.append(f"to {destination}{via} dev {link}{f' by {found}' if found else ''}")
+    forwarded = f" (forwarded, from {around.names.get(into, into)})" if into else ""
+    return f"from {source}{forwarded} {'; '.join(ways)}"
 
 
 def _print(story: dict[str, Any]) -> None:
@@ -219,6 +242,7 @@ def _print(story: dict[str, Any]) -> None:
         ("intended routes", story["routes"]),
         ("remarks on the main table", story["main_remarks"]),
         ("the kernel's routing", story["kernel"]),
+        ("which is wrong", story["wrong"]),
         (would, story["would_change"] or ["nothing"]),
         (
             "changes that were tried and rolled back",

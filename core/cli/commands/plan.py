@@ -7,7 +7,8 @@ from argparse import Namespace
 from ec2net.core.engine.inspection import inspect
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.setup import opened
-from ec2net.core.model.errors import ExitStatus
+from ec2net.core.model.errors import ExitStatus, ImdsError
+from ec2net.core.model.identity import Mac
 from ec2net.core.report import as_json, text
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.config_in_force import workplace
@@ -29,7 +30,10 @@ def run(options: Namespace) -> ExitStatus:
         with opened(place) as engine:
             view = inspect(engine, deadline)
     show(view, in_json=options.json)
-    return ExitStatus.FAILED if view.problems else ExitStatus.DONE
+    if view.problems:
+        return ExitStatus.FAILED
+    changes = view.plan.without(view.observed_only | view.held.keys()).changes
+    return ExitStatus.DRIFT if options.exit_code and changes else ExitStatus.DONE
 
 
 def show(view: View, *, in_json: bool) -> None:
@@ -45,4 +49,12 @@ def show(view: View, *, in_json: bool) -> None:
         return
     for problem in view.problems:
         print(f"! {problem}")
-    print(text.plan(view.plan, view.host))
+    print(text.plan(view.plan, view.host, not_done=_not_done(view)))
+    if any(isinstance(problem, ImdsError) for problem in view.problems):
+        print("Cannot tell: IMDS did not answer, and a refresh may make further changes.")
+
+
+def _not_done(view: View) -> dict[Mac, str]:
+    """Why the changes of an ENI are not made, by ENI."""
+    observed = dict.fromkeys(view.observed_only, "observed: will not be done")
+    return {**dict.fromkeys(view.held, "on hold: will not be done"), **observed}

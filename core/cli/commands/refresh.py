@@ -57,7 +57,7 @@ def run(options: Namespace) -> ExitStatus:
             engine = stack.enter_context(opened(place))
             if lost := unseen(engine.kernel.names(place.config.drivers)):
                 show(lost, signals.deadline(timeouts.pass_, "refresh"))
-        done = one_pass(engine, publisher, signals.deadline, "refresh")
+        done = one_pass(engine, publisher, signals.deadline, "refresh", check=None)
         if stale := list(stale_units()):
             end_units(stale, signals.deadline(timeouts.pass_, "refresh"))
     log_lines.report(done)

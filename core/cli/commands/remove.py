@@ -8,7 +8,9 @@ from ec2net.core.cli.arguments import link_argument
 from ec2net.core.engine.setup import opened
 from ec2net.core.kernel.link_events import link_index
 from ec2net.core.model.errors import ExitStatus, LinkGone, UsageError
-from ec2net.core.state.config_in_force import workplace
+from ec2net.core.model.identity import Mac
+from ec2net.core.report.eni_state import State
+from ec2net.core.state.config_in_force import Workplace, workplace
 from ec2net.core.state.run_dir import RunDir
 from ec2net.core.state.touched_links import is_marked
 
@@ -22,8 +24,29 @@ def run(options: Namespace) -> ExitStatus:
     return _remove(name, options)
 
 
+def _check(name: str, macs: frozenset[Mac], place: Workplace, *, force: bool) -> None:
+    """Raises ``UsageError`` for what would come back at once, or cut the host off."""
+    from ec2net.core.daemon.published import published
+    from ec2net.core.state import last_known
+
+    if (daemon := published(place.run)) is not None:
+        states = {row["mac"]: row["state"] for row in daemon["enis"]}
+        if not macs:
+            raise LinkGone("no ENI has such a link, and the daemon removes leftovers", subject=name)
+        if any(states.get(str(mac)) != State.IGNORED for mac in macs):
+            raise UsageError(
+                f"the daemon would configure {name} again at once",
+                remedy='set manage = "ignore" for this ENI and reload ec2net.service, or stop'
+                " ec2net.service first",
+            )
+    if last_known.read(place.run).primary in macs and not force:
+        raise UsageError(
+            f"{name} is the primary ENI: the host may lose its network",
+            remedy="to remove its configuration nevertheless, give --force",
+        )
+
+
 def _remove(name: str, options: Namespace) -> ExitStatus:
-    from ec2net.core.daemon.sole import manager_runs
     from ec2net.core.decide.candidate import eni_links
     from ec2net.core.engine.one_pass import one_pass
     from ec2net.core.report import log_lines
@@ -31,17 +54,13 @@ def _remove(name: str, options: Namespace) -> ExitStatus:
     from ec2net.core.runtime.signals import StopSignals
 
     place = workplace(options, may_fall_back=True)
-    if not options.if_gone and manager_runs(place.run):
-        raise UsageError(
-            f"the daemon would configure {name} again at once",
-            remedy='set manage = "ignore" for the ENI and run \'systemctl reload '
-            "ec2net.service', or first run 'systemctl stop ec2net.service'",
-        )
     with StopSignals() as signals, opened(place, imds=False) as engine:
         links = eni_links(engine.kernel.links(), engine.config.drivers)
         macs = frozenset(
             mac for mac, same in links.items() if any(name in (s.name, *s.altnames) for s in same)
         )
+        if not options.if_gone:
+            _check(name, macs, place, force=options.force)
         # Nothing is done for other ENIs: to remove one after the other removes all. Without a link
         # its rules are leftovers, which every pass collects.
         done = one_pass(

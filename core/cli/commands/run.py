@@ -4,6 +4,7 @@
 import gc
 import logging
 from argparse import Namespace
+from dataclasses import replace
 
 from ec2net.core.daemon.abandon import AbandonableBackend
 from ec2net.core.daemon.control import ControlSocket
@@ -66,5 +67,6 @@ def _reread(before: Workplace, options: Namespace) -> Workplace:
         Plugins.of(place.config)
     except (ConfigError, PluginError) as error:
         _log.error("%s", error)
-        return before
+        broken = ConfigError(error.problem, subject=error.subject, remedy=error.remedy)
+        return replace(before, loaded=replace(before.loaded, errors=(broken,)))
     return place

@@ -125,7 +125,7 @@ def _passes(
     made: tuple[Change, ...] = ()
     while True:  # ends by deadline
         engine.new_pass()
-        done = one(check={mac} if settling else (), lock_seconds=deadline.remaining())
+        done = one(check={mac}, lock_seconds=deadline.remaining())
         report = done.report
         made += report.done
         until, awaited = deadline, _awaited(report, mac)

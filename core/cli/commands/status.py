@@ -2,17 +2,21 @@
 """``ec2net status``: the table of all ENIs, as the last pass published it. It needs no privilege."""
 
 import json
+import os
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from ec2net.core.config.files import load
 from ec2net.core.daemon.published import published
-from ec2net.core.decide.intent import Standing
 from ec2net.core.host.files import Environment
 from ec2net.core.host.other_tools import rivals
-from ec2net.core.model.errors import Ec2netError, ExitStatus
+from ec2net.core.host.service import Fault, service_fault
+from ec2net.core.model.errors import ConfigError, Ec2netError, ExitStatus
 from ec2net.core.report.status_file import STATUS
 from ec2net.core.report.table import WIDTH, table
 from ec2net.core.report.text import incomplete
@@ -20,6 +24,7 @@ from ec2net.core.runtime.clock import age, date, seconds_of, utc
 from ec2net.core.runtime.deadline import readable
 from ec2net.core.runtime.signals import StopSignals
 from ec2net.core.state.codec import encode
+from ec2net.core.state.last_pass import last_pass
 from ec2net.core.state.run_dir import RunDir
 
 _CLEAR = "\x1b[H\x1b[2J"
@@ -35,50 +40,59 @@ class _Shown:
 
 
 def run(options: Namespace) -> ExitStatus:
-    run_dir = RunDir(options.run_dir)
+    run_dir, root = RunDir(options.run_dir), options.config_root
     if options.watch is not None:
-        return _watch(run_dir, options.watch, as_json=options.json)
-    shown = _look(run_dir)
+        return _watch(run_dir, root, options.watch, as_json=options.json)
+    shown = _look(run_dir, root)
     print(json.dumps(shown.document, indent=2) if options.json else shown.text)
     return shown.status
 
 
-def _watch(run_dir: RunDir, seconds: float, *, as_json: bool) -> ExitStatus:
+def _watch(run_dir: RunDir, root: Path, seconds: float, *, as_json: bool) -> ExitStatus:
     """Print the status again whenever it changed, until a signal. Each time reads a few small files."""
     clear = _CLEAR if sys.stdout.isatty() else ""
-    before, status = "", ExitStatus.DONE
+    before: dict[str, Any] | None = None
+    status = ExitStatus.DONE
     with StopSignals() as signals:
         while signals.received is None:  # ends by SIGINT or SIGTERM
             try:
-                shown = _look(run_dir)
+                shown = _look(run_dir, root)
                 text = json.dumps(shown.document) if as_json else shown.text
-                status = shown.status
+                status, news = shown.status, {**shown.document, "last_pass": None}
             except Ec2netError as error:  # no pass yet: there may be one soon
-                text = json.dumps({"error": str(error)}) if as_json else f"! {error}"
+                news = {"error": str(error)}
+                text = json.dumps(news) if as_json else f"! {error}"
                 status = error.exit_status
-            if text != before:
+            if news != before:
                 print(text if as_json else f"{clear}{text}", flush=True)
-                before = text
+                before = news
             readable([signals.fileno()], seconds)
     return status
 
 
-def _look(run_dir: RunDir) -> _Shown:
+def _look(run_dir: RunDir, root: Path) -> _Shown:
     """Raises ``Ec2netError`` if nothing usable is published."""
-    document = run_dir.read(STATUS)
+    document, manager, environment = run_dir.read(STATUS), published(run_dir), Environment()
+    fault = service_fault(manager is not None, environment)
     if document is None:
         raise Ec2netError(
-            "there is no status yet: no pass has ended since boot",
+            f"there is no status yet: {fault or 'no pass has ended since boot'}",
             subject=str(run_dir.path / STATUS),
-            remedy="run 'ec2net refresh'",
+            remedy=fault.remedy if fault else "run 'ec2net refresh'",
         )
-    manager = published(run_dir)
-    tools = rivals(Environment())
+    tools = rivals(environment)
     document["resident"] = manager
+    document["service"] = encode(fault)
+    document["last_pass"] = last_pass(run_dir)
+    document["config_errors"] = _config_errors(root, document)
     document["tools"] = [encode(tool) for tool in tools]
     document["written"] = _written(run_dir)
     try:
-        lines = _lines(document)
+        lines = [
+            *_service(fault, document["last_pass"]),
+            *(f"! configuration: {error}" for error in document["config_errors"]),
+            *_lines(document),
+        ]
         troubled = document["problems"] or any(eni["trouble"] for eni in document["enis"])
         refused = any(eni["standing"] == "refused" for eni in document["enis"])
     except (KeyError, TypeError, AttributeError) as error:
@@ -92,7 +106,9 @@ def _look(run_dir: RunDir) -> _Shown:
         for tool in tools
         if not any(str(text).startswith(f"{tool.tool}: ") for text in document["problems"])
     ]
-    status = ExitStatus.FAILED if troubled or refused else ExitStatus.DONE
+    status = ExitStatus.FAILED if troubled or refused or fault else ExitStatus.DONE
+    if status is ExitStatus.DONE and document["config_errors"]:
+        status = ExitStatus.USAGE
     return _Shown("\n".join(lines), document, status)
 
 
@@ -103,6 +119,29 @@ def _written(run_dir: RunDir) -> str:
     except OSError:  # a pass replaced the file meanwhile
         seconds = time.time()
     return utc(seconds)
+
+
+def _service(fault: Fault | None, last: str | None) -> list[str]:
+    """The fault of the unit: above all others, since the rest of the text is old then."""
+    if fault is None:
+        return []
+    passed = f"last pass {date(last)}, {_age(last)}" if last else "no pass in this boot"
+    return [f"! {fault} ({passed}); {fault.remedy}"]
+
+
+def _config_errors(root: Path, document: dict[str, Any]) -> list[str]:
+    """The files' errors as they are now. Without any, those of the configuration in force."""
+    errors = load(root).errors
+    if now := [str(error) for error in errors if not _is_forbidden(error)]:
+        return now
+    before: Iterable[object] = document.get("config_errors") or ()
+    corrected = "" if errors else " (corrected since; run: systemctl reload ec2net.service)"
+    return [f"{error}{corrected}" for error in before]
+
+
+def _is_forbidden(error: ConfigError) -> bool:
+    """Whether the caller's rights are the reason: ec2net itself runs as root."""
+    return os.geteuid() != 0 and "Permission denied" in error.problem
 
 
 def _lines(document: dict[str, Any]) -> list[str]:
@@ -157,10 +196,8 @@ def _row(eni: dict[str, Any], state: dict[str, Any] | None) -> tuple[str, ...]:
 
 
 def _state(eni: dict[str, Any]) -> str:
-    """The state after the last pass, in the daemon's words, on a host without the daemon."""
-    if eni["standing"] != Standing.READY.value:
-        return str(eni["standing"])
-    return "degraded" if eni["trouble"] or eni["backend"] is None else "configured"
+    """The state that the last pass published; as far as it can be told of an earlier version's."""
+    return str(eni.get("state") or eni["standing"].replace("ready", "configured"))
 
 
 def _addresses(eni: dict[str, Any]) -> str:

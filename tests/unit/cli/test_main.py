@@ -406,3 +406,21 @@ def test_random_bytes_are_no_record(tmp_path: Path) -> None:
         (tmp_path / "record").write_bytes(chance.randbytes(length))
         with pytest.raises(UsageError, match="is not a record of ec2net"):
             plan_from_record(tmp_path / "record", Config(), Deadline(10))
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('backend = "netwrokd"\n', "networkd"),
+        ('[[eni]]\nmatch = { device = 1 }\nbackend = "networkmanger"\n', "networkmanager"),
+        ('[plugins]\nenabled = ["netlnk"]\n', "netlink"),
+    ],
+)
+def test_check_knows_the_names_of_backends_and_plugins(
+    program: Program, text: str, name: str
+) -> None:
+    program.configure(text)
+    check = program("config", "--check")
+    assert check.status == USAGE
+    assert f'did you mean "{name}"?' in check.out
+    assert "no errors" not in check.out

@@ -8,7 +8,7 @@ from eni_facts import eni
 from eni_facts import host as host_facts
 
 from ec2net.core.config.settings import Config, EniSettings, Manage
-from ec2net.core.daemon.eni_state import EniTrack, Pace, State, follow
+from ec2net.core.daemon.eni_state import EniTrack, Pace, follow
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
 from ec2net.core.model.errors import Ec2netError
@@ -17,6 +17,7 @@ from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import LinkRef
 from ec2net.core.model.plan import Action, Change, Failure, Plan
 from ec2net.core.plugins.report import PassReport
+from ec2net.core.report.eni_state import State
 from ec2net.core.state.drift_record import Drift, Drifts
 
 MAC = Mac("06:ec:02:00:00:02")
@@ -49,7 +50,7 @@ def after(
         (outcome(Standing.READY), State.CONFIGURED),
         (outcome(Standing.PENDING), State.PENDING),
         (outcome(Standing.ABSENT, None), State.ABSENT),
-        (outcome(Standing.REFUSED), State.DEGRADED),
+        (outcome(Standing.REFUSED), State.REFUSED),
         (outcome(Standing.IGNORED), State.IGNORED),
         (outcome(Standing.NO_ADDRESS), State.NO_ADDRESS),
     ],

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ec2net.core.config.settings import ResidentSettings
-from ec2net.core.daemon.eni_state import EniTrack, State
+from ec2net.core.daemon.eni_state import EniTrack
 from ec2net.core.daemon.poll_interval import RepairBudget, poll_interval
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
 from ec2net.core.model.identity import Mac
+from ec2net.core.report.eni_state import State
 
 MAC = Mac("06:ec:02:00:00:01")
 SETTINGS = ResidentSettings()
@@ -159,3 +160,24 @@ def test_a_budget_is_never_exceeded(pauses: list[float], per_minute: int) -> Non
             budget.take(now)
             taken += 1
     assert taken <= per_minute + now * per_minute / 60 + 1e-6
+
+
+def test_foreign_changes_are_verified_a_second_later_and_every_ten_seconds_at_most() -> None:
+    made = schedule()
+    made.routed(1.0)
+    made.routed(1.9)
+    assert made.next([]) == 2.0
+    assert made.due([], 2.0) == Work(Kind.VERIFY)
+    made.routed(2.1)
+    made.routed(5.0)
+    assert made.next([]) == 12.0
+    assert made.due([], 12.0) == Work(Kind.VERIFY)
+    assert made.due([], 12.0) is None
+
+
+def test_a_verification_serves_what_a_look_was_for() -> None:
+    made = schedule()
+    made.routed(1.0)
+    made.changed(1.9)
+    assert made.due([], 2.2) == Work(Kind.VERIFY)
+    assert made.due([], 3.0) is None

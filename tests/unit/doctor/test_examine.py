@@ -13,7 +13,6 @@ from doctor_host import (
     FIRST,
     HOST,
     NOTE,
-    NUMBERS,
     SECOND,
     SNAPSHOT,
     WARNING,
@@ -27,6 +26,8 @@ from other_tools_host import host
 from patience import HANGS
 
 from ec2net.core.cli.commands import doctor
+from ec2net.core.config.files import LoadedConfig
+from ec2net.core.config.settings import Config
 from ec2net.core.decide.intent import Standing
 from ec2net.core.decide.limits import within_limits
 from ec2net.core.doctor import links, readings, units
@@ -171,7 +172,7 @@ PENDING = HOST.without({mac(1): "no device-number yet"}, Standing.PENDING)
 def test_what_the_look_and_the_readings_say_is_told(
     seen: dict[str, Any], readings: dict[str, Any], expected: object
 ) -> None:
-    found = examine(view(**seen), Readings(**readings), environment({}), NUMBERS)
+    found = examine(view(**seen), Readings(**readings), environment({}), LoadedConfig(Config()))
     assert told(found) == expected
 
 
@@ -181,7 +182,7 @@ def test_another_tool_is_as_bad_as_it_is_dangerous() -> None:
         "/etc/udev/rules.d/90-cloud-init-hook-hotplug.rules": "",
         "/etc/netplan/50-cloud-init.yaml": "",
     }
-    found = examine(view(), Readings(), environment(seen), NUMBERS)
+    found = examine(view(), Readings(), environment(seen), LoadedConfig(Config()))
     assert told(found) == [
         (WARNING, Check.OTHER_TOOL, "nm-cloud-setup"),  # of no ENI that is ours
         (WARNING, Check.OTHER_TOOL, "cloud-init's network hotplug"),
@@ -193,7 +194,12 @@ def test_a_tool_for_which_nothing_is_changed_is_an_error_and_said_once() -> None
     seen = {f"{ETC}/timers.target.wants/nm-cloud-setup.timer": "t"}
     problem = DoubleManagement("p", frozenset({mac(1)}), subject="nm-cloud-setup", remedy="r")
     refused = HOST.without({mac(1): "why"}, Standing.REFUSED)
-    found = examine(view(host=refused, problems=(problem,)), Readings(), environment(seen), NUMBERS)
+    found = examine(
+        view(host=refused, problems=(problem,)),
+        Readings(),
+        environment(seen),
+        LoadedConfig(Config()),
+    )
     assert found == (Finding(ERROR, Check.OTHER_TOOL, "nm-cloud-setup", "p", "r"),)
 
 

@@ -9,7 +9,6 @@ from doctor_host import (
     FIRST,
     HOST,
     KERNEL,
-    NUMBERS,
     OTHER,
     SECOND,
     SNAPSHOT,
@@ -20,6 +19,8 @@ from doctor_host import (
 from eni_facts import PRIMARY, mac
 from other_tools_host import host
 
+from ec2net.core.config.files import LoadedConfig
+from ec2net.core.config.settings import Config
 from ec2net.core.decide.intent import Standing
 from ec2net.core.doctor.examine import examine
 from ec2net.core.doctor.finding import Check
@@ -62,7 +63,7 @@ def beside_the_tool() -> View:
 def test_one_finding_names_the_tool_and_its_holdings_and_no_deletion() -> None:
     """There were 12 warnings before, with commands that delete live routes; one was no command."""
     environment = host(working=UNITS, shipped=())
-    (found,) = examine(beside_the_tool(), Readings(), environment, NUMBERS)
+    (found,) = examine(beside_the_tool(), Readings(), environment, LoadedConfig(Config()))
     assert (found.severity, found.check, found.subject) == (ERROR, Check.OTHER_TOOL, TOOL)
     assert found.cause.endswith("Its objects: ens5: 1 route; ens6: 2 rules and 2 routes")
     assert "del" not in found.remedy
@@ -73,6 +74,9 @@ def test_an_object_of_no_refused_eni_is_still_a_foreign_object() -> None:
     stray = Found(default(4, 10007, OTHER, gateway=ip_address("172.17.0.1")), STATIC)
     snapshot = replace(seen.snapshot, routes=(*seen.snapshot.routes, stray))
     found = examine(
-        replace(seen, snapshot=snapshot), Readings(), host(working=UNITS, shipped=()), NUMBERS
+        replace(seen, snapshot=snapshot),
+        Readings(),
+        host(working=UNITS, shipped=()),
+        LoadedConfig(Config()),
     )
     assert [one.check for one in found] == [Check.OTHER_TOOL, Check.FOREIGN_OBJECT]

@@ -59,7 +59,12 @@ class Kernel:
     def snapshot(self, drivers: Iterable[str], subnets: object = ()) -> Snapshot:
         return Snapshot(FACTS.links)
 
-    def lookup(self, destination: AnyAddress, source: AnyAddress | None = None) -> RouteAnswer:
+    def foreign_rules(self) -> tuple[()]:
+        return ()
+
+    def lookup(
+        self, destination: AnyAddress, source: AnyAddress | None = None, **_: int
+    ) -> RouteAnswer:
         held = dict.fromkeys(_addresses(0), 2) | dict.fromkeys(_addresses(1), 1)
         link = self._leaves_by if source is None or self._leaves_by is not None else held[source]
         return RouteAnswer(link or 0, None, None)
@@ -117,9 +122,7 @@ def test_what_leaves_another_way_than_intended_is_a_finding_and_a_failure(
     report = start(leaves_by=OTHER).settled()
     assert report.failed == ()
     texts = [finding.text for finding in report.findings]
-    assert any(
-        "traffic from 10.0.1.4 to 198.51.100.1 should leave through ens6" in t for t in texts
-    )
+    assert any("traffic from 10.0.1.4 (and 1 more) to 198.51.100.1, " in t for t in texts)
     assert {finding.mac for finding in report.findings} == {mac(1)}
     assert report.exit_status is ExitStatus.FAILED
 

@@ -353,3 +353,16 @@ def test_who_does_other_work_is_no_rival() -> None:
     left = {"/etc/netplan/50-cloud-init.yaml": "", HOTPLUG_RULE: "x", **dict.fromkeys(NM_TIMER, "")}
     assert rivals(host({**left, CLOUD_SETUP: "[Service]\n"})) == ()
     assert rivals(host({"/run/systemd/network/70-eks-ens5.network": ""})) == ()
+
+
+def test_every_stanza_of_ifupdown_is_named() -> None:
+    """Only the first was: a static secondary ENI behind the primary's DHCP was not seen."""
+    text = "iface ens5 inet dhcp\niface ens6 inet static\n address 10.0.2.5/24\niface ens5 inet6 auto\n"
+    further = "iface ens6 inet6 static\n"
+    seen = recognise(host({INTERFACES: text, "/run/network/interfaces.d/ens6": further}))
+    (found,) = (one for one in seen if one.tool is Tool.IFUPDOWN)
+    assert found.trace == (
+        f"{INTERFACES} configures ens5 (dhcp), ens6 (static), ens5 (auto);"
+        " /run/network/interfaces.d/ens6 configures ens6 (static)"
+    )
+    assert f"from {INTERFACES}, /run/network/interfaces.d/ens6" in found.remedy

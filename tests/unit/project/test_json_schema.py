@@ -17,12 +17,12 @@ from ec2net.core.cli.commands import migrate
 from ec2net.core.cli.main import main
 from ec2net.core.config.files import Source
 from ec2net.core.config.settings import Manage
-from ec2net.core.daemon.eni_state import State
 from ec2net.core.decide.intent import Standing
 from ec2net.core.doctor.finding import Check, Severity
 from ec2net.core.host.files import Environment
 from ec2net.core.model.identity import Attached
 from ec2net.core.model.plan import Action
+from ec2net.core.report.eni_state import State
 
 SCHEMA = json_schema.load()
 DEFINITIONS = SCHEMA["$defs"]

@@ -2,13 +2,24 @@
 """What is counted when there is no report, and what is kept that is no number."""
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ec2net.core.config.files import load
-from ec2net.core.model.errors import DeadlineExceeded, Ec2netError, ImdsError, StateError
-from ec2net.core.report.metrics import FILE, count_failure
+from ec2net.core.decide.intent import HostIntent
+from ec2net.core.model.errors import (
+    ConfigError,
+    DeadlineExceeded,
+    Ec2netError,
+    ImdsError,
+    StateError,
+)
+from ec2net.core.model.plan import Plan
+from ec2net.core.plugins.report import PassReport
+from ec2net.core.report.metrics import FILE, count, count_failure
 from ec2net.core.state.config_in_force import Workplace
 from ec2net.core.state.run_dir import RunDir
 
@@ -61,3 +72,20 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
 def test_a_file_that_the_collector_would_not_read_is_refused(tmp_path: Path, value: str) -> None:
     (error,) = place(tmp_path, value).loaded.errors
     assert "metrics_file" in str(error)
+
+
+def test_a_broken_configuration_is_counted_and_no_pass_is_a_success(tmp_path: Path) -> None:
+    file = tmp_path / "ec2net.prom"
+    good = place(tmp_path, file)
+    report = PassReport(HostIntent(()), Plan(), {})
+    count(good, report)
+    text = file.read_text()
+    assert "ec2net_config_errors 0" in text.splitlines()
+    (success,) = re.findall(r"^ec2net_last_success_timestamp_seconds (.*)$", text, re.MULTILINE)
+    assert float(success) > 0
+    broken = replace(good, loaded=replace(good.loaded, errors=(ConfigError("x"),)))
+    count(broken, report)
+    lines = file.read_text().splitlines()
+    assert "ec2net_config_errors 1" in lines
+    assert f"ec2net_last_success_timestamp_seconds {success}" in lines
+    assert 'ec2net_passes_total{result="failed"} 1' in lines

@@ -109,7 +109,7 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
 
 def test_an_eni_that_is_ready_at_once_takes_one_pass(started: Start) -> None:
     assert started(report(done=(RULES[0],))) is ExitStatus.DONE
-    assert (started.checked, started.said) == ([False], (RULES[0],))
+    assert (started.checked, started.said) == ([True], (RULES[0],))
 
 
 def test_an_eni_is_awaited_until_imds_tells_it_whole_and_all_changes_are_said(
@@ -117,7 +117,7 @@ def test_an_eni_is_awaited_until_imds_tells_it_whole_and_all_changes_are_said(
 ) -> None:
     first, last = report(PENDING, done=(RULES[0],)), report(done=(RULES[1],))
     assert started(first, LATE, last) is ExitStatus.DONE
-    assert (started.checked, started.said) == ([False] * 3, (RULES[0], RULES[1]))
+    assert (started.checked, started.said) == ([True] * 3, (RULES[0], RULES[1]))
 
 
 def test_an_eni_that_is_pending_at_the_deadline_is_an_error_with_the_reason(
@@ -139,7 +139,7 @@ def test_what_its_manager_did_not_do_in_time_is_a_failure_and_no_error_of_its_ow
 def test_what_goes_astray_is_looked_at_again_and_may_settle(started: Start) -> None:
     """The router's advertisement may come seconds after the leases."""
     assert started(ASTRAY, ASTRAY, report()) is ExitStatus.DONE
-    assert started.checked == [False, True, True]
+    assert started.checked == [True] * 3
 
 
 def test_what_does_not_settle_is_a_failure_long_before_the_deadline(
@@ -147,7 +147,7 @@ def test_what_does_not_settle_is_a_failure_long_before_the_deadline(
 ) -> None:
     monkeypatch.setattr(start, "SETTLE_SECONDS", 0.3)
     assert started(ASTRAY, seconds=3600.0) is ExitStatus.FAILED
-    assert started.checked[:2] == [False, True]
+    assert started.checked[:2] == [True, True]
     assert len(started.checked) <= 5  # every 0.1 s, until the first of them is 0.3 s ago
 
 

@@ -17,8 +17,10 @@ import json_schema
 import pytest
 
 from ec2net.core.cli.main import main
+from ec2net.core.host import service
 from ec2net.core.report.table import WIDTH, table
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.last_pass import mark
 from ec2net.core.state.run_dir import RunDir
 
 LIMIT = 60.0
@@ -63,6 +65,7 @@ def eni(**changes: Any) -> dict[str, Any]:
         "link": "ens6",
         "attached": "boot",
         "standing": "configured",
+        "state": "configured",
         "reason": "",
         "intent": intent(rules=["rule 10001: from 10.0.2.4/31 lookup 10001"]),
         "backend": "networkd",
@@ -125,9 +128,9 @@ def test_trouble_is_told_below_the_table_and_by_the_exit_status(
     ("changes", "state"),
     [
         ({}, "configured"),
-        ({"trouble": ["address 10.0.2.5/32 is missing"]}, "degraded"),
-        ({"backend": None}, "degraded"),
-        ({"standing": "pending", "intent": None}, "pending"),
+        ({"state": "degraded"}, "degraded"),
+        ({"state": "pending", "standing": "pending", "intent": None}, "pending"),
+        ({"state": None}, "configured"),  # of an earlier version
     ],
 )
 def test_a_host_without_the_daemon_shows_the_daemons_states(
@@ -264,3 +267,91 @@ def read_until(terminal: int, *words: str) -> str:
             seen += os.read(terminal, 4096).decode()
         start = seen.index(word, start)
     return seen
+
+
+def systemd(monkeypatch: pytest.MonkeyPatch, folder: Path, *units: str) -> None:
+    """A host that systemd runs, whose ``systemctl show`` prints these units' properties."""
+    folder.mkdir(exist_ok=True)
+    program = folder / "systemctl"
+    text = "\n\n".join(units)
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setattr(service, "BOOTED", folder)
+
+
+def unit(name: str, active: str, file: str) -> str:
+    sub = "running" if active == "active" else "dead"
+    return (
+        f"Id={name}\nLoadState=loaded\nActiveState={active}\nSubState={sub}\nUnitFileState={file}"
+    )
+
+
+def test_a_stopped_service_is_the_first_line_and_a_failure(
+    run: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    publish(run, eni())
+    mark(RunDir(run))
+    systemd(monkeypatch, tmp_path / "bin", unit("ec2net.service", "inactive", "enabled"))
+    code, text = status(run, capsys)
+    assert re.match(
+        r"! ec2net\.service is stopped: nothing keeps the ENIs in line with EC2"
+        r" \(last pass \d{4}-\d\d-\d\d \d\d:\d\d UTC, \d+ s ago\);"
+        r" see why: journalctl -b -u ec2net\.service; then: systemctl start ec2net\.service\nENI ",
+        text,
+    )
+    assert code == 1
+    document = json.loads(status(run, capsys, "--json")[1])
+    assert document["service"]["unit"] == "ec2net.service"
+    assert json_schema.wrong_in(document, "status") == []
+
+
+def test_a_service_that_runs_is_not_told(
+    run: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    publish(run, eni())
+    systemd(monkeypatch, tmp_path / "bin", unit("ec2net.service", "active", "enabled"))
+    code, text = status(run, capsys)
+    assert text.startswith("ENI ")
+    assert code == 0
+
+
+def test_without_a_status_the_stopped_service_is_the_reason(
+    run: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    systemd(monkeypatch, tmp_path / "bin", unit("ec2net.service", "inactive", "disabled"))
+    assert main(["status", "--run-dir", str(run)]) == 1
+    said = capsys.readouterr().err
+    assert "no status yet: ec2net.service is stopped and disabled" in said
+    assert "systemctl enable --now ec2net.service" in said
+
+
+def test_a_broken_configuration_is_told_until_the_daemon_has_read_the_correction(
+    run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    publish(run, eni())
+    root = ("--config-root", str(tmp_path / "root"))
+    file = tmp_path / "root/etc/ec2net/ec2net.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text("mtuu = 1500\n")
+    code, text = status(run, capsys, *root)
+    assert text.startswith(f"! configuration: {file}: mtuu = 1500: no such setting")
+    assert code == 2
+    publish(run, eni(trouble=["address 10.0.2.5/32 is missing"]))
+    assert status(run, capsys, *root)[0] == 1  # the ENI's trouble is the worse news
+    file.write_text("mtu = 1500\n")
+    publish(run, eni(), config_errors=["ec2net.toml: mtuu = 1500"])
+    code, text = status(run, capsys, *root)
+    assert text.startswith("! configuration: ec2net.toml: mtuu = 1500 (corrected since;")
+    assert code == 2
+    publish(run, eni(), config_errors=[])
+    assert status(run, capsys, *root)[0] == 0

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many lookups a verification makes: each walks through all rules of the host in the kernel."""
+
+from typing import Any
+
+from large_host import Each, large_host
+
+from ec2net.core.config.settings import Config
+from ec2net.core.decide.compute import compute
+from ec2net.core.decide.intent import HostIntent
+from ec2net.core.engine.surroundings import surroundings
+from ec2net.core.engine.verify import check, ways
+from ec2net.core.kernel.session import RouteAnswer
+from ec2net.core.model.facts import Facts
+from ec2net.core.model.objects import Address, AnyAddress
+from ec2net.core.model.policy_rule import PolicyRule
+from ec2net.core.model.snapshot import Found, Snapshot
+from ec2net.core.runtime.deadline import Deadline
+
+OURS = 236
+ENIS, ADDRESSES = 64, 100
+
+
+class Kernel:
+    """Answers as a settled host, and counts."""
+
+    protocol = OURS
+
+    def __init__(self, host: HostIntent, *foreign: PolicyRule) -> None:
+        self._by_source = {s.ip: i.link.index for i in host.ready for s in i.sources}
+        self._foreign = foreign
+        self.lookups = 0
+
+    def foreign_rules(self) -> tuple[PolicyRule, ...]:
+        return self._foreign
+
+    def lookup(
+        self, destination: AnyAddress, source: AnyAddress | None = None, **_: int
+    ) -> RouteAnswer:
+        self.lookups += 1
+        return RouteAnswer(self._by_source[source] if source else 2, None, None, 254)
+
+
+def settled(facts: Facts) -> tuple[HostIntent, Snapshot]:
+    host = compute(facts, Config())
+    rules = tuple(Found(rule, OURS) for intent in host.ready for rule in intent.rules)
+    routes = tuple(Found(route, OURS) for intent in host.ready for route in intent.table_routes)
+    held = tuple(Found(Address(i.link, s), OURS) for i in host.ready for s in i.sources)
+    return host, Snapshot(facts.links, held, routes, rules)
+
+
+def verified(facts: Facts, *foreign: PolicyRule) -> tuple[int, int, list[str]]:
+    """Lookups, answers and findings."""
+    host, snapshot = settled(facts)
+    kernel: Any = Kernel(host, *foreign)
+    around = surroundings(facts, host, snapshot, kernel, frozenset())
+    answers = [way for i in host.ready for way in ways(i, kernel, around, Deadline(60, "verify"))]
+    lookups = kernel.lookups
+    found = [f.text for i in host.ready for f in check(i, kernel, around, Deadline(60, "verify"))]
+    return lookups, len(answers), found
+
+
+def test_the_largest_host_takes_a_few_lookups_for_each_eni() -> None:
+    """0.4 s of CPU with 12,600 rules in the kernel; one for each address and destination: 20 min."""
+    lookups, answers, found = verified(large_host(ENIS, Each(50, 50)))
+    print(f"{lookups} lookups, {answers} answers")
+    assert found == []
+    assert answers > ENIS * ENIS * 2
+    assert lookups < ENIS * 2 * 6
