@@ -188,4 +188,4 @@ def test_of_enis_that_share_a_source_the_lowest_number_keeps_it(facts: Facts) ->
     for outcome in result:
         if outcome not in kept:
             assert outcome.standing is Standing.REFUSED
-            assert any(outcome.reason.endswith(f"held by {o.name} as well") for o in kept)
+            assert any(outcome.reason.startswith(f"{o.name} has ") for o in kept)
