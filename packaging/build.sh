@@ -32,6 +32,7 @@ else
     tar --create --exclude=./build --exclude=./dist --exclude='./.venv*' --exclude='*.egg-info' \
         --exclude=__pycache__ --exclude='./.*cache' --exclude=./PKG-INFO --exclude=./setup.cfg . | tar --extract --directory="$work/copy"
 fi
+"$python" packaging/release.py fill "$work/copy"
 cd "$work/copy"
 "$python" -c 'from setuptools import build_meta; build_meta.build_sdist("..")' >"$work/log" 2>&1 || {
     cat "$work/log" >&2
@@ -59,10 +60,6 @@ if wants deb; then
     mkdir deb
     tar --extract --file="$tarball" --directory=deb
     cp -r "deb/$name/packaging/debian" "deb/$name/debian"
-    maintainer=$(sed -n 's/^Maintainer: //p' "deb/$name/debian/control")
-    printf 'ec2net (%s-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' \
-        "$version" "$maintainer" "$(date --utc --rfc-email --date="@$SOURCE_DATE_EPOCH")" \
-        >"deb/$name/debian/changelog"
     # -d: an "Architecture: all" package needs no compiler; packaging/setup.sh brings the rest.
     (cd "deb/$name" && dpkg-buildpackage -b -d -us -uc) >"$work/log" 2>&1 || {
         cat "$work/log" >&2
@@ -88,10 +85,7 @@ if wants rpm; then
     tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
         --directory="$vendor" --transform='s,^\.,vendor,' . |
         gzip --no-name >"rpm/SOURCES/$name-vendor.tar.gz"
-    bundled=$(sed -n 's/^\([a-z0-9-]*\)==\(.*\)/Provides:       bundled(python3dist(\1)) = \2/p' \
-        "$pins" | sed -z 's/\n$//; s/\n/\\n/g')
-    sed -e "s/@VERSION@/$version/" -e "s/@BUNDLED@/$bundled/" \
-        "$name/packaging/rpm/ec2net.spec" >rpm/SPECS/ec2net.spec
+    cp "$name/packaging/rpm/ec2net.spec" rpm/SPECS/
     for system in 'amzn 2023' 'rhel 9'; do
         dist=${system/rhel /el}
         # --nodeps: what rpm knows to be installed is not what a host of another kind has.
