@@ -38,6 +38,8 @@ if [ "${1:-}" = --packages ]; then
         python3-all:/usr/share/doc/python3-all \
         python3-setuptools:/usr/lib/python3/dist-packages/setuptools \
         python3-wheel:/usr/lib/python3/dist-packages/wheel
+    # What their tests look at them with.
+    need_packages rpmlint:rpmlint createrepo-c:createrepo_c dnf:dnf lintian:lintian devscripts:uscan
     exit
 fi
 

@@ -37,7 +37,7 @@ def test_every_package_names_the_maintainer_and_the_addresses_of_a_fork(fork: Pa
     maintainer = "Ada Example <maintainers@fork.example>"
     assert f"Maintainer: {maintainer}\n" in found["packaging/debian/control"]
     assert f" -- {maintainer}  Thu, 01 Jan 2026" in found["packaging/debian/changelog"]
-    assert f"Packager:       {maintainer}\n" in found["packaging/rpm/ec2net.spec"]
+    assert f" 2026 {maintainer} - " in found["packaging/rpm/ec2net.spec"]
     assert [name for name, text in found.items() if "fork.example" not in text] == []
     assert ".invalid" not in "".join(found.values())
 
@@ -48,6 +48,30 @@ def test_a_filled_tree_has_no_placeholder_and_stays_unchanged(fork: Path) -> Non
     assert [name for name, text in once.items() if "@VERSION@" in text] == []
     release.fill(fork)
     assert texts(fork) == once
+
+
+def test_the_notes_are_the_section_of_the_version(fork: Path) -> None:
+    number = release.version(fork)
+    changelog = fork / "CHANGELOG.md"
+    changelog.write_text(
+        f"# Changelog\n\n## {number} - 2026-01-01\n\n### Added\n\n- One\n  item, 100%.\n\n## 0.0.1 - x\n\n- Old.\n"
+    )
+    assert release.notes(fork) == "### Added\n\n- One\n  item, 100%.\n"
+    assert release.items(fork) == "- One item, 100%%."
+    changelog.write_text("# Changelog\n\n## 99.0.0 - 2026-01-01\n")
+    with pytest.raises(ValueError, match=number):
+        release.notes(fork)
+
+
+def test_each_library_has_its_licence_and_the_program_all_of_them(fork: Path) -> None:
+    pins = [
+        line
+        for line in (fork / "packaging/rpm/vendor.txt").read_text().splitlines()
+        if line and line[0] != "#"
+    ]
+    assert len(release.libraries(fork)) == len(pins)
+    assert release.licences(fork).startswith("Apache-2.0 AND ")
+    assert "(GPL-2.0-or-later OR Apache-2.0)" in release.licences(fork)
 
 
 def test_an_unknown_placeholder_is_an_error(fork: Path) -> None:
