@@ -61,7 +61,8 @@ release: packages  ## the same, and what to do with it
 
 packages-test: setup  ## packages: built, looked into, installed (root only)
 	@packaging/setup.sh --packages && packaging/setup.sh --lab
-	@$(VENV)/bin/pytest -q tests/packages tests/lab/test_lab_package.py tests/lab/test_lab_repository.py
+	@$(VENV)/bin/pytest -q tests/packages tests/lab/test_lab_package.py tests/lab/test_lab_repository.py \
+		tests/lab/test_lab_autopkgtest.py
 
 dist/ec2net_$(VERSION)-1_all.deb: $(SOURCES)
 	@packaging/build.sh $(PY) dist deb

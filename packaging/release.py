@@ -24,6 +24,8 @@ FILLED = (
     "packaging/debian/changelog",
     "packaging/debian/control",
     "packaging/debian/copyright",
+    "packaging/debian/upstream/metadata",
+    "packaging/debian/watch",
     "packaging/rpm/ec2net.spec",
 )
 """Files with placeholders like ``@VERSION@``."""
