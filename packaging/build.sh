@@ -4,8 +4,8 @@
 #   build.sh PYTHON FOLDER sdist|wheel|deb|rpm|release...
 # "deb" makes the Debian source, too; "rpm" the tarball with the bundled libraries and the SRPM;
 # "release" everything, with checksums, a bill of materials and notes.
-# PYTHON needs setuptools, wheel and pip. The tarball is made of the checkout (what is not committed
-# and not ignored included) or of an unpacked tarball. SOURCE_DATE_EPOCH replaces the date.
+# PYTHON needs setuptools, wheel and pip. The tarball contains the checkout, with uncommitted files that
+# git does not ignore, or an unpacked tarball. SOURCE_DATE_EPOCH replaces the date.
 set -euo pipefail
 umask 022
 python=$(realpath -s "$1")
@@ -26,11 +26,11 @@ pack() {   # folder tarball
         gzip --no-name -9 >"$2"
 }
 
-# The date of the release is that of the last commit, which an unpacked tarball's files have.
+# The release has the date of the last commit; the files of an unpacked tarball have this date.
 : "${SOURCE_DATE_EPOCH:=$(if [ -e .git ]; then git log -1 --format=%ct; else stat -c %Y PKG-INFO; fi)}"
 export SOURCE_DATE_EPOCH
 
-# The sdist. Made in a copy: what an earlier build left would be in it.
+# The sdist, made in a copy: otherwise it would contain files of an earlier build.
 mkdir "$work/copy"
 if [ -e .git ]; then
     git ls-files -z --cached --others --exclude-standard --deduplicate |

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Put all that is no Python where systemd, udev and the network managers look for it:
+# Install all files that are not Python, where systemd, udev and the network managers read them:
 #   install.sh DESTDIR
-# The deb and the rpm are made by it.
+# The deb and the rpm use this script.
 set -euo pipefail
 root=$(realpath -m "$1")
 cd "$(dirname "$0")/.."
@@ -18,10 +18,10 @@ put 644 usr/lib/systemd/networkd.conf.d systemd/networkd.conf.d/*.conf
 put 644 usr/lib/udev/rules.d systemd/udev/*.rules
 put 755 usr/lib/NetworkManager/dispatcher.d systemd/dispatcher.d/80-ec2net
 mkdir -p "$root/usr/lib/NetworkManager/dispatcher.d/pre-up.d"
-# One script, two moments; the release tarball has no links, so it is made here.
+# One script for two moments. The release tarball has no links, so this makes the link.
 ln -sf ../80-ec2net "$root/usr/lib/NetworkManager/dispatcher.d/pre-up.d/80-ec2net"
 put 644 usr/lib/ec2net packaging/ec2net.toml
-# On nobody's path: the name is another package's.
+# Not on the path: another package has a command of this name.
 put 755 usr/lib/ec2net packaging/setup-policy-routes
 put 644 etc/iproute2/rt_protos.d packaging/iproute2/*.conf
 for section in 5 7 8; do
@@ -29,5 +29,5 @@ for section in 5 7 8; do
 done
 install -D -p -m 644 packaging/completion/ec2net.bash \
     "$root/usr/share/bash-completion/completions/ec2net"
-# For an image that is to run on demand: to be copied to /etc/systemd/system-preset.
+# For an image with the mode on demand: copy it to /etc/systemd/system-preset.
 put 644 usr/share/doc/ec2net/examples systemd/preset-on-demand/*.preset

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Whether this commit can be released: it says all that is in the way.
+# Checks whether this commit can be released, and names every obstacle.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 wrong=0

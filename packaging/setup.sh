@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Install what the targets of the Makefile need, and only what is missing.
+# Install the packages that the targets of the Makefile need, if they are missing.
 #
 #   setup.sh VENV newest|oldest   the Debian packages of the tests, and a virtual environment
 #   setup.sh --lab                the Debian packages of the host lab
-#   setup.sh --packages           what "make packages" builds with
+#   setup.sh --packages           the Debian packages that "make packages" needs
 #
-# Debian packages need root; without root what is missing is named and the script fails.
+# Debian packages need root. Without root the script names the missing packages and fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# mypy --strict over the package, the tests and what makes documents: types.sh VENV
-# The tests are no package; the folders are those of pytest's pythonpath, and the bench's own.
+# mypy --strict over the package, the tests and the generators of documents: types.sh VENV
+# The tests are no package. The folders are those of pytest's pythonpath, and the bench's own.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 "$1/bin/mypy"

@@ -15,7 +15,7 @@ from ec2net.backends.networkd import files
 from ec2net.backends.networkd.defaults import are_in_force, withhold
 from ec2net.backends.networkd.files import NetworkFile
 from ec2net.backends.networkd.lease import Lease, held_until
-from ec2net.backends.networkd.reload import reload
+from ec2net.backends.networkd.reload import RETRY_SECONDS, reload
 from ec2net.backends.networkd.unread import Unread, UnreadFiles
 from ec2net.core.plugins.api import (
     Action,
@@ -33,6 +33,7 @@ from ec2net.core.plugins.api import (
     Plan,
     changes_ahead,
     guard_routes,
+    guarded,
     lift_guards,
     put_guards,
 )
@@ -72,9 +73,10 @@ class _Pass:
             self.done += made.done
             self.failed += made.failed
 
-    def fail(self, change: Change, error: Ec2netError) -> None:
+    def fail(self, change: Change, error: Ec2netError, *, alone: bool = False) -> None:
+        """``alone``: nothing else of the ENI builds on it."""
         self.failed.append(Failure(change, error))
-        if change.mac is not None:
+        if change.mac is not None and not alone:
             self.broken[change.mac, 0] = error
 
     def is_broken(self, mac: Mac | None) -> bool:
@@ -84,7 +86,7 @@ class _Pass:
 def apply(
     plan: Plan, host: Host, live: Live, leases: Mapping[Mac, Lease], deadline: Deadline
 ) -> Applied:
-    """``leases``: the first IPv4 address of each ENI that the plan is for."""
+    """``leases``: the first IPv4 address of each ENI that the plan is for, and that networkd leases."""
     work = _Pass(live, deadline)
     kernel = host.kernel
     changes = [c for c in plan.changes if not isinstance(c.item, NetworkFile | Unread)]
@@ -93,7 +95,7 @@ def apply(
     guards = guard_routes(changes, given)
     put_guards(guards, kernel)
     work.make(ahead)
-    _settle_files(plan, given, host, work)
+    _settle_files(plan, given, leases, host, work)
     coming = {leases[mac].link.index for mac in given if mac in leases and not work.is_broken(mac)}
     _await_up(coming, kernel, deadline.within(min(UP_SECONDS, host.patience), "waiting for links"))
     made = frozenset(ahead)
@@ -120,6 +122,20 @@ def apply(
     return Applied(tuple(work.done), tuple(work.failed))
 
 
+def apply_while_down(plan: Plan, host: Host, live: Live, deadline: Deadline) -> Applied:
+    """Write the files, which networkd reads when it starts, and make every live change now.
+
+    ``networkctl reload`` would start it (D-Bus activation), though a user may have stopped it.
+    """
+    work = _Pass(live, deadline)
+    noted = {change.mac for change in plan.changes if change.mac is not None}
+    work.done += _write_files(plan, noted, UnreadFiles(host.run), work)
+    rest = [change for change in plan.changes if not isinstance(change.item, NetworkFile | Unread)]
+    with guarded(rest, host.kernel):
+        work.make(rest)
+    return Applied(tuple(work.done), tuple(work.failed))
+
+
 def _given(plan: Plan) -> set[Mac]:
     """The ENIs that networkd is about to read something new for."""
     given = {change.mac for change in plan.changes if isinstance(change.item, NetworkFile)}
@@ -127,10 +143,38 @@ def _given(plan: Plan) -> set[Mac]:
     return {mac for mac in given if mac is not None}
 
 
-def _settle_files(plan: Plan, given: Collection[Mac], host: Host, work: _Pass) -> None:
-    """Write and remove files, and let networkd read them; those of gone links concern it no more."""
+def _settle_files(
+    plan: Plan, given: Collection[Mac], leases: Collection[Mac], host: Host, work: _Pass
+) -> None:
+    """Write and remove files, and let networkd read them; those of gone links concern it no more.
+
+    An ENI that waits for no lease does not wait for a reload either.
+    """
     unread = UnreadFiles(host.run)
     due = [replace(c, mac=c.item.mac) for c in plan.changes if isinstance(c.item, Unread)]
+    again = bool(due)
+    for change in _write_files(plan, given, unread, work):
+        (due if change.mac in given else work.done).append(change)
+    if due:
+        try:
+            if not are_in_force(host.environment):
+                withhold()  # before networkd reads them: as at boot, where the package came later
+            reload(
+                work.deadline.within(RETRY_SECONDS, "networkctl reload") if again else work.deadline
+            )
+            unread.clear()
+        except Ec2netError as error:
+            for change in due:
+                work.fail(change, error, alone=change.mac not in leases)
+        else:
+            work.done += due
+
+
+def _write_files(
+    plan: Plan, given: Collection[Mac | None], unread: UnreadFiles, work: _Pass
+) -> list[Change]:
+    """The changes of files that were made. Those of ``given`` ENIs are noted as unread before."""
+    made = []
     for change in plan.changes:
         if not isinstance(change.item, NetworkFile):
             continue
@@ -141,18 +185,8 @@ def _settle_files(plan: Plan, given: Collection[Mac], host: Host, work: _Pass) -
         except Ec2netError as error:
             work.fail(change, error)
         else:
-            (due if change.mac in given else work.done).append(change)
-    if due:
-        try:
-            if not are_in_force(host.environment):
-                withhold()  # before networkd reads them: as at boot, where the package came later
-            reload(work.deadline)
-            unread.clear()
-        except Ec2netError as error:
-            for change in due:
-                work.fail(change, error)
-        else:
-            work.done += due
+            made.append(change)
+    return made
 
 
 def _make(action: Action, file: NetworkFile) -> None:

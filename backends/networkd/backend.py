@@ -5,14 +5,14 @@ from collections.abc import Collection, Mapping
 from typing import ClassVar
 
 from ec2net.backends.networkd import files
-from ec2net.backends.networkd.apply import apply
+from ec2net.backends.networkd.apply import apply, apply_while_down
+from ec2net.backends.networkd.choice import suits
 from ec2net.backends.networkd.lease import Lease
-from ec2net.backends.networkd.observe import files_in_place, networkd_files
-from ec2net.backends.networkd.render import drop_in_path, network_file, own_path, place
-from ec2net.backends.networkd.state import is_running, link_state
+from ec2net.backends.networkd.observe import files_in_place, look
+from ec2net.backends.networkd.render import drop_in_path, network_file, own_path
+from ec2net.backends.networkd.state import is_up, link_state
 from ec2net.backends.networkd.unread import UnreadFiles
 from ec2net.core.plugins.api import (
-    NETWORKD_OWNER,
     Applied,
     Backend,
     Base,
@@ -29,20 +29,14 @@ from ec2net.core.plugins.api import (
     Kept,
     Link,
     Mac,
-    Manager,
     Observed,
     Plan,
     Snapshot,
     Suitability,
     apply_live,
-    link_manager,
     observe_live,
-    owner,
     render_live,
 )
-
-AMAZON_LINUX = "amzn"
-"""``ID`` in os-release(5): networkd is its default."""
 
 
 class NetworkdBackend(Backend):
@@ -56,23 +50,7 @@ class NetworkdBackend(Backend):
 
     @classmethod
     def suits(cls, link: Link, environment: Environment) -> Suitability:
-        """A link that networkd has, or that nobody has while networkd has another ENI."""
-        if not is_running(environment):
-            return Suitability(False, "systemd-networkd is not running")
-        manager = link_manager(link, environment)
-        if manager is Manager.NETWORKD:
-            return Suitability(True, f"{manager.value} manages {link.name}")
-        if manager is not Manager.NOBODY:
-            return Suitability(False, f"{manager.value} manages {link.name}")
-        if (name := owner(link, environment)) not in ("", NETWORKD_OWNER):
-            return Suitability(False, f"udev says that {name} manages {link.name}")
-        if environment.keys("/etc/os-release").get("ID") == AMAZON_LINUX:
-            return Suitability(True, f"nobody manages {link.name}, and this is Amazon Linux")
-        for other in environment.eni_links:
-            if link_state(other.index, environment).managed:
-                reason = f"nobody manages {link.name}, and systemd-networkd manages {other.name}"
-                return Suitability(True, reason)
-        return Suitability(False, "systemd-networkd manages no ENI")
+        return suits(link, environment)
 
     @classmethod
     def prepare(cls, boot: Boot) -> None:
@@ -89,12 +67,17 @@ class NetworkdBackend(Backend):
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:
         live_items = observe_live(snapshot, links, self.host.kernel, self.host.journals)
         in_files = files_in_place()
+        unread = self._unread.all()
+        said = look(links, self.host.environment, [file.mac for file in unread])
+        if not said.up:
+            unread = ()  # nothing can ask it to read them: it does when it starts
         found = InPlace(
-            (*in_files.ours, *self._unread.all(), *live_items.ours),
+            (*in_files.ours, *unread, *live_items.ours),
             (*in_files.foreign, *live_items.foreign),
             live_items.adjustable,
         )
-        return Observed(snapshot, found, own=networkd_files(links, self.host.environment))
+        problems = () if said.problem is None else (said.problem,)
+        return Observed(snapshot, found, problems=problems, own=said)
 
     def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
         """Their files. networkd is not asked to act on it: it may be stopped for good, and what it
@@ -103,7 +86,7 @@ class NetworkdBackend(Backend):
         return tuple(file for file in found if file.ours and file.owner in taken)
 
     def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
-        path = place(intent.link.name, seen.own.get(intent.link.index))
+        path = seen.own.places.get(intent.link.index)
         base = _base(intent, seen)
         items = render_live(intent, host, seen.snapshot, self.host.kernel.protocol, base)
         link = seen.snapshot.link(intent.link.index)
@@ -121,12 +104,17 @@ class NetworkdBackend(Backend):
         leases = {
             intent.mac: Lease(intent.link, intent.first(4), _base(intent, seen) is Base.LEASED)
             for intent in intents
+            if _base(intent, seen) is not Base.OURS
         }
         files.discard_leftovers()
+        if not seen.own.up:
+            return apply_while_down(plan, self.host, make_live, deadline)
         return apply(plan, self.host, make_live, leases, deadline)
 
     def check(self, intent: EniIntent, seen: Observed) -> tuple[str, ...]:
         """networkd must have our file in force where there is one, or our drop-in beside its own."""
+        if not is_up(self.host.environment):
+            return ()  # it tells nothing, which is a problem of the pass
         state = link_state(intent.link.index, self.host.environment)
         used = state.file
         in_force = {used, drop_in_path(used)} if used is not None else set()
@@ -141,6 +129,10 @@ class NetworkdBackend(Backend):
 
 
 def _base(intent: EniIntent, seen: Observed) -> Base:
-    """With a file that is not ours, who knows how its addresses come."""
-    path = place(intent.link.name, seen.own.get(intent.link.index))
+    """With a file that is not ours, who knows how its addresses come. While networkd is down, or reads
+    no file, no lease comes: a secondary is brought up whole, and the primary gets back the IPv6
+    address that it lost."""
+    if not seen.own.up or intent.mac in seen.own.unread:
+        return Base.LEASED if intent.primary else Base.OURS
+    path = seen.own.places.get(intent.link.index)
     return Base.LEASED if path == own_path(intent.link.name) else Base.FOREIGN

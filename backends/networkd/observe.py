@@ -1,13 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in place: our files (also of gone links), and which file networkd has in force."""
+"""What is in place: our files (also of gone links), and where the file of each ENI belongs."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ec2net.backends.networkd.files import FOLDER, in_folder
 from ec2net.backends.networkd.match import foreseen
-from ec2net.backends.networkd.state import link_state
-from ec2net.core.plugins.api import Environment, InPlace, Link
+from ec2net.backends.networkd.render import place
+from ec2net.backends.networkd.state import is_up, link_state
+from ec2net.core.plugins.api import Ec2netError, Environment, InPlace, Link, Mac
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one look at systemd-networkd found."""
+
+    places: Mapping[int, Path | None] = field(default_factory=dict)
+    """Where our file goes, by link index; None: nowhere."""
+    up: bool = True
+    """Whether it can be asked to read files, and leases addresses."""
+    unread: frozenset[Mac | None] = frozenset()
+    """ENIs whose file it was asked to read in an earlier pass, and did not read: its D-Bus connection
+    may be gone, which systemd-networkd 252 does not make again."""
+
+    @property
+    def problem(self) -> Ec2netError | None:
+        """Why only live changes are made."""
+        if self.up:
+            return None
+        return Ec2netError(
+            "is not running",
+            subject="systemd-networkd",
+            remedy="run: systemctl start systemd-networkd;"
+            " until then ec2net makes only live changes",
+        )
+
+
+def look(links: Collection[Link], environment: Environment, unread: Collection[Mac | None]) -> Seen:
+    """What systemd-networkd says of the links, by its state files; what is known without it while it
+    is down."""
+    if is_up(environment):
+        places = {link.index: _place(link, environment) for link in links}
+        return Seen(places, unread=frozenset(unread))
+    given = {file.owner: file.path for file in in_folder(FOLDER) if file.ours}
+    return Seen({link.index: given.get(link.mac) or _foreseen(link) for link in links}, up=False)
+
+
+def _place(link: Link, environment: Environment) -> Path | None:
+    return place(link.name, link_state(link.index, environment).file or foreseen(link).file)
+
+
+def _foreseen(link: Link) -> Path | None:
+    """Nowhere if it cannot be told which file networkd will have in force beside ours."""
+    others = foreseen(link)
+    return place(link.name, others.file) if others.certain else None
 
 
 def files_in_place() -> InPlace:
@@ -17,11 +64,3 @@ def files_in_place() -> InPlace:
         ours=tuple(file for file in found if file.ours),
         foreign=tuple(file for file in found if not file.ours),
     )
-
-
-def networkd_files(links: Collection[Link], environment: Environment) -> dict[int, Path | None]:
-    """By link index, the file that networkd has in force, else the one that it would take."""
-    return {
-        link.index: link_state(link.index, environment).file or foreseen(link).file
-        for link in links
-    }

@@ -5,6 +5,8 @@ from ec2net.core.plugins.api import Deadline, Ec2netError, run_bounded
 
 SECONDS = 10.0
 """networkctl returns when networkd has read its files; a busy boot can make that seconds."""
+RETRY_SECONDS = 2.0
+"""After a reload that failed: the other ENIs of the pass wait for it."""
 
 
 def reload(deadline: Deadline) -> None:

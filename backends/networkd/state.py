@@ -31,5 +31,12 @@ def link_state(index: int, environment: Environment) -> LinkState:
 
 
 def is_running(environment: Environment) -> bool:
-    """Whether systemd-networkd is at work on this host."""
+    """Whether systemd runs systemd-networkd on this host."""
     return environment.unit_is_active(NETWORKD_UNIT)
+
+
+def is_up(environment: Environment) -> bool:
+    """Whether it runs and has read its files: it tells of a link then, at least of lo."""
+    return is_running(environment) and any(
+        map(str.isdigit, environment.list_folder(NETWORKD_LINKS))
+    )

@@ -34,9 +34,9 @@ from ec2net.core.plugins.api import (
     await_sources,
     guarded,
     make_plan,
+    may_return,
     observe_live,
     render_live,
-    will_return,
 )
 
 if TYPE_CHECKING:
@@ -77,12 +77,13 @@ class NetworkManagerBackend(Backend):
         prepare(boot)
 
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:
-        from ec2net.backends.networkmanager.observe import in_place, look, without_it
+        from ec2net.backends.networkmanager.observe import in_place, look, serve_own, without_it
 
         said = look(self._talk(), self.host.run, links, deadline)
-        if said.problem is not None:
-            without_it(said, links, snapshot)
         live_items = observe_live(snapshot, links, self.host.kernel, self.host.journals)
+        if said.problem is not None:
+            without_it(said, links, snapshot, live_items.ours, self.host.environment)
+        serve_own(said, links, snapshot, live_items.ours)
         own = in_place(said, links)
         found = InPlace(
             (*own.ours, *live_items.ours),
@@ -93,22 +94,23 @@ class NetworkManagerBackend(Backend):
         return Observed(snapshot, found, said.left_alone, said.waiting, problems, said)
 
     def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
-        """The file, once no ENI is NetworkManager's.
+        """The file, once no ENI is NetworkManager's, and NetworkManager is disabled or has others.
 
-        While NetworkManager restarts no ENI is, and it needs the file at its return: without it the
-        leases of secondaries go to main, where they catch other ENIs' replies.
+        It needs the file at its return, also where a user unmasks it: without the file the leases of
+        secondaries go to main, where they catch other ENIs' replies.
         """
         file = conf.in_place()
         if file is None or not file.ours or mine:
             return ()
-        return () if will_return(NETWORKMANAGER_UNIT, self.host.environment) else (file,)
+        return () if may_return(NETWORKMANAGER_UNIT, self.host.environment) else (file,)
 
     def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
         snapshot = seen.snapshot
-        items = render_live(intent, host, snapshot, self.host.kernel.protocol, Base.LEASED)
+        base = Base.OURS if intent.mac in seen.own.live else Base.LEASED
+        items = render_live(intent, host, snapshot, self.host.kernel.protocol, base)
         file = _file(intent, host, snapshot, seen.own)
-        if _primary(host, snapshot) is None:
-            return (*file, *items)  # what an activation would bring is not known
+        if _primary(host, snapshot) is None or base is Base.OURS:
+            return (*file, *items)  # what an activation would bring is not known, or not wanted
         return (*file, *_of_the_manager(intent, seen.own), *items)
 
     def apply(

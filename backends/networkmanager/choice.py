@@ -10,7 +10,11 @@ from ec2net.core.plugins.api import (
     Suitability,
     link_manager,
     owner,
+    will_return,
 )
+
+_KEPT = (Manager.NETWORKMANAGER, Manager.LEFT_ALONE, Manager.NETWORKMANAGER_NOT_UP)
+"""What is said of its links while it is down."""
 
 
 def suits(link: Link, environment: Environment) -> Suitability:
@@ -19,9 +23,11 @@ def suits(link: Link, environment: Environment) -> Suitability:
     A link that a user took from it (``nmcli device set LINK managed no``) is its, too: to be left
     alone, where the netlink backend would take it for nobody's.
     """
+    manager = link_manager(link, environment)
+    if will_return(NETWORKMANAGER_UNIT, environment) and manager in _KEPT:
+        return Suitability(True, f"NetworkManager is not up now, and keeps {link.name}")
     if not environment.unit_is_active(NETWORKMANAGER_UNIT):
         return Suitability(False, "NetworkManager is not running")
-    manager = link_manager(link, environment)
     if manager not in (Manager.NETWORKMANAGER, Manager.NOBODY, Manager.LEFT_ALONE):
         return Suitability(False, f"{manager.value} manages {link.name}")
     if manager is Manager.NETWORKMANAGER:

@@ -81,12 +81,16 @@ class Device:
     """``AddressData``, whoever made them."""
 
 
+NOT_MANAGED = "NetworkManager does not manage it"
+EXTERNAL_REASON = "somebody else configured it (NetworkManager shows it as external)"
+
+
 def left_alone(device: Device) -> str:
     """Why nothing may be done to a device; empty if nothing speaks against it."""
     if not device.managed or device.state <= State.UNMANAGED:
-        return "NetworkManager does not manage it"
+        return NOT_MANAGED
     if device.flags & EXTERNAL:
-        return "somebody else configured it (NetworkManager shows it as external)"
+        return EXTERNAL_REASON
     if plain(device.applied.get("user", {}), "data", {}).get(_SKIP) in ("yes", "true", "1"):
         return f"its profile says {_SKIP}"
     if device.state == State.DISCONNECTED and device.reason == REASON_USER_REQUESTED:

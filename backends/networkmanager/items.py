@@ -41,6 +41,7 @@ class AppliedMtu:
     value: int
 
     rank = Rank.LINK
+    optional = True
 
     @property
     def identity(self) -> tuple[object, ...]:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is in place: our file, and what NetworkManager says of the ENIs' links.
 
-If it does not answer, the links that its state files call managed are served all the same as
-far as they need nothing of it, since live changes are made without it. Not so a link without an
-address: one that got its first from somebody else NetworkManager would call external ever after.
+If it does not answer, the ENIs that ec2net configured before are served all the same as far as they
+need nothing of it, since live changes are made without it. Not so a link without an address: one
+that got its first from another program NetworkManager would call external until the next boot.
 """
 
 from collections.abc import Collection
@@ -13,19 +13,32 @@ from ec2net.backends.networkmanager import attempts, conf
 from ec2net.backends.networkmanager.bus import BusError, Silence
 from ec2net.backends.networkmanager.client import ABSENT, NetworkManager
 from ec2net.backends.networkmanager.conf import ConfFile
-from ec2net.backends.networkmanager.device import Device, Routes, left_alone, routes, waits
+from ec2net.backends.networkmanager.device import (
+    EXTERNAL_REASON,
+    NOT_MANAGED,
+    Device,
+    Routes,
+    left_alone,
+    routes,
+    waits,
+)
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
 from ec2net.backends.networkmanager.merge import Key, recorded
 from ec2net.core.plugins.api import (
+    Address,
     Deadline,
     Ec2netError,
+    Environment,
     InPlace,
     Item,
     Link,
     LinkRef,
+    LinkSetting,
     Mac,
+    Manager,
     RunDir,
     Snapshot,
+    link_manager,
 )
 
 MTU: Key = ("802-3-ethernet", "mtu")
@@ -42,6 +55,8 @@ class Seen:
     """ENIs whose activation in force is one of ours."""
     file: ConfFile | None = None
     """What is at the path of our file."""
+    live: set[Mac] = field(default_factory=set)
+    """ENIs that ec2net brought up whole by netlink, which NetworkManager therefore calls external."""
     problem: Ec2netError | None = None
     """Why it did not answer; nothing of it is changed then."""
 
@@ -72,16 +87,45 @@ def look(manager: NetworkManager, run: RunDir, links: Collection[Link], deadline
     return seen
 
 
-def without_it(seen: Seen, links: Collection[Link], snapshot: Snapshot) -> None:
-    """Let wait what NetworkManager, which does not answer, has not brought up yet."""
-    addressed = {
-        found.item.link.index
-        for found in snapshot.addresses
-        if not found.item.interface.ip.is_link_local
-    }
+def without_it(
+    seen: Seen,
+    links: Collection[Link],
+    snapshot: Snapshot,
+    ours: Collection[Item],
+    environment: Environment,
+) -> None:
+    """Let wait what NetworkManager, which does not answer, has not brought up yet, and what ec2net
+    has not configured before: whether NetworkManager manages such an ENI is not known."""
+    configured = {item.link.index for item in ours if isinstance(item, LinkSetting)}
     for link in links:
-        if link.mac is not None and link.index not in addressed:
+        if link.mac is None:
+            continue
+        if link_manager(link, environment) is Manager.LEFT_ALONE:
+            seen.left_alone[link.mac] = NOT_MANAGED
+        elif not _addresses(link, snapshot):
             seen.waiting[link.mac] = "NetworkManager, which does not answer, has to bring it up"
+        elif link.index not in configured:
+            seen.waiting[link.mac] = "NetworkManager, which does not answer, has to say what it is"
+
+
+def serve_own(
+    seen: Seen, links: Collection[Link], snapshot: Snapshot, ours: Collection[Item]
+) -> None:
+    """Serve the external links whose addresses are all ec2net's: it brought them up while no network
+    manager would. They stay live, since an activation would take their addresses away."""
+    own = {item for item in ours if isinstance(item, Address)}
+    for link in links:
+        if link.mac is None or seen.left_alone.get(link.mac) != EXTERNAL_REASON:
+            continue
+        here = _addresses(link, snapshot)
+        if here and own.issuperset(here):
+            del seen.left_alone[link.mac]
+            seen.live.add(link.mac)
+
+
+def _addresses(link: Link, snapshot: Snapshot) -> list[Address]:
+    there = (found.item for found in snapshot.addresses_on(link.index))
+    return [address for address in there if not address.interface.ip.is_link_local]
 
 
 def _said(error: Ec2netError) -> Ec2netError:
@@ -89,12 +133,12 @@ def _said(error: Ec2netError) -> Ec2netError:
         return Ec2netError(
             "is not running",
             subject="NetworkManager",
-            remedy="systemctl start NetworkManager; until then only live changes are made",
+            remedy="run: systemctl start NetworkManager; until then ec2net makes only live changes",
         )
     return Ec2netError(
         f"does not answer: {error}",
         subject="NetworkManager",
-        remedy="see 'systemctl status NetworkManager'; until then only live changes are made",
+        remedy="see 'systemctl status NetworkManager'; until then ec2net makes only live changes",
     )
 
 

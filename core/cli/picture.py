@@ -156,17 +156,18 @@ SECONDS = 30.0
 _INSTEAD = "or --dot, for something else that draws it"
 
 
-def svg(dot: str) -> str:
+def svg(dot: str, deadline: Deadline) -> str:
     """The text of an SVG document. Raises ``Ec2netError`` if it cannot be drawn."""
+    limit = deadline.within(SECONDS, "dot")
     try:
-        done = run_bounded(("dot", "-Tsvg"), Deadline(SECONDS, "dot"), given=dot)
+        done = run_bounded(("dot", "-Tsvg"), limit, given=dot)
     except FileNotFoundError as error:
         remedy = f"install the package graphviz, {_INSTEAD}"
         raise Ec2netError("dot is not installed, which draws it", remedy=remedy) from error
     except OSError as error:
         raise Ec2netError(f"dot cannot be run: {error.strerror}", remedy=_INSTEAD) from error
     except subprocess.TimeoutExpired as error:
-        told = f"dot has not drawn it after {SECONDS:.0f} s"
+        told = f"dot has not drawn it after {limit.seconds:.0f} s"
         raise Ec2netError(told, remedy="draw one ENI, " + _INSTEAD) from error
     if done.returncode:
         why = " ".join(done.stderr.split()) or f"exit status {done.returncode}"

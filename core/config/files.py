@@ -10,13 +10,13 @@ so it masks; as the main file in /etc it masks the one in /usr/lib.
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from ec2net.core.config.schema import SETTINGS
-from ec2net.core.config.settings import Config, EniSection, Ipv6Policy
+from ec2net.core.config.settings import Config, EniSection
 from ec2net.core.config.tree import (
     SECTIONS,
     Report,
@@ -143,17 +143,16 @@ def show_dict(loaded: LoadedConfig) -> dict[str, Any]:
 def warnings(loaded: LoadedConfig) -> Iterator[str]:
     """Values that are in force and that can harm: an MTU below 1280 where IPv6 is not off."""
     config = loaded.config
-    places: list[tuple[str, Any, Any, str]] = [
-        ("mtu", config.eni.mtu, config.eni.ipv6, loaded.origins["mtu"])
-    ]
+    places = [("mtu", config.eni, loaded.origins["mtu"])]
     for index, section in enumerate(config.sections):
         where, given = f"{SECTIONS}[{index}]", section.settings
-        ipv6 = given.get("ipv6", config.eni.ipv6)
-        places.append((f"{where}.mtu", given.get("mtu"), ipv6, loaded.origins[where]))
-    for key, mtu, ipv6, origin in places:
-        if isinstance(mtu, int) and mtu < IPV6_MTU_MIN and ipv6 is not Ipv6Policy.OFF:
+        if "mtu" in given or "ipv6" in given:
+            whole = replace(config.eni, **given)
+            places.append((f"{where}.mtu", whole, loaded.origins[where]))
+    for key, settings, origin in places:
+        if settings.removes_ipv6:
             yield (
-                f"{origin}: warning: {key} = {mtu}: an ENI with IPv6 addresses is refused"
+                f"{origin}: warning: {key} = {settings.mtu}: an ENI with IPv6 addresses is refused"
                 f' (set it to {IPV6_MTU_MIN} or more, or set ipv6 to "off")'
             )
 

@@ -337,13 +337,13 @@ MATCH: dict[str, Key] = {
 
 _HEAD = """\
 # SPDX-License-Identifier: Apache-2.0
-# Configuration of ec2net. Every setting is here with its default; uncomment what is to differ.
-# Better than changing this file: put the difference into /etc/ec2net/ec2net.toml.d/NAME.toml.
+# Configuration of ec2net: every setting with its default. Do not change this file. Write changed
+# settings into /etc/ec2net/ec2net.toml.d/NAME.toml instead.
 """
 
 _SECTION = """\
-# Settings for some ENIs, any number of sections; where several match, the later one wins key by
-# key. All criteria that are given must hold, and one that is not known yet does not hold:
+# Settings for some ENIs, in any number of sections. If several sections match, the later one wins,
+# key by key. All given criteria must hold. A criterion whose value is not known yet does not hold:
 """
 
 _EXAMPLE_SECTION = """\

@@ -13,7 +13,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Any, TypeAlias
 
 from ec2net.core.model.identity import Attached, EniId, Mac
-from ec2net.core.model.numbers import NumberPlan
+from ec2net.core.model.numbers import IPV6_MTU_MIN, NumberPlan
 from ec2net.core.model.objects import AnyNetwork
 
 AUTO_BACKEND = "auto"
@@ -161,6 +161,12 @@ class EniSettings:
     coexist_with: tuple[Rival, ...] = ()
     dns_default_route: DnsDefaultRoute = DnsDefaultRoute.AUTO
     ipv4_fast_failure: bool = False
+
+    @property
+    def removes_ipv6(self) -> bool:
+        """Whether IPv6 is wanted with an MTU that takes it off the link: below 1280 (RFC 8200, 5)."""
+        too_small = isinstance(self.mtu, int) and self.mtu < IPV6_MTU_MIN
+        return too_small and self.ipv6 is not Ipv6Policy.OFF
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network
 
 from ec2net.core.decide.intent import Standing, host_interface
 from ec2net.core.model.facts import Absent, EniFacts, Reading, T_co, Unknown, Value
@@ -54,6 +54,17 @@ def held_addresses(eni: EniFacts, ipv6: bool, routed: tuple[AnyNetwork, ...] = (
     _check_inside((*ipv4s, *ipv6s), prefixes, subnets_of(eni, ipv6))
     if (ipv4s or ipv4_prefixes) and subnet_ipv4 is not None:
         _check_router(ipv4s, ipv4_prefixes, subnet_ipv4)
+    return _divided(ipv4s, ipv6s, prefixes, subnet_ipv4, routed)
+
+
+def _divided(
+    ipv4s: tuple[IPv4Address, ...],
+    ipv6s: tuple[IPv6Address, ...],
+    prefixes: tuple[AnyNetwork, ...],
+    subnet_ipv4: IPv4Network | None,
+    routed: tuple[AnyNetwork, ...],
+) -> Held:
+    """What the host holds, and what it routes to containers. Raises ``NotReady``."""
     assigned: tuple[AnyAddress, ...] = (*ipv4s, *ipv6s)
     away = [one for one in assigned if any(one in network for network in routed)]
     if ipv4s and ipv4s[0] in away:

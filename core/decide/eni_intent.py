@@ -88,7 +88,7 @@ def early_intent(
         mac=mac,
         link=link,
         primary=primary,
-        mtu=MtuPolicy.KEEP if ipv6 and _below_ipv6(settings) else settings.mtu,
+        mtu=MtuPolicy.KEEP if settings.removes_ipv6 else settings.mtu,
         ipv6=ipv6,
         main_metric=metric(settings, numbers, PRIMARY),
         parking_table=numbers.parking_table,
@@ -136,16 +136,12 @@ def _room_for_sources(settings: EniSettings, own_table: bool, families: tuple[in
 
 def _room_for_ipv6(settings: EniSettings) -> None:
     """Raises ``NotReady``: the kernel takes IPv6 off a link below 1280 bytes (RFC 8200, section 5)."""
-    if _below_ipv6(settings):
+    if settings.removes_ipv6:
         raise NotReady(
             Standing.REFUSED,
             f"mtu = {settings.mtu} would remove IPv6 from the link, and the ENI has IPv6 addresses:"
             f' set mtu to {IPV6_MTU_MIN} or more, or ipv6 to "off"',
         )
-
-
-def _below_ipv6(settings: EniSettings) -> bool:
-    return isinstance(settings.mtu, int) and settings.mtu < IPV6_MTU_MIN
 
 
 def _without_block(eni: ReadyEni, settings: EniSettings) -> tuple[str, ...]:
@@ -159,12 +155,14 @@ def _without_block(eni: ReadyEni, settings: EniSettings) -> tuple[str, ...]:
 def _wants_ipv6(eni: EniFacts, settings: EniSettings, link: Link) -> bool:
     """Family support comes from IMDS, not from what the link happens to hold (R33, R34).
 
-    But where an administrator has turned IPv6 off, it stays off.
+    But where an administrator has turned IPv6 off, it stays off. An MTU that has taken IPv6 off
+    already is judged as one that is about to.
     """
     if settings.ipv6 is Ipv6Policy.AUTO:
         # Without a subnet block IPv6 waits; all of the ENI does if IPv6 is all that it has.
         waits = not isinstance(eni.local_ipv4s, Absent)
-        return link.ipv6 and (isinstance(eni.subnet_ipv6, Value) or not waits)
+        there = link.ipv6 or (link.ipv6_off_by_mtu and settings.removes_ipv6)
+        return there and (isinstance(eni.subnet_ipv6, Value) or not waits)
     return settings.ipv6 is Ipv6Policy.ON
 
 

@@ -34,7 +34,9 @@ def examine(
     found += addresses.duplicates(host, snapshot)
     found += addresses.unusable(readings.address_states, host)
     found += addresses.overdue(readings.leases or {}, readings.address_states)
-    found += links.wrong_mtus(host, snapshot)
+    refused = [conflict for conflict in view.plan.conflicts if conflict.limit]
+    found += links.refused_mtus(refused)
+    found += links.wrong_mtus(host, snapshot, {conflict.mac for conflict in refused})
     found += sysctls.strict_filters(host, readings.sysctls)
     found += sysctls.lost_answers(host, readings.sysctls)
     found += sysctls.lost_advertisements(host, readings.sysctls)
@@ -80,6 +82,8 @@ def _standings(view: View) -> Iterator[Finding]:
 
 def _plan(view: View) -> Iterator[Finding]:
     for conflict in view.plan.conflicts:
+        if conflict.limit:
+            continue  # told with the MTUs
         eni = view.host.of(conflict.mac)
         yield Finding(
             Severity.ERROR,
@@ -115,6 +119,14 @@ def _routing(view: View, wrong: Collection[finding.Finding]) -> Iterator[Finding
 
 
 def _unchecked(readings: Readings) -> Iterator[Finding]:
+    if readings.out_of_time:
+        yield Finding(
+            Severity.NOTE,
+            Check.UNCHECKED,
+            "",
+            "the time of timeouts.pass was over before the way of each address was checked",
+            "run: ec2net verify",
+        )
     if readings.silent_gateways is None:
         yield Finding(
             Severity.NOTE,

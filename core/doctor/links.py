@@ -1,33 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """MTUs that do not fit: a link's with the configuration, or with the primary's. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from ec2net.core.config.settings import MtuPolicy
 from ec2net.core.decide.intent import HostIntent
 from ec2net.core.doctor.finding import Check, Finding, Severity
+from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import LinkSetting
+from ec2net.core.model.plan import Conflict
 from ec2net.core.model.snapshot import Snapshot
 
 
-def wrong_mtus(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
+def refused_mtus(conflicts: Iterable[Conflict]) -> Iterator[Finding]:
+    """MTUs that are configured and that their devices do not accept."""
+    for conflict in conflicts:
+        if conflict.limit and isinstance(conflict.item, LinkSetting):
+            cause = f"mtu = {conflict.item.value} is configured, and {conflict.limit}"
+            link = str(conflict.item.link)
+            yield Finding(Severity.WARNING, Check.MTU, link, cause, conflict.remedy)
+
+
+def wrong_mtus(
+    host: HostIntent, snapshot: Snapshot, but: Collection[Mac] = ()
+) -> Iterator[Finding]:
     """The VPC's MTU is the same for all ENIs of an instance (AWS, "Network MTU"): where the
-    configuration leaves it to DHCP or to others, a secondary's should be the primary's."""
+    configuration leaves it to DHCP or to others, a secondary's should be the primary's.
+
+    ``but``: ENIs whose MTU is the subject of another finding."""
     primary = snapshot.link(host.primary_link.index) if host.primary_link else None
     for intent in host.ready:
         link = snapshot.link(intent.link.index)
-        if link is None:
+        if link is None or intent.mac in but:
             continue
         if not isinstance(intent.mtu, MtuPolicy):
-            if 0 < link.mtu_max < intent.mtu:
-                yield Finding(
-                    Severity.WARNING,
-                    Check.MTU,
-                    link.name,
-                    f"mtu = {intent.mtu} is configured, and the device accepts at most"
-                    f" {link.mtu_max}: the MTU stays {link.mtu}",
-                    f'set mtu to {link.mtu_max} or less, or to "keep"',
-                )
-            elif link.mtu != intent.mtu:
+            if link.mtu != intent.mtu:
                 yield Finding(
                     Severity.WARNING,
                     Check.MTU,
@@ -43,5 +50,8 @@ def wrong_mtus(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
                 f"its MTU is {link.mtu}, and the primary's ({primary.name}) is {primary.mtu}:"
                 " large packets are lost where ICMP is filtered",
                 f"run: ip link set {link.name} mtu {primary.mtu}, or configure it: mtu ="
-                f" {primary.mtu}",
+                f" {primary.mtu}"
+                if link.accepts(primary.mtu)
+                else f"the device of {link.name} does not accept {primary.mtu}:"
+                f" set mtu = {link.mtu} for {primary.name}",
             )

@@ -49,6 +49,8 @@ class Readings:
     failed_units: tuple[str, ...] | None = ()
     wrong_ways: tuple[Finding, ...] = ()
     """What ``verify`` finds: by the kernel's answers, and by what managers made of it."""
+    out_of_time: bool = False
+    """Whether the deadline came before all ways were checked."""
 
 
 def read_imds(

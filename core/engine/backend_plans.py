@@ -8,11 +8,12 @@ or held stays, and a roll-back brings a file back.
 """
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
 from ec2net.core.decide.intent import HostIntent, Standing
+from ec2net.core.decide.limits import within_limits
 from ec2net.core.decide.ownership import plan_for
 from ec2net.core.host.files import Environment
 from ec2net.core.model.errors import Ec2netError
@@ -30,10 +31,14 @@ _log = logging.getLogger("ec2net.engine")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which ENIs a plan is for. ``only``: these, or all; ``without``: nothing is wanted of these."""
+    """Which ENIs a plan is for. ``only``: these, or all; ``without``: nothing is wanted of these.
+
+    ``check`` is called between steps that compute long, and may raise.
+    """
 
     only: Collection[Mac] | None = None
     without: frozenset[Mac] = frozenset()
+    check: Callable[[], None] = lambda: None
 
     def __contains__(self, mac: Mac) -> bool:
         return mac not in self.without and (self.only is None or mac in self.only)
@@ -76,15 +81,22 @@ def planned(
     deadline: Deadline,
 ) -> BackendPlans:
     """A backend that fails costs its own plan, and is a problem."""
+    host, limited = within_limits(host, snapshot)
     made = BackendPlans(host, {}, {}, {}, [])
     for name, backend in backends.items():
         mine = _of(name, choices)
         if not mine and choices:
             continue
+        which.check()
         try:
             _add(made, name, backend, mine, snapshot, which, deadline)
         except Ec2netError as error:
             made.problems.append(error)
+            continue
+        told = tuple(found for mac, found in limited.items() if mac in mine and mac in made.wanted)
+        plan = made.plans[name]
+        made.plans[name] = replace(plan, conflicts=(*plan.conflicts, *told))
+    which.check()
     made.problems += add_leftovers(backends, choices, {*made.wanted, *which.without}, made.plans)
     made.problems += without_backend(choices, made.host)
     return made

@@ -50,6 +50,7 @@ REMINDER = 600.0
 GIVEN = 90.0
 """Seconds after a network manager was given another file or setting in which nothing is told: what
 it does to the link then, as systemd-networkd 252 takes its leases anew, is by our wish."""
+_DOWN = (Manager.NETWORKD_NOT_UP, Manager.NETWORKMANAGER_NOT_UP)
 _MARK = 16
 """Characters of a fingerprint that are kept."""
 
@@ -127,6 +128,9 @@ def _next(
     told_of = before.in_place
     if before.given and 0 <= seconds_between(before.given, now()) < GIVEN:
         told_of = frozenset()
+    link = view.snapshot.link(intent.link.index)
+    if link is not None and link_manager(link, environment) in _DOWN:
+        told_of = frozenset()  # the pass says that it is down; networkd 252 gives up IPv6 leases
     drifted = Plan(
         tuple(
             change

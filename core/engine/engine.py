@@ -22,17 +22,18 @@ from ec2net.core.engine.imds_reading import ImdsReading, read_imds
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.reachability import Reachability
 from ec2net.core.engine.rollback import Trial
+from ec2net.core.engine.second_plan import planned_again, together
 from ec2net.core.host.files import Environment
 from ec2net.core.host.managers import elsewhere
 from ec2net.core.imds.source import Imds
 from ec2net.core.kernel.link_events import link_is_there
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.live.observe import snapshot_of
-from ec2net.core.model.errors import DoubleManagement, Ec2netError
+from ec2net.core.model.errors import DeadlineExceeded, DoubleManagement, Ec2netError
 from ec2net.core.model.facts import Facts, Link, Value
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Attached, Mac
-from ec2net.core.model.plan import Applied, Plan
+from ec2net.core.model.plan import Applied, Plan, is_optional
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import PATIENCE, Backend, Host
 from ec2net.core.plugins.guard import GuardedBackend
@@ -100,14 +101,39 @@ class Engine:
         *,
         without: frozenset[Mac] = frozenset(),
         check: Collection[Mac] = (),
-        reading: ImdsReading | None = None,
+        reading: ImdsReading,
     ) -> PassReport:
-        """Plan and apply. The caller holds the host lock."""
-        began = time.monotonic() - (reading.seconds if reading is not None else 0.0)
+        """Plan and apply, for some ENIs twice. The caller holds the host lock."""
+        began = time.monotonic() - reading.seconds
         self.run.discard_leftovers()
         view = self.plan(deadline, only, without=without, reading=reading)
         report = self.apply(view, deadline, check=check)
-        return replace(report, occasion=deadline.what, seconds=time.monotonic() - began)
+        again = planned_again(view, report) - view.observed_only - report.held.keys()
+        if again:
+            report = self._once_more(view, report, again, reading, deadline.shielded())
+        report = replace(report, occasion=deadline.what, seconds=time.monotonic() - began)
+        self.plugins.pass_finished(report)
+        return report
+
+    def _once_more(
+        self,
+        view: View,
+        report: PassReport,
+        macs: frozenset[Mac],
+        reading: ImdsReading,
+        deadline: Deadline,
+    ) -> PassReport:
+        """The report with what a second plan for ``macs`` did. Without time the next pass makes it."""
+        reading = replace(reading, known=last_known.read(self.run))
+        try:
+            after = self.plan(
+                deadline, macs, without=view.without, reading=reading, attached=view.facts.attached
+            )
+            return together(report, self.apply(after, deadline), macs)
+        except DeadlineExceeded:
+            return report
+        except Ec2netError as error:
+            return replace(report, problems=(*report.problems, error))
 
     def read_imds(self, deadline: Deadline, only: Collection[Mac] | None = None) -> ImdsReading:
         """Read IMDS for a pass. That may take long: before the host lock is taken.
@@ -127,11 +153,13 @@ class Engine:
         snapshot: Snapshot | None = None,
         reading: ImdsReading | None = None,
         attached: Mapping[Mac, Attached] | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> View:
         """Observe, compute and plan. ``only``: plan for these ENIs, the others as last known.
 
         ``without``: ENIs that nothing is wanted of (``remove``). ``reading``: what ``read_imds`` gave;
-        without it IMDS is read now. ``attached``: when each ENI came; None: as remembered.
+        without it IMDS is read now. ``attached``: when each ENI came; None: as remembered. ``check`` is
+        called between steps that compute long, and may raise.
         """
         before, drivers = Memory.read(self.run), self.config.drivers
         snapshot = snapshot or snapshot_of(self.kernel, drivers, self.run)
@@ -146,7 +174,8 @@ class Engine:
             attached = boot_enis.when_attached(before.boot, links, time.monotonic())
         environment = self._environment(links)
         facts = Facts(reading.facts, there, attached, elsewhere(links, environment))
-        view = self._planned(facts, snapshot, links, environment, Wanted(only, without), deadline)
+        which = Wanted(only, without, check)
+        view = self._planned(facts, snapshot, links, environment, which, deadline)
         problems = (*reading.problems, *view.problems)
         view = replace(view, memory=before, problems=problems, requests=reading.requests)
         return view.with_holds()
@@ -161,7 +190,9 @@ class Engine:
         deadline: Deadline,
     ) -> View:
         """The intents that follow from the facts, and the plans of the backends."""
+        which.check()
         host = self._intents(facts)
+        which.check()
         choices = chosen(host, links, self.backends, environment)
         doubled: tuple[DoubleManagement, ...] = ()
         if not which.without:  # to take something back is no double work
@@ -229,7 +260,7 @@ class Engine:
         self, view: View, report: PassReport, check: Collection[Mac], deadline: Deadline
     ) -> tuple[Snapshot, PassReport]:
         """The host after the changes, and the report with what is wrong of it."""
-        failed = {failure.change.mac for failure in report.failed}
+        failed = {f.change.mac for f in report.failed if not is_optional(f.change.item)}
         changed = {*(change.mac for change in report.done), *check} - failed
         after = view.snapshot
         try:
@@ -246,9 +277,7 @@ class Engine:
         drifts, records = drift.follow(view, report.done, back, environment)
         problems = (*report.problems, *self._remember(view, report, records))
         there = addresses_there(view.host, view.snapshot if report.undone else after)
-        report = replace(report, drifts=drifts, there=there, problems=problems)
-        self.plugins.pass_finished(report)
-        return report
+        return replace(report, drifts=drifts, there=there, problems=problems)
 
     def _read_imds(
         self,

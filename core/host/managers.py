@@ -31,6 +31,8 @@ NETWORKMANAGER_UNIT = "NetworkManager.service"
 
 NETWORKD_LINKS = "/run/systemd/netif/links"
 """The folder of systemd-networkd's state files, one for each link index (sd-network(3))."""
+NETWORKD_FILES = "/run/systemd/network"
+"""Where ec2net writes files for systemd-networkd: 70-LINK.network, or a drop-in 50-ec2net.conf."""
 NETWORKMANAGER_LINKS = "/run/NetworkManager/devices"
 """NetworkManager keeps a state file there for each link that it manages or was told not to."""
 _UNITS = "/etc/systemd/system"
@@ -84,6 +86,16 @@ def will_return(unit: str, environment: Environment) -> bool:
     return not environment.unit_is_active(unit) and is_enabled(unit, environment)
 
 
+def may_return(unit: str, environment: Environment) -> bool:
+    """Whether it is down, but not disabled: a mask and a removed package leave its link.
+
+    Debian masks the units of a package that is removed (deb-systemd-helper(1p)).
+    """
+    if environment.unit_is_active(unit):
+        return False
+    return environment.read_link(f"{_UNITS}/multi-user.target.wants/{unit}") is not None
+
+
 def link_manager(link: Link, environment: Environment) -> Manager:
     """The network manager of ``link``, by the state files that both keep for each link index.
 
@@ -114,14 +126,29 @@ def link_manager(link: Link, environment: Environment) -> Manager:
 
 
 def _networkd_is_not_up(environment: Environment) -> bool:
-    """Whether it is at work, and tells of no link, not even lo: it is stopped, or has yet to look.
+    """Whether systemd-networkd has links, and tells of none, not even lo: it is stopped or starts.
 
-    Its folder is there wherever it is installed (tmpfiles.d/systemd-network.conf).
+    Its folder is there wherever it is installed (tmpfiles.d/systemd-network.conf). A mask says
+    nothing of the links that it had: they are those that ec2net gave it files for in this boot.
     """
-    return (
-        "links" in environment.list_folder(NETWORKD_LINKS.rpartition("/")[0])
-        and not any(map(str.isdigit, environment.list_folder(NETWORKD_LINKS)))
-        and is_at_work(NETWORKD_UNIT, environment)
+    if "links" not in environment.list_folder(NETWORKD_LINKS.rpartition("/")[0]):
+        return False
+    if any(map(str.isdigit, environment.list_folder(NETWORKD_LINKS))):
+        return False
+    if is_at_work(NETWORKD_UNIT, environment):
+        return True
+    return may_return(NETWORKD_UNIT, environment) and _networkd_has_our_files(environment)
+
+
+def _networkd_has_our_files(environment: Environment) -> bool:
+    names = environment.list_folder(NETWORKD_FILES)
+    return any(
+        (name.startswith("70-") and name.endswith(".network"))
+        or (
+            name.endswith(".network.d")
+            and "50-ec2net.conf" in environment.list_folder(f"{NETWORKD_FILES}/{name}")
+        )
+        for name in names
     )
 
 

@@ -71,6 +71,7 @@ def link(message: Mapping[str, Any]) -> Link:
         permanent=mac is not None and str(attributes.get("IFLA_PERM_ADDRESS")).lower() == str(mac),
         master=attributes.get("IFLA_MASTER", 0),
         mtu_max=attributes.get("IFLA_MAX_MTU", 0),
+        mtu_min=attributes.get("IFLA_MIN_MTU", 0),
     )
 
 

@@ -45,6 +45,9 @@ _LINK_TRIES = 10
 """But a link that is missing from the list would count as gone, with all that is on it: an
 incomplete list of links is an error."""
 
+_CHECKED_EACH = 256
+"""Messages between two calls of ``check``: pyroute2 decodes them in some 50 ms."""
+
 _LINK_PAUSE = 0.005
 """Seconds, more with each try (0.2 in all): links come by the hundred on a container host."""
 
@@ -64,12 +67,14 @@ class _Memory:
 class Dumps:
     """A socket for dumps."""
 
-    def __init__(self) -> None:
+    def __init__(self, check: Callable[[], None] = lambda: None) -> None:
+        """``check`` is called between messages; what it raises ends the dump."""
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
         )
         self._socket.settimeout(_SECONDS)
         self._sequence = 0
+        self._check = check
         self._memory: dict[tuple[Kind, int], _Memory] = {}
 
     def close(self) -> None:
@@ -95,7 +100,9 @@ class Dumps:
             before = _Memory(context)
         seen = _Memory(context)
         found: list[T] = []
-        for raw in self._whole(kind, family, wanted):
+        for number, raw in enumerate(self._whole(kind, family, wanted)):
+            if number % _CHECKED_EACH == 0:
+                self._check()
             whole = raw[HEADER.size :]
             known = before.wholes.get(whole)
             if known is None:

@@ -45,6 +45,8 @@ class Requests:
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
         )
         self._socket.settimeout(_SECONDS)
+        for option in (wire.NETLINK_CAP_ACK, wire.NETLINK_EXT_ACK):
+            self._socket.setsockopt(wire.SOL_NETLINK, option, 1)
         self._sequence = 0
 
     def close(self) -> None:

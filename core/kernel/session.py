@@ -8,7 +8,7 @@ explicit and names are resolved from dumps: both are traps of pyroute2 otherwise
 import errno
 import os
 import socket
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -23,6 +23,7 @@ from ec2net.core.kernel.request import Requests
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import link_name
+from ec2net.core.model.numbers import IPV6_MTU_MIN
 from ec2net.core.model.objects import (
     Address,
     AnyAddress,
@@ -66,6 +67,7 @@ class Kernel:
     def __init__(self, protocol: int, tables: range | None = None) -> None:
         self.protocol = protocol
         self.tables = tables
+        self._check: Callable[[], None] = lambda: None
 
     @cached_property
     def marks_addresses(self) -> bool:
@@ -79,7 +81,7 @@ class Kernel:
 
     @cached_property
     def _dumps(self) -> dump.Dumps:
-        return dump.Dumps()
+        return dump.Dumps(lambda: self._check())
 
     def __enter__(self) -> Self:
         return self
@@ -92,6 +94,18 @@ class Kernel:
             self._requests.close()
         if "_dumps" in self.__dict__:
             self._dumps.close()
+
+    @contextmanager
+    def checked(self, check: Callable[[], None]) -> Iterator[None]:
+        """Dumps in this block call ``check`` now and then, and end by what it raises.
+
+        The dumps of a large host take some seconds of CPU in a new process.
+        """
+        self._check, before = check, self._check
+        try:
+            yield
+        finally:
+            self._check = before
 
     def links(self) -> tuple[Link, ...]:
         """All links of this network namespace."""
@@ -115,10 +129,7 @@ class Kernel:
         Of others' routes see ``relevance``.
         """
         drivers = frozenset(drivers)
-        links = tuple(
-            replace(link, ipv6=sysctl.has_ipv6(link.name)) if link.driver in drivers else link
-            for link in self.links()
-        )
+        links = tuple(_with_ipv6(link) if link.driver in drivers else link for link in self.links())
         names = {link.index: link.name for link in links}
         with self._errors("reading addresses, routes and rules"):
             addresses = self._dumps.read(
@@ -218,7 +229,8 @@ class Kernel:
             with _keeping_secondaries(item):
                 self._change(Verb.REMOVE, item)
         except KernelError as error:
-            gone = (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV)
+            # ENXIO: IPv6 is not on the link any more (inet6_addr_del).
+            gone = (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO)
             if error.errno not in gone:
                 raise
 
@@ -249,7 +261,7 @@ class Kernel:
         try:
             yield
         except OSError as error:
-            raise _refused(doing, error.errno or 0) from error
+            raise _refused(doing, error) from error
 
 
 def _keeping_secondaries(item: KernelObject) -> AbstractContextManager[None]:
@@ -260,10 +272,20 @@ def _keeping_secondaries(item: KernelObject) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def _refused(doing: str, code: int) -> KernelError:
-    name = errno.errorcode.get(code, str(code))
-    reason = f"{os.strerror(code)} ({name})" if code else "unknown error"
+def _refused(doing: str, error: OSError) -> KernelError:
+    """With the text of the kernel's extended ACK, where it has one."""
+    code = error.errno or 0
+    name, usual = errno.errorcode.get(code, str(code)), os.strerror(code)
+    reason = f"{usual} ({name})" if code else "unknown error"
+    if code and error.strerror not in (None, "", usual):
+        reason += f', "{error.strerror}"'
     return KernelError(f"{doing}: {reason}", remedy=_REMEDIES.get(code, ""), errno=code)
+
+
+def _with_ipv6(link: Link) -> Link:
+    ipv6 = sysctl.has_ipv6(link.name)
+    by_mtu = not ipv6 and link.mtu < IPV6_MTU_MIN and sysctl.is_off_by_mtu(link.name)
+    return replace(link, ipv6=ipv6, ipv6_off_by_mtu=by_mtu)
 
 
 def _accept_ra(links: Iterable[Link]) -> tuple[LinkSetting, ...]:

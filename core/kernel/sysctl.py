@@ -30,6 +30,12 @@ def has_ipv6(link: str) -> bool:
         return not (_IPV4_CONF / link).is_dir()
 
 
+def is_off_by_mtu(link: str) -> bool:
+    """Whether IPv6, which is not on the link, would come with a larger MTU."""
+    missing = not (_CONF / link).is_dir() and (_IPV4_CONF / link).is_dir()
+    return missing and read_number("ipv6/conf/default/disable_ipv6") == 0
+
+
 def read_number(name: str, link: str = "") -> int | None:
     """A sysctl below net; ``link`` takes the place of ``LINK`` in ``ipv4/conf/LINK/rp_filter``.
 

@@ -12,6 +12,10 @@ NLMSG_DONE = 3
 NLM_F_REQUEST = 0x1
 NLM_F_DUMP_INTR = 0x10
 NLM_F_DUMP = 0x300
+NLM_F_CAPPED = 0x100
+NLM_F_ACK_TLVS = 0x200
+SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK = 270, 10, 11
+_NLMSGERR_ATTR_MSG = 1
 _NLA_TYPE_MASK = 0x3FFF
 
 HEADER = struct.Struct("=IHHII")
@@ -48,10 +52,11 @@ LINKS = Kind(
     "ifinfmsg",
     18,
     16,
-    frozenset((1, 3, 4, 10, 18, 27, 51, 52, 54)),
+    frozenset((1, 3, 4, 10, 18, 27, 50, 51, 52, 54)),
     struct.pack("=HHI", 8, 29, 1 << 3),
 )
-"""With IFLA_ADDRESS, IFNAME, MTU, MASTER, LINKINFO, GROUP, MAX_MTU, PROP_LIST and PERM_ADDRESS."""
+"""With IFLA_ADDRESS, IFNAME, MTU, MASTER, LINKINFO, GROUP, MIN_MTU, MAX_MTU, PROP_LIST and
+PERM_ADDRESS."""
 
 ADDRESSES = Kind("ifaddrmsg", 22, 8, frozenset((1, 2, 11)))
 """With IFA_ADDRESS, LOCAL and PROTO."""
@@ -67,10 +72,31 @@ RULES = Kind("fibmsg", 34, 12)
 
 
 def check(raw: bytes) -> None:
-    """Raise ``OSError`` if a NLMSG_ERROR or NLMSG_DONE says that the request failed."""
+    """Raise ``OSError`` if a NLMSG_ERROR or NLMSG_DONE says that the request failed.
+
+    Its text is the kernel's own where the kernel gives one (extended ACK).
+    """
     code = _NUMBER.unpack_from(raw, HEADER.size)[0] if len(raw) > HEADER.size else 0
     if code < 0:
-        raise OSError(-code, os.strerror(-code))
+        raise OSError(-code, _extended(raw) or os.strerror(-code))
+
+
+def _extended(raw: bytes) -> str:
+    """The text of an extended ACK; empty if there is none.
+
+    The attributes follow the request's header, and the rest of the request unless it was cut off
+    (netlink_ack, net/netlink/af_netlink.c).
+    """
+    _, kind, flags, _, _ = HEADER.unpack_from(raw)
+    request = HEADER.size + _NUMBER.size
+    if kind != NLMSG_ERROR or not flags & NLM_F_ACK_TLVS or len(raw) < request + _U32.size:
+        return ""
+    length = HEADER.size if flags & NLM_F_CAPPED else _U32.unpack_from(raw, request)[0]
+    for number, offset, size in attributes_from(raw, request + _aligned(length)):
+        if number == _NLMSGERR_ATTR_MSG:
+            text = raw[offset + ATTRIBUTE.size : offset + size].rstrip(b"\0")
+            return text.decode("ascii", "backslashreplace")
+    return ""
 
 
 def only(raw: bytes, kind: Kind) -> bytes:

@@ -9,11 +9,12 @@ from ec2net.core.decide.ownership import marked, unmarked
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.facts import Link
-from ec2net.core.model.objects import Address, Setting
+from ec2net.core.model.numbers import IPV6_MTU_MIN
+from ec2net.core.model.objects import Address, LinkSetting, Setting
 from ec2net.core.model.plan import InPlace, Item, purpose_of
 from ec2net.core.model.purpose import Purpose
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.state.journal import Journals
+from ec2net.core.state.journal import Journal, Journals
 from ec2net.core.state.run_dir import RunDir
 
 
@@ -36,7 +37,7 @@ def observe(
         for item in snapshot.settings(link):
             if item.setting is Setting.ALTNAME:
                 (ours if item.value in journal.altnames else foreign).append(item)
-            elif item.setting in journal.before:
+            elif item.setting in journal.before and _can_be_given_back(item, journal, link):
                 ours.append(item)
             elif item.setting is Setting.GROUP and item.value != 0:
                 foreign.append(item)  # somebody uses the group for something: not ours to take
@@ -50,6 +51,16 @@ def observe(
         with suppress(KernelError):  # they count as missing: making them tells what is wrong
             ours += kernel.reply_marks()
     return InPlace(tuple(ours), tuple(foreign), tuple(adjustable))
+
+
+def _can_be_given_back(item: LinkSetting, journal: Journal, link: Link) -> bool:
+    """Not an earlier MTU that the device does not accept any more: each pass would fail with it.
+
+    Nor one that would take IPv6 off the link.
+    """
+    before = journal.before[item.setting]
+    keeps_ipv6 = before >= IPV6_MTU_MIN or not link.ipv6
+    return item.setting is not Setting.MTU or (link.accepts(before) and keeps_ipv6)
 
 
 def snapshot_of(kernel: Kernel, drivers: Iterable[str], run: RunDir) -> Snapshot:

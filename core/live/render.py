@@ -64,7 +64,9 @@ def _settings(
     link = intent.link
     wanted = [LinkSetting(link, Setting.GROUP, intent.link_group)]
     wanted += [LinkSetting(link, Setting.ALTNAME, name) for name in intent.altnames]
-    mtu = _mtu(intent, host, snapshot) if base is not Base.LEASED else None
+    # A network manager sets the MTU, but for one that it is not given before IMDS is known.
+    open_to_us = base is not Base.LEASED or intent.early.mtu is MtuPolicy.KEEP
+    mtu = _mtu(intent, host, snapshot) if open_to_us else None
     if mtu is not None:
         wanted.append(LinkSetting(link, Setting.MTU, mtu))
     if base is Base.OURS:
@@ -72,6 +74,11 @@ def _settings(
         if any(item.link.index == link.index for item in snapshot.accept_ra):
             # The router's advertisement would put the subnet and a default route into main.
             wanted.append(LinkSetting(link, Setting.ACCEPT_RA, 0))
+    elif base is Base.LEASED:
+        # The client reads advertisements itself. Given back, the kernel would read them as well, on
+        # a link that ec2net had brought up before the client did.
+        there = LinkSetting(link, Setting.ACCEPT_RA, 0)
+        wanted += [there] if there in snapshot.accept_ra else []
     return tuple(wanted)
 
 
@@ -81,13 +88,20 @@ def _mtu(intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> int | None:
         return intent.mtu
     if intent.mtu is MtuPolicy.KEEP or intent.primary or host.primary_link is None:
         return None
+    mtu = _primarys_mtu(host, host.primary_link, snapshot)
+    own = snapshot.link(intent.link.index)
+    if mtu is None or (own is not None and not own.accepts(mtu)):
+        return None
+    return None if intent.ipv6 and mtu < IPV6_MTU_MIN else mtu
+
+
+def _primarys_mtu(host: HostIntent, primary: LinkRef, snapshot: Snapshot) -> int | None:
+    """The MTU that the primary is about to have, in the same pass, or has."""
     for other in host.ready:
         if other.primary and not isinstance(other.mtu, MtuPolicy):
-            return other.mtu  # what it is about to have, in the same pass
-    link = snapshot.link(host.primary_link.index)
-    if link is None or (intent.ipv6 and link.mtu < IPV6_MTU_MIN):
-        return None
-    return link.mtu
+            return other.mtu
+    link = snapshot.link(primary.index)
+    return None if link is None else link.mtu
 
 
 def _addresses(

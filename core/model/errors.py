@@ -28,7 +28,7 @@ EXIT_MEANING = {
     ExitStatus.LINK_GONE: "the link is not there (any more): `start` and `remove`",
     ExitStatus.DRIFT: "`verify` found drift",
 }
-"""What each tells, in the documents' words."""
+"""The meaning of each status, in the words of the documents."""
 
 
 class Ec2netError(Exception):
@@ -116,10 +116,10 @@ class PluginError(Ec2netError):
 
 
 def in_one_line(error: BaseException) -> str:
-    """What somebody else's code raised, for people."""
+    """The text of an exception from third-party code, for people."""
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 PLUGIN_FAULTS = (Exception, SystemExit)
-"""What a third party's code may raise: a module that misses another one leaves by ``sys.exit``, and so
-does the code of a command that is called as a function."""
+"""The exceptions that third-party code may raise. A module that misses another one may call
+``sys.exit``, and so may the code of a command that is called as a function."""

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was observed: IMDS keys, each *value*, *absent* or *unknown*, and kernel links.
+"""The observations: IMDS keys, each *value*, *absent* or *unknown*, and kernel links.
 
 Text from IMDS is parsed before it gets here and travels no further as text.
 
-An error is no news: amazon-ec2-net-utils 2.7.4 took a failed read for "no addresses" and removed them
-(https://github.com/amazonlinux/amazon-ec2-net-utils/issues/161). So only ``Absent`` ends anything,
-and ``Absent`` needs two witnesses (``core/imds/reader.py``). ``core/decide/last_known.py`` replaces
-an ``Unknown`` by the last good value of the same attachment.
+An error is no news: amazon-ec2-net-utils 2.7.4 took a failed read for "no addresses" and removed
+them (https://github.com/amazonlinux/amazon-ec2-net-utils/issues/161). Therefore only ``Absent``
+ends anything, and ``Absent`` needs two witnesses (``core/imds/reader.py``).
+``core/decide/last_known.py`` replaces an ``Unknown`` by the last good value of the same attachment.
 """
 
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ class Unknown:
 
 
 Reading: TypeAlias = Value[T_co] | Absent | Unknown
-"""What one IMDS key reads as."""
+"""The reading of one IMDS key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ FIELDS = {
 
 
 def keys_of(eni: EniFacts) -> dict[str, Reading[object]]:
-    """What each key of an ENI reads as, by the key's name in IMDS."""
+    """The reading of each key of an ENI, by the key's name in IMDS."""
     return {key: getattr(eni, name) for key, name in FIELDS.items()}
 
 
@@ -124,10 +124,18 @@ class Link:
     """Whether ``mac`` is the permanent one (IFLA_PERM_ADDRESS)."""
     ipv6: bool = True
     """False if IPv6 is off on the link or on the host."""
+    ipv6_off_by_mtu: bool = False
+    """Whether IPv6 is off on the link by its MTU alone, which is below 1280."""
     master: int = 0
     """Index of the bridge, bond or VRF that it is a port of; 0 for none."""
     mtu_max: int = 0
     """The largest MTU that the device accepts (IFLA_MAX_MTU), in bytes; 0: not known."""
+    mtu_min: int = 0
+    """The smallest MTU that the device accepts (IFLA_MIN_MTU), in bytes."""
+
+    def accepts(self, mtu: int) -> bool:
+        """Whether ``mtu`` is within the device's limits (dev_validate_mtu, net/core/dev.c)."""
+        return self.mtu_min <= mtu and not 0 < self.mtu_max < mtu
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +147,4 @@ class Facts:
     attached: Mapping[Mac, Attached] = field(default_factory=dict)
     """When each link came (``core/state/boot_enis.py``); of those that lack it is not known."""
     elsewhere: Mapping[Mac, str] = field(default_factory=dict)
-    """Links that udev says somebody else manages, and who (``core/host/managers.py``)."""
+    """Links that udev gives to another manager, and its name (``core/host/managers.py``)."""

@@ -16,12 +16,12 @@ def fingerprint(backend: str | None, wanted: Iterable[Item]) -> str:
 
 
 def _plain(value: object) -> str:
-    """What two values are compared by, as text: without the name in a ``LinkRef``."""
+    """The text by which two values are compared, without the name in a ``LinkRef``."""
     if isinstance(value, Enum):
         return str(value)
     if is_dataclass(value):
         compared = [_plain(getattr(value, f.name)) for f in fields(value) if f.compare]
         return f"{type(value).__name__}({', '.join(compared)})"
-    if hasattr(value, "describe"):  # an item of somebody else, of whatever kind
+    if hasattr(value, "describe"):  # an item of a plugin, of any type
         return f"{type(value).__name__} {value.describe()}"
     return repr(value)

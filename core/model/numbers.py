@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The numbers of an ENI: table, rule priority and metric from network card and device number.
 
-A contract: the VPC CNI and EKS use the same ones. Never by list position or ifindex, which
-change when another ENI comes or goes.
+A contract: the VPC CNI and EKS use the same numbers. They never depend on list positions or
+ifindex, which change when another ENI is attached or detached.
 
     n = 100 * network card + device number, 0 to 12799
 
@@ -44,8 +44,8 @@ HIGHEST = CARDS * DEVICES - 1
 """The largest n: every base leaves room for this much above it."""
 
 LATER_METRIC = 16384
-"""Of the routes that DHCP and router advertisements give an ENI which came later, until it is
-configured (systemd/network/80-ec2net-later.network): behind every ENI's metric."""
+"""The metric of the routes that DHCP and router advertisements give a later ENI, until ec2net
+configures the ENI (systemd/network/80-ec2net-later.network): higher than every ENI's metric."""
 
 
 @dataclass(frozen=True, order=True, slots=True)

@@ -38,9 +38,9 @@ class Rank(IntEnum):
     """The order of additions; removals have the reverse order (make before break).
 
     An address comes after its rules, so that no packet from it takes another way; routes come
-    after the addresses that they prefer as source, which the kernel insists on. What marks
-    packets comes behind, so that it is never there without the rule that is for them; what has
-    them fail comes last, so that every way around it is there.
+    after the addresses that they prefer as source, which the kernel insists on. Packet marks come
+    later, so that they never exist without the rule that matches them. Rules that make packets fail
+    come last, after every route around them.
     """
 
     FILE = 0
@@ -62,7 +62,7 @@ class RouteKind(Enum):
 
 
 class RuleAction(Enum):
-    """What a policy rule does with what it is for (FR_ACT_*)."""
+    """The action of a policy rule (FR_ACT_*)."""
 
     LOOKUP = "lookup"
     UNREACHABLE = "unreachable"
@@ -95,7 +95,7 @@ class KernelItem:
 
     __slots__ = ()
     link: LinkRef | None
-    """None for what the kernel keeps beside links."""
+    """None for objects that the kernel keeps without a link."""
 
     @property
     def purpose(self) -> Purpose:
@@ -103,7 +103,7 @@ class KernelItem:
 
     @property
     def clues(self) -> tuple[Clue, ...]:
-        """What tells for which ENI it is: the first clue that is known decides."""
+        """The clues to the ENI of this object: the first known clue decides."""
         return () if self.link is None else (of_link(self.link.index),)
 
     @property
@@ -178,7 +178,7 @@ class Address(KernelItem):
 
 @dataclass(frozen=True, slots=True)
 class LaterAddress(Address):
-    """An address that stands before the link's first one and has to be made again, behind it.
+    """An address that precedes the link's first one; ec2net must add it anew, behind the first one.
 
     It equals no address in place, so that a plan replaces that.
     """

@@ -17,11 +17,12 @@ from ec2net.core.model.purpose import Clue, Purpose, of_mac
 
 
 class Item(Protocol):
-    """A thing that can be present: a kernel object or a file. Equal items are the same thing in the same state."""
+    """A thing that can be present: a kernel object or a file. Equal items are the same thing in the
+    same state."""
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """What it is told apart by: one identity can be in place once."""
+        """The key of the item: an identity can be present once."""
 
     @property
     def rank(self) -> Rank:
@@ -42,19 +43,24 @@ class Owned(Protocol):
 
 @runtime_checkable
 class Serving(Protocol):
-    """An item that, made by somebody else, does what another item of its identity would do."""
+    """An item with the effect of another item of the same identity, even if it is foreign."""
 
     def serves(self, wanted: object) -> bool:
         """Whether ``wanted``, of the same identity, need not be made."""
 
 
 def purpose_of(item: Item) -> Purpose:
-    """What an item is for; a backend's own items (files) are for a link."""
+    """The purpose of an item; a backend's own items (files) are for a link."""
     return item.purpose if isinstance(item, KernelItem) else Purpose.LINK
 
 
+def is_optional(item: Item) -> bool:
+    """Whether the rest of its ENI works without it."""
+    return bool(getattr(item, "optional", False))
+
+
 def clues_of(item: Item) -> tuple[Clue, ...]:
-    """What tells for which ENI an item is."""
+    """The clues to the ENI of an item."""
     if isinstance(item, KernelItem):
         return item.clues
     return (of_mac(item.owner),) if isinstance(item, Owned) else ()
@@ -86,7 +92,7 @@ class Change:
 
     @property
     def inverse(self) -> "Change":
-        """What takes it back."""
+        """The change that undoes this one."""
         if self.action is Action.REPLACE:
             assert self.before is not None, self
             return replace(self, item=self.before, before=self.item)
@@ -103,8 +109,14 @@ class Conflict:
     foreign: Item
     wanted: bool = False
     """Whether ``foreign`` is what another ENI wants, not something in place."""
+    limit: str = ""
+    """A limit of the device that keeps ``foreign`` in place; empty: something else does."""
+    remedy: str = ""
+    """What to do about ``limit``."""
 
     def describe(self) -> str:
+        if self.limit:
+            return f"{self.item.describe()}: {self.limit} ({self.remedy})"
         whose = "another ENI wants" if self.wanted else "something that is not ours is"
         return f"{self.item.describe()}: {whose} in its place: {self.foreign.describe()}"
 
@@ -131,14 +143,14 @@ class Plan:
         return bool(self.changes)
 
     def of(self, mac: Mac | None) -> "Plan":
-        """What of it is for this ENI."""
+        """The part for this ENI."""
         return Plan(
             tuple(change for change in self.changes if change.whose == mac),
             tuple(found for found in self.conflicts if found.mac == mac),
         )
 
     def by_eni(self) -> dict[Mac | None, "Plan"]:
-        """What of it is for each ENI that it changes or has conflicts of."""
+        """The part for each ENI with changes or conflicts."""
         changes: dict[Mac | None, list[Change]] = {}
         conflicts: dict[Mac | None, list[Conflict]] = {}
         for change in self.changes:
@@ -156,7 +168,7 @@ class Plan:
 
 
 def inverse(changes: Iterable[Change]) -> tuple[Change, ...]:
-    """What takes ``changes`` back: the inverse of each, the last one first."""
+    """The changes that undo ``changes``: the inverse of each, the last one first."""
     return tuple(change.inverse for change in reversed(tuple(changes)))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an item is for, and what tells for which ENI it is.
+"""The purpose of an item, and the clues to its ENI.
 
 An item's type says how the kernel holds the item; its purpose says how ec2net treats it.
 """
@@ -33,7 +33,7 @@ class Purpose(Enum):
 
 
 Clue: TypeAlias = tuple[str, object]
-"""What an ENI and an item of it have in common."""
+"""A property that an ENI and its item have in common."""
 
 OF_PRIMARY: Clue = ("role", "primary")
 """The host has one such item, and it is the primary's."""

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One look at the kernel: links, addresses, routes and rules, with who made each. Pure values."""
+"""The kernel's state at one time: links, addresses, routes and rules, with their origin. Pure
+values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Found(Generic[K_co]):
 
 @dataclass(frozen=True, slots=True)
 class AddressState:
-    """What becomes of an address: no part of what is wanted, so in no snapshot."""
+    """The state of an address. It is no part of the intent, so no snapshot has it."""
 
     link: LinkRef
     interface: AnyInterface
@@ -44,7 +45,8 @@ class AddressState:
 
 @dataclass(frozen=True)  # without slots, for the cached index
 class Snapshot:
-    """The kernel objects that the dumps found. Rules with selectors that are not modelled are left out: never ours."""
+    """The kernel objects that the dumps found. Rules with selectors that are not modelled are left
+    out: never ours."""
 
     links: tuple[Link, ...] = ()
     addresses: tuple[Found[Address], ...] = ()

@@ -18,6 +18,7 @@ from ec2net.core.host.managers import (
     NETWORKMANAGER_UNIT,
     Manager,
     link_manager,
+    may_return,
     owner,
     will_return,
 )
@@ -139,6 +140,7 @@ __all__ = [
     "link_manager",
     "make_folder",
     "make_plan",
+    "may_return",
     "observe_live",
     "owner",
     "put_guards",

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The contract of a backend: what realizes an intent on one kind of host.
 
-A backend is handed the whole wanted state each time; calling it twice with the same is calling
-it once. It never reads IMDS or the configuration, and it touches only what is marked ours.
+A backend receives the whole intent each time; a second call with the same intent changes nothing. A
+backend never reads IMDS or the configuration, and changes only objects with ec2net's mark.
 
     observe ─▶ wanted ─▶ (the engine makes the plan) ─▶ apply ─▶ check
 
-What ``observe`` returns is handed to every later verb: a backend keeps nothing between them but
-conversations, which ``close`` ends.
+Every later verb receives the result of ``observe``. Between the verbs a backend keeps only
+connections, which ``close`` ends.
 """
 
 from abc import ABC, abstractmethod
@@ -50,9 +50,9 @@ class Host:
     run: RunDir
     environment: Environment = field(default_factory=Environment)
     patience: float = PATIENCE
-    """Less where the next pass follows by itself as soon as the kernel tells of it."""
+    """Shorter if the next pass follows at the kernel's event."""
     journals: Journals = field(init=False)
-    """What was changed on links and carries no mark: the same for all backends."""
+    """The unmarked changes on links; all backends share them."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "journals", Journals(self.run))
@@ -64,16 +64,16 @@ class Observed:
 
     snapshot: Snapshot
     in_place: InPlace = field(default_factory=InPlace)
-    """What of this backend is in place, on its ENI links and left over from gone ones."""
+    """This backend's items on its ENI links, and items left over from detached ENIs."""
     left_alone: Mapping[Mac, str] = field(default_factory=dict)
-    """ENIs that their manager or their user wants untouched, and why: nothing of them is changed.
-    They are ignored with this reason, instead of failing a pass each minute."""
+    """ENIs that their network manager or a user excludes, with the reason. ec2net changes nothing
+    there. They are ignored with this reason, so that no pass fails because of them."""
     waiting: Mapping[Mac, str] = field(default_factory=dict)
-    """ENIs that their manager is not ready with yet: pending, and looked at again soon."""
+    """ENIs that their network manager has not finished: pending, and retried soon."""
     problems: tuple[Ec2netError, ...] = ()
-    """What could not be told; what does not depend on it is done all the same."""
+    """State that could not be read; changes that do not depend on it are made."""
     own: Any = None
-    """What only this backend understands, for its later verbs."""
+    """Knowledge of this backend alone, for its later verbs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class BootEni:
     link: Link
     early: EarlyIntent
     apart: bool
-    """Whether it is another's by the configuration, by its owner or by another tool."""
+    """Whether the configuration, its owner or another tool excludes the ENI."""
     doubled: bool
     """Whether another tool configures it."""
 
@@ -102,7 +102,7 @@ class Boot:
 
     enis: tuple[BootEni, ...]
     later_apart: bool
-    """Whether nothing is to be done for an ENI that comes some time, before it is known."""
+    """Whether an ENI that is attached later is excluded, before its facts are known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +110,22 @@ class Kept:
     """The files that a network manager keeps for a host that ``adopt`` handed over."""
 
     fallback: OwnedFile | None
-    """A file by which the manager has the primary at boot whatever becomes of ec2net; None where
-    a file of somebody else does that."""
+    """A file that gives the primary ENI to the network manager at boot, with or without ec2net;
+    None if a foreign file does that."""
     own_files: tuple[str, ...]
-    """Files of ours that the manager reads now."""
+    """ec2net's files that the network manager reads now."""
 
 
 class Backend(ABC):
-    """The base class of backends: one way to realize intents. Construction must be cheap: heavy imports go inside methods."""
+    """The base class of backends: one way to realize intents. Construction must be cheap: heavy
+    imports go inside methods."""
 
     name: ClassVar[str]
     """The name in the configuration: ``backend = "..."``; lower-case letters, digits, ``-``."""
 
     lacks: ClassVar[Mapping[str, str]] = {}
-    """Settings that this backend cannot realize, each with the reason. Only ``dns_default_route`` is
-    one so far. An ENI that asks for one is a problem of each pass; all else is done. The command
+    """Settings that this backend cannot realize, each with the reason. Only ``dns_default_route``
+    is one so far. An ENI that asks for one is a problem of each pass; all else is done. The command
     ``backends`` names it as well."""
 
     def __init__(self, host: Host) -> None:
@@ -161,10 +162,10 @@ class Backend(ABC):
     def leftovers(self, taken: Collection[Mac], mine: Collection[Mac]) -> tuple[Item, ...]:
         """This backend's own items for ENIs that another backend has taken over, such as files.
 
-        ``taken``: these ENIs. ``mine``: the ENIs that this backend still has. The engine removes the
-        items after the other backend has applied its changes. An item with an ``owner`` stays as long
-        as that ENI is observed or on hold. Live objects do not belong here: all backends share marks
-        and journals, so the other backend takes them over without a gap.
+        ``taken``: these ENIs. ``mine``: the ENIs that this backend still has. The engine removes
+        the items after the other backend has applied its changes. An item with an ``owner`` stays
+        as long as that ENI is observed or on hold. Live objects do not belong here: all backends
+        share marks and journals, so the other backend takes them over without a gap.
         """
         return ()
 
@@ -183,7 +184,8 @@ class Backend(ABC):
         """
 
     def check(self, intent: EniIntent, seen: Observed) -> tuple[str, ...]:
-        """Further differences from ``intent`` after ``apply``: what the network manager did instead."""
+        """Further differences from ``intent`` after ``apply``: what the network manager did
+        instead."""
         return ()
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close

@@ -50,7 +50,7 @@ _ASKED: Mapping[str, Callable[[EniIntent], bool]] = {
 
 
 def lacking(kind: type[Backend], intent: EniIntent) -> Iterator[str]:
-    """What is asked of an ENI and its backend does not have, with the reason."""
+    """The settings of an ENI that its backend lacks, with the reason."""
     for setting, reason in kind.lacks.items():
         if setting in _ASKED and _ASKED[setting](intent):
             yield f"{setting}: {reason}"

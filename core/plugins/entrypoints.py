@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plugins that are installed: the entry points of our group, and what could not be read of them.
+"""Installed plugins: the entry points of ec2net's group, and the errors of unreadable ones.
 
 Plugins come by entry point alone. Packages, pip and an administrator's own hands can all make one,
 and the Python that runs ec2net finds it, private libraries or not. A folder of ours would spare
 METADATA and entry_points.txt, and would need rules for who may write there and for what wins.
 
-Every package of the host has a file of its own here. One that nobody can read costs its own plugins
-and no others, which importlib.metadata would make of it.
+Every package of the host has its own file of entry points. A file that cannot be read costs only its
+own plugins; with importlib.metadata it would cost all.
 """
 
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from importlib.metadata import Distribution, EntryPoint
 
 _FAULTS = (ValueError, TypeError, OSError)
-"""What importlib.metadata makes of another encoding and of a line without "="."""
+"""The errors of importlib.metadata for another encoding and for a line without "="."""
 
 
 @dataclass(frozen=True, slots=True)

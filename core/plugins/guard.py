@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A backend behind a guard: whatever a plugin's method raises costs its own part of a pass only.
 
-The contract lets a backend raise ``Ec2netError`` and nothing else. What comes otherwise is a bug
-of the plugin: it is logged with its traceback and becomes a ``PluginError`` that names it.
+The contract lets a backend raise ``Ec2netError`` and nothing else. Any other exception is a
+bug of the plugin: it is logged with its traceback and becomes a ``PluginError`` with its name.
 """
 
 import logging
@@ -50,7 +50,7 @@ class GuardedBackend:
         return self._guard("wanted", lambda: tuple(self._backend.wanted(intent, host, seen)))
 
     def planned(self, compare: Callable[[], Plan]) -> Plan:
-        """What ``compare`` makes of its items, which may be anything."""
+        """The plan of ``compare`` for the plugin's items, which may have any type."""
         return self._guard("wanted", compare)
 
     def apply(

@@ -150,7 +150,8 @@ class Plugins:
         return found
 
     def made(self, host: Host) -> dict[str, Backend]:
-        """Each of ``backends`` for this host. One that cannot be made is left out like the others."""
+        """Each of ``backends`` for this host. One that cannot be made is left out like the
+        others."""
         made = {}
         for name, kind in self.backends().items():
             try:
@@ -160,7 +161,8 @@ class Plugins:
         return made
 
     def adjust(self, intent: EniIntent, facts: Facts) -> EniIntent:
-        """``intent`` as plugins want it; as it was if one breaks the contract."""
+        """``intent`` after the plugins' hooks; the original intent if a plugin breaks the
+        contract."""
         try:
             adjusted = self._manager.hook.ec2net_adjust_intent(intent=intent, facts=facts)
         except PLUGIN_FAULTS:  # whatever a plugin raises: it must not cost the pass
@@ -190,7 +192,7 @@ def _broken(subject: str, what: str, error: BaseException) -> PluginError:
 
 
 def _fault(backend: object, others: Collection[str]) -> str:
-    """What keeps a class from being a backend; empty if nothing does."""
+    """The reason why a class is no backend; empty if it is one."""
     if not (isinstance(backend, type) and issubclass(backend, Backend)):
         return "is not derived from Backend"
     missing = sorted(getattr(backend, "__abstractmethods__", ()))

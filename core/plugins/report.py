@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a pass found and did, as data: printed, published as status, handed to plugins."""
+"""The result of a pass, as data: printed, published as status, handed to plugins."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,21 +30,21 @@ class PassReport:
     done: tuple[Change, ...] = ()
     failed: tuple[Failure, ...] = ()
     findings: tuple[Finding, ...] = ()
-    """What verification found after the changes; empty if it agreed or nothing was changed."""
+    """The differences after the changes; empty without differences or without changes."""
     problems: tuple[Ec2netError, ...] = ()
-    """What went wrong besides: IMDS, state files, a backend that cannot observe."""
+    """Further problems: IMDS, state files, a backend that cannot observe."""
     requests: int = 0
     """IMDS requests made."""
     undone: tuple[Change, ...] = ()
-    """What was made and rolled back: not in ``done``."""
+    """The changes that were rolled back; they are not in ``done``."""
     held: Mapping[Mac, Hold] = field(default_factory=dict)
     """ENIs that stay as they are, since what is wanted of them cut the host off."""
     drifts: Drifts = field(default_factory=Drifts)
-    """What somebody else took away or changed."""
+    """The changes by other programs."""
     there: Mapping[Mac, int] = field(default_factory=dict)
     """How many of each ENI's addresses are on its link after the pass."""
     occasion: str = ""
-    """What the pass was made for: its deadline's name."""
+    """The occasion of the pass: its deadline's name."""
     seconds: float = 0.0
     """How long it took, with the reading of IMDS before it."""
 
@@ -80,7 +80,7 @@ class PassReport:
         return self.host.of(mac)
 
     def trouble(self, mac: Mac) -> tuple[str, ...]:
-        """What of one ENI is not as it should be, each once, sorted."""
+        """The problems of one ENI, each once, sorted."""
         texts = {str(failure.error) for failure in self.failed if failure.change.whose == mac}
         texts |= {text for of, text in self.wrong if of == mac}
         if hold := self.held.get(mac):

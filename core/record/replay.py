@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from ec2net.core.config.settings import Config
 from ec2net.core.config.tree import from_dict
 from ec2net.core.engine.engine import Engine
+from ec2net.core.engine.inspection import inspect
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.imds.source import RecordedImds
@@ -41,7 +42,7 @@ SIZE_MAX = 16 << 20
 """Bytes of a record: that of a host with sixty ENIs has some hundred thousand."""
 
 _DAMAGES = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError)
-"""What is no record ends in one of these."""
+"""The errors of a file that is no record."""
 
 
 def plan_from_record(
@@ -83,7 +84,7 @@ def plan_from_record(
         Plugins.of(config),
         Environment(lambda path: None, lambda path: None, lambda path: ()),
     )
-    return engine.plan(deadline, snapshot=snapshot, attached=attached)
+    return inspect(engine, deadline, snapshot=snapshot, attached=attached)
 
 
 def _document(path: Path, deadline: Deadline) -> Any:
@@ -102,7 +103,7 @@ def _parts(document: Any) -> tuple[dict[str, Any], dict[str, Any] | None]:
 
 
 def _attached(document: dict[str, Any]) -> dict[Mac, Attached]:
-    """Of a bare tree, and of records of before, it is not known."""
+    """Unknown for a bare tree and for older records."""
     told = document.get("attached", {}) if "imds" in document else {}
     return {Mac.parse(mac): Attached(when) for mac, when in _of(dict, told).items()}
 
@@ -160,8 +161,10 @@ def _link(data: dict[str, Any]) -> Link:
         # These came later.
         permanent=_of(bool, data.get("permanent", False)),
         ipv6=_of(bool, data.get("ipv6", True)),
+        ipv6_off_by_mtu=_of(bool, data.get("ipv6_off_by_mtu", False)),
         master=_of(int, data.get("master", 0)),
         mtu_max=_of(int, data.get("mtu_max", 0)),
+        mtu_min=_of(int, data.get("mtu_min", 0)),
     )
 
 

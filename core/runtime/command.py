@@ -56,7 +56,7 @@ class CommandFailed(Ec2netError):
 
 
 def output(command: Sequence[str], limit: Deadline) -> str:
-    """What a command said on its standard output. Raises ``CommandFailed``."""
+    """The standard output of a command. Raises ``CommandFailed``."""
     import subprocess  # as above
 
     try:

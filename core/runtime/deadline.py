@@ -2,10 +2,10 @@
 """The one bound on every wait.
 
 A ``Deadline`` is made at the top of an operation and handed down; each wait takes what is
-left of it. All waiting goes through :meth:`Deadline.wait`, one poll(2) that also watches
-what may end the operation early (a signal, the link's disappearance), so a waiting process
-makes no periodic system calls and is never deaf. An onlooker, if there is one, is told of each
-wait, and may have it look up now and then (``core/runtime/progress.py``).
+left of it. All waiting goes through :meth:`Deadline.wait`, one poll(2). It also watches events
+that may end the operation early (a signal, the link's disappearance). A waiting process makes no
+periodic system calls and notices every such event. An onlooker is told of each wait, and may
+interrupt it from time to time (``core/runtime/progress.py``).
 """
 
 import math
@@ -22,14 +22,14 @@ class Interruption(Protocol):
     """Something that may end an operation early, watched in every wait."""
 
     def fileno(self) -> int:
-        """A descriptor that turns readable when there is something to look at."""
+        """A descriptor that becomes readable at an event."""
 
     def check(self) -> None:
         """Consume what is readable; raise an ``Ec2netError`` if the operation must end."""
 
 
 class Onlooker(Protocol):
-    """Who is told of waits, by the thread that waits."""
+    """The object that the waiting thread tells of each wait."""
 
     def begin(self) -> None:
         """A wait begins; it may be over at once."""
@@ -45,7 +45,7 @@ class Deadline:
     """A point in monotonic time, with the operation's name and what may interrupt it."""
 
     onlooker: ClassVar[Onlooker | None] = None
-    """Of all waits of this process; None: nobody."""
+    """The onlooker of all waits in this process; None: no onlooker."""
 
     def __init__(
         self, seconds: float, what: str = "operation", *, interruptions: Iterable[Interruption] = ()
@@ -66,11 +66,12 @@ class Deadline:
 
     @property
     def interruptions(self) -> tuple[Interruption, ...]:
-        """What is watched, for a wait that another event loop makes."""
+        """The watched events, for a wait in another event loop."""
         return self._interruptions
 
     def within(self, seconds: float, what: str) -> "Deadline":
-        """A part of this deadline: ends after ``seconds`` or with its parent, whichever is first."""
+        """A part of this deadline: ends after ``seconds`` or with its parent, whichever is
+        first."""
         part = Deadline(min(seconds, self.remaining()), what, interruptions=self._interruptions)
         part._part = self._part or ((what, part._end) if what != self.what else None)
         return part
@@ -94,10 +95,10 @@ class Deadline:
 
     @contextmanager
     def looked_at(self) -> Iterator[Callable[[], float]]:
-        """For the time of a wait, however it is made: who looks on is told, by the outermost part that
-        has a name of its own.
+        """For the time of a wait, however it is made: who looks on is told, by the outermost part
+        that has a name of its own.
 
-        What is given is called at the beginning, and again after the seconds that it returns.
+        The given function is called at the beginning, and again after the seconds that it returns.
         """
         onlooker = self.onlooker
         if onlooker is None:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages with fields for systemd's journal, by its native protocol: one datagram for each.
 
-The protocol is described in systemd's docs/JOURNAL_NATIVE_PROTOCOL.md; nothing is needed for it. The
-stream that systemd makes of stderr carries no fields (``ENI_ID``, ``ACTION``). stderr stays the way
-for what the journal does not take at once: no message waits, and none is lost.
+The protocol is described in systemd's docs/JOURNAL_NATIVE_PROTOCOL.md; nothing is needed for it.
+The stream that systemd makes of stderr carries no fields (``ENI_ID``, ``ACTION``). stderr stays the
+way for what the journal does not take at once: no message waits, and none is lost.
 """
 
 import fcntl
@@ -29,8 +29,8 @@ _TAKEN_WITHIN = 0.2
 class JournalHandler(logging.Handler):
     """Sends what a record's ``fields`` hold (``extra={"fields": {...}}``) along with its message.
 
-    What the journal does not take, because its queue is full or it is not there, goes to
-    ``otherwise``, as if there were no fields.
+    If the journal does not take a message, because its queue is full or it does not run, the
+    message goes to ``otherwise`` without fields.
     """
 
     def __init__(self, otherwise: logging.Handler, path: Path = SOCKET) -> None:
@@ -66,9 +66,9 @@ class JournalHandler(logging.Handler):
             self._otherwise.handle(record)
 
     def close(self) -> None:
-        """The journal finds out by the sender's process which unit a message is of, so it should
-        have read the last one before that is gone. In the lab the journal knew the unit of every
-        message of a hundred passes on demand."""
+        """The journal finds the unit of a message by the sender's process. It should have read the
+        last message before that process ends. In the lab the journal knew the unit of every message
+        of a hundred passes on demand."""
         with suppress(OSError, DeadlineExceeded):
             deadline = Deadline(_TAKEN_WITHIN, "the journal")
             while self._unread():  # ends by deadline

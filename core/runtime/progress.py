@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A long wait tells what it waits for and how long still: the onlookers of ``Deadline``.
+"""A long wait shows its reason and its remaining time: the onlookers of ``Deadline``.
 
-Somebody at a terminal sees one line, which goes when the wait is over. Anywhere else, where each line
-is kept or mailed to somebody, it is one message, and that for ``--verbose`` alone; without that
-nobody looks on, and a process that waits is not woken.
+A terminal shows one line, which disappears after the wait. Elsewhere each line is kept or mailed,
+so a wait is one message, and only with ``--verbose``. Without it there is no onlooker, and nothing
+wakes a waiting process.
 """
 
 import logging
@@ -20,7 +20,7 @@ from ec2net.core.runtime.deadline import Deadline
 _log = logging.getLogger("ec2net.waiting")
 
 PATIENCE = 1.0
-"""Seconds that nobody needs to be told of."""
+"""Seconds without a message."""
 
 LULL = 0.5
 """Seconds of work between two waits that are still felt as one."""
@@ -29,7 +29,7 @@ BLINK = 0.05
 """A wait that is shorter, as for each answer of IMDS, is not worth a line that goes at once."""
 
 EACH = 1.0
-"""Seconds from one look at a terminal's line to the next."""
+"""Seconds between two updates of a terminal's line."""
 
 
 def set_up() -> None:
@@ -62,7 +62,7 @@ class _Patient:
         return early if early > 0 else self.tell(what, seconds)
 
     def tell(self, what: str, seconds: float) -> float:
-        """Of a long wait; after how many seconds again."""
+        """Report a long wait; returns the seconds until the next report."""
         raise NotImplementedError
 
     def end(self) -> None:
@@ -113,7 +113,7 @@ class AtTerminal(_Patient):
     def _write(self, text: str) -> None:
         """Not to a terminal that was stopped (Ctrl-S): that would be a wait without an end.
 
-        Nor from the background: somebody types there, and ``stty tostop`` would stop the process.
+        Nor from the background: a user types there, and ``stty tostop`` would stop the process.
         """
         ready = select.select([], [self._stream], [], 0)[1]
         if ready and _in_foreground(self._stream.fileno()):

@@ -40,7 +40,7 @@ from ec2net.core.model.objects import LinkRef
 from ec2net.core.state.run_dir import RunDir
 
 VERSION = 1
-"""Of the formats of all state files. Only another one is written into a file."""
+"""The version of the formats of all state files. A file contains only another version."""
 
 _log = logging.getLogger("ec2net.state")
 

@@ -34,11 +34,11 @@ class Workplace:
 
 
 def workplace(options: Namespace, *, may_fall_back: bool, must_go_on: bool = False) -> Workplace:
-    """Read the configuration. A broken file never takes the network down: the last good one stands.
+    """Read the configuration. A broken file never takes the network down: the last good one stays.
 
     Raises ``ConfigError`` where there is none, or when the caller does not want another
-    configuration than the files' (``may_fall_back`` false). Who ``must_go_on`` gets what can be
-    read of the files then.
+    configuration than the files' (``may_fall_back`` false). With ``must_go_on`` the caller
+    then gets the valid part of the files.
     """
     run = RunDir(options.run_dir)
     loaded = load(Path(options.config_root), run.read(LAST_GOOD))

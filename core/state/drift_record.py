@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is remembered of an ENI's drift: /run/ec2net/drift/MAC.json, for one attachment."""
+"""The record of an ENI's drift: /run/ec2net/drift/MAC.json, for one attachment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ Time: TypeAlias = Annotated[str, _time]
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What was noticed at a time, or again and again. Times are ISO 8601, UTC."""
+    """One noticed change, with its repetitions. Times are ISO 8601, UTC."""
 
     what: tuple[str, ...]
     """As ``verify`` says it."""
@@ -41,14 +41,14 @@ class Drift:
     last: Time
     times: int
     known: tuple[str, ...]
-    """Of who it was."""
+    """Known facts about the program that made the change."""
     repair: str
     open: bool
     """Whether it is still so."""
 
     @property
     def summary(self) -> str:
-        """What it was, in one line."""
+        """The change, in one line."""
         more = len(self.items) - len(self.what)
         return "; ".join((*self.what, *([f"and {more} more"] if more > 0 else [])))
 
@@ -66,22 +66,22 @@ class Drift:
 
 @dataclass(frozen=True, slots=True)
 class Drifts:
-    """What a pass has to say of it."""
+    """The drift that a pass reports."""
 
     latest: Mapping[Mac, Drift] = field(default_factory=dict)
-    """Of each ENI that was planned for and has any."""
+    """The latest drift of each planned ENI that has drift."""
     news: tuple[tuple[Mac, Drift], ...] = ()
-    """What began or ended in this pass."""
+    """The drift that began or ended in this pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is remembered of one attachment."""
+    """The drift of one attachment."""
 
     ifindex: int
     in_place: frozenset[str] = frozenset()
     intended: int = 0
-    """Of what was wanted then. It may be in place without a change: a pass before was killed."""
+    """Fingerprint of the intent at that time. A killed pass may have made the changes already."""
     given: Annotated[str, lambda text: text and _time(text)] = ""
     """When a network manager was given something else for it; empty: never."""
     story: tuple[Drift, ...] = ()

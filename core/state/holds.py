@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plans that were rolled back, by ENI: /run/ec2net/held.json.
 
-A hold is in force while the same is wanted of the ENI as when its plan failed, told by a
-fingerprint of the wanted items. Passes plan and show the held changes, do not make them, and end with
-status 1. Another intent, a detach or ``refresh --retry`` ends a hold. It never keeps other ENIs,
-``remove`` or the removal of what gone links left from being done.
+A hold is in force while the intent of the ENI is the same as when its plan failed. A fingerprint of
+the wanted items shows that. Passes plan and show the held changes, do not make them, and end with
+status 1. Another intent, a detach or ``refresh --retry`` ends a hold. It never
+prevents changes of other ENIs, ``remove`` or the removal of a detached ENI's objects.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -21,17 +21,17 @@ HELD = "held.json"
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """What is not tried again for one ENI, since when and why."""
+    """The changes on hold for one ENI, with the time and the reason."""
 
     fingerprint: str
     since: str
     """As ISO 8601, UTC."""
     reason: str
     changes: tuple[str, ...]
-    """What had been made and was taken back, each as in a plan."""
+    """The changes that were rolled back, each as in a plan."""
 
     def problem(self, name: str) -> Ec2netError:
-        """For people, in each pass that leaves the ENI of this name as it is."""
+        """The problem of each pass during the hold; ``name``: the ENI's link."""
         return Ec2netError(
             f"changes are on hold since {date(self.since)}: {self.reason}",
             subject=name,

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was changed on each link and cannot be marked in the kernel: /run/ec2net/journal/MAC.json.
+"""Changes on each link that the kernel cannot mark: /run/ec2net/journal/MAC.json.
 
-Settings of a link carry no mark: the journal keeps what they were before, so that they can be
-given back. A journal holds for one attachment. It is written before the change that it tells of: a
-kill in between leaves at most an entry too many. Without the state directory MTU, group and accept_ra
-stay as they are when an ENI is given up, since nothing else tells what they were before.
+Settings of a link carry no mark: the journal keeps their former values, so that ec2net can restore
+them. A journal holds for one attachment. It is written before the change: a kill in between leaves
+at most one entry too many. Without the state directory, MTU, group and accept_ra stay unchanged
+when ec2net gives up an ENI, since nothing else has their former values.
 """
 
 from collections.abc import Collection, Iterable
@@ -25,15 +25,15 @@ _INT_MAX = 2**31 - 1
 
 @dataclass(slots=True)
 class Journal:
-    """What was changed on one link."""
+    """The unmarked changes on one link."""
 
     ifindex: int
     before: dict[Setting, int] = field(default_factory=dict)
     """The value that a setting had before the first change."""
     altnames: set[str] = field(default_factory=set)
     addresses: set[AnyInterface] = field(default_factory=set)
-    """Only where they cannot be marked in the kernel. With another prefix length it is another one:
-    IPv4 can be on a link with several, each somebody else's."""
+    """Only addresses that the kernel cannot mark. The prefix length counts: an IPv4 address can be
+    on a link with several prefix lengths, each of another program."""
 
     def with_all_of(self, other: "Journal") -> "Journal":
         """Both together; where they differ, this one."""
@@ -57,10 +57,11 @@ class Journals:
         self._missing: dict[Mac, Journal] = {}
 
     def compare(self, mac: Mac, journal: Journal, there: Collection[str | AnyInterface]) -> None:
-        """Note which journaled names and addresses are not there any more.
+        """Note which journaled names and addresses are missing.
 
-        They are struck out by ``strike_out`` unless they are made again before (``expect``): a pass
-        that was killed after a removal leaves them, and somebody else may use them later.
+        ``strike_out`` removes them from the journal, unless ``expect`` names them before. A pass
+        that was killed after a removal leaves such entries, and another program may use the names
+        later.
         """
         self._missing[mac] = Journal(
             journal.ifindex,
@@ -102,7 +103,7 @@ class Journals:
             codec.write(self._run, per_eni.file(_FOLDER, mac), journal)
 
     def strike_out(self) -> None:
-        """Forget what is missing and was not made again. Raises ``StateError``."""
+        """Remove missing names and addresses that were not expected. Raises ``StateError``."""
         for mac, missing in self._missing.items():
             if missing.empty:
                 continue

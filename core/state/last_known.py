@@ -46,11 +46,11 @@ def _readings(eni: EniFacts) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class LastKnown:
-    """What earlier passes read from IMDS."""
+    """The values that earlier passes read from IMDS."""
 
     primary: Mac | None = None
     enis: Mapping[Mac, KnownFacts] = field(default_factory=dict)
-    """Of whichever attachment."""
+    """The facts of any attachment."""
 
     def of(self, links: Mapping[Mac, Collection[int]]) -> dict[Mac, EniFacts]:
         """The facts of ENIs that are still attached by the same link index."""

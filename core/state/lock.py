@@ -100,7 +100,7 @@ class HostLock:
 
 
 _LOCKED, _FAILED = b"x", b"!"
-"""What the waiting thread says."""
+"""The messages of the waiting thread."""
 
 
 class _Waiter:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What earlier passes stored: read once at the start of a pass, and written once at its end.
+"""The state of earlier passes: read once at the start of a pass, and written once at its end.
 
-Only what must survive a kill is written in between: journals, marks of touched links, and which ENIs
-are the boot's.
+Only state that must survive a kill is written in between: journals, marks of touched links, and the
+ENIs of the boot.
 """
 
 from collections.abc import Collection, Mapping
@@ -37,7 +37,7 @@ class Memory:
         )
 
     def drift_of(self, mac: Mac, ifindex: int) -> Record:
-        """What is remembered of an ENI while it has this link."""
+        """The drift record of an ENI while it has this link."""
         return per_eni.valid(self.drift, {mac: [ifindex]}).get(mac, Record(ifindex))
 
     def write(self, run: RunDir, before: "Memory") -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is remembered for the boot, under /run/ec2net: root's, small JSON files, never half written.
+"""The state of this boot, under /run/ec2net: small JSON files of root, never half written.
 
 A write is unique temporary file, fsync, rename: a reader sees the old or the new content, and
 a kill leaves at most a temporary file, which the next pass discards. Content that is already
@@ -41,9 +41,9 @@ class RunDir:
         return parsed(self.content(name))
 
     def content(self, name: str) -> bytes:
-        """The bytes stored under ``name``, for who knows what they mean; empty if there are none.
+        """The bytes under ``name``, which the caller interprets; empty without a file.
 
-        What is no regular file, or a link, is none that was stored here.
+        Only a regular file counts: a symbolic link was not stored here.
         """
         try:
             return regular(self.path / name, SIZE_MAX)
@@ -95,7 +95,7 @@ class RunDir:
     def discard_leftovers(self) -> None:
         """Delete temporary files of killed writers. Only under the host lock."""
         for temporary in self.path.glob(f"**/{_TEMPORARY}*"):
-            with suppress(OSError):  # one that cannot go (a folder, an immutable file) harms nobody
+            with suppress(OSError):  # a folder or an immutable file may stay
                 temporary.unlink(missing_ok=True)
 
 

@@ -1,6 +1,6 @@
 #!/usr/bin/python3.11 -sP
 # SPDX-License-Identifier: Apache-2.0
-"""The command ``ec2net`` with the libraries that its package brings, whatever else is installed."""
+"""The command ``ec2net`` with the libraries of its package, whatever else is installed."""
 
 import sys
 from pathlib import Path

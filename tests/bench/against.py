@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from host import BenchedHost, Mix, host
-from processes import run
+from processes import Usage, attempt, run
 from residence import resident
 
 RATIO_LIMIT = 1.05
@@ -82,6 +82,38 @@ def compared(
                     unchanged_pass(one)  # by the first of them it is not
                 pairs = in_turns([partial(measure, one) for one in both], runs)
             yield Compared(f"{kind}, {enis} x ({mix.name})", pairs)
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """What the first pass of a large host came to, and what a later one costs."""
+
+    what: str
+    version: str
+    first: Usage
+    status: int
+    """The exit status of the first pass."""
+    there: int
+    """Addresses that are on their links after it."""
+    wanted: int
+    later: Usage
+
+
+def first_passes(versions: Sequence[Version], hosts: Sequence[tuple[int, Mix]]) -> Iterator[First]:
+    """Each version on a host of its own, with a deadline that nothing of it should meet."""
+    for enis, mix in hosts:
+        for version in versions:
+            with host(enis, mix, version.environ, _EC2NET, settled=False) as benched:
+                one = version.on(benched)
+                refresh, guest = one.command("refresh"), benched.vpc.guest
+                first, status, _ = attempt(refresh, one.environ, guest)
+                shown = guest.run(["ip", "-oneline", "address"]).stdout
+                there = {line.split()[3].partition("/")[0] for line in shown.splitlines()}
+                wanted = [str(a) for eni in benched.vpc.enis for a in eni.addresses()]
+                later, _, _ = attempt(refresh, one.environ, guest)
+            held = sum(address in there for address in wanted)
+            name = f"{enis} x ({mix.name})"
+            yield First(name, version.name, first, status, held, len(wanted), later)
 
 
 def in_turns(measures: Sequence[Callable[[], float]], runs: int) -> list[tuple[float, float]]:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from against import RATIO_LIMIT as AGAINST_LIMIT
-from against import Compared, Version, compared
+from against import Compared, Version, compared, first_passes
 from checkout import TOP
 from host import BenchedHost, Mix, host
 from old_version import NoHistory, unpack
@@ -235,11 +235,31 @@ class Bench:
 
     def against(self, revision: str, folder: Path) -> list[tuple[str, ...]]:
         """This checkout beside another revision, which is written into ``folder``."""
-        cache = Path(self.environ["PYTHONPYCACHEPREFIX"])
-        other = environment(cache, unpack(revision, folder) / "src")
-        new, old = Version("new", self.environ), Version("old", other)
+        new, old = self.versions(revision, folder)
         found = compared(new, old, self.runs, (*HOSTS, LARGE_HOSTS[0]), RESIDENT_HOSTS)
         return [self.ratio(row) for row in found]
+
+    def largest(self, revision: str, folder: Path) -> list[tuple[str, ...]]:
+        """The largest instances with addresses at random, before and after."""
+        new, old = self.versions(revision, folder)
+        return [
+            (
+                row.what,
+                row.version,
+                f"{row.first.cpu:.1f} s",
+                f"{row.first.wall:.1f} s",
+                str(row.status),
+                f"{row.there} of {row.wanted}",
+                f"{row.later.cpu:.2f} s",
+            )
+            for row in first_passes((old, new), LARGE_HOSTS)
+        ]
+
+    def versions(self, revision: str, folder: Path) -> tuple[Version, Version]:
+        """This checkout, and the other revision, which is written into ``folder``."""
+        cache = Path(self.environ["PYTHONPYCACHEPREFIX"])
+        other = environment(cache, unpack(revision, folder) / "src")
+        return Version("new", self.environ), Version("old", other)
 
     def ratio(self, row: Compared) -> tuple[str, ...]:
         verdict = self.judged(row.what, row.ratio, AGAINST_LIMIT, f"{row.ratio:.3f}")
@@ -283,10 +303,22 @@ def measure(bench: Bench) -> None:
     print(table(("host", "CPU", "time", "peak RSS"), bench.worst()))
 
 
+def compare(bench: Bench, revision: str, folder: Path, *, largest: bool) -> None:
+    """Print this checkout beside a revision; ``largest``: on the largest instances alone."""
+    if not largest:
+        rows = bench.against(revision, folder / "old")
+        print(table(("", "new CPU", f"{revision} CPU", "new/old"), rows), flush=True)
+    head = ("host", "version", "first pass, CPU", "time", "exit status", "addresses there")
+    print(table((*head, "later pass, CPU"), bench.largest(revision, folder / "old-largest")))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=7, help="measured runs of each (default: 7)")
     parser.add_argument("--against", metavar="REV", help="compare the CPU time with a revision's")
+    parser.add_argument(
+        "--largest", action="store_true", help="with --against: the largest instances alone"
+    )
     options = parser.parse_args()
     sandbox.enter()
     began = time.monotonic()
@@ -297,10 +329,9 @@ def main() -> int:
             measure(bench)
         else:
             try:
-                rows = bench.against(options.against, Path(folder, "old"))
+                compare(bench, options.against, Path(folder), largest=options.largest)
             except NoHistory as error:
                 parser.error(str(error))
-            print(table(("", "new CPU", f"{options.against} CPU", "new/old"), rows))
     print(f"\n{time.monotonic() - began:.0f} s")
     for broken in bench.broken:
         print(f"OVER: {broken}")

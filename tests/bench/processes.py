@@ -72,6 +72,16 @@ def run(
 
     Raises ``RuntimeError`` with what it said if it fails.
     """
+    used, status, text = attempt(command, environ, inside)
+    if status != 0:
+        raise RuntimeError(f"{command}: exit status {status}: {text}")
+    return used
+
+
+def attempt(
+    command: Sequence[str], environ: Mapping[str, str], inside: Namespace | None = None
+) -> tuple[Usage, int, str]:
+    """As ``run``, with the exit status and what it said, whether it fails or not."""
     with tempfile.TemporaryFile() as said:
 
         def start() -> subprocess.Popen[bytes]:
@@ -87,11 +97,9 @@ def run(
         killer.cancel()
         wall = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            said.seek(0)
-            text = said.read().decode(errors="replace").strip()
-            raise RuntimeError(f"{command}: exit status {process.returncode}: {text}")
-    return Usage(used.ru_utime + used.ru_stime, wall)
+        said.seek(0)
+        text = said.read().decode(errors="replace").strip()
+    return Usage(used.ru_utime + used.ru_stime, wall), process.returncode, text
 
 
 def peak(

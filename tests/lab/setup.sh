@@ -25,5 +25,6 @@ if [ ${#missing[@]} -ne 0 ]; then
 fi
 for release in bookworm trixie; do
     ./rootfs.sh "$release" >/dev/null
+    ./neighbours.sh "$release" >/dev/null
 done
 ./predecessor.sh >/dev/null

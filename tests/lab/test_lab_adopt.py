@@ -132,7 +132,7 @@ def test_a_boot_in_the_middle_finds_a_manager() -> None:
 
         host.run([*ADOPT, "--apply"])
         purged = host.run(["dpkg", "--purge", "ec2net"])
-        assert "What it was is told by /var/lib/ec2net/adopted.json" in purged.stderr
+        assert "/var/lib/ec2net/adopted.json has the former state of the host" in purged.stderr
         host.reboot()
         host.wait_until(
             lambda: host.networkctl("ens5")["State"] == "routable (configured)", 60, "ens5"

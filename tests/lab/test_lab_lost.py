@@ -177,7 +177,8 @@ def test_a_networkd_that_is_stopped_for_now_keeps_its_links(lone: LabInstance) -
     try:
         done = host.ec2net("refresh", check=False)
         assert done.returncode == 1
-        assert "perhaps systemd-networkd, which is not up now, manages ens5" in done.stderr
+        assert "systemd-networkd: is not running" in done.stderr
+        assert "systemd-networkd is not up now, and keeps ens5" in host.ec2net("backends").stdout
     finally:
         host.run(["systemctl", "start", "systemd-networkd.service"])
     host.wait_until(lambda: lone.setting.has_configured(host, "ens5"), 60, "configured again")

@@ -4,6 +4,7 @@
 Debian 12 has 2.3 as a package; 2.7.4 is units of our own, wired as its units are.
 """
 
+from collections.abc import Iterable
 from contextlib import suppress
 
 import pytest
@@ -25,6 +26,8 @@ from predecessor import (
     units,
 )
 from probe import Traffic
+
+from ec2net.core.simulation.vpc.eni import Eni
 
 pytestmark = pytest.mark.lab
 
@@ -58,6 +61,11 @@ def until_at_work(instance: LabInstance) -> None:
 def unconfigured(instance: LabInstance) -> list[object]:
     """Addresses that it does not configure: the second IPv6 address of each ENI."""
     return [eni.ipv6s[1] for eni in instance.vpc.enis]
+
+
+def further(enis: Iterable[Eni]) -> list[object]:
+    """The addresses that no lease gives."""
+    return [address for eni in enis for address in (*eni.ipv4s[1:], *eni.ipv6s[1:])]
 
 
 def hand_over(instance: LabInstance) -> None:
@@ -140,10 +148,21 @@ def test_the_wiring_of_nm_cloud_setup_is_ended_and_given_back(boot: Boot) -> Non
         assert "run: ec2net migrate --from nm-cloud-setup" in told
         assert marked(instance.kernel()) == []
         links = host.run(["find", "/etc/systemd/system", "-name", "nm-cloud-setup*"]).stdout
-        host.run(["ec2net", "migrate", "--from", "nm-cloud-setup", "--apply"], timeout=120)
-        ended = host.cursor()
-        host.run(["nmcli", "device", "reapply", "ens5"])  # as the plan says; the dispatcher runs
-        instance.complete()
+        main, *others = instance.vpc.enis
+        cursor = host.cursor()
+        with Traffic(instance.vpc, [main], but=further([main])) as traffic:
+            host.run(["ec2net", "migrate", "--from", "nm-cloud-setup", "--apply"], timeout=120)
+            # A secondary's routes move only by an activation, and each Reapply begins DHCP anew
+            # (docs/networkmanager.md).
+            assert instance.bounces(since=cursor, but=[eni.name for eni in others]) == []
+            ended = host.cursor()
+            host.run(
+                ["nmcli", "device", "reapply", "ens5"]
+            )  # as the plan says; the dispatcher runs
+            instance.complete()
+        print(f"{traffic.made} connections each way, longest pause {traffic.longest:.3f} s")
+        # Not so the tool's own address: NetworkManager removes it, and the daemon adds it again.
+        assert traffic.gaps == []
         assert "30400" not in host.run(["ip", "rule"]).stdout
         instance.attach("ens20", ipv4=2)
         instance.complete()

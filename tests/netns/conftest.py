@@ -11,7 +11,7 @@ from instance import Instance
 
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.simulation.vpc import sandbox
-from ec2net.core.simulation.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.simulated import SEED, SimulatedVpc
 
 MANUAL = TOP / "packaging/man/ec2net.8.md"
 
@@ -28,9 +28,10 @@ def _sandbox() -> None:
 
 
 @pytest.fixture
-def vpc() -> Iterator[SimulatedVpc]:
-    """An empty VPC with an unconfigured guest."""
-    with SimulatedVpc() as simulated:
+def vpc(request: pytest.FixtureRequest) -> Iterator[SimulatedVpc]:
+    """An empty VPC with an unconfigured guest. It hands out neighbours to tests that name addresses."""
+    named = request.node.get_closest_marker("neighbours")
+    with SimulatedVpc(seed=None if named else SEED) as simulated:
         yield simulated
 
 

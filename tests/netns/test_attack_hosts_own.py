@@ -11,7 +11,7 @@ from kernel_state import assert_same
 from ec2net.core.simulation.vpc.eni import Eni
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.neighbours]
 
 ABROAD = "198.51.100.1"
 

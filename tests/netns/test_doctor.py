@@ -34,7 +34,7 @@ def machines_own() -> frozenset[str]:
 
 @pytest.fixture(scope="module")
 def healthy(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
-    with SimulatedVpc(prefix="doctor-") as vpc:
+    with SimulatedVpc(prefix="doctor-", seed=None) as vpc:
         instance = install(vpc)
         first, second = subnets(vpc, 2)
         primary(vpc, first)

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.netns
 
 @pytest.fixture(scope="module")
 def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
-    with two_enis(install, "story-") as instance:
+    with two_enis(install, "story-", seed=None) as instance:
         yield instance
 
 

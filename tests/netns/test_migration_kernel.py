@@ -9,7 +9,7 @@ from instance import Instance, primary, subnets
 from ec2net.core.migration.handover_kernel import claim, clear, left
 from ec2net.core.migration.net_utils import wrote
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.neighbours]
 
 FILES = [
     "[Route]\nTable=10001\nGateway=_dhcp4\n[Route]\nTable=10001\nDestination=10.0.1.0/24\n",

@@ -11,7 +11,7 @@ from manager import managed
 
 from ec2net.core.simulation.vpc.eni import Eni
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.neighbours]
 
 SOMEBODY = "somebody else's change: "
 RULE = "rule 10001: from 10.0.2.4/31 lookup 10001"

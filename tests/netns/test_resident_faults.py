@@ -18,7 +18,7 @@ from ec2net.core.simulation.vpc.eni import Eni
 from ec2net.core.simulation.vpc.imds_faults import Fault, Hang
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.neighbours]
 
 SEED = 20261125
 KILLS = rounds(50)

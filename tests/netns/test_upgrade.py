@@ -23,7 +23,7 @@ from probe import Streams
 from ec2net.core.simulation.vpc.eni import Detach, Eni
 from ec2net.core.simulation.vpc.imds_faults import Fault, Status
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.neighbours]
 
 CONFIG = """\
 metrics_file = "{metrics}"

@@ -13,7 +13,7 @@ from ec2net.core.simulation.vpc.imds_faults import Hang
 from ec2net.core.simulation.vpc.imds_tree import MACS, Tree, find
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.neighbours]
 
 DUAL = ("10.0.1.0/24", "2001:db8:0:1::/64")
 SHORT = 0.15

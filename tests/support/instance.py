@@ -23,7 +23,7 @@ from ec2net.core.simulation.vpc.eni import Eni
 from ec2net.core.simulation.vpc.hosts import Host
 from ec2net.core.simulation.vpc.namespace import Namespace
 from ec2net.core.simulation.vpc.sandbox import command_path
-from ec2net.core.simulation.vpc.simulated import SimulatedVpc
+from ec2net.core.simulation.vpc.simulated import SEED, SimulatedVpc
 from ec2net.core.simulation.vpc.subnet import Subnet
 
 PROGRAM_LIMIT = 120.0
@@ -231,9 +231,11 @@ def primary(vpc: SimulatedVpc, subnet: Subnet, **given: Any) -> Eni:
 
 
 @contextmanager
-def two_enis(install: Callable[[SimulatedVpc], Instance], prefix: str) -> Iterator[Instance]:
-    """The primary and a secondary, both with everything, configured."""
-    with SimulatedVpc(prefix=prefix) as vpc:
+def two_enis(
+    install: Callable[[SimulatedVpc], Instance], prefix: str, *, seed: int | None = SEED
+) -> Iterator[Instance]:
+    """The primary and a secondary, both with everything, configured. ``seed``: of the VPC."""
+    with SimulatedVpc(prefix=prefix, seed=seed) as vpc:
         instance = install(vpc)
         first, second = subnets(vpc, 2)
         primary(vpc, first, **MANY)

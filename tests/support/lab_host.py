@@ -18,9 +18,17 @@ import lab_package
 from lab_cgroup import ControlGroup
 from lab_journal import Entry
 from lab_package import Installed
-from lab_root import LAYERS, LabUnavailable, Release, cached_root, layered_root
+from lab_root import LAYERS, LabUnavailable, Release, cached_root, layered_root, neighbours_layer
 
 from ec2net.core.simulation.vpc.dhcp import VpcWithDhcp
+
+_FOR_NEIGHBOURS = (
+    "--capability=all",
+    "--system-call-filter=@keyring bpf",
+    "--bind=/dev/net/tun",
+    "--bind=/dev/kmsg",
+)
+"""What Docker and WireGuard in user space need; the sandbox keeps them from the machine's network."""
 
 BOOT_LIMIT = 180.0
 """Seconds; 2 to 4 on an idle machine."""
@@ -62,11 +70,13 @@ class LabHost:
         files: dict[str, str] | None = None,
         installed: Installed = Installed.PROGRAM,
         deb: Path | None = None,
+        neighbours: bool = False,
         before_boot: Callable[[Path], None] | None = None,
     ) -> None:
         """``files``: path (as in the host) to text, written before the boot. ``installed``: what of
         the package is there; its units are enabled as the presets say, those of ``files``, too.
-        ``deb``: the package (None: this checkout's)."""
+        ``deb``: the package (None: this checkout's). ``neighbours``: with the other programs of
+        tests/lab/neighbours.sh, and with what they need of the machine."""
         self.vpc = vpc
         self.release = release
         LabHost._made += 1
@@ -74,6 +84,7 @@ class LabHost:
         self._files = files or {}
         self._installed = installed
         self._deb = deb
+        self._neighbours = neighbours
         self._before_boot = before_boot
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._stack = ExitStack()
@@ -86,6 +97,8 @@ class LabHost:
             layers = [cached_root(self.release)]
             if self._installed is not Installed.NOTHING:
                 layers.insert(0, lab_package.layer(self.release, self._deb or lab_package.built()))
+            if self._neighbours:
+                layers.insert(0, neighbours_layer(self.release))
             self.root = stack.enter_context(layered_root(self.name, *layers))
             self._group = ControlGroup()
             stack.callback(self._group.remove)
@@ -136,13 +149,16 @@ class LabHost:
             *("nsenter", f"--net={self.vpc.guest.path}"),
             *("systemd-nspawn", "--quiet", "--directory", str(self.root), "--boot"),
             *("--machine", self.name, "--register=no", "--keep-unit", "--notify-ready=yes"),
-            *("--capability=CAP_NET_ADMIN,CAP_NET_RAW", "--console=passive"),
+            *(_FOR_NEIGHBOURS if self._neighbours else ("--capability=CAP_NET_ADMIN,CAP_NET_RAW",)),
+            "--console=passive",
             *("--link-journal=no", "--resolv-conf=off", "--timezone=off"),
         ]
         environment = {
             **os.environ,
             "NOTIFY_SOCKET": str(notify),
             "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "yes",  # udevd wants a writable /sys
+            # Containers need control groups that they may write.
+            "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1" if self._neighbours else "0",
         }
         with (LAYERS / f"{self.name}.console").open("ab") as console:
             return subprocess.Popen(

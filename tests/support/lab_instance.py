@@ -365,6 +365,7 @@ def booted(
     complete: bool = True,
     deb: Path | None = None,
     prepare: Callable[[Path], None] | None = None,
+    neighbours: bool = False,
 ) -> Iterator[LabInstance]:
     """A booted host with one ENI (``before`` attaches others, or that one differently), complete.
 
@@ -391,6 +392,7 @@ def booted(
             installed=Installed.PACKAGE,
             deb=deb,
             files=files,
+            neighbours=neighbours,
             before_boot=before_boot,
         ) as host:
             instance.host = host

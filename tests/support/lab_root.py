@@ -29,9 +29,12 @@ class LabUnavailable(Exception):
 
 def cached_root(release: Release) -> Path:
     """The root file system in the cache. Raises ``LabUnavailable``."""
-    script = TOP / "tests/lab/rootfs.sh"
+    return _cached("rootfs.sh", release)
+
+
+def _cached(script: str, release: Release) -> Path:
     done = subprocess.run(
-        [script, "--cached", release.value],
+        [TOP / "tests/lab" / script, "--cached", release.value],
         capture_output=True,
         text=True,
         timeout=30,
@@ -40,6 +43,11 @@ def cached_root(release: Release) -> Path:
     if done.returncode != 0:
         raise LabUnavailable(done.stderr.strip())
     return Path(done.stdout.strip())
+
+
+def neighbours_layer(release: Release) -> Path:
+    """What other programs add to the root file system. Raises ``LabUnavailable``."""
+    return _cached("neighbours.sh", release)
 
 
 @contextmanager

@@ -15,12 +15,14 @@ from ec2net.core.doctor.finding import Finding, Severity
 from ec2net.core.doctor.readings import Readings
 from ec2net.core.doctor.routes import gateways
 from ec2net.core.engine.engine import Engine
+from ec2net.core.engine.inspection import inspect
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.setup import opened
 from ec2net.core.host.files import Environment
 from ec2net.core.imds.endpoint import candidates, endpoints
 from ec2net.core.imds.ways import Way
-from ec2net.core.model.errors import ExitStatus
+from ec2net.core.model import finding
+from ec2net.core.model.errors import DeadlineExceeded, ExitStatus
 from ec2net.core.report import as_json
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.codec import encode
@@ -34,7 +36,7 @@ def run(options: Namespace) -> ExitStatus:
     deadline = Deadline(place.config.timeouts.pass_, "doctor")
     with opened(place) as engine:
         imds = _ways(engine, deadline)
-        view = engine.plan(deadline)
+        view = inspect(engine, deadline)
         environment = _environment(engine, view)
         read = _read(engine, view, environment, imds, deadline)
     found = examine(view, read, environment, place.config.numbers)
@@ -42,7 +44,7 @@ def run(options: Namespace) -> ExitStatus:
         print(json.dumps(_document(found), indent=2))
     else:
         print("\n".join(lines(found)))
-    errors = any(finding.severity is Severity.ERROR for finding in found)
+    errors = any(one.severity is Severity.ERROR for one in found)
     return ExitStatus.FAILED if errors else place.status(ExitStatus.DONE)
 
 
@@ -70,7 +72,6 @@ def _read(
     """The rest, each in its own share of ``deadline``."""
     host, snapshot = view.host, view.snapshot
     names = {link.index: link.name for link in snapshot.links}
-    checked = [intent for intent in host.ready if intent.mac not in view.observed_only]
     return Readings(
         *imds,
         readings.read_sysctls(host),
@@ -78,8 +79,23 @@ def _read(
         engine.kernel.address_states(names),
         readings.read_leases(host, environment),
         readings.read_failed_units(deadline),
-        tuple(wrong for eni in checked for wrong in engine.check(eni, view, names, deadline)),
+        *_wrong_ways(engine, view, names, deadline),
     )
+
+
+def _wrong_ways(
+    engine: Engine, view: View, names: dict[int, str], deadline: Deadline
+) -> tuple[tuple[finding.Finding, ...], bool]:
+    """What ``verify`` finds, and whether the deadline came before all was checked."""
+    wrong: list[finding.Finding] = []
+    for intent in view.host.ready:
+        if intent.mac in view.observed_only:
+            continue
+        try:
+            wrong += engine.check(intent, view, names, deadline)
+        except DeadlineExceeded:
+            return tuple(wrong), True
+    return tuple(wrong), False
 
 
 def lines(found: Sequence[Finding]) -> list[str]:
@@ -87,14 +103,11 @@ def lines(found: Sequence[Finding]) -> list[str]:
     if not found:
         return ["Nothing is wrong."]
     text = []
-    for finding in found:
-        about = f"{finding.subject}: " if finding.subject else ""
-        text.append(
-            f"{_SIGNS[finding.severity]} {finding.severity.value} [{finding.check}]"
-            f" {about}{finding.cause}"
-        )
-        text.append(f"     {finding.remedy}")
-    counts = Counter(finding.severity for finding in found)
+    for one in found:
+        about = f"{one.subject}: " if one.subject else ""
+        text.append(f"{_SIGNS[one.severity]} {one.severity.value} [{one.check}] {about}{one.cause}")
+        text.append(f"     {one.remedy}")
+    counts = Counter(one.severity for one in found)
     told = (f"{counts[s]} {s}{'s' * (counts[s] > 1)}" for s in Severity if counts[s])
     return [*text, f"{', '.join(told)}."]
 

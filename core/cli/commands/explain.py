@@ -11,6 +11,7 @@ from ec2net.core.daemon.published import published
 from ec2net.core.decide.addresses import value_of
 from ec2net.core.decide.intent import EniIntent, EniOutcome
 from ec2net.core.engine.engine import Engine
+from ec2net.core.engine.inspection import inspect
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.setup import opened
 from ec2net.core.engine.verify import ABROAD, SERVICES
@@ -30,14 +31,15 @@ def run(options: Namespace) -> ExitStatus:
     if options.what is None and not picture:
         raise UsageError("a link or an address is wanted", remedy="or --svg, for a picture of all")
     place = workplace(options, may_fall_back=True)
+    deadline = Deadline(place.config.timeouts.pass_, "explain")
     with opened(place) as engine:
-        view = engine.plan(Deadline(place.config.timeouts.pass_, "explain"))
+        view = inspect(engine, deadline)
         if picture:
             only = None if options.what is None else {_find(options.what, view)[0].mac}
-            _draw(view, only, svg=options.svg)
+            _draw(view, only, deadline, svg=options.svg)
             return place.status(ExitStatus.DONE)
         outcome, address = _find(options.what, view)
-        story = _story(outcome, address, view, engine)
+        story = _story(outcome, address, view, engine, deadline)
     story["drift"] = _drifts(view.memory, outcome)
     manager = published(place.run)
     story["repairs"] = manager.get("fight", "") if manager is not None else ""
@@ -48,12 +50,13 @@ def run(options: Namespace) -> ExitStatus:
     return place.status(ExitStatus.DONE)
 
 
-def _draw(view: View, only: Collection[Mac] | None, *, svg: bool) -> None:
+def _draw(view: View, only: Collection[Mac] | None, deadline: Deadline, *, svg: bool) -> None:
     from ec2net.core.cli import picture
 
     drawn = picture.dot(view, only)
+    deadline.check()
     if svg:
-        drawn = picture.svg(drawn)
+        drawn = picture.svg(drawn, deadline)
     print(drawn.rstrip("\n"))
 
 
@@ -108,7 +111,11 @@ def _passes_on(intent: EniIntent | None, address: AnyAddress) -> bool:
 
 
 def _story(
-    outcome: EniOutcome, address: AnyAddress | None, view: View, engine: Engine
+    outcome: EniOutcome,
+    address: AnyAddress | None,
+    view: View,
+    engine: Engine,
+    deadline: Deadline,
 ) -> dict[str, Any]:
     facts = next((eni for eni in view.facts.imds.enis if eni.mac == outcome.mac), None)
     choice = view.choices.get(outcome.mac)
@@ -137,7 +144,7 @@ def _story(
             for route in ((*intent.table_routes, *intent.main_routes) if intent else ())
             if address is None or route.destination.version == address.version
         ],
-        "kernel": [_answer(engine, source, view) for source in sources],
+        "kernel": [_answer(engine, source, view, deadline) for source in sources],
         "would_change": [step.action.value + " " + step.item.describe() for step in own.changes]
         + ["! " + found.describe() for found in own.conflicts],
         "held": as_json.hold(view.held.get(outcome.mac)),
@@ -172,7 +179,8 @@ def _said(facts: EniFacts) -> dict[str, str]:
     return said
 
 
-def _answer(engine: Engine, source: AnyAddress, view: View) -> str:
+def _answer(engine: Engine, source: AnyAddress, view: View, deadline: Deadline) -> str:
+    deadline.check()
     ways = []
     for destination in (ABROAD[source.version], SERVICES[source.version]):
         try:

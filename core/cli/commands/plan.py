@@ -4,6 +4,7 @@
 import json
 from argparse import Namespace
 
+from ec2net.core.engine.inspection import inspect
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.setup import opened
 from ec2net.core.model.errors import ExitStatus
@@ -26,7 +27,7 @@ def run(options: Namespace) -> ExitStatus:
             print(f"Planned with the configuration of {whose[-1]}.")
     else:
         with opened(place) as engine:
-            view = engine.plan(deadline)
+            view = inspect(engine, deadline)
     show(view, in_json=options.json)
     return ExitStatus.FAILED if view.problems else ExitStatus.DONE
 

@@ -129,10 +129,8 @@ def _passes(
         report = done.report
         made += report.done
         until, awaited = deadline, _awaited(report, mac)
-        if report.findings and settling is None:
-            _solicit_router(report, mac)
         if report.findings:
-            until = settling = settling or deadline.within(SETTLE_SECONDS, deadline.what)
+            until = settling = settling or _settling(report, mac, deadline)
         elif not (awaited or _not_yet(report, mac)):
             break
         if pause >= until.remaining():
@@ -149,14 +147,15 @@ def _passes(
     return _reported(replace(done, report=replace(report, done=made)), mac, options)
 
 
-def _solicit_router(report: "PassReport", mac: "Mac") -> None:
-    """Of the primary; its network manager asks later."""
+def _settling(report: "PassReport", mac: "Mac", deadline: Deadline) -> Deadline:
+    """For the network manager. Of the primary the router is asked now; the manager asks later."""
     from ec2net.core.kernel.router_solicitation import solicit_router
 
     intent = next((intent for intent in report.host.ready if intent.mac == mac), None)
     if intent is not None and intent.hears_router:
         with suppress(KernelError):
             solicit_router(intent.link.index)
+    return deadline.within(SETTLE_SECONDS, deadline.what)
 
 
 def _reported(done: "Outcome", mac: "Mac", options: Namespace) -> ExitStatus:

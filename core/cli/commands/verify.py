@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ec2net.core.decide.intent import Standing
 from ec2net.core.engine import verify
+from ec2net.core.engine.inspection import inspect
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.setup import opened
 from ec2net.core.model.errors import Ec2netError, ExitStatus
@@ -21,7 +22,7 @@ def run(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=False)
     deadline = Deadline(place.config.timeouts.pass_, "verify")
     with opened(place) as engine:
-        view = engine.plan(deadline)
+        view = inspect(engine, deadline)
         found = [*verify.differences(view.plan)]
         found += [Finding(c.mac, c.describe()) for c in view.plan.conflicts]
         problems = [*view.problems, *_refused(view)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What decides the ticks of the demo: connections that are made, counters and dumps that are read."""
+"""The checks behind the ticks of the demo: real connections, counters and dumps."""
 
 import json
 import time
@@ -191,7 +191,7 @@ def says(text: str) -> Judge:
 
 
 def foreign_untouched(stage: Stage) -> Verdict:
-    """What others made is there as it was at the start, letter for letter."""
+    """Foreign objects are the same as at the start, letter for letter."""
     before, now = stage.kept["foreign"], stage.foreign()
     lines = [f"✘ - {text}" for text in before if text not in now]
     lines += [f"✘ + {text}" for text in now if text not in before]

@@ -21,7 +21,7 @@ class Excerpt:
     hide: str = r"(?!)"
     """A regular expression: lines in which it is found are left out."""
     first: int = 1000
-    """So many lines of the others at most."""
+    """The most lines of the others."""
 
     def of(self, text: str) -> list[str]:
         """The shown lines, and one that counts the others."""

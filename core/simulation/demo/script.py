@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``ec2net demo`` shows. Addresses and numbers in the lines are those that ``stage`` gives."""
+"""The script of ``ec2net demo``. ``stage`` gives the addresses and numbers in the lines."""
 
 from collections.abc import Collection, Sequence
 
@@ -13,7 +13,7 @@ from ec2net.core.simulation.vpc.eni import Eni
 from ec2net.core.simulation.vpc.imds_faults import Status
 
 _PLAN = Excerpt(hide=r"altname|group \d+ |accept_ra|[0-9a-f]+:[0-9a-f:]*:|veth-docker|ignored:")
-"""Of a plan: links that come up, and IPv4; IPv6 is the same once more."""
+"""The lines of a plan for links that come up and for IPv4; IPv6 repeats them."""
 _FEW = Excerpt(first=4)
 
 

@@ -42,7 +42,7 @@ manage = "ignore"
 CONTAINER = IPv4Address("172.17.0.2")
 _LINK = ("ifname", "altnames", "flags", "mtu", "group", "addr_info")
 _DOCKER = (
-    # What Docker leaves on a host: a bridge with an address, and containers behind it.
+    # Docker's objects on a host: a bridge with an address, and containers behind it.
     "link add docker0 type bridge",
     "addr add 172.17.0.1/16 dev docker0",
     "link set docker0 up",
@@ -57,12 +57,12 @@ _CONTAINER = (
 )
 
 PROPAGATION = Propagation(listed=0.3, settled=0.8)
-"""Of the ENI that is hotplugged: IMDS tells its real device number 0.8 s after its link is there."""
+"""For the attached ENI: IMDS lists its real device number 0.8 s after its link appears."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a command did."""
+    """The result of a command."""
 
     status: int
     output: str
@@ -73,9 +73,9 @@ class Stage:
     """Use as a context manager, inside a sandbox. Steps keep here what later steps compare."""
 
     deadline: Deadline = field(default_factory=lambda: Deadline(LIMIT, "the demo"))
-    vpc: SimulatedVpc = field(default_factory=SimulatedVpc)
+    vpc: SimulatedVpc = field(default_factory=lambda: SimulatedVpc(seed=None))
     dropped: int = 0
-    """The source check's counter as it was last looked at."""
+    """The last read value of the source check's counter."""
     last: Result = field(default_factory=lambda: Result(0, ""))
     kept: dict[str, Any] = field(default_factory=dict)
     """States of the guest by name, as a step found them."""
@@ -169,7 +169,7 @@ class Stage:
     def objects(self) -> dict[str, list[str]]:
         """Every address, route and rule of the guest, as ``ip -N -d -j`` shows them.
 
-        Of links what can be set; counters and timers are left out.
+        Links have only their settings, without counters and timers.
         """
         found: dict[str, list[str]] = {}
         for kind, *what in (("address",), ("rule",), ("route", "show", "table", "all")):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a script is made of: steps with commands, events and checks, in the order of the show."""
+"""The parts of a script: steps with commands, events and checks, in the order of the show."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ec2net.core.simulation.demo.stage import Stage
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a check came to. ``reason``: why it failed, or what was measured."""
+    """The result of a check. ``reason``: the reason of a failure, or the measured value."""
 
     ok: bool
     reason: str = ""
@@ -28,7 +28,7 @@ class Command:
     statuses: tuple[int, ...] = (ExitStatus.DONE,)
     """Any of these is right. One that is not 0 is told."""
     show: Excerpt = EVERYTHING
-    """What of the output is shown."""
+    """The part of the output that is shown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ _ANSWER_LIMIT = 200
 # include/uapi/linux/tcp.h, struct tcp_info: tcpi_retransmits, tcpi_total_retrans.
 _RETRANSMITS, _TOTAL_RETRANS, _TCP_INFO_LENGTH = 2, 100, 104
 _LOOK_SECONDS = 0.1
-"""From one look at what the kernel has sent again to the next."""
+"""Between two readings of the kernel's retransmissions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """DHCP, DHCPv6 and router advertisements as in a VPC: one dnsmasq for each subnet.
 
-Reservations only, as on EC2: an ENI gets its primary IPv4 and its first IPv6 address,
-nobody else gets an answer. Needs the ``dnsmasq`` command (Debian: dnsmasq-base).
+Reservations only, as on EC2: an ENI gets its primary IPv4 and its first IPv6 address.
+Other clients get no answer. Needs the ``dnsmasq`` command (Debian: dnsmasq-base).
 """
 
 import re
@@ -86,7 +86,7 @@ class SubnetServer:
         self._await_line(f"read {self._hosts}", mark)
 
     def messages(self) -> tuple[DhcpMessage, ...]:
-        """What clients sent and what was answered, since the start."""
+        """The messages of clients and the answers, since the start."""
         with self._said:
             lines = list(self._lines)
         found = ((seconds, _REQUEST.search(line)) for seconds, line in lines)
@@ -164,7 +164,7 @@ class VpcWithDhcp(SimulatedVpc):
     """
 
     mtu = mapping.MTU
-    """What the servers of subnets made from now on tell their clients."""
+    """The MTU that servers of later subnets give their clients."""
 
     def _build(self) -> None:
         self.servers: dict[Subnet, SubnetServer] = {}

@@ -32,7 +32,7 @@ class Detach(Enum):
 
 
 class Fabric(Protocol):
-    """What an ENI tells about its changes."""
+    """The receiver of an ENI's changes."""
 
     def remap(self, eni: "Eni", gained: Iterable[Network], lost: Iterable[Network]) -> None:
         """Bring mapping, source check and IMDS in line with what the ENI holds now."""

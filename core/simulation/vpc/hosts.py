@@ -23,7 +23,7 @@ _OUTSIDE_IPV6 = IPv6Interface("2001:db8:ffff::7/64")
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host that is configured once and then left alone."""
+    """A host that is configured once and not changed afterwards."""
 
     namespace: Namespace
     ipv4: IPv4Address | None

@@ -119,7 +119,7 @@ class ImdsDouble:
         """Stop serving; ends hanging answers too."""
         self._server.close()
 
-    # What it knows.
+    # The state.
 
     def load(self, tree: Tree) -> None:
         """Replace everything by a recorded tree, rooted at ``/latest/meta-data/``."""
@@ -135,7 +135,7 @@ class ImdsDouble:
             }
 
     def tree(self) -> Tree:
-        """What a client could read now, rooted at ``/latest/meta-data/``; JSON-ready."""
+        """The tree that a client could read now, rooted at ``/latest/meta-data/``; JSON-ready."""
         with self._lock:
             tree, unreadable = self._view()
         result = imds_tree.copy(tree)
@@ -174,7 +174,7 @@ class ImdsDouble:
             self._interfaces[mac].released.update(keys)
             self._interfaces[mac].settled |= not keys
 
-    # What is wrong with it.
+    # The faults.
 
     def inject(self, effect: Effect | Fault) -> ActiveFault:
         """Switch a fault on (an effect alone: on every request); it counts its hits."""
@@ -213,7 +213,7 @@ class ImdsDouble:
         with self._lock:
             self._tokens.clear()
 
-    # What was asked.
+    # The requests.
 
     @property
     def requests(self) -> tuple[Logged, ...]:

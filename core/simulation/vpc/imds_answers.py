@@ -48,7 +48,7 @@ def directory_names(names: Iterable[str], struck: Iterable[Effect]) -> list[str]
 
 
 def apply_faults(right: Reply, struck: Iterable[Effect]) -> Reply:
-    """The reply to send. Of several that replace the answer, the one injected last wins."""
+    """The reply to send. If several effects replace the answer, the last injected one wins."""
     reply = right
     for effect in struck:
         reply = _apply(reply, effect)

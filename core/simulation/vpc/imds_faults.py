@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What can be wrong with IMDS, as values: which requests are hit, how often, and by what."""
+"""The faults of IMDS, as values: which requests are hit, how often, and by which effect."""
 
 import math
 import re

@@ -50,7 +50,7 @@ class Reply:
 
 
 class Answering(Protocol):
-    """Who knows the answers."""
+    """The source of the answers."""
 
     def reply(self, request: HttpRequest) -> Reply:
         """The answer to a request; called from many threads."""

@@ -16,7 +16,7 @@ Tree: TypeAlias = dict[str, "str | Tree"]
 MACS = "network/interfaces/macs"
 
 UNSETTLED_DEVICE_NUMBER = "0"
-"""What ``device-number`` reads for a fresh ENI until the attachment has propagated."""
+"""The value of ``device-number`` for a new ENI until the attachment has propagated."""
 
 
 def find(tree: Tree, path: str) -> "str | Tree | None":
@@ -64,7 +64,7 @@ def copy(tree: Tree) -> Tree:
 
 
 def instance_tree(primary: Eni, instance_id: str) -> Tree:
-    """What an instance reads outside ``network/``."""
+    """The tree of an instance outside ``network/``."""
     hostname = _hostname(primary, instance_id)
     tree: Tree = {
         "ami-id": "ami-0ec2000000000000a",
@@ -91,7 +91,7 @@ def eni_tree(
     vpc_ipv6: Iterable[IPv6Network],
     several_cards: bool,
 ) -> Tree:
-    """What stands under the ENI's MAC. Keys without a value are not there at all, as on EC2.
+    """The tree under the ENI's MAC. Keys without a value are missing, as on EC2.
 
     ``network-card`` exists on instance types with several network cards only.
     """

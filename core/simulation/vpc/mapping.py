@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The VPC's mapping of addresses to ENIs, as batches of ``ip`` and ``bridge`` commands.
 
-Permanent neighbours on the subnet's bridge say who holds what. With ``neigh_suppress`` on
-every port the bridge itself answers ARP and neighbour solicitations from them, as the
-mapping service of a VPC does, so no instance can answer for another ENI's address.
+Permanent neighbours on the subnet's bridge map addresses to ENIs. With ``neigh_suppress`` on every
+port, the bridge itself answers ARP and neighbour solicitations, as the mapping service of a VPC does.
+Therefore no instance can answer for another ENI's address.
 """
 
 from collections.abc import Iterable, Iterator

@@ -119,7 +119,7 @@ class Namespace:
         self.call(lambda: execute(["nft", "-f", "-"], input=script))
 
     def nft_json(self, *arguments: str) -> str:
-        """What ``nft --json`` prints for ``arguments``."""
+        """The output of ``nft --json`` for ``arguments``."""
         return self.call(lambda: execute(["nft", "--json", *arguments]).stdout)
 
     def sysctl(self, values: dict[str, str]) -> None:

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A private place for namespaces: seen by nobody else, gone with the process.
+"""A private place for namespaces: other processes do not see it, and it ends with the process.
 
-Root gets a new network and mount namespace; everybody else gets them inside a new user
-namespace in which they are root. ``/run`` is an empty tmpfs there, so ``ip netns add``
-works, no D-Bus service of the machine can be reached and no state of the machine's own
-ec2net is read or written.
+Root gets a new network and mount namespace. Other users get them inside a new user namespace in
+which they are root. ``/run`` is an empty tmpfs there. Therefore ``ip netns add`` works, no D-Bus
+service of the machine is reachable, and the state of the machine's own ec2net stays untouched.
 """
 
 import ctypes
@@ -24,7 +23,7 @@ MS_REC = 0x4000
 MS_PRIVATE = 0x40000
 
 _SWITCHES = (
-    # What distributions use to forbid user namespaces, and the value that forbids them.
+    # The switches by which distributions forbid user namespaces, and the forbidding value.
     ("kernel/unprivileged_userns_clone", "0"),
     ("kernel/apparmor_restrict_unprivileged_userns", "1"),
     ("user/max_user_namespaces", "0"),

@@ -4,6 +4,7 @@
 import random
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from itertools import chain
 from typing import TypeVar
 
 from ec2net.core.model.errors import UsageError
@@ -29,8 +30,8 @@ class Subnet:
 
     Addresses are handed out upwards from the fifth, delegated IPv4 prefixes downwards from
     the end, delegated IPv6 prefixes upwards from the second /80. With ``chance`` they are picked
-    at random, as EC2 does: addresses from the lower half of the subnet, prefixes from the upper.
-    None is handed out twice.
+    at random, as EC2 does: addresses from the lower half of the subnet, prefixes from the upper, and
+    from the other half when theirs is used up. None is handed out twice.
     """
 
     subnet_id: str
@@ -39,7 +40,9 @@ class Subnet:
     ipv4: IPv4Network | None
     ipv6: IPv6Network | None
     chance: random.Random | None = None
-    _picked: set[IPv4Address | IPv6Address] = field(default_factory=set, init=False, repr=False)
+    _singles: set[int] = field(default_factory=set, init=False, repr=False)
+    _blocks: list[range] = field(default_factory=list, init=False, repr=False)
+    """The numbers of addresses and of prefixes that were picked, of both IP versions."""
     _next_ipv4: int = field(default=_FIRST_HOST, init=False, repr=False)
     _next_ipv6: int = field(default=_FIRST_HOST, init=False, repr=False)
     _next_ipv4_prefix: int = field(default=2, init=False, repr=False)
@@ -58,7 +61,8 @@ class Subnet:
         """The next free IPv4 address; ``UsageError`` when there is none."""
         network = self._require_ipv4()
         if self.chance is not None:
-            return self._pick(network.network_address, _FIRST_HOST, network.num_addresses // 2)
+            low, high = _FIRST_HOST, network.num_addresses - 1
+            return self._pick(network.network_address, low, high // 2 + 1, range(low, high))
         address = network.network_address + self._next_ipv4
         if int(address) >= self._lowest_ipv4_prefix(network):
             raise UsageError("no IPv4 address is left", subject=self.subnet_id)
@@ -80,7 +84,8 @@ class Subnet:
         size = 1 << (32 - _IPV4_PREFIX_LENGTH)
         if self.chance is not None:
             count = network.num_addresses // size
-            first = self._pick(network.network_address, count // 2, count - 1, size)
+            base, blocks = network.network_address, range(1, count - 1)
+            first = self._pick(base, count // 2, count - 1, blocks, size)
             return IPv4Network((first, _IPV4_PREFIX_LENGTH))
         start = network.num_addresses - self._next_ipv4_prefix * size
         if start < self._next_ipv4:
@@ -94,7 +99,7 @@ class Subnet:
         if self.chance is not None:
             size = 1 << (128 - _IPV6_PREFIX_LENGTH)
             count = network.num_addresses // size
-            first = self._pick(network.network_address, count // 2, count, size)
+            first = self._pick(network.network_address, count // 2, count, size=size)
             return IPv6Network((first, _IPV6_PREFIX_LENGTH))
         start = self._next_ipv6_prefix << (128 - _IPV6_PREFIX_LENGTH)
         if start >= network.num_addresses:
@@ -102,18 +107,31 @@ class Subnet:
         self._next_ipv6_prefix += 1
         return IPv6Network((network.network_address + start, _IPV6_PREFIX_LENGTH))
 
-    def _pick(self, base: Address, low: int, high: int, size: int = 1) -> Address:
+    def _pick(
+        self, base: Address, low: int, high: int, others: range = range(0), size: int = 1
+    ) -> Address:
         """A free one of the blocks of ``size`` from number ``low`` on, before ``high``.
 
-        Raises ``UsageError`` if a hundred picks meet none.
+        Where a hundred picks meet none: the first free one of ``others``; else ``UsageError``.
         """
         assert self.chance is not None
-        for _ in range(_PICKS):
-            address = base + size * self.chance.randrange(low, high)
-            if address not in self._picked:
-                self._picked.add(address)
-                return address
-        raise UsageError("hardly any address is left", subject=self.subnet_id)
+        picks = (self.chance.randrange(low, high) for _ in range(_PICKS))
+        for number in chain(picks, others):
+            first = int(base) + size * number
+            if self._take(range(first, first + size)):
+                return base + size * number
+        raise UsageError("no address is left", subject=self.subnet_id)
+
+    def _take(self, block: range) -> bool:
+        """Whether nothing of ``block`` was taken before."""
+        if any(one.start < block.stop and block.start < one.stop for one in self._blocks):
+            return False
+        if len(block) == 1:
+            free = block.start not in self._singles
+            self._singles.add(block.start)
+        elif free := not any(number in block for number in self._singles):
+            self._blocks.append(block)
+        return free
 
     def _lowest_ipv4_prefix(self, network: IPv4Network) -> int:
         """The lowest address (as a number) that a /28, or the subnet's end, has taken."""

@@ -202,6 +202,12 @@ def test_config_check_warns_of_an_mtu_that_removes_ipv6(program: Program) -> Non
     assert section.startswith(f"{file}: warning: eni[0].mtu = 1279: ")
 
 
+def test_config_check_warns_of_ipv6_that_a_section_wants_with_a_small_mtu(program: Program) -> None:
+    program.configure('mtu = 600\nipv6 = "off"\n[[eni]]\nmatch = { device = 1 }\nipv6 = "auto"\n')
+    warned, _ = program("config", "--check").out.splitlines()
+    assert "warning: eni[0].mtu = 600: " in warned
+
+
 @pytest.mark.parametrize("text", ["mtu = 1280\n", 'mtu = "keep"\n', 'mtu = 600\nipv6 = "off"\n'])
 def test_config_check_does_not_warn_of_an_mtu_that_ipv6_can_have(
     program: Program, text: str

@@ -7,6 +7,7 @@ import pytest
 
 from ec2net.core.cli import picture
 from ec2net.core.model.errors import Ec2netError
+from ec2net.core.runtime.deadline import Deadline
 
 INSTEAD = "or --dot, for something else that draws it"
 
@@ -38,5 +39,5 @@ def test_a_picture_that_cannot_be_drawn_is_one_clear_error(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(picture, "SECONDS", 0.2 if "sleep" in (program or "") else 60.0)
     with pytest.raises(Ec2netError) as caught:
-        picture.svg("digraph ec2net {}")
+        picture.svg("digraph ec2net {}", Deadline(60))
     assert str(caught.value) == told

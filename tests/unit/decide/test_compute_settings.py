@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from eni_facts import IPV4_ONLY, IPV6_ONLY, eni, host, mac, prefixes4, prefixes6
+from eni_facts import IPV4_ONLY, IPV6_ONLY, eni, host, link, mac, prefixes4, prefixes6
 
 from ec2net.core.config.schema import PER_ENI
 from ec2net.core.config.settings import (
@@ -194,6 +194,27 @@ def test_an_mtu_that_removes_ipv6_refuses_an_eni_with_ipv6_addresses(
     assert outcome is not None
     assert (outcome.standing is Standing.REFUSED) is refused, outcome.reason
     assert (f"mtu = {mtu} would remove IPv6" in outcome.reason) is refused
+
+
+@pytest.mark.parametrize(
+    ("mtu", "by_mtu", "refused"),
+    [
+        (600, True, True),
+        (600, False, False),  # an administrator has turned IPv6 off
+        (MtuPolicy.KEEP, True, False),
+        (1280, True, False),  # the pass that sets it plans for IPv6 once more
+    ],
+)
+def test_an_mtu_that_has_removed_ipv6_already_is_refused_like_one_that_would(
+    mtu: int | MtuPolicy, by_mtu: bool, refused: bool
+) -> None:
+    """Such a host silently had no IPv6."""
+    small = link(1, mtu=600, ipv6=False, ipv6_off_by_mtu=by_mtu)
+    facts = host(eni(0), eni(1), links=(link(0), small))
+    outcome = compute(facts, Config(eni=EniSettings(mtu=mtu))).of(mac(1))
+    assert outcome is not None
+    assert (outcome.standing is Standing.REFUSED) is refused, outcome.reason
+    assert outcome.intent is None or outcome.intent.first(6) is None
 
 
 @pytest.mark.parametrize(

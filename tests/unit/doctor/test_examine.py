@@ -28,6 +28,7 @@ from patience import HANGS
 
 from ec2net.core.cli.commands import doctor
 from ec2net.core.decide.intent import Standing
+from ec2net.core.decide.limits import within_limits
 from ec2net.core.doctor import links, readings, units
 from ec2net.core.doctor.examine import examine
 from ec2net.core.doctor.finding import Check, Finding, in_order
@@ -66,10 +67,18 @@ def test_an_mtu_above_the_devices_largest_is_named_with_the_setting_to_change() 
     """'ec2net refresh' cannot set it, so doctor does not advise it."""
     small = replace(link(1, mtu=1500), mtu_max=3498)
     snapshot = replace(SNAPSHOT, links=(link(0, mtu=9001), small))
-    (found,) = links.wrong_mtus(intents(mtu=9001), snapshot)
+    _, conflicts = within_limits(intents(mtu=9001), snapshot)
+    (found,) = links.refused_mtus(conflicts.values())
     assert (found.severity, found.subject) == (WARNING, "ens6")
     assert "the device accepts at most 3498" in found.cause
     assert found.remedy == 'set mtu to 3498 or less, or to "keep"'
+
+
+def test_an_mtu_of_the_primary_that_the_device_refuses_is_no_advice() -> None:
+    small = replace(link(1, mtu=1500), mtu_max=3498)
+    snapshot = replace(SNAPSHOT, links=(link(0, mtu=9001), small))
+    (found,) = links.wrong_mtus(intents(), snapshot)
+    assert "does not accept 9001: set mtu = 1500 for ens5" in found.remedy
 
 
 # Units.

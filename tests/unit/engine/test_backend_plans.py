@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import pytest
-from eni_facts import mac
+from eni_facts import eni, host, link, mac
 
+from ec2net.core.config.settings import Config, EniSettings, MtuPolicy
+from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standing
-from ec2net.core.engine.backend_plans import add_leftovers
+from ec2net.core.engine.backend_plans import Wanted, add_leftovers, planned
 from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import Ec2netError, StateError
@@ -165,3 +167,27 @@ def test_a_backend_that_cannot_tell_is_a_problem_and_keeps_what_it_has(
     [problem] = add_leftovers(backends, chosen("plain", "plain"), BOTH, plans)
     assert isinstance(problem, Ec2netError)
     assert plans == {}
+
+
+class Asked(Plain):
+    """Notes the MTU that it is asked for."""
+
+    asked: ClassVar[list[object]] = []
+
+    def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
+        self.asked.append((str(intent.link), intent.mtu))
+        return ()
+
+
+def test_no_backend_is_asked_for_an_mtu_that_the_device_refuses() -> None:
+    """Whatever a backend does with an MTU: netlink sets it, networkd gets a file, NetworkManager a
+    connection."""
+    Asked.asked.clear()
+    whole = compute(host(eni(0), eni(1)), Config(eni=EniSettings(mtu=9001)))
+    snapshot = Snapshot((link(0), link(1, mtu=1500, mtu_max=3498)))
+    choices = {mac(n): Choice("asked", ()) for n in (0, 1)}
+    backends = {"asked": GuardedBackend(Asked(Host(Kernel(236), RunDir())))}
+    made = planned(whole, choices, backends, snapshot, Wanted(), Deadline(5))
+    assert Asked.asked == [("ens5", 9001), ("ens6", MtuPolicy.KEEP)]
+    (told,) = made.plans["asked"].conflicts
+    assert (told.mac, bool(made.plans["asked"])) == (mac(1), False)

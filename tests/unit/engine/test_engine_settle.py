@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How a pass ends: what is applied of a plan, what is verified, and what the exit status says."""
 
+import errno
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +18,10 @@ from ec2net.core.engine.imds_reading import ImdsReading
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import RouteAnswer
-from ec2net.core.model.errors import DeadlineExceeded, Ec2netError, ExitStatus
+from ec2net.core.model.errors import DeadlineExceeded, Ec2netError, ExitStatus, KernelError
 from ec2net.core.model.facts import Value
 from ec2net.core.model.identity import Attached, Mac
-from ec2net.core.model.objects import AnyAddress, KernelObject, Rule
+from ec2net.core.model.objects import AnyAddress, KernelObject, LinkSetting, Rule, Setting
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import Host, Observed
 from ec2net.core.plugins.guard import GuardedBackend
@@ -46,8 +47,11 @@ class Kernel:
     def __init__(self, leaves_by: int | None) -> None:
         self._leaves_by = leaves_by
         self.made: list[KernelObject] = []
+        self.refuses: Setting | None = None
 
     def add(self, item: KernelObject) -> None:
+        if isinstance(item, LinkSetting) and item.setting is self.refuses:
+            raise KernelError("refused", errno=errno.EINVAL)
         self.made.append(item)
 
     replace = remove = add
@@ -208,3 +212,17 @@ def test_a_pass_without_time_to_change_anything_remembers_what_imds_said(
         one.engine.apply(one.view, Deadline(0, "the test"))
     assert one.kernel.made == []
     assert Memory.read(one.engine.run).last_known.of({mac(1): [1]}) == {mac(1): eni(1)}
+
+
+def test_an_eni_without_an_optional_setting_is_verified_all_the_same(
+    start: Callable[..., Pass],
+) -> None:
+    """A refused MTU hid that traffic went astray."""
+    one = start(leaves_by=OTHER)
+    one.kernel.refuses = Setting.GROUP
+    assert one.settled().findings == ()
+    one = start(leaves_by=OTHER)
+    one.kernel.refuses = Setting.ALTNAME
+    report = one.settled()
+    assert report.failed
+    assert {finding.mac for finding in report.findings} == {mac(1)}

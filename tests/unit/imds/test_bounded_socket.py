@@ -135,6 +135,12 @@ def test_a_length_padded_with_zeros_is_a_number(
     assert client.get(MAC, within()) == Value("abcde")
 
 
+def test_a_length_of_25_digits_is_a_number_padded_or_not() -> None:
+    """More digits than 64 bits have: padded, it is a small number, else one above each limit."""
+    assert whole_number("5".zfill(25), 100) == 5
+    assert whole_number("9" * 25, 100) == 100
+
+
 @given(st.integers(0, 2**70), st.integers(0, 60), st.integers(0, 2**40))
 def test_a_number_of_a_header_has_any_number_of_digits(value: int, zeros: int, most: int) -> None:
     assert whole_number("0" * zeros + str(value), most) == min(value, most)

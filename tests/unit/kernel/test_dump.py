@@ -4,7 +4,7 @@
 import errno
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -34,7 +34,8 @@ class Answered:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         ours, self.kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.dumps = dump.Dumps()
+        self.check: Callable[[], None] = lambda: None
+        self.dumps = dump.Dumps(lambda: self.check())
         self.dumps.close()
         monkeypatch.setattr(self.dumps, "_socket", ours, raising=True)
         self.kernel.settimeout(0)
@@ -98,3 +99,24 @@ def test_a_dump_that_fails_is_an_error_and_no_empty_list(answered: Answered, kin
     with pytest.raises(OSError, match="Cannot allocate memory") as caught:
         answered.priorities()
     assert caught.value.errno == errno.ENOMEM
+
+
+def test_a_long_dump_is_ended_by_what_its_check_raises(answered: Answered) -> None:
+    """In a new process the dumps of the largest host take seconds: a command overran its deadline."""
+    calls: list[int] = []
+
+    def check() -> None:
+        calls.append(len(calls))
+        if len(calls) == 3:
+            raise TimeoutError
+
+    answered.check = check
+    for first in range(0, 1000, 100):
+        answered.kernel.send(b"".join(rule(n, 1) for n in range(first, first + 100)))
+    answered.kernel.send(end(1))
+    with pytest.raises(TimeoutError):
+        answered.priorities()
+    assert len(calls) == 3
+    answered.check = lambda: None
+    answered.kernel.send(rule(7, 2) + end(2))
+    assert answered.priorities() == [7]

@@ -85,3 +85,33 @@ def test_a_kernel_that_never_answers_is_not_waited_for_without_end(
 ) -> None:
     with pytest.raises(TimeoutError):
         conversation.requests.send(REQUEST)
+
+
+def extended(text: bytes, *, capped: bool) -> bytes:
+    """A refusal with an attribute that is not looked at (NLMSGERR_ATTR_OFFS), and the text."""
+    request = struct.pack("=IHHII", 20, 16, 5, 1, 0) + bytes(4)
+    attributes = struct.pack("=HHI", 8, 2, 7) + struct.pack("=HH", 5 + len(text), 1) + text + b"\0"
+    body = struct.pack("=i", -errno.EINVAL) + (request[:16] if capped else request) + attributes
+    flags = 0x200 | (0x100 if capped else 0)
+    return struct.pack("=IHHII", 16 + len(body), ERROR, flags, 1, 0) + body
+
+
+@pytest.mark.parametrize("capped", [True, False])
+def test_a_refusal_has_the_text_of_the_kernels_extended_ack(
+    conversation: Conversation, capped: bool
+) -> None:
+    conversation.kernel.send(extended(b"mtu greater than device maximum", capped=capped))
+    with pytest.raises(OSError, match="mtu greater than device maximum") as refused:
+        conversation.requests.send(REQUEST)
+    assert refused.value.errno == errno.EINVAL
+
+
+@pytest.mark.parametrize("length", range(20, 68))
+def test_a_refusal_that_is_cut_off_is_a_refusal(conversation: Conversation, length: int) -> None:
+    """Whatever is missing of its text, the code says that the change was not made."""
+    whole = extended(b"mtu greater than device maximum", capped=False)
+    short = struct.pack("=I", length) + whole[4:length]
+    conversation.kernel.send(short)
+    with pytest.raises(OSError, match=r"\w") as refused:
+        conversation.requests.send(REQUEST)
+    assert refused.value.errno == errno.EINVAL

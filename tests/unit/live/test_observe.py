@@ -3,14 +3,18 @@
 
 from ipaddress import ip_interface
 from pathlib import Path
+from typing import Any
 
 import pytest
 from eni_facts import link, mac
 
-from ec2net.core.live.observe import with_journaled
+from ec2net.core.kernel.session import Kernel
+from ec2net.core.live.observe import observe, with_journaled
 from ec2net.core.model.objects import (
     Address,
     LinkRef,
+    LinkSetting,
+    Setting,
 )
 from ec2net.core.model.snapshot import Found, Snapshot
 from ec2net.core.state.journal import Journal, Journals
@@ -34,3 +38,26 @@ def test_journaled_addresses_count_as_marked_ones(journals: Journals) -> None:
     snapshot = Snapshot(links, tuple(Found(Address(*one), 0) for one in there))
     found = with_journaled(snapshot, journals, 236).addresses
     assert [one.protocol for one in found] == [236, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "ours"),
+    [
+        (9001, {}, True),
+        (9001, {"mtu_max": 9216}, True),
+        (9001, {"mtu_max": 3498}, False),
+        (1279, {}, False),
+        (1279, {"ipv6": False}, True),
+    ],
+)
+def test_an_earlier_mtu_is_given_back_only_where_that_does_no_harm(
+    journals: Journals, before: int, now: dict[str, Any], ours: bool
+) -> None:
+    """An XDP program came meanwhile, and each pass failed to give 9001 back; or it gave back an MTU
+    below 1280, which took IPv6 off the link. The journal keeps the value."""
+    journals.write(mac(1), Journal(3, {Setting.MTU: before}))
+    one = link(1, mtu=1500, **now)
+    found = observe(Snapshot((one,)), (one,), Kernel(236), journals)
+    setting = LinkSetting(FIRST, Setting.MTU, 1500)
+    assert (setting in found.ours, setting in found.adjustable) == (ours, not ours)
+    assert journals.read(mac(1), 3).before == {Setting.MTU: before}

@@ -4,9 +4,9 @@
 from ipaddress import ip_interface, ip_network
 
 import pytest
-from eni_facts import eni, host, ipv4
+from eni_facts import IPV4_ONLY, eni, host, ipv4, link
 
-from ec2net.core.config.settings import Config
+from ec2net.core.config.settings import Config, EniSection, Match
 from ec2net.core.decide.compare import make_plan
 from ec2net.core.decide.compute import compute
 from ec2net.core.live.render import Base, render
@@ -126,3 +126,34 @@ def test_router_advertisements_are_turned_off_where_the_link_is_ours_to_bring_up
     items = render(intent, whole, snapshot, OURS, base)
     found = [item for item in items if isinstance(item, LinkSetting)]
     assert [item.value for item in found if item.setting is Setting.ACCEPT_RA] == wanted
+
+
+@pytest.mark.parametrize(
+    ("primary", "largest", "given"),
+    [(9001, 0, 9001), (9001, 9001, 9001), (9001, 3498, None), (1280, 0, 1280), (1279, 0, None)],
+)
+@pytest.mark.parametrize("configured", [True, False])
+def test_a_secondary_follows_the_mtu_of_the_primary_as_far_as_it_can(
+    primary: int, largest: int, given: int | None, configured: bool
+) -> None:
+    """Each pass set an MTU that the device refused; one below 1280 takes IPv6 off the link."""
+    links = (link(0, mtu=1500 if configured else primary), link(1, mtu=1500, mtu_max=largest))
+    facts = host(eni(0, **IPV4_ONLY), eni(1), links=links)
+    only = EniSection(Match(device=0), {"mtu": primary} if configured else {})
+    whole = compute(facts, Config(sections=(only,)))
+    intent = next(intent for intent in whole.ready if not intent.primary)
+    items = render(intent, whole, Snapshot(links), OURS, Base.OURS)
+    mtus = [i.value for i in items if isinstance(i, LinkSetting) and i.setting is Setting.MTU]
+    assert mtus == ([] if given is None else [given])
+
+
+@pytest.mark.parametrize(("mtu", "given"), [(1279, [1279]), (1280, []), (9001, [])])
+def test_an_mtu_that_a_network_manager_is_not_given_is_set_live(mtu: int, given: list[int]) -> None:
+    """Its file is older than the knowledge that the ENI has no IPv6 addresses."""
+    facts = host(eni(0), eni(1, **IPV4_ONLY))
+    only = EniSection(Match(device=1), {"mtu": mtu})
+    whole = compute(facts, Config(sections=(only,)))
+    intent = next(intent for intent in whole.ready if not intent.primary)
+    items = render(intent, whole, Snapshot(facts.links), OURS, Base.LEASED)
+    mtus = [i.value for i in items if isinstance(i, LinkSetting) and i.setting is Setting.MTU]
+    assert mtus == given

@@ -136,6 +136,7 @@ def test_a_manager_that_was_stopped_for_good_manages_nothing(
 ENABLED_NETWORKD = {
     "/etc/systemd/system/multi-user.target.wants/systemd-networkd.service": "/lib/..."
 }
+MASKED_NETWORKD = {**ENABLED_NETWORKD, "/etc/systemd/system/systemd-networkd.service": "/dev/null"}
 NOT_UP = {"/run/systemd/netif/links/": ""}
 """The folder is there."""
 
@@ -330,16 +331,65 @@ CONFIGURED, MANAGED = "ADMIN_STATE=configured", "managed=true"
         pytest.param(
             {NETWORKMANAGER: MANAGED},
             ENABLED,
-            None,
+            "networkmanager",
+            "NetworkManager is not up now, and keeps ens6",
+            id="NetworkManager is being restarted: it keeps its links",
+        ),
+        pytest.param(
+            {OTHERS["nm"]: MANAGED},
+            ENABLED,
+            "networkmanager",
+            "NetworkManager is not up now, and keeps ens6",
+            id="a link that came while NetworkManager is down",
+        ),
+        pytest.param(
+            {NETWORKMANAGER: MANAGED},
+            MASKED,
+            "netlink",
             "NetworkManager is not running",
-            id="NetworkManager is being restarted: nobody takes its links",
+            id="NetworkManager is masked: live changes are all that there is",
         ),
         pytest.param(
             NOT_UP,
             ENABLED_NETWORKD,
+            "networkd",
+            "systemd-networkd is not up now, and keeps ens6",
+            id="networkd is being restarted: it keeps its links",
+        ),
+        pytest.param(
+            {**NOT_UP, UDEV: f"{MANAGED_BY}ec2net\n"},
+            ENABLED_NETWORKD,
+            None,
+            "udev says that ec2net manages ens6",
+            id="networkd is being restarted, and the link is another's by udev",
+        ),
+        pytest.param(
+            NOT_UP,
+            {**ENABLED_NETWORKD, "/run/systemd/units/invocation:NetworkManager.service": "1"},
             None,
             "perhaps systemd-networkd, which is not up now, manages ens6",
-            id="networkd is being restarted: nobody takes its links",
+            id="networkd is down, and NetworkManager runs",
+        ),
+        pytest.param(
+            {**NOT_UP, "/run/systemd/network/70-ens6.network": "x"},
+            MASKED_NETWORKD,
+            "networkd",
+            "systemd-networkd is not up now, and keeps ens6",
+            id="networkd is masked, and has our files of this boot",
+        ),
+        pytest.param(
+            {**NOT_UP, "/run/systemd/network/10-netplan-ens6.network.d/50-ec2net.conf": "x"},
+            MASKED_NETWORKD,
+            "networkd",
+            "systemd-networkd is not up now, and keeps ens6",
+            id="networkd is masked, and has our drop-in of this boot",
+        ),
+        pytest.param(
+            {**NOT_UP, "/run/systemd/network/10-netplan-ens6.network": "x"},
+            MASKED_NETWORKD,
+            "netlink",
+            "systemd-networkd is not running",
+            id="networkd was masked before ec2net gave it any file",
         ),
         pytest.param(
             {"/etc/os-release": 'ID="amzn"\n', UDEV: f"{MANAGED_BY}io.systemd.Network\n"},

@@ -26,6 +26,7 @@ import layers
 import manual
 import pytest
 import release
+import written
 from checkout import TOP
 from manual import commands, may_be_left_out, own_arguments, value_name
 
@@ -244,6 +245,7 @@ GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/architecture.md", "folders"): layers.folders_table,
     ("CONTRIBUTING.md", "packages"): layers.packages_table,
     ("docs/observation.md", "metrics"): metrics_table,
+    ("docs/security.md", "files"): written.table,
     ("docs/plugins.md", "hooks"): hook_list,
     ("docs/plugin-interface.md", "backend"): backend_list,
     ("docs/plugin-interface.md", "interface"): api_table,
@@ -395,6 +397,14 @@ def test_every_state_file_is_in_the_manual() -> None:
     }
     assert named - state_files() == set()
     assert len(named) > 8
+
+
+def test_every_file_that_the_program_writes_is_in_the_table() -> None:
+    """A writer that is new has no place there: whoever adds one says where it writes, and what."""
+    assert written.other_writers().keys() == written.ELSEWHERE.keys()
+    assert {one.where for one in written.written()} == written.WHAT.keys()
+    of_state = {Path(one.where).name for one in written.state_files()}
+    assert {name for name in of_state if name.endswith(".json")} <= state_files()
 
 
 def production_sources() -> list[Path]:

@@ -13,7 +13,9 @@ from ec2net.core.config.schema import HOST, MATCH, SECTION_SETTINGS
 
 TOP = Path(__file__).resolve().parents[3]
 RULES = tomllib.loads((TOP / "tests/language.toml").read_text())
-MANUAL = {str(p.relative_to(TOP)) for p in TOP.glob("packaging/man/*.md")}
+MANUAL = sorted(str(p.relative_to(TOP)) for p in TOP.glob("packaging/man/*.md"))
+PAGES = sorted(str(p.relative_to(TOP)) for p in TOP.glob("docs/*.md"))
+DOCUMENTS = [*sorted(p.name for p in TOP.glob("*.md")), *PAGES, *MANUAL]
 WORDS = {**RULES["banned"], **RULES["terms"]}
 OLD = (
     "make every ENI as IMDS describes it, beside what somebody else configures",
@@ -81,6 +83,13 @@ def described() -> Iterator[str]:
         yield setting.meaning
 
 
+def remarks() -> Iterator[str]:
+    """The comments in units, rules and configuration files."""
+    for path in (p for p in (TOP / "systemd").rglob("*") if p.is_file()):
+        for block in re.findall(r"(?:^#(?!!).*\n)+", path.read_text(), flags=re.MULTILINE):
+            yield " ".join(line.lstrip("# ") for line in block.splitlines() if "SPDX" not in line)
+
+
 def found(texts: Iterator[str]) -> list[str]:
     return [
         f"{sentence!r} {'; '.join(wrong)}"
@@ -90,7 +99,7 @@ def found(texts: Iterator[str]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("document", RULES["checked"]["documents"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_a_document_keeps_the_rules(document: str) -> None:
     assert found(prose(document)) == []
 
@@ -99,25 +108,22 @@ def test_help_and_the_configuration_reference_keep_the_rules() -> None:
     assert found(described()) == []
 
 
-def test_each_document_is_held_or_waits() -> None:
-    there = {str(p.relative_to(TOP)) for f in ("", "docs/") for p in TOP.glob(f"{f}*.md")} | MANUAL
-    checked, waiting = (set(RULES[name]["documents"]) for name in ("checked", "waiting"))
-    assert (checked | waiting, checked & waiting) == (there, set())
-
-
 @pytest.mark.parametrize("sentence", OLD)
 def test_an_old_sentence_breaks_a_rule(sentence: str) -> None:
     assert wrong_in(sentence) != []
 
 
+def test_comments_in_units_keep_the_rules() -> None:
+    assert len(list(remarks())) > 20
+    assert found(remarks()) == []
+
+
 def test_no_page_of_docs_is_too_long() -> None:
-    lines = {
-        str(p.relative_to(TOP)): len(p.read_text().splitlines()) for p in TOP.glob("docs/*.md")
-    }
+    lines = {page: len((TOP / page).read_text().splitlines()) for page in PAGES}
     too_long = {page for page, count in lines.items() if count > RULES["longest_page"]}
     assert too_long == set(RULES["long_pages"])
 
 
 def test_each_exception_is_still_needed() -> None:
-    there = {s for d in RULES["checked"]["documents"] for t in prose(d) for s in sentences(t)}
+    there = {s for d in DOCUMENTS for t in prose(d) for s in sentences(t)}
     assert set(RULES["exceptions"]) <= there

@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 from eni_facts import mac
 
-from ec2net.backends.networkd.apply import apply
+from ec2net.backends.networkd import files
+from ec2net.backends.networkd.apply import apply, apply_while_down
+from ec2net.backends.networkd.files import NetworkFile
 from ec2net.backends.networkd.lease import Lease
+from ec2net.backends.networkd.unread import UnreadFiles
+from ec2net.core.live.owned_file import HEADER
 from ec2net.core.model.objects import Address, LinkRef, Route
 from ec2net.core.model.plan import Action, Applied, Change, Item, Plan
 from ec2net.core.runtime.deadline import Deadline
@@ -53,3 +57,22 @@ def test_what_waits_for_a_lease_is_told_apart_without_comparing_each_change_with
     assert compared <= len(plan.changes)
     assert len(made) == len(applied.done) == len(plan.changes)
     assert made[0] is plan.changes[-1]
+
+
+def test_while_networkd_is_down_no_reload_starts_it_and_the_file_counts_as_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user may have stopped it; it may also have read its files before this one came."""
+    monkeypatch.setattr(files, "write", lambda file: None)
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a command was run"))
+    run = RunDir(tmp_path)
+    guards: list[object] = []
+    kernel = SimpleNamespace(replace=guards.append, remove=guards.append)
+    host: Any = SimpleNamespace(kernel=kernel, run=run, patience=0.0)
+    file = NetworkFile(tmp_path / "70-ens6.network", f"{HEADER} ens6 {mac(1)}\n")
+    table = Route(IPv4Interface("0.0.0.0/0").network, 10001, 0, LINK)
+    plan = Plan((Change(Action.ADD, file, mac(1)), Change(Action.ADD, table, mac(1))))
+    applied = apply_while_down(plan, host, lambda part, _: Applied(part.changes), Deadline(5))
+    assert applied == Applied(plan.changes)
+    assert [unread.path for unread in UnreadFiles(run).all()] == [file.path]
+    assert len(guards) == 2  # put before, lifted after

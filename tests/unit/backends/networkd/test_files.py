@@ -31,8 +31,15 @@ from ec2net.backends.networkd.match import NOBODYS
 from ec2net.backends.networkd.render import drop_in_path, network_file, own_path, place
 from ec2net.backends.networkd.state import LinkState, link_state
 from ec2net.backends.networkd.unread import UnreadFiles
-from ec2net.core.config.settings import Config, DnsDefaultRoute, MtuPolicy
+from ec2net.core.config.settings import (
+    Config,
+    DnsDefaultRoute,
+    EniSettings,
+    Ipv6Policy,
+    MtuPolicy,
+)
 from ec2net.core.decide.compute import compute
+from ec2net.core.decide.eni_intent import early_intent
 from ec2net.core.decide.intent import EarlyIntent
 from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import Kernel
@@ -40,6 +47,7 @@ from ec2net.core.live.owned_file import HEADER
 from ec2net.core.model.errors import Ec2netError, StateError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
+from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.model.objects import Address, LinkRef
 from ec2net.core.model.plan import Action, Applied, Change, InPlace, Plan
 from ec2net.core.model.snapshot import Snapshot
@@ -350,7 +358,7 @@ def test_what_networkd_does_instead_is_named(
     """R7: our file, or our drop-in, is there and another is in force."""
     run = RunDir(tmp_path)
     state = f"ADMIN_STATE=pending\nNETWORK_FILE={used or ''}\n"
-    seen = environment({"/run/systemd/netif/links/3": state}, {})
+    seen = environment({"/run/systemd/netif/links/3": state}, RUNNING)
     backend = NetworkdBackend(Host(Kernel(236), run, seen))
     facts = host(eni(0), eni(1))
     intent = next(eni for eni in compute(facts, Config()).ready if not eni.primary)
@@ -379,7 +387,10 @@ def link(index: int, name: str) -> Link:
 def environment(
     files: dict[str, str], links: dict[str, str], eni_links: tuple[Link, ...] = ()
 ) -> Environment:
-    return Environment(files.get, links.get, lambda path: (), eni_links)
+    def list_folder(path: str) -> tuple[str, ...]:
+        return tuple(name.rpartition("/")[2] for name in files if name.rpartition("/")[0] == path)
+
+    return Environment(files.get, links.get, list_folder, eni_links)
 
 
 def test_the_state_of_a_link_is_what_networkd_wrote() -> None:
@@ -514,7 +525,7 @@ def test_the_file_of_a_link_goes_by_the_one_that_is_in_force(
     facts = host(eni(0), eni(1))
     state = {f"/run/systemd/netif/links/{n}": f"NETWORK_FILE={used or ''}\n" for n in (2, 3)}
     kernel = Kernel(236)
-    backend = NetworkdBackend(Host(kernel, RunDir(tmp_path), environment(state, {})))
+    backend = NetworkdBackend(Host(kernel, RunDir(tmp_path), environment(state, RUNNING)))
     seen = backend.observe(Snapshot(facts.links), facts.links, Deadline(5))
     whole = compute(facts, Config())
     intent = next(one for one in whole.ready if not one.primary)
@@ -522,6 +533,31 @@ def test_the_file_of_a_link_goes_by_the_one_that_is_in_force(
     assert [item.path for item in wanted if isinstance(item, NetworkFile)] == [path] * bool(path)
     ipv6 = next(interface for interface in intent.base if interface.version == 6)
     assert (Address(intent.link, ipv6) in wanted) is leased  # else the lease comes first
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["with its file", "new"])
+def test_while_networkd_is_down_an_eni_is_brought_up_by_live_changes_and_keeps_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool
+) -> None:
+    """It took a new ENI for nobody's, and an existing one got no new address."""
+    whole = compute(host(eni(0), eni(1)), Config())
+    primary, secondary = sorted(whole.ready, key=lambda one: not one.primary)
+    path = drop_in_path(NETPLAN) if given else own_path("ens6")
+    there = [NetworkFile(path, f"{HEADER} ens6 {secondary.mac}\n")] if given else []
+    monkeypatch.setattr(observed, "in_folder", lambda _: tuple(there))
+    monkeypatch.setattr(observed, "foreseen", lambda _: NOBODYS)
+    backend = NetworkdBackend(Host(Kernel(236), RunDir(tmp_path), environment({}, {})))
+    links = host(eni(0), eni(1)).links
+    seen = backend.observe(Snapshot(links), links, Deadline(5))
+    wanted = backend.wanted(secondary, whole, seen)
+    assert [item.path for item in wanted if isinstance(item, NetworkFile)] == [path]
+    first = {Address(secondary.link, interface) for interface in secondary.base}
+    assert first <= set(wanted)
+    leased = {Address(primary.link, one) for one in primary.base if one.version == 4}
+    assert not leased & set(backend.wanted(primary, whole, seen))
+    [problem] = seen.problems
+    assert "systemd-networkd: is not running" in str(problem)
+    assert backend.check(secondary, seen) == ()
 
 
 class Links:
@@ -608,3 +644,16 @@ def test_each_eni_goes_on_when_its_first_address_is_there_and_no_later_than_the_
     assert list(networkd._arrivals(expected, kernel, limit)) == [macs[1], macs[0]]
     assert limit.expired()
     assert kernel.asked == 6
+
+
+@pytest.mark.parametrize(
+    ("ipv6", "given"),
+    [(Ipv6Policy.AUTO, False), (Ipv6Policy.ON, False), (Ipv6Policy.OFF, True)],
+)
+def test_no_file_has_an_mtu_that_removes_ipv6(ipv6: Ipv6Policy, given: bool) -> None:
+    """systemd-networkd would set it before IMDS says whether the ENI has IPv6 addresses."""
+    settings = EniSettings(mtu=600, ipv6=ipv6)
+    early = early_intent(MAC, ENS6, False, settings, NumberPlan())
+    content = network_file(own_path("ens6"), early, permanent=True).content
+    assert ("MTUBytes=600\n" in content) is given
+    assert "UseMTU=no\n" in content

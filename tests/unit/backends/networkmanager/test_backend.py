@@ -206,15 +206,31 @@ def test_the_file_is_left_over_once_no_eni_is_networkmanagers(
     assert backend.leftovers([mac(1)], []) == ()
 
 
-@pytest.mark.parametrize(("enabled", "kept"), [(True, True), (False, False)])
-def test_the_file_stays_while_networkmanager_is_down_and_comes_again(
-    backend: NetworkManagerBackend, enabled: bool, kept: bool, monkeypatch: pytest.MonkeyPatch
+_WANTED = {"/etc/systemd/system/multi-user.target.wants/NetworkManager.service": "/lib/..."}
+
+
+@pytest.mark.parametrize(
+    ("links", "kept"),
+    [
+        pytest.param(_WANTED, True, id="enabled"),
+        pytest.param(
+            {**_WANTED, "/etc/systemd/system/NetworkManager.service": "/dev/null"},
+            True,
+            id="masked",
+        ),
+        pytest.param({}, False, id="disabled"),
+    ],
+)
+def test_the_file_stays_while_networkmanager_is_down_and_may_return(
+    backend: NetworkManagerBackend,
+    links: dict[str, str],
+    kept: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A restart on a busy machine had a pass in its gap, and the leases came into main."""
-    unit = "/etc/systemd/system/multi-user.target.wants/NetworkManager.service"
+    """A pass in the gap of a restart, or while it is masked, had the leases come into main."""
     environment = Environment(
         lambda path: "[Unit]" if path.endswith("/NetworkManager.service") else None,
-        lambda path: path if enabled and path == unit else None,
+        links.get,
         lambda path: (),
     )
     [file, *_] = backend.wanted(intent(1), WHOLE, seen({}))

@@ -21,13 +21,14 @@ from private_bus import (
 
 from ec2net.backends.networkmanager.bus import Bus
 from ec2net.backends.networkmanager.client import NAME, NetworkManager
-from ec2net.backends.networkmanager.device import Device, Routes, State, routes
+from ec2net.backends.networkmanager.device import EXTERNAL_REASON, Device, Routes, State, routes
 from ec2net.backends.networkmanager.items import Activation
-from ec2net.backends.networkmanager.observe import Seen, in_place, look, without_it
+from ec2net.backends.networkmanager.observe import Seen, in_place, look, serve_own, without_it
+from ec2net.core.host.files import Environment
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import Address, LinkRef
+from ec2net.core.model.objects import Address, LinkRef, LinkSetting, Setting
 from ec2net.core.model.plan import InPlace
 from ec2net.core.model.snapshot import Found, Snapshot
 from ec2net.core.runtime.deadline import Deadline
@@ -168,8 +169,46 @@ def test_without_networkmanager_nobody_gives_a_link_its_first_address() -> None:
     ref = LinkRef(ENS6.index, ENS6.name)
     held = Found(Address(ref, IPv4Interface("10.0.32.4/20")), 0)
     own = Found(Address(LinkRef(9, "ens9"), IPv6Interface("fe80::1/64")), 0)
-    without_it(seen, [ENS6, link(9)], Snapshot(addresses=(held, own)))
+    there, group = Snapshot(addresses=(held, own)), LinkSetting(ref, Setting.GROUP, 236)
+    without_it(seen, [ENS6, link(9)], there, [group], Environment())
     assert list(seen.waiting) == [link(9).mac]
+
+
+def test_without_networkmanager_an_eni_that_was_never_configured_waits() -> None:
+    """A user may have configured it, or may have taken it from NetworkManager."""
+    seven, nine = link(7), link(9)
+    there = [
+        Found(Address(LinkRef(one.index, one.name), IPv4Interface("10.0.32.4/20")), 0)
+        for one in (seven, nine)
+    ]
+    state = {f"/run/NetworkManager/devices/{seven.index}": "[device]\nmanaged=false\n"}
+    wants = "/etc/systemd/system/multi-user.target.wants/NetworkManager.service"
+    environment = Environment(
+        lambda path: state.get(path, "[Unit]" if path.endswith("NetworkManager.service") else None),
+        {wants: "n"}.get,
+        lambda path: (),
+    )
+    seen = Seen(problem=Ec2netError("is not running"))
+    without_it(seen, [seven, nine], Snapshot(addresses=tuple(there)), (), environment)
+    assert (list(seen.left_alone), list(seen.waiting)) == ([seven.mac], [nine.mac])
+
+
+@pytest.mark.parametrize(
+    ("further", "served"),
+    [
+        pytest.param("10.0.32.5/32", True, id="all of its addresses are ec2net's"),
+        pytest.param("10.0.32.99/32", False, id="one is somebody's"),
+    ],
+)
+def test_an_external_link_is_served_if_ec2net_brought_it_up(further: str, served: bool) -> None:
+    """It came while NetworkManager was masked, and got no new address after its return."""
+    ref = LinkRef(ENS6.index, ENS6.name)
+    ours = [Address(ref, IPv4Interface(text)) for text in ("10.0.32.4/20", "10.0.32.5/32")]
+    there = (*ours[:1], Address(ref, IPv4Interface(further)))
+    assert ENS6.mac is not None
+    seen = Seen(left_alone={ENS6.mac: EXTERNAL_REASON})
+    serve_own(seen, [ENS6], Snapshot(addresses=tuple(Found(a, 236) for a in there)), ours)
+    assert (seen.live, not seen.left_alone) == ({ENS6.mac} if served else set(), served)
 
 
 def test_only_links_that_networkmanager_has_and_may_be_touched_are_planned_for() -> None:

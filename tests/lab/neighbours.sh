@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Make the layer with other programs that hosts of the lab run beside ec2net, unless the cache has it;
+# print its folder.
+#
+#   neighbours.sh bookworm|trixie             make it if it is missing
+#   neighbours.sh --cached bookworm|trixie    only look; exit status 1 if it is missing
+#
+# It holds what apt-get changes when it installs the packages into the lab's root file system. No unit
+# of them is enabled: a test starts what it wants.
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+cached=
+if [ "$1" = --cached ]; then
+    cached=1
+    shift
+fi
+release=$1
+packages=(
+    docker.io busybox-static            # containers, and the program in them
+    keepalived bird2 frr                # addresses and routes that come and go
+    wireguard-go wireguard-tools        # a VPN in user space
+    firewalld ufw iptables              # packet filters
+)
+[ "$release" = bookworm ] || packages+=(docker-cli) # a package of its own from Debian 13 on
+units=(
+    docker.service docker.socket containerd.service keepalived.service bird.service frr.service
+    firewalld.service ufw.service
+)
+
+root=$("$here/rootfs.sh" ${cached:+--cached} "$release")
+layer=$root.neighbours-$(sha256sum "$0" | cut -c1-8)
+if [ -e "$layer" ]; then
+    echo "$layer"
+    exit
+fi
+if [ -n "$cached" ]; then
+    echo "neighbours.sh: $layer is missing; tests/lab/setup.sh makes it" >&2
+    exit 1
+fi
+[ "$(id -u)" -eq 0 ] || { echo "neighbours.sh: needs root" >&2; exit 1; }
+for old in "${root%/*}"/lab-"$release"-*.neighbours-*; do # of another root or another list of packages
+    rm -rf "$old"
+done
+echo "neighbours.sh: making $layer" >&2
+making=$(mktemp -d "$layer.making.XXXXXX")
+trap 'rm -rf "$making"' EXIT
+mkdir "$making"/{upper,work,root}
+export root making layer
+export package_list="${packages[*]}" unit_list="${units[*]}"
+unshare --mount bash -euo pipefail <<'INSIDE' >&2
+mount -t overlay -o "lowerdir=$root,upperdir=$making/upper,workdir=$making/work" overlay "$making/root"
+cd "$making/root"
+rm -f etc/resolv.conf
+cat /etc/resolv.conf >etc/resolv.conf
+cp /etc/hosts etc/hosts
+for file in /etc/apt/apt.conf /etc/apt/apt.conf.d/*proxy*; do
+    [ ! -f "$file" ] || cp "$file" etc/apt/apt.conf.d/90-lab-proxy
+done
+printf '#!/bin/sh\nexit 101\n' >usr/sbin/policy-rc.d
+chmod 755 usr/sbin/policy-rc.d
+mkdir -p etc/systemd/system-preset
+for unit in $unit_list; do echo "disable $unit"; done >etc/systemd/system-preset/00-neighbours.preset
+export DEBIAN_FRONTEND=noninteractive
+chroot . apt-get -qq update
+chroot . apt-get -qq --yes --no-install-recommends install $package_list >log 2>&1 || { cat log; exit 1; }
+chroot . systemctl disable $unit_list >/dev/null 2>&1
+rm -rf log usr/sbin/policy-rc.d etc/apt/apt.conf.d/90-lab-proxy var/lib/apt/lists/* var/cache/apt/*.bin \
+    var/cache/apt/archives/*.deb etc/hosts
+rm -f etc/resolv.conf
+ln -s ../run/systemd/resolve/stub-resolv.conf etc/resolv.conf
+touch etc/.updated var/.updated
+cd /
+umount "$making/root"
+INSIDE
+mv "$making/upper" "$layer"
+echo "$layer"

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real Docker on a lab host, with containers that answer as the echo service does."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from ipaddress import IPv4Network
+
+from lab_host import LabHost
+
+from ec2net.core.simulation.vpc.echo import EchoService
+from ec2net.core.simulation.vpc.namespace import Namespace
+
+PUBLISHED = 8080
+"""The port of the host that leads to the container's service."""
+
+_IMAGE = (
+    "set -e; mkdir -p /tmp/image/bin; cp /bin/busybox /tmp/image/bin/;"
+    " tar -C /tmp/image -c . | docker import - box"
+)
+
+
+class Docker:
+    """``dockerd``, started, with an image of busybox."""
+
+    def __init__(self, host: LabHost) -> None:
+        self.host = host
+        host.run(["sh", "-c", _IMAGE], timeout=120)
+
+    def run(self, name: str, *options: str) -> None:
+        """A container that does nothing; ``serving`` lets it answer."""
+        command = ["run", "--detach", f"--name={name}", *options, "box", "busybox", "sleep", "1d"]
+        self._docker(*command)
+
+    @contextmanager
+    def serving(self, name: str) -> Iterator[tuple[Namespace, str]]:
+        """The network namespace of a container, in which the echo service listens, and its IPv4."""
+        (seen,) = json.loads(self._docker("inspect", name))
+        (network,) = seen["NetworkSettings"]["Networks"].values()
+        assert network["IPAddress"], seen["State"]
+        # By the host's own procfs, since a process has another number outside.
+        inside = f"/proc/{self.host.leader}/root/proc/{seen['State']['Pid']}/ns/net"
+        namespace = Namespace(f"docker-{name}")
+        namespace.path.touch()
+        subprocess.run(["mount", "--bind", inside, namespace.path], check=True, timeout=60)
+        try:
+            with closing(EchoService()) as service:
+                service.listen(namespace)
+                yield namespace, network["IPAddress"]
+        finally:
+            namespace.delete()
+
+    def runs(self, name: str) -> bool:
+        command = ["docker", "inspect", "--format={{.State.Running}}", name]
+        return self.host.run(command, check=False).stdout == "true\n"
+
+    def network(self, name: str) -> IPv4Network:
+        """A new network; the subnet that Docker has chosen."""
+        self._docker("network", "create", name)
+        (seen,) = json.loads(self._docker("network", "inspect", name))
+        return IPv4Network(seen["IPAM"]["Config"][0]["Subnet"])
+
+    def _docker(self, *words: str) -> str:
+        return self.host.run(["docker", *words], timeout=60).stdout
