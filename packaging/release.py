@@ -26,6 +26,9 @@ FILLED = (
     "packaging/debian/copyright",
     "packaging/debian/upstream/metadata",
     "packaging/debian/watch",
+    "packaging/man/ec2net-backends.7",
+    "packaging/man/ec2net.8",
+    "packaging/man/ec2net.toml.5",
     "packaging/rpm/ec2net.spec",
 )
 """Files with placeholders like ``@VERSION@``."""
@@ -74,6 +77,7 @@ def values(top: Path) -> dict[str, str]:
         "DATE": format_datetime(date()),
         "DAY": date().strftime("%a %b %d %Y"),
         "ITEMS": items(top),
+        "PUBLISHED": date().date().isoformat(),
         "LICENCES": licences(top),
     }
 

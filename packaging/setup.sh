@@ -39,7 +39,7 @@ if [ "${1:-}" = --packages ]; then
         python3-setuptools:/usr/lib/python3/dist-packages/setuptools \
         python3-wheel:/usr/lib/python3/dist-packages/wheel
     # What their tests look at them with.
-    need_packages rpmlint:rpmlint createrepo-c:createrepo_c dnf:dnf lintian:lintian devscripts:uscan autopkgtest:autopkgtest
+    need_packages rpmlint:rpmlint createrepo-c:createrepo_c dnf:dnf lintian:lintian devscripts:uscan autopkgtest:autopkgtest mandoc:mandoc
     exit
 fi
 

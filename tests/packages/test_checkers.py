@@ -38,6 +38,17 @@ def test_rpmlint_finds_nothing_that_is_not_filtered_with_a_reason(dist: Path) ->
     assert "3 packages and 0 specfiles checked; 0 errors, 0 warnings" in said, said
 
 
+def test_mandoc_finds_nothing_in_the_manual_pages_of_a_release(dist: Path, tmp_path: Path) -> None:
+    with tarfile.open(dist / f"ec2net-{VERSION}.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    pages = sorted(tmp_path.glob("*/packaging/man/*.[578]"))
+    assert len(pages) == 3
+    done = subprocess.run(
+        ["mandoc", "-Tlint", *pages], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_twine_accepts_the_archives_for_pypi(dist: Path) -> None:
     archives = (dist / f"ec2net-{VERSION}-py3-none-any.whl", dist / f"ec2net-{VERSION}.tar.gz")
     said = output(BIN / "twine", "--no-color", "check", "--strict", *archives)
