@@ -50,7 +50,8 @@ def _items(eni: EniOutcome, view: View) -> tuple[Item, ...]:
     intent = eni.intent
     wanted: list[Item] = []
     if intent is not None:
-        wanted += [*intent.every_rule, *intent.table_routes, *intent.main_routes]
+        wanted += intent.every_rule
+        wanted += [route for route in intent.every_route if route.link == intent.link]
     own = view.plan.of(eni.mac)
     removed = [step.item for step in own.changes if step.action is Action.REMOVE]
     return (*wanted, *(item for item in removed if isinstance(item, Rule | Route)))

@@ -99,6 +99,16 @@ def choice_or_whole(words: type[StrEnum], number: Kind) -> Kind:
     )
 
 
+def choice_or_flag(words: type[StrEnum]) -> Kind:
+    """One of a few words, or true or false."""
+    word = choice(words)
+    listed = ", ".join(f'"{one}"' for one in words)
+    return Kind(
+        f"{listed}, {FLAG.allowed}",
+        lambda value: (word if isinstance(value, str) else FLAG).parse(value),
+    )
+
+
 def several(of: Kind, *, one_will_do: bool = False, may_be_empty: bool = False) -> Kind:
     """A list; without duplicates, in the order given.
 

@@ -19,6 +19,7 @@ from ec2net.core.config.kinds import (
     SOURCE,
     Kind,
     choice,
+    choice_or_flag,
     choice_or_whole,
     matching,
     plain,
@@ -33,9 +34,11 @@ from ec2net.core.config.settings import (
     DnsDefaultRoute,
     Ipv6Policy,
     MainDefault,
+    MainTable,
     Manage,
     MtuPolicy,
     PrefixMode,
+    PrimaryRules,
     Profile,
     Rival,
     Role,
@@ -100,8 +103,9 @@ PER_ENI: tuple[Setting, ...] = (
     ),
     _per_eni(
         "primary_rules",
-        FLAG,
-        "Whether the primary ENI gets rules and a table as secondary ENIs do.",
+        choice_or_flag(PrimaryRules),
+        "Whether the primary ENI gets rules and a table as secondary ENIs do. auto: only rules that keep"
+        " its traffic from another ENI where a route in the main table leads through that one.",
     ),
     _per_eni(
         "published_ports",
@@ -143,6 +147,13 @@ PER_ENI: tuple[Setting, ...] = (
         "main_default",
         choice_or_whole(MainDefault, whole(1, _U32_MAX)),
         "Whether the main table gets a default route through the ENI. A number: yes, with this metric.",
+    ),
+    _per_eni(
+        "main_table",
+        choice(MainTable),
+        "How a secondary ENI and the main table are connected. joined: main shows the ENI's subnet,"
+        " behind a route through the primary ENI. apart: main has only the ENI's default route, and primary_rules"
+        " = auto makes no rules.",
     ),
     _per_eni(
         "ipv6",

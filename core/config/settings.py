@@ -76,6 +76,21 @@ class MainDefault(StrEnum):
     NO = "no"
 
 
+class PrimaryRules(StrEnum):
+    """Whether the primary ENI has rules, where that is neither yes nor no."""
+
+    AUTO = "auto"
+    """Where a route in main would send its traffic through another ENI (docs/routing.md)."""
+
+
+class MainTable(StrEnum):
+    """Whether the main table and an ENI know each other's routes (docs/routing.md, "main")."""
+
+    JOINED = "joined"
+    APART = "apart"
+    """Main has the ENI's default route and nothing else of it."""
+
+
 class DnsDefaultRoute(StrEnum):
     """Whether the ENI's DNS servers receive queries for any domain; ``auto``: the primary ENI's do."""
 
@@ -112,6 +127,8 @@ class Role(StrEnum):
 Mtu: TypeAlias = MtuPolicy | int
 """A policy, or the MTU in bytes."""
 
+PrimaryRulesSetting: TypeAlias = PrimaryRules | bool
+
 MainDefaultSetting: TypeAlias = MainDefault | int
 """Yes, no, or yes with this metric."""
 
@@ -144,7 +161,7 @@ class EniSettings:
     manage: Manage = Manage.FULL
     backend: str = AUTO_BACKEND
     routing: Routing = Routing.MAIN_FIRST
-    primary_rules: bool = False
+    primary_rules: PrimaryRulesSetting = PrimaryRules.AUTO
     published_ports: bool = False
     mtu: Mtu = MtuPolicy.DHCP
     ipv4_prefix_mode: PrefixMode = PrefixMode.RULES
@@ -156,6 +173,7 @@ class EniSettings:
     sources: tuple[AnyNetwork, ...] = ()
     """Sources that leave by the ENI although IMDS does not list them."""
     main_default: MainDefaultSetting = MainDefault.YES
+    main_table: MainTable = MainTable.JOINED
     ipv6: Ipv6Policy = Ipv6Policy.AUTO
     altnames: tuple[Altname, ...] = (Altname.ID, Altname.DEVICE_NUMBER)
     coexist_with: tuple[Rival, ...] = ()

@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from ec2net.core.kernel import wire
 from ec2net.core.kernel.driver import Drivers
 from ec2net.core.kernel.link_events import KernelEvents
+from ec2net.core.model.objects import MAIN_TABLE
 
 # include/uapi/linux/rtnetlink.h
 _RTM_NEWLINK, _RTM_DELLINK = 16, 17
 _RTM_NEWADDR, _RTM_DELADDR = 20, 21
-_RTM_DELROUTE, _RTM_DELRULE = 25, 33
-_GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18
-"""RTMGRP_LINK, then IFADDR, ROUTE and RULE of IPv4 and IPv6."""
+_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_DELRULE = 24, 25, 33
+_RTM_DELNEXTHOP = 105
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18 | 1 << 31
+"""RTMGRP_LINK, then IFADDR, ROUTE and RULE of IPv4 and IPv6; RTNLGRP_NEXTHOP (Linux 5.3), since the
+IPv4 routes of a next hop object go with it without an event."""
 
 _INDEX = struct.Struct("=4xiI")
 """Of struct ifinfomsg: index and flags; struct ifaddrmsg has its index there, too."""
@@ -26,8 +29,9 @@ _BODY = wire.HEADER.size
 """Offset: behind struct nlmsghdr."""
 _IFF_UP = 1
 _IFNAME, _MTU, _MASTER, _GROUP = 3, 4, 10, 27
-_ROUTE_PROTOCOL = 5
-"""Offset in struct rtmsg."""
+_ROUTE_TABLE, _ROUTE_PROTOCOL = 4, 5
+"""Offsets in struct rtmsg."""
+_RTA_OIF = 4
 _FRA_PROTOCOL = 21
 
 
@@ -41,16 +45,19 @@ class Changes:
     """Something that may have been ours was taken away."""
     addresses: bool = False
     """An ENI got an address: a lease, perhaps, that something waits for."""
+    routes: bool = False
+    """Others changed main's routes through an ENI, or next hops."""
 
     def __or__(self, other: "Changes") -> "Changes":
         return Changes(
             self.links or other.links,
             self.drift or other.drift,
             self.addresses or other.addresses,
+            self.routes or other.routes,
         )
 
 
-EVERYTHING = Changes(links=True, drift=True, addresses=True)
+EVERYTHING = Changes(links=True, drift=True, addresses=True, routes=True)
 
 
 class HostEvents(KernelEvents):
@@ -87,12 +94,21 @@ class HostEvents(KernelEvents):
         if kind in (_RTM_NEWADDR, _RTM_DELADDR):
             ours = _INDEX.unpack_from(raw, _BODY)[0] in self._enis
             return Changes(drift=ours and kind == _RTM_DELADDR, addresses=ours)
-        if kind == _RTM_DELROUTE:
-            return Changes(drift=raw[_BODY + _ROUTE_PROTOCOL] == self._protocol)
+        if kind in (_RTM_NEWROUTE, _RTM_DELROUTE):
+            return self._route(kind, raw)
+        if kind == _RTM_DELNEXTHOP:
+            return Changes(routes=True)
         if kind == _RTM_DELRULE:
             mark = wire.attribute_of(raw, wire.RULES, _FRA_PROTOCOL)
             return Changes(drift=mark == bytes((self._protocol,)))
         return Changes()
+
+    def _route(self, kind: int, raw: bytes) -> Changes:
+        if raw[_BODY + _ROUTE_PROTOCOL] == self._protocol:
+            return Changes(drift=kind == _RTM_DELROUTE)
+        if raw[_BODY + _ROUTE_TABLE] != MAIN_TABLE:
+            return Changes()
+        return Changes(routes=wire.number(raw, wire.ROUTES, _RTA_OIF) in self._enis)
 
     def _link(self, kind: int, raw: bytes, drivers: Drivers) -> bool:
         index, flags = _INDEX.unpack_from(raw, _BODY)

@@ -182,6 +182,8 @@ class Loop:
             waiting = any(track.stirs for track in self._passes.tracks.values())
             if changes.links or changes.drift or (changes.addresses and waiting):
                 self._schedule.changed(now)
+            if changes.routes:
+                self._schedule.rerouted(now)
         if tables is not None and tables.fileno() in woken and tables.removed():
             self._schedule.changed(now)
         if self._control.fileno() in woken and self._control.poked():
@@ -221,8 +223,9 @@ class Loop:
         new = frozenset(mac for index, mac in there.items() if self._is_new(index, mac))
         self._show_unseen(late)
         for index in self._known.keys() - there.keys():
-            self._forget(self._known.pop(index))
-            self._passes.link_left()
+            mac = self._known.pop(index)
+            self._forget(mac)
+            self._passes.link_left(mac)
             self._schedule.changed(time.monotonic())
         for index in [i for i in self._unnamed if i not in there or i in self._known]:
             del self._unnamed[index]

@@ -57,8 +57,8 @@ class Passes:
         self._problems: tuple[Ec2netError, ...] = ()
         """Of the last poll."""
         self._fight = ""
-        self._left = False
-        """Whether the link of an ENI has gone, and no look has seen what that left behind."""
+        self._left: set[Mac] = set()
+        """ENIs whose link has gone, and no look has seen what that left behind."""
         self.tracks: dict[Mac, EniTrack] = {}
         self.failures = 0
         """Polls in a row that IMDS did not answer."""
@@ -103,7 +103,8 @@ class Passes:
             self._signals.deadline,
             work.kind.value,
             only=only,
-            read=() if work.kind is Kind.LOOK else None,
+            read=self._without_link() if work.kind is Kind.LOOK else None,
+            confirm=work.kind is Kind.LOOK,
             check=check if only is None else check & only,
         )
         now = time.monotonic()
@@ -112,13 +113,19 @@ class Passes:
         if work.kind is Kind.LOOK:
             if self._repairs(done.report):
                 self._schedule.repaired(now)
-            self._left = False
+            self._left.clear()
         if work.kind is Kind.POLL:
             self._polled(done, now)
 
-    def link_left(self) -> None:
+    def link_left(self, mac: Mac) -> None:
         """An ENI's link is gone: what the next look takes back of it nobody took away."""
-        self._left = True
+        self._left.add(mac)
+
+    def _without_link(self) -> set[Mac]:
+        """A look asks IMDS whether it lists them: an ENI that moved to another network namespace is
+        absent at once, one that was detached is gone."""
+        absent = {mac for mac, track in self.tracks.items() if track.state is State.ABSENT}
+        return self._left | absent
 
     def _repairs(self, report: PassReport) -> bool:
         """Whether a look found something to do but to take back what an ENI that is gone had."""

@@ -15,6 +15,9 @@ from ec2net.core.daemon.eni_state import EniTrack
 from ec2net.core.daemon.poll_interval import RepairBudget, poll_interval
 from ec2net.core.model.identity import Mac
 
+ROUTES_SECONDS = 10.0
+"""Between two looks for changed routes of others: a routing daemon changes them all the time."""
+
 
 class Kind(Enum):
     """What a pass reads."""
@@ -45,6 +48,8 @@ class Schedule:
         self._poll = now
         self._listings: float | None = None
         self._look: float | None = None
+        self._routes: float | None = None
+        self._routes_free = now
         self._fighting = False
 
     def poke(self, now: float) -> None:
@@ -59,6 +64,11 @@ class Schedule:
         self._fighting = wait > 0
         self._look = now + max(self._settings.debounce, wait)
 
+    def rerouted(self, now: float) -> None:
+        """Others changed main's routes through ENIs."""
+        if self._routes is None:
+            self._routes = max(now + self._settings.debounce, self._routes_free)
+
     def fighting(self, now: float) -> bool:
         """Whether a repair waits because the budget is used up, or would."""
         if self._look is None and not self._budget.wait(now):
@@ -67,12 +77,12 @@ class Schedule:
 
     def due(self, tracks: Iterable[EniTrack], now: float) -> Work | None:
         """The most comprehensive work that is due; what it covers is due no more."""
-        if self._poll <= now:
-            self._look = None
-            return Work(Kind.POLL)
-        if self._look is not None and self._look <= now:
-            self._look = None
-            return Work(Kind.LOOK)
+        looks = [time for time in (self._look, self._routes) if time is not None and time <= now]
+        if self._poll <= now or looks:
+            if self._routes is not None:
+                self._routes_free = now + ROUTES_SECONDS
+            self._look = self._routes = None
+            return Work(Kind.POLL if self._poll <= now else Kind.LOOK)
         macs = frozenset(t.mac for t in tracks if t.again is not None and t.again <= now)
         if macs:
             return Work(Kind.ENIS, macs)
@@ -83,7 +93,13 @@ class Schedule:
 
     def next(self, tracks: Iterable[EniTrack]) -> float:
         """When something will be due, if nothing happens before."""
-        times = [self._poll, self._look, self._listings, *(track.again for track in tracks)]
+        times = [
+            self._poll,
+            self._look,
+            self._routes,
+            self._listings,
+            *(track.again for track in tracks),
+        ]
         return min(time for time in times if time is not None)
 
     def polled(self, now: float, *, failures: int, quiet: bool) -> None:

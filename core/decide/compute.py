@@ -6,7 +6,7 @@ that ENI and costs the others nothing. Checks that need two ENIs (one number, on
 address) come last and refuse only the ENIs concerned.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from ec2net.core.config.settings import ANY_LATER, Config
@@ -27,14 +27,20 @@ from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Mark
 
 
-def compute(facts: Facts, config: Config) -> HostIntent:
-    """The intent of every ENI that IMDS lists and every ENI link that there is."""
+def compute(facts: Facts, config: Config, check: Callable[[], None] = lambda: None) -> HostIntent:
+    """The intent of every ENI that IMDS lists and every ENI link that there is.
+
+    ``check`` is called between ENIs, and may raise.
+    """
     found = candidates(facts, eni_links(facts.links, config.drivers))
     known = {one.mac: one.facts for one in found if one.facts is not None}
     marks = config.numbers.marks(one.number for one in found if one.number is not None)
-    outcomes = [
-        _outcome(one, facts, config, marks.get(one.number) if one.number else None) for one in found
-    ]
+    outcomes = []
+    for one in found:
+        check()
+        mark = marks.get(one.number) if one.number else None
+        outcomes.append(_outcome(one, facts, config, mark))
+    check()
     macs = {one.mac for one in found}
     listed = value_of(facts.imds.listed) or ()
     outcomes += [_without_link(mac) for mac in sorted(listed) if mac not in macs]

@@ -1,7 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The intent of one ENI that is ready for one, from its facts and settings. Pure."""
 
-from ec2net.core.config.settings import EniSettings, Ipv6Policy, Manage, MtuPolicy, Routing
+from collections.abc import Collection
+
+from ec2net.core.config.settings import (
+    EniSettings,
+    Ipv6Policy,
+    MainTable,
+    Manage,
+    MtuPolicy,
+    PrimaryRules,
+    Routing,
+)
 from ec2net.core.decide.addresses import NotReady, held_addresses, subnets_of, value_of
 from ec2net.core.decide.altnames import altnames
 from ec2net.core.decide.fast_failure import no_ipv4_rules
@@ -23,7 +33,7 @@ from ec2net.core.decide.settled import doubt
 from ec2net.core.model.facts import Absent, EniFacts, Link, Unknown, Value, keys_of
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.numbers import IPV6_MTU_MIN, MARKS, PRIMARY, EniNumber, NumberPlan
-from ec2net.core.model.objects import AnyInterface, AnyNetwork, LinkRef, Mark, Rule
+from ec2net.core.model.objects import AnyAddress, AnyInterface, AnyNetwork, LinkRef, Mark, Rule
 
 
 def intent_of(
@@ -46,6 +56,7 @@ def intent_of(
         _room_for_sources(settings, own_table, families((*base, *passed_on)))
     routes = table_routes(subnets, gateways, numbers.table(number), link, base)
     sources = covers(base + ours, (*passed_on, *settings.sources))
+    apart = settings.main_table is MainTable.APART
     return EniIntent(
         mac=facts.mac,
         eni_id=value_of(facts.interface_id),
@@ -64,6 +75,7 @@ def intent_of(
         rules=_rules(sources, base, number, settings, numbers, mark) if own_table else (),
         table_routes=routes if own_table else (),
         main_routes=main_routes(eni.primary, settings, gateways, base, link, numbers, number),
+        main_subnets=_main_subnets(eni, subnets, gateways, apart) if own_table else (),
         local_routes=local_routes(prefixes, settings, link),
         link_group=numbers.link_group,
         altnames=altnames(facts, number, settings),
@@ -72,6 +84,8 @@ def intent_of(
         early=early_intent(facts.mac, link, eni.primary, settings, numbers),
         unread=_unread(facts) + _without_block(eni, settings),
         coexist_with=settings.coexist_with,
+        follows_main=own_table and _follows_main(eni, settings),
+        correctable=sources if _is_corrected(eni, settings) else (),
         no_ipv4=no_ipv4_rules(eni, settings, numbers),
     )
 
@@ -98,7 +112,29 @@ def early_intent(
 
 def _has_own_table(eni: ReadyEni, settings: EniSettings) -> bool:
     routed = settings.routing is not Routing.OFF and settings.manage is not Manage.NO_RULES
-    return routed and (not eni.primary or settings.primary_rules)
+    return routed and (not eni.primary or settings.primary_rules is True)
+
+
+def _follows_main(eni: ReadyEni, settings: EniSettings) -> bool:
+    """Not the primary: a router has a whole Internet through it."""
+    joined = settings.main_table is MainTable.JOINED
+    return joined and settings.routing is Routing.MAIN_FIRST and not eni.primary
+
+
+def _is_corrected(eni: ReadyEni, settings: EniSettings) -> bool:
+    routed = settings.routing is not Routing.OFF and settings.manage is not Manage.NO_RULES
+    joined = settings.main_table is MainTable.JOINED
+    return routed and joined and eni.primary and settings.primary_rules is PrimaryRules.AUTO
+
+
+def _main_subnets(
+    eni: ReadyEni, subnets: tuple[AnyNetwork, ...], gateways: Collection[AnyAddress], apart: bool
+) -> tuple[AnyNetwork, ...]:
+    """Of IPv4. For an on-link next hop of IPv6 the kernel looks in main only, and would refuse one
+    for which it finds the route through the primary ENI (ip6_route_check_nh_onlink)."""
+    if eni.primary or apart or 4 not in {one.version for one in gateways}:
+        return ()
+    return tuple(subnet for subnet in subnets if subnet.version == 4)
 
 
 def _rules(

@@ -84,6 +84,8 @@ class EniIntent:
     rules: tuple[Rule, ...]
     table_routes: tuple[Route, ...]
     main_routes: tuple[Route, ...]
+    main_subnets: tuple[AnyNetwork, ...]
+    """The CIDRs of its subnet that the main table is to show."""
     local_routes: tuple[Route, ...]
     """Routes in the local table that deliver delegated prefixes (``prefix_mode = "local"``)."""
     link_group: int
@@ -96,6 +98,20 @@ class EniIntent:
     """Keys that IMDS did not tell and that were never known: nothing may be removed for them."""
     coexist_with: tuple[Rival, ...] = ()
     """Other tools that may configure it as well."""
+    subnet_routes: tuple[Route, ...] = ()
+    """Main's routes to ``main_subnets``: through the primary ENI, then through this one."""
+    main_remarks: tuple[str, ...] = ()
+    """Why a CIDR of ``main_subnets`` has no such routes, or why main is not corrected."""
+    follows_main: bool = False
+    """Whether main's routes through the ENI are copied to its table."""
+    copied_routes: tuple[Route, ...] = ()
+    """Those (``core/decide/copies.py``)."""
+    correctable: tuple[AnyNetwork, ...] = ()
+    """Of the primary: the sources for which main's answers may be corrected."""
+    corrections: tuple[Rule, ...] = ()
+    """Rules that keep the primary's traffic from other ENIs (``core/decide/corrections.py``)."""
+    correction_routes: tuple[Route, ...] = ()
+    """Where they lead it, in its table."""
     no_ipv4: tuple[Rule, ...] = ()
     """Rules by which the host's IPv4 fails at once (``Purpose.NO_IPV4``); of the primary."""
 
@@ -106,7 +122,17 @@ class EniIntent:
 
     @property
     def every_rule(self) -> tuple[Rule, ...]:
-        return self.rules + self.no_ipv4
+        return self.rules + self.corrections + self.no_ipv4
+
+    @property
+    def every_route(self) -> tuple[Route, ...]:
+        return (
+            self.table_routes
+            + self.copied_routes
+            + self.main_routes
+            + self.subnet_routes
+            + self.correction_routes
+        )
 
     @property
     def hears_router(self) -> bool:

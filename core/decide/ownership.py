@@ -17,6 +17,7 @@ from ec2net.core.model.objects import (
     MAIN_TABLE,
     KernelObject,
     LinkSetting,
+    Rank,
     Route,
     Rule,
     Setting,
@@ -29,6 +30,7 @@ from ec2net.core.model.purpose import (
     of_link,
     of_mac,
     of_source,
+    of_subnet,
     of_table,
 )
 from ec2net.core.model.snapshot import Found, Snapshot
@@ -66,6 +68,9 @@ def _told_by_host(host: HostIntent) -> dict[Clue, Mac]:
     known |= {of_mac(eni.mac): eni.mac for eni in linked}
     known |= {of_table(eni.table): eni.mac for eni in linked if eni.table is not None}
     known |= {of_table(intent.table): intent.mac for intent in host.ready}
+    for intent in host.ready:
+        by_plugins = (r.destination for r in intent.main_routes if r.rank is Rank.DETOUR)
+        known |= {of_subnet(one): intent.mac for one in (*intent.main_subnets, *by_plugins)}
     primary = host.primary_link
     if primary is not None and of_link(primary.index) in known:
         known[OF_PRIMARY] = known[of_link(primary.index)]
@@ -75,15 +80,17 @@ def _told_by_host(host: HostIntent) -> dict[Clue, Mac]:
 def _told_by_items(
     known: dict[Clue, Mac], ours: Collection[Item], foreign: Iterable[Item]
 ) -> dict[Clue, Mac]:
-    """A route tells whose its table is, and a rule by its table whose its source is.
+    """A route tells whose its table or the subnet in main is, a rule by its table whose its source is.
 
     Another program may have made that rule before ec2net did.
     """
     for item in ours:
         if not isinstance(item, Route) or item.purpose is Purpose.GUARD:
             continue
+        owner = known.get(of_link(item.link.index), _NOBODY)
+        if item.rank is Rank.SUBNET:
+            known.setdefault(of_subnet(item.destination), owner)
         if item.table not in (MAIN_TABLE, LOCAL_TABLE):
-            owner = known.get(of_link(item.link.index), _NOBODY)
             known.setdefault(of_table(item.table), owner)
     for item in (*foreign, *ours):
         if not isinstance(item, Rule) or item.purpose is Purpose.ANSWERS:
@@ -118,7 +125,18 @@ def plan_for(
     waiting = [eni for eni in host.enis if eni.mac not in without and _waits(eni)]
     keep = held(owned, stays) | _doubtful(found.ours, owned, waiting)
     keep -= _overtaken(owned, host, mine)
+    keep |= _detours(found.ours, keep | {item for items in wanted.values() for item in items})
     return make_plan(wanted, found, keep=keep, owners=owned)
+
+
+def _detours(ours: Iterable[Item], staying: Collection[Item]) -> frozenset[Item]:
+    """Main's routes through the primary ENI to subnets that main goes on to show on-link.
+
+    Several ENIs may have one subnet; without such a route theirs would take the primary's traffic.
+    """
+    routes = {item for item in ours if isinstance(item, Route)}
+    shown = {item.destination for item in routes & set(staying) if item.rank is Rank.SUBNET}
+    return frozenset(r for r in routes if r.rank is Rank.DETOUR and r.destination in shown)
 
 
 def _of_earlier_attachments(host: HostIntent, owned: Mapping[Item, Mac]) -> set[Mac]:

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TypeAlias
 
 from ec2net.core.decide.intent import HostIntent, Standing
 from ec2net.core.decide.limits import within_limits
@@ -19,7 +20,7 @@ from ec2net.core.host.files import Environment
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Action, Change, Item, Plan
+from ec2net.core.model.plan import Action, Change, Conflict, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import Observed
 from ec2net.core.plugins.choose import Choice, choose, unsupported, without_backend
@@ -42,6 +43,9 @@ class Wanted:
 
     def __contains__(self, mac: Mac) -> bool:
         return mac not in self.without and (self.only is None or mac in self.only)
+
+
+Join: TypeAlias = Callable[[HostIntent, Collection[Mac]], HostIntent]
 
 
 @dataclass(slots=True)
@@ -79,8 +83,12 @@ def planned(
     snapshot: Snapshot,
     which: Wanted,
     deadline: Deadline,
+    join: Join = lambda host, _: host,
 ) -> BackendPlans:
-    """A backend that fails costs its own plan, and is a problem."""
+    """A backend that fails costs its own plan, and is a problem.
+
+    ``join`` completes the intents by what they have in common; it is told which ENIs are planned for.
+    """
     host, limited = within_limits(host, snapshot)
     made = BackendPlans(host, {}, {}, {}, [])
     for name, backend in backends.items():
@@ -89,13 +97,19 @@ def planned(
             continue
         which.check()
         try:
-            _add(made, name, backend, mine, snapshot, which, deadline)
+            _observe(made, name, backend, mine, snapshot, deadline)
+        except Ec2netError as error:
+            which.check()  # the whole plan may be out of time, not the backend alone
+            made.problems.append(error)
+    planned_for = {mac for mac in choices if choices[mac].backend in made.seen and mac in which}
+    made.host = join(made.host, planned_for)
+    for name in tuple(made.seen):
+        which.check()
+        try:
+            _add(made, name, backends[name], _of(name, choices), which, limited)
         except Ec2netError as error:
             made.problems.append(error)
-            continue
-        told = tuple(found for mac, found in limited.items() if mac in mine and mac in made.wanted)
-        plan = made.plans[name]
-        made.plans[name] = replace(plan, conflicts=(*plan.conflicts, *told))
+            del made.seen[name]
     which.check()
     made.problems += add_leftovers(backends, choices, {*made.wanted, *which.without}, made.plans)
     made.problems += without_backend(choices, made.host)
@@ -106,13 +120,12 @@ def _of(name: str, choices: Mapping[Mac, Choice]) -> set[Mac]:
     return {mac for mac, choice in choices.items() if choice.backend == name}
 
 
-def _add(
+def _observe(
     made: BackendPlans,
     name: str,
     backend: GuardedBackend,
     mine: set[Mac],
     snapshot: Snapshot,
-    which: Wanted,
     deadline: Deadline,
 ) -> None:
     """Raises ``Ec2netError`` when there is no plan of this backend."""
@@ -122,15 +135,31 @@ def _add(
         if link.mac in mine and link.mac is not None and made.host.of(link.mac) is not None
     ]
     seen = backend.observe(snapshot, links, deadline)
+    which.check()
     made.host = made.host.without(seen.left_alone, Standing.IGNORED)
     made.host = made.host.without(seen.waiting, Standing.PENDING)
     made.problems += seen.problems
+    made.seen[name] = seen
+
+
+def _add(
+    made: BackendPlans,
+    name: str,
+    backend: GuardedBackend,
+    mine: set[Mac],
+    which: Wanted,
+    limited: Mapping[Mac, Conflict],
+) -> None:
+    """``limited``: conflicts with limits of devices. Raises ``Ec2netError`` when there is no plan of this backend."""
+    seen = made.seen[name]
     ready = [eni for eni in made.host.ready if eni.mac in mine and eni.mac in which]
     made.problems += unsupported(backend.kind, ready)
     wanted = {eni.mac: backend.wanted(eni, made.host, seen) for eni in ready}
+    which.check()
     compare = partial(plan_for, made.host, mine, wanted, seen.in_place, which.without)
-    made.plans[name] = backend.planned(compare)
-    made.seen[name] = seen
+    plan = backend.planned(compare)
+    told = tuple(found for mac, found in limited.items() if mac in wanted)
+    made.plans[name] = replace(plan, conflicts=(*plan.conflicts, *told))
     made.wanted |= wanted
 
 

@@ -12,6 +12,7 @@ the place, who else works on the link, and
 what the kernel itself does when a link is set down (``suspects``).
 """
 
+import logging
 import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
@@ -40,6 +41,8 @@ from ec2net.core.state.drift_record import (
     Record,
     seconds_between,
 )
+
+_log = logging.getLogger("ec2net.drift")
 
 STORY = 8
 """Drifts of one ENI that are remembered: the last ones."""
@@ -87,6 +90,30 @@ def follow(
             if _is_news(before.story, latest[mac]):
                 news.append((mac, latest[mac]))
     return Drifts(latest, tuple(news)), records
+
+
+def unconfirmed(view: View) -> frozenset[Change]:
+    """Further addresses that were in place and are missing, where nothing else of their ENI is.
+
+    A user or keepalived removed them. IMDS may be about to drop them, so they come back only when IMDS
+    was read after that: else an address would be on two hosts for an instant.
+    """
+    found: set[Change] = set()
+    plans = view.plan.by_eni()
+    for intent in view.host.ready:
+        own = plans.get(intent.mac, Plan())
+        in_place = view.memory.drift_of(intent.mac, intent.link.index).in_place
+        further = {Address(intent.link, interface) for interface in intent.further}
+        if not own.conflicts and all(
+            change.action is Action.ADD
+            and change.item in further
+            and _mark(change.item) in in_place
+            for change in own.changes
+        ):
+            found.update(own.changes)
+    for change in found:
+        _log.info("%s is missing: the next reading of IMDS confirms it", change.item.describe())
+    return frozenset(found)
 
 
 def _after(

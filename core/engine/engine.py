@@ -15,7 +15,11 @@ from functools import partial
 from ec2net.core.config.settings import Config, Manage
 from ec2net.core.decide.candidate import eni_links
 from ec2net.core.decide.compute import compute
+from ec2net.core.decide.copies import copied
+from ec2net.core.decide.corrections import corrected
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent
+from ec2net.core.decide.main import Main
+from ec2net.core.decide.main_table import MainTable, known_subnets
 from ec2net.core.engine import drift, rivals, verify
 from ec2net.core.engine.backend_plans import Wanted, chosen, planned
 from ec2net.core.engine.imds_reading import ImdsReading, read_imds
@@ -27,10 +31,10 @@ from ec2net.core.host.files import Environment
 from ec2net.core.host.managers import elsewhere
 from ec2net.core.imds.source import Imds
 from ec2net.core.kernel.link_events import link_is_there
-from ec2net.core.kernel.session import Kernel
+from ec2net.core.kernel.session import NOT_ASKED, Asked, Kernel
 from ec2net.core.live.observe import snapshot_of
 from ec2net.core.model.errors import DeadlineExceeded, DoubleManagement, Ec2netError
-from ec2net.core.model.facts import Facts, Link, Value
+from ec2net.core.model.facts import Facts, ImdsFacts, Link, Value
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.plan import Applied, Plan, is_optional
@@ -101,12 +105,16 @@ class Engine:
         *,
         without: frozenset[Mac] = frozenset(),
         check: Collection[Mac] = (),
+        confirm: bool = False,
         reading: ImdsReading,
     ) -> PassReport:
-        """Plan and apply, for some ENIs twice. The caller holds the host lock."""
+        """Plan and apply, for some ENIs twice. The caller holds the host lock. ``confirm``: as
+        ``one_pass`` has it."""
         began = time.monotonic() - reading.seconds
         self.run.discard_leftovers()
         view = self.plan(deadline, only, without=without, reading=reading)
+        if confirm:
+            view = view.without_changes(drift.unconfirmed(view))
         report = self.apply(view, deadline, check=check)
         again = planned_again(view, report) - view.observed_only - report.held.keys()
         if again:
@@ -162,7 +170,10 @@ class Engine:
         called between steps that compute long, and may raise.
         """
         before, drivers = Memory.read(self.run), self.config.drivers
-        snapshot = snapshot or snapshot_of(self.kernel, drivers, self.run)
+        if reading is None and snapshot is None:
+            reading = self.read_imds(deadline, only)
+        asked = NOT_ASKED if reading is None else _asked(reading.facts)
+        snapshot = snapshot or snapshot_of(self.kernel, drivers, self.run, asked)
         there = before.last_known.with_silent_enis(snapshot.links, drivers)
         snapshot = replace(snapshot, links=there)
         links = eni_links(there, drivers)
@@ -175,7 +186,7 @@ class Engine:
         environment = self._environment(links)
         facts = Facts(reading.facts, there, attached, elsewhere(links, environment))
         which = Wanted(only, without, check)
-        view = self._planned(facts, snapshot, links, environment, which, deadline)
+        view = self._planned(facts, snapshot, links, environment, which, before.holds, deadline)
         problems = (*reading.problems, *view.problems)
         view = replace(view, memory=before, problems=problems, requests=reading.requests)
         return view.with_holds()
@@ -187,17 +198,24 @@ class Engine:
         links: Mapping[Mac, tuple[Link, ...]],
         environment: Environment,
         which: Wanted,
+        held: Collection[Mac],
         deadline: Deadline,
     ) -> View:
         """The intents that follow from the facts, and the plans of the backends."""
         which.check()
-        host = self._intents(facts)
+        host = self._intents(facts, which.check)
         which.check()
         choices = chosen(host, links, self.backends, environment)
         doubled: tuple[DoubleManagement, ...] = ()
         if not which.without:  # to take something back is no double work
             host, choices, doubled = rivals.refuse(host, choices, environment)
-        made = planned(host, choices, self.backends, snapshot, which, deadline)
+
+        def join(host: HostIntent, planned_for: Collection[Mac]) -> HostIntent:
+            applied = {mac for mac in planned_for if mac not in held}
+            main = Main(snapshot, self.config.numbers, applied)
+            return corrected(copied(MainTable(facts, main).joined(host), main), main)
+
+        made = planned(host, choices, self.backends, snapshot, which, deadline, join)
         watched = frozenset(e.mac for e in made.host.ready if e.manage is Manage.OBSERVE)
         return View(
             facts,
@@ -289,10 +307,10 @@ class Engine:
         share = deadline.within(deadline.remaining() * IMDS_SHARE, "reading IMDS")
         return read_imds(self.imds, known, links, only, share, self.listings)
 
-    def _intents(self, facts: Facts) -> HostIntent:
+    def _intents(self, facts: Facts, check: Callable[[], None]) -> HostIntent:
         # compute is pure, and on a quiet host the facts are the same pass after pass.
         if self._computed is None or self._computed[0] != facts:
-            self._computed = (facts, compute(facts, self.config))
+            self._computed = (facts, compute(facts, self.config, check))
         host = self._computed[1]
         adjusted = tuple(
             replace(eni, intent=intent, apart=intent.manage.hands_off)
@@ -390,3 +408,8 @@ class Engine:
 
 def _changes(eni: EniOutcome, plans: Mapping[str, Plan]) -> bool:
     return any(change.mac == eni.mac for plan in plans.values() for change in plan.changes)
+
+
+def _asked(facts: ImdsFacts) -> Asked:
+    primary = facts.primary
+    return Asked(known_subnets(facts.enis), primary.value if isinstance(primary, Value) else None)

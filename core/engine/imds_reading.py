@@ -64,15 +64,16 @@ def read_imds(
     deadline: Deadline,
     listings: "Listings | None",
 ) -> ImdsReading:
-    """Read IMDS for ``only`` these ENIs, or all. Without ``imds``, or with none of them, it is not
-    asked: what was last known stands. What cannot be read is a problem of the outcome."""
+    """Read IMDS for ``only`` these ENIs, or all. Without ``imds``, or with no ENI, it is not asked: what
+    was last known stands. Of an ENI without a link IMDS tells whether it still lists it. What cannot
+    be read is a problem of the outcome."""
     began = time.monotonic()
     there = indices(links)
     wanted = set(links) if only is None else set(only) & set(links)
     facts = ImdsFacts(Unknown("IMDS was not asked"), Unknown("IMDS was not asked"), ())
     problems: tuple[Ec2netError, ...] = ()
     requests = 0
-    if imds is not None and (wanted or only is None):
+    if imds is not None and (only is None or only):
         from ec2net.core.imds.reader import read_facts
         from ec2net.core.imds.unread import unread
 

@@ -46,13 +46,15 @@ def one_pass(
     read: Collection[Mac] | None = None,
     without: frozenset[Mac] = frozenset(),
     check: Collection[Mac] = (),
+    confirm: bool = False,
     lock_seconds: float | None = None,
 ) -> Published_co:
     """What ``publisher`` makes of one pass, called ``what``. Raises what ended it as a whole.
 
     The wait for the host lock does not count for ``timeouts.pass``. ``only``: plan for these ENIs;
     ``read``: read IMDS for these (None: for all that are planned for); ``without``: want nothing of
-    these; ``check``: verify these even if nothing of them is changed. ``lock_seconds``: wait so long
+    these; ``check``: verify these even if nothing of them is changed; ``confirm``: leave addresses that
+    something removed to a pass that reads IMDS. ``lock_seconds``: wait so long
     for the host lock (None: ``timeouts.lock``).
     """
     timeouts = engine.config.timeouts
@@ -63,7 +65,12 @@ def one_pass(
         seconds = timeouts.lock if lock_seconds is None else lock_seconds
         with HostLock(engine.run, within(seconds, "waiting for the host lock")):
             report = engine.run_pass(
-                within(left, what), only, without=without, check=check, reading=reading
+                within(left, what),
+                only,
+                without=without,
+                check=check,
+                confirm=confirm,
+                reading=reading,
             )
             return publisher.publish(report, only)
 

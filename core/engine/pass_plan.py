@@ -11,7 +11,7 @@ from ec2net.core.model.facts import Facts
 from ec2net.core.model.fingerprint import fingerprint
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import LinkRef
-from ec2net.core.model.plan import Item, Plan
+from ec2net.core.model.plan import Change, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import Goal, Observed
 from ec2net.core.plugins.choose import Choice
@@ -93,6 +93,16 @@ class View:
     def boot(self) -> AtBoot | None:
         """Which ENIs are the boot's, as this pass decided it."""
         return boot_enis.after(self.memory.boot, self.host.links_since_boot)
+
+    def without_changes(self, left_out: Collection[Change]) -> "View":
+        """The same, but these changes are not made."""
+        if not left_out:
+            return self
+        plans = {
+            name: replace(plan, changes=tuple(c for c in plan.changes if c not in left_out))
+            for name, plan in self.plans.items()
+        }
+        return replace(self, plans=plans)
 
     def with_holds(self) -> "View":
         """Without the changes of ENIs of which the same was rolled back before."""

@@ -5,14 +5,14 @@ Not the text of the rules is checked but their effect: for each address that is 
 from, RTM_GETROUTE with that source must answer with the ENI's own link.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from ipaddress import ip_address
 
 from ec2net.core.decide.intent import EniIntent
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.finding import Finding
-from ec2net.core.model.objects import AnyAddress
+from ec2net.core.model.objects import AnyAddress, AnyInterface
 from ec2net.core.model.plan import Action, Plan
 from ec2net.core.runtime.deadline import Deadline
 
@@ -60,7 +60,7 @@ def check(
         version = interface.version
         if version not in {gateway.version for gateway in intent.gateways}:
             continue
-        for destination in (ABROAD[version], SERVICES[version]):
+        for destination in (ABROAD[version], SERVICES[version], *_corrected(intent, interface)):
             deadline.check()
             answer = _answer(kernel, destination, interface.ip, intent, names, enis)
             if answer:
@@ -73,6 +73,15 @@ def check(
                     )
                 )
     return tuple(found)
+
+
+def _corrected(intent: EniIntent, source: AnyInterface) -> Iterator[AnyAddress]:
+    """For the first address of a family, a host of each destination that the primary is kept to."""
+    if intent.first(source.version) != source.ip:
+        return
+    for route in intent.correction_routes:
+        if route.version == source.version:
+            yield route.destination[min(1, route.destination.num_addresses - 1)]
 
 
 def _answer(

@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which routes of a dump matter to anybody here, told by their bytes.
 
-Wanted are ours wherever they are, main's default routes, what others put into ENIs' tables, and
-what others deliver locally. Main's other routes (a router's million) and the kernel's own ones in
-the local table decide nothing: no route of ours could stand in their place.
+Wanted are ours wherever they are, main's default routes, those to ENIs' subnets and those through
+secondary ENIs, what others put into ENIs' tables, and what others deliver locally. Main's other routes (a router's million) and the
+kernel's own ones in the local table decide nothing: no route of ours could stand in their place.
 """
 
+import socket
 import struct
+from collections.abc import Iterable
 
 from ec2net.core.kernel import wire
-from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE
+from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE, AnyNetwork
 
 _RTMSG = struct.Struct("=8BI")
 """struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags."""
-_RTA_TABLE = 15
+_RTA_DST, _RTA_OIF, _RTA_TABLE = 1, 4, 15
+_VERSIONS = {socket.AF_INET: 4, socket.AF_INET6: 6}
 _RTPROT_KERNEL = 2
 _RTM_F_CLONED = 0x200
 
@@ -24,20 +27,56 @@ LAST_SMALL_TABLE = 255
 class RelevantRoutes:
     """A predicate on raw RTM_NEWROUTE messages."""
 
-    def __init__(self, protocol: int, tables: range | None) -> None:
-        """``protocol`` is our mark; ``tables`` are ENIs' (None: all above 255)."""
+    def __init__(
+        self,
+        protocol: int,
+        tables: range | None,
+        subnets: Iterable[AnyNetwork] = (),
+        links: Iterable[int] = (),
+    ) -> None:
+        """``protocol`` is our mark; ``tables`` are ENIs' (None: all above 255).
+
+        Of main, routes that one of ``subnets`` is a part of are wanted, and those through ``links``.
+        """
         self._protocol = protocol
         self._tables = tables
+        self._around = {
+            (subnet.version, length, subnet.supernet(new_prefix=length).network_address.packed)
+            for subnet in subnets
+            for length in range(1, subnet.prefixlen + 1)
+        }
+        self._lengths = {(version, length) for version, length, _ in self._around}
+        self._links = frozenset(links)
+        self._through = [struct.pack("=HHI", 8, _RTA_OIF, index) for index in self._links]
 
     def __call__(self, raw: bytes) -> bool:
-        _, length, _, _, table, protocol, _, _, flags = _RTMSG.unpack_from(raw, wire.HEADER.size)
+        family, length, _, _, table, protocol, _, _, flags = _RTMSG.unpack_from(
+            raw, wire.HEADER.size
+        )
         if flags & _RTM_F_CLONED:
             return False
         if protocol == self._protocol:
             return True
         if table == MAIN_TABLE:
-            return bool(length == 0)
+            return (
+                bool(length == 0)
+                or self._is_around(_VERSIONS.get(family, 0), length, raw)
+                or self._is_through(raw)
+            )
         if table == LOCAL_TABLE:
             return bool(protocol != _RTPROT_KERNEL)
         whole = wire.number(raw, wire.ROUTES, _RTA_TABLE) or table
         return whole > LAST_SMALL_TABLE if self._tables is None else whole in self._tables
+
+    def _is_around(self, version: int, length: int, raw: bytes) -> bool:
+        """Whether the route's destination has a subnet as its part."""
+        if (version, length) not in self._lengths:
+            return False
+        destination = wire.attribute_of(raw, wire.ROUTES, _RTA_DST)
+        return (version, length, destination) in self._around
+
+    def _is_through(self, raw: bytes) -> bool:
+        """The attribute as bytes is looked for first: that is quick, and a million routes have none."""
+        return any(through in raw for through in self._through) and (
+            wire.number(raw, wire.ROUTES, _RTA_OIF) in self._links
+        )

@@ -22,11 +22,12 @@ from ec2net.core.kernel.relevance import RelevantRoutes
 from ec2net.core.kernel.request import Requests
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.facts import Link
-from ec2net.core.model.identity import link_name
+from ec2net.core.model.identity import Mac, link_name
 from ec2net.core.model.numbers import IPV6_MTU_MIN
 from ec2net.core.model.objects import (
     Address,
     AnyAddress,
+    AnyNetwork,
     KernelObject,
     LinkRef,
     LinkSetting,
@@ -56,6 +57,24 @@ class RouteAnswer:
     """Index of the outgoing link."""
     gateway: AnyAddress | None
     source: AnyAddress | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which of main's routes a pass asks for: to the ENIs' subnets, and through secondary ENIs.
+
+    Without ``primary`` it is not known which ENIs are secondary ones.
+    """
+
+    subnets: tuple[AnyNetwork, ...] = ()
+    primary: Mac | None = None
+
+    def about(self, link: Link) -> bool:
+        """Whether routes through the link of an ENI are asked for."""
+        return self.primary is not None and link.mac != self.primary
+
+
+NOT_ASKED = Asked()
 
 
 class Kernel:
@@ -123,10 +142,10 @@ class Kernel:
             names = [link_name(name) for _, name in socket.if_nameindex()]
             return tuple(name for name in names if asked.of(name) in drivers)
 
-    def snapshot(self, drivers: Iterable[str]) -> Snapshot:
+    def snapshot(self, drivers: Iterable[str], asked: Asked = NOT_ASKED) -> Snapshot:
         """Everything that matters, by one dump of each kind; sysctls of links with these drivers.
 
-        Of others' routes see ``relevance``.
+        Of others' routes see ``relevance``; ``asked`` is what of main is to be read beside.
         """
         drivers = frozenset(drivers)
         links = tuple(_with_ipv6(link) if link.driver in drivers else link for link in self.links())
@@ -135,7 +154,8 @@ class Kernel:
             addresses = self._dumps.read(
                 wire.ADDRESSES, lambda message: decode.address(message, names), context=names
             )
-            relevant = RelevantRoutes(self.protocol, self.tables)
+            through = [link.index for link in links if link.driver in drivers and asked.about(link)]
+            relevant = RelevantRoutes(self.protocol, self.tables, asked.subnets, through)
             families = [decode.family(version) for version in (4, 6)]
             routes = [
                 route

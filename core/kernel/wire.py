@@ -64,8 +64,8 @@ ADDRESSES = Kind("ifaddrmsg", 22, 8, frozenset((1, 2, 11)))
 ADDRESS_STATES = Kind("ifaddrmsg", 22, 8, frozenset((1, 2, 6)))
 """With IFA_ADDRESS, LOCAL and CACHEINFO, which is another one at each dump."""
 
-ROUTES = Kind("rtmsg", 26, 12, frozenset((1, 4, 5, 6, 7, 15)))
-"""With RTA_DST, OIF, GATEWAY, PRIORITY, PREFSRC and TABLE."""
+ROUTES = Kind("rtmsg", 26, 12, frozenset((1, 4, 5, 6, 7, 15, 18, 21)))
+"""With RTA_DST, OIF, GATEWAY, PRIORITY, PREFSRC, TABLE, VIA and ENCAP_TYPE."""
 
 RULES = Kind("fibmsg", 34, 12)
 """With everything: an attribute that is not known makes a rule another one."""

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from ec2net.core.decide.ownership import marked, unmarked
-from ec2net.core.kernel.session import Kernel
+from ec2net.core.kernel.session import NOT_ASKED, Asked, Kernel
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.numbers import IPV6_MTU_MIN
@@ -63,9 +63,11 @@ def _can_be_given_back(item: LinkSetting, journal: Journal, link: Link) -> bool:
     return item.setting is not Setting.MTU or (link.accepts(before) and keeps_ipv6)
 
 
-def snapshot_of(kernel: Kernel, drivers: Iterable[str], run: RunDir) -> Snapshot:
+def snapshot_of(
+    kernel: Kernel, drivers: Iterable[str], run: RunDir, asked: Asked = NOT_ASKED
+) -> Snapshot:
     """The kernel's, in which addresses are marked. Raises ``KernelError``."""
-    snapshot = kernel.snapshot(drivers)
+    snapshot = kernel.snapshot(drivers, asked)
     if kernel.marks_addresses:
         return snapshot
     return with_journaled(snapshot, Journals(run), kernel.protocol)

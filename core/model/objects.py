@@ -18,7 +18,15 @@ from ipaddress import (
 )
 from typing import TypeAlias
 
-from ec2net.core.model.purpose import OF_PRIMARY, Clue, Purpose, of_link, of_source, of_table
+from ec2net.core.model.purpose import (
+    OF_PRIMARY,
+    Clue,
+    Purpose,
+    of_link,
+    of_source,
+    of_subnet,
+    of_table,
+)
 
 AnyAddress: TypeAlias = IPv4Address | IPv6Address
 """An address of either family."""
@@ -38,9 +46,11 @@ class Rank(IntEnum):
     """The order of additions; removals have the reverse order (make before break).
 
     An address comes after its rules, so that no packet from it takes another way; routes come
-    after the addresses that they prefer as source, which the kernel insists on. Packet marks come
-    later, so that they never exist without the rule that matches them. Rules that make packets fail
-    come last, after every route around them.
+    after the addresses that they prefer as source, which the kernel insists on. Rules that correct
+    main come after the routes that they use. Main's route to a secondary ENI's subnet through the
+    primary ENI (a detour) comes before the route through the secondary ENI, which alone would take
+    the primary ENI's traffic. Packet marks come later, so that they never exist without the rule that
+    matches them. Rules that make packets fail come last, after every route around them.
     """
 
     FILE = 0
@@ -48,8 +58,11 @@ class Rank(IntEnum):
     RULE = 2
     ADDRESS = 3
     ROUTE = 4
-    MARKS = 5
-    FAILURE = 6
+    CORRECTION = 5
+    DETOUR = 6
+    SUBNET = 7
+    MARKS = 8
+    FAILURE = 9
 
 
 class RouteKind(Enum):
@@ -200,7 +213,17 @@ class Route(KernelItem):
     """Preferred source (RTA_PREFSRC)."""
     kind: RouteKind = RouteKind.UNICAST
 
-    rank = Rank.ROUTE
+    @property
+    def rank(self) -> Rank:
+        if self.table != MAIN_TABLE or not self.destination.prefixlen:
+            return Rank.ROUTE
+        return Rank.SUBNET if self.gateway is None else Rank.DETOUR
+
+    @property
+    def optional(self) -> bool:
+        """A route by a gateway in an ENI's table, except the default route, is made after main's."""
+        specific = self.gateway is not None and self.destination.prefixlen > 0
+        return specific and self.table not in (MAIN_TABLE, LOCAL_TABLE)
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -214,9 +237,11 @@ class Route(KernelItem):
 
     @property
     def clues(self) -> tuple[Clue, ...]:
-        """A guard has no link."""
-        guard = self.purpose is Purpose.GUARD
-        return (of_table(self.table) if guard else of_link(self.link.index),)
+        """A guard has no link, and a detour leads through another ENI than the one it is for."""
+        link = of_link(self.link.index)
+        if self.purpose is Purpose.GUARD:
+            return (of_table(self.table),)
+        return (of_subnet(self.destination),) if self.rank is Rank.DETOUR else (link,)
 
     @property
     def version(self) -> int:
@@ -277,13 +302,15 @@ class Rule(KernelItem):
     def purpose(self) -> Purpose:
         if self.mark is not None:
             return Purpose.ANSWERS
-        return Purpose.NO_IPV4 if self.priority in LAST_PRIORITIES else Purpose.SOURCES
+        if self.priority not in LAST_PRIORITIES:
+            return Purpose.SOURCES
+        return Purpose.CORRECTION if self.source.prefixlen else Purpose.NO_IPV4
 
     @property
     def clues(self) -> tuple[Clue, ...]:
         """The rules of one source lead to main and to a table, which the other one tells."""
-        no_ipv4 = self.purpose is Purpose.NO_IPV4
-        return (of_table(self.table), OF_PRIMARY if no_ipv4 else of_source(self.source))
+        of_host = self.purpose in (Purpose.NO_IPV4, Purpose.CORRECTION)
+        return (of_table(self.table), OF_PRIMARY if of_host else of_source(self.source))
 
     @property
     def version(self) -> int:
@@ -296,6 +323,8 @@ class Rule(KernelItem):
 
     @property
     def rank(self) -> Rank:
+        if self.purpose is Purpose.CORRECTION:
+            return Rank.CORRECTION
         return Rank.RULE if self.action is RuleAction.LOOKUP else Rank.FAILURE
 
     @property

@@ -23,6 +23,8 @@ class Purpose(Enum):
     """A table's last route, until the table is complete (``core/live/guard.py``)."""
     NO_IPV4 = "no IPv4"
     """A rule by which the host's IPv4 fails at once (``ipv4_fast_failure``)."""
+    CORRECTION = "correction"
+    """A rule that keeps the primary's traffic from other ENIs (``primary_rules = "auto"``)."""
     FOREIGN = "foreign"
     """A kind of route that ec2net never makes (blackhole, multipath): never ours."""
 
@@ -50,6 +52,11 @@ def of_table(table: int) -> Clue:
 def of_source(source: object) -> Clue:
     """``source`` is the network that a rule is for."""
     return ("source", source)
+
+
+def of_subnet(network: object) -> Clue:
+    """``network`` is a CIDR that main shows by a route through its ENI."""
+    return ("subnet", network)
 
 
 def of_mac(mac: Mac | None) -> Clue:

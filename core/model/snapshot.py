@@ -12,6 +12,7 @@ from ec2net.core.model.objects import (
     MAIN_TABLE,
     Address,
     AnyInterface,
+    AnyNetwork,
     KernelObject,
     LinkRef,
     LinkSetting,
@@ -91,6 +92,18 @@ class Snapshot:
             for found in self._main_defaults
             if found.item.destination.version == version and found.protocol != not_by
         )
+
+    @cached_property
+    def main_by_destination(self) -> Mapping[AnyNetwork, tuple[Found[Route], ...]]:
+        """Main's routes that were read (``core/kernel/relevance.py``), each destination's best first."""
+        found: dict[AnyNetwork, list[Found[Route]]] = {}
+        for route in self.routes:
+            if route.item.table == MAIN_TABLE:
+                found.setdefault(route.item.destination, []).append(route)
+        return {
+            network: tuple(sorted(routes, key=lambda route: route.item.metric))
+            for network, routes in found.items()
+        }
 
     @cached_property
     def _main_defaults(self) -> tuple[Found[Route], ...]:

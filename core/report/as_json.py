@@ -83,8 +83,21 @@ _known: BoundedCache[Mac, tuple[EniIntent, dict[str, Any]]] = BoundedCache(2**16
 By MAC, since the hash of an intent is that of all its items: 14 ms for these 64 in each pass."""
 
 
+_ITEMS = (
+    "rules",
+    "corrections",
+    "no_ipv4",
+    "table_routes",
+    "copied_routes",
+    "main_routes",
+    "subnet_routes",
+    "correction_routes",
+    "local_routes",
+)
+
+
 def _whole(intent: EniIntent) -> dict[str, Any]:
     data: dict[str, Any] = encode(intent)
-    for key in ("rules", "no_ipv4", "table_routes", "main_routes", "local_routes"):
+    for key in _ITEMS:
         data[key] = [item.describe() for item in getattr(intent, key)]
     return data

@@ -70,7 +70,7 @@ def network_file(
 @contextmanager
 def bench(release: Release, files: dict[str, str], *, second: bool = True) -> Iterator[Bench]:
     """A host with these files; with its ENIs complete and what is foreign or ours added."""
-    with VpcWithDhcp() as vpc:
+    with VpcWithDhcp(seed=None) as vpc:
         one = vpc.add_subnet("10.0.1.0/24", "2001:db8:0:1::/64")
         two = vpc.add_subnet("10.0.2.0/24", "2001:db8:0:2::/64")
         enis = [vpc.attach(one, device=0)]
@@ -255,7 +255,7 @@ def route_table(release: Release) -> None:
                 "ens6", metric=513, dhcpv4=dhcpv4, accept_ra=accept_ra
             ),
         }
-        with VpcWithDhcp() as vpc:
+        with VpcWithDhcp(seed=None) as vpc:
             one = vpc.add_subnet("10.0.1.0/24", "2001:db8:0:1::/64")
             two = vpc.add_subnet("10.0.2.0/24", "2001:db8:0:2::/64")
             vpc.attach(one, device=0)

@@ -62,7 +62,7 @@ def _inside() -> None:
 @pytest.fixture(scope="module", params=list(Release), ids=lambda release: release.value)
 def host(request: pytest.FixtureRequest) -> Iterator[LabHost]:
     """A host with a primary ENI that networkd configures, and nothing of ec2net at work."""
-    with VpcWithDhcp() as vpc:
+    with VpcWithDhcp(seed=None) as vpc:
         one = vpc.add_subnet("10.0.1.0/24", "2001:db8:0:1::/64")
         vpc.add_subnet("10.0.2.0/24", "2001:db8:0:2::/64")
         vpc.attach(one, device=0, ipv4=4, ipv6=2, ipv4_prefixes=1, ipv6_prefixes=1)

@@ -286,6 +286,10 @@ def test_a_gateway_that_no_longer_resolves(host: Host) -> None:
         undone = json.loads(done.stdout)["rolled_back"]
         assert [change["text"] for change in undone] == ["link ens5 group 236"]
         assert_same(before, instance.kernel())
+        # Main-first rules pass over main's route through the primary only in the link group.
+        gone = host.refresh(status=1)["changes"]
+        assert {change["action"] for change in gone} <= {"remove"}
+        assert all("10.0.2.0/24" in change["text"] for change in gone)
         assert host.refresh(status=1)["changes"] == []
     finally:
         instance.guest.nft("delete table arp by_group\ndelete table ip6 by_group\n")

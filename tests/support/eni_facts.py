@@ -17,9 +17,11 @@ from ec2net.core.config.settings import (
     EniSettings,
     Ipv6Policy,
     MainDefault,
+    MainTable,
     Manage,
     MtuPolicy,
     PrefixMode,
+    PrimaryRules,
     Routing,
 )
 from ec2net.core.model.facts import (
@@ -255,13 +257,14 @@ settings_of_an_eni = st.builds(
     EniSettings,
     manage=st.sampled_from(Manage),
     routing=st.sampled_from(Routing),
-    primary_rules=st.booleans(),
+    primary_rules=st.sampled_from((*PrimaryRules, True, False)),
     published_ports=st.booleans(),
     ipv4_fast_failure=st.booleans(),
     mtu=st.sampled_from(MtuPolicy) | st.integers(576, 65535),
     ipv4_prefix_mode=st.sampled_from(PrefixMode),
     ipv6_prefix_mode=st.sampled_from(PrefixMode),
     main_default=st.sampled_from(MainDefault) | st.integers(1, 2**32 - 1),
+    main_table=st.sampled_from(MainTable),
     ipv6=st.sampled_from(Ipv6Policy),
     altnames=st.lists(st.sampled_from(Altname), unique=True).map(tuple),
 )

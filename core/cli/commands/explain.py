@@ -40,6 +40,7 @@ def run(options: Namespace) -> ExitStatus:
             return place.status(ExitStatus.DONE)
         outcome, address = _find(options.what, view)
         story = _story(outcome, address, view, engine, deadline)
+    story["main_remarks"] = list(outcome.intent.main_remarks if outcome.intent else ())
     story["drift"] = _drifts(view.memory, outcome)
     manager = published(place.run)
     story["repairs"] = manager.get("fight", "") if manager is not None else ""
@@ -141,7 +142,7 @@ def _story(
         ],
         "routes": [
             route.describe()
-            for route in ((*intent.table_routes, *intent.main_routes) if intent else ())
+            for route in (intent.every_route if intent else ())
             if address is None or route.destination.version == address.version
         ],
         "kernel": [_answer(engine, source, view, deadline) for source in sources],
@@ -206,6 +207,7 @@ def _print(story: dict[str, Any]) -> None:
         ("IMDS says", [f"{key} {value}" for key, value in story["imds"].items()]),
         ("so these rules are wanted", story["rules"]),
         ("and these routes", story["routes"]),
+        ("but", story["main_remarks"]),
         ("the kernel answers", story["kernel"]),
         (would, story["would_change"] or ["nothing"]),
         ("which was tried and rolled back", [held["reason"], *held["changes"]] if held else []),

@@ -115,12 +115,13 @@ class Subnet:
         Where a hundred picks meet none: the first free one of ``others``; else ``UsageError``.
         """
         assert self.chance is not None
-        picks = (self.chance.randrange(low, high) for _ in range(_PICKS))
+        picks = (self.chance.randrange(low, high) for _ in range(_PICKS if low < high else 0))
         for number in chain(picks, others):
             first = int(base) + size * number
             if self._take(range(first, first + size)):
                 return base + size * number
-        raise UsageError("no address is left", subject=self.subnet_id)
+        what = f"IPv{base.version} {'address' if size == 1 else 'prefix'}"
+        raise UsageError(f"no {what} is left", subject=self.subnet_id)
 
     def _take(self, block: range) -> bool:
         """Whether nothing of ``block`` was taken before."""

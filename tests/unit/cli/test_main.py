@@ -172,7 +172,7 @@ def test_a_wrong_command_line(
             "timeouts.pass = 0: must be a number of seconds from 1 to 300",
         ),
         ("mtu = 70000", 'mtu = 70000: must be "dhcp", "keep" or a whole number from 576 to 65535'),
-        ("primary_rules = 1", "primary_rules = 1: must be true or false"),
+        ("primary_rules = 1", 'primary_rules = 1: must be "auto", true or false'),
     ],
 )
 @pytest.mark.parametrize("command", ["plan", "verify", "refresh"])

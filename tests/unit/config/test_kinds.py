@@ -15,7 +15,7 @@ from ec2net.core.model.numbers import HIGHEST
 from ec2net.core.model.objects import LAST_PRIORITIES
 
 PER_ENI = (
-    "altnames, backend, coexist_with, dns_default_route, {}ipv4_fast_failure, ipv4_prefix_mode, ipv6, ipv6_prefix_mode, {}main_default, manage, {}mtu,"
+    "altnames, backend, coexist_with, dns_default_route, {}ipv4_fast_failure, ipv4_prefix_mode, ipv6, ipv6_prefix_mode, {}main_default, main_table, manage, {}mtu,"
     " {}primary_rules, {}published_ports, {}routed, routing, sources{}"
 )
 AT_THE_TOP = PER_ENI.format(
@@ -62,8 +62,8 @@ def problems(text: str) -> list[str]:
         ("backend = 1", 'must be a backend\'s name of a-z, 0-9 and "-", or "auto"'),
         ('routing = "on"', 'must be "main-first", "strict" or "off"'),
         ("routing = false", 'must be "main-first", "strict" or "off"'),
-        ('primary_rules = "yes"', "must be true or false"),
-        ("primary_rules = 1", "must be true or false"),
+        ('primary_rules = "yes"', 'must be "auto", true or false'),
+        ("primary_rules = 1", 'must be "auto", true or false'),
         ("mtu = 575", f"must be {MTU}"),
         ("mtu = 65536", f"must be {MTU}"),
         ("mtu = 1500.0", f"must be {MTU}"),

@@ -10,7 +10,8 @@ from ec2net.core.daemon.events import EVERYTHING, Changes, HostEvents
 
 OURS, DHCP = 236, 16
 NEWADDR, DELADDR, DELROUTE, DELRULE = 20, 21, 25, 33
-FRA_PROTOCOL = 21
+NEWROUTE, NEWNEXTHOP, DELNEXTHOP = 24, 104, 105
+FRA_PROTOCOL, RTA_OIF = 21, 4
 ENI, ANOTHER = 3, 9
 
 
@@ -23,8 +24,9 @@ def address(kind: int, index: int) -> bytes:
     return message(kind, struct.pack("=BBBBI", 2, 24, 0, 0, index) + local)
 
 
-def route(protocol: int) -> bytes:
-    return message(DELROUTE, bytes((2, 24, 0, 0, 254, protocol, 0, 1)) + bytes(4))
+def route(protocol: int, kind: int = DELROUTE, table: int = 254, link: int = ENI) -> bytes:
+    body = bytes((2, 24, 0, 0, table, protocol, 0, 1)) + bytes(4)
+    return message(kind, body + struct.pack("=HHI", 8, RTA_OIF, link))
 
 
 def rule(protocol: int) -> bytes:
@@ -46,13 +48,22 @@ def events() -> Iterator[HostEvents]:
         ([None], EVERYTHING),  # events were lost: anything may have happened
         ([route(DHCP), None], EVERYTHING),
         ([route(OURS)], Changes(drift=True)),
-        ([route(DHCP)], Changes()),
+        ([route(DHCP)], Changes(routes=True)),
+        ([route(DHCP, NEWROUTE)], Changes(routes=True)),
+        ([route(DHCP, NEWROUTE, link=ANOTHER)], Changes()),
+        ([route(DHCP, NEWROUTE, table=0)], Changes()),
+        ([route(OURS, NEWROUTE)], Changes()),
+        ([message(DELNEXTHOP, bytes(8))], Changes(routes=True)),
+        ([message(NEWNEXTHOP, bytes(8))], Changes()),
         ([rule(OURS)], Changes(drift=True)),
         ([rule(DHCP)], Changes()),
         ([address(NEWADDR, ENI)], Changes(addresses=True)),
         ([address(DELADDR, ENI)], Changes(drift=True, addresses=True)),
         ([address(DELADDR, ANOTHER)], Changes()),
-        ([route(DHCP) + rule(OURS)], Changes(drift=True)),  # two messages in one datagram
+        (
+            [route(DHCP) + rule(OURS)],
+            Changes(drift=True, routes=True),
+        ),  # two messages in one datagram
         ([rule(OURS), address(NEWADDR, ENI)], Changes(drift=True, addresses=True)),
     ],
 )

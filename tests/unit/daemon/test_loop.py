@@ -37,7 +37,7 @@ class Host:
         self._loop = Loop(place, engine, *(nothing,) * 4, self._renew, lambda: None, booting=False)
         self.done: list[Work] = []
         passes: Any = SimpleNamespace(
-            do=self.done.append, tracks={mac(0): None}, link_left=lambda: None
+            do=self.done.append, tracks={mac(0): None}, link_left=lambda mac: None
         )
         self._loop._passes = passes
 

@@ -98,20 +98,20 @@ def test_a_refused_primary_is_known_as_the_primary(manager: Manager) -> None:
 def test_what_the_first_look_takes_back_of_an_eni_that_went_is_no_repair(
     manager: Manager,
 ) -> None:
-    manager.passes.link_left()
+    manager.passes.link_left(mac(1))
     manager.look(GONE)
     assert manager.repairs == 0
 
 
 def test_a_look_repairs_whatever_it_changes_of_an_eni_that_is_there(manager: Manager) -> None:
-    manager.passes.link_left()
+    manager.passes.link_left(mac(1))
     manager.look(THERE)
     assert manager.repairs == 1
 
 
 def test_only_the_first_look_after_an_eni_went_is_excused(manager: Manager) -> None:
     """A fight about the rules of an ENI that went must use up the budget of repairs."""
-    manager.passes.link_left()
+    manager.passes.link_left(mac(1))
     manager.look(GONE)
     manager.look(GONE)
     assert manager.repairs == 1

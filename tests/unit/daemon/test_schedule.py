@@ -51,6 +51,21 @@ def test_one_look_serves_all_events_of_a_quarter_of_a_second() -> None:
     assert made.due([], 1.25) is None
 
 
+def test_routes_of_others_are_looked_at_every_ten_seconds_and_cost_no_repair() -> None:
+    made = schedule()
+    made.rerouted(1.0)
+    assert made.next([]) == 1.25
+    assert made.due([], 1.25) == Work(Kind.LOOK)
+    made.rerouted(2.0)
+    assert made.due([], 11.0) is None
+    made.changed(3.0)  # a repair does not wait for it, and covers it
+    assert made.due([], 3.25) == Work(Kind.LOOK)
+    made.rerouted(4.0)
+    assert made.next([]) == 13.25
+    assert made.due([], 13.25) == Work(Kind.LOOK)
+    assert not made.fighting(13.25)
+
+
 def test_a_poll_covers_a_look() -> None:
     made = schedule()
     made.changed(59.9)

@@ -18,6 +18,7 @@ from ec2net.core.config.settings import (
     EniSettings,
     Ipv6Policy,
     MainDefault,
+    MainTable,
     Manage,
     Match,
     MtuPolicy,
@@ -69,7 +70,13 @@ def test_no_addresses_leaves_secondary_addresses_to_somebody_else() -> None:
 def test_no_rules_makes_no_rule_and_no_table() -> None:
     mine = intent(manage=Manage.NO_RULES)
     assert (mine.rules, mine.table_routes) == ((), ())
-    assert differing(mine, DEFAULT) == {"manage", "rules", "table_routes"}
+    assert differing(mine, DEFAULT) == {
+        "manage",
+        "rules",
+        "table_routes",
+        "main_subnets",
+        "follows_main",
+    }
 
 
 def test_observe_tells_the_whole_intent() -> None:
@@ -85,7 +92,7 @@ def test_ignore_gives_no_intent() -> None:
 
 def test_strict_has_no_rules_for_main() -> None:
     mine = intent(routing=Routing.STRICT)
-    assert differing(mine, DEFAULT) == {"rules"}
+    assert differing(mine, DEFAULT) == {"rules", "follows_main"}
     assert {rule.table for rule in mine.rules} == {mine.table}
     assert set(mine.rules) == {rule for rule in DEFAULT.rules if rule.table != MAIN_TABLE}
 
@@ -100,6 +107,29 @@ def test_the_primary_has_no_rules_by_default() -> None:
     """K-c, ENU#97: containers on bridges reach the primary's addresses."""
     primary = intent(0)
     assert (primary.rules, primary.table_routes, primary.main_routes) == ((), (), ())
+    assert [str(source) for source in primary.correctable] == [
+        "10.0.0.4/32",
+        "10.0.0.9/32",
+        "2001:db8::4/128",
+        "2001:db8::9/128",
+    ]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"primary_rules": True},
+        {"primary_rules": False},
+        {"main_table": MainTable.APART},
+        {"routing": Routing.OFF},
+        {"manage": Manage.NO_RULES},
+    ],
+)
+def test_the_primary_is_corrected_only_where_rules_are_left_to_ec2net(
+    settings: dict[str, Any],
+) -> None:
+    assert intent(0, **settings).correctable == ()
+    assert intent(1).correctable == ()
 
 
 def test_primary_rules_give_the_primary_the_same_treatment() -> None:
@@ -148,6 +178,15 @@ def test_the_default_route_in_main(setting: MainDefault | int, metrics: list[int
     assert [route.metric for route in mine.main_routes] == metrics
     assert mine.table_routes == DEFAULT.table_routes
     assert mine.metric == (metrics or [513])[0]
+
+
+def test_main_shows_the_ipv4_subnet_unless_it_is_kept_apart() -> None:
+    assert [str(subnet) for subnet in DEFAULT.main_subnets] == ["10.0.1.0/24"]
+    apart = intent(main_table=MainTable.APART)
+    assert apart.main_subnets == ()
+    assert differing(apart, DEFAULT) == {"main_subnets", "follows_main"}
+    assert intent(0).main_subnets == ()
+    assert intent(routing=Routing.OFF).main_subnets == ()
 
 
 def test_a_metric_of_its_own_is_also_the_primary_s() -> None:

@@ -56,7 +56,7 @@ class Kernel:
 
     replace = remove = add
 
-    def snapshot(self, drivers: Iterable[str]) -> Snapshot:
+    def snapshot(self, drivers: Iterable[str], subnets: object = ()) -> Snapshot:
         return Snapshot(FACTS.links)
 
     def lookup(self, destination: AnyAddress, source: AnyAddress | None = None) -> RouteAnswer:

@@ -62,7 +62,7 @@ class Counted(Deadline):
     def check(self) -> None:
         self.note()
         self.checks += 1
-        if self.checks == self.over_at:
+        if 0 < self.over_at <= self.checks:
             raise self.exceeded()
 
     def note(self) -> None:
@@ -107,7 +107,7 @@ def test_it_ends_at_the_first_check_after_its_deadline(tmp_path: Path) -> None:
         ended = Counted(over_at)
         with pytest.raises(DeadlineExceeded, match="plan did not end within"):
             looked_at(RunDir(tmp_path), small, ended)
-        assert ended.checks == over_at
+        assert over_at <= ended.checks <= over_at + 1  # once more where a backend was interrupted
 
 
 def test_no_step_of_the_largest_host_takes_half_a_second_of_cpu(tmp_path: Path) -> None:

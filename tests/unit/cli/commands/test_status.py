@@ -28,6 +28,9 @@ LIMIT = 60.0
 def intent(**changes: Any) -> dict[str, Any]:
     many: dict[str, Any] = {key: [] for key in ("gateways", "rules", "table_routes", "unread")}
     many |= {key: [] for key in ("main_routes", "local_routes", "altnames")}
+    many |= {key: [] for key in ("main_subnets", "subnet_routes", "main_remarks")}
+    many |= {key: [] for key in ("correctable", "corrections", "correction_routes")}
+    many |= {"copied_routes": [], "follows_main": True}
     return {
         **many,
         "mac": "06:00:00:00:00:01",

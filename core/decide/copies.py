@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Main's routes through a secondary ENI, for packets from that ENI's addresses. Pure.
+
+A main-first rule passes over every route through an ENI, the own one too: else routes through other
+ENIs would count. So what others put into main through an ENI is copied to its table, with our mark,
+and goes when the original goes. A copy has destination, metric and gateway; a route with more than
+that (several next hops, a tunnel, a gateway of the other IP version) is not copied.
+"""
+
+from dataclasses import replace
+from ipaddress import IPv6Network
+
+from ec2net.core.decide.intent import EniIntent, HostIntent
+from ec2net.core.decide.main import Main
+from ec2net.core.model.objects import MAIN_TABLE, AnyNetwork, Route, RouteKind
+
+MOST = 2000
+"""Routes of one ENI that are copied: each costs a quarter of a millisecond in a pass of a new process."""
+
+_LINK_LOCAL = IPv6Network("fe80::/10")
+
+
+def copied(host: HostIntent, main: Main) -> HostIntent:
+    """``host`` with the copies of each ENI that follows main."""
+    by_link = _by_link(main)
+    enis = tuple(
+        replace(eni, intent=_with_copies(eni.intent, by_link.get(eni.intent.link.index, {})))
+        if eni.intent is not None and eni.intent.follows_main
+        else eni
+        for eni in host.enis
+    )
+    return replace(host, enis=enis)
+
+
+def _by_link(main: Main) -> dict[int, dict[AnyNetwork, Route]]:
+    """By link, the best route of others to each destination."""
+    found: dict[int, dict[AnyNetwork, Route]] = {}
+    for one in main.snapshot.routes:
+        route = one.item
+        if route.table != MAIN_TABLE or one.protocol == main.numbers.protocol:
+            continue
+        if route.kind is not RouteKind.UNICAST or is_no_matter(route.destination):
+            continue
+        routes = found.setdefault(route.link.index, {})
+        best = routes.get(route.destination)
+        if best is None or route.metric < best.metric:
+            routes[route.destination] = route
+    return found
+
+
+def is_no_matter(destination: AnyNetwork) -> bool:
+    """A default route, multicast, or a link's own addresses."""
+    if not destination.prefixlen or destination.is_multicast:
+        return True
+    return isinstance(destination, IPv6Network) and destination.subnet_of(_LINK_LOCAL)
+
+
+def _with_copies(intent: EniIntent, routes: dict[AnyNetwork, Route]) -> EniIntent:
+    own = {route.destination for route in intent.table_routes}
+    families = {gateway.version for gateway in intent.gateways}
+    wanted = [
+        Route(route.destination, intent.table, route.metric, intent.link, route.gateway)
+        for route in routes.values()
+        if route.destination not in own and route.version in families
+    ]
+    remarks = intent.main_remarks
+    if len(wanted) > MOST:
+        remarks += (f"main has {len(wanted)} routes through it: {MOST} are copied",)
+        wanted = sorted(wanted, key=lambda route: route.destination.prefixlen)[:MOST]
+    return replace(intent, copied_routes=tuple(wanted), main_remarks=remarks)

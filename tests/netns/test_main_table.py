@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Main shows a secondary's subnet: other programs find it, and no packet goes another way."""
+
+import json
+import subprocess
+
+import pytest
+from containers import docker0
+from instance import MANY, Instance, primary, subnets
+from manager import managed
+
+from ec2net.core.simulation.vpc.eni import Eni
+
+pytestmark = pytest.mark.netns
+
+APART = 'main_table = "apart"\n'
+
+
+def two(instance: Instance) -> tuple[Eni, Eni]:
+    first, second = subnets(instance.vpc, 2)
+    enis = primary(instance.vpc, first, **MANY), instance.vpc.attach(second, **MANY)
+    instance.ec2net("refresh")
+    return enis
+
+
+def shown(instance: Instance, subnet: object) -> list[str]:
+    """Main's routes to ``subnet``, the best first."""
+    version = "-6" if ":" in str(subnet) else "-4"
+    text = instance.guest.run(["ip", version, "route", "show", str(subnet)]).stdout
+    return [line.strip().removeprefix(f"{subnet} ") for line in text.splitlines()]
+
+
+def add_route(instance: Instance, words: str) -> subprocess.CompletedProcess[str]:
+    return instance.guest.run(["ip", "route", "add", *words.split()])
+
+
+NEXT_HOPS = (
+    "10.60.0.0/16 via 10.0.2.1 dev ens6",
+    "10.61.0.0/16 via 10.0.2.77 dev ens6",
+    "2001:db8:60::/48 via 2001:db8:0:2::77 dev ens6 onlink",
+)
+"""In IPv6 with ``onlink``: the kernel refuses it where main has a route to it by another link."""
+
+
+def test_a_next_hop_in_a_secondarys_subnet_is_accepted(instance: Instance) -> None:
+    """The kernel refused it: 'Nexthop has invalid gateway', as well as bird's and frr's routes."""
+    two(instance)
+    for route in NEXT_HOPS:
+        assert add_route(instance, route).returncode == 0, route
+
+
+def test_a_route_through_a_secondary_is_not_for_the_primarys_addresses(instance: Instance) -> None:
+    main, _ = two(instance)
+    for route in NEXT_HOPS:
+        add_route(instance, route)
+    instance.ec2net("refresh")
+    assert instance.plan()["changes"] == []
+    for host, source in (("10.60.0.9", main.ipv4s[1]), ("2001:db8:60::9", main.ipv6s[1])):
+        assert instance.way(host, source) == "ens5"
+        assert instance.way(host, None) == "ens6"
+
+
+def test_without_the_subnet_in_main_it_is_refused(instance: Instance) -> None:
+    instance.configure(APART)
+    two(instance)
+    assert [add_route(instance, route).returncode for route in NEXT_HOPS] == [2, 2, 0]
+
+
+def test_docker_sees_a_route_of_scope_link(instance: Instance) -> None:
+    """It chose the secondary's own subnet for a new network."""
+    two(instance)
+    detour, on_link = shown(instance, "10.0.2.0/24")
+    assert detour == "via 10.0.1.1 dev ens5 proto 236 metric 512 onlink"
+    assert on_link == "dev ens6 proto 236 scope link src 10.0.2.4 metric 513"
+
+
+def ways(instance: Instance, main: Eni, container: str) -> list[str]:
+    """How the kernel sends to hosts of the secondary's subnet: unbound, bound, and forwarded."""
+    asked = [
+        [],
+        ["from", str(main.ipv4s[0])],
+        ["from", container, "iif", "docker0"],
+    ]
+    found = [
+        instance.guest.run(["ip", "route", "get", "10.0.2.9", *words]).stdout.split(" uid ")[0]
+        for words in asked
+    ]
+    for source in ([], ["from", str(main.ipv6s[0])]):
+        command = ["ip", "-6", "route", "get", "2001:db8:0:2::9", *source]
+        found.append(instance.guest.run(command).stdout.partition(" proto ")[0])
+    return [" ".join(way.split()) for way in found]
+
+
+def test_what_is_not_bound_to_the_secondary_goes_as_before(instance: Instance) -> None:
+    instance.configure(APART)
+    main, _ = two(instance)
+    instance.guest.sysctl({"net/ipv4/ip_forward": "1"})
+    with docker0(instance.vpc) as container:
+        before = ways(instance, main, container)
+        instance.configure()
+        assert len(instance.refresh()) == 2
+        after = ways(instance, main, container)
+    # The table is the same, and so the first words; IPv6 tells the gateway as well.
+    assert after == before
+    assert all("dev ens5" in way for way in after)
+
+
+def test_a_program_that_binds_to_the_link_finds_the_subnet_on_link(instance: Instance) -> None:
+    two(instance)
+    found = instance.guest.run(["ip", "route", "get", "10.0.2.9", "oif", "ens6"]).stdout
+    assert "dev ens6" in found
+    assert "via" not in found
+
+
+@pytest.mark.parametrize("backend", ["main-first", "strict"])
+def test_every_address_works_from_every_subnet(instance: Instance, backend: str) -> None:
+    instance.configure(f'routing = "{backend}"\n')
+    main, eni = two(instance)
+    peers = [instance.vpc.add_peer(one.subnet) for one in (main, eni)]
+    for peer in (None, *peers):
+        assert instance.unreachable(main, eni, host=peer) == []
+
+
+def test_an_eni_in_the_primarys_subnet_leaves_main_as_it_is(instance: Instance) -> None:
+    (first,) = subnets(instance.vpc, 1)
+    primary(instance.vpc, first)
+    instance.vpc.attach(first)
+    before = shown(instance, "10.0.1.0/24")
+    instance.ec2net("refresh")
+    assert shown(instance, "10.0.1.0/24") == before
+    said = instance.ec2net("explain", "ens6").stdout
+    assert "main does not show 10.0.1.0/24: it overlaps 10.0.1.0/24 of the primary ENI" in said
+
+
+@pytest.mark.parametrize("leaving", [1, 2])
+def test_two_enis_in_one_subnet_share_the_detour(instance: Instance, leaving: int) -> None:
+    first, second = subnets(instance.vpc, 2)
+    primary(instance.vpc, first)
+    enis = [instance.vpc.attach(second) for _ in range(2)]
+    peer = instance.vpc.add_peer(second)
+    instance.ec2net("refresh")
+    assert instance.unreachable(*instance.vpc.enis, host=peer) == []
+    assert [line.split()[-1] for line in shown(instance, "10.0.2.0/24")] == ["onlink", "513", "514"]
+    instance.ec2net("remove", enis[leaving - 1].name)
+    assert len(shown(instance, "10.0.2.0/24")) == 2
+    assert instance.way("10.0.2.9", None) == "ens5"
+
+
+def test_the_routes_go_with_the_eni(instance: Instance) -> None:
+    _, eni = two(instance)
+    instance.vpc.detach(eni)
+    removed = instance.refresh()
+    assert "remove route 10.0.2.0/24 via 10.0.1.1 dev ens5 table main metric 512" in removed
+    assert shown(instance, "10.0.2.0/24") == []
+
+
+@pytest.mark.parametrize("how", ["remove", "apart", "vpn"])
+def test_the_detour_goes_behind_what_it_guards(instance: Instance, how: str) -> None:
+    _, eni = two(instance)
+    if how == "remove":
+        changes = json.loads(instance.ec2net("remove", eni.name, "--json").stdout)["changes"]
+        lines = "\n".join(change["text"] for change in changes)
+    else:
+        if how == "apart":
+            instance.configure(APART)
+        else:
+            instance.guest.ip(["link add wg0 type bridge", "link set wg0 up"])
+            instance.guest.ip(["route add 10.0.0.0/9 dev wg0"])
+        lines = "\n".join(instance.refresh())
+    detour = lines.index("route 10.0.2.0/24 via 10.0.1.1 dev ens5 table main")
+    assert lines.index("route 10.0.2.0/24 dev ens6 table main") < detour
+    assert shown(instance, "10.0.2.0/24") == []
+
+
+def test_what_is_lost_is_made_again(instance: Instance) -> None:
+    two(instance)
+    before = instance.kernel()
+    instance.guest.ip(["route del 10.0.2.0/24 dev ens5", "route del 10.0.2.0/24 dev ens6"])
+    assert len(instance.refresh()) == 2
+    assert instance.kernel() == before
+
+
+def test_a_pass_for_the_secondary_alone_brings_the_detour(instance: Instance) -> None:
+    first, second = subnets(instance.vpc, 2)
+    primary(instance.vpc, first)
+    instance.ec2net("refresh")
+    eni = instance.vpc.attach(second)
+    done = instance.ec2net("start", eni.name, "--json").stdout
+    detour = done.rindex("route 10.0.2.0/24 via 10.0.1.1 dev ens5 table main")
+    assert detour < done.rindex("route 10.0.2.0/24 dev ens6 table main")
+    assert len(shown(instance, "10.0.2.0/24")) == 2
+    assert instance.plan()["changes"] == []
+
+
+def test_a_vpn_keeps_what_goes_through_it(instance: Instance) -> None:
+    first, second = subnets(instance.vpc, 2)
+    primary(instance.vpc, first)
+    eni = instance.vpc.attach(second)
+    instance.guest.ip(["link add wg0 type bridge", "link set wg0 up"])
+    instance.guest.ip(["route add default dev wg0 metric 50", "route add 2001:db8::/33 dev wg0"])
+    instance.ec2net("refresh")
+    for host in ("10.0.2.9", "2001:db8:0:2::9"):
+        assert instance.way(host, None) == "wg0"
+    assert shown(instance, "10.0.2.0/24") == []
+    assert (
+        "does not lead there through the primary ENI" in instance.ec2net("explain", eni.name).stdout
+    )
+
+
+def connected_first(instance: Instance) -> tuple[Eni, Eni]:
+    """Others configured the secondary before ec2net does."""
+    first, second = subnets(instance.vpc, 2)
+    main, eni = primary(instance.vpc, first, **MANY), instance.vpc.attach(second, **MANY)
+    instance.guest.ip([f"link set {eni.name} up", f"addr add {eni.ipv4s[0]}/24 dev {eni.name}"])
+    instance.guest.ip([f"addr add {eni.ipv6s[0]}/64 dev {eni.name} nodad"], version=6)
+    return main, eni
+
+
+@pytest.mark.parametrize("settings", ["", "primary_rules = false\n"], ids=["auto", "none"])
+def test_the_primary_answers_hosts_of_a_secondarys_subnet(
+    instance: Instance, settings: str
+) -> None:
+    """By others' connected route they left through the secondary, and the VPC dropped them."""
+    main, eni = connected_first(instance)
+    peer = instance.vpc.add_peer(eni.subnet)
+    instance.configure(settings)
+    instance.ec2net("refresh", status=None)
+    works = instance.unreachable(main, host=peer) == []
+    assert works is (settings == "")
+    if works:
+        assert instance.unreachable(main, eni) == []
+        assert instance.plan()["changes"] == []
+        instance.ec2net("verify")
+
+
+def test_corrections_hide_nothing_else_of_main(instance: Instance) -> None:
+    """A bridge inside of the subnet, a VPN's default route, others' rules without priority."""
+    main, _ = connected_first(instance)
+    lines = ["link add br9 type bridge", "link set br9 up", "route add 10.0.2.128/25 dev br9"]
+    instance.guest.ip([*lines, "rule add from all fwmark 7 lookup 77"])
+    instance.ec2net("refresh")
+    for host, link in (("10.0.2.9", "ens5"), ("10.0.2.129", "br9"), ("198.51.100.9", "ens5")):
+        assert instance.way(host, main.ipv4s[1]) == link
+    instance.guest.ip(["route add default dev br9 metric 50"])
+    assert instance.way("198.51.100.9", main.ipv4s[1]) == "br9"
+    instance.ec2net("refresh")
+    # As main had it without the other ENI: a VPN does not leak.
+    assert instance.way("10.0.2.9", main.ipv4s[1]) == "br9"
+    rules = instance.guest.run(["ip", "rule"]).stdout.splitlines()
+    assert [line.split(":")[0] for line in rules[-4:]] == ["32765", "32765", "32766", "32767"]
+
+
+def test_what_names_no_source_goes_as_main_says(instance: Instance) -> None:
+    """Programs that do not bind may use the secondary's subnet on link: its address is chosen."""
+    connected_first(instance)
+    instance.ec2net("refresh")
+    assert instance.way("10.0.2.9", None) == "ens6"
+
+
+def test_corrections_go_with_their_reason(instance: Instance) -> None:
+    _, eni = connected_first(instance)
+    instance.ec2net("refresh")
+    assert "32764" in instance.guest.run(["ip", "rule"]).stdout
+    instance.guest.ip(["route del 10.0.2.0/24 dev ens6 proto kernel"])
+    removed = instance.refresh()
+    assert any("32765" in line for line in removed)
+    assert "32764" not in instance.guest.run(["ip", "rule"]).stdout
+    last_rule = max(n for n, line in enumerate(removed) if "rule 3276" in line)
+    route = next(n for n, line in enumerate(removed) if "table 10000" in line)
+    assert last_rule < route
+    instance.vpc.detach(eni)
+    instance.ec2net("refresh")
+    assert "table 10000" not in instance.guest.run(["ip", "-6", "rule"]).stdout
+    assert instance.guest.run(["ip", "-6", "route", "show", "table", "10000"]).stdout == ""
+
+
+def test_an_ignored_eni_takes_nothing_from_the_primary_either(instance: Instance) -> None:
+    main, eni = connected_first(instance)
+    peer = instance.vpc.add_peer(eni.subnet)
+    instance.configure(f'[[eni]]\nmatch = {{ mac = "{eni.mac}" }}\nmanage = "ignore"\n')
+    instance.ec2net("refresh")
+    assert instance.unreachable(main, host=peer) == []
+
+
+ONE_FAMILY = (("198.51.100.7", "10.0.2.8"), ("2001:db8:77::7", "2001:db8:0:2::8"))
+"""A destination, and the next hop that a user gives it in the secondary's subnet."""
+
+
+@pytest.mark.parametrize(("host", "hop"), ONE_FAMILY)
+def test_a_route_through_the_secondary_counts_for_its_addresses(
+    instance: Instance, host: str, hop: str
+) -> None:
+    """An appliance: packets from the secondary's addresses went around it, by the gateway."""
+    main, eni = two(instance)
+    version = "-6" if ":" in host else "-4"
+    own, other = (eni.ipv6s[1], main.ipv6s[1]) if ":" in host else (eni.ipv4s[1], main.ipv4s[1])
+
+    def way(source: object) -> str:
+        return instance.guest.run(["ip", version, "route", "get", host, "from", str(source)]).stdout
+
+    assert add_route(instance, f"{host} via {hop} dev ens6 onlink").returncode == 0
+    assert f"via {hop} " not in way(own)
+    instance.ec2net("refresh")
+    assert f"via {hop} dev ens6" in way(own)
+    assert "dev ens5" in way(other)
+    assert instance.plan()["changes"] == []
+    instance.guest.ip([f"route replace {host} via {hop}8 dev ens6 onlink"])
+    instance.ec2net("refresh")
+    assert f"via {hop}8 dev ens6" in way(own)
+    instance.guest.ip([f"route del {host} dev ens6"])
+    instance.ec2net("refresh")
+    assert f"via {hop}" not in way(own)
+    assert instance.plan()["changes"] == []
+
+
+def test_what_a_copy_cannot_say_is_not_copied(instance: Instance) -> None:
+    """Several next hops, a tunnel, a gateway of the other family."""
+    two(instance)
+    routes = (
+        "10.70.0.0/16 nexthop via 10.0.2.5 dev ens6 nexthop via 10.0.1.5 dev ens5",
+        "10.71.0.0/16 via inet6 fe80::9 dev ens6",
+    )
+    assert [add_route(instance, route).returncode for route in routes] == [0, 0]
+    instance.ec2net("refresh")
+    table = instance.guest.run(["ip", "route", "show", "table", "10001"]).stdout
+    assert "10.70" not in table
+    assert "10.71" not in table
+
+
+def test_the_daemon_follows_routes_and_next_hop_objects(instance: Instance) -> None:
+    """The kernel deletes the IPv4 routes of a next hop object without an event for them."""
+    first, second = subnets(instance.vpc, 2)
+    primary(instance.vpc, first, **MANY)
+    instance.vpc.attach(second, **MANY)
+    table = ["ip", "route", "show", "table", "10001"]
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        instance.guest.ip(
+            ["nexthop add id 7 via 10.0.2.77 dev ens6", "route add 10.72.0.0/16 nhid 7"]
+        )
+        manager.until(lambda: "10.72.0.0/16" in instance.guest.run(table).stdout)
+        instance.guest.ip(["nexthop del id 7"])
+        assert "10.72" not in instance.guest.run(["ip", "route"]).stdout
+        manager.until(lambda: "10.72.0.0/16" not in instance.guest.run(table).stdout)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_kill_switch_in_main_is_obeyed_from_every_address(
+    instance: Instance, version: int
+) -> None:
+    """An error route is not suppressed by a rule: where it is main's best, everything fails."""
+    main, eni = two(instance)
+    host = {4: "198.51.100.9", 6: "2001:db8:ffff::9"}[version]
+    sources = [main.ipv4s[1], eni.ipv4s[1]] if version == 4 else [main.ipv6s[1], eni.ipv6s[1]]
+    for kind in ("blackhole", "unreachable", "prohibit"):
+        instance.guest.ip([f"route add {kind} default metric 5"], version=version)
+        assert [instance.way(host, source) for source in sources] == ["", ""]
+        # Nor is there a way around it to the subnet.
+        instance.ec2net("refresh", status=None)
+        assert instance.way({4: "10.0.2.9", 6: "2001:db8:0:2::9"}[version], None) == ""
+        instance.guest.ip([f"route del {kind} default metric 5"], version=version)
+    # Behind another default route it counts for nobody.
+    instance.ec2net("refresh")
+    instance.guest.ip(["route add blackhole default metric 4096"], version=version)
+    assert [instance.way(host, source) for source in sources] == ["ens5", "ens6"]
