@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The netlink backend: realizes intents by rtnetlink alone, where no network manager runs."""
+"""The netlink backend: realizes intents by rtnetlink alone, on hosts without a network manager."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING

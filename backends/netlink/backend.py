@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs of the netlink backend: all of it is live changes.
+"""The verbs of the netlink backend: it makes only live changes.
 
-The primary keeps the base configuration that brought the host up, whoever made it (initrd, DHCP
-client, static files), and gets secondary addresses alone. A secondary is brought up whole.
+The primary ENI keeps the base configuration from boot (initrd, DHCP client, static files), and gets
+secondary addresses alone. ec2net configures a secondary ENI completely.
 """
 
 from collections.abc import Collection, Mapping
@@ -34,12 +34,10 @@ from ec2net.core.plugins.api import (
 
 
 class NetlinkBackend(Backend):
-    """Needs nobody else: no daemon, no DHCP client for secondary ENIs."""
+    """Needs no daemon, and no DHCP client for secondary ENIs."""
 
     name: ClassVar[str] = "netlink"
-    lacks: ClassVar[Mapping[str, str]] = {
-        "dns_default_route": "it has nothing to do with DNS, as /etc/resolv.conf is made"
-    }
+    lacks: ClassVar[Mapping[str, str]] = {"dns_default_route": "it does not configure DNS"}
 
     @classmethod
     def suits(cls, link: Link, environment: Environment) -> Suitability:

@@ -41,9 +41,9 @@ from ec2net.core.plugins.api import (
 _log = logging.getLogger("ec2net.networkd")
 
 LEASE_SECONDS = 1.0
-"""In one pass, which holds the host lock; leases take some 0.1 s. ``start`` looks again."""
+"""In one pass, which holds the host lock; leases take some 0.1 s. ``start`` retries."""
 LEASE_SHARE = 0.5
-"""Of what is left of a pass: the changes that follow a lease need time, too."""
+"""Share of the remaining time of a pass: the changes that follow a lease need time, too."""
 
 UP_SECONDS = 2.0
 """For networkd to bring a link up that it has a file for; it takes milliseconds."""
@@ -57,7 +57,7 @@ Live: TypeAlias = Callable[[Plan, Broken], Applied]
 
 @dataclass(slots=True)
 class _Pass:
-    """What was done and what failed so far, and what of which ENI is left alone for that."""
+    """The changes done and failed so far, and the changes of each ENI that are left out for that."""
 
     live: Live
     deadline: Deadline

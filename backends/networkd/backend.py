@@ -112,7 +112,7 @@ class NetworkdBackend(Backend):
         return apply(plan, self.host, make_live, leases, deadline)
 
     def check(self, intent: EniIntent, seen: Observed) -> tuple[str, ...]:
-        """networkd must have our file in force where there is one, or our drop-in beside its own."""
+        """networkd must have ec2net's file in force, or its drop-in for a foreign one."""
         if not is_up(self.host.environment):
             return ()  # it tells nothing, which is a problem of the pass
         state = link_state(intent.link.index, self.host.environment)
@@ -120,8 +120,8 @@ class NetworkdBackend(Backend):
         in_force = {used, drop_in_path(used)} if used is not None else set()
         unread = {item.path for item in self._unread.all()}
         return tuple(
-            f"systemd-networkd uses {used or 'no file'} and not {file.path}"
-            f" (state {state.admin or 'unknown'})"
+            f"systemd-networkd uses {used or 'no file'} instead of {file.path} (state "
+            f"{state.admin or 'unknown'})"
             + (", which it has not read" if file.path in unread else "")
             for file in files.in_folder(files.FOLDER)
             if file.owner == intent.mac and (file.path not in in_force or file.path in unread)
@@ -129,9 +129,9 @@ class NetworkdBackend(Backend):
 
 
 def _base(intent: EniIntent, seen: Observed) -> Base:
-    """With a file that is not ours, who knows how its addresses come. While networkd is down, or reads
-    no file, no lease comes: a secondary is brought up whole, and the primary gets back the IPv6
-    address that it lost."""
+    """With a foreign file, the origin of its addresses is unknown. While networkd is down, or reads
+    no file, no lease arrives: ec2net brings a secondary up completely, and the primary gets back
+    the IPv6 address that it lost."""
     if not seen.own.up or intent.mac in seen.own.unread:
         return Base.LEASED if intent.primary else Base.OURS
     path = seen.own.places.get(intent.link.index)

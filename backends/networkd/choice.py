@@ -20,8 +20,8 @@ AMAZON_LINUX = "amzn"
 def suits(link: Link, environment: Environment) -> Suitability:
     """A link that networkd has, or that no network manager has while networkd has another ENI.
 
-    networkd keeps its links while it is down: with another backend nobody would renew their leases
-    after its return, and an ENI without its file would be unmanaged then.
+    networkd keeps its links while it is down. With another backend their leases would not be
+    renewed after its return, and an ENI without its file would be unmanaged then.
     """
     manager = link_manager(link, environment)
     if manager is Manager.NETWORKD_NOT_UP:
@@ -35,10 +35,14 @@ def suits(link: Link, environment: Environment) -> Suitability:
     if (name := owner(link, environment)) not in ("", NETWORKD_OWNER):
         return Suitability(False, f"udev says that {name} manages {link.name}")
     if environment.keys("/etc/os-release").get("ID") == AMAZON_LINUX:
-        return Suitability(True, f"nobody manages {link.name}, and this is Amazon Linux")
+        return Suitability(
+            True, f"no network manager manages {link.name}, and this is Amazon Linux"
+        )
     for other in environment.eni_links:
         if link_state(other.index, environment).managed:
-            reason = f"nobody manages {link.name}, and systemd-networkd manages {other.name}"
+            reason = (
+                f"no network manager manages {link.name}, and systemd-networkd manages {other.name}"
+            )
             return Suitability(True, reason)
     return Suitability(False, "systemd-networkd manages no ENI")
 
@@ -48,4 +52,4 @@ def _while_down(link: Link, environment: Environment) -> Suitability:
         return Suitability(False, f"udev says that {name} manages {link.name}")
     if environment.unit_is_active(NETWORKMANAGER_UNIT):
         return Suitability(False, f"{Manager.NETWORKD_NOT_UP.value} manages {link.name}")
-    return Suitability(True, f"systemd-networkd is not up now, and keeps {link.name}")
+    return Suitability(True, f"systemd-networkd is not running now, but keeps {link.name}")

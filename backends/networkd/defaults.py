@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The default files of the package, for ENIs that ec2net has given no file of their own.
+"""The default files of the package, for ENIs without a file of their own from ec2net.
 
-They are for a host whose ec2net does not come to work. Once it does they are masked for the rest
-of the boot, as systemd masks files: then an ENI without file of ours has what others have for it,
-and nothing else, whether it was there at boot or comes later.
+They serve a host on which ec2net cannot run. As soon as ec2net runs, it masks them for the rest of
+the boot. An ENI without an ec2net file then has only foreign files, at boot or later.
 """
 
 from collections.abc import Collection
@@ -14,10 +13,10 @@ from ec2net.backends.networkd.state import LinkState, link_state
 from ec2net.core.plugins.api import NETWORKD_LINKS, Environment, Link, StateError, make_folder
 
 LATER = "80-ec2net-later.network"
-"""For all but the first link of the host."""
+"""For all links of the host except the first."""
 DEFAULTS = ("80-ec2net.network", LATER)
 FIRST_INDEX = 2
-"""Of the link that the other one is for (90-ec2net.rules); lo has index 1."""
+"""Index of the link for the other file (90-ec2net.rules); lo has index 1."""
 
 
 def has_default(link: Link) -> bool:

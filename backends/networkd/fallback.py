@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file by which systemd-networkd has the primary at boot whatever becomes of this program.
+"""The file by which systemd-networkd configures the primary ENI at boot, even without ec2net.
 
-Every other file comes before it by its name: ours of the boot, the package's defaults, others'. With
-the package removed, the host would have no manager else, and no lease at its next boot.
+Every other file precedes it by name: ec2net's files of this boot, the package's defaults, foreign
+ones. Without it, a host whose package was removed would have no lease at its next boot.
 """
 
 from collections.abc import Collection, Iterator
@@ -17,7 +17,7 @@ PATH = Path("/etc/systemd/network/95-ec2net-adopted.network")
 
 
 def text(link: str, drivers: Collection[str]) -> str:
-    """For a link of this name: the MAC is another one where an image was made of the host."""
+    """For a link of this name: after an image was made of the host, the MAC differs."""
     return f"""\
 {HEADER} a host that was handed to systemd-networkd: 'ec2net adopt networkd'.
 # It is for the primary network interface, and counts where no other file does.
@@ -48,7 +48,7 @@ RouteMetric=512
 
 
 def kept(primary: Link, drivers: Collection[str], environment: Environment) -> Kept:
-    """No fallback where somebody's file is for the primary at each boot."""
+    """No fallback if a foreign file configures the primary ENI at each boot."""
     others = foreseen(primary)
     needed = not (others.certain and others.file is not None)
     file = OwnedFile(PATH, text(primary.name, drivers)) if needed else None
@@ -56,7 +56,7 @@ def kept(primary: Link, drivers: Collection[str], environment: Environment) -> K
 
 
 def _own_files(environment: Environment) -> Iterator[str]:
-    """Those of ENIs, the masks of the defaults, and the fallback."""
+    """The files of ENIs, the masks of the defaults, and the fallback."""
     yield from (str(file.path) for file in files.in_folder(files.FOLDER) if file.ours)
     masks = (str(files.FOLDER / name) for name in DEFAULTS)
     yield from (path for path in masks if environment.read_link(path) == "/dev/null")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that networkd is given, as items of a plan, and where they go.
+"""ec2net's files for networkd, as items of a plan, and their paths.
 
-They hold nothing that IMDS could change: role, MAC and configuration only. So they are written
-once per attachment, and no change of addresses, rules or prefixes ever needs a reload (a reload
-re-configures each link whose file changed: docs/networkd.md has what that costs).
+They hold nothing that IMDS could change: only role, MAC and configuration. ec2net writes them once
+per attachment, and no change of addresses, rules or prefixes ever needs a reload. (A reload
+re-configures each link whose file changed: docs/networkd.md has the cost.)
 """
 
 from contextlib import suppress
@@ -29,12 +29,12 @@ class NetworkFile(OwnedFile):
 
 
 def text_of(path: Path) -> str:
-    """What a file of networkd's says, whoever wrote it. Raises ``OSError``."""
+    """The content of one of networkd's files, owned or foreign. Raises ``OSError``."""
     return read_file(path, SIZE_MAX, follow=True).decode(errors="replace")
 
 
 def in_folder(folder: Path) -> tuple[NetworkFile, ...]:
-    """Every .network file and drop-in of ours in ``folder``, and any other at a path of our kind."""
+    """Every owned .network file and drop-in in ``folder``, and every foreign one at an ec2net path."""
     found = []
     for pattern in ("70-*.network", "*.network.d/50-ec2net.conf"):
         for path in sorted(folder.glob(pattern)):

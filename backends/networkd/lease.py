@@ -23,7 +23,7 @@ from ec2net.core.plugins.api import (
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """``ours``: networkd has it to lease by a file of ours; else who knows how it comes.
+    """``ours``: networkd leases it by an ec2net file; otherwise its origin is unknown.
 
     ``address`` is None for an ENI without IPv4.
     """
@@ -34,20 +34,20 @@ class Lease:
 
     def missing(self, seconds: float) -> NotYet:
         if self.ours:
-            problem = f"its first address {self.address} was not leased within {seconds:.3g} s"
+            problem = f"its first address {self.address} got no lease within {seconds:.3g} s"
         else:
-            problem = f"its first address {self.address} is not there"
+            problem = f"its first address {self.address} is missing"
         return NotYet(
-            f"{problem}, and the others come after it",
-            remedy=f"the next pass looks again; see 'networkctl status {self.link}'",
+            f"{problem}, and the other addresses must follow it",
+            remedy=f"the next pass retries; see 'networkctl status {self.link}'",
         )
 
 
 def held_until(leases: Mapping[Mac, Lease], changes: Iterable[Change]) -> dict[Mac, list[Change]]:
-    """By ENI, what is made only once its first IPv4 address is there: IPv4 addresses and routes,
-    and every removal of IPv4, which comes last.
+    """By ENI, the items that need its first IPv4 address: IPv4 addresses and routes, and every
+    removal of IPv4, which comes last.
 
-    Where the address is somebody else's to bring, only routes that prefer it show that it must come.
+    If another tool brings the address, only routes that prefer it show that it must arrive.
     """
     held: dict[Mac, list[Change]] = {}
     for change in changes:

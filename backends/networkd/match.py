@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which .network file of somebody else networkd will take for a link that it has not seen yet.
+"""The foreign .network file that networkd will use for a link that it has not processed yet.
 
-Its rule (systemd.network(5)): of all files, sorted by name whatever their folder, the first whose
-[Match] section matches. Only what is certain is told: a section with a key that is not known here
-leaves the link to networkd's own answer, which comes once it has looked at the link.
+Its rule (systemd.network(5)): of all files, sorted by name in whatever folder, the first whose
+[Match] section matches. Only certain results count. A section with an unknown key leaves the
+decision to networkd, which answers after it has processed the link.
 """
 
 import os
@@ -15,13 +15,13 @@ from ec2net.backends.networkd.files import FOLDER, text_of
 from ec2net.core.plugins.api import HEADER, Link
 
 FOLDERS = (Path("/etc/systemd/network"), FOLDER)
-"""A file in the first masks one of the same name in the second. What distributions ship is not
-looked at: our own file comes before it."""
+"""A file in the first folder masks one of the same name in the second. Files of distributions do
+not matter: ec2net's file precedes them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """``certain`` and no ``file``: no file of somebody else is for the link."""
+    """``certain`` and no ``file``: no foreign file is for the link."""
 
     certain: bool
     file: Path | None = None
@@ -31,7 +31,7 @@ NOBODYS = Foreseen(certain=True)
 
 
 def foreseen(link: Link, folders: tuple[Path, ...] = FOLDERS) -> Foreseen:
-    """What networkd will have in force for ``link`` beside our own files."""
+    """networkd's future files for ``link``, in addition to ec2net's."""
     files: dict[str, Path] = {}
     for folder in reversed(folders):
         files.update({path.name: path for path in folder.glob("*.network")})
@@ -60,7 +60,7 @@ def _only_ours(name: str, folders: tuple[Path, ...]) -> bool:
 
 
 def _matches(link: Link, text: str) -> bool | None:
-    """None: it cannot be told. No [Match] section at all matches every link."""
+    """None: unknown. Without a [Match] section, a file matches every link."""
     verdict = True
     section = _match_section(text)
     if len({key for key, _ in section}) < len(section):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in place: our files (also of gone links), and where the file of each ENI belongs."""
+"""The present files of ec2net (also of removed links), and the path for the file of each ENI."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -14,15 +14,15 @@ from ec2net.core.plugins.api import Ec2netError, Environment, InPlace, Link, Mac
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look at systemd-networkd found."""
+    """The results of one observation of systemd-networkd."""
 
     places: Mapping[int, Path | None] = field(default_factory=dict)
     """Where our file goes, by link index; None: nowhere."""
     up: bool = True
     """Whether it can be asked to read files, and leases addresses."""
     unread: frozenset[Mac | None] = frozenset()
-    """ENIs whose file it was asked to read in an earlier pass, and did not read: its D-Bus connection
-    may be gone, which systemd-networkd 252 does not make again."""
+    """ENIs whose file networkd did not read in an earlier pass, although asked: it may have lost
+    its D-Bus connection, which systemd-networkd 252 does not restore."""
 
     @property
     def problem(self) -> Ec2netError | None:
@@ -38,8 +38,8 @@ class Seen:
 
 
 def look(links: Collection[Link], environment: Environment, unread: Collection[Mac | None]) -> Seen:
-    """What systemd-networkd says of the links, by its state files; what is known without it while it
-    is down."""
+    """systemd-networkd's state of the links, by its state files; while it is down, the state that
+    is known without them."""
     if is_up(environment):
         places = {link.index: _place(link, environment) for link in links}
         return Seen(places, unread=frozenset(unread))
@@ -52,13 +52,13 @@ def _place(link: Link, environment: Environment) -> Path | None:
 
 
 def _foreseen(link: Link) -> Path | None:
-    """Nowhere if it cannot be told which file networkd will have in force beside ours."""
+    """No path if networkd's future file is unknown."""
     others = foreseen(link)
     return place(link.name, others.file) if others.certain else None
 
 
 def files_in_place() -> InPlace:
-    """A file at a path of ours without our header is somebody's: it is reported, not replaced."""
+    """A file at an ec2net path without ec2net's header is foreign: it is reported, not replaced."""
     found = in_folder(FOLDER)
     return InPlace(
         ours=tuple(file for file in found if file.ours),

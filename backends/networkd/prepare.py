@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What networkd needs before it starts: the files of the boot's ENIs, and no default beside them."""
+"""networkd's needs before it starts: the files of the boot's ENIs, and no default in addition."""
 
 import logging
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ def prepare(boot: Boot) -> None:
 
 
 def provide(eni: BootEni) -> bool:
-    """Give it its file, or a drop-in beside somebody else's. False if it depends on the default."""
+    """Write its file, or a drop-in for a foreign one. False if the link depends on the default."""
     link = eni.link
     if eni.apart:
         return not defaults.has_default(link)
     others = foreseen(link)
     path = place(link.name, others.file) if others.certain else None
     if path is None:
-        _log.info("%s: a file of somebody else comes first", link.name)
+        _log.info("%s: a foreign file takes precedence", link.name)
         return others.certain
     file = network_file(path, eni.early, permanent=link.permanent)
     present_files = files.in_folder(files.FOLDER)

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file that a link gets: its own .network file, or a drop-in beside somebody else's. Pure.
+"""The file of a link: its own .network file, or a drop-in for a foreign one. Pure.
 
-Why these settings: docs/networkd.md. In short: KeepConfiguration=yes keeps leases and live
-addresses through reloads and restarts; a secondary's DHCP and RA routes go to a table that
-nothing looks up, since in main they would catch the primary's replies, and its own table is
-made of live routes.
+docs/networkd.md explains the settings. KeepConfiguration=yes keeps leases and live addresses
+through reloads and restarts. A secondary ENI's DHCP and RA routes go to an unused table, since in
+main they would catch the primary's replies. Its own table consists of live routes.
 """
 
 import zlib
@@ -27,11 +26,11 @@ def drop_in_path(active: Path) -> Path:
 
 
 def place(link: str, active: Path | None) -> Path | None:
-    """Where our file goes, by the .network file that is in force now; None: nowhere.
+    """The path of ec2net's file, by the .network file that is in force now; None: no path.
 
-    None in force, ours, or a default (a distribution's, a handover's): our own file, which sorts
-    before it.
-    Somebody's in /run (netplan, EKS): a drop-in beside it. An administrator's in /etc wins.
+    With no file, an owned file, or a default (a distribution's, a handover's): ec2net's own file,
+    which sorts before it. With a foreign file in /run (netplan, EKS): a drop-in for it. An
+    administrator's file in /etc wins.
     """
     if active is None or active in (own_path(link), FALLBACK) or active.parent in _VENDOR:
         return own_path(link)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What networkd says of its links, from the state files that it keeps for sd-network(3).
+"""networkd's state of its links, from the state files that it keeps for sd-network(3).
 
-They need no D-Bus round trip and are there on systemd 252 and 257 alike: ADMIN_STATE is
+They need no D-Bus round trip and exist on systemd 252 and 257 alike: ADMIN_STATE is
 ``pending``, ``configuring``, ``configured``, ``unmanaged`` or ``failed``; NETWORK_FILE is the
 .network file in force.
 """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that networkd has not read yet, remembered until it has.
+"""Files that networkd has not read yet, recorded until networkd has read them.
 
-A reload can fail, and this process can be killed before it: the file is as it should be then,
-and networkd knows nothing of it. So what is about to change is noted before it does, in
-/run/ec2net/reload-due.json, and struck out by a reload that succeeded.
+A reload can fail, and this process can be killed before it: the file is right then, but networkd
+does not know it. ec2net notes each change in advance in /run/ec2net/reload-due.json, and a
+successful reload deletes the notes.
 """
 
 from collections.abc import Iterable
@@ -44,7 +44,7 @@ class UnreadFiles:
         self._run = run
 
     def all(self) -> tuple[Unread, ...]:
-        """What networkd has to read; an entry that makes no sense only costs a reload."""
+        """The files that networkd must read; an invalid entry only costs a reload."""
         found = []
         for path, mac in (self._run.read(_NAME) or {}).items():
             try:

@@ -36,7 +36,7 @@ _log = logging.getLogger("ec2net.networkmanager")
 
 ACTIVATION_SECONDS = 10.0
 """For a profile's activation until it has addresses: DHCPv4 asks again after 4 s if its first
-question is lost (RFC 2131, 4.1), and so once more."""
+request is lost (RFC 2131, 4.1), and then once more."""
 
 REAPPLY_ATTEMPTS = 5
 """When others change the applied connection in between, each attempt starts from what they made."""
@@ -48,7 +48,7 @@ _ORDER = (ConfFile, Activation, AppliedMtu)
 
 @dataclass(slots=True)
 class _Work:
-    """What became of the changes that NetworkManager makes."""
+    """The results of NetworkManager's changes."""
 
     done: list[Change] = field(default_factory=list)
     failed: list[Failure] = field(default_factory=list)
@@ -65,8 +65,8 @@ def apply(
     live: Callable[[Plan, Collection[Activation], Deadline], Applied],
     deadline: Deadline,
 ) -> Applied:
-    """``live`` makes the changes of kernel objects, when the leases that they need are there; it is
-    told of the activations that were made, since each takes everything off its link."""
+    """``live`` changes kernel objects after the necessary leases have arrived. It gets the
+    activations, since each of them removes everything from its link."""
     own = [c for c in plan.changes if isinstance(c.item, _ORDER)]
     rest = [c for c in plan.changes if not isinstance(c.item, _ORDER)]
     work = _Work()

@@ -16,12 +16,12 @@ _FOLDER = "networkmanager"
 
 
 def note(run: RunDir, mac: Mac, active: str) -> None:
-    """An activation of ours, by its object path. Raises ``StateError``."""
+    """An activation by ec2net, by its object path. Raises ``StateError``."""
     run.write(state_file(_FOLDER, mac), {"activation": active, "defaults": _defaults()})
 
 
 def was_made(run: RunDir, mac: Mac, device: Device) -> bool:
-    """Whether the activation in force is one of ours."""
+    """Whether ec2net made the activation in force."""
     data = run.read(state_file(_FOLDER, mac))
     return data == {"activation": device.active, "defaults": _defaults()}
 

@@ -50,8 +50,8 @@ is not, the host's patience counts."""
 
 
 _NO_DNS_ROUTE = (
-    "NetworkManager has no default for it that a profile leaves open, and profiles"
-    ' are not written (their own: ipv4.dns-search "~.", ipv4.dns-priority)'
+    "NetworkManager has no global default for this setting, and ec2net does not write profiles "
+    '(set ipv4.dns-search "~." and ipv4.dns-priority in the profile)'
 )
 """NetworkManager.conf(5), CONNECTION SECTION: of DNS there is only the priority."""
 
@@ -153,8 +153,11 @@ class NetworkManagerBackend(Backend):
             return ()
         if not attempts.was_made(self.host.run, intent.mac, device):
             return ()
-        text = f"NetworkManager has the leased routes of {intent.link} in main, where they catch"
-        return (f"{text} other ENIs' replies (does its own configuration give a route-table?)",)
+        text = (
+            f"NetworkManager has the leased routes of {intent.link} in the main table, where "
+            "they catch"
+        )
+        return (f"{text} other ENIs' replies (does its own profile set a route-table?)",)
 
     def close(self) -> None:
         if self._manager is not None:
@@ -183,7 +186,7 @@ def _file(
     hands_off = [one for eni in host.enis if eni.apart and (one := links.get(eni.mac))]
     # An ENI of its own is only asked for the primary's metric while that has no intent yet.
     early = next((eni.early for eni in host.ready if eni.primary), intent.early)
-    # Where an ENI that comes is not ours to touch, it must not match before it is known.
+    # If ec2net ignores later ENIs, the file must not match an unknown one.
     only = [one for one in links.values() if one] if host.later_apart else None
     return (conf_file(link, early.main_metric, early.parking_table, drivers, hands_off, only=only),)
 

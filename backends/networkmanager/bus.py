@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A conversation over D-Bus, each part of it with an end. The only importer of a D-Bus library.
+"""A conversation over D-Bus with a bound on each part. The only importer of a D-Bus library.
 
-Asynchronous inside, plain calls outside. The libraries have no time limit of their own, hang for
-ever on a connection whose daemon died and leave the socket to the garbage collector; all three
-are dealt with here. Signatures are given by the caller, so nothing is ever introspected.
+Asynchronous inside, plain calls outside. The libraries have no time limit of their own. They
+hang without end on a connection whose daemon died, and leave the socket to the garbage collector.
+This module solves all three. Callers give the signatures, so no call introspects.
 
-dbus-next cannot be imported on Python 3.15 (CPython gh-133601); dbus-fast, its living fork, has
+dbus-next cannot be imported on Python 3.15 (CPython gh-133601); dbus-fast, its maintained fork, has
 the same names.
 """
 
@@ -26,7 +26,7 @@ from ec2net.core.plugins.api import Deadline, Ec2netError
 T = TypeVar("T")
 
 CALL_SECONDS = 5.0
-"""For one call: NetworkManager answers in milliseconds; what takes this long is stopped or stuck."""
+"""For one call: NetworkManager answers in milliseconds; after this time it is stopped or stuck."""
 
 CLOSE_SECONDS = 1.0
 """For the connection's own end, which the daemon only has to notice."""
@@ -281,7 +281,7 @@ class Bus:
 
 @contextmanager
 def _repeated(tell: Callable[[], float], loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """``tell`` is called as often as it wants while ``loop`` runs."""
+    """``tell`` may be called any number of times while ``loop`` runs."""
     due: asyncio.TimerHandle | None = None
 
     def again() -> None:
@@ -298,7 +298,7 @@ def _repeated(tell: Callable[[], float], loop: asyncio.AbstractEventLoop) -> Ite
 
 
 def _try(address: str) -> None:
-    """Raises ``OSError`` where nobody listens or the queue is full.
+    """Raises ``OSError`` if no process listens or the queue is full.
 
     The library would wait for a place in the queue without a limit, and leaves the socket of a
     failed attempt to the garbage collector.
@@ -308,7 +308,7 @@ def _try(address: str) -> None:
 
 
 async def _end_of(connection: Any) -> None:
-    """Wait for a connection's end, which is an exception where it was not ours."""
+    """Wait for a connection's end, which is an exception if ec2net did not cause it."""
     with suppress(Exception):
         await connection.wait_for_disconnect()
 

@@ -14,18 +14,18 @@ from ec2net.core.plugins.api import (
 )
 
 _KEPT = (Manager.NETWORKMANAGER, Manager.LEFT_ALONE, Manager.NETWORKMANAGER_NOT_UP)
-"""What is said of its links while it is down."""
+"""The reason for its links while it is down."""
 
 
 def suits(link: Link, environment: Environment) -> Suitability:
-    """A link that NetworkManager has, or that nobody has while it has another ENI.
+    """A link that NetworkManager has, or that no network manager has while it has another ENI.
 
-    A link that a user took from it (``nmcli device set LINK managed no``) is its, too: to be left
-    alone, where the netlink backend would take it for nobody's.
+    A link that a user took from it (``nmcli device set LINK managed no``) is its, too, and stays
+    unmanaged; the netlink backend would configure the link otherwise.
     """
     manager = link_manager(link, environment)
     if will_return(NETWORKMANAGER_UNIT, environment) and manager in _KEPT:
-        return Suitability(True, f"NetworkManager is not up now, and keeps {link.name}")
+        return Suitability(True, f"NetworkManager is not running now, but keeps {link.name}")
     if not environment.unit_is_active(NETWORKMANAGER_UNIT):
         return Suitability(False, "NetworkManager is not running")
     if manager not in (Manager.NETWORKMANAGER, Manager.NOBODY, Manager.LEFT_ALONE):
@@ -33,11 +33,13 @@ def suits(link: Link, environment: Environment) -> Suitability:
     if manager is Manager.NETWORKMANAGER:
         return Suitability(True, f"NetworkManager manages {link.name}")
     if manager is Manager.LEFT_ALONE:
-        return Suitability(True, f"NetworkManager was told not to manage {link.name}")
+        return Suitability(True, f"NetworkManager is told not to manage {link.name}")
     if (name := owner(link, environment)) not in ("", NETWORKMANAGER_OWNER):
         return Suitability(False, f"udev says that {name} manages {link.name}")
     for other in environment.eni_links:
         if link_manager(other, environment) is Manager.NETWORKMANAGER:
-            reason = f"nobody manages {link.name}, and NetworkManager manages {other.name}"
+            reason = (
+                f"no network manager manages {link.name}, and NetworkManager manages {other.name}"
+            )
             return Suitability(True, reason)
     return Suitability(False, "NetworkManager manages no ENI")

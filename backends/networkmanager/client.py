@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is asked of NetworkManager and told to it, one method for each. D-Bus as values."""
+"""Requests to NetworkManager, one method for each. D-Bus as values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ VERSION_ID_MISMATCH = f"{_DEVICE}.VersionIdMismatch"
 NOT_ACTIVE = f"{_DEVICE}.NotActive"
 _UNKNOWN = (
     f"{NAME}.UnknownDevice",
-    # It went away between two questions.
+    # The device disappeared between two calls.
     "org.freedesktop.DBus.Error.UnknownObject",
     "org.freedesktop.DBus.Error.UnknownMethod",
 )
@@ -45,7 +45,7 @@ class NetworkManager:
         self.bus = bus
 
     def device(self, link: str, deadline: Deadline) -> Device | None:
-        """What it says of a link by name; None if it does not know it (any more)."""
+        """NetworkManager's data of a link by name; None if it does not know the link (any more)."""
         try:
             path = self._call(_PATH, NAME, "GetDeviceByIpIface", "s", (link,), deadline)[0]
             return self._device(path, deadline)
@@ -123,7 +123,7 @@ class NetworkManager:
         return str(self._call(_PATH, NAME, "ActivateConnection", "ooo", body, deadline)[0])
 
     def add_and_activate(self, settings: Settings, device: str, deadline: Deadline) -> str:
-        """Activate a profile that is in memory only and goes with the device."""
+        """Activate a profile that is in memory only and disappears with the device."""
         options: Mapping[str, Typed] = {"persist": Typed("s", "volatile")}
         answer = self._call(
             _PATH,

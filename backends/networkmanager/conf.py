@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The file that NetworkManager is given, as an item of a plan: defaults for the ENIs' profiles.
+"""NetworkManager's file from ec2net, as an item of a plan: defaults for the ENIs' profiles.
 
-Values that a profile leaves open are taken from it when the profile is activated (NetworkManager.conf(5),
-CONNECTION SECTION), so no profile is ever touched, and an ENI that is attached later is right from
-its first activation. It holds nothing that IMDS could change but the primary's MAC.
+An activation fills the values that a profile leaves open from this file (NetworkManager.conf(5),
+CONNECTION SECTION). ec2net therefore never changes a profile, and a later ENI is right from its
+first activation. The file holds nothing that IMDS could change except the primary's MAC.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from ec2net.core.plugins.api import OwnedFile, read_file, remove_file, write_fil
 PATH = Path("/run/NetworkManager/conf.d/80-ec2net.conf")
 
 DNS_PRIORITY = 200
-"""Of secondaries' servers: behind the primary's 100, which are the same ones in a VPC."""
+"""For secondary ENIs' servers: after the primary's 100, which are the same ones in a VPC."""
 
 
 SIZE_MAX = 2**20
@@ -27,7 +27,7 @@ class ConfFile(OwnedFile):
 
 
 def in_place() -> ConfFile | None:
-    """The file that is there, whoever made it."""
+    """The present file, owned or foreign."""
     try:
         return ConfFile(PATH, read_file(PATH, SIZE_MAX, follow=True).decode(errors="replace"))
     except OSError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What NetworkManager says of a link, as a value, and what follows from it. Pure.
+"""NetworkManager's state of a link, as a value, and the conclusions from it. Pure.
 
 The numbers are NetworkManager's D-Bus API: NMDeviceState, NMDeviceStateReason,
 NMActivationStateFlags.
@@ -22,7 +22,7 @@ from ec2net.core.plugins.api import MAIN_TABLE
 
 
 class State(IntEnum):
-    """Of a device; those in between are passed in order."""
+    """States of a device; it passes those in between in order."""
 
     UNMANAGED = 10
     UNAVAILABLE = 20
@@ -35,7 +35,8 @@ class State(IntEnum):
 
 REASON_USER_REQUESTED = 39
 EXTERNAL = 0x80
-"""Of an active connection: somebody else configured the link, and NetworkManager only shows it."""
+"""Flag of an active connection: another program configured the link, and NetworkManager only shows
+it."""
 
 FAMILIES = ("ipv4", "ipv6")
 
@@ -72,17 +73,17 @@ class Device:
     flags: int = 0
     applied: Settings = field(default_factory=dict, hash=False)
     version: int = 0
-    """Of ``applied``: a change in between makes Reapply fail."""
+    """Version of ``applied``: a change in between makes Reapply fail."""
     routes: tuple[Section, ...] = ()
-    """As NetworkManager tells them (``RouteData``, at most 100 of each family): leased, connected,
-    static ones of the profile, and what somebody else put on the link. Good for the policy, not to
-    verify anything by."""
+    """As NetworkManager reports them (``RouteData``, at most 100 of each family): leased,
+    connected, static ones of the profile, and foreign ones on the link. Sufficient for the policy,
+    not for a verification."""
     addresses: tuple[Section, ...] = ()
     """``AddressData``, whoever made them."""
 
 
 NOT_MANAGED = "NetworkManager does not manage it"
-EXTERNAL_REASON = "somebody else configured it (NetworkManager shows it as external)"
+EXTERNAL_REASON = "another program configured it (NetworkManager shows it as external)"
 
 
 def left_alone(device: Device) -> str:
@@ -99,19 +100,19 @@ def left_alone(device: Device) -> str:
 
 
 def waits(device: Device | None) -> str:
-    """What is missing until something can be done with a device; empty if nothing is.
+    """The condition that a device does not meet yet; empty if there is none.
 
-    A new link is passed from one state to the next within milliseconds; one whose profile is not to
-    be activated by itself stays here.
+    A new link passes from one state to the next within milliseconds; one whose profile does not
+    autoconnect stays here.
     """
     if device is None:
         return "NetworkManager does not know it yet"
     if device.state < State.DISCONNECTED:
-        return "NetworkManager is not ready with it (is there a carrier?)"
+        return "NetworkManager cannot activate it yet (is there a carrier?)"
     if device.state == State.DISCONNECTED and device.profiles:
         return "NetworkManager has not activated its profile"
     if device.state > State.ACTIVATED:
-        return "NetworkManager is taking its connection down"
+        return "NetworkManager is deactivating its connection"
     return ""
 
 
@@ -142,10 +143,10 @@ def routes(device: Device) -> Routes:
             tables[network.version].add(table)
     if not any(tables.values()):
         return Routes.UNKNOWN
-    # Ours in main are not among them: NetworkManager lists no route of a protocol such as 236
-    # (ip_route_is_tracked in src/libnm-platform/nm-linux-platform.c; seen with 1.42 and 1.52).
-    # Beside one in a table of its own, one in main is somebody's, such as a VIP's; with a default
-    # route beside it in main the former is of a lease before a restart of NetworkManager.
+    # Owned routes in main are not among them: NetworkManager lists no route of a protocol such as
+    # 236 (ip_route_is_tracked in src/libnm-platform/nm-linux-platform.c; seen with 1.42 and 1.52).
+    # If one route is in a table of its own, another one in main is foreign, such as a VIP's. If
+    # main also has a default route, that route is of a lease before a restart of NetworkManager.
     in_main = (
         MAIN_TABLE in found and (len(found) == 1 or version in defaults)
         for version, found in tables.items()

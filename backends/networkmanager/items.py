@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of NetworkManager's own state is planned: where leased routes are, and the MTU. Values."""
+"""Planned parts of NetworkManager's own state: the table of leased routes, and the MTU. Values."""
 
 from dataclasses import dataclass
 

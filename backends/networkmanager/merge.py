@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Three-way merge of what we want into an applied connection. Pure.
+"""Three-way merge of ec2net's settings into an applied connection. Pure.
 
-What we set is recorded in the connection's own ``user`` setting, with what was there before: it
-is versioned with the connection, ends with the activation and outlives us. What a user sets at
-run time (``nmcli device modify``) differs from the record and stays.
+ec2net records its settings in the connection's own ``user`` setting, with the former values. The
+record is versioned with the connection, ends with the activation and outlives ec2net. A user's
+changes at run time (``nmcli device modify``) differ from the record and stay.
 """
 
 import json
@@ -17,8 +17,8 @@ RECORD = "org.ec2net.record"
 """In ``user.data``, whose keys must have a dot."""
 
 _OLD_KEYS = ("addresses", "routes")
-"""NetworkManager tells both the old and the new form, and on input prefers the old one, which
-knows no table, source or on-link: sent back, it would take those away from a user's routes."""
+"""NetworkManager reports both the old and the new form, and prefers the old one on input. The old
+form has no table, source or on-link, so sending it back would remove these from a user's routes."""
 
 Key = tuple[str, str]
 """A setting and a key of it, such as ``("802-3-ethernet", "mtu")``."""
@@ -26,14 +26,14 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What we set, and what was there before (None: nothing)."""
+    """ec2net's settings, and the former values (None: nothing)."""
 
     ours: Any
     before: Any = None
 
 
 def recorded(settings: Settings) -> dict[Key, Entry]:
-    """What we have set and nobody has changed since. A record that cannot be read is none."""
+    """ec2net's settings that are unchanged since. An unreadable record counts as none."""
     data = plain(settings.get("user", {}), "data", {})
     try:
         entries = json.loads(data[RECORD])
@@ -48,16 +48,16 @@ def recorded(settings: Settings) -> dict[Key, Entry]:
 
 
 def users_own(settings: Settings, key: Key) -> Any:
-    """The value that a user or a profile gave a key; None if there is none, or it is ours."""
+    """The value that a user or a profile gave a key; None if there is none, or it is ec2net's."""
     if key in recorded(settings):
         return recorded(settings)[key].before
     return plain(settings.get(key[0], {}), key[1])
 
 
 def merged(settings: Settings, wanted: Mapping[Key, Typed]) -> Settings | None:
-    """``settings`` with ``wanted`` in it and without what we set and want no more.
+    """``settings`` with ``wanted`` in it and without ec2net's outdated settings.
 
-    A value that is somebody's stays. None if that is what there is already.
+    A foreign value stays. None if nothing changes.
     """
     result: Settings = {name: dict(section) for name, section in settings.items()}
     record: dict[Key, Entry] = {}
@@ -77,7 +77,7 @@ def merged(settings: Settings, wanted: Mapping[Key, Typed]) -> Settings | None:
 
 
 def without_old_keys(settings: Settings) -> Settings:
-    """As it may be sent back."""
+    """In the form that NetworkManager accepts."""
     result = {name: dict(section) for name, section in settings.items()}
     for family in ("ipv4", "ipv6"):
         section = result.get(family, {})

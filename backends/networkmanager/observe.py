@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in place: our file, and what NetworkManager says of the ENIs' links.
+"""The present state: ec2net's file, and NetworkManager's view of the ENIs' links.
 
-If it does not answer, the ENIs that ec2net configured before are served all the same as far as they
-need nothing of it, since live changes are made without it. Not so a link without an address: one
-that got its first from another program NetworkManager would call external until the next boot.
+If NetworkManager does not answer, ec2net still serves the ENIs that it configured before, with live
+changes alone. A link without an address is different. If another program gave it the first one,
+NetworkManager would call the link external until the next boot.
 """
 
 from collections.abc import Collection
@@ -46,15 +46,15 @@ MTU: Key = ("802-3-ethernet", "mtu")
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one look at NetworkManager found."""
+    """The results of one observation of NetworkManager."""
 
     devices: dict[Mac, Device] = field(default_factory=dict)
     left_alone: dict[Mac, str] = field(default_factory=dict)
     waiting: dict[Mac, str] = field(default_factory=dict)
     activated: set[Mac] = field(default_factory=set)
-    """ENIs whose activation in force is one of ours."""
+    """ENIs whose activation in force is one of ec2net's."""
     file: ConfFile | None = None
-    """What is at the path of our file."""
+    """The content at the path of ec2net's file."""
     live: set[Mac] = field(default_factory=set)
     """ENIs that ec2net brought up whole by netlink, which NetworkManager therefore calls external."""
     problem: Ec2netError | None = None
@@ -103,9 +103,9 @@ def without_it(
         if link_manager(link, environment) is Manager.LEFT_ALONE:
             seen.left_alone[link.mac] = NOT_MANAGED
         elif not _addresses(link, snapshot):
-            seen.waiting[link.mac] = "NetworkManager, which does not answer, has to bring it up"
+            seen.waiting[link.mac] = "only NetworkManager can bring it up, and it does not answer"
         elif link.index not in configured:
-            seen.waiting[link.mac] = "NetworkManager, which does not answer, has to say what it is"
+            seen.waiting[link.mac] = "only NetworkManager knows its state, and does not answer"
 
 
 def serve_own(
@@ -143,7 +143,7 @@ def _said(error: Ec2netError) -> Ec2netError:
 
 
 def in_place(seen: Seen, links: Collection[Link]) -> InPlace:
-    """A file at our path without our header is somebody's: it is reported, not replaced."""
+    """A file at ec2net's path without ec2net's header is foreign: it is reported, not replaced."""
     ours: list[Item] = []
     foreign: list[Item] = []
     adjustable: list[Item] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What NetworkManager needs before it starts: one file for all ENIs of the boot."""
+"""NetworkManager's needs before it starts: one file for all ENIs of the boot."""
 
 import logging
 
@@ -26,4 +26,4 @@ def prepare(boot: Boot) -> None:
     conf.write(
         conf_file(first.link, early.main_metric, early.parking_table, drivers, hands_off, only=only)
     )
-    _log.debug("%s: taken for the primary", first.link.name)
+    _log.debug("%s: treated as the primary ENI", first.link.name)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The profile of an ENI that NetworkManager has none for (no-auto-default): in memory only. Pure.
+"""The profile of an ENI without one in NetworkManager (no-auto-default): in memory only. Pure.
 
-Everything it leaves open comes from the defaults in conf.d, as for a user's profile. It goes with
-the device; one that a user makes comes first.
+The defaults in conf.d fill everything that it leaves open, as in a user's profile. It disappears
+with the device; a profile of a user takes precedence.
 """
 
 from ec2net.backends.networkmanager.items import Activation

@@ -20,9 +20,9 @@ def conf_file(
     *,
     only: Collection[Link] | None = None,
 ) -> ConfFile:
-    """``metric`` is the primary's in main, ``drivers`` tell an ENI; ``hands_off`` get nothing.
+    """``metric`` is the primary's in main, ``drivers`` identify an ENI; ``hands_off`` get nothing.
 
-    ``only``: these links are the ENIs, and one that comes gets nothing.
+    ``only``: these links are the ENIs, and a later one gets nothing.
     """
     sections: dict[str, dict[str, str]] = {}
     if primary not in hands_off:
@@ -69,5 +69,5 @@ def _both(key: str, value: int) -> dict[str, str]:
 
 
 def _told(link: Link) -> str:
-    """By MAC; NetworkManager compares the permanent one only, so by name where there is none."""
+    """By MAC; NetworkManager compares only the permanent one, so by name for a link without it."""
     return f"mac:{link.mac}" if link.permanent else f"interface-name:={link.name}"

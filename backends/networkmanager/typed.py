@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """A variant: ``Typed("u", 32)``. What is not changed goes back as it came, type and all."""
+    """A variant: ``Typed("u", 32)``. Unchanged values keep their type."""
 
     signature: str
     value: Any
@@ -15,7 +15,7 @@ class Typed:
 
 Section: TypeAlias = dict[str, Typed]
 Settings: TypeAlias = dict[str, Section]
-"""A connection as NetworkManager tells and takes it (``a{sa{sv}}``): setting, key, value."""
+"""A connection in NetworkManager's form (``a{sa{sv}}``): setting, key, value."""
 
 
 def plain(section: Section, key: str, default: Any = None) -> Any:

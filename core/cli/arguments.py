@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a command line gives, parsed."""
+"""Parsed values of the command line."""
 
 from ec2net.core.model.errors import UsageError
 from ec2net.core.model.identity import parse_link_name
@@ -10,4 +10,4 @@ def link_argument(text: str) -> str:
     try:
         return parse_link_name(text)
     except ValueError as error:
-        raise UsageError(str(error), remedy="see 'ip link' for the names") from error
+        raise UsageError(str(error), remedy="run 'ip link' to see the names") from error

@@ -15,14 +15,14 @@ def seconds(text: str) -> float:
         number = 0
     if not 0 < number <= 3600:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a number of seconds, more than 0 and at most 3600"
+            f"{text!r} is not a number of seconds above 0 and up to 3600"
         )
     return number
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """What ``ArgumentParser.add_argument`` takes."""
+    """Arguments for ``ArgumentParser.add_argument``."""
 
     names: tuple[str, ...]
     options: dict[str, Any]
@@ -68,22 +68,22 @@ COMMON: Arguments = (
         type=Path,
         default=Path("/run/ec2net"),
         metavar="DIR",
-        help="where ec2net keeps the state of this boot (default: %(default)s)",
+        help="the directory in which ec2net keeps its state until the next boot (default: %(default)s)",
     ),
     _value(
         "--config-root",
         type=Path,
         default=Path("/"),
         metavar="DIR",
-        help="the root of etc/ec2net, run/ec2net and usr/lib/ec2net (default: /)",
+        help="the directory that contains etc/ec2net, run/ec2net and usr/lib/ec2net (default: /)",
     ),
 )
-"""Of every command."""
+"""Options of every command."""
 
 JSON = _flag("--json", "print JSON")
 
 _LINK = "the name of the ENI's link, such as ens6"
-_APPLY = _flag("--apply", "make the changes, then refresh all ENIs")
+_APPLY = _flag("--apply", "make the changes; without --apply, the command only shows them")
 
 COMMANDS = (
     Command(
@@ -94,8 +94,8 @@ COMMANDS = (
                 "--imds",
                 type=Path,
                 metavar="FILE",
-                help="plan offline, from a file that 'ec2net record' wrote or from a copy of IMDS's"
-                " tree, such as cloud-init's instance-data.json",
+                help="read a file instead of IMDS and the kernel: one that 'ec2net record' wrote, or a"
+                " copy of the values of IMDS, such as cloud-init's instance-data.json",
             ),
         ),
     ),
@@ -105,9 +105,10 @@ COMMANDS = (
         (
             _flag(
                 "--unless-quiet",
-                "for the timer: with one ENI and one address, run a pass only every five minutes",
+                "for the timer: on a host with one ENI and one address, do nothing if the last refresh is"
+                " less than five minutes ago",
             ),
-            _flag("--retry", "also retry changes that were rolled back and are on hold"),
+            _flag("--retry", "also retry changes that ec2net rolled back and put on hold"),
         ),
     ),
     Command(
@@ -117,7 +118,7 @@ COMMANDS = (
             OneOf(
                 (
                     _value("link", metavar="LINK", nargs="?", help=_LINK),
-                    _flag("--primary", "the primary ENI, whatever the name of its link"),
+                    _flag("--primary", "configure the primary ENI, whatever the name of its link"),
                 ),
                 required=True,
             ),
@@ -125,7 +126,8 @@ COMMANDS = (
                 "--timeout",
                 type=seconds,
                 metavar="SECONDS",
-                help="how long to wait for the link and for IMDS to list it (default: timeouts.link, 30)",
+                help="how long to wait until the link exists and IMDS lists its ENI (default: the setting"
+                " timeouts.link, 30)",
             ),
         ),
     ),
@@ -134,15 +136,17 @@ COMMANDS = (
         "remove everything that ec2net configured for one ENI",
         (
             _value("link", metavar="LINK", help=_LINK),
-            _flag("--if-gone", "do nothing while the link exists"),
+            _flag("--if-gone", "do nothing if the link still exists"),
         ),
     ),
     Command(
-        "run", "keep running, and keep every ENI in line with IMDS (ec2net.service)", json=False
+        "run",
+        "run the daemon, which configures every ENI to match IMDS (ec2net.service)",
+        json=False,
     ),
     Command(
         "status",
-        "show the state of each ENI, as of the last pass",
+        "show the state that each ENI had when ec2net last checked all ENIs",
         (
             _value(
                 "--watch",
@@ -150,15 +154,19 @@ COMMANDS = (
                 nargs="?",
                 const=2.0,
                 metavar="SECONDS",
-                help="repeat every SECONDS seconds (default: 2) when something changed, until Ctrl-C",
+                help="look every SECONDS seconds (default: 2), and print when something changed; end with"
+                " Ctrl-C",
             ),
         ),
     ),
-    Command("verify", "ask the kernel whether routing matches the intent"),
+    Command(
+        "verify",
+        "check that each ENI is configured, and that its traffic leaves through the right link",
+    ),
     Command(
         "doctor",
         "find problems on this host, with their causes and remedies",
-        epilog="exit status: 1 if doctor found errors; 0 if it found only warnings and notes.",
+        epilog="exit status: 1 if doctor found errors; 0 if it found nothing, or only warnings and notes.",
     ),
     Command(
         "explain",
@@ -168,14 +176,14 @@ COMMANDS = (
                 "what",
                 metavar="LINK|ADDRESS",
                 nargs="?",
-                help="the link, id or MAC of an ENI, or an address of an ENI",
+                help="the link, id or MAC address of an ENI, or an IP address of an ENI",
             ),
             OneOf(
                 (
                     _flag(
                         "--dot",
-                        "print a graph of sources, rules, tables and links in the DOT language, for"
-                        " one ENI or for all",
+                        "draw which source address uses which rule, table and link, for one ENI or for"
+                        " all; print the graph in the DOT language",
                     ),
                     _flag("--svg", "print the same graph as SVG; needs graphviz"),
                 )
@@ -184,7 +192,7 @@ COMMANDS = (
     ),
     Command(
         "record",
-        "write everything that ec2net observes as JSON, for 'plan --imds'",
+        "write a JSON file of all inputs of a plan, which 'plan --imds' can read",
         (
             _value("output", nargs="?", type=Path, metavar="FILE", help="default: standard output"),
             _flag(
@@ -195,7 +203,7 @@ COMMANDS = (
         ),
         json=False,
     ),
-    Command("backends", "list the backends, and which one configures each link, and why"),
+    Command("backends", "list the backends, and show which backend configures each link, and why"),
     Command(
         "config",
         "check or show the configuration",
@@ -211,26 +219,27 @@ COMMANDS = (
     ),
     Command(
         "migrate",
-        "hand over from another tool, or show what that would change",
+        "replace another tool with ec2net; without --apply, only show the steps",
         (
             _value(
                 "--from",
                 dest="tool",
                 choices=["amazon-ec2-net-utils", "nm-cloud-setup", "cloud-netconfig"],
-                help="the tool to end; without it, each of the three is looked for",
+                help="the tool to replace; --apply requires it, except with --undo. Without it, the command"
+                " reports on all three tools",
             ),
-            _flag("--undo", "restore the tool to its state before the migration"),
+            _flag("--undo", "restore the other tool to its state before the migration"),
             _APPLY,
         ),
     ),
     Command(
         "adopt",
-        "hand this host to another network manager, or show how",
+        "change this host to systemd-networkd; without --apply, only show the steps",
         (
             _value(
                 "manager",
                 choices=["networkd"],
-                help="systemd-networkd with systemd-resolved, from NetworkManager or ifupdown",
+                help="replace NetworkManager or ifupdown with systemd-networkd and systemd-resolved",
             ),
             _flag("--undo", "restore the former network manager"),
             _APPLY,
@@ -238,14 +247,18 @@ COMMANDS = (
     ),
     Command(
         "early",
-        "at boot: write systemd-networkd's files before systemd-networkd starts",
+        "write the network manager's files for the ENIs (ec2net-early.service runs this at boot)",
         json=False,
     ),
-    Command("set-hostname", "set the static hostname from IMDS if the host has none", json=False),
+    Command(
+        "set-hostname",
+        "set the static hostname to the one in IMDS, if the host has none",
+        json=False,
+    ),
     Command(
         "demo",
         "show ec2net in a simulated VPC on this machine",
-        (_flag("--keep-going", "continue after a step whose check failed"),),
+        (_flag("--keep-going", "continue with the next step when a check fails"),),
         json=False,
     ),
 )

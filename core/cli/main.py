@@ -11,6 +11,7 @@ import importlib
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import NoReturn
@@ -21,11 +22,19 @@ from ec2net.core.cli.output import printable_output
 from ec2net.core.model.errors import EXIT_MEANING, Ec2netError, ExitStatus, Stopped
 from ec2net.core.model.identity import printable
 
-_EPILOG = f"""\
-exit status: {", ".join(f"{int(s)} {text}" for s, text in EXIT_MEANING.items())}.  More is in
-ec2net(8), ec2net.toml(5) and ec2net-backends(7).""".replace("`", "")
+_EPILOG = "\n".join(
+    (
+        "exit status:",
+        *(
+            textwrap.fill(f"{int(s)}  {text}", 78, initial_indent="  ", subsequent_indent="     ")
+            for s, text in EXIT_MEANING.items()
+        ),
+        "",
+        "The manual pages are ec2net(8), ec2net.toml(5) and ec2net-backends(7).",
+    )
+).replace("`", "")
 
-_DESCRIPTION = "Configure every network interface (ENI) of an EC2 instance, as IMDS describes it."
+_DESCRIPTION = "Configure every network interface (ENI) of an EC2 instance to match IMDS."
 
 
 class _Parser(argparse.ArgumentParser):
@@ -82,7 +91,7 @@ def _have_streams() -> None:
 
 
 def _lose_output() -> None:
-    """What is still buffered would fail once more at the end."""
+    """Drop the buffered output: it would fail once more at the end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -96,7 +105,12 @@ def parser() -> argparse.ArgumentParser:
     """The whole grammar; documentation is generated from it."""
     common = _Parser(add_help=False)
     _add(common, COMMON)
-    top = _Parser(prog="ec2net", description=_DESCRIPTION, epilog=_EPILOG)
+    top = _Parser(
+        prog="ec2net",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # a line for each status
+    )
     top.add_argument("--version", action="version", version=f"ec2net {__version__}")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for one in COMMANDS:

@@ -33,7 +33,7 @@ class _Printable:
 
 @contextmanager
 def printable_output() -> Iterator[None]:
-    """What is printed in the block is escaped."""
+    """Escape everything that is printed in the block."""
     before = sys.stdout
     sys.stdout = cast(TextIO, _Printable(before))
     try:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources, rules, tables and links of ENIs as a picture, in the language DOT; drawn by graphviz.
+"""Sources, rules, tables and links of ENIs as a graph in the DOT language; graphviz draws it.
 
-From left to right: where traffic is from, the rules that catch it, the table they look up, the
-link that its routes lead to. What a pass would change is coloured as a plan is.
+From left to right: source of the traffic, matching rules, their tables, and the links of the
+routes. Changes that a pass would make have the colours of a plan.
 """
 
 import subprocess
@@ -46,7 +46,7 @@ def dot(view: View, only: Collection[Mac] | None = None) -> str:
 
 
 def _items(eni: EniOutcome, view: View) -> tuple[Item, ...]:
-    """Rules and routes that are wanted of an ENI, and those that would go."""
+    """Intended rules and routes of an ENI, and those that a pass would remove."""
     intent = eni.intent
     wanted: list[Item] = []
     if intent is not None:
@@ -99,7 +99,7 @@ def _rule(rule: Rule, style: str) -> Iterator[str]:
     if rule.suppress_prefixlength is not None:
         words.append("without default routes")
     if rule.suppress_group is not None:
-        words.append("without those by ENIs")
+        words.append("without routes through ENIs")
     if rule.action is RuleAction.UNREACHABLE:
         words.append("unreachable")
     yield f'  {source} [label={_quoted(str(rule.source))} shape="plaintext"];'
@@ -151,10 +151,10 @@ def _escaped(text: str) -> str:
 
 
 SECONDS = 30.0
-"""For drawing."""
+"""Time limit for drawing."""
 
 
-_INSTEAD = "or --dot, for something else that draws it"
+_INSTEAD = "or use --dot and another program to draw the graph"
 
 
 def svg(dot: str, deadline: Deadline) -> str:
@@ -164,11 +164,13 @@ def svg(dot: str, deadline: Deadline) -> str:
         done = run_bounded(("dot", "-Tsvg"), limit, given=dot)
     except FileNotFoundError as error:
         remedy = f"install the package graphviz, {_INSTEAD}"
-        raise Ec2netError("dot is not installed, which draws it", remedy=remedy) from error
+        raise Ec2netError(
+            "dot, which draws the picture, is not installed", remedy=remedy
+        ) from error
     except OSError as error:
         raise Ec2netError(f"dot cannot be run: {error.strerror}", remedy=_INSTEAD) from error
     except subprocess.TimeoutExpired as error:
-        told = f"dot has not drawn it after {limit.seconds:.0f} s"
+        told = f"dot did not end within {limit.seconds:.0f} s"
         raise Ec2netError(told, remedy="draw one ENI, " + _INSTEAD) from error
     if done.returncode:
         why = " ".join(done.stderr.split()) or f"exit status {done.returncode}"

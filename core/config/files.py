@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Find, read and merge the configuration files, and remember which file set what.
+"""Find, read and merge the configuration files, and remember which file set which key.
 
-Reading order, later ones win key by key: the main file of /usr/lib, the main file of /etc, then
-the drop-ins of all three directories by file *name*. Of drop-ins with one name, the one in /etc
-stands for that in /run, and that for the one in /usr/lib. A link to /dev/null stands for nothing,
-so it masks; as the main file in /etc it masks the one in /usr/lib.
+Reading order: the main file of /usr/lib, the main file of /etc, then the drop-ins of all three
+directories by file *name*. A later file wins, key by key. Among drop-ins with one name, /etc
+replaces /run, and /run replaces /usr/lib. A link to /dev/null masks the file; as the main file in
+/etc it masks the one in /usr/lib.
 """
 
 import os
@@ -35,14 +35,14 @@ DROP_INS = "ec2net.toml.d"
 VENDOR, RUNTIME, ADMIN = "usr/lib/ec2net", "run/ec2net", "etc/ec2net"
 
 SIZE_MAX = 2**20
-"""Bytes of one file: nobody writes so much, and the parser's time grows with it."""
+"""Size limit of one file in bytes: the parser's time grows with the size."""
 
 DOTS_MAX = 32
-"""In one line: tomllib keeps every prefix of a dotted key (seen on 3.11 to 3.13), so that one key
-with 100,000 dots takes all memory; a key cannot go on in the next line."""
+"""Limit for one line: tomllib keeps every prefix of a dotted key (seen on 3.11 to 3.13). One key
+with 100,000 dots takes all memory. A key cannot continue in the next line."""
 
 ERRORS_MAX = 100
-"""Of one file: finding out what each misspelt key was to be takes time."""
+"""Limit for one file: the search for the intended key takes time for each misspelt key."""
 
 BUILT_IN_ORIGIN = "built-in"
 LAST_GOOD_ORIGIN = "last good"
@@ -52,7 +52,7 @@ _NULL_DEVICE = os.makedev(1, 3)
 
 
 class Source(StrEnum):
-    """Where the configuration that stands comes from."""
+    """The origin of the effective configuration."""
 
     FILES = "files"
     """The files, as they are now."""
@@ -72,7 +72,7 @@ class LoadedConfig:
     origins: Mapping[str, str] = field(default_factory=dict)
     """By dotted key, and by ``eni[0]`` for sections: a file, ``built-in`` or ``last good``."""
     errors: tuple[ConfigError, ...] = ()
-    """Of all files."""
+    """The errors of all files."""
     files: tuple[str, ...] = ()
     """In reading order, masked ones left out."""
 
@@ -163,7 +163,7 @@ def _reporter(path: str, errors: list[ConfigError]) -> Report:
     def report(problem: str, remedy: str) -> None:
         nonlocal left
         if not left:
-            raise ConfigError(f"more than {ERRORS_MAX} errors: the rest is not read", subject=path)
+            raise ConfigError(f"more than {ERRORS_MAX} errors: the rest was not read", subject=path)
         left -= 1
         errors.append(ConfigError(problem, subject=path, remedy=remedy))
 
@@ -194,7 +194,7 @@ def _names(folder: str, errors: list[ConfigError]) -> list[str]:
     except OSError as error:
         errors.append(_unreadable(folder, error, "a+rx"))
         return []
-    # editors leave .#name and name~ beside a file
+    # editors leave .#name and name~ next to a file
     return [name for name in names if name.endswith(".toml") and not name.startswith(".")]
 
 
@@ -244,8 +244,8 @@ def _located(message: str, text: str) -> str:
 
 def _unreadable(path: str, error: OSError, mode: str) -> ConfigError:
     remedies = {
-        PermissionError: f"run as root, or let everybody read it: chmod {mode} {path}",
-        FileNotFoundError: "a link that leads nowhere: remove it, or link to /dev/null to mask",
+        PermissionError: f"run as root, or allow every user to read it: chmod {mode} {path}",
+        FileNotFoundError: "this link has no target: remove it, or link to /dev/null to mask the file",
     }
     return ConfigError(
         f"cannot be read: {error.strerror}", subject=path, remedy=remedies.get(type(error), "")

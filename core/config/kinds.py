@@ -26,12 +26,12 @@ GLOB_MAX = 64
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _CLOSED_SET = re.compile(r"\[!?+\]?+[^\]]*\]")
-"""As fnmatch reads a set: a ``]`` at its start stands for itself."""
+"""As fnmatch reads a set: a ``]`` at the start is a literal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What one setting may hold."""
+    """The values that one setting accepts."""
 
     allowed: str
     """In words, to follow "must be"."""
@@ -110,9 +110,9 @@ def choice_or_flag(words: type[StrEnum]) -> Kind:
 
 
 def several(of: Kind, *, one_will_do: bool = False, may_be_empty: bool = False) -> Kind:
-    """A list; without duplicates, in the order given.
+    """A list without duplicates, in the given order.
 
-    ``one_will_do``: a value that is no list stands for a list of one.
+    ``one_will_do``: a single value counts as a list of one.
     """
 
     def parse(value: object) -> tuple[Any, ...]:
@@ -123,7 +123,7 @@ def several(of: Kind, *, one_will_do: bool = False, may_be_empty: bool = False) 
 
     least = "" if may_be_empty else " of at least one"
     listed = f"a list{least}, each {of.allowed}"
-    return Kind(f"{of.allowed}, or a list of such" if one_will_do else listed, parse)
+    return Kind(f"{of.allowed}, or a list of these" if one_will_do else listed, parse)
 
 
 def matching(pattern: str, allowed: str) -> Kind:
@@ -174,7 +174,7 @@ CIDR = text('a CIDR with no host bits set, such as "10.0.16.0/20" or "2001:db8::
 SOURCE = text(
     'an address, or a CIDR with no host bits set, such as "10.0.16.5" or "10.0.16.16/28"', _source
 )
-"""What packets can have as their source: not everything, not loopback, link-local or multicast."""
+"""Networks that can be a source of packets: not everything, loopback, link-local or multicast."""
 GLOB = text('a link name, or a glob over link names, such as "ens*"', _glob)
 
 
@@ -211,7 +211,7 @@ def toml_key(key: str) -> str:
 
 def _quoted(text: str) -> str:
     """Cut by how long it is when it is spelt: an escape has up to twelve characters."""
-    # DEL is the one control character that JSON leaves as it is
+    # DEL is the only control character that JSON leaves unescaped
     spelt = [json.dumps(char)[1:-1].replace("\x7f", "\\u007f") for char in text[: SHOWN_MAX + 1]]
     ends = list(accumulate(map(len, spelt), initial=0))
     if ends[-1] > SHOWN_MAX:

@@ -86,103 +86,112 @@ PER_ENI: tuple[Setting, ...] = (
         "manage",
         choice(Manage),
         "How much of the ENI ec2net configures. full: everything. no-addresses: everything except"
-        " secondary addresses and prefixes, on the link and in rules. no-rules: everything except"
-        " rules. observe: nothing, but ec2net reports differences. ignore: nothing.",
+        " secondary addresses and prefixes, which ec2net neither adds to the link nor uses in rules."
+        " no-rules: everything except rules and tables. observe: nothing, but ec2net reports"
+        " differences. ignore: nothing.",
     ),
     _per_eni(
         "backend",
         matching(_NAME, 'a backend\'s name of a-z, 0-9 and "-", or "auto"'),
-        'The backend that configures the ENI. "auto": the one that fits the link\'s network manager.',
+        'The backend that configures the ENI. "auto": the one that fits the network manager of the link.'
+        " `ec2net backends` lists the names.",
     ),
     _per_eni(
         "routing",
         choice(Routing),
-        "How traffic from an ENI's address is routed. main-first: through that ENI, unless the main"
-        " table has a more specific route to a device that is not an ENI. strict: always through"
-        " that ENI. off: ec2net makes no rules and no tables.",
+        "How the host routes traffic from the ENI's addresses. main-first: through this ENI, except where"
+        " the main table has a route to a device that is not an ENI, such as a bridge. Default routes do not"
+        " count for this exception. strict: always through this ENI. off: as the main table says; ec2net"
+        " makes no rules and no tables.",
     ),
     _per_eni(
         "primary_rules",
         choice_or_flag(PrimaryRules),
-        "Whether the primary ENI gets rules and a table as secondary ENIs do. auto: only rules that keep"
-        " its traffic from another ENI where a route in the main table leads through that one.",
+        "Whether the primary ENI gets rules and a table, as secondary ENIs do. auto: only if a foreign"
+        " route in the main table leads through another ENI. The rules then keep the primary ENI's traffic"
+        " on the primary ENI.",
     ),
     _per_eni(
         "published_ports",
         FLAG,
-        "Whether replies of forwarded connections (a container's published port) leave through the"
-        " secondary ENI on which the connection arrived. ec2net marks packets for this and needs nft.",
+        "true: a reply from a container's published port leaves through the secondary ENI on which the"
+        " connection arrived. The same holds for other connections that the host forwards. ec2net marks"
+        " packets for this, and needs the command nft.",
     ),
     _per_eni(
         "mtu",
         choice_or_whole(MtuPolicy, whole(576, 65535)),
-        "MTU of the link. dhcp: the DHCP server's value. keep: left unchanged. Or a number of bytes;"
-        " IPv6 needs at least 1280.",
+        "MTU of the link. dhcp: the value from the DHCP server. keep: ec2net does not change the MTU. A"
+        " number: this many bytes; IPv6 needs at least 1280.",
     ),
     _per_eni(
         "ipv4_prefix_mode",
         choice(PrefixMode),
-        "How ec2net uses delegated IPv4 prefixes. rules: rules only. local: rules, and every"
-        " address is also local to the host. none: nothing.",
+        "How ec2net uses the IPv4 prefixes that EC2 delegated to the ENI. rules: traffic from a prefix"
+        " leaves through the ENI. local: the same, and the host accepts traffic to every address of the"
+        " prefix as its own. none: ec2net does nothing for prefixes.",
     ),
     _per_eni(
         "ipv6_prefix_mode",
         choice(PrefixMode),
-        "How ec2net uses delegated IPv6 prefixes. rules: rules only. local: rules, and every"
-        " address is also local to the host. none: nothing.",
+        "How ec2net uses the IPv6 prefixes that EC2 delegated to the ENI. rules: traffic from a prefix"
+        " leaves through the ENI. local: the same, and the host accepts traffic to every address of the"
+        " prefix as its own. none: ec2net does nothing for prefixes.",
     ),
     _per_eni(
         "routed",
         several(SOURCE, may_be_empty=True),
-        "Secondary addresses of the ENI that containers have: ec2net makes rules for them and never"
-        " adds them to the host. A network stands for the ENI's addresses in it.",
+        "Secondary addresses of the ENI that containers use: ec2net makes rules for them and never adds"
+        " them to the host. A CIDR means every address of the ENI inside it.",
     ),
     _per_eni(
         "sources",
         several(SOURCE, may_be_empty=True),
-        "Addresses and networks that IMDS does not list, and whose traffic leaves through the ENI: a"
-        " container network, a virtual IP address, a service chain.",
+        "Addresses and networks that IMDS does not list, but whose traffic leaves through the ENI."
+        " Examples: a container network, a virtual IP address, or a network that this host routes for.",
     ),
     _per_eni(
         "main_default",
         choice_or_whole(MainDefault, whole(1, _U32_MAX)),
-        "Whether the main table gets a default route through the ENI. A number: yes, with this metric.",
+        "Whether the main table gets a default route through the ENI. yes: numbers.metric_base gives the"
+        " metric. A number: yes, with this metric.",
     ),
     _per_eni(
         "main_table",
         choice(MainTable),
-        "How a secondary ENI and the main table are connected. joined: main shows the ENI's subnet,"
-        " behind a route through the primary ENI. apart: main has only the ENI's default route, and primary_rules"
-        " = auto makes no rules.",
+        "Which routes of a secondary ENI the main table gets, in addition to main_default. joined: two"
+        " routes to the ENI's IPv4 subnet, of which the one through the primary ENI takes precedence."
+        " apart: none; primary_rules = auto then makes no rules.",
     ),
     _per_eni(
         "ipv6",
         choice(Ipv6Policy),
-        "Whether the ENI uses IPv6. auto: if its subnet has IPv6.",
+        "Whether the ENI uses IPv6. auto: only if its subnet has IPv6.",
     ),
     _per_eni(
         "altnames",
         several(choice(Altname), may_be_empty=True),
-        "Alternative names that the link gets: the ENI's id; its card and device number.",
+        "Alternative names that ec2net gives the link. id: the ENI's id, such as eni-0304feb62015b7959."
+        " device-number: device-number-DEVICE.CARD, such as device-number-1.0.",
     ),
     _per_eni(
         "coexist_with",
         several(choice(Rival), may_be_empty=True),
-        "Other tools that may configure the ENI together with ec2net. ec2net leaves an ENI unchanged"
-        " while one of these tools manages it and is not listed here.",
+        "Other tools that may configure the ENI at the same time as ec2net. While one of the three tools"
+        " configures the ENI and is not in this list, ec2net leaves the ENI unchanged.",
     ),
     _per_eni(
         "dns_default_route",
         choice(DnsDefaultRoute),
         "Whether systemd-resolved may send queries for any domain to the ENI's DNS servers. auto: only"
-        " for the primary ENI; a .network file that another tool wrote takes precedence. yes and no"
-        " need the networkd backend.",
+        " to those of the primary ENI, unless another tool's .network file sets this. yes and no work with"
+        " the networkd backend only.",
     ),
     _per_eni(
         "ipv4_fast_failure",
         FLAG,
-        "Whether IPv4 connections beyond the host fail at once, instead of after minutes, while no ENI"
-        " has IPv4 (IPv6-only subnets). ec2net reads the primary ENI's value.",
+        "true: while no ENI has IPv4, IPv4 connections to other hosts fail at once, not after minutes."
+        " This is for hosts in IPv6-only subnets. ec2net reads the value of the primary ENI only.",
     ),
 )
 """At the top for every ENI, and in ``[[eni]]`` sections for those that match."""
@@ -191,8 +200,9 @@ HOST: tuple[Setting, ...] = (
     Setting(
         "profile",
         choice(Profile),
-        "Built-in sections, used before all [[eni]] sections. kubernetes: a CNI plugin manages the"
-        " ENIs that are attached after boot, and all secondary addresses and prefixes of the others.",
+        "A set of built-in [[eni]] sections, which ec2net applies before those of the files. With"
+        " kubernetes, ec2net ignores ENIs that are attached after boot, and adds no secondary addresses"
+        " and prefixes of the others, because a CNI plugin manages them.",
         "profile",
     ),
     Setting(
@@ -200,70 +210,74 @@ HOST: tuple[Setting, ...] = (
         matching(
             r"|/[^\x00-\x1f]*[^\x00-\x1f/]\.prom", 'empty, or an absolute path that ends in ".prom"'
         ),
-        "The metrics file for node_exporter's textfile collector. Empty: no file.",
+        "The file that ec2net writes for node_exporter's textfile collector. Empty: no file.",
         "metrics_file",
     ),
     Setting(
         "numbers.table_base",
         # 253 to 255 are default, main and local
         whole(256, _U32_MAX - HIGHEST),
-        "Routing table of number 0 (an ENI's number is 100 * card + device).",
+        "Routing table of the ENI with number 0. An ENI's number n is 100 * network card + device"
+        " number, and its table is this value plus n.",
         "numbers.table_base",
     ),
     Setting(
         "numbers.priority_base",
         # from 2, since main-first rules sit one lower and 0 is the local table's
         whole(2, LAST_PRIORITIES.start - 1 - HIGHEST),
-        "Rule priority of number 0. Main-first rules have the priority one below.",
+        "Priority of the rules of the ENI with number 0; the ENI with number n has this value plus n. The"
+        " main-first rules of all ENIs have this value minus 1.",
         "numbers.priority_base",
     ),
     Setting(
         "numbers.metric_base",
         whole(1, _U32_MAX - HIGHEST),
-        "Metric of the default route of number 0 in the main table.",
+        "Metric of the default route in the main table, for the ENI with number 0. The ENI with number n"
+        " has this value plus n.",
         "numbers.metric_base",
     ),
     Setting(
         "numbers.protocol",
-        # FRR's zebra/rt_netlink.h; with one of these, its routes would count as ours
+        # FRR's zebra/rt_netlink.h; with one of these numbers, FRR's routes would count as owned
         whole(128, 254, taken=range(186, 199), taken_by="routing daemons use those"),
-        "Protocol number that marks ec2net's routes, rules and addresses.",
+        "Protocol number with which ec2net marks its routes, rules and addresses.",
         "numbers.protocol",
     ),
     Setting(
         "numbers.link_group",
         whole(1, 2**31 - 1),
-        "Link group that ec2net gives to all ENIs.",
+        "Group number that ec2net gives to the links of all ENIs. Main-first rules ignore routes through"
+        " links of this group.",
         "numbers.link_group",
     ),
     Setting(
         "numbers.mark_shift",
         whole(0, 32 - MARK_BITS),
-        "The lowest of the 12 bits of the packet mark that published_ports uses.",
+        "The lowest of the 12 bits of the packet mark that ec2net uses for published_ports.",
         "numbers.mark_shift",
     ),
     Setting(
         "links.drivers",
         several(matching(r"[A-Za-z0-9_.-]{1,31}", "a driver's name")),
-        "Kernel drivers whose links can be ENIs.",
+        "Kernel drivers of ENIs: ec2net configures only links with one of these drivers.",
         "drivers",
     ),
     Setting(
         "timeouts.pass",
         seconds(1, 300),
-        "The longest that one pass over all ENIs may take, in seconds.",
+        "The longest time that one pass may take, in seconds. A pass is one run of ec2net over all ENIs.",
         "timeouts.pass_",
     ),
     Setting(
         "timeouts.link",
         seconds(0.1, 600),
-        "How long 'ec2net start LINK' waits for the link, in seconds.",
+        "How long 'ec2net start LINK' waits until the link exists, in seconds.",
         "timeouts.link",
     ),
     Setting(
         "timeouts.lock",
         seconds(0.1, 300),
-        "How long a pass waits for another pass to end, in seconds.",
+        "How long a command waits for another pass to end, in seconds. Then the command fails.",
         "timeouts.lock",
     ),
     Setting(
@@ -275,49 +289,51 @@ HOST: tuple[Setting, ...] = (
     Setting(
         "resident.fast",
         seconds(0.1, 600),
-        "How often the daemon polls a new ENI, in seconds.",
+        "How often the daemon polls IMDS for a newly attached ENI, in seconds.",
         "resident.fast",
     ),
     Setting(
         "resident.fast_for",
         seconds(0.1, 3600),
-        "How long a new ENI is polled quickly, in seconds.",
+        "How long the daemon keeps the interval resident.fast after an attachment, in seconds.",
         "resident.fast_for",
     ),
     Setting(
         "resident.debounce",
         seconds(0.01, 10),
-        "How long the daemon collects kernel events before it runs one pass for all, in seconds.",
+        "How long the daemon waits after a kernel event, in seconds, so that one pass serves all events.",
         "resident.debounce",
     ),
     Setting(
         "resident.repairs",
         whole(1, 600),
-        "How many repairs the daemon makes in a minute. Further repairs wait for the next poll.",
+        "How many repairs the daemon makes in a minute. A repair restores what something else removed or"
+        " changed. Further repairs wait.",
         "resident.repairs",
     ),
     Setting(
         "rollback.after",
         seconds(0, 60),
-        "A change is rolled back when IMDS or the default gateway was reachable before the change and"
-        " is unreachable for this many seconds after it. 0: never.",
+        "How long IMDS or the default gateway may stay unreachable after a change, in seconds, before"
+        " ec2net rolls the change back. Only what answered before the change counts. 0: changes"
+        " are never rolled back.",
         "rollback_after",
     ),
     Setting(
         "plugins.enabled",
         several(matching(r"[A-Za-z0-9_.-]{1,64}", "a plugin's name"), may_be_empty=True),
-        "Plugins that ec2net loads by their entry point, in addition to the chosen backends. If one"
-        " cannot be loaded, ec2net changes nothing.",
+        "Plugins that ec2net loads in addition to the backends in use, each by the name of its entry"
+        " point in Python. If ec2net cannot load one of them, it changes nothing.",
         "enabled_plugins",
     ),
     Setting(
         "plugins.disabled",
         several(matching(r"[A-Za-z0-9_.-]{1,64}", "a plugin's name"), may_be_empty=True),
-        "Plugins that ec2net does not load.",
+        "Plugins that ec2net never loads, although they are installed.",
         "disabled_plugins",
     ),
 )
-"""Of the whole host."""
+"""Settings of the whole host."""
 
 SETTINGS: dict[str, Setting] = {s.key: s for s in (*PER_ENI, *HOST)}
 SECTION_SETTINGS: dict[str, Setting] = {s.key: s for s in PER_ENI}
@@ -326,7 +342,7 @@ TABLES: tuple[str, ...] = tuple(
 )
 
 TOP: dict[str, Setting] = {s.key: s for s in HOST if "." not in s.key}
-"""Of the host, without a table."""
+"""Settings of the host, outside of a table."""
 
 MATCH: dict[str, Key] = {
     c.key: c
@@ -335,13 +351,13 @@ MATCH: dict[str, Key] = {
         Key("id", several(ENI_ID, one_will_do=True), "The ENI's id."),
         Key("card", whole(0, CARDS - 1), "The index of the ENI's network card."),
         Key("device", whole(0, DEVICES - 1), "The ENI's device number on the card."),
-        Key("subnet", CIDR, "A network that contains the ENI's subnet."),
+        Key("subnet", CIDR, "A network that contains the ENI's subnet, or is the same."),
         Key("name", several(GLOB, one_will_do=True), "The name of the ENI's link."),
-        Key("role", choice(Role), "The instance's primary ENI, or a secondary one."),
+        Key("role", choice(Role), "Whether the ENI is the primary ENI or a secondary ENI."),
         Key(
             "attached",
             choice(Attached),
-            "Whether the ENI was attached at boot or later; the primary ENI counts as boot.",
+            "Whether the ENI was attached when the host booted, or later. The primary ENI counts as boot.",
         ),
     )
 }
@@ -353,8 +369,10 @@ _HEAD = """\
 """
 
 _SECTION = """\
-# Settings for some ENIs, in any number of sections. If several sections match, the later one wins,
-# key by key. All given criteria must hold. A criterion whose value is not known yet does not hold:
+# Settings for some ENIs, in any number of [[eni]] sections. A section applies to the ENIs that meet
+# all criteria of its match. If several sections apply to an ENI, the later one wins, key by key.
+# While IMDS does not list a value that decides whether a section applies, ec2net does not change
+# the ENI. These are the criteria:
 """
 
 _EXAMPLE_SECTION = """\

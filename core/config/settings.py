@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings as types, and which of them apply to one ENI. Pure: no files, no TOML.
 
-The default of each key stands below: ``Config()`` is the built-in configuration. ``schema`` says what
-each key may hold, ``tree`` turns a ``Config`` into plain data and back, ``files`` reads the files.
+``Config()`` is the built-in configuration, with the default of each key. ``schema`` lists the
+values that each key accepts, ``tree`` converts a ``Config`` to plain data and back, ``files`` reads
+the files.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ AUTO_BACKEND = "auto"
 
 
 class Manage(StrEnum):
-    """How much of an ENI is ours to configure."""
+    """How much of an ENI ec2net configures."""
 
     FULL = "full"
     NO_ADDRESSES = "no-addresses"
@@ -39,7 +40,7 @@ class Manage(StrEnum):
 
 
 class Routing(StrEnum):
-    """What wins for traffic from an ENI's address (docs: Routing semantics)."""
+    """The precedence for traffic from an ENI's address (docs: Routing semantics)."""
 
     MAIN_FIRST = "main-first"
     STRICT = "strict"
@@ -47,7 +48,7 @@ class Routing(StrEnum):
 
 
 class PrefixMode(StrEnum):
-    """What a delegated prefix becomes: rules, rules and a local route, or nothing."""
+    """The use of a delegated prefix: rules, rules and a local route, or nothing."""
 
     RULES = "rules"
     LOCAL = "local"
@@ -135,7 +136,7 @@ MainDefaultSetting: TypeAlias = MainDefault | int
 
 @dataclass(frozen=True, slots=True)
 class EniIdentity:
-    """What a section can match on. None or empty means not known (yet), and does not match."""
+    """The facts that a section matches. None or empty means unknown (yet), and does not match."""
 
     mac: Mac | None
     eni_id: EniId | None = None
@@ -147,7 +148,7 @@ class EniIdentity:
     is_primary: bool | None = None
     attached: Attached | None = None
     unsettled: frozenset[str] = frozenset()
-    """Criteria that do not hold, but may hold as soon as IMDS tells more."""
+    """Criteria that do not match now, but may match as soon as IMDS reports more."""
 
 
 ANY_LATER = EniIdentity(mac=None, is_primary=False, attached=Attached.LATER)
@@ -169,7 +170,7 @@ class EniSettings:
     common pair."""
     ipv6_prefix_mode: PrefixMode = PrefixMode.RULES
     routed: tuple[AnyNetwork, ...] = ()
-    """Of the ENI's addresses those that the host routes to a container: it holds none of them."""
+    """The ENI's addresses that the host routes to a container: the host has none of them itself."""
     sources: tuple[AnyNetwork, ...] = ()
     """Sources that leave by the ENI although IMDS does not list them."""
     main_default: MainDefaultSetting = MainDefault.YES
@@ -182,7 +183,8 @@ class EniSettings:
 
     @property
     def removes_ipv6(self) -> bool:
-        """Whether IPv6 is wanted with an MTU that takes it off the link: below 1280 (RFC 8200, 5)."""
+        """Whether IPv6 is enabled with an MTU below 1280, which removes it from the link (RFC 8200,
+        5)."""
         too_small = isinstance(self.mtu, int) and self.mtu < IPV6_MTU_MIN
         return too_small and self.ipv6 is not Ipv6Policy.OFF
 
@@ -278,18 +280,18 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class ResidentSettings:
-    """How the resident manager paces itself; seconds but for ``repairs``."""
+    """How often the daemon acts; in seconds, except ``repairs``."""
 
     poll: float = 60.0
-    """Between looks at IMDS and at everything."""
+    """Between two polls with a pass."""
     fast: float = 5.0
-    """Between looks at an ENI that has just come."""
+    """Between two polls of a new ENI."""
     fast_for: float = 60.0
-    """So long is that."""
+    """How long an ENI counts as new."""
     debounce: float = 0.25
     """From the first event to the look that follows, so that one look serves many."""
     repairs: int = 12
-    """Repairs of what somebody else took away, per minute: more is a fight."""
+    """Repairs of drift per minute; the daemon delays further ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +299,7 @@ class Config:
     """The whole configuration; ``Config()`` is the built-in one."""
 
     eni: EniSettings = field(default_factory=EniSettings)
-    """Of every ENI that no section says otherwise about."""
+    """Settings of every ENI without a section of its own."""
     profile: Profile = Profile.NONE
     sections: tuple[EniSection, ...] = ()
     """In the order in which they were read: later ones win."""
@@ -309,11 +311,11 @@ class Config:
     drivers: tuple[str, ...] = ("ena", "ixgbevf", "vif")
     """Drivers whose links can be ENIs (``links.drivers``)."""
     enabled_plugins: tuple[str, ...] = ()
-    """``plugins.enabled``: beside the built-in ones and those that ``backend`` names."""
+    """``plugins.enabled``: in addition to the built-in ones and those that ``backend`` names."""
     disabled_plugins: tuple[str, ...] = ()
     """``plugins.disabled``."""
     metrics_file: str = ""
-    """Where numbers for monitoring go; empty: nowhere."""
+    """The metrics file; empty: none."""
 
     @property
     def named_backends(self) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ Report: TypeAlias = Callable[[str, str], None]
 
 @dataclass(slots=True)
 class Settings:
-    """What one tree sets: typed values by dotted key, and its sections."""
+    """The values of one tree: typed, by dotted key, and its sections."""
 
     values: dict[str, Any] = field(default_factory=dict)
     sections: list[EniSection] = field(default_factory=list)
@@ -173,16 +173,16 @@ def _unknown(
 ) -> None:
     hint = _meant(name, here, everywhere, prefix)
     report(
-        f"{prefix}{toml_key(name)} = {toml_value(value)}: no such setting;"
-        f" allowed here are {', '.join(sorted(here))}",
+        f"{prefix}{toml_key(name)} = {toml_value(value)}: no such setting; allowed: "
+        f"{', '.join(sorted(here))}",
         f'did you mean "{hint}"?' if hint else "",
     )
 
 
 def _meant(name: str, here: Collection[str], everywhere: Collection[str], prefix: str) -> str:
-    """The dotted key that was probably meant: the same word elsewhere, or a near spelling.
+    """The dotted key that the user probably meant: the same word elsewhere, or a similar spelling.
 
-    Elsewhere is what somebody gets who appends a key to a file that ends in a table.
+    A key that is appended to a file that ends in a table lands in the wrong table.
     """
     from difflib import get_close_matches  # only when something is misspelt
 
@@ -197,6 +197,6 @@ def _meant(name: str, here: Collection[str], everywhere: Collection[str], prefix
 
 
 def _criteria(match: Match) -> dict[str, Any]:
-    """Those that are given, plain."""
+    """The given values, as plain data."""
     given = {f.name: getattr(match, f.name) for f in fields(match)}
     return {f.name: plain(given[f.name]) for f in fields(match) if given[f.name] != f.default}

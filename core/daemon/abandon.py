@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Calls of a third party's backend that may hang: given up at their deadline, and reported.
+"""Calls of a third party's backend that may hang: ec2net abandons them at their deadline and
+reports them.
 
-The backends of this project take the deadline they are handed in every wait. Of others' nobody
-knows, and one that hangs must not hold up the host: it runs in a thread of its own, of which
-there is at most one per backend however often it is called.
+The backends of this project use the given deadline in every wait. Other backends may not, and a
+hanging one must not stop the daemon. Its calls therefore run in a separate thread, at most one per
+backend.
 """
 
 import os
@@ -26,7 +27,7 @@ QUICK = 5.0
 
 
 _last: dict[str, tuple[threading.Thread, str]] = {}
-"""By backend its last call and the verb; a reload makes new backends, and ends no call."""
+"""The last call of each backend, with its verb. A reload creates new backends, and ends no call."""
 
 
 class AbandonableBackend(GuardedBackend):
@@ -40,7 +41,9 @@ class AbandonableBackend(GuardedBackend):
         """Raises ``PluginError`` at the deadline, and as long as an earlier call has not ended."""
         name = self.kind.name
         if name in _last and _last[name][0].is_alive():
-            raise self._hangs(f"still hangs in {_last[name][1]}, and is called no more")
+            raise self._hangs(
+                f"still hangs in {_last[name][1]}; ec2net does not call this plugin again"
+            )
         done: list[T] = []
         failed: list[BaseException] = []
         reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -70,8 +73,8 @@ class AbandonableBackend(GuardedBackend):
 
     def _hangs(self, problem: str) -> PluginError:
         return PluginError(
-            f"{problem}: it is left behind, and its ENIs are as they were",
+            f"{problem}: the call was abandoned, and its ENIs are unchanged",
             subject=f"backend {self.kind.name}",
-            remedy="a fault of the plugin: report it to its makers; a restart of ec2net.service"
-            " calls it anew",
+            remedy="this is a fault of the plugin: report it to its authors, then run "
+            "'systemctl restart ec2net.service'",
         )

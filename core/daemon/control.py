@@ -21,10 +21,10 @@ _NAME = "control"
 _REQUEST = b"refresh\n"
 
 CLIENTS = 16
-"""That wait at a time; more are turned away."""
+"""Waiting clients at a time; the daemon rejects more."""
 
 SEND_SECONDS = 1.0
-"""For an answer of some 100 KB; a client that was asked for by a person reads at once."""
+"""To send an answer of some 100 KB; a client reads at once."""
 
 
 ANSWER_MAX = 32 << 20
@@ -63,11 +63,11 @@ class ControlSocket:
                 self._path.unlink()  # else another manager's: the directory was deleted
 
     def fileno(self) -> int:
-        """Readable when somebody pokes."""
+        """Readable when a client connects."""
         return self._listening.fileno()
 
     def poked(self) -> bool:
-        """Whether somebody wants a poll now; they are kept until they are answered."""
+        """Whether a client wants a poll now; the daemon keeps the clients until it answers."""
         before = len(self._clients)
         while True:  # ends when the queue is empty
             try:
@@ -88,7 +88,7 @@ class ControlSocket:
         data = json.dumps(document).encode()
         for client in clients:
             with client, suppress(OSError):
-                # Closed with something unread, it would take back what was sent (unix(7)).
+                # With unread data, close() would discard what was sent (unix(7)).
                 with suppress(BlockingIOError):  # the request of a slow client may be on its way
                     client.recv(len(_REQUEST))
                 client.settimeout(SEND_SECONDS)
@@ -120,9 +120,10 @@ def poke(run: RunDir, deadline: Deadline) -> dict[str, Any] | None:
                     return None  # no manager of ours
         except DeadlineExceeded as error:
             raise Ec2netError(
-                "does not answer",
-                subject="resident manager",
-                remedy="see 'systemctl status ec2net.service'; its watchdog ends it if it is stuck",
+                "the daemon does not answer",
+                subject="ec2net.service",
+                remedy="see 'systemctl status ec2net.service'; the watchdog ends a daemon "
+                "that is stuck",
             ) from error
         except OSError:
             return None

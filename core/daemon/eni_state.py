@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where each ENI stands with the resident manager, and when it wants to be looked at again. Pure.
+"""The state of each ENI in the daemon, and when the daemon reads the ENI again. Pure.
 
-``compute`` says what is wanted of an ENI (its standing); this says what became of it. Each ENI
-has its own backoff, so one that waits or fails delays no other.
+``compute`` decides an ENI's standing; this module follows the result over several passes. Each ENI
+has its own backoff, so an ENI that is pending or fails delays no other.
 """
 
 from dataclasses import dataclass, replace
@@ -15,18 +15,18 @@ from ec2net.core.plugins.report import PassReport
 
 
 class State(StrEnum):
-    """What ``status`` shows."""
+    """The state in ``status``."""
 
     ABSENT = "absent"
     """IMDS lists it and there is no link of it (yet); the poll sees it come."""
     PENDING = "pending"
     """Its facts or its link are not complete yet."""
     CONFIGURED = "configured"
-    """Everything that is wanted is there, by the kernel's own answers."""
+    """The kernel confirms the whole intent."""
     DEGRADED = "degraded"
-    """Something that is wanted is not there, or its facts contradict themselves."""
+    """A part of the intent is missing, or the facts contradict each other."""
     OBSERVED = "observed"
-    """Looked at and left as it is (``manage = "observe"``); the reason is what differs."""
+    """Observed and unchanged (``manage = "observe"``); the reason lists the differences."""
     NO_ADDRESS = "no-address"
     """It has no address, as an EFA-only ENI."""
     IGNORED = "ignored"
@@ -39,7 +39,7 @@ advertisement (0.6 to 1.6 s, docs/networkd-measured.md) are on their way."""
 
 FIRST_RETRY = 0.1
 FIRST_RECHECK = 1.0
-"""Seconds until the second look at an ENI that is configured: IMDS may list more of its keys."""
+"""Seconds until the second reading of a configured ENI: IMDS may list more of its keys by then."""
 RETRY_SHARE = 0.2
 """An ENI that is not done is looked at again after this share of the time that it waits already:
 the news is seen at most a fifth later than it could be, and a long wait asks seldom."""
@@ -72,7 +72,7 @@ class EniTrack:
     came: float
     """When its link did."""
     again: float | None
-    """When to look at it without being told; None: with all others."""
+    """When to read the ENI again without an event; None: together with all others."""
 
     @property
     def settled(self) -> bool:
@@ -89,7 +89,7 @@ class EniTrack:
 def follow(
     before: EniTrack | None, outcome: EniOutcome, report: PassReport, now: float, pace: Pace
 ) -> EniTrack:
-    """``before``, as it is after a pass at ``now`` that looked at this ENI."""
+    """The new state, after a pass at ``now`` that covered this ENI; ``before`` is its former state."""
     link = outcome.link.index if outcome.link is not None else None
     if before is not None and before.link != link:
         before = None
@@ -120,7 +120,7 @@ def _judge(outcome: EniOutcome, report: PassReport) -> tuple[State, str]:
     if trouble := report.trouble(outcome.mac):
         return State.DEGRADED, trouble[0]
     if outcome.link is not None and report.choices.get(outcome.mac) is None:
-        return State.DEGRADED, "no backend has it"
+        return State.DEGRADED, "no backend can manage it"
     return State.CONFIGURED, ""
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel multicasts, sifted: is something of ours gone, or is there a link of an ENI?
+"""Kernel events: does one concern an owned object, or the link of an ENI?
 
-Told by the bytes, since a router's routes and a container host's links change all the time. A
-lost event costs nothing: an overrun counts as everything, and each pass reads everything anew.
+The filter reads bytes, since routers and container hosts cause events all the time. A lost event
+costs nothing: an overrun counts as every event, and each pass reads everything.
 """
 
 import struct
@@ -24,7 +24,8 @@ _GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18 | 1 << 31
 IPv4 routes of a next hop object go with it without an event."""
 
 _INDEX = struct.Struct("=4xiI")
-"""Of struct ifinfomsg: index and flags; struct ifaddrmsg has its index there, too."""
+"""Offsets in struct ifinfomsg: index and flags; struct ifaddrmsg has its index at the same offset.
+"""
 _BODY = wire.HEADER.size
 """Offset: behind struct nlmsghdr."""
 _IFF_UP = 1
@@ -37,12 +38,13 @@ _FRA_PROTOCOL = 21
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What happened since the last time."""
+    """The events since the last call."""
 
     links: bool = False
-    """The link of an ENI came, went, was renamed, set up or down, or got another master."""
+    """The link of an ENI appeared, disappeared, was renamed, set up or down, or got another master.
+    """
     drift: bool = False
-    """Something that may have been ours was taken away."""
+    """An object that ec2net may own was removed."""
     addresses: bool = False
     """An ENI got an address: a lease, perhaps, that something waits for."""
     routes: bool = False
@@ -61,7 +63,7 @@ EVERYTHING = Changes(links=True, drift=True, addresses=True, routes=True)
 
 
 class HostEvents(KernelEvents):
-    """Of links, addresses, routes and rules of this network namespace."""
+    """Events of links, addresses, routes and rules of this network namespace."""
 
     def __init__(self, protocol: int, drivers: Collection[str]) -> None:
         """``protocol`` is our mark; links with one of ``drivers`` can be ENIs."""
@@ -124,7 +126,8 @@ class HostEvents(KernelEvents):
             driver = drivers.of(name.rstrip(b"\0").decode("utf-8", "surrogateescape"))
             if driver and driver not in self._drivers:
                 self._others.add(index)
-            # No answer is none: the name may be an old one (udev renames), or a reset goes on.
+            # No answer proves nothing: the name may be old (udev renames), or the device is being
+            # reset.
             return driver in self._drivers
         looks = (
             flags & _IFF_UP,

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the log is told of problems that last: once on entry, once on recovery, now and then between.
+"""The log lines of lasting problems: at the begin, at the end, and a reminder in between.
 
-Pure: takes what is said of a subject now, gives what is to be logged (R42).
+Pure: takes the present problems of a subject, and returns the lines to log (R42).
 """
 
 import logging
@@ -12,14 +12,14 @@ REMINDER = 600.0
 """Seconds."""
 
 _DURATION = re.compile(r"\d+(\.\d+)?(e-\d+)? s\b")
-"""What is left of a deadline differs from pass to pass; the problem does not."""
+"""The remaining time of a deadline differs from pass to pass; the problem does not."""
 
 
 class LastingProblems:
-    """What was told, by subject (an ENI, or the host)."""
+    """The logged problems, by subject (an ENI, or the host), each with its begin and its last line."""
 
     def __init__(self) -> None:
-        self._told: dict[Hashable, dict[str, tuple[str, float]]] = {}
+        self._told: dict[Hashable, dict[str, tuple[str, float, float]]] = {}
 
     def update(
         self,
@@ -35,20 +35,20 @@ class LastingProblems:
         """
         told = self._told.setdefault(subject, {})
         for level, text in problems:
-            first, last = told.get(_same(text), (text, None))
+            first, begin, last = told.get(_same(text), (text, now, None))
             if last is None:
                 yield level, text
             elif now - last >= REMINDER:
-                yield level, f"still: {text}"
+                yield level, f"unresolved: {text}"
             else:
                 continue
-            told[_same(text)] = (first, now)
+            told[_same(text)] = (first, begin, now)
         if not complete:
             return
         texts = {_same(text) for _, text in problems}
         for same in [same for same in told if same not in texts]:
-            first, _ = told.pop(same)
-            yield logging.INFO, f"no longer: {first}"
+            first, begin, _ = told.pop(same)
+            yield logging.INFO, f"resolved after {now - begin:.0f} s: {first}"
 
     def forget(self, subjects: Iterable[Hashable]) -> None:
         """They are gone, and with them what was said."""

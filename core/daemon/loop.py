@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The working loop: wait for the kernel, a timer, a signal or a poke, and do what is due.
+"""The daemon's loop: wait for the kernel, a timer, a signal or a client, and do what is due.
 
-One thread does everything, and the watchdog is fed from here and from nowhere else: a loop that
-is stuck is not fed. What can be slow has a deadline, and ``allowance`` is more than their sum: one
-thread is enough. A thread per ENI could outlive its ENI: 766 detached ENIs left 1787 processes of
-amazon-ec2-net-utils behind (https://github.com/amazonlinux/amazon-ec2-net-utils/issues/148).
+One thread does everything and alone feeds the watchdog, so a stuck loop is noticed. Every slow call
+has a deadline, and ``allowance`` is more than their sum. A thread per ENI could outlive its ENI:
+766 detached ENIs left 1787 processes of amazon-ec2-net-utils behind
+(https://github.com/amazonlinux/amazon-ec2-net-utils/issues/148).
 """
 
 import random
@@ -33,14 +33,15 @@ from ec2net.core.runtime.signals import StopSignals
 from ec2net.core.state.config_in_force import Workplace
 
 PATIENCE = 0.5
-"""Seconds that a backend may wait for a link or a lease, which take 0.1 s: nobody else is served
-meanwhile. When one comes later, the kernel says so."""
+"""Seconds that a backend may wait for a link or a lease, which usually take 0.1 s. The daemon does
+nothing else meanwhile. The kernel reports a link or lease that arrives later."""
 
 SOLICIT_SECONDS = 1.0
-"""Between router solicitations through the primary's link, until the host is ready."""
+"""Between router solicitations through the primary ENI's link, until the daemon sends READY=1."""
 
 RETRY_LINKS = 1.0
-"""Seconds until links are asked for again that the kernel did not tell (ENOBUFS, say)."""
+"""Seconds until the daemon requests the links again after the kernel failed to list them (such as
+ENOBUFS)."""
 
 MARGIN = 30.0
 """Seconds of the watchdog's time beyond all deadlines of one round of the loop."""
@@ -62,10 +63,10 @@ class Loop:
         *,
         booting: bool,
     ) -> None:
-        """``refresh_ways`` gives the engine's IMDS client the ways out that there are now;
-        ``check_sole`` raises ``StateError`` when another manager could run beside this one.
+        """``refresh_ways`` gives the engine's IMDS client the present links; ``check_sole`` raises
+        ``StateError`` if another daemon could run at the same time.
 
-        ``booting``: the service manager waits for the primary; not so after a reload.
+        ``booting``: the service manager waits for the primary ENI; not so after a reload.
         """
         self._config = place.config
         self._engine = engine
@@ -82,9 +83,9 @@ class Loop:
         self._unnamed: dict[int, float] = {}
         """Links that udev is not done with: until when it is waited for."""
         self._names: frozenset[tuple[int, str]] = frozenset()
-        """Of the ENI links, by index: IMDS may be asked through each."""
+        """The ENI links, by index: ec2net can ask IMDS through each."""
         self._missed: float | None = None
-        """When to ask for the links again, after the kernel did not tell them."""
+        """When to request the links again after the kernel failed to list them."""
         self._ready = not booting
         self._solicit = self._began
         """Not before this time the primary's router is asked to advertise itself."""
@@ -122,7 +123,7 @@ class Loop:
                 return
 
     def _nft_events(self, stack: ExitStack) -> NftEvents | None:
-        """Only for ``published_ports``; a kernel without nftables is told of by each pass."""
+        """Only for ``published_ports``; each pass reports a kernel without nftables."""
         if not self._config.publishes_ports:
             return None
         with suppress(OSError):
@@ -130,12 +131,12 @@ class Loop:
         return None
 
     def _hung_up(self) -> bool:
-        """Whether a reload is wanted. Raises ``Stopped``."""
+        """Whether a signal asks for a reload. Raises ``Stopped``."""
         self._signals.check()
         return self._signals.hangup  # after the check, which takes its byte away
 
     def _work(self) -> None:
-        """What is due, if anything is."""
+        """The work that is due, if any."""
         self._passes.note_fight()
         now = time.monotonic()
         if work := self._schedule.due(self._passes.tracks.values(), now):
@@ -205,7 +206,7 @@ class Loop:
         return min(ends)
 
     def _link_times(self) -> list[float]:
-        """When to ask for the links again without being told."""
+        """When to request the links again without an event."""
         return [*self._unnamed.values(), *([] if self._missed is None else [self._missed])]
 
     def _arrivals(self, events: HostEvents) -> None:
@@ -258,7 +259,7 @@ class Loop:
         return True
 
     def _show_unseen(self, links: Iterable[int]) -> None:
-        """Let udev look again at those of these links that it never saw."""
+        """Make udev process those of these links that it missed."""
         names = [name for index in links if (name := link_name(index)) is not None]
         if lost := unseen(names):
             show(lost, self._signals.deadline(udev.SECONDS, "udev"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service manager is told: a datagram to $NOTIFY_SOCKET (sd_notify(3))."""
+"""Notifications for the service manager: a datagram to $NOTIFY_SOCKET (sd_notify(3))."""
 
 import os
 import socket
@@ -7,10 +7,10 @@ import time
 
 
 class ServiceManager:
-    """Says nothing where nobody listens: then this was not started as a unit.
+    """Does nothing without $NOTIFY_SOCKET: the daemon does not run as a unit then.
 
-    Nothing waits for it either: what it has no room for is said again with the next feeding of
-    the watchdog.
+    The daemon never waits for the service manager. If the socket is full, the next feeding of the
+    watchdog sends the text again.
     """
 
     def __init__(self) -> None:

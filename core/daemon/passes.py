@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manager's passes: made under the host lock, followed per ENI, told and published."""
+"""The daemon's passes: run under the host lock, followed per ENI, logged and published."""
 
 import logging
 import time
@@ -26,9 +26,9 @@ from ec2net.core.state.config_in_force import Workplace
 _log = logging.getLogger("ec2net.resident")
 
 _HOST = "host"
-"""Subject of what is told of no single ENI."""
+"""The subject of log lines that concern no single ENI."""
 
-FIGHT = "repairs are limited: somebody takes away again and again what is repaired"
+FIGHT = "repairs are limited: another program keeps removing what ec2net restores"
 
 
 class Passes:
@@ -53,9 +53,9 @@ class Passes:
         self._pace = Pace(settings.poll, settings.fast, settings.fast_for)
         self._lasting = LastingProblems()
         self._identities: dict[Mac | str, dict[str, str]] = {}
-        """Of ENIs, for the journal."""
+        """The journal fields of each ENI."""
         self._problems: tuple[Ec2netError, ...] = ()
-        """Of the last poll."""
+        """Problems of the last poll."""
         self._fight = ""
         self._left: set[Mac] = set()
         """ENIs whose link has gone, and no look has seen what that left behind."""
@@ -118,17 +118,16 @@ class Passes:
             self._polled(done, now)
 
     def link_left(self, mac: Mac) -> None:
-        """An ENI's link is gone: what the next look takes back of it nobody took away."""
+        """An ENI's link is gone: the next pass removes its objects, and that is no drift."""
         self._left.add(mac)
 
     def _without_link(self) -> set[Mac]:
-        """A look asks IMDS whether it lists them: an ENI that moved to another network namespace is
-        absent at once, one that was detached is gone."""
+        """ENIs that a pass asks IMDS for. A moved ENI is then absent at once, a detached one gone."""
         absent = {mac for mac, track in self.tracks.items() if track.state is State.ABSENT}
         return self._left | absent
 
     def _repairs(self, report: PassReport) -> bool:
-        """Whether a look found something to do but to take back what an ENI that is gone had."""
+        """Whether a pass at a kernel event changed more than the objects of a detached ENI."""
         there = {eni.mac for eni in report.host.enis if eni.links}
         changes = [*report.done, *(failure.change for failure in report.failed)]
         return any(not self._left or change.whose in there for change in changes)
@@ -211,7 +210,7 @@ class Passes:
             self._publish()
 
     def complain(self, text: str) -> None:
-        """Of what is no single ENI's."""
+        """A problem that concerns no single ENI."""
         self._report(_HOST, [(logging.ERROR, text)], complete=False)
 
     def _report(

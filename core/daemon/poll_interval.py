@@ -19,7 +19,7 @@ FAILURES = 3
 
 
 class RepairBudget:
-    """So many repairs a minute, by a bucket of tokens that fills steadily."""
+    """Limit of repairs per minute: a bucket of tokens that fills steadily."""
 
     def __init__(self, per_minute: int, now: float) -> None:
         self._size = float(per_minute)

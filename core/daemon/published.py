@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manager's state for ``status``: /run/ec2net/resident.json, for everybody to read.
+"""The daemon's state for ``status``: /run/ec2net/resident.json, readable for every user.
 
-Times in it are of the wall clock, for people; nothing is decided by them. Nothing changes in it
-while nothing happens.
+Its times are of the wall clock, for people; no decision uses them. The file changes only when a
+state changes.
 """
 
 import os
@@ -21,7 +21,7 @@ FILE = "resident.json"
 
 
 class Published:
-    """What is published of the tracks. A time is taken when a state is first seen."""
+    """The published states. Each has the time at which ec2net first saw it."""
 
     def __init__(self, run: RunDir) -> None:
         self._run = run

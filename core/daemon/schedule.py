@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """When each kind of work is due. Pure: callers give the time (monotonic, seconds) and events.
 
-Four kinds of work, by their cost: a *poll* reads IMDS's keys and everything of the kernel; a
-look at the *listings* of keys, half an interval later, finds keys that are new; a *look* reads
-the kernel only; and single ENIs are read while something of them is on its way.
+There are four kinds of work. A *poll* reads IMDS's keys and the whole kernel state. Half an
+interval later, the *listings* of keys show new keys. A *look* reads the kernel only. Single *ENIs*
+are read while some of their facts are incomplete.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ ROUTES_SECONDS = 10.0
 
 
 class Kind(Enum):
-    """What a pass reads."""
+    """The scope of a pass."""
 
     POLL = "poll"
     LISTINGS = "listings"
@@ -57,7 +57,7 @@ class Schedule:
         self._poll = now
 
     def changed(self, now: float) -> None:
-        """The kernel said that something of ours went, or a link."""
+        """The kernel reported that an owned object or a link is gone."""
         if self._look is not None:
             return
         wait = self._budget.wait(now)

@@ -14,7 +14,7 @@ from ec2net.core.state.run_dir import RunDir
 
 
 class SoleManager:
-    """The lock that the resident manager holds for its life, as a context manager: there is one."""
+    """The daemon's lock as a context manager: it allows one daemon."""
 
     def __init__(self, run: RunDir) -> None:
         self._path = run.path / _MANAGER
@@ -25,15 +25,15 @@ class SoleManager:
         try:
             make_folder(self._path.parent)
             self._descriptor = open_regular(self._path, os.O_RDWR | os.O_CREAT)
-            # Who can open it can hold a shared lock, for ever.
+            # Every process that can open the file can hold a shared lock, without end.
             if stat.S_IMODE(os.fstat(self._descriptor).st_mode) != 0o600:
                 os.fchmod(self._descriptor, 0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(self._descriptor)
             raise StateError(
-                "another one runs already",
-                subject="resident manager",
+                "another daemon is running already",
+                subject="ec2net.service",
                 remedy="see 'systemctl status ec2net.service'",
             ) from error
         except OSError as error:
@@ -45,8 +45,8 @@ class SoleManager:
         if not is_current(self._descriptor, self._path):
             raise StateError(
                 f"{self._path} was deleted or replaced",
-                subject="resident manager",
-                remedy="it has to start anew; systemd does that",
+                subject="ec2net.service",
+                remedy="the daemon must start again; systemd does that",
             )
 
     def __exit__(self, *_: object) -> None:
@@ -54,7 +54,7 @@ class SoleManager:
 
 
 def manager_runs(run: RunDir) -> bool:
-    """Whether a resident manager holds its lock. Needs no privilege."""
+    """Whether a daemon holds its lock. Needs no privilege."""
     path = run.path / _MANAGER
     try:
         descriptor = open_regular(path, os.O_RDONLY)
@@ -74,7 +74,7 @@ def manager_runs(run: RunDir) -> bool:
 
 
 def _is_listed(path: Path) -> bool:
-    """Whether the kernel tells of an exclusive flock(2) on a file (proc_locks(5)); everybody may ask."""
+    """Whether the kernel lists an exclusive flock(2) on a file (proc_locks(5)); needs no privilege."""
     try:
         status = os.stat(path)
         lines = Path("/proc/locks").read_text().splitlines()

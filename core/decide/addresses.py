@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an ENI holds, and whether that can be: addresses and prefixes that lie in its subnets. Pure."""
+"""The addresses and prefixes of an ENI, and whether they lie in its subnets. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class NotReady(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What EC2 assigned to an ENI, by what becomes of it on the host."""
+    """The addresses that EC2 assigned to an ENI, by their use on the host."""
 
     base: tuple[AnyInterface, ...]
     further: tuple[AnyInterface, ...]
@@ -64,7 +64,8 @@ def _divided(
     subnet_ipv4: IPv4Network | None,
     routed: tuple[AnyNetwork, ...],
 ) -> Held:
-    """What the host holds, and what it routes to containers. Raises ``NotReady``."""
+    """The addresses that the host holds, and those that it routes to containers. Raises
+    ``NotReady``."""
     assigned: tuple[AnyAddress, ...] = (*ipv4s, *ipv6s)
     away = [one for one in assigned if any(one in network for network in routed)]
     if ipv4s and ipv4s[0] in away:
@@ -109,7 +110,7 @@ def _check_inside(
 def _check_router(
     addresses: tuple[IPv4Address, ...], prefixes: tuple[IPv4Network, ...], subnet: IPv4Network
 ) -> None:
-    """The router is at the subnet's base + 1, so that must exist and be nobody else's."""
+    """The router is at the subnet's base + 1, so this address must exist and be free."""
     if (
         subnet.num_addresses == 1
         or subnet[1] in addresses
@@ -118,13 +119,13 @@ def _check_router(
         held = ", ".join(map(str, (*addresses, *prefixes)))
         raise NotReady(
             Standing.REFUSED,
-            f"IMDS gives {held} in {subnet}, which leaves no address to the router",
+            f"IMDS reports {held} in {subnet}, which leaves no address for the router",
         )
 
 
 def _outside(what: AnyAddress | AnyNetwork, subnets: tuple[AnyNetwork, ...]) -> str:
     known = ", ".join(map(str, subnets)) or "none known"
-    return f"IMDS gives {what}, which is outside the ENI's subnet ({known})"
+    return f"IMDS reports {what}, which is outside the ENI's subnet ({known})"
 
 
 def _within(prefix: AnyNetwork, subnet: AnyNetwork) -> bool:

@@ -17,7 +17,7 @@ from ec2net.core.model.objects import LinkRef
 
 
 def eni_links(links: Iterable[Link], drivers: Iterable[str]) -> dict[Mac, tuple[Link, ...]]:
-    """The links that can be ENIs, by MAC: told by their driver, never by their name.
+    """The links that can be ENIs, by MAC: identified by their driver, never by their name.
 
     A VLAN or bridge on top of an ENI shares its MAC but has a driver of its own.
     """
@@ -55,7 +55,7 @@ class Candidate:
         return doubts(self.facts, self.around)
 
     def managed_by(self, settings: EniSettings) -> str:
-        """As ``manager``; empty where the configuration names a backend, which then counts more."""
+        """As ``manager``; empty if the configuration names a backend, which takes precedence."""
         return self.manager if settings.backend == AUTO_BACKEND else ""
 
     def outcome(self, numbers: NumberPlan) -> EniOutcome:
@@ -119,4 +119,4 @@ def settled_number(eni: EniFacts, around: Around) -> EniNumber | None:
     try:
         return EniNumber(card=card, device=device)
     except ValueError as error:
-        raise NotReady(Standing.REFUSED, f"IMDS gives an impossible place: {error}") from error
+        raise NotReady(Standing.REFUSED, f"IMDS reports impossible numbers: {error}") from error

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan: items that are wanted, compared with items in place. Pure.
+"""The plan: wanted items, compared with present items. Pure.
 
-Only items that are marked ours are ever replaced or removed. A foreign item that does the same
-counts as in place; one that stands in the way is a conflict.
+ec2net replaces or removes only items with its mark. A foreign item with the same effect counts as
+present; one that occupies the place of a wanted item is a conflict.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,10 +20,10 @@ def make_plan(
 ) -> Plan:
     """Compute the changes from the present items to the wanted items.
 
-    ``wanted`` is in the order in which ENIs are to be completed, the primary first: should the time
-    not suffice, some are whole instead of all having their rules alone.
-    ``keep`` are items of ours that no intent wants but that must stay (an ENI that is pending,
-    a key that could not be read). ``owners`` tells for which ENI an item of ours once was.
+    ``wanted`` has the order in which ENIs are completed, the primary first. If the time does not
+    suffice, some ENIs are complete instead of all having only their rules. ``keep`` are owned items
+    that no intent wants but that must stay (an ENI that is pending, an unreadable key). ``owners``
+    has the former ENI of each owned item.
     """
     owners = owners or {}
     present = _Present(found)
@@ -48,7 +48,7 @@ def make_plan(
 
 
 class _Present:
-    """The items in place, by identity. An item of ours leaves it when an ENI wants the item."""
+    """The present items, by identity. An owned item leaves it when an ENI wants the item."""
 
     def __init__(self, found: InPlace) -> None:
         self._ours: dict[tuple[object, ...], list[Item]] = {}
@@ -59,7 +59,7 @@ class _Present:
 
     @property
     def left(self) -> Iterator[Item]:
-        """Items of ours that no ENI wanted."""
+        """Owned items that no ENI wanted."""
         return (item for same in self._ours.values() for item in same)
 
     def step_to(

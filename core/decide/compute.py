@@ -57,7 +57,7 @@ def compute(facts: Facts, config: Config, check: Callable[[], None] = lambda: No
 
 
 def _without_link(mac: Mac) -> EniOutcome:
-    reason = "IMDS lists it, but there is no link with its MAC (an EFA-only ENI has none)"
+    reason = "IMDS lists it, but no link has its MAC (an EFA-only ENI has none)"
     return EniOutcome(mac, Standing.ABSENT, reason, None)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What two ENIs cannot share: a number (so a table) and a source address. Pure."""
+"""Conflicts between two ENIs: over a number (and so a table) or a source address. Pure."""
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
@@ -45,8 +45,8 @@ def _without(
 def await_cards(outcomes: list[EniOutcome], known: Mapping[Mac, EniFacts]) -> list[EniOutcome]:
     """Two ENIs with one device number are on different network cards, which IMDS does not tell yet."""
     reasons = {
-        outcome.mac: "network-card is not known: absent, but its place on card 0 is"
-        f" {others}'s as well"
+        outcome.mac: f"network-card is not known: absent, and {others} has the same device number on "
+        "card 0"
         for outcome, others in _sharing(outcomes)
         if isinstance(known[outcome.mac].network_card, Absent)
     }
@@ -64,15 +64,16 @@ def refuse_shared_numbers(outcomes: list[EniOutcome]) -> list[EniOutcome]:
 
 
 def refuse_shared_sources(outcomes: list[EniOutcome]) -> list[EniOutcome]:
-    """An address belongs to one ENI: of two that claim it the one with the lower number keeps it.
+    """An address belongs to one ENI: of two that claim it, the one with the lower number keeps it.
 
-    What EC2 assigned comes before what the configuration adds (``sources``), whatever the numbers.
+    Addresses from EC2 take precedence over those from the configuration (``sources``), for all
+    numbers.
     """
     taken: dict[int, _Taken] = {4: _Taken(), 6: _Taken()}
     reasons: dict[Mac, str] = {}
     ordered = sorted(outcomes, key=by_number)
     for claimed_by, clash in (
-        (_assigned, "{} is (partly) held by {} as well"),
+        (_assigned, "{1} has {0} as well, at least in part"),
         (_configured, "sources contains {}, which {} has (in part): remove it from sources"),
     ):
         for outcome in ordered:
@@ -89,7 +90,7 @@ def refuse_shared_sources(outcomes: list[EniOutcome]) -> list[EniOutcome]:
 
 
 def _assigned(intent: EniIntent) -> tuple[AnyNetwork, ...]:
-    """What EC2 assigned to the ENI."""
+    """The addresses that EC2 assigned to the ENI."""
     return covers(intent.sources, (*intent.prefixes, *intent.routed))
 
 

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Main's routes through a secondary ENI, for packets from that ENI's addresses. Pure.
 
-A main-first rule passes over every route through an ENI, the own one too: else routes through other
-ENIs would count. So what others put into main through an ENI is copied to its table, with our mark,
-and goes when the original goes. A copy has destination, metric and gateway; a route with more than
-that (several next hops, a tunnel, a gateway of the other IP version) is not copied.
+A main-first rule ignores every route through an ENI, also through its own, since it would match
+routes through other ENIs as well. ec2net therefore copies foreign routes of main through an ENI to
+the ENI's table, with its mark, and removes a copy with the original. A copy has destination, metric
+and gateway. A route with more than that is not copied: several next hops, a tunnel, or a gateway of
+the other IP version.
 """
 
 from dataclasses import replace

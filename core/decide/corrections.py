@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """``primary_rules = "auto"``: keep the primary's traffic from other ENIs. Pure.
 
-A route of others in main that leads through another ENI takes the primary's traffic along, and the
-VPC drops it: a connected route of cloud-init or NetworkManager for the other ENI's subnet, say. Two
-rules for each source of the primary stand directly before main's rule, and a table holds these
-destinations and nothing else:
+A foreign route in main through another ENI attracts the primary's traffic, and the VPC drops it. An
+example is a connected route of cloud-init or NetworkManager for the other ENI's subnet. Two rules
+for each source of the primary stand directly before main's rule, and a table holds only these
+destinations:
 
     32764: from SOURCE lookup main suppress_ifgroup 236
     32765: from SOURCE lookup 10000
 
 The first rule obeys main wherever main leads through a link that is no ENI, with default routes: a
-VPN, a bridge. So the table hides no other route of main. The second rule leads the destinations of the
-table by the way that main has for them without the other ENIs. Whatever is not in the table goes on to main.
-A secondary ENI that is not in the link group would be obeyed by the first rule, which then is left out.
+VPN, a bridge. The table therefore hides no other route of main. The second rule leads the table's
+destinations by main's way without the other ENIs. Every other destination continues to main. The
+first rule would also obey a secondary ENI outside of the link group, and is left out then.
 """
 
 from collections.abc import Collection, Iterator
@@ -64,7 +64,7 @@ def _with_corrections(intent: EniIntent, others: Collection[EniOutcome], main: M
             _is_foreign(found.item, found.protocol, version, main) for found in main.snapshot.routes
         ):
             remarks.append(
-                f"{len(stolen)} routes of main take traffic of the primary ENI, and others use its table"
+                f"{len(stolen)} routes of main take traffic of the primary ENI, and foreign routes use its table"
             )
             continue
         if len(stolen) > MOST:

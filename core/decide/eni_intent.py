@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The intent of one ENI that is ready for one, from its facts and settings. Pure."""
+"""The intent of one ENI with complete facts, from these facts and its settings. Pure."""
 
 from collections.abc import Collection
 
@@ -49,7 +49,7 @@ def intent_of(
     ours = () if settings.manage is Manage.NO_ADDRESSES else further
     subnets = subnets_of(facts, ipv6)
     passed_on = (*held.routed, *ruled(prefixes, settings))
-    # What is passed on to containers may be all that it has of a family.
+    # An ENI may have only addresses that the host routes to containers.
     gateways = tuple(gateway(subnets, version) for version in families((*base, *passed_on)))
     own_table = _has_own_table(eni, settings)
     if settings.sources:
@@ -130,8 +130,8 @@ def _is_corrected(eni: ReadyEni, settings: EniSettings) -> bool:
 def _main_subnets(
     eni: ReadyEni, subnets: tuple[AnyNetwork, ...], gateways: Collection[AnyAddress], apart: bool
 ) -> tuple[AnyNetwork, ...]:
-    """Of IPv4. For an on-link next hop of IPv6 the kernel looks in main only, and would refuse one
-    for which it finds the route through the primary ENI (ip6_route_check_nh_onlink)."""
+    """Only IPv4. For an on-link next hop of IPv6 the kernel searches only main, and would refuse a
+    hop whose route leads through the primary ENI (ip6_route_check_nh_onlink)."""
     if eni.primary or apart or 4 not in {one.version for one in gateways}:
         return ()
     return tuple(subnet for subnet in subnets if subnet.version == 4)
@@ -149,7 +149,7 @@ def _rules(
     if not settings.published_ports:
         return by_source
     if mark is None:
-        raise NotReady(Standing.REFUSED, f"published_ports: all {MARKS} marks are taken")
+        raise NotReady(Standing.REFUSED, f"published_ports: all {MARKS} marks are in use")
     return by_source + mark_rules(families(base), mark, number, numbers)
 
 

@@ -21,7 +21,7 @@ from ec2net.core.model.purpose import Purpose
 class Standing(Enum):
     """Where an ENI stands after ``compute``."""
 
-    READY = "ready"
+    READY = "configured"
     """There is an intent."""
     PENDING = "pending"
     """IMDS does not tell enough yet; asked again in the next pass, nothing of it is removed."""
@@ -30,8 +30,8 @@ class Standing(Enum):
     NO_ADDRESS = "no-address"
     """EFA-only: attached without any address; there is nothing to route."""
     IGNORED = "ignored"
-    """The configuration says ``manage = "ignore"``, udev says that the link is somebody else's, or
-    it is a port of another one."""
+    """The configuration says ``manage = "ignore"``, udev says that another tool owns the link, or
+    the link is a port of another one."""
     REFUSED = "refused"
     """Its facts contradict themselves or another ENI's; nothing of it is changed or removed."""
 
@@ -50,7 +50,7 @@ class EarlyIntent:
     ipv6: bool
     """False only if the configuration says ``ipv6 = "off"``."""
     main_metric: int
-    """Of the primary's routes in the main table."""
+    """Metric of the primary's routes in the main table."""
     parking_table: int
     """A table that no rule leads to, for routes that must not be in main."""
     dns: DnsDefaultRoute = DnsDefaultRoute.AUTO
@@ -68,9 +68,10 @@ class EniIntent:
     manage: Manage
     table: int
     metric: int
-    """Of the ENI's default route in the main table, whoever writes it."""
+    """Metric of the ENI's default route in the main table, from ec2net or a network manager."""
     base: tuple[AnyInterface, ...]
-    """What DHCP would give: the first IPv4 with the subnet's length, the first IPv6 as /128."""
+    """The addresses that DHCP would give: the first IPv4 with the subnet's length, the first IPv6
+    as /128."""
     further: tuple[AnyInterface, ...]
     """Every other address, as /32 or /128 so that the base address stays first."""
     prefixes: tuple[AnyNetwork, ...]
@@ -107,7 +108,7 @@ class EniIntent:
     copied_routes: tuple[Route, ...] = ()
     """Those (``core/decide/copies.py``)."""
     correctable: tuple[AnyNetwork, ...] = ()
-    """Of the primary: the sources for which main's answers may be corrected."""
+    """For the primary: the sources for which ec2net may correct main's answers."""
     corrections: tuple[Rule, ...] = ()
     """Rules that keep the primary's traffic from other ENIs (``core/decide/corrections.py``)."""
     correction_routes: tuple[Route, ...] = ()
@@ -117,7 +118,7 @@ class EniIntent:
 
     @property
     def sources(self) -> tuple[AnyInterface, ...]:
-        """Every single address that is ours to send from."""
+        """Every single address from which the host may send."""
         return self.base + self.further
 
     @property
@@ -150,7 +151,8 @@ class EniIntent:
 
 @dataclass(frozen=True, slots=True)
 class EniOutcome:
-    """What ``compute`` says of one ENI: its standing, the reason, and the intent if ready."""
+    """The result of ``compute`` for one ENI: its standing, the reason, and the intent if there is
+    one."""
 
     mac: Mac
     standing: Standing
@@ -166,7 +168,7 @@ class EniOutcome:
     attached: Attached | None = None
     """Whether its link was there at boot; None: not known, or there is no link."""
     backend: str = AUTO_BACKEND
-    """What the configuration names for it."""
+    """The backend in the configuration."""
     apart: bool = False
     """Whether it is another's by the configuration, by its owner or by another tool, whatever its
     standing: a default for all ENIs is none for it."""
@@ -197,7 +199,7 @@ class HostIntent:
         return tuple(eni.intent for eni in self.enis if eni.intent is not None)
 
     def without(self, reasons: Mapping[Mac, str], standing: Standing) -> "HostIntent":
-        """With another standing for these ENIs: what they have stays, and nothing is wanted."""
+        """With another standing for these ENIs: their objects stay, and they have no intent."""
         enis = tuple(
             replace(eni, standing=standing, reason=reasons[eni.mac], intent=None)
             if eni.mac in reasons and eni.intent is not None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Facts that IMDS does not tell now are replaced by the last known good ones. Pure."""
+"""Unknown facts are replaced by the last known good ones. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,8 +17,8 @@ def with_last_known_good(
 ) -> ImdsFacts:
     """``now``, each unknown replaced by the last good value (marked stale).
 
-    An ENI that IMDS no longer lists keeps its facts as long as the caller gives them in ``past``,
-    that is, as long as its link is there: detach ends with the link, not with IMDS.
+    An ENI that IMDS no longer lists keeps its facts while the caller gives them in ``past``, that
+    is, while its link exists: a detach is the end of the link, not of the entry in IMDS.
     """
     enis = {eni.mac: eni for eni in now.enis}
     merged = [_merged(eni, past.get(mac)) for mac, eni in enis.items()]
@@ -66,7 +66,7 @@ def _with_addresses(now: EniFacts, past: EniFacts) -> Reading[tuple[IPv6Network,
 
 
 def _other_eni(now: EniFacts, past: EniFacts) -> bool:
-    """A MAC that changed its ENI id is another ENI: nothing of the old one may stand in."""
+    """A MAC with another ENI id is another ENI: no former fact may replace an unknown one."""
     return (
         isinstance(now.interface_id, Value)
         and isinstance(past.interface_id, Value)
@@ -86,7 +86,7 @@ def _primary_stays(now: Reading[T_co], past: Reading[T_co]) -> Reading[T_co]:
     """As ``_either``; and 'absent' does not replace a value that no ENI can lose.
 
     The primary private IPv4 address stays for an ENI's life (AWS, "Elastic network interfaces"),
-    so an IMDS that denies it is wrong, not news.
+    so an IMDS that denies it is wrong.
     """
     if isinstance(now, Absent) and isinstance(past, Value):
         return Value(past.value, stale=True)

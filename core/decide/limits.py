@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """MTUs that the device of an ENI does not accept. Pure.
 
-The kernel refuses such an MTU each time (EINVAL). So no backend is asked for it: it is a conflict
-of the plan, the link keeps the MTU that it has, and everything else of the ENI is configured.
+The kernel refuses such an MTU each time (EINVAL). ec2net therefore asks no backend for it. It is a
+conflict of the plan, the link keeps its MTU, and the rest of the ENI is configured.
 """
 
 from dataclasses import replace

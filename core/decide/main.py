@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What main has, as far as it was read, and which ENIs' links are in the link group. Pure."""
+"""The read part of main, and which ENIs' links are in the link group. Pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

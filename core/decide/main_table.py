@@ -27,7 +27,7 @@ def known_subnets(enis: Collection[EniFacts]) -> tuple[AnyNetwork, ...]:
 
 @dataclass(frozen=True)  # without slots, for what is worked out once
 class MainTable:
-    """What decides which subnets main shows."""
+    """The inputs that decide which subnets main shows."""
 
     facts: Facts
     main: Main

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is ours, by its mark, and for which ENI; the plan of one backend follows from it. Pure.
+"""Owned objects, by their mark, and their ENIs; the plan of one backend follows from them. Pure.
 
-Routes, rules and (Linux 5.18) addresses carry the protocol number of their maker. Where the kernel or
-pyroute2 cannot mark an address, and for settings of links, ``core/state/journal.py`` is the mark.
-While several links have an ENI's MAC, the ENI owns what is on each of them.
+Routes, rules and (Linux 5.18) addresses carry the protocol number of their creator. If the kernel
+or pyroute2 cannot mark an address, and for settings of links, ``core/state/journal.py`` is the
+mark. While several links have an ENI's MAC, the ENI owns the objects on each of them.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -42,7 +42,7 @@ def marked(snapshot: Snapshot, protocol: int) -> tuple[KernelObject, ...]:
 
 
 def unmarked(snapshot: Snapshot, protocol: int) -> tuple[KernelObject, ...]:
-    """Those that somebody else made."""
+    """The foreign objects."""
     return tuple(found.item for found in snapshot.objects if not _is_marked(found, protocol))
 
 
@@ -55,7 +55,7 @@ _NOBODY = Mac("")
 
 
 def owners(ours: Iterable[Item], host: HostIntent, foreign: Iterable[Item] = ()) -> dict[Item, Mac]:
-    """For which ENI each item of ours is: by its link, its table, or (main-first) its source."""
+    """The ENI of each owned item: by its link, its table, or (main-first) its source."""
     ours = tuple(ours)
     known = _told_by_items(_told_by_host(host), ours, foreign)
     told = ((item, next(filter(None, map(known.get, clues_of(item))), _NOBODY)) for item in ours)
@@ -112,7 +112,7 @@ def plan_for(
     found: InPlace,
     without: frozenset[Mac],
 ) -> Plan:
-    """The plan of one backend; of what nobody wants, only what surely is nobody's goes."""
+    """The plan of one backend; an unwanted item is removed only if no other ENI may own it."""
     found = replace(found, ours=(*found.ours, *_unjournaled(found, host, without)))
     owned = owners(found.ours, host, found.foreign)
     past = _of_earlier_attachments(host, owned)
@@ -140,9 +140,9 @@ def _detours(ours: Iterable[Item], staying: Collection[Item]) -> frozenset[Item]
 
 
 def _of_earlier_attachments(host: HostIntent, owned: Mapping[Item, Mac]) -> set[Mac]:
-    """Ignored ENIs that came later, with nothing of ours on their links: they came back.
+    """Ignored later ENIs without an owned object on their links: they were attached again.
 
-    What is left of before are the rules, and a guard, which do not go with a link.
+    Rules, and a guard, remain of the former attachment: they do not disappear with a link.
     """
     later = {
         eni.mac
@@ -157,9 +157,10 @@ def _of_earlier_attachments(host: HostIntent, owned: Mapping[Item, Mac]) -> set[
 def _unjournaled(
     found: InPlace, host: HostIntent, without: Collection[Mac]
 ) -> tuple[LinkSetting, ...]:
-    """Names that were given to an ENI whose journal was lost, as its group tells, to take them back.
+    """Names that ec2net gave to an ENI whose journal was lost; the link's group tells. They are
+    removed.
 
-    What other settings were before is lost with the journal: they stay.
+    The former values of other settings are lost with the journal: these settings stay.
     """
     foreign = {item for item in found.foreign if isinstance(item, LinkSetting)}
     return tuple(
@@ -187,9 +188,9 @@ def _overtaken(
 
 
 def _waits(eni: EniOutcome) -> bool:
-    """Whether it is there, and nothing says yet what is wanted of it.
+    """Whether the link exists and its intent is still unknown.
 
-    An ignored link that IMDS never told of is none that anything was made for.
+    For an ignored link that IMDS never listed, ec2net created nothing.
     """
     if eni.standing is Standing.IGNORED and eni.eni_id is None:
         return False
@@ -201,9 +202,9 @@ def _doubtful(
 ) -> frozenset[Item]:
     """Rules without an owner that may be for one of these ENIs.
 
-    They lead to an empty table, since the kernel flushes that when the link is set down, and the
-    ENI's number is not known; or to main, and somebody took away the partner that would tell.
-    The rules of a gone ENI stay with them, until a pass knows the number.
+    They may lead to an empty table (the kernel flushes it when the link is set down) while the
+    ENI's number is unknown. Or they lead to main, and the partner that names the table was removed.
+    The rules of a detached ENI stay with them, until a pass knows the number.
     """
     rules = {item for item in ours if isinstance(item, Rule)}
     paired = {rule.source for rule in rules if rule.table != MAIN_TABLE}

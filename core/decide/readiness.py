@@ -34,7 +34,7 @@ def check_ready(candidate: Candidate, settings: EniSettings, facts: Facts) -> Re
     if eni is None:
         raise NotReady(Standing.PENDING, not_listed(candidate.mac))
     if not candidate.links:
-        raise NotReady(Standing.ABSENT, "there is no link with its MAC (yet)")
+        raise NotReady(Standing.ABSENT, "no link has its MAC (yet)")
     if around.primary is None:
         raise NotReady(Standing.PENDING, f"the primary ENI is not known: {why(facts.imds.primary)}")
     number = settled_number(eni, around)
@@ -51,9 +51,11 @@ def not_listed(mac: Mac) -> str:
 
 def _check_managed(candidate: Candidate, settings: EniSettings) -> None:
     if settings.manage is Manage.IGNORE:
-        raise NotReady(Standing.IGNORED, 'the configuration says manage = "ignore"')
+        raise NotReady(Standing.IGNORED, 'the configuration sets manage = "ignore"')
     if owner := candidate.managed_by(settings):
-        raise NotReady(Standing.IGNORED, f"udev says that {owner} manages it (ID_NET_MANAGED_BY)")
+        raise NotReady(
+            Standing.IGNORED, f"udev reports that {owner} manages it (ID_NET_MANAGED_BY)"
+        )
 
 
 def _usable_link(candidate: Candidate, facts: Facts) -> Link:
@@ -64,10 +66,12 @@ def _usable_link(candidate: Candidate, facts: Facts) -> Link:
     if isinstance(link.name, OddName):
         raise NotReady(
             Standing.REFUSED,
-            f"its link is called {link.name}, which is no printable text: give it another name",
+            f"its link name {link.name} is not printable: rename the link",
         )
     if link.master:  # addresses and routes belong on the master, in the hands of its maker
         by_index = {other.index: f"{other.name}" for other in facts.links}
         master = by_index.get(link.master, str(link.master))
-        raise NotReady(Standing.IGNORED, f"it is a port of {master}: who made that configures it")
+        raise NotReady(
+            Standing.IGNORED, f"it is a port of {master}, which another tool created and configures"
+        )
     return link

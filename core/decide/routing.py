@@ -28,7 +28,7 @@ IPV6_GATEWAY = IPv6Address("fe80:ec2::1")
 
 EVERYTHING: dict[int, AnyNetwork] = {4: IPv4Network("0.0.0.0/0"), 6: IPv6Network("::/0")}
 IPV6_METRIC = 1024
-"""What the kernel makes of metric 0 (IP6_RT_PRIO_USER); given, so that it reads back equal."""
+"""The kernel's replacement for metric 0 (IP6_RT_PRIO_USER); given, so that it reads back equal."""
 
 LINK_LOCAL_IPV4 = IPv4Network("169.254.0.0/16")
 _LINK_LOCAL_IPV6 = IPv6Network("fe80::/64")
@@ -46,7 +46,7 @@ def gateway(subnets: tuple[AnyNetwork, ...], version: int) -> AnyAddress:
 
 
 def ruled(prefixes: tuple[AnyNetwork, ...], settings: EniSettings) -> tuple[AnyNetwork, ...]:
-    """The delegated prefixes that rules are for; none where somebody else has them."""
+    """The delegated prefixes with rules; none if a container plugin uses them."""
     if settings.manage is Manage.NO_ADDRESSES:
         return ()
     return tuple(p for p in prefixes if _prefix_mode(p, settings) is not PrefixMode.NONE)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """When a key of IMDS may decide something. Pure.
 
-IMDS publishes the keys of a new ENI one after the other. A key that is not there yet looks like a key
-that the ENI does not have, and a number may mean 'not known yet'. So a default never stands in for a
-key of a new ENI: ``KEYS`` says for each key what counts as settled, and an ENI whose identity is not
-settled is pending. An address that IMDS adds is configured at once.
+IMDS publishes the keys of a new ENI one after the other. A missing key looks like a key that the
+ENI does not have, and a number may mean 'not known yet'. A default therefore never replaces a key
+of a new ENI. ``KEYS`` lists for each key when it counts as settled, and an ENI whose identity is
+not settled is pending. ec2net configures an address as soon as IMDS adds it.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from ec2net.core.model.facts import Absent, EniFacts, Value, keys_of
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What the host says about an ENI."""
+    """Facts of the host about an ENI."""
 
     primary: bool | None
     """Whether the ENI is the primary; None: not known."""
@@ -31,7 +31,7 @@ class Key:
     decides: str
     settled: str
     witness: str
-    """What has to agree with the key."""
+    """Other facts that must agree with the key."""
     again: str
     """When ec2net reads the key again."""
     doubt: Callable[[EniFacts, Around], str]
@@ -65,7 +65,7 @@ def _not_known(name: str) -> Callable[[EniFacts, Around], str]:
 
 
 def _may_lack(name: str, *lists: str) -> Callable[[EniFacts, Around], str]:
-    """For a list, and for a block if the ENI has nothing (``lists``) that lies in such a block."""
+    """For a list, and for a block if the ENI has no address (``lists``) in such a block."""
 
     def doubt(eni: EniFacts, around: Around) -> str:
         readings = keys_of(eni)

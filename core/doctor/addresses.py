@@ -30,7 +30,7 @@ def duplicates(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
             Severity.ERROR if len(held_by_enis) > 1 else Severity.WARNING,
             Check.DUPLICATE_ADDRESS,
             wrong.link.name,
-            f"{ip} is on {names}: which link answers for it is chance",
+            f"{ip} is on {names}: any of these links may answer for it",
             f"run: ip address del {wrong.interface} dev {wrong.link}",
         )
 
@@ -42,7 +42,7 @@ def _intruder(ip: AnyAddress, holders: list[Address], host: HostIntent) -> Addre
 
 
 def unusable(states: Iterable[AddressState], host: HostIntent) -> Iterator[Finding]:
-    """IPv6 addresses that the kernel does not use: somebody else answered for them (RFC 4862)."""
+    """IPv6 addresses that the kernel does not use: another host answered for them (RFC 4862)."""
     enis = {link.index for eni in host.enis for link in eni.links}
     for state in states:
         if state.duplicate and state.link.index in enis:
@@ -52,8 +52,8 @@ def unusable(states: Iterable[AddressState], host: HostIntent) -> Iterator[Findi
                 Check.DUPLICATE_ADDRESS,
                 state.link.name,
                 f"duplicate address detection failed for {ip}: the kernel does not use it",
-                f"find who else has it; then: ip address del {state.interface} dev {state.link}"
-                " && ec2net refresh",
+                "find the other host that has the address; then: ip address del "
+                f"{state.interface} dev {state.link} && ec2net refresh",
             )
 
 
@@ -92,7 +92,7 @@ def seconds(text: str) -> float | None:
 
 
 def overdue(leases: Mapping[int, Lease], states: Iterable[AddressState]) -> Iterator[Finding]:
-    """Leases (by link index) that nobody renews: the kernel counts down past T2."""
+    """Leases (by link index) whose client does not renew them: the kernel counts down past T2."""
     for state in states:
         lease = leases.get(state.link.index)
         if lease is None or state.valid is None or str(state.interface.ip) != lease.address:
@@ -102,6 +102,6 @@ def overdue(leases: Mapping[int, Lease], states: Iterable[AddressState]) -> Iter
                 Severity.WARNING,
                 Check.LEASE,
                 state.link.name,
-                f"the lease of {lease.address} was to be renewed and ends in {state.valid} s",
+                f"the lease of {lease.address} is overdue for renewal and ends in {state.valid} s",
                 f"run: networkctl renew {state.link}; see 'journalctl -u systemd-networkd'",
             )

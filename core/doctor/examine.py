@@ -48,7 +48,8 @@ def examine(
 
 
 def _problems(view: View, *, without_imds: bool) -> Iterator[Finding]:
-    """What the look itself complains of. ``without_imds``: that was said already."""
+    """The problems of the observation itself. ``without_imds``: those of IMDS have a finding
+    already."""
     for problem in view.problems:
         told = isinstance(problem, DoubleManagement)  # with the tools
         if not told and not (without_imds and isinstance(problem, ImdsError)):
@@ -62,12 +63,15 @@ def _standings(view: View) -> Iterator[Finding]:
         if eni.mac in doubled:
             continue  # said with the tool
         if eni.standing is Standing.REFUSED:
-            remedy = f"compare what IMDS tells: ec2net explain {eni.name}"
+            remedy = f"compare this with what IMDS reports: ec2net explain {eni.name}"
             yield Finding(
-                Severity.ERROR, Check.ENI, eni.name, f"it is refused: {eni.reason}", remedy
+                Severity.ERROR, Check.ENI, eni.name, f"the ENI is refused: {eni.reason}", remedy
             )
         elif eni.standing is Standing.ABSENT:
-            remedy = "if it is not EFA-only, look for its link: ip -all netns exec ip -br link"
+            remedy = (
+                "if the ENI is not EFA-only, look for its link in other namespaces: ip -all "
+                "netns exec ip -br link"
+            )
             yield Finding(Severity.NOTE, Check.ENI, eni.name, eni.reason, remedy)
         elif eni.intent is not None and eni.intent.unread:
             remedy = f"wait for IMDS, or see what is missing: ec2net explain {eni.name}"
@@ -76,7 +80,7 @@ def _standings(view: View) -> Iterator[Finding]:
         elif eni.standing is Standing.PENDING:
             remedy = f"wait for IMDS, or see what is missing: ec2net explain {eni.name}"
             yield Finding(
-                Severity.WARNING, Check.ENI, eni.name, f"it is pending: {eni.reason}", remedy
+                Severity.WARNING, Check.ENI, eni.name, f"the ENI is pending: {eni.reason}", remedy
             )
 
 
@@ -90,7 +94,8 @@ def _plan(view: View) -> Iterator[Finding]:
             Check.CONFLICT,
             eni.name if eni else str(conflict.mac),
             conflict.describe(),
-            "let its maker remove it; what is not ours is never replaced",
+            "remove that object with the tool that created it; ec2net never replaces foreign "
+            "objects",
         )
     changes = view.plan.without(view.observed_only).changes
     if changes:
@@ -98,8 +103,8 @@ def _plan(view: View) -> Iterator[Finding]:
             Severity.WARNING,
             Check.DRIFT,
             "",
-            f"not everything is as intended: {count(changes)}",
-            "see them: ec2net plan; make them: ec2net refresh",
+            f"the host differs from the intent: {count(changes)}",
+            "see the changes: ec2net plan; make them: ec2net refresh",
         )
 
 
@@ -132,14 +137,14 @@ def _unchecked(readings: Readings) -> Iterator[Finding]:
             Severity.NOTE,
             Check.UNCHECKED,
             "",
-            "gateways were not asked: that takes CAP_NET_ADMIN",
-            "run it as root",
+            "the gateways were not checked: the check needs CAP_NET_ADMIN",
+            "run 'ec2net doctor' as root",
         )
     if readings.failed_units is None:
         yield Finding(
             Severity.NOTE,
             Check.UNCHECKED,
             "",
-            "systemd did not tell which units have failed",
+            "systemd did not report which units have failed",
             "run: systemctl --failed",
         )

@@ -14,11 +14,11 @@ class Severity(StrEnum):
     WARNING = "warning"
     """Some traffic may be lost, or something will fail later."""
     NOTE = "note"
-    """Good to know; may be as it is meant to be."""
+    """Information; the state may be intended."""
 
 
 class Check(StrEnum):
-    """What was looked at. The values are a contract with who reads ``--json``: docs/doctor.md."""
+    """The subject of a check. The values are a contract with readers of ``--json``: docs/doctor.md."""
 
     IMDS = "imds"
     IMDS_DISABLED = "imds-disabled"

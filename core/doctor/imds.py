@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the ways to IMDS say: none, not the host's own, not through some ENI. Pure."""
+"""Findings about the ways to IMDS: none, not the host's own, not through some ENI. Pure."""
 
 from collections.abc import Collection, Iterator
 
@@ -28,8 +28,9 @@ def unreachable(ways: Collection[Way], host: HostIntent) -> Iterator[Finding]:
             Severity.ERROR,
             Check.IMDS,
             "",
-            f"IMDS answers {answering[0]}, but not by the host's own routes: other programs fail",
-            f"see which route hides it: ip route get {answering[0].endpoint.address}",
+            f"IMDS answers {answering[0]}, but not through the host's own routes: other "
+            "programs cannot reach it",
+            f"find the route that hides IMDS: ip route get {answering[0].endpoint.address}",
         )
     yield from _through_links(ways, host, by_default)
 
@@ -41,8 +42,8 @@ def _nowhere(ways: Collection[Way]) -> Finding:
             Severity.ERROR,
             Check.IMDS_DISABLED,
             "",
-            f"IMDS is disabled for this instance (403 from {disabled[0]}): what EC2 assigned cannot"
-            " be known",
+            f"IMDS is disabled for this instance (403 from {disabled[0]}): ec2net cannot read "
+            "what EC2 assigned",
             f"run: {_MODIFY} --http-endpoint enabled",
         )
     reasons = {way.reason or "no answer": way.candidate for way in reversed(list(ways))}
@@ -51,9 +52,9 @@ def _nowhere(ways: Collection[Way]) -> Finding:
         Severity.ERROR,
         Check.IMDS,
         "",
-        f"IMDS answers at no endpoint and through no link ({told})",
-        "check that no route, rule or firewall hides 169.254.169.254, and that IMDS is on:"
-        " aws ec2 describe-instances --query '*[].*[].MetadataOptions'",
+        f"IMDS does not answer, at any endpoint or through any link ({told})",
+        "check that IMDS is enabled, and that no route, rule or firewall hides "
+        "169.254.169.254: aws ec2 describe-instances --query '*[].*[].MetadataOptions'",
     )
 
 
@@ -77,10 +78,11 @@ def _through_links(
                 Severity.WARNING,
                 Check.IMDS,
                 link,
-                f"IMDS does not answer {' and '.join(str(way.candidate) for way in silent)}"
-                f" ({silent[0].reason or silent[0].outcome.value}): if it is the last ENI left,"
-                " nothing can be known",
-                "run: ec2net verify; if that finds nothing, look for a filter (nft, tc) on it",
+                f"IMDS does not answer {' and '.join(str(way.candidate) for way in silent)} "
+                f"({silent[0].reason or silent[0].outcome.value}): if the other ENIs fail, IMDS "
+                "becomes unreachable",
+                "run: ec2net verify; if it finds nothing, check the link for a packet filter "
+                "(nft, tc)",
             )
 
 
@@ -91,7 +93,7 @@ def short_hops(reaches_further: bool | None, forwards: bool) -> Iterator[Finding
             Severity.NOTE,
             Check.HOP_LIMIT,
             "",
-            "answers of IMDS end on this host (hop limit 1), which forwards: containers on a bridge"
-            " get no token",
-            f"if they are to use IMDS: {_MODIFY} --http-put-response-hop-limit 2",
+            "the host forwards packets, but answers of IMDS end on this host (hop limit 1): "
+            "containers on a bridge get no token",
+            f"if containers need IMDS: {_MODIFY} --http-put-response-hop-limit 2",
         )

@@ -39,18 +39,18 @@ def wrong_mtus(
                     Severity.WARNING,
                     Check.MTU,
                     link.name,
-                    f"its MTU is {link.mtu}, and {intent.mtu} is configured",
-                    f"run: ec2net refresh; if it comes back, who manages {link.name} sets it",
+                    f"its MTU is {link.mtu}, but {intent.mtu} is configured",
+                    "run: ec2net refresh; if the value returns, the network manager of "
+                    f"{link.name} sets it",
                 )
         elif primary is not None and link.mtu != primary.mtu:
             yield Finding(
                 Severity.WARNING,
                 Check.MTU,
                 link.name,
-                f"its MTU is {link.mtu}, and the primary's ({primary.name}) is {primary.mtu}:"
-                " large packets are lost where ICMP is filtered",
-                f"run: ip link set {link.name} mtu {primary.mtu}, or configure it: mtu ="
-                f" {primary.mtu}"
+                f"its MTU is {link.mtu}, but the MTU of the primary ENI ({primary.name}) is"
+                f" {primary.mtu}: large packets are lost where ICMP is filtered",
+                f"run: ip link set {link.name} mtu {primary.mtu}, or configure mtu = {primary.mtu}"
                 if link.accepts(primary.mtu)
                 else f"the device of {link.name} does not accept {primary.mtu}:"
                 f" set mtu = {link.mtu} for {primary.name}",

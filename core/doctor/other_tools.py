@@ -19,7 +19,7 @@ _RTPROT_KERNEL = 2
 """include/uapi/linux/rtnetlink.h: the kernel made it, together with an address or a device."""
 
 _HARM = {
-    Danger.DOUBLE: "; it does the same work, beside ec2net where the configuration accepts that",
+    Danger.DOUBLE: "; it configures the same ENIs, together with ec2net where coexist_with allows it",
     Danger.POSSIBLE: "; it may configure the same ENIs",
     Danger.NONE: "",
 }
@@ -33,7 +33,7 @@ class Holdings:
     """By item, the ENI whose addresses, link or table it concerns."""
 
     def text(self, macs: frozenset[Mac]) -> str:
-        """What the tool holds on each of these ENIs; empty if it holds nothing."""
+        """The tool's objects on each of these ENIs; empty if there are none."""
         counts: dict[str, Counter[str]] = {}
         for item, eni in self.of.items():
             if eni.mac in macs:
@@ -92,7 +92,7 @@ def tools(view: View, environment: Environment, held: Holdings) -> Iterator[Find
     for one in recognise(environment):
         if problem := refused.get(one.tool.value):
             holds = held.text(problem.macs)
-            cause = f"{problem.problem}. It holds {holds}" if holds else problem.problem
+            cause = f"{problem.problem}. Its objects: {holds}" if holds else problem.problem
             subject, remedy = problem.subject, problem.remedy
             yield Finding(Severity.ERROR, Check.OTHER_TOOL, subject, cause, remedy)
             continue

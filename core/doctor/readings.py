@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is read of the host for findings, besides a look of the engine. All the I/O; all bounded."""
+"""Readings of the host for findings, in addition to the engine's. All the I/O; all bounded."""
 
 import logging
 from collections.abc import Collection, Mapping
@@ -48,7 +48,7 @@ class Readings:
     leases: Mapping[int, Lease] | None = None
     failed_units: tuple[str, ...] | None = ()
     wrong_ways: tuple[Finding, ...] = ()
-    """What ``verify`` finds: by the kernel's answers, and by what managers made of it."""
+    """The findings of ``verify``: by the kernel's answers, and by the state of network managers."""
     out_of_time: bool = False
     """Whether the deadline came before all ways were checked."""
 

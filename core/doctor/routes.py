@@ -33,7 +33,7 @@ class Gateway:
 
 
 def gateways(host: HostIntent, snapshot: Snapshot) -> tuple[Gateway, ...]:
-    """Those that have to answer: of ENIs whose links are up."""
+    """Gateways that must answer: those of ENIs whose links are up."""
     return tuple(
         Gateway(intent.mac, intent.link, address)
         for intent in host.ready
@@ -50,10 +50,10 @@ def silent(found: Collection[Gateway]) -> Iterator[Finding]:
             Severity.ERROR,
             Check.GATEWAY,
             gateway.link.name,
-            f"the gateway {gateway.address} does not answer {way}: nothing leaves the subnet",
-            "check that the ENI is attached ('aws ec2 describe-network-interfaces'), that it is in"
-            " the subnet that IMDS tells, and that no filter (nft, ebtables, tc) drops"
-            f" {'ARP' if way == 'ARP' else 'ICMPv6'}",
+            f"the gateway {gateway.address} does not answer {way}: no traffic leaves the subnet",
+            "check that the ENI is attached ('aws ec2 describe-network-interfaces'), that its "
+            "subnet is the one that IMDS reports, and that no filter (nft, ebtables, tc) drops "
+            f"{'ARP' if way == 'ARP' else 'ICMPv6'}",
         )
 
 
@@ -91,8 +91,9 @@ def missing_defaults(
                 f"table {name} has no IPv{version} default route",
                 "run: ec2net refresh"
                 if ours
-                else f"renew the lease by the network manager of {intent.link}: 'networkctl renew"
-                f" {intent.link}' or 'nmcli device reapply {intent.link}'",
+                else f"renew the lease with the network manager of {intent.link}: "
+                f"'networkctl renew {intent.link}' or 'nmcli device reapply "
+                f"{intent.link}'",
             )
 
 
@@ -114,10 +115,11 @@ def foreign_objects(
     *,
     but: Container[Rule | Route] = (),
 ) -> Iterator[Finding]:
-    """Rules and routes with another protocol number than ec2net's, in the numbers of ENIs.
+    """Foreign rules and routes, in the numbers of ENIs.
 
     A snapshot has no rules with selectors that are not modelled (marks, links). The user routes the
-    tables of ``others`` and of ``manage = "no-rules"``. ``but``: told with the tool that made them.
+    tables of ``others`` and of ``manage = "no-rules"``. ``but``: reported with the tool that made
+    them.
     """
     by_table = {intent.table: intent for intent in host.ready}
     theirs = {
@@ -143,9 +145,9 @@ def foreign_objects(
 
 
 def _harm(rule: Rule, host: HostIntent) -> str:
-    """What a foreign rule does to an ENI: it comes first, and leads elsewhere.
+    """The harm of a foreign rule for an ENI: it precedes the ENI's rule, and leads elsewhere.
 
-    One for some destinations only, such as a VPN's, is not harm but its purpose.
+    A rule for some destinations only, such as a VPN's, is no harm.
     """
     if rule.destination is not None:
         return ""
@@ -158,12 +160,12 @@ def _harm(rule: Rule, host: HostIntent) -> str:
                 and own.table == intent.table != rule.table
                 and rule.suppress_prefixlength is None
             ):
-                return f"it comes before that of {intent.link} and leads elsewhere"
+                return f"it precedes the rule of {intent.link} and leads elsewhere"
     return ""
 
 
 def _route_harm(route: Route, owner: EniIntent) -> str:
-    return "" if route.link == owner.link else f"it takes {owner.link}'s traffic elsewhere"
+    return "" if route.link == owner.link else f"it diverts traffic of {owner.link}"
 
 
 def _foreign(item: Rule | Route, subject: str, harm: str) -> Finding:
@@ -172,9 +174,9 @@ def _foreign(item: Rule | Route, subject: str, harm: str) -> Finding:
         Severity.ERROR if harm else Severity.WARNING,
         Check.FOREIGN_OBJECT,
         subject,
-        f"{item.describe()}: not made by ec2net, with a number of ec2net{'; ' if harm else ''}{harm}",
-        "let its maker use other numbers, or change [numbers] in the configuration"
-        + (f"; if nothing needs it, run: {command}" if command else ""),
+        f"{item.describe()}: foreign, but it uses a number of ec2net{'; ' if harm else ''}{harm}",
+        "configure the tool that created it to use other numbers, or change [numbers] in the "
+        "configuration" + (f"; if nothing needs it, run: {command}" if command else ""),
     )
 
 

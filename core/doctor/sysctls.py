@@ -18,7 +18,7 @@ STRICT = 1
 
 @dataclass(frozen=True, slots=True)
 class LinkSysctls:
-    """Of one link; None for what cannot be read."""
+    """The sysctls of one link; None if unreadable."""
 
     rp_filter: int | None = None
     """net.ipv4.conf.LINK.rp_filter"""
@@ -30,7 +30,7 @@ class LinkSysctls:
 
 @dataclass(frozen=True, slots=True)
 class Sysctls:
-    """Of the host, and of ENIs' links by index."""
+    """The sysctls of the host, and of ENIs' links by index."""
 
     rp_filter_all: int | None = None
     """net.ipv4.conf.all.rp_filter"""
@@ -44,7 +44,7 @@ class Sysctls:
         return (self.links or {}).get(intent.link.index, LinkSysctls())
 
     def rp_filter(self, intent: EniIntent) -> int:
-        """What is in force for a link: the larger of its own value and that of ``all``."""
+        """The effective value for a link: the larger of its own value and that of ``all``."""
         return max(self.rp_filter_all or 0, self.of(intent).rp_filter or 0)
 
     @property
@@ -64,13 +64,16 @@ def strict_filters(host: HostIntent, sysctls: Sysctls) -> Iterator[Finding]:
             continue
         if any(rule.table == MAIN_TABLE for rule in intent.rules):
             cause = (
-                "it drops what comes from networks that the main table routes to another device"
-                ' (routing = "main-first"), such as a VPN\'s'
+                "the kernel drops packets from networks that the main table routes to another "
+                'device (routing = "main-first"), such as a VPN\'s'
             )
         elif intent.rules and sysctls.ipv4_forwarding == 1:
-            cause = "it drops what is to be forwarded to containers: no rule is for their addresses"
+            cause = (
+                "the kernel drops packets that the host forwards to containers: no rule covers "
+                "their addresses"
+            )
         elif not intent.rules and not intent.primary:
-            cause = "it has no rules of its own, so that the answer would take another link"
+            cause = "the ENI has no rules, so replies would leave through another link"
         else:
             continue
         yield Finding(
@@ -78,8 +81,8 @@ def strict_filters(host: HostIntent, sysctls: Sysctls) -> Iterator[Finding]:
             Check.RP_FILTER,
             intent.link.name,
             f"net.ipv4.conf.{_strict_one(intent, sysctls)}.rp_filter is 1 (strict): {cause}",
-            f"run: sysctl -w net.ipv4.conf.{intent.link}.rp_filter=2"
-            " (loose; the larger of it and of 'all' counts), and put it into /etc/sysctl.d",
+            f"run: sysctl -w net.ipv4.conf.{intent.link}.rp_filter=2 (loose; the larger of this "
+            "value and that of 'all' applies), and write the setting to /etc/sysctl.d",
         )
 
 
@@ -98,9 +101,10 @@ def lost_answers(host: HostIntent, sysctls: Sysctls) -> Iterator[Finding]:
                 Severity.NOTE,
                 Check.PUBLISHED_PORTS,
                 intent.link.name,
-                "the host forwards: what comes in here for a container's published port is"
-                " answered through the primary, and dropped by the VPC",
-                "if ports are published on it: published_ports = true in the configuration",
+                "the host forwards packets: replies from a container's published port on this "
+                "ENI leave through the primary ENI, and the VPC drops them",
+                "if containers publish ports on this ENI, set published_ports = true in the "
+                "configuration",
             )
 
 
@@ -118,8 +122,9 @@ def lost_advertisements(host: HostIntent, sysctls: Sysctls) -> Iterator[Finding]
                 Severity.WARNING,
                 Check.FORWARDING,
                 intent.link.name,
-                f"net.ipv6.conf.{intent.link}.forwarding is 1 and accept_ra is 1: the kernel ignores"
-                " the router's advertisements, and IPv6 ends with the default route that is there",
-                f"run: sysctl -w net.ipv6.conf.{intent.link}.accept_ra=2,"
-                " and put it into /etc/sysctl.d",
+                f"net.ipv6.conf.{intent.link}.forwarding is 1 and accept_ra is 1: the kernel "
+                "ignores router advertisements, and IPv6 ends when the present default route "
+                "expires",
+                f"run: sysctl -w net.ipv6.conf.{intent.link}.accept_ra=2, and write the setting "
+                "to /etc/sysctl.d",
             )

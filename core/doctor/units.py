@@ -7,7 +7,7 @@ from ec2net.core.doctor.finding import Check, Finding, Severity
 from ec2net.core.host.files import Environment
 
 PATTERN = "ec2net*"
-"""What systemctl is asked for."""
+"""The arguments of systemctl."""
 
 _OURS = ("ec2net.", "ec2net-", "ec2net@")
 _FOLDERS = (
@@ -33,7 +33,7 @@ def masked(environment: Environment) -> Iterator[Finding]:
                 Severity.ERROR if unit in needed else Severity.WARNING,
                 Check.UNIT_MASKED,
                 unit,
-                f"{folder}/{unit} is a link to /dev/null: the unit cannot be started",
+                f"{folder}/{unit} is a link to /dev/null: systemd cannot start the unit",
                 f"run: systemctl unmask{runtime} {unit}",
             )
 

@@ -32,9 +32,9 @@ _log = logging.getLogger("ec2net.engine")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which ENIs a plan is for. ``only``: these, or all; ``without``: nothing is wanted of these.
+    """The ENIs of a plan. ``only``: these, or all; ``without``: these have no intent.
 
-    ``check`` is called between steps that compute long, and may raise.
+    ``check`` is called between long computations, and may raise.
     """
 
     only: Collection[Mac] | None = None
@@ -50,7 +50,8 @@ Join: TypeAlias = Callable[[HostIntent, Collection[Mac]], HostIntent]
 
 @dataclass(slots=True)
 class BackendPlans:
-    """What the backends see and want. ``host`` is without what they leave alone."""
+    """The backends' observations and wanted items. ``host`` is without the ENIs that they leave
+    unmanaged."""
 
     host: HostIntent
     plans: dict[str, Plan]
@@ -97,7 +98,7 @@ def planned(
             continue
         which.check()
         try:
-            _observe(made, name, backend, mine, snapshot, deadline)
+            _observe(made, name, backend, mine, snapshot, which, deadline)
         except Ec2netError as error:
             which.check()  # the whole plan may be out of time, not the backend alone
             made.problems.append(error)
@@ -126,6 +127,7 @@ def _observe(
     backend: GuardedBackend,
     mine: set[Mac],
     snapshot: Snapshot,
+    which: Wanted,
     deadline: Deadline,
 ) -> None:
     """Raises ``Ec2netError`` when there is no plan of this backend."""
@@ -169,10 +171,11 @@ def add_leftovers(
     planned: Collection[Mac],
     plans: dict[str, Plan],
 ) -> Iterator[Ec2netError]:
-    """Plan the end of what each backend made for ENIs that are another's now, after all else.
+    """Plan the end of a backend's items for ENIs that now have another backend, after everything
+    else.
 
-    Nothing goes for an ENI that is not among ``planned``, since no other has made its own yet, nor
-    for one that no backend will have: its manager may be on its way back.
+    The items of an ENI that is not among ``planned`` stay, since no other backend has created its
+    own yet. Those of an ENI without any backend stay, too: its network manager may return.
     """
     successors = {mac: choices[mac].backend for mac in planned if mac in choices}
     for name, backend in backends.items():

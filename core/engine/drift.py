@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What somebody else took away or changed: noticed by a pass, told once, kept for ``explain``.
+"""Drift: noticed by a pass, logged once, kept for ``explain``.
 
-An item has drifted if it was in place, is wanted just as it was, and is not so any more: what is
-only now wanted, or not wanted any more, has not. So /run/ec2net/drift/MAC.json has what was in place
-after the last pass, by fingerprint, and the story of what was noticed. It holds for one attachment.
-A change in the plan alone proves no drift: most changes follow from news of IMDS.
+An item has drifted if it was in place, is still wanted, and is missing or different now. Items that
+became wanted or unwanted since have not. /run/ec2net/drift/MAC.json therefore has the fingerprints
+of the items in place after the last pass, and the drift so far. It holds for one attachment. A
+change in the plan alone proves no drift: most changes follow from news of IMDS.
 
-Nothing tells who made a change: the kernel's dumps do not, and an event has at most a netlink
-port, which need not be a process, and a pass on demand gets no events at all. Known is what took
-the place, who else works on the link, and
-what the kernel itself does when a link is set down (``suspects``).
+The author of a change is unknown. The kernel's dumps do not have it. An event has at most a netlink
+port, which need not be a process, and a pass on demand gets no events at all. Known are the object
+in its place, other tools on the link, and the kernel's own changes when a link is set down
+(``suspects``).
 """
 
 import logging
@@ -263,13 +263,13 @@ _MAKERS = {2: "kernel", 3: "ip", 4: "static", 9: "ra", 16: "dhcp"}
 def suspects(
     drifted: Plan, link: Link, snapshot: Snapshot, environment: Environment
 ) -> tuple[str, ...]:
-    """What is known, the most telling first; empty if nothing is.
+    """Hints at the cause, the strongest first; empty if there are none.
 
     ``environment`` has the links of all ENIs.
     """
     found = [*_replacements(drifted.conflicts, snapshot)]
     if any(_set_down(change.item) for change in drifted.changes):
-        found.append(f"{link.name} was set down, which takes its routes along")
+        found.append(f"{link.name} was set down, which removed its routes")
     manager = link_manager(link, environment)
     if manager in (Manager.NETWORKD, Manager.NETWORKMANAGER, Manager.SEVERAL):
         found.append(f"{link.name} is managed by {manager.value}")
@@ -285,7 +285,7 @@ def _replacements(conflicts: Collection[Conflict], snapshot: Snapshot) -> Iterat
     for conflict in conflicts:
         if protocol := makers.get(conflict.foreign):
             name = f" ({_MAKERS[protocol]})" if protocol in _MAKERS else ""
-            yield f"what stands there has protocol {protocol}{name}"
+            yield f"the object in its place has protocol {protocol}{name}"
 
 
 def _set_down(item: Item) -> bool:

@@ -54,12 +54,12 @@ _log = logging.getLogger("ec2net.engine")
 
 
 IMDS_SHARE = 0.6
-"""Of what is left of a pass: reading may not use up the time that applying needs."""
+"""Share of the remaining time of a pass: reading must leave the time that applying needs."""
 
 
 @dataclass(slots=True)
 class Engine:
-    """What passes have in common. ``imds`` may be None: then the last known facts are used."""
+    """The parts that passes share. ``imds`` may be None: then ec2net uses the last known facts."""
 
     config: Config
     run: RunDir
@@ -68,7 +68,7 @@ class Engine:
     plugins: Plugins
     environment: Environment = field(default_factory=Environment)
     listings: dict[Mac, frozenset[str]] | None = None
-    """Of the resident manager, which reads the listings of keys apart (``reader.Listings``)."""
+    """For the daemon, which reads the listings of keys apart (``reader.Listings``)."""
     guard: Callable[[Backend, bool], GuardedBackend] = GuardedBackend.trusting
     """How backends are called; the second argument tells those of this project."""
     patience: float = PATIENCE
@@ -144,9 +144,9 @@ class Engine:
             return replace(report, problems=(*report.problems, error))
 
     def read_imds(self, deadline: Deadline, only: Collection[Mac] | None = None) -> ImdsReading:
-        """Read IMDS for a pass. That may take long: before the host lock is taken.
+        """Read IMDS for a pass. This may take long, so it happens before the host lock.
 
-        With no ENI in ``only`` it is not asked: what was last known stands.
+        With no ENI in ``only`` it is not asked: the last known facts stay in force.
         """
         known, drivers = last_known.read(self.run), self.config.drivers
         links = known.with_silent_enis(self.kernel.links(), drivers)
@@ -165,9 +165,9 @@ class Engine:
     ) -> View:
         """Observe, compute and plan. ``only``: plan for these ENIs, the others as last known.
 
-        ``without``: ENIs that nothing is wanted of (``remove``). ``reading``: what ``read_imds`` gave;
-        without it IMDS is read now. ``attached``: when each ENI came; None: as remembered. ``check`` is
-        called between steps that compute long, and may raise.
+        ``without``: ENIs without an intent (``remove``). ``reading``: the result of ``read_imds``;
+        without it IMDS is read now. ``attached``: when each ENI was attached; None: as remembered.
+        ``check`` is called between long computations, and may raise.
         """
         before, drivers = Memory.read(self.run), self.config.drivers
         if reading is None and snapshot is None:
@@ -375,7 +375,7 @@ class Engine:
     def check(
         self, intent: EniIntent, view: View, names: dict[int, str], deadline: Deadline
     ) -> tuple[Finding, ...]:
-        """What of one ENI is not so: by its backend, and by the kernel's answers."""
+        """The findings about one ENI: by its backend, and by the kernel's answers."""
         return self._by_backend(intent, view) + self._by_kernel(intent, view, names, deadline)
 
     def _by_backend(self, intent: EniIntent, view: View) -> tuple[Finding, ...]:

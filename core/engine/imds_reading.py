@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What IMDS said, with what was known when it was asked: it may be used only a while later."""
+"""The facts from IMDS, with the facts known at that time: a pass may use them a while later."""
 
 import time
 from collections.abc import Collection, Mapping
@@ -24,9 +24,9 @@ class ImdsReading:
 
     imds: ImdsFacts
     indices: Mapping[Mac, Collection[int]]
-    """Of all links with an ENI's MAC."""
+    """Indices of all links with an ENI's MAC."""
     known: LastKnown
-    """What earlier passes had stored."""
+    """The facts that earlier passes had stored."""
     problems: tuple[Ec2netError, ...] = ()
     requests: int = 0
     seconds: float = 0.0
@@ -38,9 +38,9 @@ class ImdsReading:
         return with_last_known_good(self.imds, self.known.of(self.indices), self.known.primary)
 
     def still_true(self, known: LastKnown, links: Mapping[Mac, tuple[Link, ...]]) -> "ImdsReading":
-        """Without what has changed since: links that came, went or came again.
+        """Without outdated facts: those of links that appeared, disappeared or were replaced since.
 
-        What another pass has stored since is newer than this reading.
+        Facts that another pass has stored since are newer than this reading.
         """
         now = indices(links)
         before, past = self.known.of(self.indices), known.of(now)
@@ -52,7 +52,7 @@ class ImdsReading:
         )
         imds = replace(self.imds, enis=enis)
         if known.primary != self.known.primary:
-            imds = replace(imds, primary=Unknown("another pass knows better"))
+            imds = replace(imds, primary=Unknown("another pass has stored a newer value"))
         return replace(self, imds=imds, indices=now, known=known)
 
 
@@ -64,9 +64,9 @@ def read_imds(
     deadline: Deadline,
     listings: "Listings | None",
 ) -> ImdsReading:
-    """Read IMDS for ``only`` these ENIs, or all. Without ``imds``, or with no ENI, it is not asked: what
-    was last known stands. Of an ENI without a link IMDS tells whether it still lists it. What cannot
-    be read is a problem of the outcome."""
+    """Read IMDS for ``only`` these ENIs, or all. Without ``imds``, or with none of them, it is not
+    asked: the last known facts stay in force. IMDS also says whether it still lists an ENI
+    without a link. An unreadable fact is a problem of the outcome."""
     began = time.monotonic()
     there = indices(links)
     wanted = set(links) if only is None else set(only) & set(links)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One pass: read IMDS, take the host lock, plan and apply, publish; or publish that it failed.
 
-``refresh``, ``start``, ``remove`` and the resident manager call it. What is published, and where, is
-for the publisher that they give.
+``refresh``, ``start``, ``remove`` and the daemon call it. Their publisher decides the content and
+place of the published data.
 
-A pass holds no lock while it waits for IMDS: an ENI whose keys hang delays no other. The facts may be
-old once the pass has the lock, so ``imds_reading`` drops those that another pass has read later.
+A pass holds no lock while it waits for IMDS: an ENI whose keys hang delays no other. The facts may
+be old once the pass has the lock, so ``imds_reading`` drops those that another pass has read later.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -49,12 +49,13 @@ def one_pass(
     confirm: bool = False,
     lock_seconds: float | None = None,
 ) -> Published_co:
-    """What ``publisher`` makes of one pass, called ``what``. Raises what ended it as a whole.
+    """The result of ``publisher`` for one pass, called ``what``. Raises the error that ended the
+    pass.
 
     The wait for the host lock does not count for ``timeouts.pass``. ``only``: plan for these ENIs;
-    ``read``: read IMDS for these (None: for all that are planned for); ``without``: want nothing of
-    these; ``check``: verify these even if nothing of them is changed; ``confirm``: leave addresses that
-    something removed to a pass that reads IMDS. ``lock_seconds``: wait so long
+    ``read``: read IMDS for these (None: for all planned ENIs); ``without``: these have no intent;
+    ``check``: verify these even if nothing of them is changed; ``confirm``: leave addresses that
+    another program removed to a pass that reads IMDS. ``lock_seconds``: limit of the wait
     for the host lock (None: ``timeouts.lock``).
     """
     timeouts = engine.config.timeouts
@@ -77,7 +78,7 @@ def one_pass(
 
 @contextmanager
 def failure_published(publisher: Publisher[object]) -> Iterator[None]:
-    """What a pass or its preparation raises is published; not that it was stopped, or its link went."""
+    """Publish an error of a pass or its preparation, except a signal or the end of its link."""
     try:
         yield
     except (Stopped, LinkGone):

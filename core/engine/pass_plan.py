@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one look found, and what follows from it, as data: shown, or settled by the engine."""
+"""The results of a pass's observation, and its conclusions, as data: shown, or settled by the
+engine."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from ec2net.core.state.memory import Memory
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What one look found, and the plan that follows from it."""
+    """The results of one observation, and the plan that follows from them."""
 
     facts: Facts
     snapshot: Snapshot
@@ -35,7 +36,7 @@ class View:
     wanted: Mapping[Mac, tuple[Item, ...]]
     """By ENI that is planned for, as its backend has it."""
     without: frozenset[Mac] = frozenset()
-    """ENIs that nothing is wanted of."""
+    """ENIs without an intent."""
     observed_only: frozenset[Mac] = frozenset()
     """ENIs with ``manage = "observe"``: in the plan, but never applied."""
     held: Mapping[Mac, Hold] = field(default_factory=dict)
@@ -45,14 +46,14 @@ class View:
     seen: Mapping[str, Observed] = field(default_factory=dict)
     """By backend that was asked."""
     memory: Memory = field(default_factory=Memory)
-    """What earlier passes stored."""
+    """The facts that earlier passes stored."""
 
     def seen_by(self, backend: str) -> Observed:
-        """What it saw; nothing if it was not asked, or could not tell."""
+        """The backend's observations; empty without an observation."""
         return self.seen.get(backend, Observed(self.snapshot))
 
     def goals(self, backend: str) -> dict[Mac, Goal]:
-        """What is wanted of the ENIs of one backend that are planned for."""
+        """The wanted items of one backend's planned ENIs."""
         return {
             intent.mac: Goal(intent, self.wanted[intent.mac])
             for intent in self.host.ready
@@ -60,13 +61,13 @@ class View:
         }
 
     def fingerprint(self, mac: Mac) -> str | None:
-        """Of what is wanted of an ENI; None if nothing is."""
+        """Fingerprint of an ENI's intent; None without one."""
         items = self.wanted.get(mac)
         return fingerprint(self.choices[mac].backend, items) if items else None
 
     def applicable(self, not_ours: Collection[Mac]) -> dict[str, Plan]:
-        """What is applied, by backend: without these ENIs, and first the plan with the primary's
-        changes, should the time not suffice for all."""
+        """The plans to apply, by backend: without these ENIs, and first the plan with the primary's
+        changes, in case the time does not suffice for all."""
         primary = {eni.mac for eni in self.host.ready if eni.primary}
         plans = {name: plan.without(not_ours) for name, plan in self.plans.items()}
         return dict(
@@ -112,7 +113,8 @@ class View:
         return replace(self, held=held, problems=(*self.problems, *told))
 
     def memory_after(self, held: Mapping[Mac, Hold], drifts: Mapping[Mac, Record]) -> Memory:
-        """What later passes need to know. What IMDS said of a refused ENI is not good."""
+        """The facts that later passes need. The facts of a refused ENI are wrong, and not among
+        them."""
         before = self.memory
         attached = {mac: [link.index for link in same] for mac, same in self.attached.items()}
         refused = {eni.mac for eni in self.host.enis if eni.standing is Standing.REFUSED}

@@ -20,7 +20,7 @@ from ec2net.core.model.objects import AnyAddress
 from ec2net.core.runtime.deadline import Deadline
 
 BEFORE_SECONDS = 0.5
-"""For gateways that have not been heard of lately; in a VPC they answer within a millisecond."""
+"""For gateways without a recent answer; in a VPC they answer within a millisecond."""
 
 _IMDS_SECONDS = 1.0
 """For one request: a lost packet is sent again once."""
@@ -31,7 +31,7 @@ _FIRST_PAUSE, _LAST_PAUSE = 0.02, 0.5
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """What could be reached; false if nothing was."""
+    """The reachable destinations; false if there was none."""
 
     imds: bool = False
     gateways: frozenset[int] = frozenset()
@@ -54,9 +54,9 @@ class Reachability:
     imds: Imds | None
 
     def now(self, deadline: Deadline) -> Reached:
-        """What can be reached before an apply; IMDS if this pass has heard of it.
+        """The reachable destinations before an apply; IMDS if it answered in this pass.
 
-        Raises what interrupts the deadline.
+        Raises whatever interrupts the deadline.
         """
         silent = set(ABROAD)
         with _Gateways(self.kernel) as gateways:
@@ -70,9 +70,10 @@ class Reachability:
             return Reached(answered, gateways.known - silent)
 
     def lost(self, before: Reached, deadline: Deadline) -> Reached:
-        """What of ``before`` does not show itself until the deadline; returns as soon as all has.
+        """The destinations of ``before`` that do not answer until the deadline; returns as soon as
+        all answer.
 
-        Each is asked anew: what the kernel knows of its neighbours is half a minute old.
+        Each is asked again: the kernel's knowledge of its neighbours is half a minute old.
         """
         imds, silent = before.imds, set(before.gateways)
         pause = _FIRST_PAUSE

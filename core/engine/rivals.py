@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ENIs that another tool configures as well: refused unless the configuration accepts it. Pure.
 
-Two that make and remove the same addresses, rules and routes undo each other's work for ever, and
-none of them is at fault. So of such an ENI nothing is added, changed or removed on any backend, until
+Two tools that create and remove the same addresses, rules and routes undo each other's work without
+end, and neither is at fault. ec2net therefore changes nothing on such an ENI, on any backend, until
 one of the two has ended. The three such tools are ``core/config/settings.py``'s ``Rival``.
 """
 
@@ -23,8 +23,8 @@ def refuse(
 ) -> tuple[HostIntent, dict[Mac, Choice], tuple[DoubleManagement, ...]]:
     """Without an intent and a backend for those ENIs; and a problem for each tool.
 
-    ``environment`` has the links of all ENIs. An ENI of which nothing is changed anyway
-    (``manage = "observe"``) may be anybody's.
+    ``environment`` has the links of all ENIs. An ENI that is unchanged anyway (``manage =
+    "observe"``) may belong to any tool.
     """
     reasons: dict[Mac, str] = {}
     problems = []

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An apply that cuts the host off is taken back, and its plan is not tried again (R26).
+"""ec2net rolls back an apply that cuts the host off, and does not retry its plan (R26).
 
-What is undone is what was *done*, by the same backends and with the journals as they were. The
-plan is held, per ENI, for as long as the same is wanted of the ENI; if nothing comes back with the
-state before, the plan was not to blame (IMDS failed during an apply), and nothing is held.
+The same backends undo the changes that were *done*, with the journals as before. The plan is held,
+per ENI, while the ENI's intent stays the same. If nothing becomes reachable with the former state,
+the plan was not the cause (IMDS failed during an apply), and nothing is held.
 
-A pass that changes something pays one more request and some milliseconds; any other pass pays nothing.
-A kill during the trial leaves the new state, and the next pass takes the host as it is. To undo it
-then, each pass would have to store all that any backend may plan, for a kill that must meet the
-seconds of a bad plan. A roll-back does not notice what does harm later, such as a lease that is not
-renewed.
+Only a pass that changes something pays one more request and some milliseconds. A kill during the
+trial leaves the new state, and the next pass accepts it. An undo after such a kill would need a
+store of everything that any backend may plan, in each pass. A roll-back does not notice later harm,
+such as a lease that is not renewed.
 """
 
 import logging
@@ -36,13 +35,13 @@ Apply: TypeAlias = Callable[[Mapping[str, Plan], Deadline], Applied]
 """Makes plans by backend."""
 
 PROBE_SECONDS = 0.6
-"""For whether the changes of one ENI of several were to blame; that of the last is told by the
-longer wait after all."""
+"""To decide whether the changes of one ENI of several were the cause; the longer wait after all
+changes decides for the last ENI."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What there is before an apply: what can be reached, and the journals."""
+    """The state before an apply: reachable destinations, and the journals."""
 
     run: RunDir
     ways: Reachability
@@ -76,27 +75,27 @@ class Trial:
         fingerprint: Callable[[Mac], str | None],
         seconds: float,
     ) -> PassReport:
-        """Wait until all is reachable that was; else take back what ``report`` says was done.
+        """Wait until everything is reachable again; otherwise roll back the changes in ``report``.
 
-        Deaf to signals, as the apply is; ends within three times ``after``, and ``seconds`` for
-        undoing. ``fingerprint``: of what is wanted of an ENI, None if nothing is.
+        Ignores signals, like the apply; ends within three times ``after``, and ``seconds`` for
+        undoing. ``fingerprint``: of the ENI's intent, None without one.
         """
         if not (self.reached and report.done):
             return report
         lost = self.ways.lost(self.reached, self._wait())
         if not lost:
             return report
-        _log.warning("%s: lost by the changes; they are taken back", lost)
+        _log.warning("%s: unreachable after the changes; rolling back", lost)
         undoing = _Undoing(self, plans, report, apply)
         culprit = undoing.run(lost, Deadline(seconds, "rolling back"), self._wait())
         report = undoing.outcome()
         still = self.ways.lost(lost, self._wait())
-        when, was = now(), f"{lost} could be reached before and not {self.after:g} s after"
+        when, was = now(), f"{lost}: reachable before the change, but not {self.after:g} s after it"
         story = f"{len(report.undone)} changes were rolled back at {when}: {was}"
         if still:
-            story += f"; {still} is not back either, so the next pass tries again"
+            story += f"; {still} is still unreachable, so the next pass tries again"
         else:
-            story += "; all is back"
+            story += "; everything is reachable again"
             macs = {c.whose for c in report.undone} if culprit is None else {culprit}
             held = {
                 mac: Hold(wanted, when, was, tuple(_lines(report.undone, mac)))
@@ -111,18 +110,19 @@ class Trial:
 
 
 def _but_what_shall_go(reached: Reached, host: HostIntent) -> Reached:
-    """Where the host's IPv4 shall fail no way abroad is left for it."""
+    """Hosts whose IPv4 fails at once without a way abroad."""
     if any(intent.serves(Purpose.NO_IPV4) for intent in host.ready):
         return replace(reached, gateways=reached.gateways - {4})
     return reached
 
 
 class _Undoing:
-    """ENI by ENI, the primary last, to learn whose changes are to blame: only that ENI is held.
+    """ENI by ENI, the primary last, to find the ENI whose changes are the cause: only that ENI is
+    held.
 
-    Where this shows no culprit, every ENI that was changed is held.
+    If this shows no culprit, every changed ENI is held.
 
-    What is of no ENI that is there is not brought back: it led nowhere.
+    Objects of detached ENIs are not restored: they led nowhere.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ class _Undoing:
         """The changes of one ENI, the last one first, and its journal."""
         before = self._trial.journals[mac]
         present = self._journals.read(mac, before.ifindex)
-        # While both states are mixed, a kill must find all of it told.
+        # While both states are mixed, the journals must contain everything for a kill.
         self._write(mac, before.with_all_of(present))
         back = {
             name: Plan(inverse(c for c in plan.changes if c in self._done and c.whose == mac))
@@ -176,7 +176,7 @@ class _Undoing:
         if not failed:
             self._write(mac, before)
         for change, error in failed.items():
-            text = f"{change.inverse.item.describe()}: cannot be taken back: {error}"
+            text = f"{change.inverse.item.describe()}: rollback failed: {error}"
             self._problems.append(Ec2netError(text))
         steps = (step for plan in back.values() for step in plan.changes)
         self._undone.update(step.inverse for step in steps if step not in failed)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Ask the kernel itself whether traffic would leave as intended.
 
-Not the text of the rules is checked but their effect: for each address that is ours to send
-from, RTM_GETROUTE with that source must answer with the ENI's own link.
+The check covers the effect of the rules, not their text. For each address from which the host may
+send, RTM_GETROUTE with that source must answer with the ENI's own link.
 """
 
 from collections.abc import Collection, Iterator
@@ -29,7 +29,7 @@ def differences(plan: Plan) -> tuple[Finding, ...]:
     """A plan that should be empty, as findings: what is missing, different or left over."""
     words = {
         Action.ADD: "is missing",
-        Action.REPLACE: "is different",
+        Action.REPLACE: "differs",
         Action.REMOVE: "is left over",
     }
     return tuple(
@@ -48,10 +48,10 @@ def check(
 ) -> tuple[Finding, ...]:
     """Look up the way abroad and to IMDS from each address. ``names``: link names by index.
 
-    Without rules of its own the primary goes the host's way, which may be a VPN or a bridge, but
-    through no other ENI (``enis``: their links' indices): there the source check drops it.
-    A secondary without rules (``routing = "off"``, ``manage = "no-rules"``) is routed by somebody
-    else, whose intention is not known here.
+    Without rules of its own the primary uses the host's routes. They may lead to a VPN or a bridge,
+    but through no other ENI (``enis``: their links' indices): there the source check drops it. The
+    user routes a secondary without rules (``routing = "off"``, ``manage = "no-rules"``), by an
+    intention that ec2net does not know.
     """
     if not intent.primary and not intent.rules:
         return ()
@@ -92,7 +92,7 @@ def _answer(
     names: dict[int, str],
     enis: Collection[int],
 ) -> str:
-    """What is wrong with the kernel's answer; empty if nothing is."""
+    """The error in the kernel's answer; empty if there is none."""
     try:
         answer = kernel.lookup(destination, source)
     except KernelError as error:

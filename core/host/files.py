@@ -56,13 +56,13 @@ def _working_units(patterns: tuple[str, ...]) -> tuple[str, ...]:
     try:
         return working_units(patterns, Deadline(_SYSTEMCTL_SECONDS, "systemctl list-units"))
     except CommandFailed as error:
-        _log.warning("systemctl list-units: %s; timers of other tools are not seen", error)
+        _log.warning("systemctl list-units: %s; ec2net cannot see timers of other tools", error)
         return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """The files, links and folders of the host. What cannot be read is None."""
+    """The files, links and folders of the host. An unreadable one is None."""
 
     read_file: Callable[[str], str | None] = _read_file
     read_link: Callable[[str], str | None] = _read_link

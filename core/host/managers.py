@@ -15,12 +15,12 @@ class Manager(Enum):
     NETWORKD = "systemd-networkd"
     NETWORKMANAGER = "NetworkManager"
     SEVERAL = "both systemd-networkd and NetworkManager"
-    LEFT_ALONE = "by a user's wish nobody"
+    LEFT_ALONE = "no network manager (a user's setting)"
     """A user took it from NetworkManager at run time."""
-    NETWORKD_NOT_UP = "perhaps systemd-networkd, which is not up now,"
-    """It tells of no link while it is stopped or starts."""
-    NETWORKMANAGER_NOT_UP = "perhaps NetworkManager, which is not up now,"
-    """It tells of no new link while it is stopped."""
+    NETWORKD_NOT_UP = "possibly systemd-networkd (not running now)"
+    """systemd-networkd reports no link while it is stopped or starts."""
+    NETWORKMANAGER_NOT_UP = "possibly NetworkManager (not running now)"
+    """NetworkManager reports no new link while it is stopped."""
     NOBODY = "no network manager"
 
 
@@ -34,7 +34,8 @@ NETWORKD_LINKS = "/run/systemd/netif/links"
 NETWORKD_FILES = "/run/systemd/network"
 """Where ec2net writes files for systemd-networkd: 70-LINK.network, or a drop-in 50-ec2net.conf."""
 NETWORKMANAGER_LINKS = "/run/NetworkManager/devices"
-"""NetworkManager keeps a state file there for each link that it manages or was told not to."""
+"""NetworkManager keeps a state file there for each link that it manages, or that a user set
+unmanaged."""
 _UNITS = "/etc/systemd/system"
 UNIT_FOLDERS = (
     "/usr/lib/systemd/system",
@@ -45,7 +46,7 @@ UNIT_FOLDERS = (
     "/run/systemd/generator",
     "/run/systemd/generator.late",
 )
-"""Where units are (systemd.unit(5)); which comes first does not count here."""
+"""The folders of units (systemd.unit(5)); their order does not matter here."""
 
 
 def is_wanted(unit: str, by: str, environment: Environment) -> bool:
@@ -72,11 +73,10 @@ def is_enabled(unit: str, environment: Environment) -> bool:
 
 
 def is_at_work(unit: str, environment: Environment) -> bool:
-    """Whether it runs, or will again.
+    """Whether the network manager runs, or will run again.
 
-    One that is stopped and no longer enabled has handed over; one that is being restarted has not.
-    NetworkManager leaves its state files when it is stopped, systemd-networkd takes away those of
-    links.
+    A stopped one that is no longer enabled has handed over; one that restarts has not.
+    NetworkManager keeps its state files when it stops, systemd-networkd removes those of links.
     """
     return environment.unit_is_active(unit) or is_enabled(unit, environment)
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links whose coming or going udev and systemd missed: udev was down, or its queue ran over.
+"""Links whose event udev and systemd missed: udev was down, or its queue ran over.
 
-A link that came: no manager starts its unit, and systemd-networkd waits for udev without end. A
-small unit of ours makes udev look at the link again, since only that unit may write to /sys.
+A missed new link: no unit starts, and systemd-networkd waits for udev without end. A small unit of
+ec2net makes udev process the link, since only that unit may write to /sys.
 
-A link that went: ``BindsTo`` waits for the event that is lost, and the device unit stays "plugged",
-so a link that comes again under this name would not start its unit. systemd takes stock of devices
-anew at a daemon-reload only (252 and 257), so these rare cases are worth one.
+A missed removal: ``BindsTo`` waits for the lost event, and the device unit stays "plugged". A new
+link of this name would not start its unit. systemd updates its devices only at a daemon-reload
+(252 and 257), so ec2net runs one in these rare cases.
 """
 
 import logging
@@ -26,11 +26,11 @@ _QUEUE = Path("/run/udev/queue")
 """There while udev has events to process (udev_queue_get_udev_is_active)."""
 
 SECONDS = 5.0
-"""For systemctl, which here waits for no unit."""
+"""For systemctl, which waits for no unit here."""
 
 
 def unseen(links: Iterable[str]) -> list[str]:
-    """Those of ``links`` that udev does not know although it has nothing to do."""
+    """Those of ``links`` that udev does not know although its queue is empty."""
     missing = [
         name
         for name in links
@@ -40,8 +40,8 @@ def unseen(links: Iterable[str]) -> list[str]:
 
 
 def show(links: list[str], deadline: Deadline) -> None:
-    """Let udev look again. A failure is logged: the next pass tries."""
-    _log.info("udev never saw them, and looks again: %s", ", ".join(links))
+    """Make udev process the links. A failure is logged, and the next pass retries."""
+    _log.info("udev missed these links and now processes them: %s", ", ".join(links))
     units = [f"ec2net-udev@{escaped(name)}.service" for name in links]
     limit = deadline.within(SECONDS, "systemctl")
     attempt(["start", "--no-block", "--", *units], limit, _log)
@@ -82,7 +82,7 @@ def stale_units() -> Iterator[str]:
 
 def end_units(units: list[str], deadline: Deadline) -> None:
     """Let systemd stop them, and forget their devices. A failure is logged: the next pass tries."""
-    _units_log.info("stopping units of links that are gone: %s", ", ".join(units))
+    _units_log.info("stopping the units of removed links: %s", ", ".join(units))
     limit = deadline.within(SECONDS, "systemctl")
     attempt(["stop", "--no-block", "--", *units], limit, _units_log)
     attempt(["daemon-reload"], limit, _units_log)

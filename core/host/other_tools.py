@@ -26,7 +26,7 @@ _RUN_NETWORK = "/run/systemd/network"
 
 
 class Tool(StrEnum):
-    """Who else may configure ENIs; the value is what people call it."""
+    """Other tools that may configure ENIs; the value is the usual name."""
 
     NET_UTILS = Rival.NET_UTILS.value
     NM_CLOUD_SETUP = Rival.NM_CLOUD_SETUP.value
@@ -38,7 +38,7 @@ class Tool(StrEnum):
 
 
 class Danger(Enum):
-    """What it means to run beside this tool."""
+    """The risk of running ec2net with this tool."""
 
     DOUBLE = "double"
     """It makes and removes the same addresses, rules or routes: one of the two has to end."""
@@ -57,13 +57,13 @@ class Recognised:
     trace: str
     remedy: str
     rival: Rival | None = None
-    """What the configuration calls it, if it is one of those."""
+    """The tool's name in the configuration, if it has one."""
     links: frozenset[str] | None = None
     """ENI links that it configures; None: all."""
 
     def warning(self) -> str:
         """One line for a user, where the tool does the same work as ec2net."""
-        return f"! {self.tool} configures ENIs, too: {self.trace} ({self.remedy})"
+        return f"! {self.tool} also configures ENIs: {self.trace} ({self.remedy})"
 
 
 def recognise(environment: Environment) -> tuple[Recognised, ...]:
@@ -100,17 +100,21 @@ def _off(wiring: Wiring, environment: Environment) -> Recognised | None:
     installed = wiring.installed(environment)
     if not installed:
         return None
-    proof = [f"{installed[0]} is installed, but systemd runs no unit of the tool and has no job"]
+    proof = [
+        f"{installed[0]} is installed, but systemd runs none of its units and has no job for one"
+    ]
     if wiring.rule:
         mask = environment.is_masked(wiring.rule_mask())
-        proof.append(f"{wiring.rule_mask()} masks its udev rule" if mask else "no udev rule acts")
+        proof.append(
+            f"{wiring.rule_mask()} masks its udev rule" if mask else "it has no active udev rule"
+        )
     masked = not wiring.startable(environment)
-    proof.append("its unit files are masked" if masked else "no boot starts one of its units")
+    proof.append("its unit files are masked" if masked else "none of its units starts at boot")
     return Recognised(
         Tool(wiring.rival.value),
         Danger.NONE,
         ", ".join(proof),
-        "nothing to do: the tool is off. Removing its package is safe",
+        "nothing to do: the tool is off, and its package can be removed safely",
     )
 
 
@@ -170,7 +174,7 @@ def _serves_ec2(environment: Environment) -> bool:
 
 
 def _of_networkmanager(environment: Environment) -> Iterator[str]:
-    """Links that it has or will have: at boot, and where it has others, nobody's as well."""
+    """Links that the manager has or will have: at boot, and also unmanaged links if it has others."""
     if is_at_work(NETWORKMANAGER_UNIT, environment):
         managers = {link.name: link_manager(link, environment) for link in environment.eni_links}
         has = {Manager.NETWORKMANAGER, Manager.SEVERAL}
@@ -203,7 +207,7 @@ def _cloud_netconfig(environment: Environment, thorough: bool) -> Recognised | N
     return Recognised(
         Tool.CLOUD_NETCONFIG,
         Danger.POSSIBLE,
-        f"{CLOUD_NETCONFIG_SETTINGS} is there: udev and network managers run the tool",
+        f"{CLOUD_NETCONFIG_SETTINGS} exists: udev and network managers run the tool",
         f"run: {migrate_command(Rival.CLOUD_NETCONFIG)}",
     )
 
@@ -230,7 +234,7 @@ def _cloud_init(environment: Environment) -> Recognised | None:
     return Recognised(
         Tool.CLOUD_INIT,
         Danger.POSSIBLE,
-        f"/etc/udev/rules.d/{rules[0]} is there: it configures each ENI that is attached",
+        f"/etc/udev/rules.d/{rules[0]} exists: it configures each ENI that is attached",
         "run: systemctl mask --now cloud-init-hotplugd.socket",
     )
 
@@ -245,8 +249,9 @@ def _nodeadm(environment: Environment) -> Recognised | None:
                 return Recognised(
                     Tool.NODEADM,
                     Danger.POSSIBLE,
-                    f"{path} is there",
-                    'leave the CNI its ENIs: manage = "ignore" for them in the configuration',
+                    f"{path} exists",
+                    'leave the ENIs to the CNI plugin: set manage = "ignore" for them in the '
+                    "configuration",
                 )
     return None
 
@@ -264,9 +269,9 @@ def _netplan(environment: Environment) -> Recognised | None:
     return Recognised(
         Tool.NETPLAN,
         Danger.NONE,
-        f"{found[0]} is there",
-        "nothing has to be done while it gives ENIs no more than DHCP: take routes,"
-        " routing-policy and secondary addresses of ENIs out of it",
+        f"{found[0]} exists",
+        "nothing to do while it gives ENIs only DHCP; otherwise remove routes, routing-policy "
+        "and secondary addresses of ENIs from it",
     )
 
 
@@ -281,14 +286,14 @@ def _ifupdown(environment: Environment) -> Recognised | None:
                 Tool.IFUPDOWN,
                 Danger.NONE,
                 f"{path} configures {name} ({method})",
-                "nothing has to be done if it is the primary ENI with dhcp: take secondary ENIs,"
-                f" and 'up' lines with routes and rules, out of {path}",
+                "nothing to do if it configures only the primary ENI with dhcp; otherwise "
+                f"remove secondary ENIs, and 'up' lines with routes and rules, from {path}",
             )
     return None
 
 
 def interfaces_stanzas(environment: Environment) -> Iterator[tuple[str, str, str]]:
-    """Of every file of ifupdown: its path, the name of a link, and the method by which it comes up."""
+    """From every file of ifupdown: its path, the name of a link, and the link's method."""
     for path in _interfaces_files(environment):
         for name, _, method in _STANZA.findall(environment.read_file(path) or ""):
             yield path, name, method

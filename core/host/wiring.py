@@ -14,9 +14,9 @@ from ec2net.core.host.files import Environment
 from ec2net.core.host.managers import UNIT_FOLDERS, is_wanted
 
 ETC_UNITS = "/etc/systemd/system"
-"""Where administrators enable and mask units."""
+"""Folder in which administrators enable and mask units."""
 ETC_RULES = "/etc/udev/rules.d"
-"""Where administrators mask udev rules."""
+"""Folder in which administrators mask udev rules."""
 
 _INVOCATIONS = "/run/systemd/units"
 _VENDOR_RULES = ("/usr/lib/udev/rules.d", "/lib/udev/rules.d")
@@ -141,4 +141,4 @@ CLOUD_NETCONFIG = Wiring(
 """NetworkManager's dispatcher and netconfig run it, too; its setting ends that."""
 
 WIRINGS = {wiring.rival: wiring for wiring in (NET_UTILS, NM_CLOUD_SETUP, CLOUD_NETCONFIG)}
-"""By the name that the configuration uses."""
+"""By the name in the configuration."""

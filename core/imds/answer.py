@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one HTTP exchange with IMDS ends in: an answer, or one of these errors.
+"""The results of one HTTP exchange with IMDS: an answer, or one of these errors.
 
-The errors (but ``ImdsDisabled``) stay inside this package: the client turns them into
-``Unknown`` readings. A 404 is an answer: ``client`` reads it as ``Absent``, and ``reader`` believes it
-only with a second witness.
+The errors (except ``ImdsDisabled``) stay inside this package: the client turns them into
+``Unknown`` readings. A 404 is an answer: ``client`` reads it as ``Absent``, and ``reader`` believes
+it only with a second witness.
 """
 
 from dataclasses import dataclass
@@ -50,6 +50,6 @@ class ImdsDisabled(ImdsError):
     def __init__(self, where: str) -> None:
         super().__init__(
             f"IMDS is disabled for this instance (403 from {where})",
-            remedy="enable it: aws ec2 modify-instance-metadata-options --http-endpoint enabled"
-            " --instance-id ID; the configuration is kept",
+            remedy="enable it: aws ec2 modify-instance-metadata-options --http-endpoint "
+            "enabled --instance-id ID; ec2net keeps the configuration",
         )

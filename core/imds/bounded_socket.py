@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A TCP socket whose every wait is the Deadline's and whose bytes are counted, whoever reads from it.
+"""A TCP socket that bounds every wait by a Deadline and counts all bytes, for any reader.
 
-A timeout per read does not bound a response: a header a second keeps http.client busy for
-hours. Here the connect and each recv and send take what is left of one deadline, and whatever
-may interrupt the deadline interrupts them.
+A timeout per read does not bound a response: a header a second keeps http.client busy for hours.
+Here the connect and each recv and send use the remaining time of one deadline, and everything that
+interrupts the deadline interrupts them.
 
-Nor does a limit that is asked of http.client bound an answer: its parser believes what a chunk says
-of its own length. So each answer has an allowance of bytes here, before any parser.
+A limit for http.client does not bound an answer either: its parser trusts the length that a chunk
+claims. Each answer therefore has an allowance of bytes here, before any parser.
 """
 
 import errno
@@ -92,11 +92,11 @@ class BoundedSocket(socket.socket):
             except BlockingIOError:
                 continue
             except OSError as error:
-                # Not an OSError any more, so that urllib3 passes it through as it is.
+                # No OSError, so urllib3 passes it through unchanged.
                 raise TransportError(_strerror(error)) from error
             self._allowance -= count
             if self._allowance < 0:
-                raise BadAnswer(f"the answer is longer than {ANSWER_LIMIT} bytes in all")
+                raise BadAnswer(f"the whole answer is longer than {ANSWER_LIMIT} bytes")
             return count
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0) -> None:

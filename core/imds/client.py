@@ -26,7 +26,7 @@ KEY_SECONDS = 3.0
 time for the others, and the circuit leaves time for what comes after reading."""
 
 CIRCUIT_KEYS = 3
-"""So many keys in a row without any answer, and the rest of the pass does not ask."""
+"""After so many keys in a row without any answer, ec2net reads no further keys in this pass."""
 
 REQUEST_BUDGET = 512
 """Per pass: three times what a first pass over 15 ENIs needs. IMDS shares 1024 packets per
@@ -41,8 +41,8 @@ log = logging.getLogger("ec2net.imds")
 class ImdsClient:
     """Reads keys of IMDS. For one thread. Close it, or use it as a context manager.
 
-    A *pass* is one round of reading: the request budget, the circuit and the time waited
-    because IMDS asks for it count per pass. The connection and the token outlive it.
+    The request budget, the circuit and the time waited at IMDS's request count per *pass*. The
+    connection and the token outlive the pass.
     """
 
     def __init__(
@@ -88,10 +88,10 @@ class ImdsClient:
         return self._session.requests_made
 
     def answers(self, path: str, deadline: Deadline) -> bool:
-        """Whether the candidate that answered in this pass does so by a new connection.
+        """Whether the candidate that answered in this pass also answers a new connection.
 
-        One request for ``path``, neither repeated nor sent in another way: what is asked for is
-        whether the way is still open. So an error that IMDS answers counts as well.
+        One request for ``path``, neither repeated nor sent in another way, since the question is
+        whether the way still works. An error that IMDS answers counts as well.
         """
         return self._session.answers(path, deadline)
 
@@ -126,7 +126,7 @@ class ImdsClient:
         except ImdsError as error:
             if isinstance(error, ImdsDisabled) or not self.heard:
                 self._given_up = error
-                log.debug("%s: %s; given up for this pass", path, error)
+                log.debug("%s: %s; no further try in this pass", path, error)
                 raise
             reading = self._silence(error.problem)
         log.debug("%s: %s", path, _outcome(reading))
@@ -159,7 +159,7 @@ class ImdsClient:
             asked = self._patience.due()
             pause = max(asked, backoff(attempt))
             if not self._may_wait(pause, asked, deadline, last=tries == 1):
-                why = f"IMDS asks to wait {asked:.3g} s" if asked else "no time left to try again"
+                why = f"IMDS asks to wait {asked:.3g} s" if asked else "no time left to retry"
                 failure, answered = f"{failure}; {why}", answered or asked > 0
                 break
             if pause:
@@ -204,7 +204,10 @@ class ImdsClient:
         """A key ends without an answer: one step towards opening the circuit."""
         self._silent_keys += 1
         if self._silent_keys == CIRCUIT_KEYS:
-            log.debug("no answer for %d keys in a row: the rest is not asked", CIRCUIT_KEYS)
+            log.debug(
+                "no answer for %d keys in a row: ec2net does not read the remaining keys",
+                CIRCUIT_KEYS,
+            )
         return Unknown(reason)
 
 
@@ -231,7 +234,7 @@ _WHITESPACE = dict.fromkeys(map(ord, "\t\r\n"))
 
 
 def _outcome(reading: Reading[str]) -> str:
-    """For the log. Values are logged where they are parsed, not here: some keys hold secrets."""
+    """For the log. Values are logged by the parser, not here: some keys hold secrets."""
     match reading:
         case Value():
             return "value"

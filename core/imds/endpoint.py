@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where IMDS may answer: endpoints times the ways out to them, in order of preference.
+"""The possible ways to IMDS: endpoints and the links to them, in order of preference.
 
-IMDS is link-local, so any ENI reaches it, and which one does depends on routes that may be
-what is broken just now.
+IMDS is link-local, so every ENI reaches it. The routes decide which ENI does, and they may be
+broken just now.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,9 +33,9 @@ class Endpoint:
         """
         parts = urlsplit(url)
         if parts.scheme != "http":
-            raise ValueError("only http is spoken")
+            raise ValueError("only http is supported")
         if parts.path not in ("", "/") or parts.query or parts.fragment or "@" in parts.netloc:
-            raise ValueError("nothing but an address and a port may follow http://")
+            raise ValueError("only an address and a port may follow http://")
         address = ip_address(parts.hostname or "")
         if isinstance(address, IPv6Address) and address.scope_id is not None:
             raise ValueError("an address with a zone is not supported")
@@ -45,7 +45,7 @@ class Endpoint:
         return cls(address, port)
 
     def __str__(self) -> str:
-        """As it stands in a URL: ``169.254.169.254``, ``[fd00:ec2::254]``, ``127.0.0.1:8080``."""
+        """As in a URL: ``169.254.169.254``, ``[fd00:ec2::254]``, ``127.0.0.1:8080``."""
         host = f"[{self.address}]" if self.address.version == 6 else str(self.address)
         return host if self.port == HTTP_PORT else f"{host}:{self.port}"
 
@@ -78,8 +78,8 @@ def endpoints(environ: Mapping[str, str]) -> tuple[Endpoint, ...]:
             raise UsageError(
                 f"{url[:100]!r} is not allowed: {error}",
                 subject=ENDPOINT_VARIABLE,
-                remedy="allowed is http://ADDRESS[:PORT], such as http://169.254.169.254"
-                " or http://[fd00:ec2::254]",
+                remedy="allowed: http://ADDRESS[:PORT], such as http://169.254.169.254 or "
+                "http://[fd00:ec2::254]",
             ) from error
     mode = environ.get(MODE_VARIABLE, "")
     if not mode:

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""requests without its guess at character sets: 3 MiB and 20 ms of every process (docs/performance.md).
+"""requests without its guess at character sets: 3 MiB and 20 ms of every process
+(docs/performance.md).
 
-requests imports charset_normalizer (or chardet) to look at its version, and uses it for nothing
-but ``Response.text`` and ``json()`` of bytes whose character set nobody told. IMDS answers are
-ASCII and are decoded here. A stand-in takes its place that becomes the real module as soon as
-somebody (a plugin, say) asks it for anything else.
+requests imports charset_normalizer (or chardet) to read its version. It uses the module only for
+``Response.text`` and ``json()`` of bytes with an unknown character set. IMDS answers are ASCII and
+are decoded here. A stand-in replaces the module, and becomes the real one as soon as other code (a
+plugin, say) uses it.
 """
 
 import importlib
@@ -31,7 +32,7 @@ class _StandIn(ModuleType):
 
 
 def import_requests() -> None:
-    """Import requests, with a stand-in for what guesses. Does nothing if it is there already."""
+    """Import requests, with a stand-in for the guessing module. Does nothing if requests is loaded."""
     if "requests" not in sys.modules:
         for name in _VERSION:
             if name not in sys.modules and importlib.util.find_spec(name) is not None:

@@ -20,10 +20,10 @@ _parsed: BoundedCache[tuple[Callable[[str], Any], str], tuple[Any, ...]] = Bound
 with 100 addresses each have 330,000; parsed, an address takes ten times its text."""
 
 NUMBER_MAX = 999
-"""Of device numbers and network cards; ``core/model/numbers.py`` decides what can be numbered."""
+"""For device numbers and network cards; ``core/model/numbers.py`` decides which can be numbered."""
 
 _ENTRY = 64
-"""Characters that an entry counts beside its text."""
+"""Characters that an entry counts in addition to its text."""
 
 _SHOWN = 60
 _NUMBER = re.compile(r"[0-9]{1,3}", re.ASCII)
@@ -62,9 +62,9 @@ def _parse_lines(parse: Callable[[str], Any], text: str) -> tuple[Any, ...]:
 
 
 def parsed(reading: Reading[str], parse: Callable[[str], T]) -> Reading[T]:
-    """``reading`` with its text parsed; Unknown for garbage, and for no text at all.
+    """``reading`` with its text parsed; Unknown for garbage, and for an empty text.
 
-    Some failures look like an empty 200. ``EMPTY`` tells the caller, who may look a second time.
+    Some failures look like an empty 200. ``EMPTY`` tells the caller, which may read a second time.
     """
     if not isinstance(reading, Value):
         return reading
@@ -86,7 +86,8 @@ def number(text: str) -> int:
 
 
 def listed_key(text: str) -> str:
-    """A line of a listing, without the slash of folders. Any name will do: nobody reads most of them."""
+    """A line of a listing, without the slash of folders. Any name is valid: ec2net reads few of
+    them."""
     return text.rstrip("/")
 
 
@@ -115,7 +116,7 @@ Network = TypeVar("Network", IPv4Network, IPv6Network)
 
 def _usable(address: Address) -> Address:
     if address.is_unspecified or address.is_multicast or address.is_loopback:
-        raise ValueError("no address that an ENI can have")
+        raise ValueError("not an address that an ENI can have")
     return address
 
 
@@ -124,6 +125,6 @@ def _proper(network: Network, text: str) -> Network:
     if text.rpartition("/")[2] != str(network.prefixlen):
         raise ValueError("not ADDRESS/LENGTH")
     if network.prefixlen == 0:
-        raise ValueError("all of the Internet")
+        raise ValueError("the whole Internet")
     _usable(network.network_address)
     return network

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether what IMDS calls the primary ENI can be it. Pure.
+"""Whether IMDS's primary ENI is plausible. Pure.
 
-Everything hangs on that one answer, for the whole boot. So it counts only as long as the ENI's own
-keys do not deny it: the primary is listed, as device 0 of card 0.
+All decisions of this boot depend on that one answer. It is valid only while the ENI's own keys
+agree: the primary is listed, as device 0 of card 0.
 """
 
 from ec2net.core.model.facts import EniFacts, Reading, Value
@@ -10,7 +10,7 @@ from ec2net.core.model.identity import Mac
 
 
 def denial(mac: Mac, eni: EniFacts | None, listed: Reading[tuple[Mac, ...]]) -> str:
-    """What says that ``mac`` is not the primary; empty if nothing does. ``eni``: if it was read."""
+    """The reason why ``mac`` is not the primary; empty if there is none. ``eni``: if it was read."""
     if isinstance(listed, Value) and mac not in listed.value:
         return "it is not listed"
     if eni is None:

@@ -12,7 +12,7 @@ MACS_PATH = "latest/meta-data/network/interfaces/macs/"
 PROOF_PATH = MACS_PATH
 
 BAD_KEYS = 3
-"""So many keys in a row without a usable answer, and other candidates are tried."""
+"""After so many keys in a row without a usable answer, ec2net tries other candidates."""
 
 
 def is_proof(answer: Answer) -> bool:

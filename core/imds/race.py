@@ -23,12 +23,12 @@ STAGGER_SECONDS = 0.1
 """A healthy IMDS accepts in a millisecond, so that one SYN is all that is normally sent."""
 
 PROBE_SECONDS = 1.0
-"""At most this for one that connects but may never answer. The first has at most half of the time,
-the others share evenly what is left: halving it again and again would leave the last of eight
+"""At most this for a candidate that connects but may never answer. The first has at most half of
+the time, the others share the rest evenly. Repeated halving would leave the last of eight
 candidates 5 ms."""
 
 _NAMED = 4
-"""So many candidates are named per reason in the summary."""
+"""The number of candidates that the summary names per reason."""
 
 
 class NobodyAnswers(Exception):
@@ -44,12 +44,12 @@ def race(
     probe: Callable[[BoundedSocket, Deadline], T],
     deadline: Deadline,
 ) -> T:
-    """What ``probe`` returns for the first candidate that connects and passes it.
+    """The result of ``probe`` for the first candidate that connects and passes it.
 
-    ``probe`` owns the connected socket and has a share of ``deadline``; it raises
-    ``TransportError`` or ``DeadlineExceeded`` to let the next one try, ``ImdsDisabled`` to say
-    that this endpoint will not answer by any other way either. Raises ``NobodyAnswers``, or
-    ``ImdsDisabled`` if that is what the last one had said.
+    ``probe`` owns the connected socket and has a share of ``deadline``. It raises
+    ``TransportError`` or ``DeadlineExceeded`` to let the next one try, and ``ImdsDisabled`` if this
+    endpoint will not answer by any other way either. Raises ``NobodyAnswers``, or ``ImdsDisabled``
+    if the last one raised it.
     """
     runners = _Race(candidates, deadline)
     try:
@@ -103,11 +103,11 @@ class _Race:
         for connection in self._running.values():
             self._failures[connection.candidate] = "timed out"
         for candidate in self._waiting:
-            self._failures[candidate] = "no time left to try"
+            self._failures[candidate] = "no time left to retry"
         raise NobodyAnswers(self._failures)
 
     def _shares(self) -> int:
-        """Into how many parts what is left of the time is divided for a probe."""
+        """The number of parts into which the remaining time is divided for a probe."""
         if not self._failures:
             return 2
         return len(self._waiting) + len(self._running) + 1
@@ -170,4 +170,4 @@ def _summary(failures: Mapping[Candidate, str]) -> str:
     for candidate, reason in failures.items():
         by_reason.setdefault(reason, []).append(str(candidate))
     parts = (f"{several(names, _NAMED)}: {reason}" for reason, names in by_reason.items())
-    return "; ".join(parts) or "there is nothing to try"
+    return "; ".join(parts) or "there is no endpoint to try"

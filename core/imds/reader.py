@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the facts about ENIs from IMDS, asking for nothing twice and for nothing immutable again.
+"""Reads the facts about ENIs from IMDS: no key twice, and no immutable key again.
 
-A steady pass is one listing of the MACs, and for each ENI its listing and the mutable keys
-that are there. An Absent always has two witnesses: the listing, and either the key's own 404
-or that it has never been there. So has a list that lost something: it is read twice.
+A steady pass reads one listing of the MACs, and for each ENI its listing and the listed mutable
+keys. An Absent always has two witnesses: the listing, and either the key's own 404 or that the key
+was never listed. A list that lost an entry needs two as well: ec2net reads it twice.
 
-IMDS answers one key per request. So the resident manager reads the listings of an ENI's keys at other
-times than the keys (``Listings``): each is as old as a poll interval at most, and passes stay small.
+IMDS answers one key per request. The daemon therefore reads the listings of an ENI's keys at other
+times than the keys (``Listings``). Each is as old as a poll interval at most, and passes stay
+small.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -47,11 +48,11 @@ SUBNET_IPV4 = "subnet-ipv4-cidr-block"
 SUBNET_IPV6 = "subnet-ipv6-cidr-blocks"
 """AWS, "Instance metadata categories", ``network/interfaces/macs/<mac>/``."""
 
-_NEVER_READ = Unknown("never read")
+_NEVER_READ = Unknown("not read yet")
 _NOT_PROPAGATED = Unknown("device-number not propagated yet", settling=True)
 
 Listings: TypeAlias = dict[Mac, frozenset[str]]
-"""Of ENIs that were read completely: the keys that IMDS listed. Changed by who reads."""
+"""For completely read ENIs, the keys that IMDS listed. The reader changes it."""
 
 
 def read_facts(
@@ -98,8 +99,8 @@ def _cards(
 ) -> bool:
     """Whether the primary, if it was not read, has a network card or may have one.
 
-    The primary has been attached for the longest time. So its keys are the witness for the host
-    when a pass reads a new ENI alone (``core.decide.settled``).
+    The primary has been attached for the longest time. Its keys are therefore the witness for the
+    host when a pass reads a new ENI alone (``core.decide.settled``).
     """
     new = [eni for eni in read.values() if isinstance(eni.network_card, Absent)]
     if not new or not isinstance(primary, Value) or primary.value in read:
@@ -132,9 +133,9 @@ def _note(
 
 
 def outdated(client: Imds, listings: Listings, deadline: Deadline) -> frozenset[Mac]:
-    """Read all listings again and forget those that changed; of which ENIs they were.
+    """Read all listings again and forget those that changed. Returns their ENIs.
 
-    What cannot be read now stands. Raises ``ImdsError``, and what interrupts the deadline.
+    An unreadable listing stays. Raises ``ImdsError``, and whatever interrupts the deadline.
     """
     changed = set()
     for mac, keys in list(listings.items()):
@@ -176,7 +177,7 @@ def read_primary(client: Imds, deadline: Deadline) -> Reading[Mac]:
 
 
 def find_primary(client: Imds, deadline: Deadline) -> Reading[Mac]:
-    """As ``read_primary``, checked by its device number, for who has read nothing else."""
+    """As ``read_primary``, checked by its device number, for callers that read nothing else."""
     primary = read_primary(client, deadline)
     if not isinstance(primary, Value):
         return primary
@@ -188,7 +189,7 @@ def find_primary(client: Imds, deadline: Deadline) -> Reading[Mac]:
 
 
 def _denied(mac: Mac, reason: str) -> Unknown:
-    return Unknown(f"IMDS gives {mac} as the primary ENI, but {reason}")
+    return Unknown(f"IMDS reports {mac} as the primary ENI, but {reason}")
 
 
 def _listing(
@@ -207,7 +208,7 @@ def _listing(
     if isinstance(reading, Absent):
         if missing:
             return reading
-        return Unknown("the listing of its keys answers 404", settling=not known)
+        return Unknown("IMDS answers 404 for the list of its keys", settling=not known)
     if isinstance(reading, Unknown):
         return Unknown(f"the listing of its keys: {reading.reason}")
     names = FIELDS.keys() & set(reading.value)
@@ -215,7 +216,7 @@ def _listing(
         # A page of HTML is no listing: IMDS lists names without blanks and brackets.
         garbage = any(set(name) & set(" <>") for name in reading.value)
         return Unknown(
-            "the listing of its keys has none of those that matter",
+            "the list of its keys has none that ec2net needs",
             settling=not known and not garbage,
         )
     return Value(frozenset(names))
@@ -263,7 +264,7 @@ class _Eni:
     def _empty_wrongly(self, ipv4s: Reading[object], ipv6s: Reading[object]) -> Unknown | None:
         """An ENI cannot lose its first IPv4 address, and the primary has an address.
 
-        So IMDS is wrong if it gives empty lists all the same, and no list counts as empty then.
+        If IMDS reports only empty lists, IMDS is wrong, and no list counts as empty then.
         """
         lost = isinstance(self.known.local_ipv4s, Value)
         nothing = self._is_primary and isinstance(ipv6s, Absent)
@@ -275,7 +276,8 @@ class _Eni:
     ) -> Reading[tuple[IPv6Network, ...]]:
         """A subnet can get an IPv6 block later, or another one in its place.
 
-        So a value stands as long as all that the ENI holds lies in it; an absence does not.
+        A value therefore stays valid while it contains all of the ENI's addresses; an absence does
+        not.
         """
         known = self.known.subnet_ipv6
         inside = isinstance(known, Value) and all(
@@ -300,9 +302,9 @@ class _Eni:
         return card, device
 
     def _settled(self, device: Value[int], card: Reading[int]) -> bool:
-        """False for the 0 that IMDS gives before it knows a number; the primary's is 0 for good.
+        """False for the 0 that IMDS reports before it knows a number; the primary's 0 is final.
 
-        Only card 0 has the primary on it; elsewhere 0 is a number like any other.
+        Only card 0 has the primary on it; on other cards 0 is an ordinary number.
         """
         elsewhere = isinstance(card, Value) and card.value > 0
         return (device.value == 0 and not elsewhere) is self._is_primary
@@ -329,16 +331,17 @@ class _Eni:
     def _list(
         self, name: str, parse: Callable[[str], T], known: Reading[tuple[T, ...]]
     ) -> Reading[tuple[T, ...]]:
-        """A list that loses something needs two witnesses too: half a list is well-formed.
+        """A list that loses an entry needs two witnesses, too: half a list is well-formed.
 
-        Where the two differ, the last known list stands. A lie that IMDS tells twice is believed.
+        If the two differ, the last known list stays in force. ec2net believes an error that IMDS
+        repeats.
         """
         reading = self._key(name, many(parse), known)
         if not _loses(reading, known):
             return reading
         again = self._key(name, many(parse), known)
         if again != reading and _loses(again, known):
-            return Unknown(f"{name} was read twice and differed")
+            return Unknown(f"{name} changed between two readings")
         return again
 
     def _key(self, name: str, parse: Callable[[str], T], known: Reading[T]) -> Reading[T]:
@@ -359,7 +362,7 @@ class _Eni:
             if self.old:
                 raise _ListingIsOld
             settling = not isinstance(known, Value)
-            return Unknown(f"{name} is listed, but answers 404", settling=settling)
+            return Unknown(f"{name} is listed, but IMDS answers 404", settling=settling)
         return reading
 
 
@@ -384,5 +387,5 @@ def _never_read(mac: Mac) -> EniFacts:
 
 
 def _present(reading: Reading[str], path: str) -> Reading[str]:
-    """For what IMDS always has: a 404 is a failure like any other."""
+    """For keys that IMDS always has: a 404 is a failure like any other."""
     return Unknown(f"{path} answers 404") if isinstance(reading, Absent) else reading

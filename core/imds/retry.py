@@ -10,7 +10,7 @@ BACKOFF_SECONDS = 0.1
 BACKOFF_LIMIT_SECONDS = 0.4
 
 LONGEST_SECONDS = 999_999_999
-"""A Retry-After that asks for more asks for this: nobody waits so long either."""
+"""A Retry-After that asks for more counts as this: ec2net does not wait longer."""
 
 PATIENCE_SECONDS = 10.0
 """At most so long does one pass wait because IMDS asked for it."""
@@ -47,7 +47,7 @@ def retry_after(header: str) -> float:
 
 
 class Patience:
-    """What is left, in one pass, of the willingness to wait because IMDS asks for it."""
+    """The remaining time, in one pass, for waits that IMDS asks for."""
 
     def __init__(self, seconds: float = PATIENCE_SECONDS) -> None:
         self._seconds = seconds

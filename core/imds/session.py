@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The session with IMDS: which candidate answers, the token, one request at a time within a budget.
 
-requests is imported when the first connection stands.
+requests is imported after the first connection succeeds.
 """
 
 import logging
@@ -27,7 +27,7 @@ FIND_SECONDS = 2.0
 """To find a candidate that answers. With ``UNPROVEN_SECONDS`` before it: 3 s in all (R19)."""
 
 UNPROVEN_SECONDS = 1.0
-"""For the first request to the remembered candidate, which may have gone bad since."""
+"""For the first request to the remembered candidate, which may no longer answer."""
 
 FINDS_PER_PASS = 2
 """One at the start, one more when that candidate goes bad."""
@@ -63,7 +63,7 @@ class Session:
         self._candidates = tuple(candidates)
         self._transport: Transport | None = None
         self._current: Candidate | None = None
-        """That was taken last, connected or not."""
+        """The last candidate, connected or not."""
         self._token: Token | None = None
         self.new_pass(None)
 
@@ -81,7 +81,7 @@ class Session:
         self._last: Candidate | None = None
 
     def allow(self, more: int) -> None:
-        """So many requests more, in this pass and in later ones."""
+        """Allow this number of further requests, in this pass and in later ones."""
         self._budget += more
         self._requests_left += more
 
@@ -99,7 +99,9 @@ class Session:
         if self._transport is not None:
             return
         if self._finds_left == 0:
-            raise ConnectFailed("the connection is lost, and this pass has searched already")
+            raise ConnectFailed(
+                "the connection was lost, and ec2net already searched for IMDS in this pass"
+            )
         self._finds_left -= 1
         order = self._candidates
         if (last := self._remembered) is not None:
@@ -111,8 +113,8 @@ class Session:
                 raise deadline.exceeded() from error
             raise ImdsError(
                 f"no IMDS endpoint answers: {error}",
-                remedy="check that IMDS is enabled and no route or firewall hides it;"
-                " the configuration is kept",
+                remedy="check that IMDS is enabled and that no route or firewall hides it; "
+                "ec2net keeps the configuration",
             ) from error
 
     def fetch(self, path: str, deadline: Deadline) -> Answer:
@@ -127,11 +129,11 @@ class Session:
         if token is None or not token.fresh():
             token = self._renew(transport, deadline)
         answer = self._get(transport, path, token, deadline)
-        # A 403 may mean that IMDS was disabled meanwhile: once a pass, let the PUT tell.
+        # A 403 may mean that IMDS was disabled meanwhile: once a pass, the PUT decides.
         doubtful = answer.status == 403 and not self._doubted
         if answer.status == 401 or doubtful:
             self._doubted = self._doubted or doubtful
-            log.debug("HTTP %d: the token is renewed", answer.status)
+            log.debug("HTTP %d: renewing the token", answer.status)
             token = self._renew(transport, deadline)
             answer = self._get(transport, path, token, deadline)
         self.proven = True
@@ -160,16 +162,16 @@ class Session:
         try:
             race(others[:OTHERS], self._prove, deadline.within(FIND_SECONDS, "finding IMDS"))
         except (NobodyAnswers, ImdsDisabled) as error:
-            log.debug("%s gives no keys, and no other candidate does: %s", left, error)
+            log.debug("%s has no keys, and no other endpoint has any: %s", left, error)
             return False
-        log.debug("%s gives no keys: left for %s", left, self._current)
+        log.debug("%s has no keys: switching to %s", left, self._current)
         return True
 
     def answers(self, path: str, deadline: Deadline) -> bool:
         """One GET by a new connection to the candidate that answered last in this pass.
 
-        By a new one, since that is what every other program would make. A link that is gone
-        says nothing about the way that it was.
+        Every other program would use a new connection as well. A failure because the link is gone
+        says nothing about the former way.
         """
         from ec2net.core.imds.transport import Transport
 
@@ -199,17 +201,17 @@ class Session:
         """
         if self.proven and not isinstance(error, ConnectFailed):
             return
-        log.debug("%s is dropped: %s", self._transport and self._transport.candidate, error)
+        log.debug("%s: not used any more: %s", self._transport and self._transport.candidate, error)
         self.close()
         self._remembered = None
         self.proven = False
 
     def _probe(self, connection: BoundedSocket, share: Deadline) -> None:
-        """For the race: whether this candidate is one. Its token is the proof, or the kept one."""
+        """For the race: whether this candidate answers. Its token is the proof, or the stored one."""
         self._try(connection, share, key=False)
 
     def _prove(self, connection: BoundedSocket, share: Deadline) -> None:
-        """For the race after a candidate gave tokens only: a key is the proof."""
+        """For the race after a candidate gave only tokens: a key is the proof."""
         self._try(connection, share, key=True)
 
     def _try(self, connection: BoundedSocket, share: Deadline, *, key: bool) -> None:
@@ -222,7 +224,7 @@ class Session:
             last = self._remembered
             if last is not None and last.fits(candidate) and last.token.fresh():
                 token = last.token
-                log.debug("%s: used again, with the token kept", candidate)
+                log.debug("%s: used again, with the saved token", candidate)
             else:
                 token = self._new_token(transport, share, tries=TOKEN_TRIES)
                 if key:
@@ -253,7 +255,7 @@ class Session:
             pause = max(asked, backoff(attempt))
             if pause and pause >= deadline.remaining():
                 # Not the own pause, which is random: the same trouble is to have the same text.
-                when = f", to be tried again in {asked:.3g} s" if asked else ""
+                when = f", retry in {asked:.3g} s" if asked else ""
                 raise TransportError(f"no token: {failure}{when}")
             deadline.sleep(pause)
             try:
@@ -281,8 +283,8 @@ class Session:
         try:
             token = Token.parse(answer.body, answer.token_ttl)
         except ValueError as error:
-            raise TransportError("what was given for a token is none") from error
-        log.debug("%s: a new token", transport.candidate)
+            raise TransportError("IMDS returned an invalid token") from error
+        log.debug("%s: new token", transport.candidate)
         return token
 
     def _get(self, transport: "Transport", path: str, token: Token, deadline: Deadline) -> Answer:

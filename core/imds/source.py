@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where IMDS keys are read from: IMDS itself, or a recorded tree (``plan --imds FILE``)."""
+"""The source of IMDS keys: IMDS itself, or a recorded tree (``plan --imds FILE``)."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ from ec2net.core.runtime.deadline import Deadline
 
 
 class Imds(Protocol):
-    """What the reader needs: ``ImdsClient`` or ``RecordedImds``."""
+    """The interface that the reader uses: ``ImdsClient`` or ``RecordedImds``."""
 
     @property
     def requests_made(self) -> int:
@@ -19,7 +19,7 @@ class Imds(Protocol):
         """Forget what only counts for one round of reading."""
 
     def expect(self, enis: int) -> None:
-        """So many ENIs are to be read: what a round may cost depends on it."""
+        """The number of ENIs to read: the budget of the pass depends on it."""
 
     @property
     def heard(self) -> bool:

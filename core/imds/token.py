@@ -33,9 +33,9 @@ class Token:
 
     @classmethod
     def parse(cls, body: bytes, granted: str) -> "Token":
-        """From the answer to the PUT: its body, and its header with the seconds granted.
+        """From the answer to the PUT: its body, and its header with the granted seconds.
 
-        Raises ``ValueError`` for what cannot stand in a header.
+        Raises ``ValueError`` for a token that cannot be part of a header.
         """
         text = body.decode("ascii").strip()
         if not 0 < len(text) <= 4096 or not text.isprintable() or " " in text:
@@ -51,7 +51,7 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What worked last, in whichever process."""
+    """The candidate and token that worked last, in any process."""
 
     endpoint: str
     device: str
@@ -95,7 +95,7 @@ class TokenStore:
             try:
                 self._directory.write(FILE, data, mode=0o600)
             except StateError as error:
-                log.debug("the token is not kept: %s", error)
+                log.debug("the token was not saved: %s", error)
         return remembered
 
 

@@ -99,9 +99,11 @@ def _read(response: requests.Response) -> Answer:
     body = b""
     if status == 200:
         if headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise BadAnswer("a compressed answer, which was not asked for")
+            raise BadAnswer("a compressed answer, which ec2net did not ask for")
         if size is None and headers.get("Transfer-Encoding", "").lower() != "chunked":
-            raise BadAnswer("an answer without its length: it cannot be told whether it is whole")
+            raise BadAnswer(
+                "an answer without its length, so ec2net cannot know whether it is complete"
+            )
         if size is None or size <= BODY_LIMIT:
             body = response.raw.read(BODY_LIMIT + 1, decode_content=False)
         if max(size or 0, len(body)) > BODY_LIMIT:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What IMDS should have told and did not, as one problem for people. Pure."""
+"""Facts that IMDS should have reported and did not, as one problem for people. Pure."""
 
 from collections.abc import Iterator
 
@@ -7,13 +7,13 @@ from ec2net.core.model.errors import ImdsError
 from ec2net.core.model.facts import EniFacts, ImdsFacts, Reading, Unknown, Value, keys_of
 
 _SHOWN = 3
-"""So many reasons, and so many keys of each, are named."""
+"""The number of reasons, and of keys of each, that the message names."""
 
 
 def unread(imds: ImdsFacts) -> tuple[ImdsError, ...]:
-    """One problem for all that IMDS did not tell this time, whatever stands in for it.
+    """One problem for all failed readings of this pass, also those with a last known value.
 
-    Keys that it has not got yet are no fault: such an ENI is pending, and says so itself.
+    Keys that IMDS does not have yet are no fault: such an ENI is pending, with its own reason.
     """
     where: dict[str, list[str]] = {}
     for name, reading in _named(imds):
@@ -25,7 +25,7 @@ def unread(imds: ImdsFacts) -> tuple[ImdsError, ...]:
     return (
         ImdsError(
             f"IMDS could not be read completely: {'; '.join(reasons[:_SHOWN])}",
-            remedy="the last known values stand",
+            remedy="ec2net keeps the last known values",
         ),
     )
 

@@ -24,7 +24,7 @@ _TTL_SECONDS = "1"
 
 
 class Outcome(Enum):
-    """What became of asking for a token."""
+    """The outcome of a request for a token."""
 
     ANSWERS = "answers"
     DISABLED = "disabled"
@@ -34,7 +34,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """One candidate; ``reason`` tells why it is silent."""
+    """One candidate; ``reason`` explains its silence."""
 
     candidate: Candidate
     outcome: Outcome
@@ -42,7 +42,7 @@ class Way:
 
 
 class _Noted(TransportError):
-    """Not an error: the race goes on to the next one."""
+    """Not an error: the race continues with the next candidate."""
 
 
 def try_all(
@@ -75,10 +75,10 @@ def try_all(
 def reaches_further(candidate: Candidate, deadline: Deadline, *, user_agent: str) -> bool:
     """Whether answers would survive one more hop, to a container on a bridge.
 
-    The hop limit (``http-put-response-hop-limit``) is the TTL of the answer to a PUT. It is not
-    shown to TCP sockets, but they can be told to drop what has less than 2. Loss looks the same.
+    The hop limit (``http-put-response-hop-limit``) is the TTL of the answer to a PUT. TCP sockets
+    cannot read it, but they can drop packets with less than 2. Loss looks the same.
     """
-    share = deadline.within(HOP_SECONDS, "looking at the hop limit")
+    share = deadline.within(HOP_SECONDS, "checking the hop limit")
     try:
         connection = connect(candidate, share)
     except (ConnectFailed, DeadlineExceeded):

@@ -29,7 +29,7 @@ _NONE = 0xFFFFFFFF
 RULE_ACTIONS = {1: RuleAction.LOOKUP, 7: RuleAction.UNREACHABLE}
 """FR_ACT_TO_TBL, FR_ACT_UNREACHABLE (include/uapi/linux/fib_rules.h)."""
 KINDS = {1: RouteKind.UNICAST, 2: RouteKind.LOCAL, 7: RouteKind.UNREACHABLE}
-# Attributes that a rule of ours can have; any other one makes it somebody's with more selectors.
+# Attributes of ec2net's rules; a rule with any other attribute is foreign and has more selectors.
 _RULE_ATTRIBUTES = {
     "FRA_TABLE",
     "FRA_PRIORITY",
@@ -48,12 +48,12 @@ def family(version: int) -> int:
 
 
 def _attributes(message: Mapping[str, Any]) -> dict[str, Any]:
-    """By name. Item by item: pyroute2's pairs decode when asked, and slices of them are slow."""
+    """By name. Item by item: pyroute2's pairs decode on access, and slices of them are slow."""
     return {pair[0]: pair[1] for pair in message["attrs"]}
 
 
 def link(message: Mapping[str, Any]) -> Link:
-    """RTM_NEWLINK. The driver is left to the caller: rtnetlink does not tell it."""
+    """RTM_NEWLINK. The caller finds the driver: rtnetlink does not report it."""
     attributes = _attributes(message)
     info = attributes.get("IFLA_LINKINFO", {}).get("attrs", ())
     names = attributes.get("IFLA_PROP_LIST", {}).get("attrs", ())
@@ -76,7 +76,7 @@ def link(message: Mapping[str, Any]) -> Link:
 
 
 def link_mac(message: Mapping[str, Any]) -> Mac | None:
-    """The permanent MAC of an Ethernet link, else its present one (veth tells no permanent)."""
+    """The permanent MAC of an Ethernet link, else its present one (veth has no permanent one)."""
     if message["ifi_type"] != ARPHRD_ETHER:
         return None
     attributes = _attributes(message)
@@ -115,8 +115,9 @@ def address_state(message: Mapping[str, Any], names: Mapping[int, str]) -> Addre
 def route(message: Mapping[str, Any], names: Mapping[int, str]) -> Found[Route] | None:
     """RTM_NEWROUTE; None for multicast families, and for answers to lookups.
 
-    Also for routes of some traffic only (by its TOS, or IPv6 by its source): they are never ours,
-    and the kernel holds them beside a route of ours with the same destination and metric.
+    None also for routes of some traffic only (by its TOS, or IPv6 by its source). ec2net never
+    creates them, and the kernel keeps them in addition to an ec2net route with the same destination
+    and metric.
     """
     of_some = message["flags"] & RTM_F_CLONED or message["tos"] or message["src_len"]
     if of_some or message["family"] not in (AF_INET, AF_INET6):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which driver a link has: what udev exports as ID_NET_DRIVER, asked of the kernel directly.
+"""The driver of a link: udev's ID_NET_DRIVER, asked of the kernel directly.
 
-The driver tells an ENI (``links.drivers``, compared in ``core/decide/candidate.py``: ``eni_links``). By
-ioctl and not by sysfs, which in a namespace may show another namespace's links.
+The driver identifies an ENI (``links.drivers``, compared in ``core/decide/candidate.py``:
+``eni_links``). ec2net uses an ioctl instead of sysfs, which may show another namespace's links.
 """
 
 import fcntl

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Dumps over rtnetlink: the kernel's whole list of links, addresses, routes or rules.
 
-What is not wanted is dropped while it is still bytes: a router has a million routes and a
-container host thousands of links, and pyroute2 decodes some five thousand messages a second. The
-rest is decoded by pyroute2's message classes, with the attributes that are looked at and no
-others (a link has sixty). ``pyroute2.iproute`` is not needed for that, nor its event loop.
+Irrelevant messages are dropped as bytes. A router has a million routes and a container host has
+thousands of links, and pyroute2 decodes some five thousand messages a second. pyroute2's message
+classes decode the rest, with only the attributes that ec2net uses (a link has sixty). Neither
+``pyroute2.iproute`` nor its event loop is needed.
 """
 
 import errno
@@ -34,12 +34,12 @@ T = TypeVar("T")
 
 
 _SECONDS = 5.0
-"""Of a bound that is never met: each part of a dump is queued before the call for the last one
-returns."""
+"""A bound that is never reached: the kernel queues each part of a dump before the call for the last
+one returns."""
 
 _TRIES = 3
-"""A list that changes while it is dumped is dumped again; one that always does is taken as it is,
-since the next pass looks again."""
+"""A list that changes during its dump is dumped again. One that always changes is used anyway,
+since the next pass dumps it again."""
 
 _LINK_TRIES = 10
 """But a link that is missing from the list would count as gone, with all that is on it: an
@@ -89,10 +89,10 @@ class Dumps:
         wanted: Callable[[bytes], bool] | None = None,
         context: object = None,
     ) -> list[T]:
-        """What ``convert`` makes of pyroute2's message for each that is ``wanted`` by its bytes.
+        """The results of ``convert`` for the messages whose bytes are ``wanted``.
 
-        A message that is the same to the last byte as one of the dump before is not converted
-        again; ``context`` is what ``convert`` goes by beside the message. Raises ``OSError``.
+        A message that equals one of the former dump byte by byte is not converted again.
+        ``context`` is the second input of ``convert``. Raises ``OSError``.
         """
         message_class = pyroute.message_class(kind.message)
         before = self._memory.get((kind, family))
@@ -132,7 +132,7 @@ class Dumps:
             if not interrupted:
                 return found
         if kind is LINKS:
-            raise OSError(errno.EAGAIN, "the list of links changes all the time")
+            raise OSError(errno.EAGAIN, "the list of links keeps changing")
         return found
 
     def _once(

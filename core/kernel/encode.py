@@ -39,7 +39,7 @@ _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 
 
 class Verb(Enum):
-    """What a request does. The values are for messages."""
+    """The action of a request. The values are for messages."""
 
     ADD = "add"
     """It must not be there."""
@@ -55,7 +55,7 @@ _FLAGS = {
 
 
 def _given(**attributes: object) -> list[tuple[str, Any]]:
-    """Those that have a value, in this order."""
+    """The attributes that have a value, in this order."""
     return [(name, value) for name, value in attributes.items() if value is not None]
 
 
@@ -118,7 +118,8 @@ def route(verb: Verb, item: Route, protocol: int) -> Request:
 
 
 def rule(verb: Verb, item: Rule, protocol: int) -> Request:
-    """``protocol`` is part of a deletion too: the kernel then only takes a rule of ours."""
+    """``protocol`` is part of a deletion, too: the kernel then removes only rules with ec2net's
+    mark."""
     fields = {
         "family": family(item.version),
         "src_len": item.source.prefixlen,

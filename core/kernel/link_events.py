@@ -24,7 +24,8 @@ _LARGEST = 65536
 
 
 class KernelEvents:
-    """A subscription to the kernel's multicast messages. That something came is all that is used."""
+    """A subscription to the kernel's multicast messages. Callers use only the fact that one
+    arrived."""
 
     def __init__(self, groups: int, protocol: int = socket.NETLINK_ROUTE) -> None:
         """``groups`` is the mask of bind(2), RTMGRP_* for rtnetlink."""
@@ -63,7 +64,7 @@ class KernelEvents:
         return found
 
     def queued(self) -> Iterator[bytes | None]:
-        """Consume what is queued; None stands for events that were lost (ENOBUFS)."""
+        """Consume the queued messages; None stands for lost events (ENOBUFS)."""
         while True:  # ends when the queue is empty
             try:
                 yield self._socket.recv(_LARGEST)
@@ -97,14 +98,14 @@ class LinkPresence:
         """Raise ``LinkGone`` if the name does not lead to the same link any more."""
         self._events.drain()
         if link_index(self._name) != self._index:
-            raise LinkGone("the link went away", subject=self._name)
+            raise LinkGone("the link was removed", subject=self._name)
 
 
 def wait_for_link(name: str, events: LinkEvents, deadline: Deadline) -> int:
-    """Its index, as soon as it is there. Raises ``LinkGone`` at the deadline.
+    """The link's index, as soon as the link exists. Raises ``LinkGone`` at the deadline.
 
-    Waits in one poll(2) per link event: a wait for a link that never comes on a quiet host is
-    a single system call.
+    Each link event ends one poll(2). On a quiet host, a wait for a link that never appears is a
+    single system call.
     """
     try:
         waiting = deadline.named(f"waiting for link {name}")

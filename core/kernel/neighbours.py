@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether a neighbour answers ARP or neighbour solicitations, asked and awaited by netlink.
 
-The kernel resolves (net/core/neighbour.c); not one packet is ours, so that neither an answer to
-ping nor permission to send IP traffic is needed. The message is so small that it is made here.
+The kernel resolves (net/core/neighbour.c) and sends all packets. ec2net needs no answer to ping and
+no permission to send IP traffic. The message is so small that this module builds it.
 """
 
 import socket
@@ -41,10 +41,11 @@ class Neighbours(KernelEvents):
         return bool(self._state(link, address) & (_REACHABLE | _NOARP | _PERMANENT))
 
     def ask(self, link: int, address: AnyAddress) -> None:
-        """Have it resolved now, also if it answered a moment ago: ``answers`` is false until then.
+        """Resolve the neighbour now, even if it answered a moment ago: ``answers`` is false until
+        then.
 
-        By NTF_USE a stale entry is trusted for 5 s more (DELAY) before anybody is asked, and a
-        permanent one loses its state (6.18), so neither is used on these.
+        NTF_USE trusts a stale entry for 5 s more (DELAY) before the kernel asks, and a permanent
+        entry loses its state (6.18). ec2net uses it on neither.
         """
         state = self._state(link, address)
         if state & (_REACHABLE | _STALE | _DELAY):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The nftables tables of ``published_ports``: one for each ENI, made and read by nft(8).
+"""The nftables tables of ``published_ports``: one for each ENI, written and read by nft(8).
 
-Each lets connections remember by which ENI they came in (ct mark), and marks what answers them on
-its way through the host, so that a rule by mark can lead it to the ENI's table (nft(8), "CT").
-A table is written in one transaction: it is there whole, or as it was.
+Each table stores in every connection the ENI on which the connection arrived (ct mark). It marks
+the replies on their way through the host, so that a rule can route them by the ENI's table
+(nft(8), "CT"). ec2net writes a table in one transaction: completely or not at all.
 """
 
 import json
@@ -20,13 +20,13 @@ _NAME = re.compile(r"ec2net_(\d{1,10})_(\d{1,10})_([0-9a-f]{1,8})_([0-9a-f]{1,8}
 """Table, link index, mark, mask: what the two rules in it follow from."""
 _RULES = 2
 _SECONDS = 5.0
-_REMEDY = "install nft (package nftables), or leave out published_ports"
+_REMEDY = "install nft (package nftables), or remove published_ports from the configuration"
 
 
 def read() -> tuple[ReplyMarks, ...]:
-    """Those that are in place and whole. Raises ``KernelError``.
+    """The present and complete tables. Raises ``KernelError``.
 
-    Of one that was emptied nothing is told: it is written again.
+    An emptied table is left out, so a pass writes it again.
     """
     found = []
     for name, marks in _named().items():
@@ -102,7 +102,7 @@ def _run(command: list[str]) -> str:
     try:
         done = run_bounded(command, Deadline(_SECONDS, "nft"))
     except (OSError, subprocess.TimeoutExpired) as error:
-        reason = getattr(error, "strerror", None) or f"not done after {_SECONDS:g} s"
+        reason = getattr(error, "strerror", None) or f"did not end within {_SECONDS:g} s"
         raise KernelError(f"nft cannot be run: {reason}", remedy=_REMEDY) from error
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]

@@ -19,7 +19,8 @@ _BODY = wire.HEADER.size + 4
 
 
 class NftEvents(KernelEvents):
-    """Of nftables in this network namespace. Raises ``OSError`` where the kernel has no nftables."""
+    """Events of nftables in this network namespace. Raises ``OSError`` if the kernel has no
+    nftables."""
 
     def __init__(self) -> None:
         super().__init__(_GROUP, _NETLINK_NETFILTER)

@@ -33,7 +33,8 @@ def message_class(name: str) -> Any:
 
 
 def knows_address_protocol() -> bool:
-    """Whether this pyroute2 can say who made an address (IFA_PROTO: not up to 0.7.7, in Debian 13)."""
+    """Whether this pyroute2 can set the protocol of an address (IFA_PROTO: not up to 0.7.7, in
+    Debian 13)."""
     return "IFA_PROTO" in (name for name, _ in message_class("ifaddrmsg").nla_map)
 
 

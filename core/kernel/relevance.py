@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which routes of a dump matter to anybody here, told by their bytes.
+"""Which routes of a dump are relevant, decided by their bytes.
 
-Wanted are ours wherever they are, main's default routes, those to ENIs' subnets and those through
-secondary ENIs, what others put into ENIs' tables, and what others deliver locally. Main's other routes (a router's million) and the
-kernel's own ones in the local table decide nothing: no route of ours could stand in their place.
+Relevant are ec2net's routes in all tables, and main's default routes, routes to ENIs' subnets and
+routes through secondary ENIs. Foreign routes in ENIs' tables and foreign local routes are relevant,
+too. Main's other routes (a router's million) and the kernel's own ones in the local table are not:
+no route of ec2net could conflict with them.
 """
 
 import socket
@@ -34,9 +35,9 @@ class RelevantRoutes:
         subnets: Iterable[AnyNetwork] = (),
         links: Iterable[int] = (),
     ) -> None:
-        """``protocol`` is our mark; ``tables`` are ENIs' (None: all above 255).
+        """``protocol`` is ec2net's mark; ``tables`` are ENIs' (None: all above 255).
 
-        Of main, routes that one of ``subnets`` is a part of are wanted, and those through ``links``.
+        Routes of main are relevant if they contain one of ``subnets`` or lead through ``links``.
         """
         self._protocol = protocol
         self._tables = tables

@@ -21,7 +21,7 @@ _BODIES = {kind.message: kind.body for kind in (wire.ADDRESSES, wire.ROUTES, wir
 """Size of the structure between header and attributes."""
 
 _SECONDS = 5.0
-"""Of a bound that is never met: the kernel answers before the call for the request returns."""
+"""A bound that is never reached: the kernel answers before the call for the request returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,9 @@ class Requests:
 
 
 def encoded(request: Request, sequence: int) -> bytes:
-    """As it goes to the kernel.
+    """The request as bytes for the kernel.
 
-    pyroute2 encodes the first request of a shape; later ones are copies with other values: a pass
+    pyroute2 encodes the first request of a shape; later ones are copies with other values. A pass
     over the largest instance makes 20,000 requests of some hundred shapes.
     """
     shape = (
@@ -105,7 +105,8 @@ _SHAPES = 1024
 """Templates that are kept: two for each link, some for each kind of route and rule."""
 
 _templates: dict[tuple[object, ...], tuple[bytes, list[tuple[int, int]]] | None] = {}
-"""By shape: a message, and offset and length of each attribute's value; None: cannot be filled."""
+"""By shape: a message, and offset and length of each attribute's value; None: no copy is possible.
+"""
 
 _SEQUENCE_OFFSET = 8
 

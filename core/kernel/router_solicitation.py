@@ -2,7 +2,7 @@
 """Ask the routers of a link to advertise themselves now (RFC 4861, section 6.3.7).
 
 systemd-networkd waits a random time of up to one second before it asks. It listens meanwhile, and
-takes an answer that somebody else asked for.
+accepts an answer to another program's request.
 """
 
 import socket

@@ -45,13 +45,13 @@ _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC = 4, 5, 7
 _REMEDIES = {
     errno.EPERM: "run as root or with CAP_NET_ADMIN",
     errno.EACCES: "run as root or with CAP_NET_ADMIN; or IPv6 is off on the link",
-    errno.ENODEV: "the link went away",
+    errno.ENODEV: "the link was removed",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class RouteAnswer:
-    """What RTM_GETROUTE says: which way a packet would go."""
+    """The result of RTM_GETROUTE: the way that a packet would take."""
 
     link: int
     """Index of the outgoing link."""
@@ -90,12 +90,12 @@ class Kernel:
 
     @cached_property
     def marks_addresses(self) -> bool:
-        """Whether an address remembers its maker (IFA_PROTO, Linux 5.18)."""
+        """Whether an address can carry a protocol number (IFA_PROTO, Linux 5.18)."""
         return pyroute.knows_address_protocol() and _kernel_release() >= (5, 18)
 
     @cached_property
     def _requests(self) -> Requests:
-        """For changes and lookups; opened by the first."""
+        """The socket for changes and lookups; the first of them opens it."""
         return Requests()
 
     @cached_property
@@ -137,15 +137,15 @@ class Kernel:
             )
 
     def names(self, drivers: Collection[str]) -> tuple[str, ...]:
-        """The names of the links with these drivers, without a look at anything else of them."""
+        """The names of the links with these drivers; reads nothing else of them."""
         with self._errors("reading links"), Drivers() as asked:
             names = [link_name(name) for _, name in socket.if_nameindex()]
             return tuple(name for name in names if asked.of(name) in drivers)
 
     def snapshot(self, drivers: Iterable[str], asked: Asked = NOT_ASKED) -> Snapshot:
-        """Everything that matters, by one dump of each kind; sysctls of links with these drivers.
+        """All relevant objects, by one dump of each kind; sysctls of links with these drivers.
 
-        Of others' routes see ``relevance``; ``asked`` is what of main is to be read beside.
+        ``relevance`` selects the foreign routes; ``asked`` adds routes of main.
         """
         drivers = frozenset(drivers)
         links = tuple(_with_ipv6(link) if link.driver in drivers else link for link in self.links())
@@ -187,7 +187,7 @@ class Kernel:
             return frozenset(entry.item.interface.ip for entry in found)
 
     def address_states(self, names: Mapping[int, str]) -> tuple[AddressState, ...]:
-        """Of every address, how it is doing. ``names``: link names by index."""
+        """The state of every address. ``names``: link names by index."""
         with self._errors("reading addresses"):
             return tuple(
                 self._dumps.read(
@@ -217,7 +217,7 @@ class Kernel:
         )
 
     def reply_marks(self) -> tuple[ReplyMarks, ...]:
-        """The tables of nftables that are ours. Raises ``KernelError``."""
+        """ec2net's tables of nftables. Raises ``KernelError``."""
         from ec2net.core.kernel import nft  # only with published_ports
 
         return nft.read()
@@ -231,10 +231,10 @@ class Kernel:
         self._change(Verb.REPLACE, item)
 
     def move(self, before: Address, item: Address) -> None:
-        """Remove ``before`` and make ``item`` in one call. Raises ``KernelError``.
+        """Remove ``before`` and create ``item`` in one call. Raises ``KernelError``.
 
-        Between two calls a busy machine lets other programs run, and for them the address is not
-        there (0.3 s in the lab beside other work, after ``networkctl reconfigure`` on systemd 252).
+        Between two calls, other programs on a busy machine would miss the address (0.3 s in the lab
+        on a loaded machine, after ``networkctl reconfigure`` on systemd 252).
         """
         protocol = self.protocol if self.marks_addresses else None
         with self._errors(f"move {item.describe()}"), _keeping_secondaries(before):

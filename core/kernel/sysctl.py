@@ -54,12 +54,12 @@ def write_accept_ra(link: str, value: int) -> None:
 
 @contextmanager
 def keeping_secondaries(link: str) -> Iterator[None]:
-    """While an IPv4 address is removed, those that came after it in its subnet stay.
+    """While an IPv4 address is removed, later addresses of its subnet stay.
 
-    By the kernel's default they go with it, whoever made them; systemd's (50-default.conf) keeps
-    them. Without effect where it may not be written, or the link is gone. The kernel still removes
-    routes that name the address as their source, and, with a link's last IPv4 address, all IPv4
-    routes of the link.
+    By default the kernel removes them with it, foreign ones included; systemd (50-default.conf)
+    keeps them. No effect if the sysctl is read-only or the link is gone. The kernel still removes
+    routes that name the address as their source. With a link's last IPv4 address it removes all
+    IPv4 routes of the link.
     """
     path = _IPV4_CONF / link / "promote_secondaries"
     try:

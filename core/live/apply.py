@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make the changes of a plan, one request each, each ENI for itself.
+"""Make the changes of a plan, one request each; the ENIs are independent of each other.
 
-What cannot be marked in the kernel is journaled before it is changed, so that a kill at any
-point leaves either nothing or something that the next pass recognises.
+ec2net journals a change before it if the kernel cannot mark the object. A kill at any point leaves
+either nothing or something that the next pass recognises.
 """
 
 import errno
@@ -28,7 +28,7 @@ _log = logging.getLogger("ec2net.live")
 
 
 Broken: TypeAlias = dict[tuple[Mac | None, int], Ec2netError]
-"""For each ENI and IP version (0: both), the error that ended the changes to it."""
+"""For each ENI and IP version (0: both), the error that ended its changes."""
 
 
 def apply(
@@ -40,15 +40,15 @@ def apply(
 ) -> Applied:
     """Make the changes of a plan in the kernel, one by one.
 
-    A failed addition ends the work on its ENI, so that nothing of it is removed then.
+    A failed addition ends the work on its ENI, so that nothing of the ENI is removed then.
 
-    What fails for one IP version costs the other nothing. ``broken`` is what failed before in
-    the same pass, and is added to.
+    A failure of one IP version does not affect the other. ``broken`` has the former failures of the
+    same pass, and gets new ones.
     """
     done: list[Change] = []
     failed: list[Failure] = []
     left: dict[object, Ec2netError] = {}
-    """By identity why an object is still there: what reveals it stays as well."""
+    """By identity, why an object still exists: objects that it needs stay as well."""
     broken = {} if broken is None else broken
     open_journals = _open(plan, kernel, journals, broken)
     for change in plan.changes:
@@ -125,11 +125,11 @@ def _close(done: list[Change], found: dict[Mac, Journal], journals: Journals) ->
         try:
             journals.write(mac, found[mac])
         except Ec2netError as error:
-            _log.warning("%s (the journal keeps an entry too many)", error)
+            _log.warning("%s (the journal keeps one entry too many)", error)
 
 
 _BOTH = 0
-"""Of a change that both IP versions build on, in place of a version."""
+"""Stands for both IP versions, for a change that both need."""
 
 
 def version_of(change: Change) -> int:
@@ -158,7 +158,7 @@ def _make(change: Change, kernel: Kernel, found: dict[Mac, Journal]) -> Ec2netEr
         gone = error.errno in (errno.ENODEV, errno.ENXIO, errno.ENETDOWN)
         # ENODEV also says that IPv6 is off on the link, or that its device is in a reset.
         if gone and item.link is not None and not link_is_there(item.link.index):
-            return LinkGone("the link went away", subject=str(item.link))
+            return LinkGone("the link was removed", subject=str(item.link))
         return error
     return None
 
@@ -184,7 +184,7 @@ def _replace(item: KernelObject, before: object, kernel: Kernel) -> None:
 
 
 def _remove(item: KernelObject, journal: Journal | None, kernel: Kernel) -> None:
-    """Remove, or give back what the setting was before."""
+    """Remove the item, or restore the former value of a setting."""
     if isinstance(item, LinkSetting) and item.setting is not Setting.ALTNAME:
         before = journal.before.get(item.setting) if journal is not None else None
         if before is not None:

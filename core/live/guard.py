@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """No packet from an ENI's addresses before its table is complete.
 
-The table's routes come some milliseconds after the addresses that they prefer as source, since
-the kernel wants those to be there. Answers meanwhile would take main's default route, leave
-through the primary and be dropped by the source check. So for as long as the table has no
-default route of its own it ends in an unreachable one; and where networkd leases the first
-address, the rules come before the lease.
+The table's routes follow some milliseconds after the addresses that they prefer as source, as the
+kernel requires. Replies meanwhile would use main's default route and leave through the primary ENI,
+and the source check would drop them. A table without a default route therefore ends in an
+unreachable one. If networkd leases the first address, the rules precede the lease.
 """
 
 from collections.abc import Collection, Iterable, Iterator

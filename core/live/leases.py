@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Wait for what a manager's DHCP client brings: addresses that routes of ours name as source."""
+"""Wait for leases of a network manager's DHCP client: addresses that ec2net's routes name as
+source."""
 
 import logging
 from collections.abc import Collection
@@ -42,4 +43,4 @@ def await_sources(
             events.wait_for(lambda: needed <= kernel.addresses(), limit)
         except DeadlineExceeded:
             missing = ", ".join(sorted(map(str, needed - kernel.addresses())))
-            _log.warning("no lease of %s came within %g s", missing, limit.seconds)
+            _log.warning("no lease of %s arrived within %g s", missing, limit.seconds)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in place, told apart by mark and journal. Reads the snapshot and the journals only."""
+"""The present items, identified by mark and journal. Reads the snapshot and the journals only."""
 
 from collections.abc import Collection, Iterable
 from contextlib import suppress

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that a network manager reads: whole or not at all, and marked as ours in their first line."""
+"""Files that a network manager reads: written completely, and marked as ec2net's in their first
+line."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +41,8 @@ class OwnedFile:
 
     @property
     def owner(self) -> Mac | None:
-        """By the header, ``# Made by ec2net for ens6 06:53:e1:d8:f9:29``; None if it is not ours."""
+        """From the header, ``# Made by ec2net for ens6 06:53:e1:d8:f9:29``; None for a foreign
+        file."""
         try:
             return Mac.parse(self.content.split("\n", 1)[0].split()[-1]) if self.ours else None
         except (IndexError, ValueError):

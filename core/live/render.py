@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """An intent as kernel objects. Pure.
 
-Who brings up an ENI's base configuration (link, MTU, first addresses) decides what is left to
-do: a DHCP client that is there keeps it, and only gets what it cannot know beside it.
+The remaining work depends on who brings up an ENI's base configuration (link, MTU, first
+addresses). A present DHCP client keeps it, and ec2net adds the rest.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class Base(Enum):
     """The program that brings up the base configuration of an ENI."""
 
     OURS = "ours"
-    """We do: nobody else configures the link."""
+    """ec2net: nothing else configures the link."""
     LEASED = "leased"
     """A network manager with a DHCP client; it may lease any one of the IPv6 addresses."""
     FOREIGN = "foreign"
@@ -86,7 +86,7 @@ def _settings(
 
 
 def _mtu(intent: EniIntent, host: HostIntent, snapshot: Snapshot) -> int | None:
-    """``dhcp`` without a DHCP client: as the primary's, whose client was told the VPC's MTU."""
+    """``dhcp`` without a DHCP client: the primary ENI's MTU, whose client got the VPC's MTU."""
     if not isinstance(intent.mtu, MtuPolicy):
         return intent.mtu
     if intent.mtu is MtuPolicy.KEEP or intent.primary or host.primary_link is None:
@@ -110,10 +110,12 @@ def _primarys_mtu(host: HostIntent, primary: LinkRef, snapshot: Snapshot) -> int
 def _addresses(
     intent: EniIntent, snapshot: Snapshot, protocol: int, base: Base
 ) -> tuple[AnyInterface, ...]:
-    """Ours to bring up: all; with a DHCP client all but the first IPv4.
+    """The addresses that ec2net brings up: all; with a DHCP client all except the first IPv4
+    address.
 
-    DHCPv6 leases one IPv6 address, not always IMDS's first. A client of a manager takes over
-    what is there already; an unknown one is not run ahead of: nothing before it has leased.
+    DHCPv6 leases one IPv6 address, not always IMDS's first. A network manager's client adopts a
+    present address. Before an unknown client ec2net waits: it adds nothing until the client has
+    leased.
     """
     if base is Base.OURS:
         return intent.sources
@@ -121,38 +123,39 @@ def _addresses(
     here = snapshot.addresses_on(intent.link.index)
     leased = {found.item.interface.ip for found in here if found.protocol != protocol}
     ours = {found.item.interface.ip for found in here if found.protocol == protocol}
-    # A backend without a DHCP client brought it up; it stays when a lease of it comes beside.
+    # A backend without a DHCP client added this address; it stays when a lease of it arrives.
     kept = tuple(i for i in intent.base if i.version == 4 and i.ip in ours)
     if base is Base.LEASED or any(i.ip in leased for i in intent.sources if i.version == 6):
         return (*kept, *ipv6, *intent.further)
-    # What was added beside a lease stays when the lease ends.
+    # An address that was added in addition to a lease stays when the lease ends.
     return (*kept, *(i for i in ipv6 if i.ip in ours), *intent.further)
 
 
 def _in_order(
     intent: EniIntent, snapshot: Snapshot, wanted: tuple[AnyInterface, ...]
 ) -> Iterator[Address]:
-    """The first IPv4 address is the source of what does not name one: R14. A network manager that
-    takes its lease anew puts it last; whatever stands before it then is moved behind.
+    """The first IPv4 address is the source of traffic that names none: R14. A network manager that
+    renews its lease puts the address last; ec2net then moves the addresses before it behind it.
 
-    Not if it came after somebody's address in its subnet: as a secondary it is always last."""
+    Not if the address follows a foreign address of its subnet: it is always secondary then.
+    """
     here = [found.item.interface for found in snapshot.addresses_on(intent.link.index)]
     first = next((there for there in here if there.ip == intent.first(4)), None)
     before = here[: here.index(first)] if first is not None else []
     if first is not None and first.network in [other.network for other in before]:
         before = []
     for interface in wanted:
-        # With another prefix length it is somebody's beside ours, which may stand behind.
+        # With another prefix length the address is foreign, and may follow ec2net's.
         later = interface.version == 4 and interface in before
         yield (LaterAddress if later else Address)(intent.link, interface)
 
 
 def _ranks_behind(route: Route, primary: LinkRef | None, snapshot: Snapshot, protocol: int) -> bool:
-    """Whether a secondary's default route in main stands behind the host's own.
+    """Whether a secondary ENI's default route in main follows the host's own.
 
-    Whoever set up the primary chose its metric; if that is higher than ours, our route would
-    take over the host's traffic, so it is left out. The host's default route may also lead
-    elsewhere: to a bridge that the primary is a port of, a VPN, a blackhole behind one.
+    The tool that configured the primary ENI chose its metric. With a lower metric, ec2net's route
+    would attract the host's traffic, so it is left out. The host's default route may also lead
+    elsewhere: to a bridge with the primary ENI as port, a VPN, or a blackhole behind one.
     """
     if primary is None:
         return False

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks that the new network manager keeps the host reachable after a handover.
 
-Addresses of the old manager stay in the kernel and answer until they expire. So reachability alone
-proves nothing: the new manager must have a lease of its own.
+Addresses of the old manager stay in the kernel and answer until they expire. Reachability alone
+therefore proves nothing: the new manager must have a lease of its own.
 """
 
 from contextlib import suppress
@@ -21,7 +21,7 @@ from ec2net.core.model.facts import Link
 from ec2net.core.runtime.deadline import Deadline
 
 _FIRST_PAUSE, _LAST_PAUSE = 0.02, 0.25
-"""Seconds between looks at what systemd-networkd says, each twice the last."""
+"""Seconds between two reads of systemd-networkd's state, each twice the last."""
 
 
 def primary_of(kernel: Kernel, config: Config) -> tuple[Link, Environment]:
@@ -43,7 +43,8 @@ def primary_of(kernel: Kernel, config: Config) -> tuple[Link, Environment]:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What there was before. ``after``: seconds to wait for it (``rollback.after``); 0: none."""
+    """The reachability before the handover. ``after``: seconds to wait for it (``rollback.after``);
+    0: no check."""
 
     ways: Reachability
     reached: Reached
@@ -72,18 +73,20 @@ class Trial:
         if self.after and self.reached:
             limit = deadline.within(self.after, "waiting for what was reachable")
             if lost := self.ways.lost(self.reached, limit):
-                raise Ec2netError(f"{lost} could be reached before and not {self.after:g} s after")
+                raise Ec2netError(
+                    f"{lost}: reachable before the change, but not {self.after:g} s after it"
+                )
 
     def _lacks(self) -> str:
         environment, name = Environment(), self.primary.name
         state = environment.keys(f"{NETWORKD_LINKS}/{self.primary.index}")
         if (admin := state.get("ADMIN_STATE")) != "configured":
-            return f"systemd-networkd says that {name} is {admin or 'unknown'}"
+            return f"systemd-networkd reports the state of {name} as {admin or 'unknown'}"
         lease = environment.keys(f"/run/systemd/netif/leases/{self.primary.index}")
         if self.leased and _leases(state.get("NETWORK_FILE")) and "ADDRESS" not in lease:
             return f"systemd-networkd has no lease for {name}"
         if self.servers and "nameserver" not in (environment.read_file(UPLINK) or ""):
-            return "systemd-resolved knows no DNS server"
+            return "systemd-resolved has no DNS server"
         return ""
 
 

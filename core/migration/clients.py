@@ -20,7 +20,8 @@ _NAMES = ("dhclient", "udhcpc")
 _BUSYBOX = "busybox"
 """The program of udhcpc."""
 ANOTHER = "dhcpcd"
-"""It serves all links as one, under a title instead of its arguments: it could not be given back."""
+"""It serves all links in one process, under a title instead of its arguments: ec2net could not
+restart it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +38,23 @@ class Client:
         return os.path.basename(self.words[0])
 
     def __str__(self) -> str:
-        return f"the DHCP client of {self.link} ({self.name}, process {self.pid})"
+        return f"the DHCP client of {self.link} ({self.name}, PID {self.pid})"
 
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """Those that run; ``another``: whether dhcpcd does."""
+    """The running clients; ``another``: whether dhcpcd runs."""
 
     of_enis: tuple[Client, ...] = ()
     another: bool = False
 
 
 def look(names: Collection[str], proc: Path = Path("/proc")) -> Clients:
-    """Those of these links, of this user (root) and in these namespaces. NetworkManager's own go with it.
+    """The clients of these links, of this user (root) and in these namespaces. Those of
+    NetworkManager end with it.
 
-    Anybody can call a program so, and a container's root can: what is recorded of one is run again by root.
+    Every user can choose a program's arguments, and so can root in a container. ec2net later runs
+    the recorded command as root, so the caller's identity matters.
     """
     found, another = [], False
     for pid, comm, words in _processes(proc):
@@ -80,8 +83,8 @@ def _processes(proc: Path) -> Iterator[tuple[int, str, tuple[str, ...]]]:
 
 
 def _is_own(pid: int, proc: Path) -> bool:
-    """By all of its user ids (proc_pid_status(5)), the namespace of processes, and the program: a link
-    of such a name to one that becomes root (sudo) is run by anybody, with whatever arguments."""
+    """Identity: all user ids (proc_pid_status(5)), the namespace of processes, and the program.
+    Every user can run a link of this name to a setuid program such as sudo, with any arguments."""
     with suppress(OSError):
         lines = (proc / str(pid) / "status").read_text(errors="replace").splitlines()
         uids = [line.split()[1:] for line in lines if line.startswith("Uid:")]
@@ -118,8 +121,8 @@ class Signal:
 
 
 def start(client: Client, number: int) -> Command:
-    """It again, as it was called; it goes into the background by itself when it has its lease, which
-    is not waited for: the address is there."""
+    """Start the client again with its former arguments. It goes into the background after it has
+    its lease; ec2net does not wait for that, since the address is present."""
     unit = f"ec2net-given-back-{client.name}-{number}"
     words = ("systemd-run", "--quiet", "--no-block", "--collect", f"--unit={unit}")
     return Command((*words, "--property=Type=forking", *client.words))

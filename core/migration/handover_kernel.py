@@ -60,7 +60,7 @@ def clear(
 def left(
     wrote: Wrote, links: Collection[int], main: Collection[int], drivers: Collection[str]
 ) -> tuple[str, ...]:
-    """Descriptions of what is there of the tool."""
+    """Descriptions of the tool's remaining objects."""
     with Kernel(_STATIC) as kernel:
         snapshot = kernel.snapshot(drivers)
     rules = [

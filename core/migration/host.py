@@ -26,9 +26,9 @@ _SYSCTLS = (
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """``environment`` has all ENIs' links, once read. ``fallback``: the file by which
-    systemd-networkd has the primary at each boot; None where a file of somebody else does that. ``own_files``: ours that
-    systemd-networkd reads, with the masks of the defaults."""
+    """``environment`` has the links of all ENIs, already read. ``fallback``: the file by which
+    systemd-networkd configures the primary ENI at each boot; None if a foreign file does.
+    ``own_files``: ec2net's files that systemd-networkd reads, with the masks of the defaults."""
 
     environment: Environment
     primary: Link
@@ -39,7 +39,7 @@ class Host:
     """Units."""
     own_files: tuple[str, ...] = ()
     link_locals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """By link, its addresses."""
+    """Addresses by link."""
 
 
 def look(
@@ -68,7 +68,7 @@ def by_index(environment: Environment) -> dict[int, str]:
 
 
 def profiles(environment: Environment) -> dict[str, str]:
-    """By ENI link, the connection that NetworkManager has active, by its state file."""
+    """By ENI link, the active connection of NetworkManager, from its state file."""
     found = {}
     for link in environment.eni_links:
         keys = environment.keys(f"/run/NetworkManager/devices/{link.index}")
@@ -78,7 +78,7 @@ def profiles(environment: Environment) -> dict[str, str]:
 
 
 def sysctls(environment: Environment, folder: Path = Path("/proc/sys/net")) -> dict[str, str]:
-    """By path; what is not there is left out."""
+    """By path; missing files are left out."""
     found = {}
     for link in environment.eni_links:
         for name in _SYSCTLS:

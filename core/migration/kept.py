@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of the host as they were before ``migrate`` changed them, on the disk, for ``--undo``.
+"""Files of the host in their state before ``migrate`` changed them, on the disk, for ``--undo``.
 
-A record is written before the first change. A migration that a kill ended goes on with the same
-record, so that ``--undo`` always gives the first state back.
+ec2net writes the record before the first change. A migration that a kill ended continues with the
+same record, so ``--undo`` always restores the first state.
 """
 
 import base64
@@ -44,7 +44,7 @@ class Kept:
         return f"restore {self.path}" if self.mode else f"delete {self.path}"
 
     def do(self, deadline: Deadline) -> None:
-        """Make the path as it was. Raises ``OSError``."""
+        """Restore the path. Raises ``OSError``."""
         path = Path(self.path)
         if not self.mode:
             path.unlink(missing_ok=True)
@@ -70,7 +70,8 @@ class Kept:
 
 
 def keep(path: str) -> Kept:
-    """What is at a path now. Raises ``OSError``; ``StateError`` for what is no file, link or folder."""
+    """The present content of a path. Raises ``OSError``; ``StateError`` if it is not a file, link
+    or folder."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -82,7 +83,7 @@ def keep(path: str) -> Kept:
         return Kept(path, found.st_mode, owner, regular(Path(path), SIZE_MAX))
     if stat.S_ISDIR(found.st_mode):
         return Kept(path, found.st_mode, owner)
-    raise StateError(f"{path} is no file, no link and no folder")
+    raise StateError(f"{path} is not a file, a link or a folder")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ class Migrated:
 
 
 def path_of(rival: Rival, folder: Path = FOLDER) -> Path:
-    """Where the record of this tool is."""
+    """The path of this tool's record."""
     return folder / f"migrated-{rival}.json"
 
 
@@ -161,9 +162,10 @@ def read(rival: Rival, folder: Path = FOLDER) -> Migrated | None:
         return Migrated.from_dict(parsed(content) or {})
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise StateError(
-            f"the record does not hold the state before the migration ({error})",
+            f"the record lacks the state before the migration ({error})",
             subject=str(path),
-            remedy="move it away; only an administrator can give the other tool back then",
+            remedy="move the record away; after that, only an administrator can restore the "
+            "other tool",
         ) from error
 
 
@@ -181,5 +183,5 @@ def forget(rival: Rival, folder: Path = FOLDER) -> None:
 
 
 def all_kept(paths: Iterable[str]) -> tuple[Kept, ...]:
-    """What is at these paths now, each once. Raises ``OSError``, ``StateError``."""
+    """The present content of these paths, each once. Raises ``OSError``, ``StateError``."""
     return tuple(keep(path) for path in dict.fromkeys(paths))

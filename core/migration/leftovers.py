@@ -17,11 +17,12 @@ _DHCP, _RA = 16, 9
 
 
 def clear_routes(links: Collection[int], drivers: Collection[str], parking: int | None) -> None:
-    """Of these links, leased routes to single hosts in main, and all in the table ``parking``.
+    """Leased routes to single hosts in main, by these links, and all their routes in the table
+    ``parking``.
 
-    systemd-networkd 257 makes one to its gateway, and waits for it without end where it is there
-    already: the kernel tells of none that is replaced by its like, and of foreign routes it knows
-    nothing (ManageForeignRoutes=no). A failure is for the check that follows.
+    systemd-networkd 257 creates a route to its gateway, and waits without end if the route exists.
+    The kernel reports no replacement by an equal route, and systemd-networkd ignores foreign routes
+    (ManageForeignRoutes=no). A later check reports a failure.
     """
     for protocol in (_DHCP, _RA):
         with Kernel(protocol, range(0)) as theirs:  # which removes what has this mark, nothing else
@@ -65,7 +66,7 @@ def clear_link_locals(
     names: Mapping[int, str],
     drivers: Collection[str],
 ) -> None:
-    """Those that were not there before, where one that was still is."""
+    """New link-local addresses, on links that still have a former one."""
     for name, addresses in _link_locals(kernel, names, drivers).items():
         new = [a for a in addresses if str(a.interface.ip) not in before.get(name, ())]
         if len(new) < len(addresses):

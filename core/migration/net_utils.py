@@ -40,7 +40,7 @@ def files(environment: Environment) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Wrote:
-    """What its files told systemd-networkd to make."""
+    """The objects that the tool's files told systemd-networkd to create."""
 
     rules: frozenset[tuple[AnyNetwork, int, int]] = frozenset()
     """Source, priority, table."""

@@ -13,7 +13,7 @@ from ec2net.core.runtime.command import output
 from ec2net.core.runtime.deadline import Deadline
 
 SECONDS = 15.0
-"""For the new process to configure the links that it managed before; it takes 0.1 s each."""
+"""For the new process to configure the links that the old one managed; this takes 0.1 s each."""
 
 _PAUSE = 0.05
 

@@ -31,10 +31,11 @@ _Work: TypeAlias = Callable[[Deadline], None]
 
 @dataclass(frozen=True, slots=True)
 class Works:
-    """What the program does itself. ``record``: write what the host was. ``prepare``: the ENIs'
-    files for the manager to come. ``adopted``: that the new manager has the host and nobody is cut
-    off. ``reachable``: that nobody is cut off. ``clear``: what
-    systemd-networkd leaves in the kernel. ``reconnect``: NetworkManager. ``forget``: the record."""
+    """Steps that ec2net runs in its own process. ``record``: write the host's state. ``prepare``:
+    the ENIs' files for the new manager. ``adopted``: check that the new manager has leases and the
+    host is reachable. ``reachable``: check only that. ``clear``: remove systemd-networkd's
+    leftovers in the kernel. ``reconnect``: activate connections of NetworkManager. ``forget``:
+    delete the record."""
 
     record: _Work
     prepare: _Work
@@ -46,7 +47,7 @@ class Works:
 
 
 def before(host: Host, when: str) -> Before:
-    """What the host is now."""
+    """The present state of the host."""
     environment = host.environment
     return Before(
         when,
@@ -77,13 +78,14 @@ def refuse(host: Host) -> None:
         raise Ec2netError(
             f"{RESOLV_CONF} cannot be replaced: {host.resolv_conf.problem}",
             subject="adopt",
-            remedy="make it a file or a link that can be renamed, or systemd-resolved's by hand",
+            remedy="make it a file or a link that can be renamed, or link it to "
+            "systemd-resolved's file yourself",
         )
     if host.clients.another and not units.NEW.fullmatch(_manager(host)):
         raise Ec2netError(
-            "dhcpcd runs, and could not be given back as it is now",
+            "dhcpcd is running, and ec2net could not restore it later",
             subject="adopt",
-            remedy="take the ENIs from it first: 'denyinterfaces' in /etc/dhcpcd.conf",
+            remedy="exclude the ENIs from dhcpcd first: 'denyinterfaces' in /etc/dhcpcd.conf",
         )
 
 
@@ -103,14 +105,14 @@ def forward(host: Host, works: Works) -> tuple[Step, ...]:
     resolve = () if kind is Kind.RESOLVEDS else (Resolve(replaces=kind is Kind.OTHER),)
     if not (switch or resolve):
         return ()
-    first: list[Step] = [Work(f"record in {RECORD} what the host is now", works.record)]
+    first: list[Step] = [Work(f"record the present state of the host in {RECORD}", works.record)]
     fallback = host.fallback
     if fallback and host.environment.read_file(str(fallback.path)) != fallback.content:
         path, content = fallback.path, fallback.content
         first.append(Work(f"write {path}", lambda _: write(path, content)))
     name = host.primary.name
-    what = f"check that {name} has its lease, and that all can be reached that could"
-    check = Work(f"{what}; if not, give everything back", works.adopted)
+    what = f"check that {name} has its lease, and that everything is still reachable"
+    check = Work(f"{what}; if not, restore the former state", works.adopted)
     ended = (Signal(signal.SIGKILL, client) for client in host.clients.of_enis)
     return (*first, *switch, check, *ended, *resolve)
 
@@ -146,7 +148,7 @@ def _disable(host: Host) -> Iterator[Step]:
 
 
 def _is_ifupdowns(host: Host) -> bool:
-    """Whether ifupdown has an ENI, or is told to."""
+    """Whether ifupdown manages an ENI, or is configured to do so."""
     stanzas = interfaces_stanzas(host.environment)
     told = (name for _, name, method in stanzas if method != "manual")
     return bool(host.clients.of_enis) or any(name in host.environment.eni_names for name in told)
@@ -168,15 +170,15 @@ def _start_networkd(host: Host) -> Step:
 
 
 def refuse_back(was: Before, host: Host) -> None:
-    """Raises ``Ec2netError`` where nobody would have the network, or resolve a name: what is to be
-    given back was removed since then."""
+    """Raises ``Ec2netError`` if nothing would configure the network or resolve names, because a
+    part of the former state was removed meanwhile."""
     resolves = was.resolv_conf is not Kind.OTHER or units.RESOLVED in was.active
     now = host.resolv_conf
     if not resolves and now.kind is Kind.RESOLVEDS and now.aside is Kept.NOTHING:
         raise Ec2netError(
-            f"{ASIDE} is gone: {RESOLV_CONF} would lead to a systemd-resolved that is stopped",
+            f"{ASIDE} is missing: {RESOLV_CONF} would lead to systemd-resolved, which is stopped",
             subject="adopt",
-            remedy=f"write there what {RESOLV_CONF} is to be",
+            remedy=f"create that file with the content that {RESOLV_CONF} should have",
         )
     if units.is_wanted(units.NETWORKD, was.links):
         return
@@ -190,14 +192,14 @@ def refuse_back(was: Before, host: Host) -> None:
     gone += [p for p in programs if p.startswith("/") and host.environment.read_file(p) is None]
     if gone:
         raise Ec2netError(
-            f"{gone[0]} is not installed any more: nobody would have the network",
+            f"{gone[0]} is no longer installed: nothing would configure the network",
             subject="adopt",
-            remedy="install the package that it is from again",
+            remedy="install its package again",
         )
 
 
 def back(was: Before, host: Host, works: Works) -> tuple[Step, ...]:
-    """From whatever the host is to what it was; done again it goes on where it ended."""
+    """From any state to the former state. A second run continues where the first one ended."""
     environment = host.environment
     now = units.links(environment)
     new = {unit for unit in host.active - set(was.active) if units.NEW.fullmatch(unit)}
@@ -209,7 +211,7 @@ def back(was: Before, host: Host, works: Works) -> tuple[Step, ...]:
         steps += [*relinked, Command(("systemctl", "daemon-reload"))]
     if networkd:
         steps.append(Command(("systemctl", "stop", *networkd)))
-        steps.append(Work("delete what it leaves in the kernel and nobody uses", works.clear))
+        steps.append(Work("delete what it leaves in the kernel and nothing uses", works.clear))
     own = [path for path in host.own_files if path not in was.own_files]
     steps += map(Delete, own)
     if own and not networkd and units.NETWORKD in host.active:
@@ -218,12 +220,12 @@ def back(was: Before, host: Host, works: Works) -> tuple[Step, ...]:
     if resolved := sorted(new - set(networkd)):
         steps.append(Command(("systemctl", "stop", *resolved)))
     if steps:
-        steps.append(Work("check that all can be reached that could", works.reachable))
+        steps.append(Work("check that everything is still reachable", works.reachable))
     return (*steps, Work(f"delete {RECORD}", works.forget))
 
 
 def _resolv_conf_back(was: Before, host: Host) -> Iterator[Step]:
-    """Not in place of what somebody has made of it since then."""
+    """Not if a user has changed the file meanwhile."""
     if host.resolv_conf.aside is Kept.THE_SAME:
         yield Delete(str(ASIDE))
     elif host.resolv_conf.aside is Kept.ANOTHER and host.resolv_conf.kind is not Kind.OTHER:
@@ -245,7 +247,9 @@ def _old_back(was: Before, host: Host, works: Works) -> Iterator[Step]:
             yield Work("write the files of the ENIs for NetworkManager", works.prepare)
         yield Command(("systemctl", "start", *stopped))
     if units.NETWORKMANAGER in was.active:
-        yield Work("have NetworkManager take the ENIs up that it does not", works.reconnect)
+        yield Work(
+            "have NetworkManager activate the ENIs that it does not manage yet", works.reconnect
+        )
     running = {client.words for client in host.clients.of_enis}
     suspended = (client for client in host.clients.of_enis if client.suspended)
     yield from (Signal(signal.SIGCONT, client) for client in suspended)
@@ -262,7 +266,7 @@ def _sysctl(host: Host, path: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class SetSysctl:
-    """A setting of a link as it was. One whose link is gone is no failure."""
+    """Restore a setting of a link. A missing link is no failure."""
 
     path: str
     text: str

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan that ends a tool which did this work before ec2net, and the plan that gives it back. Pure.
+"""The plan that ends another tool, and the plan that restores the tool. Pure.
 
-The order keeps the tool from coming back in the middle: first masks close every way by which udev,
-systemd, dispatchers and cron jobs start a unit, then its timers and services stop, then systemd
-confirms it, and only then its files go.
+The order keeps the tool from starting in the middle. Masks first close every way by which udev,
+systemd, dispatchers and cron jobs start a unit. Then its timers and services stop, and systemd
+confirms that. Its files are deleted last.
 """
 
 import re
@@ -39,7 +39,7 @@ _CALLERS = (
     "/etc/udev/rules.d",
     "/etc/systemd/system",
 )
-"""Where an administrator may start a tool in his own way."""
+"""Files in which an administrator may start a tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Found:
 
 
 def look(rival: Rival, environment: Environment) -> Found:
-    """What there is of a tool. ``environment`` has the links of all ENIs; asks systemd."""
+    """The state of a tool. ``environment`` has the links of all ENIs; asks systemd."""
     wiring = WIRINGS[rival]
     startable = [path for path in wiring.masks() if not environment.is_masked(path)]
     own = tuple(path for path in startable if environment.read_file(path) is not None)
@@ -175,7 +175,7 @@ class Works:
 
 
 def forward(found: Found, works: Works) -> tuple[Step, ...]:
-    """End the tool. No step where it is off already; done again, the plan goes on where it ended."""
+    """End the tool. No step if the tool is off; a second run continues where the first one ended."""
     if found.is_off:
         return ()
     steps: list[Step] = [Work(f"record the host's state in {path_of(found.rival)}", works.record)]
@@ -191,7 +191,7 @@ def forward(found: Found, works: Works) -> tuple[Step, ...]:
         steps.append(Command(("systemctl", "stop", *active)))
     steps += map(Delete, found.links)
     steps.append(
-        Work("check that systemd runs no unit of it and has no job for one", works.stopped)
+        Work("check that systemd runs none of its units and has no job for one", works.stopped)
     )
     steps += _files(found, works)
     return tuple(steps)
@@ -207,36 +207,46 @@ def _files(found: Found, works: Works) -> Iterator[Step]:
     if found.restart:
         yield Work("write the files of the ENIs for systemd-networkd", works.prepare)
         yield Work(
-            "restart systemd-networkd by SIGKILL, by which it keeps every lease and address",
+            "restart systemd-networkd with SIGKILL, so that it keeps every lease and address",
             works.restart,
         )
         yield Work(
-            "mark the tool's routes and addresses as ec2net's, to keep or remove them", works.claim
+            "mark the tool's routes and addresses as ec2net's, so that ec2net keeps or removes "
+            "them",
+            works.claim,
         )
 
 
 def remarks(found: Found) -> Iterator[str]:
-    """What the plan does not change, and what a user should know before it is done."""
+    """Remarks of the plan: things that stay unchanged, and facts that a user should know first."""
     if found.is_off:
         return
     for path in found.callers:
-        yield f"{path} names a program or unit of {found.rival}: remove that line; ec2net does not"
+        yield (
+            f"{path} names a program or unit of {found.rival}: remove that line yourself, since "
+            "ec2net does not change the file"
+        )
     for path in found.foreign_units:
-        yield f"{path} is an administrator's file, not masked: delete it, or it can start the tool"
+        yield (
+            f"{path} belongs to an administrator and is not masked: delete it, or it can start "
+            "the tool"
+        )
     if found.others:
         yield (
-            f"systemd-networkd also manages {len(found.others)} link(s) of no ENI, so it is not"
-            " restarted: it reloads its files, and each ENI may lose its lease for up to 3 s"
+            f"systemd-networkd also manages {len(found.others)} link(s) that are not ENIs, so "
+            "ec2net does not restart it: it reloads its files, and each ENI may lose its lease "
+            "for up to 3 s"
         )
     for link in found.links_of_enis:
         yield (
-            f"NetworkManager keeps the tool's addresses on {link} until the connection is activated"
-            f" again; to end them at once, with an interruption: nmcli device reapply {link}"
+            f"NetworkManager keeps the tool's addresses on {link} until the connection is "
+            "activated again; to remove them at once, with an interruption: nmcli device "
+            f"reapply {link}"
         )
 
 
 def back(before: Migrated, boot: str, works: Works, link_names: str) -> tuple[Step, ...]:
-    """Give the tool back as it was: units can start again first, so that ec2net refuses the ENIs."""
+    """Restore the tool. Its units can start first, so that ec2net refuses the ENIs."""
     kept = sorted(before.of_now(boot), key=lambda one: (one.mode == 0, one.path))
     units = [one for one in kept if one.path.startswith("/etc/")]
     files = [one for one in kept if not one.path.startswith("/etc/")]
@@ -271,15 +281,15 @@ def state_of(found: Found) -> str:
         if found.rule:
             reasons.append(f"its udev rule {found.wiring.rule} is in force")
         if found.files:
-            reasons.append(f"{len(found.files)} files of it are in {net_utils.FOLDER}")
+            reasons.append(f"{len(found.files)} of its files are in {net_utils.FOLDER}")
         if found.settings:
-            reasons.append(f"{found.settings} lets network managers run it")
+            reasons.append(f"{found.settings} makes network managers run it")
         if found.links and not found.units:
-            reasons.append(f"{found.links[0]} is left of it")
-        return f"{found.rival} works on this host: {', '.join(reasons)}."
+            reasons.append(f"{found.links[0]} remains")
+        return f"{found.rival} is active on this host: {', '.join(reasons)}."
     if not found.installed:
-        return f"{found.rival} is not on this host: no unit, no udev rule and no file of it."
+        return f"{found.rival} is not on this host: it has no unit, no udev rule and no file here."
     return (
-        f"{found.rival} is installed ({found.installed[0]}) and off: systemd runs no unit of it,"
-        f" has no job for one and starts none at boot. Removing the package is safe."
+        f"{found.rival} is installed ({found.installed[0]}) and off: systemd runs none of its "
+        "units, has no job for one and starts none at boot. The package can be removed safely."
     )

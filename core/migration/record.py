@@ -25,7 +25,8 @@ VERSION = 1
 class Before:
     """``links``: of units, with their targets. ``active``: units. ``profiles``: by link, the
     connection of NetworkManager (its UUID). ``sysctls``: by path, of the ENIs' links.
-    ``link_locals``: by link, its addresses. ``own_files``: ours that systemd-networkd reads."""
+    ``link_locals``: by link, its addresses. ``own_files``: ec2net's files that systemd-networkd
+    reads."""
 
     when: str
     links: Mapping[str, str]
@@ -74,13 +75,13 @@ class Before:
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r} is not text")
     return value
 
 
 def _texts(value: object) -> dict[str, str]:
     if not isinstance(value, dict):
-        raise TypeError(f"{value!r} is no object")
+        raise TypeError(f"{value!r} is not an object")
     return {_text(key): _text(item) for key, item in value.items()}
 
 
@@ -93,9 +94,10 @@ def read(path: Path = PATH) -> Before | None:
         return Before.from_dict(parsed(content) or {})
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise StateError(
-            f"it does not say what the host was before ({type(error).__name__}: {error})",
+            f"the record lacks the former state of the host ({type(error).__name__}: {error})",
             subject=str(path),
-            remedy="move it away; the host can then be given back by hand only",
+            remedy="move the record away; after that, only an administrator can restore the "
+            "former state",
         ) from error
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a handover does not bring over, or may be undone by: told with the plan. Pure."""
+"""Remarks of a handover's plan: settings that are not taken over, and tools that may undo it. Pure."""
 
 import os
 import re
@@ -30,15 +30,17 @@ def remarks(environment: Environment) -> tuple[str, ...]:
     found += _of_cloud_init(environment)
     found += _of_netplan(environment)
     if os.geteuid() != 0:
-        found.append("DHCP clients are seen by root alone: this plan may lack the end of them")
+        found.append("only root sees DHCP clients: this plan may lack the steps that end them")
     return tuple(found)
 
 
 def of_undoing(host: Host) -> tuple[str, ...]:
-    """What is not given back, since somebody has changed it meanwhile."""
+    """Files that stay, since a user has changed them meanwhile."""
     resolv_conf = host.resolv_conf
     if resolv_conf.aside is Kept.ANOTHER and resolv_conf.kind is Kind.OTHER:
-        return (f"{PATH} was changed since then and stays: what it was is {ASIDE}",)
+        return (
+            f"{PATH} was changed after the adoption and stays; its former content is in {ASIDE}",
+        )
     return ()
 
 
@@ -50,18 +52,18 @@ def _of_profiles(environment: Environment) -> Iterator[str]:
             if kind == "loopback":
                 continue
             if kind not in ("ethernet", "802-3-ethernet"):
-                yield f"{folder}/{name}: nobody brings {link} ({kind}) up from the next boot on"
+                yield f"{folder}/{name}: from the next boot on, nothing brings {link} ({kind}) up"
             elif "manual" in (environment.read_file(f"{folder}/{name}") or ""):
-                yield f"{folder}/{name}: its fixed addresses are not taken over"
+                yield f"{folder}/{name}: its static addresses are not taken over"
 
 
 def _of_interfaces(environment: Environment) -> Iterator[str]:
     enis = environment.eni_names
     for path, name, method in interfaces_stanzas(environment):
         if name in enis and method == "static":
-            yield f"{path}: the fixed addresses of {name} are not taken over"
+            yield f"{path}: the static addresses of {name} are not taken over"
         elif name not in enis and name != "lo":
-            yield f"{path}: nobody brings {name} up from the next boot on"
+            yield f"{path}: from the next boot on, nothing brings {name} up"
 
 
 def _of_cloud_init(environment: Environment) -> Iterator[str]:
@@ -74,8 +76,8 @@ def _of_cloud_init(environment: Environment) -> Iterator[str]:
     if any(_NO_NETWORK.search(environment.read_file(path) or "") for path in paths):
         return
     yield (
-        "cloud-init writes configuration for the network manager that it finds, at the first boot of"
-        f" an instance: a file in {folder} with 'network: {{config: disabled}}' keeps it from that"
+        "at the first boot of an instance, cloud-init configures the network manager that it "
+        f"finds; a file in {folder} with 'network: {{config: disabled}}' prevents this"
     )
 
 
@@ -83,4 +85,7 @@ def _of_netplan(environment: Environment) -> Iterator[str]:
     for name in environment.list_folder("/etc/netplan"):
         path = f"/etc/netplan/{name}"
         if _RENDERER.search(environment.read_file(path) or ""):
-            yield f"{path} names NetworkManager: write 'renderer: networkd' there, else it does nothing"
+            yield (
+                f"{path} names NetworkManager: write 'renderer: networkd' there, or netplan "
+                "does nothing"
+            )

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""/etc/resolv.conf: what it is, and the place of systemd-resolved in it.
+"""/etc/resolv.conf: its present state, and systemd-resolved's part in it.
 
-What was there is kept aside under another name by a hard link, so that all of it stays: bytes, mode,
-owner, labels; and of a symbolic link, where it leads.
+A hard link under another name keeps the former file complete: bytes, mode, owner and labels, or the
+target of a symbolic link.
 """
 
 import fcntl
@@ -26,7 +26,7 @@ ASIDE = Path("/etc/resolv.conf.before-ec2net")
 TARGET = "../run/systemd/resolve/stub-resolv.conf"
 """As systemd-resolved(8) recommends, and as distributions write it."""
 UPLINK = "/run/systemd/resolve/resolv.conf"
-"""Where systemd-resolved tells the servers that it knows."""
+"""systemd-resolved's file with the servers that it knows."""
 
 _RESOLVEDS = ("/run/systemd/resolve/stub-resolv.conf", UPLINK, "/usr/lib/systemd/resolv.conf")
 
@@ -37,7 +37,7 @@ _IMMUTABLE = 0x10 | 0x20
 
 
 class Kind(Enum):
-    """What is there."""
+    """The kind of the present file."""
 
     RESOLVEDS = "resolved"
     """A link to a file of systemd-resolved."""
@@ -47,11 +47,11 @@ class Kind(Enum):
 
 
 class Kept(Enum):
-    """What is kept aside."""
+    """The kind of the kept file."""
 
     NOTHING = "nothing"
     THE_SAME = "the same"
-    """What is in its place, too: before it is replaced, or where that was not done."""
+    """The present file is the same: before the replacement, or if there was none."""
     ANOTHER = "another"
 
 
@@ -67,7 +67,7 @@ class ResolvConf:
 
 
 def look(path: Path = PATH, aside: Path = ASIDE) -> ResolvConf:
-    """What ``path`` is now."""
+    """The present state of ``path``."""
     kept = _kept(path, aside)
     try:
         servers = b"nameserver" in regular(path, _SIZE_MAX, follow=True)
@@ -83,7 +83,7 @@ def look(path: Path = PATH, aside: Path = ASIDE) -> ResolvConf:
             return ResolvConf(Kind.RESOLVEDS, "", kept, servers)
     problem = _problem(path, mode)
     if not problem and kept is Kept.ANOTHER:
-        problem = f"{aside} is there already, with something else in it"
+        problem = f"{aside} already exists, with other content"
     return ResolvConf(Kind.OTHER, problem, kept, servers)
 
 
@@ -122,14 +122,14 @@ def _is_mounted(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """The link to systemd-resolved's stub, in place of what is there, if anything is."""
+    """Replace the file by a link to systemd-resolved's stub."""
 
     replaces: bool
     path: Path = PATH
     aside: Path = ASIDE
 
     def describe(self) -> str:
-        kept = f", and keep what is there as {self.aside}" if self.replaces else ""
+        kept = f", and keep its present content as {self.aside}" if self.replaces else ""
         return f"link {self.path} to {TARGET}{kept}"
 
     def do(self, deadline: Deadline) -> None:
@@ -142,7 +142,7 @@ class Resolve:
 
 @dataclass(frozen=True, slots=True)
 class GiveBack:
-    """What was kept aside, in its place again."""
+    """Move the kept file back."""
 
     path: Path = PATH
     aside: Path = ASIDE

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps by which a command with a plan changes a running host: printed first, then done in order.
+"""The steps of a plan that changes a running host: printed first, then run in order.
 
-A step that was done before can be done again, so a plan that ended in the middle goes on.
+Each step can run twice, so a plan that ended in the middle continues.
 """
 
 import os
@@ -57,7 +57,7 @@ class Link:
 
     def do(self, deadline: Deadline) -> None:
         if os.path.lexists(self.path) and not os.path.islink(self.path):
-            raise FileExistsError(0, "it is no symbolic link")
+            raise FileExistsError(0, "it is not a symbolic link")
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         replace_by_link(self.path, self.target)
 
@@ -119,7 +119,7 @@ def as_plan(steps: Sequence[Step], remarks: Sequence[str] = (), *, apply: bool) 
     """The plan as text. Without ``apply`` a last line says that nothing was changed, and how to apply."""
     lines = [*(step.describe() for step in steps), *(f"! {remark}" for remark in remarks)]
     if not apply:
-        lines.append(f"{len(steps)} steps; nothing was changed. With --apply they are done.")
+        lines.append(f"{len(steps)} steps; nothing was changed. Add --apply to run them.")
     return "\n".join(lines)
 
 
@@ -128,7 +128,7 @@ def perform(
     deadline: Deadline,
     *,
     subject: str,
-    remedy: str = "what came before it is done; the same command goes on from here",
+    remedy: str = "the steps before it are done; run the same command again to continue",
 ) -> None:
     """Do all steps in order. Raises ``StepFailed`` at the first failure: the steps before it are done,
     and the steps after it are not."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Units of network managers: which links enable or mask them, and which are active.
 
-Enablement is the symbolic links below /etc/systemd/system (systemctl(1)). They are recorded as they
-are, since ``disable`` after ``enable`` need not give back the same ones.
+The symbolic links below /etc/systemd/system enable units (systemctl(1)). ec2net records the links,
+since ``disable`` after ``enable`` need not restore the same ones.
 """
 
 import re
@@ -84,7 +84,7 @@ def is_wanted(unit: str, present: Mapping[str, str]) -> bool:
 
 
 def links_of(names: Collection[str], present: Mapping[str, str]) -> tuple[str, ...]:
-    """What enables these, and their other names."""
+    """The links that enable these units, and their other names."""
     return tuple(
         path
         for path, target in sorted(present.items())
@@ -93,13 +93,13 @@ def links_of(names: Collection[str], present: Mapping[str, str]) -> tuple[str, .
 
 
 def masked(present: Mapping[str, str]) -> tuple[str, ...]:
-    """Those of the new managers' that are masked."""
+    """The masked units of the new managers."""
     names = (path.rpartition("/")[2] for path, target in present.items() if target == _NULL)
     return tuple(sorted(name for name in names if NEW.fullmatch(name)))
 
 
 def active(deadline: Deadline) -> tuple[str, ...]:
-    """Those that are active, sockets too, as systemd says. Raises ``Ec2netError``."""
+    """The active units, sockets included, as systemd reports. Raises ``Ec2netError``."""
     try:
         names = units_in("active", _PATTERNS, deadline)
     except CommandFailed as error:

@@ -21,12 +21,12 @@ class ExitStatus(IntEnum):
 
 
 EXIT_MEANING = {
-    ExitStatus.DONE: "done; for `verify`: everything is as intended",
-    ExitStatus.FAILED: "failed, or done only in part: the messages say what and why; for `doctor`:"
-    " there are errors, not only warnings",
+    ExitStatus.DONE: "done; for `verify`: everything is configured as intended",
+    ExitStatus.FAILED: "failed, or done only in part: the messages say what failed and why; for"
+    " `doctor`: doctor found errors, not only warnings",
     ExitStatus.USAGE: "wrong usage or configuration",
-    ExitStatus.LINK_GONE: "the link is not there (any more): `start` and `remove`",
-    ExitStatus.DRIFT: "`verify` found drift",
+    ExitStatus.LINK_GONE: "for `start` and `remove`: the link does not exist, or does not exist any more",
+    ExitStatus.DRIFT: "for `verify`: something is not configured as intended",
 }
 """The meaning of each status, in the words of the documents."""
 

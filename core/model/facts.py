@@ -21,7 +21,8 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Value(Generic[T_co]):
-    """IMDS gave this. ``stale`` marks a last known good value that stands in for an unknown."""
+    """IMDS reported this value. ``stale`` marks a last known good value that replaces an unknown
+    one."""
 
     value: T_co
     stale: bool = False
@@ -52,8 +53,8 @@ Reading: TypeAlias = Value[T_co] | Absent | Unknown
 class EniFacts:
     """The keys under ``network/interfaces/macs/<mac>/`` that matter here.
 
-    Lists keep IMDS's order: the first of ``local_ipv4s`` is the primary address
-    (AWS, "Instance metadata categories").
+    Lists keep IMDS's order: the first of ``local_ipv4s`` is the primary address (AWS, "Instance
+    metadata categories").
     """
 
     mac: Mac
@@ -104,9 +105,9 @@ class ImdsFacts:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A kernel link (RTM_NEWLINK). ``mac`` is the permanent one where the driver tells it.
+    """A kernel link (RTM_NEWLINK). ``mac`` is the permanent one if the driver reports it.
 
-    IMDS knows the permanent MAC alone. The present one decides nothing, so a link does not keep it.
+    IMDS knows only the permanent MAC. No decision uses the present one, so a link does not keep it.
     """
 
     index: int

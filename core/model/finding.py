@@ -14,7 +14,8 @@ class Finding:
     """The ENI; None for what a gone one left behind."""
     text: str
     kind: str = ""
-    """Findings of one kind about one ENI are told as one, with their number; empty: of no kind."""
+    """Findings of one kind about one ENI are reported together, with their number; empty: of no
+    kind."""
 
     def describe(self) -> str:
         return self.text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A short text for what is wanted of an ENI, to be compared with in a later pass."""
+"""A short text that identifies an ENI's intent, for a comparison in a later pass."""
 
 import hashlib
 from collections.abc import Iterable

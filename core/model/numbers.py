@@ -14,13 +14,13 @@ ifindex, which change when another ENI is attached or detached.
 | table base + n            | 10000 + n | the ENI's own routes                                  |
 | metric base + n           | 512 + n   | the ENI's default route in main                       |
 | 32762 to 32765            |           | rules of ``ipv4_fast_failure``, last before main's    |
-| protocol                  | 236       | mark of our routes, rules and (IFA_PROTO) addresses   |
+| protocol                  | 236       | mark of owned routes, rules, addresses (IFA_PROTO)    |
 | link group                | 236       | links of all ENIs, for the main-first rules           |
-| metric of DHCP's routes   | 16384     | ENIs that came later, until they are configured       |
+| metric of DHCP's routes   | 16384     | ENIs that are attached later, until configured        |
 | mark                      | 1 to 4095 | in bits 20 to 31: answers, with ``published_ports``   |
 
-Others' priorities on EC2 hosts lie below 5300 (VPC CNI, tailscale) or above 30000
-(nm-cloud-setup, cloud-netconfig, nodeadm); ours lie between.
+Foreign priorities on EC2 hosts lie below 5300 (VPC CNI, tailscale) or above 30000
+(nm-cloud-setup, cloud-netconfig, nodeadm); ec2net's lie between.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ from ec2net.core.model.objects import Mark
 
 MARK_BITS = 12
 MARKS = (1 << MARK_BITS) - 1
-"""As many marks as there are: fewer than numbers, so that they come from a pool."""
+"""The number of marks: lower than that of ENI numbers, so marks come from a pool."""
 
 CARDS = 128
 DEVICES = 100

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernel objects as values: what an intent wants, a snapshot finds and a plan changes.
+"""Kernel objects as values: contents of an intent, a snapshot and a plan.
 
-Each has an ``identity`` (what the kernel tells two of a kind apart by), a ``rank`` (the order
-in which additions are safe: settings of the link, rules, addresses, routes) and describes
-itself in the words of ip(8).
+Each has an ``identity`` (the kernel's key within a kind), a ``rank`` (the order in which additions
+are safe: settings of the link, rules, addresses, routes), and a description in the words of ip(8).
 """
 
 from dataclasses import dataclass, field
@@ -48,7 +47,7 @@ class Rank(IntEnum):
     An address comes after its rules, so that no packet from it takes another way; routes come
     after the addresses that they prefer as source, which the kernel insists on. Rules that correct
     main come after the routes that they use. Main's route to a secondary ENI's subnet through the
-    primary ENI (a detour) comes before the route through the secondary ENI, which alone would take
+    primary ENI (a detour) precedes the route through the secondary ENI. The latter alone would take
     the primary ENI's traffic. Packet marks come later, so that they never exist without the rule that
     matches them. Rules that make packets fail come last, after every route around them.
     """
@@ -308,7 +307,7 @@ class Rule(KernelItem):
 
     @property
     def clues(self) -> tuple[Clue, ...]:
-        """The rules of one source lead to main and to a table, which the other one tells."""
+        """The rules of one source lead to main and to a table; only the other rule names the table."""
         of_host = self.purpose in (Purpose.NO_IPV4, Purpose.CORRECTION)
         return (of_table(self.table), OF_PRIMARY if of_host else of_source(self.source))
 

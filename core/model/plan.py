@@ -85,7 +85,8 @@ class Change:
 
     @property
     def whose(self) -> Mac | None:
-        """The ENI that it is for, or was: also of what goes with nothing else being done for it."""
+        """The ENI of the change, present or former; also for a removal that belongs to no planned
+        ENI."""
         if self.mac is None and isinstance(self.item, Owned):
             return self.item.owner
         return self.mac
@@ -102,7 +103,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """Something foreign, or what another ENI wants, stands where an item of ours would go."""
+    """A foreign item, or another ENI's intent, conflicts with an item of ec2net."""
 
     mac: Mac
     item: Item
@@ -112,13 +113,15 @@ class Conflict:
     limit: str = ""
     """A limit of the device that keeps ``foreign`` in place; empty: something else does."""
     remedy: str = ""
-    """What to do about ``limit``."""
+    """The remedy for ``limit``."""
 
     def describe(self) -> str:
         if self.limit:
             return f"{self.item.describe()}: {self.limit} ({self.remedy})"
-        whose = "another ENI wants" if self.wanted else "something that is not ours is"
-        return f"{self.item.describe()}: {whose} in its place: {self.foreign.describe()}"
+        whose = (
+            "another ENI wants in its place" if self.wanted else "a foreign object is in its place"
+        )
+        return f"{self.item.describe()}: {whose}: {self.foreign.describe()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,7 @@ class InPlace:
     ours: tuple[Item, ...] = ()
     foreign: tuple[Item, ...] = ()
     adjustable: tuple[Item, ...] = ()
-    """Not ours, but free to be set otherwise (a link's MTU); never removed."""
+    """Foreign, but ec2net may change it (a link's MTU); never removed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ class Purpose(Enum):
     """Whoever owns, plans or applies items asks for this, not for a type or a number."""
 
     LINK = "link"
-    """Configures a link or leads through one, and goes with it."""
+    """Configures a link or leads through one, and disappears with it."""
     SOURCES = "sources"
     """A rule that leads an ENI's traffic by its source."""
     ANSWERS = "answers"
@@ -26,7 +26,7 @@ class Purpose(Enum):
     CORRECTION = "correction"
     """A rule that keeps the primary's traffic from other ENIs (``primary_rules = "auto"``)."""
     FOREIGN = "foreign"
-    """A kind of route that ec2net never makes (blackhole, multipath): never ours."""
+    """A kind of route that ec2net never creates (blackhole, multipath): always foreign."""
 
     @property
     def outlives_link(self) -> bool:

@@ -26,7 +26,7 @@ K_co = TypeVar("K_co", bound=KernelObject, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Found(Generic[K_co]):
-    """A kernel object and the protocol number of its maker (0: not told)."""
+    """A kernel object and the protocol number of its creator (0: unknown)."""
 
     item: K_co
     protocol: int

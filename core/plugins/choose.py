@@ -31,8 +31,8 @@ def choose(
     """The configured backend; with ``auto`` the first that says it suits the link."""
     if configured != AUTO_BACKEND:
         if configured in backends:
-            return Choice(configured, (f'the configuration says backend = "{configured}"',))
-        return Choice(None, (f'backend "{configured}" is configured but not there',))
+            return Choice(configured, (f'the configuration sets backend = "{configured}"',))
+        return Choice(None, (f'backend "{configured}" is configured but not available',))
     reasons = []
     chosen = None
     for name, backend in backends.items():
@@ -71,9 +71,10 @@ def without_backend(choices: Mapping[Mac, Choice], host: HostIntent) -> tuple[Ec
     """A problem for each ENI that could be configured, if a backend would have it."""
     return tuple(
         Ec2netError(
-            f"no backend for it, it stays as it is: {'; '.join(choices[eni.mac].reasons)}",
+            "no backend can manage this ENI; left unchanged: "
+            f"{'; '.join(choices[eni.mac].reasons)}",
             subject=eni.name,
-            remedy='name one in the configuration: backend = "..."',
+            remedy='choose one in the configuration: backend = "..."',
         )
         for eni in host.enis
         if eni.standing is Standing.READY

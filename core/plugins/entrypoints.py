@@ -53,7 +53,7 @@ def _path(distribution: "Distribution") -> str:
 
 
 def source(entry: "EntryPoint") -> str:
-    """Its package's name and version; the module where what was made by hand does not tell them."""
+    """The package's name and version; the module if a plugin without a package does not name them."""
     dist = entry.dist
     try:
         if dist is None or not (dist.read_text("METADATA") or dist.read_text("PKG-INFO")):

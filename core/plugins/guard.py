@@ -33,7 +33,7 @@ class GuardedBackend:
 
     @classmethod
     def trusting(cls, backend: Backend, built_in: bool) -> "GuardedBackend":
-        """Called directly, whoever made it: a process that hangs is ended by its unit."""
+        """Called directly for every backend: the unit's watchdog ends a process that hangs."""
         return cls(backend)
 
     def observe(self, snapshot: Snapshot, links: Collection[Link], deadline: Deadline) -> Observed:
@@ -99,7 +99,7 @@ def suits(kind: type[Backend], link: Link, environment: Environment) -> tuple[bo
 def _of(kind: type[T], given: object) -> T:
     """``given``, which must be one. Raises ``TypeError``."""
     if not isinstance(given, kind):
-        raise TypeError(f"it gives {type(given).__name__} and not {kind.__name__}")
+        raise TypeError(f"it returned {type(given).__name__} instead of {kind.__name__}")
     return given
 
 
@@ -108,5 +108,5 @@ def _broken(kind: type[Backend], verb: str, error: BaseException) -> PluginError
     return PluginError(
         f"failed in {verb}: {type(error).__name__}: {error}",
         subject=f"backend {kind.name}",
-        remedy="a fault of the plugin: report it to its makers",
+        remedy="this is a fault of the plugin: report it to its authors",
     )

@@ -31,12 +31,15 @@ BUILT_IN = {
 }
 """In the order in which they are asked whether they suit a link."""
 
-_CORRECT = "correct it, 'ec2net backends -v' tells where it fails; then restart ec2net.service"
+_CORRECT = (
+    "correct the plugin ('ec2net backends -v' shows where it fails), then run 'systemctl "
+    "restart ec2net.service'"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a backend comes from, for people."""
+    """The origin of a backend, for people."""
 
     name: str
     source: str
@@ -45,10 +48,9 @@ class Origin:
 class Plugins:
     """The loaded plugins.
 
-    ``names`` must be there: they may adjust any intent, so without one nothing is right
-    (``PluginError``). One of ``backends`` that is not, or is broken, costs the ENIs that have it
-    only, and is among ``problems``: an upgrade of Python, which searches another folder, loses a
-    plugin without anybody's will.
+    ``names`` must exist: they may adjust any intent, so nothing is right without one of them
+    (``PluginError``). A missing or broken one of ``backends`` affects only its own ENIs, and is
+    among ``problems``. An upgrade of Python, which searches another folder, can lose a plugin.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class Plugins:
 
     @classmethod
     def of(cls, config: Config) -> "Plugins":
-        """Those that the configuration names. Raises ``PluginError``."""
+        """The plugins that the configuration names. Raises ``PluginError``."""
         return cls(
             config.enabled_plugins,
             backends=config.named_backends,
@@ -96,7 +98,7 @@ class Plugins:
             return
         subject = f"plugin {name}"
         if name in self._disabled:
-            raise PluginError("is named and disabled in the configuration", subject=subject)
+            raise PluginError("the configuration both names and disables it", subject=subject)
         unreadable = []
         for entry in entrypoints.installed():
             if isinstance(entry, Unreadable):
@@ -112,8 +114,8 @@ class Plugins:
                 if (version := getattr(plugin, "EC2NET_API", 1)) != hookspecs.API:
                     self._manager.unregister(name=name)
                     raise PluginError(
-                        f"is made for version {version} of the plugin interface,"
-                        f" and this ec2net has version {hookspecs.API}",
+                        f"is made for version {version} of the plugin interface, but this "
+                        f"ec2net has version {hookspecs.API}",
                         subject=subject,
                         remedy=f"install a release of it for version {hookspecs.API}",
                     )
@@ -122,7 +124,7 @@ class Plugins:
         raise PluginError(
             "; ".join((problem, *map(str, unreadable))),
             subject=subject,
-            remedy="install it, or correct the configuration; 'ec2net backends' lists names",
+            remedy="install it, or correct the configuration; 'ec2net backends' lists the names",
         )
 
     def backends(self) -> dict[str, type[Backend]]:
@@ -143,7 +145,7 @@ class Plugins:
                 continue
             for backend in classes:
                 if fault := _fault(backend, found):
-                    problem = f"brings {backend!r}, which {fault}"
+                    problem = f"provides {backend!r}, which {fault}"
                     self._faults.append(PluginError(problem, subject=subject, remedy=_CORRECT))
                 else:
                     found[backend.name] = backend
@@ -157,7 +159,7 @@ class Plugins:
             try:
                 made[name] = kind(host)
             except PLUGIN_FAULTS as error:  # whatever a plugin raises: it must not cost the pass
-                self._faults.append(_broken(f"backend {name}", "cannot be made", error))
+                self._faults.append(_broken(f"backend {name}", "cannot be created", error))
         return made
 
     def adjust(self, intent: EniIntent, facts: Facts) -> EniIntent:
@@ -186,7 +188,7 @@ class Plugins:
 
 
 def _broken(subject: str, what: str, error: BaseException) -> PluginError:
-    """For people, on one line; who asks for everything gets the traceback."""
+    """For people, on one line; ``--verbose`` adds the traceback."""
     _log.debug("%s %s", subject, what, exc_info=error)
     return PluginError(f"{what}: {in_one_line(error)}", subject=subject, remedy=_CORRECT)
 
@@ -201,7 +203,7 @@ def _fault(backend: object, others: Collection[str]) -> str:
     name = getattr(backend, "name", None)
     if not isinstance(name, str):
         return "has no name"
-    return f"has the name of another one, {name}" if name in others else ""
+    return f"has the same name as another backend, {name}" if name in others else ""
 
 
 def _place(intent: EniIntent) -> tuple[object, ...]:

@@ -38,7 +38,7 @@ class PassReport:
     undone: tuple[Change, ...] = ()
     """The changes that were rolled back; they are not in ``done``."""
     held: Mapping[Mac, Hold] = field(default_factory=dict)
-    """ENIs that stay as they are, since what is wanted of them cut the host off."""
+    """ENIs that stay unchanged, since their intent had cut the host off."""
     drifts: Drifts = field(default_factory=Drifts)
     """The changes by other programs."""
     there: Mapping[Mac, int] = field(default_factory=dict)
@@ -50,7 +50,7 @@ class PassReport:
 
     @property
     def conflicts(self) -> tuple[Conflict, ...]:
-        """But of ENIs that are only observed: what stands there may be meant to."""
+        """Except on ENIs that are only observed: a foreign object may be intended there."""
         observed = {eni.mac for eni in self.host.ready if eni.manage is Manage.OBSERVE}
         return tuple(found for found in self.plan.conflicts if found.mac not in observed)
 
@@ -95,7 +95,7 @@ def _counted(same: list[str]) -> str:
 
 
 def addresses_there(host: HostIntent, snapshot: Snapshot) -> dict[Mac, int]:
-    """For ``PassReport.there``: addresses count whoever made them, with whatever prefix length."""
+    """For ``PassReport.there``: foreign addresses count, too, with any prefix length."""
     present = {(found.item.link.index, found.item.interface.ip) for found in snapshot.addresses}
     return {
         intent.mac: sum((intent.link.index, source.ip) in present for source in intent.sources)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MAC addresses and ENI ids taken out of a text, each by the same substitute throughout. Pure.
+"""Replace MAC addresses and ENI ids in a text, each by the same substitute throughout. Pure.
 
-Substitutes keep the order of what they stand for, so that whatever is decided by that order is
-decided alike. IP addresses stay: they are what rules and routes are made of.
+Substitutes keep the order of the originals, so decisions by that order stay the same. IP addresses
+stay, since rules and routes consist of them.
 """
 
 import re

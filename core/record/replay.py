@@ -74,7 +74,7 @@ def plan_from_record(
         raise UsageError(
             f"is not a record of ec2net or a tree of IMDS: {reason}",
             subject=str(path),
-            remedy="make one with 'ec2net record FILE'",
+            remedy="create one with 'ec2net record FILE'",
         ) from error
     engine = Engine(
         config,

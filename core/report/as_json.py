@@ -42,19 +42,19 @@ def plan(whole: Plan) -> dict[str, Any]:
 
 
 def hold(found: Hold | None) -> dict[str, Any] | None:
-    """What is not tried again for one ENI; None if nothing is held."""
+    """The changes that ec2net does not retry for one ENI; None if there is no hold."""
     if found is None:
         return None
     return {"since": found.since, "reason": found.reason, "changes": list(found.changes)}
 
 
 def drift(found: "Drift | None") -> dict[str, Any] | None:
-    """What somebody else took away or changed; None if that was nothing."""
+    """The drift of an ENI; None if there is none."""
     return None if found is None else {k: v for k, v in encode(found).items() if k != "items"}
 
 
 def eni(outcome: EniOutcome) -> dict[str, Any]:
-    """Where an ENI stands, with its whole intent if there is one."""
+    """The state of an ENI, with its intent if there is one."""
     return {
         "mac": str(outcome.mac),
         "eni_id": encode(outcome.eni_id),
@@ -78,9 +78,12 @@ def _intent(intent: EniIntent) -> dict[str, Any]:
 
 
 _known: BoundedCache[Mac, tuple[EniIntent, dict[str, Any]]] = BoundedCache(2**16)
-"""The last one of each ENI, by rules, routes and addresses: 64 ENIs with 100 addresses each have 20,000.
+"""The last document of each ENI, by rules, routes and addresses: 64 ENIs with 100 addresses each
+have 20,000.
 
-By MAC, since the hash of an intent is that of all its items: 14 ms for these 64 in each pass."""
+The key is the MAC: the hash of an intent covers all its items and costs 14 ms for these 64 ENIs in
+each pass.
+"""
 
 
 _ITEMS = (

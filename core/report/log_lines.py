@@ -27,11 +27,11 @@ class Line:
     """The ENI that it is about; None: the host."""
     lasts: bool = True
     fields: Mapping[str, str] = field(default_factory=dict)
-    """For the journal: ENI_ID, LINK, BACKEND, ACTION, REASON, as far as there is such."""
+    """Journal fields: ENI_ID, LINK, BACKEND, ACTION, REASON; those without a value are absent."""
 
 
 def lines(report: PassReport) -> tuple[Line, ...]:
-    """What was changed and what went wrong, in this order."""
+    """Changes first, then problems."""
     problems = sorted({str(problem) for problem in report.problems})
     return (
         *_changes(report),
@@ -43,7 +43,7 @@ def lines(report: PassReport) -> tuple[Line, ...]:
 
 
 def _changes(report: PassReport) -> Iterator[Line]:
-    """What others changed, then what the pass changed."""
+    """Drift first, then the changes of the pass."""
     for mac, drift in report.drifts.news:
         said = f"{_name(report, mac)}: {drift.log_text()}"
         yield Line(logging.WARNING, said, mac, lasts=False, fields=identity(report, mac))
@@ -56,7 +56,8 @@ def _changes(report: PassReport) -> Iterator[Line]:
 
 
 def _failures(report: PassReport) -> Iterator[Line]:
-    """One error ends all further changes of its ENI: it is told once, with their number."""
+    """One error ends all further changes of its ENI. It is logged once, with the number of these
+    changes."""
     errors = Counter((failure.change.whose, failure.error) for failure in report.failed)
     late = {key: count for key, count in errors.items() if isinstance(key[1], DeadlineExceeded)}
     if len(enis := {mac for mac, _ in late}) > 1:
@@ -98,7 +99,7 @@ def _wrong(
 
 
 def reported(reason: str, whose: Mapping[str, str]) -> dict[str, str]:
-    """The journal's fields of what is told and not changed. ``whose``: as by ``identity``."""
+    """The journal fields of a report without a change. ``whose``: as by ``identity``."""
     return {**whose, "ACTION": "report", "REASON": reason}
 
 
@@ -121,10 +122,9 @@ def _name(report: PassReport, mac: Mac | None) -> str:
 
 
 def report(outcome: Outcome) -> None:
-    """Log what was changed and what went wrong. Not under the lock: a log can block.
+    """Log changes and problems. The caller does not hold the lock, since logging can block.
 
-    In the journal a problem that lasts is told when it begins and when it ends, not each
-    minute (R42).
+    The journal gets a lasting problem at its begin and at its end, not each minute (R42).
     """
     told = set(outcome.before["problems"]) if to_journal() else set()
     now = {str(problem) for problem in outcome.report.problems}
@@ -133,4 +133,4 @@ def report(outcome: Outcome) -> None:
         level = logging.DEBUG if known else line.level
         _log.log(level, "%s", line.text, extra={"fields": line.fields})
     for problem in sorted(told - now):
-        _log.info("no longer: %s", problem)
+        _log.info("resolved: %s", problem)

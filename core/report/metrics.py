@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Numbers for monitoring: a file for node_exporter's textfile collector, where one is wanted.
+"""Metrics: a file for node_exporter's textfile collector, if the configuration names one.
 
-Counters are kept for the boot, in the state directory; a pass adds to them under the host lock.
+ec2net keeps the counters of this boot in the state directory; a pass adds to them under the host
+lock.
 """
 
 import json
@@ -45,7 +46,7 @@ _KINDS: tuple[tuple[type[Ec2netError], str], ...] = (
 )
 _OTHER, _CONFLICT, _VERIFY, _HELD = "other", "conflict", "verify", "rolled-back"
 KINDS = (*(name for _, name in _KINDS), _CONFLICT, _VERIFY, _HELD, _OTHER)
-"""Of errors."""
+"""Kinds of errors."""
 
 METRICS = {
     "ec2net_passes_total": ("counter", "Passes, by result."),
@@ -147,7 +148,7 @@ def _keep(
         raise StateError(
             f"cannot write {path}: {error.strerror}",
             subject="metrics_file",
-            remedy="a unit may write there if ReadWritePaths= in a drop-in names the folder",
+            remedy="the unit may write there only if ReadWritePaths= in a drop-in names the folder",
         ) from error
 
 

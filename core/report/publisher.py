@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where a pass is told of: the metrics file and the status file, under the host lock."""
+"""Publish a pass in the metrics file and the status file, under the host lock."""
 
 from collections.abc import Collection, Iterable
 from contextlib import suppress
@@ -14,8 +14,8 @@ from ec2net.core.state.config_in_force import Workplace
 
 
 class StatusPublisher:
-    """``timed``: the pass may be left out while the host is quiet; ``lasting``: problems of an
-    earlier pass, which this one does not look at."""
+    """``timed``: the timer may skip the pass while the host is quiet. ``lasting``: problems of an
+    earlier pass that this pass does not check."""
 
     def __init__(
         self, place: Workplace, *, timed: bool = False, lasting: Iterable[Ec2netError] = ()

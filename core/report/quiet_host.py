@@ -44,7 +44,7 @@ def _now() -> float:
 
 
 def is_quiet(document: dict[str, Any]) -> bool:
-    """Whether a status tells of one ENI with one address, and of no trouble."""
+    """Whether a status has one ENI with one address, and no problem."""
     enis: list[dict[str, Any]] = document.get("enis", [])
     if document.get("problems") or len(enis) != 1:
         return False

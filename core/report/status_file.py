@@ -33,9 +33,9 @@ class Outcome:
 
     report: PassReport
     document: dict[str, Any]
-    """What ``status`` shows from now on."""
+    """The new document for ``status``."""
     before: dict[str, Any]
-    """What it showed until now."""
+    """The former document."""
 
     def to_json(self) -> dict[str, Any]:
         """The document, and what was done in this pass."""
@@ -57,8 +57,7 @@ def publish(
     """Store what ``status`` shows, and a good configuration for the day the files are broken.
 
     The caller holds the host lock. A full state directory is one problem of the report, however
-    much cannot be kept.
-    ``only``: the ENIs that the pass was for; of others no trouble has ended.
+    much cannot be kept. ``only``: the ENIs that the pass was for; of others no trouble has ended.
     """
     before = stored(place.run)
     rows = {eni["mac"]: eni for eni in before["enis"]}
@@ -86,7 +85,7 @@ def publish(
 
 
 def publish_failure(run: RunDir, error: Ec2netError) -> None:
-    """A pass did not come to its end: ``status`` must not go on saying that all is well."""
+    """A pass failed: ``status`` must not report the former success any longer."""
     with suppress(StateError):
         run.write(STATUS, {**stored(run), "version": as_json.VERSION, "problems": [str(error)]})
 

@@ -28,7 +28,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]], *, width: int 
 
 
 def _cut(cell: str, room: int) -> str:
-    """``cell`` if it fits, else its beginning and its end, which tell ids and names apart."""
+    """``cell`` if it fits, else its beginning and its end, which distinguish ids and names."""
     if len(cell) <= room:
         return cell
     end = (room - 2) // 2

@@ -14,7 +14,7 @@ _COLOURS = {Action.ADD: "32", Action.REPLACE: "33", Action.REMOVE: "31"}
 
 
 def colours(stream: TextIO) -> bool:
-    """Whether to colour: a terminal, and nobody said NO_COLOR (no-color.org)."""
+    """Whether to use colour: on a terminal, unless NO_COLOR is set (no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
@@ -52,15 +52,18 @@ def plan(whole: Plan, host: HostIntent, *, stream: TextIO | None = None) -> str:
         lines += [f"  ! {found.describe()}" for found in own.conflicts]
     orphans = [step for step in whole.changes if host.of(step.whose or Mac("")) is None]
     if orphans:
-        lines.append("left over from ENIs that are gone")
+        lines.append("left over from detached ENIs")
         lines += [f"  {change(step, colour=colour)}" for step in orphans]
     lines.append(count(whole.changes))
     return "\n".join(lines)
 
 
 def incomplete(keys: Iterable[str]) -> str:
-    """What IMDS did not tell of an ENI that is configured with all else."""
-    return f"incomplete: IMDS does not tell {', '.join(keys)} (yet), so what needs it waits"
+    """The keys that IMDS does not report yet; the rest of the ENI is configured."""
+    return (
+        f"incomplete: IMDS does not report {', '.join(keys)} yet, so the settings that need it "
+        "are pending"
+    )
 
 
 def count(changes: Iterable[Change]) -> str:

@@ -64,7 +64,7 @@ def output(command: Sequence[str], limit: Deadline) -> str:
     except OSError as error:
         raise CommandFailed(error.strerror or str(error)) from error
     except subprocess.TimeoutExpired as error:
-        raise CommandFailed(f"not done after {error.timeout:.0f} s") from error
+        raise CommandFailed(f"did not end within {error.timeout:.0f} s") from error
     if done.returncode:
         said = " ".join(done.stderr.split())  # systemctl tells the cause, then where to look
         raise CommandFailed(said or f"exit status {done.returncode}")

@@ -35,7 +35,8 @@ class Onlooker(Protocol):
         """A wait begins; it may be over at once."""
 
     def look(self, what: str, seconds: float) -> float:
-        """It is for ``what``, and ends in ``seconds``; how soon to be told again, at the latest."""
+        """A wait for ``what`` that ends in ``seconds``. Returns the time until the next call, at
+        the latest."""
 
     def end(self) -> None:
         """The wait that began is over."""
@@ -174,7 +175,7 @@ def _never() -> float:
 
 
 def readable(descriptors: Iterable[int], seconds: float) -> frozenset[int]:
-    """Those of ``descriptors`` that can be read, as soon as one can; none after ``seconds``."""
+    """The readable ones of ``descriptors``, as soon as there is one; none after ``seconds``."""
     poll = select.poll()
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)

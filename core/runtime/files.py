@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files: read and written within a deadline and a size, or written whole.
+"""Files: read and written within a deadline and a size, or written completely.
 
-A file that a user names may be anything: a FIFO without another end, a device without an end. It
-takes a deadline. Files of ours and of other daemons are regular files, or count as unreadable.
+A file that a user names may be a FIFO without another end, or an endless device. Such calls take a
+deadline. Files of ec2net and of daemons are regular files, or count as unreadable.
 """
 
 import errno
@@ -33,7 +33,7 @@ def read(path: Path, limit: int, deadline: Deadline) -> bytes:
                 return bytes(content)
             content += chunk
             if len(content) > limit:
-                raise ValueError(f"it is larger than {limit} bytes, which is allowed")
+                raise ValueError(f"larger than the limit of {limit} bytes")
     finally:
         os.close(descriptor)
 
@@ -59,18 +59,18 @@ def regular(path: Path, limit: int, *, follow: bool = False) -> bytes:
     finally:
         os.close(descriptor)
     if len(content) > limit:
-        raise OSError(errno.EFBIG, f"larger than {limit} bytes, which is allowed", str(path))
+        raise OSError(errno.EFBIG, f"larger than the limit of {limit} bytes", str(path))
     return content
 
 
 def write(path: Path, content: bytes, deadline: Deadline) -> None:
-    """In place of what is there. Raises ``OSError``, ``DeadlineExceeded``."""
+    """Replaces the present content. Raises ``OSError``, ``DeadlineExceeded``."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o666)
     except OSError as error:
         if error.errno == errno.ENXIO:
-            raise OSError(errno.ENXIO, "nobody reads from it") from error
+            raise OSError(errno.ENXIO, "no process reads from it") from error
         raise
     left = memoryview(content)
     try:

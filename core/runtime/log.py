@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where messages go: to the journal, with level and fields, when run as a unit; else to stderr."""
+"""Where messages go: to the journal, with level and fields, if the process is a unit; else to
+stderr."""
 
 import logging
 import os
@@ -26,7 +27,7 @@ class _ForJournal(Printable):
 
 
 def set_up(*, verbose: bool) -> None:
-    """Configure the logger ``ec2net``. ``verbose`` tells each decision and its reason."""
+    """Configure the logger ``ec2net``. ``verbose`` logs each decision and its reason."""
     logger = logging.getLogger("ec2net")
     logger.handlers.clear()
     logger.propagate = False

@@ -33,7 +33,7 @@ EACH = 1.0
 
 
 def set_up() -> None:
-    """Have this process tell of its waits from now on."""
+    """Show the waits of this process from now on."""
     if sys.stderr.isatty():
         Deadline.onlooker = AtTerminal(sys.stderr)
     elif _log.isEnabledFor(logging.DEBUG):

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether an ENI was there when the host booted: decided once per attachment, kept for the boot.
+"""Whether an ENI was attached at boot: decided once for each attachment, kept for the boot.
 
-/run/ec2net/at-boot.json has the ENIs of the boot with their link indices. ``ec2net early`` begins
-it, before a network manager starts; where it did not run, the first pass does. The kernel gives a
-link index once (dev_index_reserve in net/core/dev.c), so an ENI that is detached and comes back is
-another attachment; one that visits another network namespace keeps its index, and stays the boot's.
+/run/ec2net/at-boot.json has the ENIs of the boot with their link indices. ``ec2net early`` creates
+the file before a network manager starts; otherwise the first pass does. The kernel gives a link
+index once (dev_index_reserve in net/core/dev.c), so an ENI that is detached and attached again is a
+new attachment. A link that visits another network namespace keeps its index, and its attachment.
 
-Until IMDS lists an ENI, only the time of its attachment tells the host's ENIs from those of a CNI.
-This time can only be remembered: IMDS does not publish it, a PCI address is given again, and the
-kernel tells no age of a link.
+Until IMDS lists an ENI, only the time of its attachment distinguishes the host's ENIs from a CNI's.
+ec2net must remember this time. IMDS does not publish it, EC2 reuses PCI addresses, and the kernel
+reports no age of a link.
 """
 
 from collections.abc import Collection, Mapping

@@ -75,25 +75,25 @@ def read(run: RunDir, name: str, kind: type[_T]) -> _T | None:
         try:
             value = decoded(kind, content)
         except ValueError as error:
-            _report(f"{run.path / name} cannot be read and counts as absent: {error}")
+            _report(f"{run.path / name} cannot be read; ec2net treats it as absent: {error}")
             return None
         run.decoded[name] = content, value
     return cast(_T, value)
 
 
 def write(run: RunDir, name: str, value: object) -> None:
-    """Store a dataclass. Writes nothing if that is what is there. Raises ``StateError``."""
+    """Store a dataclass. Writes nothing if the file has the same content. Raises ``StateError``."""
     run.write(name, encode(value))
 
 
 def decoded(kind: type[_T], content: bytes) -> _T:
-    """The value that a file's content stands for. Raises ``ValueError``."""
+    """The value in a file's content. Raises ``ValueError``."""
     try:
         data = json.loads(content)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if isinstance(data, dict) and (version := data.pop("version", VERSION)) != VERSION:
-        raise ValueError(f"its version is {version!r}, and ec2net knows {VERSION}")
+        raise ValueError(f"its version is {version!r}, but this ec2net reads version {VERSION}")
     return decode(kind, data)
 
 
@@ -165,7 +165,7 @@ def _decoder(kind: Any) -> _Decode:
 def _exactly(kind: Any, data: Any) -> Any:
     kinds = (int, float) if kind is float else (kind,)
     if type(data) not in kinds:
-        raise ValueError(f"{str(data)[:80]!r} is no {kind.__name__}")
+        raise ValueError(f"{str(data)[:80]!r} is not a {kind.__name__}")
     return data
 
 
@@ -184,7 +184,7 @@ def _object(kind: Any) -> _Decode:
             raise ValueError(f"{kind.__name__} lacks {', '.join(sorted(missing))}")
         return kind(
             **{
-                name: decoder(data[name]) if name in data else Unknown("never read")
+                name: decoder(data[name]) if name in data else Unknown("not read yet")
                 for name, decoder in decoders.items()
             }
         )

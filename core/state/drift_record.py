@@ -9,10 +9,10 @@ from typing import Annotated, TypeAlias
 from ec2net.core.model.identity import Mac
 
 FOLDER = "drift"
-REPAIRED = "made again"
-OBSERVED = 'only reported, since manage = "observe"'
-NOT_MADE = "not made, see 'ec2net status'"
-BY_OTHERS = "as intended again without us"
+REPAIRED = "repaired"
+OBSERVED = 'not repaired (manage = "observe")'
+NOT_MADE = "not repaired, see 'ec2net status'"
+BY_OTHERS = "resolved, but not by ec2net"
 
 
 def seconds_between(begin: str, end: str) -> float:
@@ -34,7 +34,7 @@ class Drift:
     """One noticed change, with its repetitions. Times are ISO 8601, UTC."""
 
     what: tuple[str, ...]
-    """As ``verify`` says it."""
+    """In the words of ``verify``."""
     items: tuple[str, ...]
     """Fingerprints."""
     noticed: Time
@@ -54,14 +54,16 @@ class Drift:
 
     def describe(self) -> str:
         """With what became of it and what is known of who it was."""
-        who = "; ".join(("who it was the kernel does not tell", *self.known))
+        who = "; ".join(
+            ("changed outside of ec2net; the kernel does not record by whom", *self.known)
+        )
         return f"{self.summary}: {self.repair} ({who})"
 
     def log_text(self) -> str:
-        """For the log, when it begins or ends."""
+        """The log line at its begin or end."""
         if not self.open and self.repair == BY_OTHERS:
-            return f"no longer: {self.summary}"
-        return f"somebody else's change: {self.describe()}"
+            return f"resolved: {self.summary}"
+        return f"drift: {self.describe()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,8 @@
 
 A hold is in force while the intent of the ENI is the same as when its plan failed. A fingerprint of
 the wanted items shows that. Passes plan and show the held changes, do not make them, and end with
-status 1. Another intent, a detach or ``refresh --retry`` ends a hold. It never
-prevents changes of other ENIs, ``remove`` or the removal of a detached ENI's objects.
+status 1. Another intent, a detach or ``refresh --retry`` ends a hold. It never prevents changes of
+other ENIs, ``remove`` or the removal of a detached ENI's objects.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -58,7 +58,7 @@ def after(
     planned: Collection[Mac],
     attached: Collection[Mac],
 ) -> dict[Mac, Hold]:
-    """Those that are ``held``, and those of attached ENIs that were not ``planned`` for."""
+    """The ``held`` ones, and those of attached ENIs that were not ``planned``."""
     others = {m: hold for m, hold in before.items() if m in attached and m not in planned}
     return {**others, **held}
 

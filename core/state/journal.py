@@ -18,7 +18,7 @@ from ec2net.core.state.run_dir import RunDir
 
 _FOLDER = "journal"
 RESTORED = (Setting.MTU, Setting.GROUP, Setting.ACCEPT_RA)
-"""Settings that are given back; a link that was brought up stays up."""
+"""Settings that ec2net restores; a link that ec2net set up stays up."""
 
 _INT_MAX = 2**31 - 1
 
@@ -86,7 +86,7 @@ class Journals:
         return Journal(ifindex, before, {*found.altnames}, {*found.addresses})
 
     def addresses(self, links: Iterable[Link]) -> frozenset[tuple[int, AnyInterface]]:
-        """Those of all journals, with the index of their link."""
+        """The entries of all journals, with the index of their link."""
         there = set(self._run.names(_FOLDER))
         return frozenset(
             (link.index, interface)

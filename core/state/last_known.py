@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last known good facts of each ENI: /run/ec2net/facts/MAC.json, and which one is the primary.
+"""The last known good facts of each ENI: /run/ec2net/facts/MAC.json, and the primary ENI.
 
-They are valid for one attachment. While several links have an ENI's MAC, which of them is the ENI
-cannot be told; what was remembered for one of them stands.
+They are valid for one attachment. While several links have an ENI's MAC, ec2net cannot know which
+of them is the ENI; the stored facts stay in force.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

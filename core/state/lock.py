@@ -55,7 +55,7 @@ def cannot_open(path: Path, error: OSError) -> StateError:
     foreign = error.errno in (errno.EINVAL, errno.ELOOP, errno.EISDIR, errno.ENXIO)
     return StateError(
         f"cannot open {path}: {error.strerror}",
-        remedy="remove it: ec2net makes a regular file there"
+        remedy="remove it; ec2net then creates a regular file"
         if foreign
         else "run as root; the state directory must be writable",
     )
@@ -116,7 +116,7 @@ class _Waiter:
             threading.Thread(target=self._lock, name="ec2net-lock", daemon=True).start()
         except RuntimeError as error:
             self.close()
-            raise StateError(f"cannot be waited for: {error}", subject="host lock") from error
+            raise StateError(f"waiting for it failed: {error}", subject="host lock") from error
 
     def _lock(self) -> None:
         answer = _FAILED
@@ -174,9 +174,9 @@ def _wait(descriptor: int, deadline: Deadline) -> int:
             waiter.close()
         if isinstance(error, DeadlineExceeded):
             raise Ec2netError(
-                "another ec2net is at work and did not finish in time",
+                "another ec2net process holds the lock and did not finish in time",
                 subject="host lock",
-                remedy="it ends by its own deadline; see 'fuser -v /run/ec2net/lock'",
+                remedy="that process ends by its own deadline; see 'fuser -v /run/ec2net/lock'",
             ) from error
         raise
     if os.read(waiter.reader, 1) == _FAILED:

@@ -31,7 +31,7 @@ class RunDir:
     def __init__(self, path: Path = DEFAULT_RUN_DIR) -> None:
         self.path = path
         self.decoded: dict[str, tuple[bytes, object]] = {}
-        """By name, the last content and what it stands for: a manager reads the same ones for hours."""
+        """By name, the last content and its value: the daemon reads the same files for hours."""
 
     def read(self, name: str) -> dict[str, Any] | None:
         """The object stored under ``name``; None if there is none or it cannot be parsed.
@@ -51,7 +51,7 @@ class RunDir:
             return b""
 
     def write(self, name: str, data: dict[str, Any], *, mode: int = 0o644) -> bool:
-        """Store ``data``; false if that is what is there already. Raises ``StateError``."""
+        """Store ``data``; false if the file has the same content already. Raises ``StateError``."""
         content = json.dumps(data, sort_keys=True).encode() + b"\n"
         target = self.path / name
         if self.content(name) == content:
@@ -64,7 +64,7 @@ class RunDir:
         except OSError as error:
             raise StateError(
                 f"cannot write {target}: {error.strerror}",
-                remedy="free space or permissions on the state directory",
+                remedy="check the free space and the permissions of the state directory",
             ) from error
         return True
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Markers of the links that ec2net has touched, by name: /run/ec2net/begun/LINK.json.
 
-When a link is gone, its marker says without any dump whether there is something to clear away:
-a host can see thousands of links that come and go before anything was made for them.
+The marker of a removed link shows without any dump whether ec2net must remove its objects. A host
+can see thousands of links that disappear before ec2net configured them.
 """
 
 from collections.abc import Collection
@@ -22,7 +22,7 @@ def is_marked(run: RunDir, link: str) -> bool:
 
 
 def keep_only(run: RunDir, links: Collection[str]) -> None:
-    """Drop the markers of links that are gone and cleared away. Raises ``StateError``."""
+    """Delete the markers of removed links after their objects were removed. Raises ``StateError``."""
     kept = {_file(link) for link in links}
     for name in run.names(_FOLDER):
         if name not in kept:

@@ -92,7 +92,7 @@ def test_from_networkmanager_and_back(boot: Boot) -> None:
         with suppress(HostError):  # IPv6 is leased in its own time; what differs says more
             host.wait_until(lambda: changed() == [], 60)
         assert changed() == []
-        assert host.run([*ADOPT, "--undo"]).stdout == "There is nothing to give back.\n"
+        assert host.run([*ADOPT, "--undo"]).stdout == "Nothing to undo.\n"
 
 
 KILLED = """
@@ -143,7 +143,7 @@ def test_a_boot_in_the_middle_finds_a_manager() -> None:
 def adopted(instance: LabInstance) -> None:
     """systemd-networkd has the links, systemd-resolved answers."""
     host = instance.host
-    assert host.run([*ADOPT, "--apply"]).stdout == "There is nothing to do.\n"
+    assert host.run([*ADOPT, "--apply"]).stdout == "Nothing to do.\n"
     for link in ("ens5", "ens6"):
         assert f"systemd-networkd manages {link}" in host.ec2net("backends").stdout
     assert host.run(["readlink", "/etc/resolv.conf"]).stdout.endswith("stub-resolv.conf\n")
@@ -188,7 +188,7 @@ def test_from_ifupdown_and_back() -> None:
             failed = host.run([*ADOPT, "--apply"], check=False)
             os.kill(server, signal.SIGCONT)
             assert failed.returncode == 1
-            assert "ens5 is configuring after 3 s; everything was given back" in failed.stderr
+            assert "ens5 is configuring after 3 s; the former state was restored" in failed.stderr
             as_before(instance, units, was, ran)
             host.run([*ADOPT, "--apply"])
             adopted(instance)

@@ -138,7 +138,7 @@ def test_a_broken_configuration_at_boot_leaves_the_way_in(boot: Boot) -> None:
         assert failed.stdout.strip() == "failed"
         said = [e.message for e in host.journal("ec2net-early.service")]
         assert any('ruoting = "strict": no such setting' in line for line in said)
-        assert any("only the first network interface" in line for line in said)
+        assert any("ec2net configures only the first network interface" in line for line in said)
         assert any("status=2" in line for line in said)
         assert admin_state(instance, "ens6") == "unmanaged"
         host.run(["rm", *files])

@@ -70,7 +70,7 @@ def test_each_command_does_what_the_document_says(release: Release) -> None:
                 instance.complete()
             if title == "Write a backend":  # it came and went, and no address meanwhile
                 told = host.run(["journalctl", "--unit=ec2net.service", "--output=cat"]).stdout
-                assert "backend for it, it stays" in told
+                assert "backend can manage this ENI" in told
                 assert "- address" not in told
         left = marked(instance.kernel())
         assert [line for line in left if "ens6" in line or "10001" in line] == []

@@ -119,7 +119,7 @@ def test_a_late_lease_is_waited_for(lone: LabInstance) -> None:
     lone.complete(eni)
     assert ipv4s(lone, "ens22") == [str(address) for address in eni.ipv4s]
     said = [e.message for e in lone.host.journal(since=cursor) if e.identifier == "ec2net"]
-    assert [line for line in said if "nvalid" in line or "not leased" in line] == []
+    assert [line for line in said if "nvalid" in line or "no lease" in line] == []
     gone(lone, "ens22")
 
 
@@ -135,12 +135,12 @@ def test_a_lease_that_does_not_come_holds_nobody_up(lone: LabInstance) -> None:
         address = lone.primary.assign_ipv4()
         done = lone.host.ec2net("refresh", check=False)
         assert done.returncode == 1
-        assert f"ens23: its first address {eni.ipv4s[0]} was not leased" in done.stderr
+        assert f"ens23: its first address {eni.ipv4s[0]} got no lease" in done.stderr
         assert str(address) in ipv4s(lone, "ens5")
         assert ipv4s(lone, "ens23") == []
         assert [t for t in lone.unreachable(eni) if ":" in str(t.address)] == []
         # It waits 1 s for the lease, once, and has time left for everything else.
-        waits = re.findall(r"was not leased within ([\d.]+) s", done.stderr)
+        waits = re.findall(r"got no lease within ([\d.]+) s", done.stderr)
         assert [float(seconds) <= 1 for seconds in waits] == [True], done.stderr
         assert "did not end within" not in done.stderr
     lone.complete(eni)
@@ -178,7 +178,9 @@ def test_a_networkd_that_is_stopped_for_now_keeps_its_links(lone: LabInstance) -
         done = host.ec2net("refresh", check=False)
         assert done.returncode == 1
         assert "systemd-networkd: is not running" in done.stderr
-        assert "systemd-networkd is not up now, and keeps ens5" in host.ec2net("backends").stdout
+        assert (
+            "systemd-networkd is not running now, but keeps ens5" in host.ec2net("backends").stdout
+        )
     finally:
         host.run(["systemctl", "start", "systemd-networkd.service"])
     host.wait_until(lambda: lone.setting.has_configured(host, "ens5"), 60, "configured again")

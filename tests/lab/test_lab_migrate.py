@@ -83,15 +83,15 @@ def hand_over(instance: LabInstance) -> None:
     print(f"{traffic.made} connections each way, longest pause {traffic.longest:.3f} s")
     assert traffic.gaps == []
     assert instance.bounces(since=cursor) == []
-    assert "is off since" in done.stdout
+    assert "has been off since" in done.stdout
     assert units(instance) == []
     assert not its_files(instance)
     assert rules_by_static(instance) == []
     assert instance.unreachable() == []
     told = host.run([*MIGRATE]).stdout
-    assert "and off: systemd runs no unit of it" in told
+    assert "and off: systemd runs none of its units" in told
     found = host.run(["ec2net", "doctor"], check=False).stdout
-    assert "Removing its package is safe" in found
+    assert "its package can be removed safely" in found
     assert "warning" not in found
 
 

@@ -238,7 +238,7 @@ def test_a_device_that_somebody_else_configured_is_not_taken_over(pair: LabInsta
     )
     pair.host.ec2net("refresh", check=False)
     assert "externally" in nmcli(pair, "-g", "GENERAL.STATE", "device", "show", "ens70")
-    assert "somebody else" in reason(pair, "ens70")
+    assert "another program" in reason(pair, "ens70")
     pair.vpc.detach(eni)
     pair.until_unit("ens70", "inactive")
     pair.refresh()

@@ -116,7 +116,7 @@ def test_a_reload_reads_the_configuration_and_changes_nothing_else(pair: LabInst
     pid, before, cursor = main_pid(pair), pair.kernel(), pair.host.cursor()
     with KernelEvents(pair.vpc.guest) as events:
         pair.host.run(["systemctl", "reload", "ec2net.service"])
-        pair.host.wait_for_message("the configuration was read again", 60, since=cursor)
+        pair.host.wait_for_message("configuration reloaded", 60, since=cursor)
         pair.refresh()
         assert events.taken() == []
     assert main_pid(pair) == pid

@@ -50,7 +50,7 @@ def test_of_an_eni_that_another_tool_configures_nothing_is_changed(
         )
         shown = instance.ec2net("status", status=1).stdout
         assert shown.count("! amazon-ec2-net-utils: ") == 1
-        assert "configures ENIs, too" not in shown
+        assert "also configures ENIs" not in shown
         assert f"ec2net migrate --from {TOOL}" in shown
         planned = instance.ec2net("plan", status=1).stdout
         assert "refused: amazon-ec2-net-utils" in planned
@@ -58,7 +58,7 @@ def test_of_an_eni_that_another_tool_configures_nothing_is_changed(
         assert f"ec2net migrate --from {TOOL}" in instance.ec2net("config", "--check").stdout
         instance.configure(FORCED)
         assert any(doubled.name in change for change in instance.refresh())
-        assert "configures ENIs, too" in instance.ec2net("status").stdout
+        assert "also configures ENIs" in instance.ec2net("status").stdout
     assert instance.unreachable(*enis) == []
 
 

@@ -94,11 +94,11 @@ def test_the_one_way_is_found_and_remembered(settled: Instance, name: str) -> No
     before = settled.kernel()
     with way(settled, name):
         said = settled.ec2net("refresh", "-v").stderr
-        assert "again, with the token kept" in said or "a new token" in said
+        assert "again, with the saved token" in said or "new token" in said
         assert waited(said) <= UNPROVEN
         settled.imds.clear_log()
         said = settled.ec2net("refresh", "-v").stderr
-        assert "used again, with the token kept" in said
+        assert "used again, with the saved token" in said
         assert waited(said) == 0
         # Not one request went another way, nor was another token asked for.
         assert {logged.status for logged in settled.imds.requests} == {200}

@@ -326,7 +326,7 @@ def test_a_busy_lock_is_waited_for_no_longer_than_configured(settled: Instance) 
             started = time.monotonic()
             done = settled.ec2net("refresh", status=1)
             assert 1 <= time.monotonic() - started < 15  # the default is 20
-            assert "another ec2net is at work" in done.stderr
+            assert "another ec2net process holds the lock" in done.stderr
             assert len(done.stderr.splitlines()) == 1
     finally:
         settled.configure()

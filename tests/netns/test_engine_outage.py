@@ -47,7 +47,7 @@ def test_a_person_is_told_each_time(settled: Instance) -> None:
             said = settled.ec2net("refresh", status=1).stderr
             assert "IMDS could not be read completely: " in said
             assert "HTTP 503" in said
-            assert "the last known values stand" in said
+            assert "ec2net keeps the last known values" in said
 
 
 def test_the_journal_is_told_when_it_begins_and_when_it_ends(
@@ -64,7 +64,7 @@ def test_the_journal_is_told_when_it_begins_and_when_it_ends(
         assert as_unit(settled, log) == (1, "")
     status, said = as_unit(settled, log)
     assert status == 0
-    assert said.startswith("<6>no longer: IMDS could not be read completely: ")
+    assert said.startswith("<6>resolved: IMDS could not be read completely: ")
     assert as_unit(settled, log) == (0, "")
 
 

@@ -150,14 +150,17 @@ def test_a_change_that_cuts_imds_off_comes_back_and_is_not_tried_again(host: Hos
     assert "link ens6 mtu 1500" in undone
     assert any(text.startswith(f"address {address}/32") for text in undone)
     assert any(text.startswith("route 169.254.169.254/32") for text in undone)
-    assert "IMDS could be reached before and not 1.5 s after; all is back" in done.stderr
+    assert (
+        "IMDS: reachable before the change, but not 1.5 s after it; everything is reachable again"
+        in done.stderr
+    )
 
     # Told by everything that tells, and by nothing else changed.
     (row,) = (row for row in document["enis"] if row["mac"] == str(eni.mac))
     assert [text[2:] for text in row["held"]["changes"]] == undone
     for command in (["explain", "ens6"], ["plan"], ["status"]):
         told = instance.ec2net(*command, status=None, env=host.env).stdout
-        assert "IMDS could be reached before and not 1.5 s after" in told, command
+        assert "IMDS: reachable before the change, but not 1.5 s after it" in told, command
     assert "+ route 169.254.169.254/32" in host.run("explain", "ens6").stdout
     assert json.loads(host.run("plan", "--json", status=1).stdout)["held"].keys() == {str(eni.mac)}
 
@@ -282,7 +285,7 @@ def test_a_gateway_that_no_longer_resolves(host: Host) -> None:
     try:
         done = host.run("refresh", "--json", status=1)
         assert "the IPv4 default gateway and the IPv6 default gateway could be" in done.stderr
-        assert "all is back" in done.stderr
+        assert "everything is reachable again" in done.stderr
         undone = json.loads(done.stdout)["rolled_back"]
         assert [change["text"] for change in undone] == ["link ens5 group 236"]
         assert_same(before, instance.kernel())
@@ -306,7 +309,7 @@ def test_an_imds_that_dies_during_an_apply_is_not_the_plan_s_fault(
     with instance.imds.fault(Fault(how, "/meta-data/mac$")) as dead:
         done = host.run("refresh", status=1)
         assert dead.hits > 2
-    assert "IMDS is not back either" in done.stderr
+    assert "IMDS is still unreachable" in done.stderr
     assert_same(before, instance.kernel())
     assert "held.json" not in instance.files()
     assert any(str(address) in change["text"] for change in host.refresh()["changes"])

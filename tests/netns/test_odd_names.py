@@ -53,7 +53,7 @@ def test_links_are_read_to_the_last_byte(odd: Instance) -> None:
 def test_each_odd_eni_costs_itself_alone_and_every_command_works(odd: Instance) -> None:
     vpc = odd.vpc
     done = odd.ec2net("refresh", status=1)
-    refused = [line for line in done.stderr.splitlines() if "give it another name" in line]
+    refused = [line for line in done.stderr.splitlines() if "rename the link" in line]
     assert len(refused) == len(NAMES)
     plain = vpc.enis[-1]
     assert plain.name == "ens99"

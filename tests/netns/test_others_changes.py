@@ -13,7 +13,7 @@ from ec2net.core.simulation.vpc.eni import Eni
 
 pytestmark = [pytest.mark.netns, pytest.mark.neighbours]
 
-SOMEBODY = "somebody else's change: "
+SOMEBODY = "drift: "
 RULE = "rule 10001: from 10.0.2.4/31 lookup 10001"
 TAKE_RULE = "rule del priority 10001 from 10.0.2.4/31"
 DEFAULT = "route default via 10.0.2.1 dev ens6 table 10001"
@@ -31,7 +31,7 @@ def pair(instance: Instance) -> tuple[Eni, Eni]:
 def told(instance: Instance, *, status: int = 0) -> list[str]:
     """What a refresh says of others' changes, and of their end."""
     said = instance.ec2net("refresh", status=status).stderr.splitlines()
-    return [line for line in said if SOMEBODY in line or "no longer" in line]
+    return [line for line in said if SOMEBODY in line or "resolved" in line]
 
 
 def story(instance: Instance, what: str = "ens6") -> list[dict[str, Any]]:
@@ -50,7 +50,7 @@ def test_what_was_taken_away_is_told_once_and_explained(
     assert f"ens6: {SOMEBODY}" in line
     assert f"{RULE} is missing" in line
     assert "address 10.0.2.5/32 dev ens6 is missing" in line
-    assert "made again (who it was the kernel does not tell)" in line
+    assert "repaired (changed outside of ec2net; the kernel does not record by whom)" in line
     before = instance.files()
     assert told(instance) == []
     assert instance.files() == before
@@ -59,10 +59,10 @@ def test_what_was_taken_away_is_told_once_and_explained(
     instance.guest.ip([TAKE_RULE, "addr del 10.0.2.5/32 dev ens6"])
     assert told(instance) == []
     (drift,) = story(instance, "10.0.2.5")
-    assert (drift["times"], drift["open"], drift["repair"]) == (2, False, "made again")
+    assert (drift["times"], drift["open"], drift["repair"]) == (2, False, "repaired")
     assert drift["noticed"] <= drift["last"]
     shown = instance.ec2net("explain", "ens6").stdout
-    assert f"others changed, as passes noticed it:\n  {drift['noticed']}, 2 times until" in shown
+    assert f"drift (changes outside of ec2net):\n  {drift['noticed']}, 2 times until" in shown
     assert "(2 times, last " in instance.ec2net("status").stdout
 
     eni.unassign_ipv4(eni.ipv4s[1])  # that is nobody's hand
@@ -80,10 +80,10 @@ def test_what_is_known_of_who_it_was_is_said(instance: Instance, pair: tuple[Eni
     instance.guest.ip(["link set ens6 down"])
     with below_run("systemd/network/70-eks-ens6.network"):
         (line,) = told(instance)
-    assert "ens6 was set down, which takes its routes along" in line
-    assert "nodeadm (EKS): /run/systemd/network/70-eks-ens6.network is there" in line
+    assert "ens6 was set down, which removed its routes" in line
+    assert "nodeadm (EKS): /run/systemd/network/70-eks-ens6.network exists" in line
     assert "link ens6 up is missing" not in line
-    assert "link ens6 up is different (link ens6 down)" in line
+    assert "link ens6 up differs (link ens6 down)" in line
 
 
 def test_what_stands_in_the_way_stays_open_until_it_goes(
@@ -96,18 +96,18 @@ def test_what_stands_in_the_way_stays_open_until_it_goes(
         ]
     )
     (line,) = told(instance, status=1)
-    assert "what stands there has protocol 4 (static)" in line
-    assert "not made, see 'ec2net status'" in line
+    assert "the object in its place has protocol 4 (static)" in line
+    assert "not repaired, see 'ec2net status'" in line
     before = instance.files()
     assert told(instance, status=1) == []
     assert instance.files() == before
     assert story(instance)[0]["open"] is True
     instance.guest.ip(["route del default table 10001"])
     (line,) = told(instance)
-    assert f"{DEFAULT} src 10.0.2.4: something" in line
-    assert ": made again" in line
+    assert f"{DEFAULT} src 10.0.2.4: a foreign object" in line
+    assert ": repaired" in line
     (drift,) = story(instance)
-    assert (drift["open"], drift["repair"]) == (False, "made again")
+    assert (drift["open"], drift["repair"]) == (False, "repaired")
 
 
 def test_an_observed_eni_is_only_reported(instance: Instance, pair: tuple[Eni, Eni]) -> None:
@@ -116,17 +116,17 @@ def test_an_observed_eni_is_only_reported(instance: Instance, pair: tuple[Eni, E
     instance.guest.ip([TAKE_RULE])
     with KernelEvents(instance.guest) as events:
         (line,) = told(instance)
-        assert f'{RULE} is missing: only reported, since manage = "observe"' in line
+        assert f'{RULE} is missing: not repaired (manage = "observe")' in line
         before = instance.files()
         assert told(instance) == []
         assert instance.files() == before
         assert events.taken() == []
     shown = instance.ec2net("status").stdout
-    assert f'! ens6: {RULE} is missing: only reported, since manage = "observe"' in shown
+    assert f'! ens6: {RULE} is missing: not repaired (manage = "observe")' in shown
     assert f"! ens6: {RULE} is missing" in instance.ec2net("verify", status=4).stdout
     explained = instance.ec2net("explain", "ens6").stdout
-    assert f'different, and left so (manage = "observe"):\n  + {RULE}\n' in explained
-    assert "others changed, as passes noticed it:\n" in explained
+    assert f'different, but left unchanged (manage = "observe"):\n  + {RULE}\n' in explained
+    assert "drift (changes outside of ec2net):\n" in explained
 
     instance.guest.ip(["route del 10.0.2.0/24 table 10001"])
     (line,) = told(instance)
@@ -138,7 +138,7 @@ def test_an_observed_eni_is_only_reported(instance: Instance, pair: tuple[Eni, E
         ]
     )
     (line,) = told(instance)
-    assert "no longer: " in line
+    assert "resolved: " in line
     assert "is missing" not in instance.ec2net("status").stdout
     instance.ec2net("verify")
 
@@ -165,4 +165,4 @@ def test_the_resident_manager_only_reports_of_an_observed_eni(
         assert manager.states()[str(eni.mac)] == "observed"
         assert manager.log().count(SOMEBODY) == 1
         assert len(events.taken()) == 1  # of the hand's
-        assert f"! ens6: {RULE} is missing: only reported" in instance.ec2net("status").stdout
+        assert f"! ens6: {RULE} is missing: not repaired" in instance.ec2net("status").stdout

@@ -102,7 +102,7 @@ def test_a_refresh_is_not_left_alone_by_a_manager_that_is_stopped(
         began = time.monotonic()
         done = instance.ec2net("refresh", status=1)
         assert time.monotonic() - began < HANGS  # by default it is 70 s
-        assert "resident manager: does not answer (" in done.stderr
+        assert "ec2net.service: the daemon does not answer (" in done.stderr
         instance.configure()
         manager.process.send_signal(signal.SIGCONT)
         instance.ec2net("refresh")
@@ -112,7 +112,7 @@ def test_there_is_one_manager(vpc: SimulatedVpc, instance: Instance, pair: tuple
     with managed(instance) as manager:
         done = instance.ec2net("run", status=1)
         assert done.stderr == (
-            "ec2net: resident manager: another one runs already"
+            "ec2net: ec2net.service: another daemon is running already"
             " (see 'systemctl status ec2net.service')\n"
         )
         assert manager.stop() == 0
@@ -135,7 +135,7 @@ def test_nothing_is_removed_that_the_manager_would_bring_back(
         manager.until_configured(2)
         before = instance.kernel()
         done = instance.ec2net("remove", "ens6", status=2)
-        assert "the resident manager would configure ens6 again at once (set manage" in done.stderr
+        assert "the daemon would configure ens6 again at once (set manage" in done.stderr
         instance.ec2net("remove", "--if-gone", "ens6")
         assert differences(before, instance.kernel()) == []
 

@@ -96,7 +96,7 @@ def test_a_container_has_single_addresses_of_an_eni(
     assert instance.vpc.dropped() == 0
     assert instance.plan()["changes"] == []
     told = instance.ec2net("explain", str(mine[0])).stdout
-    assert "so these rules are wanted" in told
+    assert "intended rules" in told
     (shown,) = [one for one in instance.status().values() if one["mac"] == str(eni.mac)]
     assert shown["intent"]["routed"] == [f"{mine[0]}/32", f"{mine[1]}/128"]
     instance.configure()

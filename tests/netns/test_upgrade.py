@@ -168,7 +168,7 @@ def assert_takes_over(host: Host) -> None:
             done = instance.ec2net("refresh", "--json", status=1)
             assert json.loads(done.stdout)["changes"] == []
             known = [row["standing"] for row in instance.status().values()]
-            assert known == ["ready"] * len(host.enis)
+            assert known == ["configured"] * len(host.enis)
         with configured(host, "mtu = "):  # no TOML: the last good one stays in force
             done = instance.ec2net("refresh", "--json", status=2)
             assert json.loads(done.stdout)["changes"] == []

@@ -39,7 +39,7 @@ _COMMAND = re.compile(
     rf"|'((?:{_PROGRAM}) [^'\n]+)'"
 )
 _NO_SUGGESTION = re.compile(
-    r"%s| failed$|^networkctl reload$|list-units|^ec2net (ens6$|makes )|^ip ens6"
+    r"%s| failed$|^networkctl reload$|list-units|^ec2net (ens6$|(cannot|configures|does|keeps|makes) )|^ip ens6"
 )
 """The program's own calls in logs and names of waits; the last one is tests/netns's."""
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net adopt networkd``: hand the host to systemd-networkd and systemd-resolved, plan first.
+"""``ec2net adopt networkd``: hand the host to systemd-networkd and systemd-resolved; shows the plan
+first.
 
-Who asks for it is often logged in by the very network: from the first change on neither a signal nor
-a terminal that is gone ends it, and what cuts the host off is undone.
+The user often is logged in through this network. From the first change on, neither a signal nor a
+closed terminal ends the command. ec2net rolls back a change that cuts the host off.
 """
 
 import json
@@ -33,7 +34,7 @@ from ec2net.core.state.config_in_force import Workplace, workplace
 from ec2net.core.state.lock import HostLock, check_lock
 
 SECONDS = 90.0
-"""For all steps together, and as long again for undoing them: systemctl waits for what it stops."""
+"""For all steps together, and the same again to undo them: systemctl waits for units to stop."""
 
 _NMCLI_SECONDS = 20.0
 _SYSTEMCTL_SECONDS = 5.0
@@ -42,13 +43,13 @@ _DISCONNECTED = "30 "
 """NM_DEVICE_STATE_DISCONNECTED, as nmcli shows it."""
 
 _UNDO = "ec2net adopt networkd --undo --apply"
-_GOES_ON = "the same command goes on from here"
+_GOES_ON = "run the same command again to continue"
 
 _log = logging.getLogger("ec2net.adopt")
 
 
 def run(options: Namespace) -> ExitStatus:
-    # Nothing may stand in the way of giving the host back.
+    # No error of the configuration may prevent that the host's former state is restored.
     place = workplace(options, may_fall_back=options.undo, must_go_on=options.undo)
     if options.apply:
         check_lock(place.run)
@@ -80,7 +81,8 @@ class _Adoption:
         self._trial: Trial | None = None
 
     def planned(self) -> tuple[tuple[Step, ...], tuple[str, ...]]:
-        """The steps, and what is to be told with them. Raises ``Ec2netError`` where it cannot be done."""
+        """The steps, and the remarks to print with them. Raises ``Ec2netError`` if the host does
+        not allow it."""
         before, host = record.read(), self._look()
         if self._options.undo:
             if before is None:
@@ -89,9 +91,10 @@ class _Adoption:
             return plan.back(before, host, self._works()), remarks.of_undoing(host)
         if self._place.config.eni.backend not in (AUTO_BACKEND, "networkd"):
             raise Ec2netError(
-                f'the configuration says backend = "{self._place.config.eni.backend}"',
+                f'the configuration sets backend = "{self._place.config.eni.backend}", but this '
+                'command needs "auto" or "networkd"; nothing was changed',
                 subject="adopt",
-                remedy='take that out, or make it "networkd"',
+                remedy='remove that setting, or set backend = "networkd"',
             )
         steps = plan.forward(host, self._works())
         if steps:
@@ -120,8 +123,8 @@ class _Adoption:
         return True
 
     def _undo(self, cause: StepFailed) -> Ec2netError:
-        """Take all of it back; the error that tells of both."""
-        _log.warning("%s; everything is given back", cause)
+        """Roll everything back. Returns the error that reports the cause and the result."""
+        _log.warning("%s; ec2net restores the former state", cause)
         before = record.read()
         if before is None:
             return Ec2netError(f"{cause.problem}; nothing was changed", subject="adopt")
@@ -130,14 +133,14 @@ class _Adoption:
             perform(steps, Deadline(SECONDS, "undo"), subject="adopt", remedy=_GOES_ON)
         except Ec2netError as error:
             return Ec2netError(
-                f"{cause.problem}; and it could not be given back: {error.problem}",
+                f"{cause.problem}; ec2net could not restore the former state: {error.problem}",
                 subject="adopt",
-                remedy=f"'{_UNDO}' goes on with that",
+                remedy=f"run '{_UNDO}' to try again",
             )
         return Ec2netError(
-            f"{cause.problem}; everything was given back",
+            f"{cause.problem}; the former state was restored",
             subject="adopt",
-            remedy="see 'journalctl -u systemd-networkd' for what it had to say",
+            remedy="see 'journalctl -u systemd-networkd' for its messages",
         )
 
     def _look(self) -> Host:
@@ -158,7 +161,7 @@ class _Adoption:
         reached, servers = ways.now(deadline), host.resolv_conf.has_servers
         return Trial(ways, reached, host.primary, leased, servers, after)
 
-    # What the program does itself
+    # Steps that ec2net runs in its own process
 
     def _works(self) -> plan.Works:
         return plan.Works(
@@ -203,8 +206,9 @@ class _Adoption:
 
 
 def _reconnect(before: Before, host: Host, deadline: Deadline) -> None:
-    """NetworkManager takes a link that has addresses for somebody else's, unless it had it before in
-    this boot (its state files). How that ends is told by what follows: what can be reached."""
+    """NetworkManager considers a link with addresses externally managed, unless its state files of
+    this boot show otherwise. The steps that follow check the result: which addresses are
+    reachable."""
     _said(("nm-online", "--wait-for-startup", "--quiet", "--timeout=10"), deadline)
     for link in (eni.name for eni in host.environment.eni_links if eni.name in before.profiles):
         state = _said(("nmcli", "-g", "GENERAL.STATE", "device", "show", link), deadline) or ""
@@ -215,7 +219,7 @@ def _reconnect(before: Before, host: Host, deadline: Deadline) -> None:
 
 
 def _said(words: Sequence[str], deadline: Deadline) -> str | None:
-    """What a command said; None if it failed."""
+    """The output of a command; None if it failed."""
     try:
         return output(words, deadline.within(_NMCLI_SECONDS, words[0]))
     except CommandFailed:
@@ -231,12 +235,12 @@ def _tell(
         document = {"version": as_json.VERSION, "steps": described, "remarks": list(told)}
         print(json.dumps(document, indent=2))
     elif not steps:
-        nothing = "There is nothing to give back." if options.undo else "There is nothing to do."
+        nothing = "Nothing to undo." if options.undo else "Nothing to do."
         print(nothing)
     else:
         print(as_plan(steps, told, apply=apply))
         if apply and not options.undo:
-            print(f"To take that back: {_UNDO}")
+            print(f"To undo this, run: {_UNDO}")
     if apply:
         import sys
 

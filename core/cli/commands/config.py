@@ -24,7 +24,7 @@ def run(options: Namespace) -> ExitStatus:
         for warning in warnings(loaded):
             print(warning)
         if not loaded.errors:
-            print(f"{len(loaded.files)} file(s), no errors")
+            print(f"OK: {len(loaded.files)} file(s), no errors")
         for tool in rivals(Environment()):
             print(tool.warning())
     else:

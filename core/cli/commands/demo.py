@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net demo``: everything at work in a VPC made of network namespaces on this machine."""
+"""``ec2net demo``: every feature, in a VPC made of network namespaces on this machine."""
 
 import shutil
 import sys
@@ -13,8 +13,8 @@ TOOLS = {"ip": "iproute2", "bridge": "iproute2", "nft": "nftables"}
 
 _INTRODUCTION = """\
 A VPC made of network namespaces on this machine; nothing outside of them is touched.
-Commands run in the guest as they are shown, with a state directory and a configuration of their
-own, which only says that veth links are ENIs here (but not the one of a container).
+Commands run in the guest as shown. They have a state directory and a configuration of their own,
+which only declares veth links as ENIs (but not the one of a container).
 Each tick is a check that was made: connections, the source check's drop counter, dumps of 'ip'."""
 
 
@@ -33,7 +33,7 @@ def run(options: Namespace) -> ExitStatus:
         with Stage() as stage:
             return show(STEPS, stage, screen, keep_going=options.keep_going)
     except KeyboardInterrupt:
-        raise Ec2netError("stopped by Ctrl-C; the simulated VPC is gone") from None
+        raise Ec2netError("stopped by Ctrl-C; the simulated VPC was removed") from None
 
 
 def _require_tools() -> None:
@@ -42,6 +42,6 @@ def _require_tools() -> None:
     if missing:
         packages = " ".join(dict.fromkeys(TOOLS[tool] for tool in missing))
         raise Ec2netError(
-            f"the simulated VPC needs {', '.join(missing)}, which cannot be found",
-            remedy=f"install it: apt-get install {packages}",
+            f"the simulated VPC cannot start without {', '.join(missing)}, not found on this host",
+            remedy=f"run: apt-get install {packages}",
         )

@@ -86,7 +86,7 @@ def _read(
 def _wrong_ways(
     engine: Engine, view: View, names: dict[int, str], deadline: Deadline
 ) -> tuple[tuple[finding.Finding, ...], bool]:
-    """What ``verify`` finds, and whether the deadline came before all was checked."""
+    """The findings of ``verify``, and whether the deadline passed before all checks were done."""
     wrong: list[finding.Finding] = []
     for intent in view.host.ready:
         if intent.mac in view.observed_only:
@@ -101,7 +101,7 @@ def _wrong_ways(
 def lines(found: Sequence[Finding]) -> list[str]:
     """Two for each finding: what and why, and what to do."""
     if not found:
-        return ["Nothing is wrong."]
+        return ["OK: no problems found."]
     text = []
     for one in found:
         about = f"{one.subject}: " if one.subject else ""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net early``: before a network manager starts, give it the files for the ENIs of the boot.
+"""``ec2net early``: write the files for the ENIs of the boot before a network manager starts.
 
-No IMDS yet, so roles are a guess: the primary is the ENI that the kernel found first (lowest
-index; drivers probe in PCI order, and device 0 comes first). What a wrong guess costs:
-docs/networkd.md.
+IMDS is not reachable yet, so the roles are a guess. The ENI that the kernel found first (lowest
+index) counts as the primary: drivers probe in PCI order, and device 0 comes first.
+docs/networkd.md describes the cost of a wrong guess.
 """
 
 import logging
@@ -46,14 +46,17 @@ def run(options: Namespace) -> ExitStatus:
     if not links:
         return place.status(ExitStatus.DONE)  # the default has to bring up what comes
     if place.loaded.source is Source.BUILT_IN:  # of half a configuration, only the way in
-        _log.error("only the first network interface is configured until the files are corrected")
+        _log.error(
+            "ec2net configures only the first network interface until the files are corrected"
+        )
         del links[1:]
     built_in(manager).prepare(boot(links, place))
     return place.status(ExitStatus.DONE)
 
 
 def _begin_record(links: Mapping[Mac, tuple[Link, ...]], place: Workplace) -> None:
-    """Of the boot's ENIs. Without it the first pass decides, so a full disk is no failure."""
+    """Record the ENIs of the boot. Without the record the first pass decides, so a full disk is no
+    failure."""
     try:
         boot_enis.record(place.run, links, time.monotonic())
     except StateError as error:
@@ -79,12 +82,14 @@ def _named_links(kernel: Kernel, place: Workplace, deadline: Deadline) -> list[L
 def _is_odd(link: Link) -> bool:
     """Whether no file can name it: it costs itself alone, and the first pass refuses it."""
     if odd := isinstance(link.name, OddName):
-        _log.warning("%s is no printable name: nothing is provided for it", f"{link.name}")
+        _log.warning(
+            "%s: this name is not printable; ec2net writes no file for the link", f"{link.name}"
+        )
     return odd
 
 
 def boot(links: list[Link], place: Workplace) -> Boot:
-    """What is known of the boot's ENIs; the first one is taken for the primary."""
+    """The known facts about the boot's ENIs; the first one counts as the primary."""
     enis = []
     for link in links:
         primary = link is links[0]
@@ -106,7 +111,7 @@ def _settings(link: Link, primary: bool, place: Workplace) -> EniSettings:
 
 
 def _apart(link: Link, settings: EniSettings) -> bool:
-    """Whether it is not ours to touch, by the configuration, by its owner or by another tool."""
+    """Whether the configuration, the link's owner or another tool keeps ec2net from the link."""
     assert link.mac is not None
     owned = bool(elsewhere({link.mac: (link,)}, Environment()))
     return (

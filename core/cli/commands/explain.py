@@ -29,7 +29,10 @@ from ec2net.core.state.memory import Memory
 def run(options: Namespace) -> ExitStatus:
     picture = options.dot or options.svg
     if options.what is None and not picture:
-        raise UsageError("a link or an address is wanted", remedy="or --svg, for a picture of all")
+        raise UsageError(
+            "'ec2net explain' needs a link or an address",
+            remedy="or run 'ec2net explain --svg' for a picture of all ENIs",
+        )
     place = workplace(options, may_fall_back=True)
     deadline = Deadline(place.config.timeouts.pass_, "explain")
     with opened(place) as engine:
@@ -81,13 +84,16 @@ def _find(what: str, view: View) -> tuple[EniOutcome, AnyAddress | None]:
     known = ", ".join(outcome.name for outcome in view.host.enis) or "none"
     if view.problems:
         raise Ec2netError(
-            f"{what} is not known, and not everything could be read: {view.problems[0]}"
+            f"{what} was not found, and ec2net could not read everything: {view.problems[0]}"
         )
-    raise UsageError(f"{what} is no ENI's link, id, MAC or address", remedy=f"ENIs here: {known}")
+    raise UsageError(
+        f"{what} is not the link, id, MAC or address of an ENI",
+        remedy=f"ENIs of this host: {known}",
+    )
 
 
 def _has(eni: EniFacts, address: AnyAddress) -> bool:
-    """By what IMDS says, whatever becomes of it: an ignored ENI's is somebody's question, too."""
+    """Whether IMDS assigns the address to the ENI. A user may ask about an ignored ENI, too."""
     addresses: tuple[AnyAddress, ...] = (
         *(value_of(eni.local_ipv4s) or ()),
         *(value_of(eni.ipv6s) or ()),
@@ -155,7 +161,7 @@ def _story(
 
 
 def _drifts(memory: Memory, outcome: EniOutcome) -> list[dict[str, Any]]:
-    """What others changed of the ENI, as passes noticed it; the oldest first."""
+    """The drift of the ENI, as passes noticed it; the oldest first."""
     link = outcome.link
     known = memory.drift_of(outcome.mac, link.index).story if link is not None else ()
     return [{**(as_json.drift(one) or {}), "text": one.describe()} for one in known]
@@ -198,21 +204,28 @@ def _answer(engine: Engine, source: AnyAddress, view: View, deadline: Deadline) 
 def _print(story: dict[str, Any]) -> None:
     print(story["title"])
     standing, held = story["standing"], story["held"]
-    would = f"changes on hold since {date(held['since'])}" if held else "a refresh would change"
+    would = (
+        f"changes on hold since {date(held['since'])}"
+        if held
+        else ("'ec2net refresh' would change")
+    )
     if story["observed"]:
-        would = 'different, and left so (manage = "observe")'
+        would = 'different, but left unchanged (manage = "observe")'
     print(f"  {standing}: {story['reason']}" if story["reason"] else f"  {standing}")
     print(f"  backend {story['backend'] or 'none'}: {'; '.join(story['backend_reasons'])}")
     for head, lines in (
-        ("IMDS says", [f"{key} {value}" for key, value in story["imds"].items()]),
-        ("so these rules are wanted", story["rules"]),
-        ("and these routes", story["routes"]),
-        ("but", story["main_remarks"]),
-        ("the kernel answers", story["kernel"]),
+        ("IMDS reports", [f"{key} {value}" for key, value in story["imds"].items()]),
+        ("intended rules", story["rules"]),
+        ("intended routes", story["routes"]),
+        ("remarks on the main table", story["main_remarks"]),
+        ("the kernel's routing", story["kernel"]),
         (would, story["would_change"] or ["nothing"]),
-        ("which was tried and rolled back", [held["reason"], *held["changes"]] if held else []),
-        ("others changed, as passes noticed it", [_when(one) for one in story["drift"]]),
-        ("repairs wait", [story["repairs"]] if story["repairs"] else []),
+        (
+            "changes that were tried and rolled back",
+            [held["reason"], *held["changes"]] if held else [],
+        ),
+        ("drift (changes outside of ec2net)", [_when(one) for one in story["drift"]]),
+        ("repairs are limited", [story["repairs"]] if story["repairs"] else []),
         ("problems", story["problems"]),
     ):
         if lines:

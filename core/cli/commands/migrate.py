@@ -35,7 +35,7 @@ from ec2net.core.state.config_in_force import Workplace, workplace
 from ec2net.core.state.lock import HostLock, check_lock
 
 SECONDS = 90.0
-"""For all steps together; systemctl waits for the units that it stops."""
+"""For all steps together; systemctl waits until the units have stopped."""
 
 _STOPPED_SECONDS = 10.0
 _PAUSE = 0.1
@@ -48,7 +48,9 @@ _log = logging.getLogger("ec2net.migrate")
 def run(options: Namespace) -> ExitStatus:
     if options.tool is None:
         if options.apply and not options.undo:
-            raise UsageError("--apply needs the tool", remedy="run: ec2net migrate --from TOOL")
+            raise UsageError(
+                "--apply needs the name of a tool", remedy="run: ec2net migrate --from TOOL"
+            )
         if not options.undo:
             return _tell_all(options)
     place = workplace(options, may_fall_back=True)
@@ -62,14 +64,16 @@ def _recorded() -> Rival:
     if len(found) != 1:
         names = ", ".join(found)
         problem = (
-            f"several tools were migrated from: {names}" if found else "no migration is recorded"
+            f"this host was migrated from several tools: {names}"
+            if found
+            else "no migration is recorded on this host"
         )
         raise Ec2netError(problem, subject="migrate", remedy="name the tool with --from")
     return found[0]
 
 
 def _tell_all(options: Namespace) -> ExitStatus:
-    """What there is of each tool, and what would be done about it."""
+    """Report the state of each tool, and the steps that would end it."""
     place = workplace(options, may_fall_back=True)
     tools = []
     for rival in Rival:
@@ -118,7 +122,7 @@ class _Migration:
         return status
 
     def look(self) -> Found:
-        """What there is of the tool now."""
+        """The present state of the tool."""
         links = tuple(same[0] for same in self._enis())
         return predecessor.look(self._rival, replace(Environment(), eni_links=links).once())
 
@@ -134,7 +138,7 @@ class _Migration:
             handover_kernel.clear(wrote(before.texts), indices, main, self._place.config.drivers)
 
     def _confirm(self) -> None:
-        """Raises ``Ec2netError`` with what is left of the tool."""
+        """Raises ``Ec2netError`` if parts of the tool remain."""
         found, left = self.look(), []
         if not found.is_off:
             left.append(state_of(found))
@@ -145,18 +149,18 @@ class _Migration:
             left += handover_kernel.left(wrote(before.texts), indices, main, drivers)
         if left:
             raise Ec2netError(
-                f"{self._rival} is not gone: {'; '.join(left)}",
+                f"parts of {self._rival} remain on this host: {'; '.join(left)}",
                 subject="migrate",
-                remedy="the same command goes on from here",
+                remedy="run the same command again to continue",
             )
 
     def _ended(self) -> str:
         return (
-            f"{self._rival} is off since {now()}. Checked: systemd runs no unit of it and has no job,"
-            f" all of its unit files are masked, and no file, rule or route of it is left.\n"
-            f"Its timers had a period of up to {PERIODS[self._rival]} s. To check again after that,"
-            f" run: ec2net migrate --from {self._rival}\n"
-            f"To give it back, run: ec2net migrate --from {self._rival} --undo --apply"
+            f"{self._rival} has been off since {now()}. Checked: systemd runs none of its units "
+            "and has no job for one. All of its unit files are masked. None of its files, "
+            f"rules or routes remain.\nIts timers had a period of up to {PERIODS[self._rival]} "
+            f"s. To check again after that time, run: ec2net migrate --from {self._rival}\nTo "
+            f"undo the migration, run: ec2net migrate --from {self._rival} --undo --apply"
         )
 
     # Back
@@ -164,15 +168,13 @@ class _Migration:
     def undo(self) -> ExitStatus:
         before = kept.read(self._rival)
         if before is None:
-            self._tell(
-                (), (), f"No migration from {self._rival} is recorded: nothing to give back."
-            )
+            self._tell((), (), f"No migration from {self._rival} is recorded: nothing to undo.")
             return ExitStatus.DONE
         if not self.look().installed:
             raise Ec2netError(
-                f"the package of {self._rival} is not installed, so it cannot have the ENIs again",
+                f"the package of {self._rival} is not installed, so ec2net cannot restore the tool",
                 subject="migrate",
-                remedy="install it, then run the same command",
+                remedy="install the package, then run the same command again",
             )
         names = ", ".join(same[0].name for same in self._enis())
         steps = predecessor.back(before, _boot(), self._works(), names or "every ENI")
@@ -183,10 +185,10 @@ class _Migration:
         with StopSignals(reload=True):
             perform(steps, Deadline(SECONDS, "undo"), subject="migrate")
         if not self._options.json:
-            print(f"{self._rival} has the ENIs again, as before {before.when}.")
+            print(f"{self._rival} manages the ENIs again, as before {before.when}.")
         return ExitStatus.DONE
 
-    # What the program does itself
+    # Steps that ec2net runs in its own process
 
     def _works(self) -> predecessor.Works:
         return predecessor.Works(
@@ -225,7 +227,7 @@ class _Migration:
     def _claim(self) -> None:
         before, (indices, main) = kept.read(self._rival), self._indices()
         if before is None:
-            raise StateError("the record of the host's state is gone")
+            raise StateError("the record of the host's former state is missing")
         mark, drivers = self._place.config.numbers.protocol, self._place.config.drivers
         handover_kernel.claim(wrote(before.texts), indices, main, drivers, mark)
 

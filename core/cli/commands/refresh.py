@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net refresh``: one pass over all ENIs. Says nothing when there is nothing to say.
+"""``ec2net refresh``: run one pass over all ENIs. Prints nothing if nothing changed.
 
-Where the resident manager runs, it makes the pass, at once.
+If the daemon runs, the daemon makes the pass at once.
 """
 
 import json
@@ -36,8 +36,8 @@ _PAUSE = 1.0
 
 
 def run(options: Namespace) -> ExitStatus:
-    # As OnFailure= of the manager it must look (systemd.exec(5), "$MONITOR_SERVICE_RESULT"; it is
-    # told of a manager that never ran, too).
+    # systemd starts this command as OnFailure= of the daemon, also for a daemon that never ran. A
+    # pass is necessary then (systemd.exec(5), "$MONITOR_SERVICE_RESULT").
     replacing = os.environ.get("MONITOR_SERVICE_RESULT", "success") != "success"
     if options.unless_quiet and not replacing and may_skip(RunDir(options.run_dir)):
         return ExitStatus.DONE
@@ -70,8 +70,9 @@ def run(options: Namespace) -> ExitStatus:
 
 
 def again(options: Namespace) -> ExitStatus:
-    """Configure every ENI after a change of who does what, and once more what the one who goes took
-    away meanwhile; again until a pass ends well, since the new manager leases in its own time."""
+    """Configure every ENI after a hand-over, and once more to restore what the former manager
+    removed at its end. Repeats until a pass ends without an error: the new manager leases at its
+    own pace."""
     asked = Namespace(**{**vars(options), "json": False, "unless_quiet": False, "retry": False})
     for number in range(1, _TRIES + 1):
         status = run(asked)
@@ -83,22 +84,22 @@ def again(options: Namespace) -> ExitStatus:
 
 
 def _by_manager(place: Workplace, options: Namespace) -> ExitStatus | None:
-    """Let the resident manager make the pass; None if it ended meanwhile.
+    """Let the daemon make the pass; None if the daemon ended meanwhile.
 
-    Raises ``Ec2netError`` if it does not answer in time.
+    Raises ``Ec2netError`` if the daemon does not answer in time.
     """
     from ec2net.core.daemon.control import poke
 
     timeouts = place.config.timeouts
     with StopSignals() as signals:
         seconds = 2 * (timeouts.lock + timeouts.pass_)  # it may be in the middle of a pass
-        manager = signals.deadline(seconds, "waiting for the resident manager")
+        manager = signals.deadline(seconds, "waiting for the daemon")
         answer = poke(place.run, manager)
     if answer is None:
         return None
     status = ExitStatus(int(answer.pop("exit_status", ExitStatus.FAILED)))
     if "error" in answer:
-        raise Ec2netError(str(answer["error"]), subject="resident manager")
+        raise Ec2netError(str(answer["error"]), subject="ec2net.service")
     for level, text in answer.pop("lines", ()):
         _log.log(int(level), "%s", text)
     if options.json:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net remove LINK``: take back what was configured for one ENI, on it and in the rules."""
+"""``ec2net remove LINK``: remove the configuration of one ENI, from its link and from the rules."""
 
 import json
 from argparse import Namespace
@@ -33,8 +33,9 @@ def _remove(name: str, options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=True)
     if not options.if_gone and manager_runs(place.run):
         raise UsageError(
-            f"the resident manager would configure {name} again at once",
-            remedy='set manage = "ignore" for it and reload ec2net.service, or stop that first',
+            f"the daemon would configure {name} again at once",
+            remedy='set manage = "ignore" for the ENI and run \'systemctl reload '
+            "ec2net.service', or first run 'systemctl stop ec2net.service'",
         )
     with StopSignals() as signals, opened(place, imds=False) as engine:
         links = eni_links(engine.kernel.links(), engine.config.drivers)
@@ -56,5 +57,5 @@ def _remove(name: str, options: Namespace) -> ExitStatus:
     if options.json:
         print(json.dumps(done.to_json(), indent=2))
     if not macs and not report.done and not options.if_gone:
-        raise LinkGone("there is no such link, and nothing was left of it", subject=name)
+        raise LinkGone("there is no such link, and no configuration of ec2net for it", subject=name)
     return place.status(report.exit_status)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net run``: the resident manager. One process for every ENI, until it is told to stop."""
+"""``ec2net run``: the daemon, one process for every ENI. It runs until a signal stops it."""
 
 import gc
 import logging
@@ -52,13 +52,14 @@ def run(options: Namespace) -> ExitStatus:
             booting = False
             signals.hangup = False  # another one from here on is another reload
             place = _reread(place, options)
-            _log.info("the configuration was read again")
+            _log.info("configuration reloaded")
 
 
 def _reread(before: Workplace, options: Namespace) -> Workplace:
-    """The configuration of now; a broken one is told of, and changes nothing.
+    """The present configuration. If it has an error, ec2net reports the error and keeps the former
+    one.
 
-    So is one that enables a plugin which cannot be loaded: at a start that is the end.
+    The same applies if a plugin cannot be loaded; at the start of the daemon this is fatal.
     """
     try:
         place = workplace(options, may_fall_back=True)

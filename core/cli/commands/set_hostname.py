@@ -33,7 +33,7 @@ def _has_name() -> bool:
 def run(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=True)
     if _has_name():
-        print(f"{_FILE} has a name; nothing to do")
+        print(f"{_FILE} already has a hostname; nothing to do")
         return ExitStatus.DONE
     with StopSignals() as signals:
         deadline = signals.deadline(_SECONDS, "set-hostname")
@@ -42,7 +42,11 @@ def run(options: Namespace) -> ExitStatus:
             reading = engine.imds.get(_KEY, deadline)
         name = reading.value.strip().lower() if isinstance(reading, Value) else ""
         if not _NAME.fullmatch(name):
-            raise Ec2netError(f"IMDS gives no usable local-hostname: {reading}"[:200])
+            raise Ec2netError(
+                f"IMDS reports no usable local-hostname, so the hostname was not set: {reading}"[
+                    :200
+                ]
+            )
         try:
             output(["hostnamectl", "set-hostname", "--static", name], deadline)
         except CommandFailed as error:

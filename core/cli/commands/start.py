@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from ec2net.core.report.status_file import Outcome
 
 SETTLE_SECONDS = 5.0
-"""For what the network manager does in its own time: the router's advertisement, with the primary's
-IPv6 default route, may come seconds after the leases. What is wrong then is wrong."""
+"""Time for the network manager: the router's advertisement, with the primary ENI's IPv6 default
+route, may arrive seconds after the leases. Errors that remain after this time are real."""
 
 _FIRST_RETRY = 0.1
 _LAST_RETRY = 2.0
 _RETRY_SHARE = 0.2
-"""Seconds between looks while IMDS does not tell all yet: this share of the time so far, so that
-the news is seen at most a fifth later than it could be, and a long wait asks seldom."""
+"""Pause between two polls while facts are incomplete, as a share of the time so far. A change is
+seen at most a fifth later than possible, and a long wait polls seldom."""
 
 
 def run(options: Namespace) -> ExitStatus:
@@ -53,7 +53,7 @@ def run(options: Namespace) -> ExitStatus:
 
 
 def _start_primary(options: Namespace) -> ExitStatus:
-    """As soon as IMDS answers (the primary's lease may be on its way), the primary alone."""
+    """Configure the primary ENI as soon as IMDS answers. Its lease may not have arrived yet."""
     from ec2net.core.engine.setup import opened
 
     place = workplace(options, may_fall_back=True)
@@ -66,14 +66,14 @@ def _start_primary(options: Namespace) -> ExitStatus:
             engine.new_pass()
             try:
                 mac = engine.primary(waiting)
-                problem = "IMDS does not tell its MAC"
+                problem = "IMDS does not report its MAC"
             except ImdsError as error:
                 mac, problem = None, str(error)
             if mac is not None:
                 break
             if pause >= deadline.remaining():
                 raise Ec2netError(
-                    f"not known after {seconds:g} s: {problem}", subject="primary ENI"
+                    f"not identified within {seconds:g} s: {problem}", subject="primary ENI"
                 )
             waiting.sleep(pause)
             pause = _next_pause(deadline)
@@ -98,9 +98,9 @@ def _configure(name: str, place: Workplace, deadline: Deadline, options: Namespa
             deadline.check()
             drivers = ", ".join(engine.config.drivers)
             raise Ec2netError(
-                f"is not an ENI: its driver is none of {drivers}",
+                f"is not an ENI: its driver is not one of {drivers}",
                 subject=name,
-                remedy="links.drivers in the configuration says which drivers are",
+                remedy="the setting links.drivers lists the drivers of ENIs",
             )
         return _passes(name, mac, place, engine, deadline, options)
 
@@ -113,7 +113,7 @@ def _passes(
     deadline: Deadline,
     options: Namespace,
 ) -> ExitStatus:
-    """Passes for one ENI, until IMDS tells all of it and the kernel does it."""
+    """Run passes for one ENI until its facts are complete and the kernel confirms the intent."""
     from ec2net.core.engine.one_pass import one_pass
     from ec2net.core.report.publisher import StatusPublisher
 
@@ -138,17 +138,17 @@ def _passes(
                 raise Ec2netError(
                     f"is still pending after {deadline.seconds:g} s: {awaited}",
                     subject=name,
-                    remedy="the next refresh goes on with it",
+                    remedy="the next pass continues",
                 )
             break
-        reason = awaited or "its network manager is not done"
+        reason = awaited or "its network manager has not finished"
         until.named(f"waiting for {name}: {reason}").sleep(pause)
         pause = _next_pause(deadline)
     return _reported(replace(done, report=replace(report, done=made)), mac, options)
 
 
 def _settling(report: "PassReport", mac: "Mac", deadline: Deadline) -> Deadline:
-    """For the network manager. Of the primary the router is asked now; the manager asks later."""
+    """Time for the network manager. ec2net asks the primary ENI's router now; the manager asks later."""
     from ec2net.core.kernel.router_solicitation import solicit_router
 
     intent = next((intent for intent in report.host.ready if intent.mac == mac), None)
@@ -174,7 +174,7 @@ def _reported(done: "Outcome", mac: "Mac", options: Namespace) -> ExitStatus:
 
 
 def _awaited(report: "PassReport", mac: "Mac") -> str:
-    """What IMDS or the kernel does not tell of the ENI yet; empty if nothing is missing."""
+    """The facts that IMDS or the kernel does not report yet; empty if nothing is missing."""
     from ec2net.core.decide.intent import Standing
 
     eni = report.of(mac)

@@ -130,9 +130,8 @@ def _drift(name: str, drift: dict[str, Any] | None) -> list[str]:
     if drift is None or not (drift["open"] or drift["times"] > 1):
         return []
     times = f" ({drift['times']} times, last {date(drift['last'])})" if drift["times"] > 1 else ""
-    return [
-        f"! {name}: {'; '.join(drift['what'])}{times}: {drift['repair']}; ec2net explain {name}"
-    ]
+    what = "; ".join(drift["what"])
+    return [f"! {name}: {what}{times}: {drift['repair']}; run: ec2net explain {name}"]
 
 
 _HEAD = ("ENI", "LINK", "CARD", "DEV", "BACKEND", "STATE", "SINCE", "ADDR", "PFX", "TABLE")

@@ -48,7 +48,7 @@ def run(options: Namespace) -> ExitStatus:
 
 
 def _refused(view: View) -> list[Ec2netError]:
-    """Of a refused ENI nothing is known to be right."""
+    """Nothing is verified on a refused ENI."""
     return [
         Ec2netError(f"refused: {eni.reason}", subject=eni.name)
         for eni in view.host.enis

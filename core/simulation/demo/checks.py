@@ -162,7 +162,9 @@ def reachable_in(stage: Stage) -> Verdict:
     told = f"{seconds:.1f} s after its link appeared, {seconds - (PROPAGATION.settled or 0):.1f} s"
     return Verdict(
         verdict.ok,
-        f"{verdict.reason}, {told} after IMDS knew its number" if verdict.ok else verdict.reason,
+        f"{verdict.reason}, {told} after IMDS reported its number"
+        if verdict.ok
+        else verdict.reason,
         verdict.details,
     )
 
@@ -174,7 +176,7 @@ def mentions(*texts: Callable[[Stage], object], there: bool) -> Judge:
         everything = "\n".join(text for items in stage.objects().values() for text in items)
         wanted = [str(text(stage)) for text in texts]
         wrong = [text for text in wanted if (f'"{text}"' in everything) is not there]
-        missing = "missing" if there else "still there"
+        missing = "missing" if there else "still present"
         return Verdict(not wrong, f"{missing}: {', '.join(wrong)}" if wrong else "")
 
     return judge

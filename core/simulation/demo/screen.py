@@ -71,7 +71,7 @@ class Screen:
         if ok:
             self._line(f"  {mark} {claim}{f' ({reason})' if reason else ''}")
         else:
-            self._line(f"  {mark} {claim}: {reason or 'it is not so'}")
+            self._line(f"  {mark} {claim}: {reason or 'the check failed'}")
 
     def mark(self, ok: bool) -> str:
         return self._paint(self._marks[ok], _GREEN if ok else _RED)

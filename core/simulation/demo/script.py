@@ -46,30 +46,34 @@ NOTHING_DROPPED = "the VPC's source check dropped nothing"
 
 STEPS: tuple[Step, ...] = (
     Step(
-        "An instance with two ENIs; DHCP has configured the primary, ens5, and nobody ens6",
+        "An instance with two ENIs: DHCP has configured the primary, ens5; ens6 is unconfigured",
         (
-            Event("Somebody else's rule, routes and address, which are to stay:", lambda _: None),
+            Event(
+                "A foreign rule, foreign routes and a foreign address, which must stay:",
+                lambda _: None,
+            ),
             Command("ip rule add priority 5000 from 203.0.113.0/24 lookup 77"),
             Command("ip route add 203.0.113.0/24 via 10.0.1.1 dev ens5 table 77"),
             Command("ip route add 192.0.2.0/24 via 10.0.1.1 dev ens5"),
             Command("ip addr add 198.18.0.1/32 dev ens6"),
             Event("", checks.keep_foreign),
             Check(
-                "without ec2net nothing gets out of ens6's addresses, and the source check drops packets",
+                "without ec2net, no traffic from ens6's addresses gets out, and the source "
+                "check drops packets",
                 checks.dropped_on_the_way(_sources),
             ),
         ),
     ),
     Step(
-        "What would be done",
+        "The plan: changes that ec2net would make",
         (
-            Event("", checks.keep("at first")),
+            Event("", checks.keep("before the plan")),
             Command("ec2net plan", show=_PLAN),
-            Check("the plan changed nothing", checks.same_as("at first")),
+            Check("the plan changed nothing", checks.same_as("before the plan")),
         ),
     ),
     Step(
-        "Do it",
+        "Apply the plan",
         (
             Command("ec2net refresh", show=_FEW),
             Command("ec2net status"),
@@ -86,7 +90,7 @@ STEPS: tuple[Step, ...] = (
         ),
     ),
     Step(
-        "Ask again: nothing is left to do, and the kernel agrees",
+        "Run it again: nothing is left to do, and the kernel agrees",
         (
             Event("", checks.keep("settled")),
             Command("ec2net refresh"),
@@ -98,10 +102,10 @@ STEPS: tuple[Step, ...] = (
     Step(
         "A third ENI is attached while the instance runs",
         (
-            Event("EC2 attaches ens7; IMDS tells its device number 0.8 s later.", Stage.hotplug),
+            Event("EC2 attaches ens7; IMDS reports its device number 0.8 s later.", Stage.hotplug),
             Command("ec2net start ens7", show=_FEW),
-            Check("it is reachable, from and to every address", checks.reachable_in),
-            Check("it has a table of its own", checks.mentions(lambda _: "10002", there=True)),
+            Check("ens7 is reachable, from and to every address", checks.reachable_in),
+            Check("ens7 has a table of its own", checks.mentions(lambda _: "10002", there=True)),
             Check(NOTHING_DROPPED, checks.nothing_dropped),
         ),
     ),
@@ -111,22 +115,22 @@ STEPS: tuple[Step, ...] = (
             Event("EC2 assigns {stage.assigned} and {stage.delegated} to ens6.", Stage.assign),
             Command("ec2net refresh"),
             Check(EVERY_ADDRESS, checks.connections(_second)),
-            Event("EC2 takes both back.", Stage.unassign),
+            Event("EC2 removes both again.", Stage.unassign),
             Command("ec2net refresh"),
             Check(
-                "the guest has neither any more",
+                "the guest has neither of them any more",
                 checks.mentions(
                     lambda stage: stage.assigned,
                     lambda stage: stage.delegated and stage.delegated.network_address,
                     there=False,
                 ),
             ),
-            Check("the others work as before", checks.connections(_second)),
+            Check("the other ENIs work as before", checks.connections(_second)),
             Check(NOTHING_DROPPED, checks.nothing_dropped),
         ),
     ),
     Step(
-        "Somebody deletes a rule of ens6",
+        "A user deletes a rule of ens6",
         (
             Command("ip rule del priority 10001 from 10.0.2.4/30"),
             Check(
@@ -141,7 +145,7 @@ STEPS: tuple[Step, ...] = (
         ),
     ),
     Step(
-        "IMDS answers nothing but errors for a while",
+        "IMDS answers only with errors for a while",
         (
             Event("", checks.keep("before")),
             Event("IMDS answers 503 to every request.", _break_imds),
@@ -160,7 +164,7 @@ STEPS: tuple[Step, ...] = (
             Event("EC2 detaches ens7.", Stage.detach),
             Command("ec2net refresh", show=_FEW),
             Check(
-                "no rule and no route of it is left",
+                "none of its rules and routes remain",
                 checks.mentions(lambda _: "10002", there=False),
             ),
             Command("ec2net status"),
@@ -169,11 +173,7 @@ STEPS: tuple[Step, ...] = (
         ),
     ),
     Step(
-        "Through all of this",
-        (
-            Check(
-                "somebody else's rule, routes and address are as before", checks.foreign_untouched
-            ),
-        ),
+        "Throughout the demo",
+        (Check("the foreign rule, routes and address are unchanged", checks.foreign_untouched),),
     ),
 )

@@ -11,7 +11,7 @@ from ec2net.core.simulation.demo.steps import Check, Command, Event, Step
 
 
 def show(steps: Sequence[Step], stage: Stage, screen: Screen, *, keep_going: bool) -> ExitStatus:
-    """``FAILED`` if any check failed. Stops after the first step with one, or goes on."""
+    """``FAILED`` if any check failed. Stops after the first step with one, or continues."""
     began = time.monotonic()
     checked = failed = 0
     for number, step in enumerate(steps, start=1):

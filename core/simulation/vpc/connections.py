@@ -160,5 +160,5 @@ def _parse(answer: bytes, seconds: float) -> Answer | Failure:
     try:
         seen, local = (ip_address(word) for word in answer.decode("ascii").split())
     except ValueError:
-        return Failure(f"a strange answer: {answer[:40]!r}")
+        return Failure(f"an unexpected answer: {answer[:40]!r}")
     return Answer(seen, local, seconds)

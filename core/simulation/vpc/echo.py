@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A TCP service that tells each client which address it was seen with, and which it reached."""
+"""A TCP service that sends each client its address and the address that it reached."""
 
 import contextlib
 import selectors

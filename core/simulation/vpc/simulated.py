@@ -26,7 +26,7 @@ DHCP_METRIC = 512
 """The metric that ec2net and Amazon Linux give the primary ENI's default route in main."""
 
 SEED = 14
-"""Of the random addresses that a VPC hands out unless another seed is given."""
+"""The seed of the random addresses that a VPC hands out, unless another one is given."""
 
 DEFAULT_IPV4 = IPv4Network("10.0.0.0/16")
 DEFAULT_IPV6 = IPv6Network("2001:db8::/56")

@@ -112,7 +112,7 @@ class Subnet:
     ) -> Address:
         """A free one of the blocks of ``size`` from number ``low`` on, before ``high``.
 
-        Where a hundred picks meet none: the first free one of ``others``; else ``UsageError``.
+        After a hundred picks without one: the first free one of ``others``; else ``UsageError``.
         """
         assert self.chance is not None
         picks = (self.chance.randrange(low, high) for _ in range(_PICKS if low < high else 0))

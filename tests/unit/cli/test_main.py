@@ -90,7 +90,7 @@ def test_a_process_of_its_own_ends_with_the_line_and_the_status(tmp_path: Path) 
         check=False,
         env={**os.environ, "PYTHONPATH": str(packages)},
     )
-    line = "'../x' has a character that link names cannot have (see 'ip link' for the names)"
+    line = "'../x' has a character that link names cannot have (run 'ip link' to see the names)"
     assert Outcome(done.returncode, done.stdout, done.stderr).one_line(USAGE) == line
 
 
@@ -111,7 +111,8 @@ def test_a_name_that_no_link_can_have(
     program: Program, command: str, name: str, problem: str
 ) -> None:
     assert (
-        program(command, "--", name).one_line(USAGE) == f"{problem} (see 'ip link' for the names)"
+        program(command, "--", name).one_line(USAGE)
+        == f"{problem} (run 'ip link' to see the names)"
     )
     assert not program.run_dir.exists()
 
@@ -133,17 +134,14 @@ def test_a_name_that_no_link_can_have(
         *(
             (
                 ["start", "--timeout", text, "ens6"],
-                (
-                    f"argument --timeout: '{text}' is not a number of seconds,"
-                    " more than 0 and at most 3600"
-                ),
+                (f"argument --timeout: '{text}' is not a number of seconds above 0 and up to 3600"),
                 "ec2net start",
             )
             for text in ("0", "3601", "nan", "inf", "soon", "")
         ),
         (
             ["start", "--timeout=-1", "ens6"],
-            "argument --timeout: '-1' is not a number of seconds, more than 0 and at most 3600",
+            "argument --timeout: '-1' is not a number of seconds above 0 and up to 3600",
             "ec2net start",
         ),
     ],
@@ -161,8 +159,8 @@ def test_a_wrong_command_line(
     [
         ("manage = full", "not TOML: Invalid value (at line 1, column 10)"),
         ("[numbers\n", "not TOML: "),
-        ('colour = "red"', 'colour = "red": no such setting; allowed here are '),
-        ("manege = 'full'", 'manege = "full": no such setting; allowed here are '),
+        ('colour = "red"', 'colour = "red": no such setting; allowed: '),
+        ("manege = 'full'", 'manege = "full": no such setting; allowed: '),
         (
             "[numbers]\ntable_base = 5",
             "numbers.table_base = 5: must be a whole number from 256 to ",
@@ -197,7 +195,7 @@ def test_config_check_warns_of_an_mtu_that_removes_ipv6(program: Program) -> Non
     file = program.configure("mtu = 600\n[[eni]]\nmatch = { device = 1 }\nmtu = 1279\n")
     check = program("config", "--check")
     warned, section, end = check.out.splitlines()
-    assert (check.status, end) == (DONE, "1 file(s), no errors")
+    assert (check.status, end) == (DONE, "OK: 1 file(s), no errors")
     assert warned.startswith(f"{file}: warning: mtu = 600: an ENI with IPv6 addresses is refused")
     assert section.startswith(f"{file}: warning: eni[0].mtu = 1279: ")
 
@@ -213,13 +211,13 @@ def test_config_check_does_not_warn_of_an_mtu_that_ipv6_can_have(
     program: Program, text: str
 ) -> None:
     program.configure(text)
-    assert program("config", "--check") == Outcome(DONE, "1 file(s), no errors\n", "")
+    assert program("config", "--check") == Outcome(DONE, "OK: 1 file(s), no errors\n", "")
 
 
 def test_status_before_the_first_pass(program: Program) -> None:
     assert program("status").one_line(FAILED) == (
-        f"{program.run_dir}/status.json: there is no status yet: no pass has ended since boot"
-        " (run 'ec2net refresh')"
+        f"{program.run_dir}/status.json: there is no status yet: no pass has ended since "
+        "boot (run 'ec2net refresh')"
     )
 
 
@@ -257,14 +255,14 @@ def test_a_record_that_is_none(program: Program, content: bytes | None, problem:
     line = program("plan", "--imds", str(file)).one_line(USAGE)
     assert line.startswith(f"{file}: {problem}")
     if content is not None:
-        assert line.endswith("(make one with 'ec2net record FILE')")
+        assert line.endswith("(create one with 'ec2net record FILE')")
 
 
 def test_a_record_that_never_ends(program: Program) -> None:
     """It was read until the memory was full."""
     line = program("plan", "--imds", "/dev/zero").one_line(USAGE)
     assert line.startswith(
-        "/dev/zero: is not a record of ec2net or a tree of IMDS: it is larger than "
+        "/dev/zero: is not a record of ec2net or a tree of IMDS: larger than the limit of "
     )
 
 

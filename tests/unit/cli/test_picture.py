@@ -9,14 +9,16 @@ from ec2net.core.cli import picture
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.runtime.deadline import Deadline
 
-INSTEAD = "or --dot, for something else that draws it"
+INSTEAD = "or use --dot and another program to draw the graph"
 
 
 @pytest.mark.parametrize(
     ("program", "told"),
     [
         pytest.param(
-            None, f"dot is not installed, which draws it (install the package graphviz, {INSTEAD})"
+            None,
+            "dot, which draws the picture, is not installed (install the package "
+            f"graphviz, {INSTEAD})",
         ),
         pytest.param("no program", f"dot cannot be run: Exec format error ({INSTEAD})"),
         pytest.param("#!/bin/sh\nexit 3\n", f"dot failed: exit status 3 ({INSTEAD})"),
@@ -26,7 +28,7 @@ INSTEAD = "or --dot, for something else that draws it"
         ),
         pytest.param(
             "#!/bin/sh\nexec /bin/sleep 600\n",
-            f"dot has not drawn it after 0 s (draw one ENI, {INSTEAD})",
+            f"dot did not end within 0 s (draw one ENI, {INSTEAD})",
         ),
     ],
 )

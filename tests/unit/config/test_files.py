@@ -141,14 +141,14 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (content("a = " + "[" * 100_000), "nested too deeply"),
     (content("a = " + "1" * 5000), "a number has too many digits"),
     (content("\n" + "a." * 33 + "a = 1"), "line 2: more than 32 dots"),
-    (content("#" * (SIZE_MAX + 1)), "cannot be read: larger than 1048576 bytes, which is allowed"),
+    (content("#" * (SIZE_MAX + 1)), "cannot be read: larger than the limit of 1048576 bytes"),
     (make_fifo, "cannot be read: not a regular file"),
     (make_folder, "cannot be read: not a regular file"),
     (
         make_dangling,
         (
-            "cannot be read: No such file or directory"
-            " (a link that leads nowhere: remove it, or link to /dev/null to mask)"
+            "cannot be read: No such file or directory (this link has no target: remove it, or "
+            "link to /dev/null to mask the file)"
         ),
     ),
     (make_loop, "cannot be read: Too many levels of symbolic links"),
@@ -192,8 +192,8 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     path = tmp_path / ADMIN
     assert [str(error) for error in load(tmp_path).errors] == [
         (
-            f"{path}: cannot be read: Permission denied"
-            f" (run as root, or let everybody read it: chmod a+r {path})"
+            f"{path}: cannot be read: Permission denied (run as root, or allow every user to "
+            f"read it: chmod a+r {path})"
         )
     ]
 
@@ -208,8 +208,8 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
     folder = str(tmp_path / ADMIN_D)
     assert [str(error) for error in load(tmp_path).errors] == [
         (
-            f"{folder.rstrip('/')}: cannot be read: Permission denied"
-            f" (run as root, or let everybody read it: chmod a+rx {folder.rstrip('/')})"
+            f"{folder.rstrip('/')}: cannot be read: Permission denied (run as root, or allow "
+            f"every user to read it: chmod a+rx {folder.rstrip('/')})"
         )
     ]
 
@@ -245,7 +245,7 @@ def test_errors_of_one_file_are_bounded(tmp_path: Path) -> None:
     write(tmp_path, {ADMIN: "".join(f"key{i} = 1\n" for i in range(50_000))})
     errors = load(tmp_path).errors
     assert len(errors) == 101
-    assert str(errors[-1]) == f"{tmp_path / ADMIN}: more than 100 errors: the rest is not read"
+    assert str(errors[-1]) == f"{tmp_path / ADMIN}: more than 100 errors: the rest was not read"
 
 
 GOOD = Config(eni=EniSettings(manage=Manage.NO_RULES, mtu=9001))

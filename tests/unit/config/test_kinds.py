@@ -29,9 +29,9 @@ AT_THE_TOP = PER_ENI.format(
 )
 IN_A_SECTION = PER_ENI.format("", "", "match, ", "", "", "", "")
 CRITERIA = "mac, id, card, device, subnet, name, role, attached"
-MAC_ALLOWED = 'a MAC address, such as "06:53:e1:d8:f9:29", or a list of such'
-ID_ALLOWED = 'an ENI id, such as "eni-0304feb62015b7959", or a list of such'
-NAME_ALLOWED = 'a link name, or a glob over link names, such as "ens*", or a list of such'
+MAC_ALLOWED = 'a MAC address, such as "06:53:e1:d8:f9:29", or a list of these'
+ID_ALLOWED = 'an ENI id, such as "eni-0304feb62015b7959", or a list of these'
+NAME_ALLOWED = 'a link name, or a glob over link names, such as "ens*", or a list of these'
 SOURCES_ALLOWED = (
     "a list, each an address, or a CIDR with no host bits set,"
     ' such as "10.0.16.5" or "10.0.16.16/28"'
@@ -168,70 +168,67 @@ def test_a_section_for_nothing(text: str) -> None:
         (
             'routnig = "strict"',
             (
-                f'routnig = "strict": no such setting; allowed here are {AT_THE_TOP}'
+                f'routnig = "strict": no such setting; allowed: {AT_THE_TOP}'
                 ' (did you mean "routing"?)'
             ),
         ),
         (
             "[number]",
-            (
-                f"number = {{}}: no such setting; allowed here are {AT_THE_TOP}"
-                ' (did you mean "numbers"?)'
-            ),
+            (f'number = {{}}: no such setting; allowed: {AT_THE_TOP} (did you mean "numbers"?)'),
         ),
         (
             "zzz = 1",
-            f"zzz = 1: no such setting; allowed here are {AT_THE_TOP}",
+            f"zzz = 1: no such setting; allowed: {AT_THE_TOP}",
         ),
         (
             "numbers.tabel_base = 1",
             (
-                "numbers.tabel_base = 1: no such setting; allowed here are link_group, mark_shift, metric_base,"
+                "numbers.tabel_base = 1: no such setting; allowed: link_group, mark_shift, metric_base,"
                 ' priority_base, protocol, table_base (did you mean "numbers.table_base"?)'
             ),
         ),
         (
             "table_base = 1",
             (
-                f"table_base = 1: no such setting; allowed here are {AT_THE_TOP}"
+                f"table_base = 1: no such setting; allowed: {AT_THE_TOP}"
                 ' (did you mean "numbers.table_base"?)'
             ),
         ),
         (
             "[plugins]\nmtu = 1500",
-            'plugins.mtu = 1500: no such setting; allowed here are disabled, enabled (did you mean "mtu"?)',
+            'plugins.mtu = 1500: no such setting; allowed: disabled, enabled (did you mean "mtu"?)',
         ),
         (
             "[links]\n[links.driver]\nx = 1",
             (
-                "links.driver = {...}: no such setting; allowed here are drivers"
+                "links.driver = {...}: no such setting; allowed: drivers"
                 ' (did you mean "links.drivers"?)'
             ),
         ),
         (
             '[[eni]]\nmatch.card = 1\nmac = "x"',
             (
-                f'[[eni]] 1: mac = "x": no such setting; allowed here are {IN_A_SECTION}'
+                f'[[eni]] 1: mac = "x": no such setting; allowed: {IN_A_SECTION}'
                 ' (did you mean "match.mac"?)'
             ),
         ),
         (
             "[[eni]]\nmatch.card = 1\nmtuu = 1",
             (
-                f"[[eni]] 1: mtuu = 1: no such setting; allowed here are {IN_A_SECTION}"
+                f"[[eni]] 1: mtuu = 1: no such setting; allowed: {IN_A_SECTION}"
                 ' (did you mean "mtu"?)'
             ),
         ),
         (
             "[[eni]]\nmatch.cards = 1",
             (
-                "[[eni]] 1: match.cards = 1: no such setting; allowed here are attached, card, device, id, mac,"
+                "[[eni]] 1: match.cards = 1: no such setting; allowed: attached, card, device, id, mac,"
                 ' name, role, subnet (did you mean "match.card"?)'
             ),
         ),
         (
             '"a b\\n" = 1',
-            f'"a b\\n" = 1: no such setting; allowed here are {AT_THE_TOP}',
+            f'"a b\\n" = 1: no such setting; allowed: {AT_THE_TOP}',
         ),
     ],
 )

@@ -111,7 +111,7 @@ def test_without_a_manager_there_is_nobody_to_ask(run: RunDir) -> None:
 def test_a_manager_that_does_not_answer_is_an_error_at_the_deadline(
     run: RunDir, control: ControlSocket
 ) -> None:
-    with pytest.raises(Ec2netError, match="resident manager: does not answer"):
+    with pytest.raises(Ec2netError, match=r"ec2net\.service: the daemon does not answer"):
         poke(run, Deadline(0.05, "test"))
 
 

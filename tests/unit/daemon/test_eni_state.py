@@ -143,7 +143,7 @@ def test_one_enis_failure_is_no_others() -> None:
 def test_an_observed_eni_is_neither_configured_nor_degraded() -> None:
     intent = compute(host_facts(eni(0), eni(1)), Config(eni=EniSettings(manage=Manage.OBSERVE)))
     one = intent.enis[1]
-    open_ = Drift(("a rule is missing",), ("0f",), "t", "t", 1, (), "only reported", True)
+    open_ = Drift(("a rule is missing",), ("0f",), "t", "t", 1, (), "not repaired", True)
     for drift, reason in ((open_, "a rule is missing"), (replace(open_, open=False), "")):
         said = PassReport(intent, Plan(), {one.mac: "netlink"}, drifts=Drifts({one.mac: drift}))
         track = follow(None, one, said, 100.0, PACE)

@@ -15,8 +15,8 @@ def test_an_hour_without_imds_is_at_most_ten_lines() -> None:
         lines += lasting.update("host", [DOWN], minute * 60.0)
     lines += lasting.update("host", [], 3600.0)
     assert lines[0] == DOWN
-    assert lines[1] == (logging.ERROR, f"still: {DOWN[1]}")
-    assert lines[-1] == (logging.INFO, f"no longer: {DOWN[1]}")
+    assert lines[1] == (logging.ERROR, f"unresolved: {DOWN[1]}")
+    assert lines[-1] == (logging.INFO, f"resolved after 3600 s: {DOWN[1]}")
     assert len(lines) <= 10
     assert list(lasting.update("host", [], 3660.0)) == []
 
@@ -25,7 +25,9 @@ def test_subjects_do_not_mix() -> None:
     lasting = LastingProblems()
     assert list(lasting.update("ens5", [DOWN], 0.0)) == [DOWN]
     assert list(lasting.update("ens6", [DOWN], 0.0)) == [DOWN]
-    assert list(lasting.update("ens5", [], 1.0)) == [(logging.INFO, f"no longer: {DOWN[1]}")]
+    assert list(lasting.update("ens5", [], 1.0)) == [
+        (logging.INFO, f"resolved after 1 s: {DOWN[1]}")
+    ]
     assert list(lasting.update("ens6", [DOWN], 1.0)) == []
 
 
@@ -50,4 +52,6 @@ def test_the_same_problem_with_another_time_is_no_other_problem() -> None:
     assert list(lasting.update("host", [first], 0.0)) == [first]
     again = (logging.ERROR, "GET x did not end within 0.599 s")
     assert list(lasting.update("host", [again], 60.0)) == []
-    assert list(lasting.update("host", [], 120.0)) == [(logging.INFO, f"no longer: {first[1]}")]
+    assert list(lasting.update("host", [], 120.0)) == [
+        (logging.INFO, f"resolved after 120 s: {first[1]}")
+    ]

@@ -249,8 +249,8 @@ def test_two_enis_that_want_one_thing_in_two_ways_are_a_conflict() -> None:
     assert [change.item for change in plan.changes] == [mine]
     (found,) = plan.conflicts
     assert found.describe() == (
-        "route default via 10.0.1.1 dev ens9 table main metric 700: another ENI wants in its place:"
-        " route default via 10.0.1.1 dev ens6 table main metric 700"
+        "route default via 10.0.1.1 dev ens9 table main metric 700: another ENI wants in its place: route "
+        "default via 10.0.1.1 dev ens6 table main metric 700"
     )
 
 

@@ -87,7 +87,7 @@ def test_ignore_gives_no_intent() -> None:
     outcome = compute(FACTS, Config(eni=EniSettings(manage=Manage.IGNORE))).of(mac(1))
     assert outcome is not None
     assert outcome.standing is Standing.IGNORED
-    assert outcome.reason == 'the configuration says manage = "ignore"'
+    assert outcome.reason == 'the configuration sets manage = "ignore"'
 
 
 def test_strict_has_no_rules_for_main() -> None:

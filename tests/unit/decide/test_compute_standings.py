@@ -86,13 +86,13 @@ def secondary(**readings: Reading[Any]) -> EniFacts:
         pytest.param(
             {"device_number": Value(100)},
             REFUSED,
-            "IMDS gives an impossible place: device number 100 is not in 0..99",
+            "IMDS reports impossible numbers: device number 100 is not in 0..99",
             id="device number too high",
         ),
         pytest.param(
             {"network_card": Value(128)},
             REFUSED,
-            "IMDS gives an impossible place: network card 128 is not in 0..127",
+            "IMDS reports impossible numbers: network card 128 is not in 0..127",
             id="card too high",
         ),
         pytest.param(
@@ -132,32 +132,35 @@ def secondary(**readings: Reading[Any]) -> EniFacts:
         pytest.param(
             {"local_ipv4s": ipv4("10.0.1.4", "10.0.9.9")},
             REFUSED,
-            "IMDS gives 10.0.9.9, which is outside the ENI's subnet (10.0.1.0/24, 2001:db8:0:1::/64)",
+            "IMDS reports 10.0.9.9, which is outside the ENI's subnet (10.0.1.0/24, "
+            "2001:db8:0:1::/64)",
             id="address outside the subnet",
         ),
         pytest.param(
             {"ipv4_prefixes": prefixes4("0.0.0.0/0")},
             REFUSED,
-            "IMDS gives 0.0.0.0/0, which is outside the ENI's subnet (10.0.1.0/24, 2001:db8:0:1::/64)",
+            "IMDS reports 0.0.0.0/0, which is outside the ENI's subnet (10.0.1.0/24, "
+            "2001:db8:0:1::/64)",
             id="a prefix that would take over all routing",
         ),
         pytest.param(
             {"ipv6_prefixes": prefixes6("2001:db8:0:2:1::/80")},
             REFUSED,
-            "IMDS gives 2001:db8:0:2:1::/80, which is outside the ENI's subnet"
-            " (10.0.1.0/24, 2001:db8:0:1::/64)",
+            "IMDS reports 2001:db8:0:2:1::/80, which is outside the ENI's subnet (10.0.1.0/24, "
+            "2001:db8:0:1::/64)",
             id="an IPv6 prefix outside the subnet",
         ),
         pytest.param(
             {"local_ipv4s": ipv4("10.0.1.7"), "subnet_ipv4": Value(IPv4Network("10.0.1.7/32"))},
             REFUSED,
-            "IMDS gives 10.0.1.7 in 10.0.1.7/32, which leaves no address to the router",
+            "IMDS reports 10.0.1.7 in 10.0.1.7/32, which leaves no address for the router",
             id="a subnet of one address (was an IndexError that cost the whole pass)",
         ),
         pytest.param(
             {"local_ipv4s": ipv4("10.0.1.4", "10.0.1.1")},
             REFUSED,
-            "IMDS gives 10.0.1.4, 10.0.1.1 in 10.0.1.0/24, which leaves no address to the router",
+            "IMDS reports 10.0.1.4, 10.0.1.1 in 10.0.1.0/24, which leaves no address for the "
+            "router",
             id="the router's address",
         ),
         pytest.param(
@@ -185,13 +188,11 @@ def test_where_a_secondary_stands(
         pytest.param(
             {"primary": Absent()}, PENDING, "the primary ENI is not known: absent", id="mac absent"
         ),
-        pytest.param(
-            {"links": (link(0),)}, ABSENT, "there is no link with its MAC (yet)", id="no link"
-        ),
+        pytest.param({"links": (link(0),)}, ABSENT, "no link has its MAC (yet)", id="no link"),
         pytest.param(
             {"links": (link(0), link(1, driver="mlx5_core"))},
             ABSENT,
-            "there is no link with its MAC (yet)",
+            "no link has its MAC (yet)",
             id="a link of a driver that ENIs do not have",
         ),
         pytest.param(
@@ -226,9 +227,7 @@ def test_a_listed_mac_without_a_link_is_told_and_costs_nothing() -> None:
     """R38: EFA-only ENIs have no netdev."""
     outcome = outcome_of(7, host(eni(0), listed=Value((PRIMARY, mac(7)))))
     assert (outcome.standing, outcome.link) == (ABSENT, None)
-    assert outcome.reason == (
-        "IMDS lists it, but there is no link with its MAC (an EFA-only ENI has none)"
-    )
+    assert outcome.reason == ("IMDS lists it, but no link has its MAC (an EFA-only ENI has none)")
 
 
 def test_an_ignored_eni_is_ignored_before_imds_knows_it() -> None:
@@ -236,7 +235,7 @@ def test_an_ignored_eni_is_ignored_before_imds_knows_it() -> None:
     outcome = outcome_of(1, host(eni(0), links=(link(0), link(1))), manage=Manage.IGNORE)
     assert (outcome.standing, outcome.reason) == (
         Standing.IGNORED,
-        'the configuration says manage = "ignore"',
+        'the configuration sets manage = "ignore"',
     )
 
 
@@ -251,7 +250,7 @@ def test_a_link_that_udev_says_is_somebody_elses_is_left_alone(
     facts = Facts(known.imds, known.links, elsewhere={mac(1): "org.cni"})
     outcome = outcome_of(1, facts, backend=backend)
     assert outcome.standing is standing
-    told = "udev says that org.cni manages it (ID_NET_MANAGED_BY)"
+    told = "udev reports that org.cni manages it (ID_NET_MANAGED_BY)"
     assert outcome.reason == (told if standing is Standing.IGNORED else "")
     assert outcome_of(0, facts).standing is Standing.READY
 
@@ -325,7 +324,7 @@ def test_of_two_enis_with_one_address_the_lower_number_keeps_it() -> None:
     )
     host_intent = compute(facts, Config())
     assert standings(host_intent) == [READY, READY, REFUSED, READY]
-    assert reason(host_intent, 2) == "10.0.1.20/32 is (partly) held by ens6 as well"
+    assert reason(host_intent, 2) == "ens6 has 10.0.1.20/32 as well, at least in part"
 
 
 def test_which_number_is_lower_is_not_told_by_the_mac() -> None:
@@ -436,7 +435,7 @@ def test_a_prefix_without_an_address_leaves_the_router_its_own() -> None:
     facts = host(eni(0), secondary(local_ipv4s=Absent(), ipv4_prefixes=prefixes4("10.0.1.0/28")))
     outcome = outcome_of(1, facts)
     assert outcome.standing is Standing.REFUSED
-    assert "leaves no address to the router" in outcome.reason
+    assert "leaves no address for the router" in outcome.reason
 
 
 def test_adjacent_sources_become_one_rule() -> None:
@@ -468,4 +467,4 @@ def test_a_prefix_that_holds_the_router_is_refused(prefix: str) -> None:
     found = host(eni(0), eni(1, ipv4_prefixes=prefixes4(prefix)))
     outcome = compute(found, Config()).enis[-1]
     assert outcome.standing is Standing.REFUSED
-    assert "leaves no address to the router" in outcome.reason
+    assert "leaves no address for the router" in outcome.reason

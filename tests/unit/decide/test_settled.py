@@ -85,7 +85,7 @@ def test_two_enis_with_one_device_number_wait_for_their_network_cards() -> None:
     facts = host(eni(0), eni(1), eni(2, device_number=Value(1)), eni(3))
     assert [outcome_of(n, facts).standing for n in (1, 2, 3)] == [PENDING, PENDING, READY]
     assert outcome_of(1, facts).reason == (
-        "network-card is not known: absent, but its place on card 0 is ens7's as well"
+        "network-card is not known: absent, and ens7 has the same device number on card 0"
     )
 
 
@@ -140,7 +140,7 @@ def test_an_eni_waits_for_each_key_that_a_section_matches_on(
         {"id": (EniId("eni-0000000a"),), "mac": (mac(9),)},
         {"card": 1, "name": ("eth*",)},
     ],
-    ids=["another MAC", "another name"],
+    ids=["another MAC", "rename the link"],
 )
 def test_an_eni_does_not_wait_for_a_section_that_cannot_be_for_it(match: dict[str, Any]) -> None:
     facts = host(eni(0), eni(1, interface_id=TIMEOUT))
@@ -177,7 +177,7 @@ def test_ipv6_addresses_without_a_subnet_block_wait_and_that_is_told() -> None:
     assert intent is not None
     assert {source.version for source in intent.sources} == {4}
     assert intent.unread == ("subnet-ipv6-cidr-blocks",)
-    assert "does not tell subnet-ipv6-cidr-blocks (yet)" in plan(Plan(), compute(facts, Config()))
+    assert "does not report subnet-ipv6-cidr-blocks yet" in plan(Plan(), compute(facts, Config()))
     alone = outcome_of(1, host(eni(0), eni(1, subnet_ipv6=Absent(), **IPV4_NONE)))
     assert alone.standing is PENDING
     assert alone.reason == "subnet-ipv6-cidr-blocks is not known: absent"

@@ -216,7 +216,7 @@ def test_what_people_read_has_the_remedy_below_the_cause() -> None:
         "     wait",
         "1 error, 2 warnings.",
     ]
-    assert doctor.lines([]) == ["Nothing is wrong."]
+    assert doctor.lines([]) == ["OK: no problems found."]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_one_finding_names_the_tool_and_its_holdings_and_no_deletion() -> None:
     environment = host(working=UNITS, shipped=())
     (found,) = examine(beside_the_tool(), Readings(), environment, NUMBERS)
     assert (found.severity, found.check, found.subject) == (ERROR, Check.OTHER_TOOL, TOOL)
-    assert found.cause.endswith("It holds ens5: 1 route; ens6: 2 rules and 2 routes")
+    assert found.cause.endswith("Its objects: ens5: 1 route; ens6: 2 rules and 2 routes")
     assert "del" not in found.remedy
 
 

@@ -146,7 +146,7 @@ def test_what_goes_counts_as_a_change_of_the_eni_that_it_was_for(of: Mac | None)
     plan, host_ = Plan((removal,)), HostIntent((outcome(1), outcome(2)))
     assert plan.without({mac(2)}).changes == plan.of(of).changes == (removal,)
     assert plan.without({mac(1)}).changes == (() if of else (removal,))
-    assert ("left over from ENIs that are gone" in text.plan(plan, host_)) is (of is None)
+    assert ("left over from detached ENIs" in text.plan(plan, host_)) is (of is None)
 
 
 def test_it_goes_after_the_changes_of_the_new_backend(

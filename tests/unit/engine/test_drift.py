@@ -92,7 +92,7 @@ def test_only_what_was_in_place_and_is_wanted_as_it_was_has_drifted(host: Host) 
     assert host.story() == ()
     back = Plan((Change(Action.REPLACE, other, ENI, before=ROUTE),))
     ((_, found),) = host.look(back, wanted=(first, second, other)).news
-    assert found.what == (f"{other.describe()} is different ({ROUTE.describe()})",)
+    assert found.what == (f"{other.describe()} differs ({ROUTE.describe()})",)
     assert (found.open, found.repair) == (False, drift_record.REPAIRED)
     assert host.story() == (found,)
 
@@ -145,7 +145,7 @@ def test_what_somebody_brings_back_is_over(host: Host) -> None:
     host.look(missing(RULES[0]), made=False)
     ((_, found),) = host.look().news
     assert not found.open
-    assert found.log_text() == f"no longer: {RULES[0].describe()} is missing"
+    assert found.log_text() == f"resolved: {RULES[0].describe()} is missing"
     assert host.look().news == ()
 
 
@@ -173,7 +173,7 @@ def test_the_story_is_bounded(host: Host) -> None:
     assert len(host.story()) == STORY
     ((_, all_of_them),) = host.look(missing(*routes), wanted=routes).news
     assert len(all_of_them.what) == drift.SHOWN
-    assert f"; and {len(routes) - drift.SHOWN} more: made again" in all_of_them.describe()
+    assert f"; and {len(routes) - drift.SHOWN} more: repaired" in all_of_them.describe()
 
 
 def test_an_eni_that_is_not_planned_for_has_nothing_new(host: Host) -> None:
@@ -203,7 +203,7 @@ def test_an_observed_eni_is_told_what_differs_as_long_as_it_does(host: Host) -> 
     ((_, found),) = host.look(missing(RULES[0]), made=False, **observed).news
     assert [one.open for one in host.story()] == [False, True]
     ((_, found),) = host.look(**observed).news
-    assert found.log_text().startswith("no longer: ")
+    assert found.log_text().startswith("resolved: ")
 
 
 def test_another_attachment_and_what_is_no_record_count_as_nothing(host: Host) -> None:
@@ -265,15 +265,15 @@ UNITS = "/run/systemd/units/invocation:"
         (missing(ROUTE), ()),
         (
             Plan((Change(Action.REPLACE, LinkSetting(SECOND, Setting.UP, 1), ENI, before=ROUTE),)),
-            ("ens6 was set down, which takes its routes along",),
+            ("ens6 was set down, which removed its routes",),
         ),
         (
             Plan(conflicts=(Conflict(ENI, ROUTE, replace(ROUTE, metric=9)),)),
-            ("what stands there has protocol 4 (static)",),
+            ("the object in its place has protocol 4 (static)",),
         ),
         (
             Plan(conflicts=(Conflict(ENI, ROUTE, replace(ROUTE, metric=8)),)),
-            ("what stands there has protocol 99",),
+            ("the object in its place has protocol 99",),
         ),
     ],
 )

@@ -197,7 +197,7 @@ def test_what_is_not_back_with_the_state_before_was_not_lost_by_it(run: RunDir) 
     assert kernel.items == items
     assert report.held == {}
     (problem,) = report.problems
-    assert "IMDS is not back either" in str(problem)
+    assert "IMDS is still unreachable" in str(problem)
 
 
 def every(*macs: Mac) -> tuple[Change, ...]:
@@ -243,13 +243,13 @@ def test_what_cannot_be_taken_back_counts_as_done_and_is_told(run: RunDir) -> No
     stubborn = Stubborn(*kernel.items.values())
     report, _ = outcome(run, Ways(IMDS, NOTHING), stubborn, *changes)
     assert of(SECOND, Action.REMOVE, old) in report.done
-    assert "cannot be taken back: refused" in " ".join(map(str, report.problems))
+    assert "rollback failed: refused" in " ".join(map(str, report.problems))
     # The journal keeps what may still be ours.
     assert Journals(run).read(SECOND, LINKS[SECOND].index).altnames
 
 
 def test_a_link_that_went_meanwhile_needs_nothing_taken_back(run: RunDir) -> None:
-    gone = LinkGone("the link went away")
+    gone = LinkGone("the link was removed")
     changes = tuple(changes_of(SECOND))
 
     def make(plans: Mapping[str, Plan], _: Deadline) -> Applied:

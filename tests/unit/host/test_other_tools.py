@@ -128,25 +128,25 @@ def harmful_or_other(environment: Environment) -> list[Recognised]:
             host({"/etc/netplan/50-cloud-init.yaml": ""}),
             Tool.NETPLAN,
             Danger.NONE,
-            "no more than DHCP",
+            "only DHCP",
         ),
         (
             host({"/run/systemd/network/10-netplan-ens5.network": ""}),
             Tool.NETPLAN,
             Danger.NONE,
-            "no more than DHCP",
+            "only DHCP",
         ),
         (
             host({INTERFACES: "auto lo\niface lo inet loopback\n  iface ens6 inet static\n"}),
             Tool.IFUPDOWN,
             Danger.NONE,
-            f"out of {INTERFACES}",
+            f"from {INTERFACES}",
         ),
         (
             host({"/run/network/interfaces.d/ens5": "iface ens5 inet dhcp\n"}),
             Tool.IFUPDOWN,
             Danger.NONE,
-            "out of /run/network/interfaces.d/ens5",
+            "from /run/network/interfaces.d/ens5",
         ),
     ],
 )
@@ -186,12 +186,12 @@ def test_what_does_nothing_is_no_tool(environment: Environment) -> None:
     [
         (
             host({NET_UTILS_RULE: "x"}, {MASKED_RULE: "/dev/null"}),
-            (f"{MASKED_RULE} masks its udev rule", "no boot starts one"),
+            (f"{MASKED_RULE} masks its udev rule", "none of its units starts"),
         ),
-        (host({NET_UTILS_RULE: "\n"}), ("no udev rule acts", "no boot starts one")),
+        (host({NET_UTILS_RULE: "\n"}), ("it has no active udev rule", "none of its units starts")),
         (
             host(links={f"{UNITS}/refresh-policy-routes@.timer": "/dev/null"}),
-            ("no udev rule acts", "its unit files are masked"),
+            ("it has no active udev rule", "its unit files are masked"),
         ),
     ],
 )
@@ -200,10 +200,13 @@ def test_a_package_that_is_off_is_a_note_with_the_proof(
 ) -> None:
     found = next(one for one in recognise(environment) if one.tool is Tool.NET_UTILS)
     assert found.danger is Danger.NONE
-    assert "refresh-policy-routes@.timer is installed, but systemd runs no unit" in found.trace
+    assert (
+        "refresh-policy-routes@.timer is installed, but systemd runs none of its units"
+        in found.trace
+    )
     for words in proof:
         assert words in found.trace
-    assert "Removing its package is safe" in found.remedy
+    assert "its package can be removed safely" in found.remedy
 
 
 def test_a_pass_asks_systemd_only_where_a_unit_can_be_started() -> None:

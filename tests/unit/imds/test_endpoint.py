@@ -74,7 +74,7 @@ def test_endpoint_variable(url: str, text: str) -> None:
     ],
 )
 def test_endpoint_variable_refused(url: str) -> None:
-    with pytest.raises(UsageError, match=rf"^{ENDPOINT_VARIABLE}: .*allowed is http://") as caught:
+    with pytest.raises(UsageError, match=rf"^{ENDPOINT_VARIABLE}: .*allowed: http://") as caught:
         endpoints({ENDPOINT_VARIABLE: url})
     assert len(str(caught.value)) < 400
 
@@ -182,7 +182,7 @@ def test_black_holes_and_a_short_deadline() -> None:
 
 
 def test_nothing_to_try() -> None:
-    with ImdsClient(()) as client, pytest.raises(ImdsError, match="nothing to try"):
+    with ImdsClient(()) as client, pytest.raises(ImdsError, match="no endpoint to try"):
         client.get(MAC, within())
 
 

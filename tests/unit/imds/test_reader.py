@@ -189,7 +189,7 @@ def test_listing_that_lacks_a_key_which_is_there(server: ImdsServer, read: Reade
 def test_listing_that_has_a_key_which_is_not_there(server: ImdsServer, read: Reader) -> None:
     server.listings[OF_SECOND] = "device-number\nlocal-ipv4s\nipv6s\nipv4-associations/"
     facts = read.second()
-    assert why(facts.ipv6s) == "ipv6s is listed, but answers 404"
+    assert why(facts.ipv6s) == "ipv6s is listed, but IMDS answers 404"
     assert facts.local_ipv4s == Value((IPv4Address("10.0.1.10"),))
 
 
@@ -362,7 +362,7 @@ def test_a_primary_that_its_own_keys_deny_is_asked_for_again(
     server.tree |= eni(SECOND, 0, network_card="1")
     assert why(read().primary).endswith("but its network-card is 1")
     server.faults[META + "mac"] = status(200, THIRD)
-    assert why(read().primary) == (f"IMDS gives {THIRD} as the primary ENI, but it is not listed")
+    assert why(read().primary) == (f"IMDS reports {THIRD} as the primary ENI, but it is not listed")
 
 
 def test_a_primary_that_is_asked_for_alone_is_checked_as_well(

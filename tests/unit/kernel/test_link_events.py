@@ -49,5 +49,5 @@ def test_a_link_that_is_still_the_same_does_not_interrupt() -> None:
 
 @pytest.mark.parametrize(("name", "index"), [(GHOST, 7), ("lo", 7)])
 def test_a_link_that_is_another_one_now_is_gone(name: str, index: int) -> None:
-    with LinkEvents() as events, pytest.raises(LinkGone, match=f"{name}: the link went away"):
+    with LinkEvents() as events, pytest.raises(LinkGone, match=f"{name}: the link was removed"):
         LinkPresence(events, name, index).check()

@@ -103,7 +103,7 @@ def test_no_such_device_is_a_link_that_went_away_where_it_is_not_there(tmp_path:
     plan = Plan((Change(Action.ADD, item, MAC),))
     (failure,) = apply(plan, kernel, Journals(RunDir(tmp_path)), Deadline(5)).failed
     assert failure.error.exit_status is ExitStatus.LINK_GONE
-    assert str(failure.error) == "ens6: the link went away"
+    assert str(failure.error) == "ens6: the link was removed"
 
 
 MARKS = ReplyMarks(LINK, 10001, Mark(1 << 20, 0xFFF << 20))

@@ -38,7 +38,7 @@ def test_each_kind_of_path_becomes_as_it_was(tmp_path: Path) -> None:
 
 def test_a_socket_is_not_kept(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(StateError, match="no file, no link and no folder"):
+    with pytest.raises(StateError, match="not a file, a link or a folder"):
         keep(str(tmp_path / "pipe"))
 
 
@@ -56,5 +56,5 @@ def test_a_record_is_read_as_it_was_written_and_forgotten(tmp_path: Path) -> Non
 @pytest.mark.parametrize("text", ["", "{}", '{"version": 2}', '{"version": 1, "tool": "x"}'])
 def test_a_record_that_makes_no_sense_stops_the_way_back(tmp_path: Path, text: str) -> None:
     path_of(Rival.NET_UTILS, tmp_path).write_text(text)
-    with pytest.raises(StateError, match="move it away"):
+    with pytest.raises(StateError, match="move the record away"):
         read(Rival.NET_UTILS, tmp_path)

@@ -33,12 +33,12 @@ from ec2net.core.model.errors import Ec2netError
 from ec2net.core.runtime.deadline import Deadline
 
 CHECK = (
-    "check that ens5 has its lease, and that all can be reached that could; if not, give everything"
-    " back"
+    "check that ens5 has its lease, and that everything is still reachable; if not, restore "
+    "the former state"
 )
 RESOLVE = (
-    "link /etc/resolv.conf to ../run/systemd/resolve/stub-resolv.conf, and keep what is there as"
-    " /etc/resolv.conf.before-ec2net"
+    "link /etc/resolv.conf to ../run/systemd/resolve/stub-resolv.conf, and keep its present "
+    "content as /etc/resolv.conf.before-ec2net"
 )
 
 
@@ -69,7 +69,7 @@ def test_what_comes_is_enabled_before_what_goes_is_disabled() -> None:
         forward(host({**BY_NETWORKMANAGER, **MASKED}, active=(units.NETWORKMANAGER,)), WORKS)
     )
     assert steps == [
-        "record in /var/lib/ec2net/adopted.json what the host is now",
+        "record the present state of the host in /var/lib/ec2net/adopted.json",
         f"write {FALLBACK}",
         f"run systemctl unmask {NETWORKD} systemd-networkd.socket",
         f"run systemctl enable {NETWORKD} {RESOLVED}",
@@ -95,7 +95,7 @@ def test_ifupdown_is_never_told_to_stop() -> None:
     assert f"delete {WANTS}/networking.service" in steps
     assert "run systemctl mask ifup@.service" in steps
     assert not [step for step in steps if "stop" in step or "disable" in step]
-    client = "the DHCP client of ens5 (dhclient, process 83)"
+    client = "the DHCP client of ens5 (dhclient, PID 83)"
     kept = [step for step in steps if client in step or "check" in step or "start" in step]
     assert [step.split()[0] for step in kept[1:]] == ["suspend", "run", "check", "kill"]
 
@@ -155,7 +155,7 @@ def test_what_starts_networkmanager_again_goes_before_it() -> None:
             "systemd-networkd.service is",
         ),
         ({"resolv_conf": ResolvConf(Kind.OTHER, "it is immutable")}, "it is immutable"),
-        ({"clients": Clients(another=True)}, "dhcpcd runs"),
+        ({"clients": Clients(another=True)}, "dhcpcd is running"),
     ],
 )
 def test_a_handover_that_cannot_be_made_or_taken_back_is_refused(
@@ -196,7 +196,7 @@ def test_a_host_is_not_given_back_to_what_is_not_there_any_more(
     refuse_back(was, replace(now, environment=seen))
     del shipped[gone]
     without = replace(now, environment=environment(shipped, ENABLED, shipped=()))
-    with pytest.raises(Ec2netError, match=f"{why} is not installed any more") as refused:
+    with pytest.raises(Ec2netError, match=f"{why} is no longer installed") as refused:
         refuse_back(was, without)
     assert refused.value.remedy
     # Where systemd-networkd was enabled before, it stays.
@@ -209,7 +209,7 @@ def test_a_host_is_not_given_back_to_what_is_not_there_any_more(
     [
         pytest.param(Kind.RESOLVEDS, Kept.NOTHING, False, True, id="somebody deleted it"),
         pytest.param(Kind.RESOLVEDS, Kept.NOTHING, True, False, id="systemd-resolved stays"),
-        pytest.param(Kind.RESOLVEDS, Kept.ANOTHER, False, False, id="it is there"),
+        pytest.param(Kind.RESOLVEDS, Kept.ANOTHER, False, False, id="it exists"),
         pytest.param(Kind.OTHER, Kept.NOTHING, False, False, id="given back already"),
     ],
 )
@@ -220,7 +220,7 @@ def test_a_host_is_not_given_back_without_what_its_resolv_conf_was(
     active = (units.NETWORKMANAGER, *([RESOLVED] if resolved else []))
     was = before(host(BY_NETWORKMANAGER, active=active), "now")
     now = replace(adopted(), resolv_conf=ResolvConf(kind, aside=aside))
-    with pytest.raises(Ec2netError, match="before-ec2net is gone") if refused else nullcontext():
+    with pytest.raises(Ec2netError, match="before-ec2net is missing") if refused else nullcontext():
         refuse_back(was, now)
 
 
@@ -255,14 +255,14 @@ def test_it_is_given_back_in_steps_that_end_where_it_began() -> None:
         f"delete {UNITS}/sysinit.target.wants",
         "run systemctl daemon-reload",
         f"run systemctl stop {NETWORKD} systemd-networkd.socket",
-        "delete what it leaves in the kernel and nobody uses",
+        "delete what it leaves in the kernel and nothing uses",
         f"delete {file}",
         f"delete {FALLBACK}",
         "write the files of the ENIs for NetworkManager",
         "run systemctl start NetworkManager.service",
-        "have NetworkManager take the ENIs up that it does not",
+        "have NetworkManager activate the ENIs that it does not manage yet",
         f"run systemctl stop {RESOLVED}",
-        "check that all can be reached that could",
+        "check that everything is still reachable",
         "delete /var/lib/ec2net/adopted.json",
     ]
 
@@ -305,7 +305,7 @@ def test_a_dhcp_client_is_resumed_or_started_again() -> None:
     was = before(host(links, STANZA, clients=Clients(both)), "now")
     suspended = Clients((replace(DHCLIENT, suspended=True),))
     steps = told(back(was, host(links, STANZA, clients=suspended), WORKS))
-    assert steps[0] == "resume the DHCP client of ens5 (dhclient, process 83)"
+    assert steps[0] == "resume the DHCP client of ens5 (dhclient, PID 83)"
     assert steps[1].startswith("run systemd-run")
     assert steps[1].endswith("dhclient -6")
 
@@ -324,7 +324,7 @@ def test_a_resolv_conf_that_somebody_wrote_meanwhile_stays() -> None:
     began = host(BY_NETWORKMANAGER)
     after = replace(began, resolv_conf=ResolvConf(Kind.OTHER, aside=Kept.ANOTHER))
     assert not [step for step in told(back(before(began, "now"), after, WORKS)) if "resolv" in step]
-    assert "was changed since then and stays" in remarks.of_undoing(after)[0]
+    assert "was changed after the adoption and stays" in remarks.of_undoing(after)[0]
 
 
 @pytest.mark.parametrize(
@@ -336,13 +336,13 @@ def test_a_resolv_conf_that_somebody_wrote_meanwhile_stays() -> None:
                     "[connection]\ntype=bridge\ninterface-name=br0\n"
                 )
             },
-            "nobody brings br0 (bridge) up",
+            "nothing brings br0 (bridge) up",
         ),
         (
             {"/etc/NetworkManager/system-connections/a": "type=ethernet\n[ipv4]\nmethod=manual\n"},
-            "fixed addresses",
+            "static addresses",
         ),
-        ({"/etc/cloud/cloud.cfg": "users: []\n"}, "cloud-init writes"),
+        ({"/etc/cloud/cloud.cfg": "users: []\n"}, "at the first boot"),
         ({"/etc/netplan/50.yaml": "network:\n  renderer: NetworkManager\n"}, "renderer: networkd"),
     ],
 )
@@ -363,4 +363,4 @@ def test_a_cloud_init_that_leaves_the_network_alone_is_no_remark() -> None:
 def test_links_that_ifupdown_brings_up_are_told() -> None:
     files = {"/etc/network/interfaces": "iface lo inet loopback\niface br0 inet static\n"}
     seen = environment(files, {f"{WANTS}/networking.service": "x"})
-    assert any("nobody brings br0 up" in remark for remark in remarks.remarks(seen))
+    assert any("nothing brings br0 up" in remark for remark in remarks.remarks(seen))

@@ -45,7 +45,7 @@ def test_masks_come_first_then_units_stop_then_systemd_confirms_and_then_files_g
         f"mask {UNITS}/policy-routes@.service",
         "run systemctl daemon-reload",
         "run systemctl stop refresh-policy-routes@ens6.timer policy-routes@ens6.service",
-        "check that systemd runs no unit of it and has no job for one",
+        "check that systemd runs none of its units and has no job for one",
         f"delete {RUN}/70-ens5.network",
         f"delete {RUN}/70-ens5.network.d/eni.conf",
         f"delete {RUN}/70-ens6.network",
@@ -77,8 +77,8 @@ def test_systemd_networkd_reads_new_files_by_a_restart_that_keeps_leases() -> No
     alone = networkd({"1": "ADMIN_STATE=unmanaged\n", "2": CONFIGURED, "3": CONFIGURED})
     assert plan(Rival.NET_UTILS, alone)[-3:] == [
         "write the files of the ENIs for systemd-networkd",
-        "restart systemd-networkd by SIGKILL, by which it keeps every lease and address",
-        "mark the tool's routes and addresses as ec2net's, to keep or remove them",
+        "restart systemd-networkd with SIGKILL, so that it keeps every lease and address",
+        "mark the tool's routes and addresses as ec2net's, so that ec2net keeps or removes them",
     ]
     shared = networkd({"2": CONFIGURED, "9": CONFIGURED})
     assert not any("restart" in step for step in plan(Rival.NET_UTILS, shared))
@@ -89,7 +89,7 @@ def test_systemd_networkd_reads_new_files_by_a_restart_that_keeps_leases() -> No
 @pytest.mark.parametrize("rival", Rival)
 def test_a_tool_that_is_off_or_absent_needs_no_step(rival: Rival) -> None:
     assert plan(rival, host()) == plan(rival, host(shipped=())) == []
-    assert "and off: systemd runs no unit of it" in state_of(look(rival, host()))
+    assert "and off: systemd runs none of its units" in state_of(look(rival, host()))
     assert "is not on this host" in state_of(look(rival, host(shipped=())))
 
 
@@ -117,7 +117,7 @@ def test_nm_cloud_setup_is_masked_since_a_dispatcher_starts_what_is_enabled() ->
         "run systemctl daemon-reload",
         "run systemctl stop nm-cloud-setup.timer",
         f"delete {enabled}",
-        "check that systemd runs no unit of it and has no job for one",
+        "check that systemd runs none of its units and has no job for one",
     ]
 
 

@@ -44,6 +44,6 @@ def test_a_record_that_is_no_record_is_told(tmp_path: Path, spoil: str) -> None:
         data["links"] = {"/etc/systemd/system/x": None}
     text = where.read_text()[:-40] if spoil == "cut" else json.dumps(data)
     where.write_text(text if spoil in ("cut", "version", "words", "link") else spoil)
-    with pytest.raises(StateError, match="does not say what the host was") as failed:
+    with pytest.raises(StateError, match="lacks the former state of the host") as failed:
         record.read(where)
-    assert "move it away" in failed.value.remedy
+    assert "move the record away" in failed.value.remedy

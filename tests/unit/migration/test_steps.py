@@ -21,7 +21,7 @@ def test_a_link_is_put_in_place_of_a_link_and_of_nothing_else(tmp_path: Path) ->
     assert os.listdir(place.parent) == ["x.service"]
     place.unlink()
     place.write_text("an administrator's")
-    with pytest.raises(StepFailed, match="no symbolic link"):
+    with pytest.raises(StepFailed, match="not a symbolic link"):
         perform((Link(str(place), "/dev/null"),), SOON, subject="adopt")
     assert place.read_text() == "an administrator's"
 

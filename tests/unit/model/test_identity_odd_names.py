@@ -103,7 +103,7 @@ def test_an_eni_with_an_odd_name_costs_itself_alone_and_is_told(raw: bytes) -> N
     outcome = after.of(mac(1))
     assert outcome is not None
     assert outcome.standing is Standing.REFUSED
-    assert "give it another name" in outcome.reason
+    assert "rename the link" in outcome.reason
     (said,) = lines(PassReport(after, Plan(), {}))
     assert safe(said.text)
     json.dumps(as_json.eni(outcome))

@@ -66,8 +66,8 @@ def test_whatever_it_raises_is_an_error_with_its_name(
     with pytest.raises(PluginError) as caught:
         getattr(backend(broken), verb)(*arguments)
     assert str(caught.value) == (
-        f"backend third: failed in {verb}: ZeroDivisionError: by zero"
-        " (a fault of the plugin: report it to its makers)"
+        f"backend third: failed in {verb}: ZeroDivisionError: by zero (this is a fault of the "
+        "plugin: report it to its authors)"
     )
     assert "Traceback" in caplog.text
     with pytest.raises(KernelError):

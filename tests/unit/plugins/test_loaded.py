@@ -176,8 +176,8 @@ def test_backends_lists_built_in_and_installed_plugins(program: Program) -> None
 
 
 GONE = (
-    "plugin gone: there is no entry point of this name in the group 'ec2net'"
-    " (install it, or correct the configuration; 'ec2net backends' lists names)\n"
+    "plugin gone: there is no entry point of this name in the group 'ec2net' (install it, or "
+    "correct the configuration; 'ec2net backends' lists the names)\n"
 )
 
 
@@ -189,8 +189,8 @@ def test_a_backend_that_is_not_there_costs_its_own_enis_only(program: Program) -
     plan = program.plan()
     assert (plan.returncode, plan.stderr) == (1, "")
     without = (
-        'eni0: no backend for it, it stays as it is: backend "gone" is configured but not there'
-        ' (name one in the configuration: backend = "...")\n'
+        'eni0: no backend can manage this ENI; left unchanged: backend "gone" is configured '
+        'but not available (choose one in the configuration: backend = "...")\n'
     )
     problems = [line for line in plan.stdout.splitlines(keepends=True) if line.startswith("!")]
     assert problems == [f"! {GONE}", f"! {without}"]
@@ -224,14 +224,14 @@ def test_a_plugin_that_is_named_and_disabled_is_one_clear_error(program: Program
     program.configure('backend = "noop"\n[plugins]\ndisabled = ["noop"]\n')
     plan = program.plan()
     assert plan.returncode == 1
-    assert "! plugin noop: is named and disabled in the configuration\n" in plan.stdout
+    assert "! plugin noop: the configuration both names and disables it\n" in plan.stdout
 
 
 def test_a_disabled_built_in_backend_leaves_its_enis_alone(program: Program) -> None:
     program.configure('backend = "netlink"\n[plugins]\ndisabled = ["netlink"]\n')
     plan = program.plan()
     assert plan.returncode == 1
-    assert 'backend "netlink" is configured but not there' in plan.stdout
+    assert 'backend "netlink" is configured but not available' in plan.stdout
     assert plan.stdout.endswith("Nothing to change.\n")
 
 
@@ -275,8 +275,8 @@ def test_a_plugin_for_another_version_of_the_interface_is_refused(
     with pytest.raises(PluginError) as caught:
         plugin("EC2NET_API = 2\n@hookimpl\ndef ec2net_adjust_intent(): raise OSError\n")
     assert str(caught.value) == (
-        "plugin ec2net_test_2: is made for version 2 of the plugin interface,"
-        " and this ec2net has version 1 (install a release of it for version 1)"
+        "plugin ec2net_test_2: is made for version 2 of the plugin interface, but this ec2net "
+        "has version 1 (install a release of it for version 1)"
     )
 
 
@@ -467,7 +467,7 @@ def test_a_plugin_cannot_turn_an_intent_into_another_eni_s(
         ("('netlink',)", "is not derived from Backend"),
         ("(Backend,)", "lacks apply, observe, suits, wanted"),
         ("(type('Nameless', (NetlinkBackend,), {'name': None}),)", "has no name"),
-        ("(NetlinkBackend,)", "has the name of another one, netlink"),
+        ("(NetlinkBackend,)", "has the same name as another backend, netlink"),
         ("None", "failed in ec2net_backends"),
     ],
 )
@@ -501,8 +501,10 @@ def test_a_backend_that_cannot_be_made_is_left_out(program: Program) -> None:
         f'backend = "netlink"\n[[eni]]\nmatch = {{ mac = "{MACS[0]}" }}\nbackend = "faulty"\n'
     )
     plan = program.plan()
-    assert "! backend faulty: cannot be made: AttributeError: 'Host' object has no" in plan.stdout
-    assert 'backend "faulty" is configured but not there' in plan.stdout
+    assert (
+        "! backend faulty: cannot be created: AttributeError: 'Host' object has no" in plan.stdout
+    )
+    assert 'backend "faulty" is configured but not available' in plan.stdout
     assert "+ rule" in plan.stdout
 
 

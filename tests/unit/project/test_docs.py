@@ -107,13 +107,15 @@ def status_table() -> str:
 def settings_tables() -> str:
     parts = [
         "## For every ENI\n",
-        "These settings stand at the top of a file for all ENIs, or in `[[eni]]` sections for some.\n",
+        "Write these settings at the top of a file for all ENIs, or into an `[[eni]]` section for some ENIs.",
+        "An ENI's number, which some settings use, is 100 * network card + device number.\n",
         _table(PER_ENI),
         "\n## For the host\n",
         _table(HOST),
-        "\n## Which ENIs a section is for\n",
-        "`[[eni]]` sections have a table `match`. All given criteria must hold. A criterion whose value is",
-        "not known yet does not hold. If several sections match, the later one wins, key by key.\n",
+        "\n## Which ENIs does a section apply to?\n",
+        "An `[[eni]]` section applies to the ENIs that meet all criteria of its table `match`. If several",
+        "sections apply to an ENI, the later one wins, key by key. While IMDS does not list a value that",
+        "decides whether a section applies, the ENI is pending: ec2net does not change it.\n",
         _table(tuple(MATCH.values())),
     ]
     return "\n".join(parts)

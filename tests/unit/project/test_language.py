@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The language of what users read first, by the rules in tests/language.toml."""
 
+import ast
 import re
 import tomllib
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ OLD = (
     ),
 )
 """Sentences of the program as it was; each breaks a rule."""
+
+SHORT = 3
+"""A text with at most so many words is a name or a command, not a sentence."""
 
 
 def wrong_in(sentence: str) -> list[str]:
@@ -90,6 +94,37 @@ def remarks() -> Iterator[str]:
             yield " ".join(line.lstrip("# ") for line in block.splitlines() if "SPDX" not in line)
 
 
+def messages(folder: str) -> Iterator[str]:
+    """Texts of the program that are no docstrings; a value that a text fills in is an X."""
+    for tree in _trees(folder):
+        apart = {id(n) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+        apart |= {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.JoinedStr):
+                apart |= {id(part) for part in node.values}
+                yield "".join(_literal(part) for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value if id(node) not in apart else ""
+
+
+def docstrings(folder: str) -> Iterator[str]:
+    """The paragraphs and items of all docstrings."""
+    for tree in _trees(folder):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+                for block in re.split(r"\n\s*\n|\n\s*- |\|", str(node.value.value)):
+                    yield " ".join(block.split())
+
+
+def _trees(folder: str) -> Iterator[ast.Module]:
+    for path in sorted((TOP / folder).rglob("*.py")):
+        yield ast.parse(path.read_text())
+
+
+def _literal(part: ast.expr) -> str:
+    return str(part.value) if isinstance(part, ast.Constant) else "X"
+
+
 def found(texts: Iterator[str]) -> list[str]:
     return [
         f"{sentence!r} {'; '.join(wrong)}"
@@ -118,6 +153,23 @@ def test_comments_in_units_keep_the_rules() -> None:
     assert found(remarks()) == []
 
 
+@pytest.mark.parametrize("folder", RULES["code"]["messages"])
+def test_messages_keep_the_rules(folder: str) -> None:
+    texts = [text for text in messages(folder) if len(text.split()) > SHORT]
+    assert len(texts) > 5
+    assert (
+        found(
+            text for text in texts if not text.lstrip().startswith(tuple(RULES["code"]["samples"]))
+        )
+        == []
+    )
+
+
+@pytest.mark.parametrize("folder", RULES["code"]["docstrings"])
+def test_docstrings_keep_the_rules(folder: str) -> None:
+    assert found(docstrings(folder)) == []
+
+
 def test_no_page_of_docs_is_too_long() -> None:
     lines = {page: len((TOP / page).read_text().splitlines()) for page in PAGES}
     too_long = {page for page, count in lines.items() if count > RULES["longest_page"]}
@@ -125,5 +177,8 @@ def test_no_page_of_docs_is_too_long() -> None:
 
 
 def test_each_exception_is_still_needed() -> None:
-    there = {s for d in DOCUMENTS for t in prose(d) for s in sentences(t)}
+    texts = [t for d in DOCUMENTS for t in prose(d)]
+    for folder in RULES["code"]["messages"]:
+        texts += [*messages(folder), *docstrings(folder)]
+    there = {s for t in texts for s in sentences(t)}
     assert set(RULES["exceptions"]) <= there

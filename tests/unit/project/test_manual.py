@@ -72,7 +72,8 @@ def test_every_setting_is_in_ec2net_toml_5() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [".TH is no macro here", "'quoted' at the start", "back\\slash", "a-b --option ~ ^ '"]
+    "words",
+    [".TH is no macro here", "'quoted' at the start", "back\\slash", "a-b --option ~ ^ '"],
 )
 def test_what_roff_would_take_for_its_own_is_shown_as_it_is(words: str) -> None:
     for markdown in (words, f"`{words}`", f"    {words}", f"term\n: {words}", f"- {words}"):

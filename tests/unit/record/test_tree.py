@@ -111,7 +111,7 @@ def test_the_configuration_of_a_record_counts_and_is_named(
     config = to_dict(Config(eni=EniSettings(manage=Manage.IGNORE)))
     said = planned(tmp_path, capsys, {"imds": USUAL, "config": config})
     assert said.startswith("Planned with the configuration of the record.\n")
-    assert said.count('ignored: the configuration says manage = "ignore"') == 2
+    assert said.count('ignored: the configuration sets manage = "ignore"') == 2
 
 
 def test_a_key_that_the_record_could_not_read_is_not_absent(

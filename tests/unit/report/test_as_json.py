@@ -93,8 +93,8 @@ def test_a_plan() -> None:
         "conflicts": [
             {
                 "eni": "06:ec:02:00:00:01",
-                "text": "address 10.0.1.9/32 dev ens6: something that is not ours is in its place:"
-                " address 10.0.1.9/32 dev ens6",
+                "text": "address 10.0.1.9/32 dev ens6: a foreign object is in its place: address "
+                "10.0.1.9/32 dev ens6",
                 "foreign": {"link": "ens6", "interface": "10.0.1.9/32"},
             }
         ],
@@ -111,7 +111,7 @@ def test_an_eni_with_its_intent() -> None:
         "eni_id": "eni-00000000000000001",
         "link": "ens6",
         "attached": None,
-        "standing": "ready",
+        "standing": "configured",
         "reason": "",
     }
     assert intent["number"] == {"card": 0, "device": 1}

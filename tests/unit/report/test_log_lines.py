@@ -77,7 +77,7 @@ def test_an_eni_that_is_refused_is_said_with_the_reason() -> None:
     [(level, text, lasts)] = said(PassReport(HOST, Plan(), {}))
     assert (level, lasts) == (logging.ERROR, True)
     assert text.startswith("ens7")
-    assert "refused: IMDS gives 192.0.2.1, which is outside the ENI's subnet" in text
+    assert "refused: IMDS reports 192.0.2.1, which is outside the ENI's subnet" in text
 
 
 def test_one_error_is_said_once_with_the_number_of_changes_that_it_cost() -> None:
@@ -89,7 +89,7 @@ def test_one_error_is_said_once_with_the_number_of_changes_that_it_cost() -> Non
 
 
 def test_a_link_that_went_away_is_no_error_and_does_not_last() -> None:
-    gone = LinkGone("the link went away", subject="ens6")
+    gone = LinkGone("the link was removed", subject="ens6")
     found = said(report(failed=(Failure(ADDED, gone),)))
     assert found == [(logging.INFO, f"ens6: {gone}", False)]
 

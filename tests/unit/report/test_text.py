@@ -47,11 +47,11 @@ ens6 (eni-00000000000000001, card 0 device 1, table 10001)
   ~ link ens6 mtu 9001   (was: link ens6 mtu 1500)
   + address 10.0.1.9/32 dev ens6
   - rule 10001: from 10.0.1.9/32 lookup 10001
-  ! route default via 10.0.1.1 dev ens6 table 10001: something that is not ours is in its place:\
+  ! route default via 10.0.1.1 dev ens6 table 10001: a foreign object is in its place:\
  route default dev wg0 table 10001
 ens7 (eni-00000000000000002)
   no-address: attached without any IP address (EFA-only)
-left over from ENIs that are gone
+left over from detached ENIs
   - rule 10009: from 10.0.9.4/32 lookup 10009
 1 to add, 1 to replace, 2 to remove."""
 

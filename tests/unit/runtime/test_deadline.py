@@ -92,9 +92,9 @@ def test_a_wait_for_time_makes_no_periodic_system_calls(pipe: Pipe) -> None:
 
 
 def test_an_interruption_raises_its_own_error(pipe: Pipe) -> None:
-    pipe.error = LinkGone("the link went away", subject="ens6")
+    pipe.error = LinkGone("the link was removed", subject="ens6")
     pipe.write()
-    with pytest.raises(LinkGone, match="ens6: the link went away"):
+    with pytest.raises(LinkGone, match="ens6: the link was removed"):
         Deadline(5, interruptions=[pipe]).wait()
 
 

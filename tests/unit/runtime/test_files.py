@@ -66,7 +66,7 @@ def test_a_pipe_that_is_filled_slowly() -> None:
 def test_nobody_at_the_other_end_of_a_fifo(fifo: Path) -> None:
     with pytest.raises(DeadlineExceeded):
         read(fifo, LIMIT, soon(0.1))
-    with pytest.raises(OSError, match="nobody reads from it"):
+    with pytest.raises(OSError, match="no process reads from it"):
         write(fifo, b"x", soon())
 
 
@@ -79,7 +79,7 @@ def test_somebody_at_the_other_end_who_does_nothing(fifo: Path) -> None:
 
 
 def test_a_file_without_an_end() -> None:
-    with pytest.raises(ValueError, match=f"larger than {LIMIT} bytes"):
+    with pytest.raises(ValueError, match=f"larger than the limit of {LIMIT} bytes"):
         read(Path("/dev/zero"), LIMIT, soon())
 
 

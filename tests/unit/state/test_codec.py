@@ -101,7 +101,7 @@ OLDER: dict[str, Any] = {
                 "last": WHEN,
                 "times": 1,
                 "known": [],
-                "repair": "made again",
+                "repair": "repaired",
                 "open": False,
             }
         ],
@@ -129,7 +129,7 @@ def test_a_host_of_an_older_version_keeps_its_memory_and_its_journals(run: RunDi
     assert (memory.last_known.primary, facts.network_card) == (mac(0), Absent())
     assert facts.device_number == Value(1)
     assert facts.local_ipv4s == Value((IPv4Address("10.0.1.4"), IPv4Address("10.0.1.9")))
-    assert memory.drift_of(MAC, 3).story[0].repair == "made again"
+    assert memory.drift_of(MAC, 3).story[0].repair == "repaired"
     assert memory.holds[MAC].reason == "IMDS is lost"
     assert memory.boot == AtBoot(13.5, {MAC: frozenset({3})})
     assert Journals(run).read(MAC, 3) == Journal(
@@ -156,7 +156,7 @@ def test_a_field_of_a_newer_version_costs_no_journal(run: RunDir) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ('{"version": 2, "ifindex": 3}', "its version is 2, and ec2net knows 1"),
+        ('{"version": 2, "ifindex": 3}', "its version is 2, but this ec2net reads version 1"),
         ('{"ifindex": 3}', "Record lacks given, in_place, intended, story"),
         ("{", "Expecting property name"),
         ("[" * 100_000, "it is nested too deeply"),
@@ -172,7 +172,7 @@ def test_a_file_that_cannot_be_read_is_reported_once_and_counts_as_absent(
         for _ in range(2):
             assert Memory.read(run).drift == {}
     (message,) = caplog.messages
-    assert message.startswith(f"{path} cannot be read and counts as absent: {why}")
+    assert message.startswith(f"{path} cannot be read; ec2net treats it as absent: {why}")
 
 
 def test_a_file_is_decoded_once_while_it_stays_the_same(

@@ -23,7 +23,7 @@ from ec2net.core.state.run_dir import RunDir
 
 def without_reasons(facts: EniFacts) -> EniFacts:
     changes: dict[str, Any] = {
-        key: Unknown("never read") for key in KEYS if isinstance(getattr(facts, key), Unknown)
+        key: Unknown("not read yet") for key in KEYS if isinstance(getattr(facts, key), Unknown)
     }
     return replace(facts, **changes)
 

@@ -120,7 +120,9 @@ def test_the_deadline_ends_the_wait_and_says_who_is_to_blame(run: RunDir) -> Non
     with running(HOLDER, run.path) as first:
         assert says(first) == "held"
         began = time.monotonic()
-        with pytest.raises(Ec2netError, match="host lock: another ec2net is at work") as caught:
+        with pytest.raises(
+            Ec2netError, match="host lock: another ec2net process holds the lock"
+        ) as caught:
             attempt(run)
         assert "fuser" in caught.value.remedy
         assert time.monotonic() - began < HANGS  # it is held for ever
@@ -142,7 +144,7 @@ class Interruption:
         return self.reader
 
     def check(self) -> None:
-        raise LinkGone("the link went away")
+        raise LinkGone("the link was removed")
 
 
 def test_a_wait_for_the_lock_is_not_deaf(run: RunDir) -> None:

@@ -341,10 +341,14 @@ NETPLAN = Path("/run/systemd/network/10-netplan-ens6.network")
     ("written", "used", "says"),
     [
         (own_path("ens6"), own_path("ens6"), ""),
-        (own_path("ens6"), OVERRIDING, f"uses {OVERRIDING} and not {own_path('ens6')}"),
-        (own_path("ens6"), None, f"uses no file and not {own_path('ens6')} (state pending)"),
+        (own_path("ens6"), OVERRIDING, f"uses {OVERRIDING} instead of {own_path('ens6')}"),
+        (own_path("ens6"), None, f"uses no file instead of {own_path('ens6')} (state pending)"),
         (drop_in_path(NETPLAN), NETPLAN, ""),
-        (drop_in_path(NETPLAN), OVERRIDING, f"uses {OVERRIDING} and not {drop_in_path(NETPLAN)}"),
+        (
+            drop_in_path(NETPLAN),
+            OVERRIDING,
+            f"uses {OVERRIDING} instead of {drop_in_path(NETPLAN)}",
+        ),
         (None, OVERRIDING, ""),
     ],
 )
@@ -422,7 +426,7 @@ def test_the_state_of_a_link_is_what_networkd_wrote() -> None:
             {"/run/systemd/netif/links/2": CONFIGURED, "/run/systemd/netif/links/3": UNMANAGED},
             RUNNING,
             True,
-            "nobody manages ens6, and systemd-networkd manages ens5",
+            "no network manager manages ens6, and systemd-networkd manages ens5",
         ),
         (
             {"/run/systemd/netif/links/2": UNMANAGED, "/run/systemd/netif/links/3": UNMANAGED},

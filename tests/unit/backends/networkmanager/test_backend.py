@@ -189,7 +189,7 @@ def test_an_activation_that_moved_nothing_is_told_and_not_repeated(
     items = of_the_manager(backend.wanted(one, WHOLE, replace(before, own=own)))
     assert not [item for item in items if isinstance(item, Activation)]
     [told] = backend.check(one, before)
-    assert "has the leased routes of ens6 in main" in told
+    assert "has the leased routes of ens6 in the main table" in told
     assert backend.check(one, seen({1: device(1, 9999)})) == ()
 
 

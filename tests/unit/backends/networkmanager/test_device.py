@@ -79,13 +79,13 @@ def tagged(value: str) -> Settings:
         pytest.param(DEVICE, "", id="activated"),
         pytest.param(replace(DEVICE, managed=False, state=10), "does not manage", id="unmanaged"),
         pytest.param(replace(DEVICE, flags=0x5C), "", id="other flags"),
-        pytest.param(replace(DEVICE, flags=0xDC), "somebody else", id="external"),
+        pytest.param(replace(DEVICE, flags=0xDC), "another program", id="external"),
         pytest.param(replace(DEVICE, applied=tagged("yes")), "nm-cloud-setup.skip", id="skip tag"),
         pytest.param(replace(DEVICE, applied=tagged("no")), "", id="skip tag says no"),
         pytest.param(Device("/d", 30), "", id="no profile: one can be made"),
         pytest.param(Device("/d", 30, reason=39), "a user", id="disconnected by hand"),
         pytest.param(Device("/d", 30, profiles=1), "", id="its profile waits"),
-        pytest.param(Device("/d", 20), "", id="not ready yet"),
+        pytest.param(Device("/d", 20), "", id="no carrier yet"),
     ],
 )
 def test_who_is_left_alone(device: Device, reason: str) -> None:
@@ -98,14 +98,14 @@ def test_who_is_left_alone(device: Device, reason: str) -> None:
     ("device", "reason"),
     [
         pytest.param(None, "does not know it", id="unknown"),
-        pytest.param(Device("/d", 20), "not ready", id="no carrier yet"),
+        pytest.param(Device("/d", 20), "cannot activate it", id="no carrier yet"),
         pytest.param(Device("/d", 30, profiles=1), "not activated", id="its profile waits"),
         pytest.param(Device("/d", 30), "", id="no profile: one can be made"),
         pytest.param(Device("/d", 40, profiles=1), "", id="preparing"),
         pytest.param(Device("/d", 70, profiles=1), "", id="waits for leases, as a pass can"),
         pytest.param(DEVICE, "", id="activated"),
-        pytest.param(Device("/d", 110, profiles=1), "down", id="deactivating"),
-        pytest.param(Device("/d", 120, profiles=1), "down", id="failed"),
+        pytest.param(Device("/d", 110, profiles=1), "deactivating", id="deactivating"),
+        pytest.param(Device("/d", 120, profiles=1), "deactivating", id="failed"),
     ],
 )
 def test_what_is_waited_for(device: Device | None, reason: str) -> None:

@@ -14,7 +14,7 @@ from ec2net.core.runtime.command import CommandFailed
 from ec2net.core.runtime.deadline import Deadline
 
 STEPS = (Command(("systemctl", "stop", "NetworkManager.service")),)
-TAKE_BACK = "To take that back: ec2net adopt networkd --undo --apply\n"
+TAKE_BACK = "To undo this, run: ec2net adopt networkd --undo --apply\n"
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ TAKE_BACK = "To take that back: ec2net adopt networkd --undo --apply\n"
     [
         pytest.param(False, True, TAKE_BACK, id="done: how to take it back"),
         pytest.param(True, True, "run systemctl stop NetworkManager.service\n", id="taken back"),
-        pytest.param(False, False, "With --apply they are done.\n", id="a plan only"),
+        pytest.param(False, False, "Add --apply to run them.\n", id="a plan only"),
     ],
 )
 def test_how_to_take_it_back_is_said_before_it_is_done(

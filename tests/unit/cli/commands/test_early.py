@@ -211,7 +211,7 @@ def test_a_link_whose_name_is_not_printable_costs_the_others_nothing(
     kernel: Any = SimpleNamespace(links=lambda: links)
     place = workplace(tmp_path, Config())
     assert early._named_links(kernel, place, Deadline(60)) == [link(1), link(2)]
-    assert "is no printable name: nothing is provided for it" in caplog.text
+    assert "this name is not printable; ec2net writes no file for the link" in caplog.text
 
 
 def test_where_no_link_has_a_printable_name_the_wait_ends(

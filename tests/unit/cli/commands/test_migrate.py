@@ -39,7 +39,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 def test_without_a_tool_each_of_the_three_is_reported(run: Run) -> None:
     status, out, _ = run()
     assert status == 0
-    assert f"{TOOL} works on this host: 2 units are active or enabled" in out
+    assert f"{TOOL} is active on this host: 2 units are active or enabled" in out
     assert f"  To do this, run: ec2net migrate --from {TOOL} --apply" in out
     assert "nm-cloud-setup is installed" in out
     assert "cloud-netconfig is installed" in out
@@ -54,13 +54,13 @@ def test_a_change_needs_the_tool(run: Run) -> None:
 def test_a_plan_says_that_nothing_was_changed(run: Run) -> None:
     status, out, _ = run("--from", TOOL)
     assert status == 0
-    assert out.endswith("15 steps; nothing was changed. With --apply they are done.\n")
+    assert out.endswith("15 steps; nothing was changed. Add --apply to run them.\n")
 
 
 def test_the_way_back_needs_a_record(run: Run) -> None:
     status, out, _ = run("--from", TOOL, "--undo", "--apply")
     assert status == 0
-    assert out == f"No migration from {TOOL} is recorded: nothing to give back.\n"
+    assert out == f"No migration from {TOOL} is recorded: nothing to undo.\n"
 
 
 def test_the_way_back_needs_the_package(run: Run) -> None:

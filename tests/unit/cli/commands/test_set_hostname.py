@@ -60,7 +60,7 @@ def test_a_host_without_a_name_gets_that_of_imds(host: Host, before: str | None)
     ],
 )
 def test_what_is_no_hostname_is_an_error_and_is_not_set(host: Host, reading: Reading[str]) -> None:
-    with pytest.raises(Ec2netError, match="IMDS gives no usable local-hostname"):
+    with pytest.raises(Ec2netError, match="IMDS reports no usable local-hostname"):
         host(reading)
     assert host.told == []
 

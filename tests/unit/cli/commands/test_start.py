@@ -54,7 +54,7 @@ def test_work_on_a_link_ends_when_the_link_goes(
         run_dir=tmp_path / "state",
         config_root=tmp_path,
     )
-    with pytest.raises(LinkGone, match="lo: the link went away"):
+    with pytest.raises(LinkGone, match="lo: the link was removed"):
         start.run(options)
     assert worked == ["lo"]
 
@@ -152,7 +152,7 @@ def test_what_does_not_settle_is_a_failure_long_before_the_deadline(
 
 
 def test_a_link_that_went_away_has_an_exit_status_of_its_own(started: Start) -> None:
-    gone = report(failed=(Failure(RULES[0], LinkGone("the link went away")),))
+    gone = report(failed=(Failure(RULES[0], LinkGone("the link was removed")),))
     assert started(gone) is ExitStatus.LINK_GONE
     elsewhere = compute(host(eni(0), eni(1), links=(link(0), link(1, index=2**30))), Config())
     assert started(report(elsewhere)) is ExitStatus.LINK_GONE
@@ -171,7 +171,7 @@ class Event:
     def check(self) -> None:
         os.close(self._descriptor)
         if self._gone:
-            raise LinkGone("the link went away", subject="ens6")
+            raise LinkGone("the link was removed", subject="ens6")
 
 
 @pytest.mark.parametrize("gone", [True, False])
@@ -186,5 +186,5 @@ def test_a_link_that_goes_before_its_driver_is_read_is_gone_and_not_of_a_wrong_d
     with pytest.raises(Ec2netError) as caught:
         start._configure("ens6", place, deadline, Namespace(json=False))
     assert isinstance(caught.value, LinkGone) is gone
-    told = "the link went away" if gone else "is not an ENI: its driver is none of ena"
+    told = "the link was removed" if gone else "is not an ENI: its driver is not one of ena"
     assert str(caught.value).startswith(f"ens6: {told}")

@@ -62,7 +62,7 @@ def eni(**changes: Any) -> dict[str, Any]:
         "eni_id": "eni-0304feb62015b7959",
         "link": "ens6",
         "attached": "boot",
-        "standing": "ready",
+        "standing": "configured",
         "reason": "",
         "intent": intent(rules=["rule 10001: from 10.0.2.4/31 lookup 10001"]),
         "backend": "networkd",
