@@ -201,8 +201,8 @@ HOST: tuple[Setting, ...] = (
         "profile",
         choice(Profile),
         "A set of built-in [[eni]] sections, which ec2net applies before those of the files. With"
-        " kubernetes, ec2net ignores ENIs that are attached after boot, and adds no secondary addresses"
-        " and prefixes of the others, because a CNI plugin manages them.",
+        " kubernetes, ec2net leaves the ENIs that are attached after boot to a CNI plugin. For the other"
+        " ENIs, ec2net leaves secondary addresses and prefixes to the plugin.",
         "profile",
     ),
     Setting(

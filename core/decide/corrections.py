@@ -64,7 +64,8 @@ def _with_corrections(intent: EniIntent, others: Collection[EniOutcome], main: M
             _is_foreign(found.item, found.protocol, version, main) for found in main.snapshot.routes
         ):
             remarks.append(
-                f"{len(stolen)} routes of main take traffic of the primary ENI, and foreign routes use its table"
+                f"{len(stolen)} routes of main take traffic of the primary ENI,"
+                " and foreign routes use its table"
             )
             continue
         if len(stolen) > MOST:

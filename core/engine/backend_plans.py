@@ -109,6 +109,7 @@ def planned(
         try:
             _add(made, name, backends[name], _of(name, choices), which, limited)
         except Ec2netError as error:
+            which.check()
             made.problems.append(error)
             del made.seen[name]
     which.check()
@@ -137,7 +138,6 @@ def _observe(
         if link.mac in mine and link.mac is not None and made.host.of(link.mac) is not None
     ]
     seen = backend.observe(snapshot, links, deadline)
-    which.check()
     made.host = made.host.without(seen.left_alone, Standing.IGNORED)
     made.host = made.host.without(seen.waiting, Standing.PENDING)
     made.problems += seen.problems
@@ -152,7 +152,10 @@ def _add(
     which: Wanted,
     limited: Mapping[Mac, Conflict],
 ) -> None:
-    """``limited``: conflicts with limits of devices. Raises ``Ec2netError`` when there is no plan of this backend."""
+    """``limited``: conflicts with limits of devices.
+
+    Raises ``Ec2netError`` when there is no plan of this backend.
+    """
     seen = made.seen[name]
     ready = [eni for eni in made.host.ready if eni.mac in mine and eni.mac in which]
     made.problems += unsupported(backend.kind, ready)

@@ -36,8 +36,8 @@ def add_route(instance: Instance, words: str) -> subprocess.CompletedProcess[str
 
 NEXT_HOPS = (
     "10.60.0.0/16 via 10.0.2.1 dev ens6",
-    "10.61.0.0/16 via 10.0.2.77 dev ens6",
-    "2001:db8:60::/48 via 2001:db8:0:2::77 dev ens6 onlink",
+    "10.61.0.0/16 via 10.0.2.3 dev ens6",
+    "2001:db8:60::/48 via 2001:db8:0:2::3 dev ens6 onlink",
 )
 """In IPv6 with ``onlink``: the kernel refuses it where main has a route to it by another link."""
 
@@ -68,10 +68,10 @@ def test_without_the_subnet_in_main_it_is_refused(instance: Instance) -> None:
 
 def test_docker_sees_a_route_of_scope_link(instance: Instance) -> None:
     """It chose the secondary's own subnet for a new network."""
-    two(instance)
+    _, eni = two(instance)
     detour, on_link = shown(instance, "10.0.2.0/24")
     assert detour == "via 10.0.1.1 dev ens5 proto 236 metric 512 onlink"
-    assert on_link == "dev ens6 proto 236 scope link src 10.0.2.4 metric 513"
+    assert on_link == f"dev ens6 proto 236 scope link src {eni.ipv4s[0]} metric 513"
 
 
 def ways(instance: Instance, main: Eni, container: str) -> list[str]:
@@ -82,11 +82,11 @@ def ways(instance: Instance, main: Eni, container: str) -> list[str]:
         ["from", container, "iif", "docker0"],
     ]
     found = [
-        instance.guest.run(["ip", "route", "get", "10.0.2.9", *words]).stdout.split(" uid ")[0]
+        instance.guest.run(["ip", "route", "get", "10.0.2.3", *words]).stdout.split(" uid ")[0]
         for words in asked
     ]
     for source in ([], ["from", str(main.ipv6s[0])]):
-        command = ["ip", "-6", "route", "get", "2001:db8:0:2::9", *source]
+        command = ["ip", "-6", "route", "get", "2001:db8:0:2::3", *source]
         found.append(instance.guest.run(command).stdout.partition(" proto ")[0])
     return [" ".join(way.split()) for way in found]
 
@@ -107,7 +107,7 @@ def test_what_is_not_bound_to_the_secondary_goes_as_before(instance: Instance) -
 
 def test_a_program_that_binds_to_the_link_finds_the_subnet_on_link(instance: Instance) -> None:
     two(instance)
-    found = instance.guest.run(["ip", "route", "get", "10.0.2.9", "oif", "ens6"]).stdout
+    found = instance.guest.run(["ip", "route", "get", "10.0.2.3", "oif", "ens6"]).stdout
     assert "dev ens6" in found
     assert "via" not in found
 
@@ -143,7 +143,7 @@ def test_two_enis_in_one_subnet_share_the_detour(instance: Instance, leaving: in
     assert [line.split()[-1] for line in shown(instance, "10.0.2.0/24")] == ["onlink", "513", "514"]
     instance.ec2net("remove", enis[leaving - 1].name)
     assert len(shown(instance, "10.0.2.0/24")) == 2
-    assert instance.way("10.0.2.9", None) == "ens5"
+    assert instance.way("10.0.2.3", None) == "ens5"
 
 
 def test_the_routes_go_with_the_eni(instance: Instance) -> None:
@@ -199,7 +199,7 @@ def test_a_vpn_keeps_what_goes_through_it(instance: Instance) -> None:
     instance.guest.ip(["link add wg0 type bridge", "link set wg0 up"])
     instance.guest.ip(["route add default dev wg0 metric 50", "route add 2001:db8::/33 dev wg0"])
     instance.ec2net("refresh")
-    for host in ("10.0.2.9", "2001:db8:0:2::9"):
+    for host in ("10.0.2.3", "2001:db8:0:2::3"):
         assert instance.way(host, None) == "wg0"
     assert shown(instance, "10.0.2.0/24") == []
     assert (
@@ -239,13 +239,13 @@ def test_corrections_hide_nothing_else_of_main(instance: Instance) -> None:
     lines = ["link add br9 type bridge", "link set br9 up", "route add 10.0.2.128/25 dev br9"]
     instance.guest.ip([*lines, "rule add from all fwmark 7 lookup 77"])
     instance.ec2net("refresh")
-    for host, link in (("10.0.2.9", "ens5"), ("10.0.2.129", "br9"), ("198.51.100.9", "ens5")):
+    for host, link in (("10.0.2.3", "ens5"), ("10.0.2.129", "br9"), ("198.51.100.9", "ens5")):
         assert instance.way(host, main.ipv4s[1]) == link
     instance.guest.ip(["route add default dev br9 metric 50"])
     assert instance.way("198.51.100.9", main.ipv4s[1]) == "br9"
     instance.ec2net("refresh")
     # As main had it without the other ENI: a VPN does not leak.
-    assert instance.way("10.0.2.9", main.ipv4s[1]) == "br9"
+    assert instance.way("10.0.2.3", main.ipv4s[1]) == "br9"
     rules = instance.guest.run(["ip", "rule"]).stdout.splitlines()
     assert [line.split(":")[0] for line in rules[-4:]] == ["32765", "32765", "32766", "32767"]
 
@@ -254,7 +254,7 @@ def test_what_names_no_source_goes_as_main_says(instance: Instance) -> None:
     """Programs that do not bind may use the secondary's subnet on link: its address is chosen."""
     connected_first(instance)
     instance.ec2net("refresh")
-    assert instance.way("10.0.2.9", None) == "ens6"
+    assert instance.way("10.0.2.3", None) == "ens6"
 
 
 def test_corrections_go_with_their_reason(instance: Instance) -> None:
@@ -282,34 +282,33 @@ def test_an_ignored_eni_takes_nothing_from_the_primary_either(instance: Instance
     assert instance.unreachable(main, host=peer) == []
 
 
-ONE_FAMILY = (("198.51.100.7", "10.0.2.8"), ("2001:db8:77::7", "2001:db8:0:2::8"))
-"""A destination, and the next hop that a user gives it in the secondary's subnet."""
-
-
-@pytest.mark.parametrize(("host", "hop"), ONE_FAMILY)
+@pytest.mark.parametrize(("host", "version"), [("198.51.100.7", 4), ("2001:db8:77::7", 6)])
 def test_a_route_through_the_secondary_counts_for_its_addresses(
-    instance: Instance, host: str, hop: str
+    instance: Instance, host: str, version: int
 ) -> None:
     """An appliance: packets from the secondary's addresses went around it, by the gateway."""
     main, eni = two(instance)
-    version = "-6" if ":" in host else "-4"
-    own, other = (eni.ipv6s[1], main.ipv6s[1]) if ":" in host else (eni.ipv4s[1], main.ipv4s[1])
+    hops = [instance.vpc.add_peer(eni.subnet).address(version) for _ in range(2)]
+    own, other = (
+        next(one for one in holder.addresses() if one.version == version) for holder in (eni, main)
+    )
 
     def way(source: object) -> str:
-        return instance.guest.run(["ip", version, "route", "get", host, "from", str(source)]).stdout
+        command = ["ip", f"-{version}", "route", "get", host, "from", str(source)]
+        return instance.guest.run(command).stdout
 
-    assert add_route(instance, f"{host} via {hop} dev ens6 onlink").returncode == 0
-    assert f"via {hop} " not in way(own)
+    assert add_route(instance, f"{host} via {hops[0]} dev ens6 onlink").returncode == 0
+    assert f"via {hops[0]} " not in way(own)
     instance.ec2net("refresh")
-    assert f"via {hop} dev ens6" in way(own)
+    assert f"via {hops[0]} dev ens6" in way(own)
     assert "dev ens5" in way(other)
     assert instance.plan()["changes"] == []
-    instance.guest.ip([f"route replace {host} via {hop}8 dev ens6 onlink"])
+    instance.guest.ip([f"route replace {host} via {hops[1]} dev ens6 onlink"])
     instance.ec2net("refresh")
-    assert f"via {hop}8 dev ens6" in way(own)
+    assert f"via {hops[1]} dev ens6" in way(own)
     instance.guest.ip([f"route del {host} dev ens6"])
     instance.ec2net("refresh")
-    assert f"via {hop}" not in way(own)
+    assert f"via {hops[1]} " not in way(own)
     assert instance.plan()["changes"] == []
 
 
@@ -317,7 +316,7 @@ def test_what_a_copy_cannot_say_is_not_copied(instance: Instance) -> None:
     """Several next hops, a tunnel, a gateway of the other family."""
     two(instance)
     routes = (
-        "10.70.0.0/16 nexthop via 10.0.2.5 dev ens6 nexthop via 10.0.1.5 dev ens5",
+        "10.70.0.0/16 nexthop via 10.0.2.3 dev ens6 nexthop via 10.0.1.3 dev ens5",
         "10.71.0.0/16 via inet6 fe80::9 dev ens6",
     )
     assert [add_route(instance, route).returncode for route in routes] == [0, 0]
@@ -336,7 +335,7 @@ def test_the_daemon_follows_routes_and_next_hop_objects(instance: Instance) -> N
     with managed(instance) as manager:
         manager.until_configured(2)
         instance.guest.ip(
-            ["nexthop add id 7 via 10.0.2.77 dev ens6", "route add 10.72.0.0/16 nhid 7"]
+            ["nexthop add id 7 via 10.0.2.3 dev ens6", "route add 10.72.0.0/16 nhid 7"]
         )
         manager.until(lambda: "10.72.0.0/16" in instance.guest.run(table).stdout)
         instance.guest.ip(["nexthop del id 7"])
@@ -357,7 +356,7 @@ def test_a_kill_switch_in_main_is_obeyed_from_every_address(
         assert [instance.way(host, source) for source in sources] == ["", ""]
         # Nor is there a way around it to the subnet.
         instance.ec2net("refresh", status=None)
-        assert instance.way({4: "10.0.2.9", 6: "2001:db8:0:2::9"}[version], None) == ""
+        assert instance.way({4: "10.0.2.3", 6: "2001:db8:0:2::3"}[version], None) == ""
         instance.guest.ip([f"route del {kind} default metric 5"], version=version)
     # Behind another default route it counts for nobody.
     instance.ec2net("refresh")

@@ -14,7 +14,7 @@ from ipaddress import ip_network
 import pytest
 from chance import assign
 from endurance import rounds
-from instance import MANY, Instance, primary, subnets
+from instance import MANY, Instance, primary
 
 from ec2net.core.simulation.vpc.eni import Detach, Eni
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
@@ -142,7 +142,8 @@ def left(instance: Instance) -> list[str]:
 def host(vpc: SimulatedVpc, install: Callable[[SimulatedVpc], Instance]) -> Instance:
     """A primary and two secondaries, configured."""
     made = install(vpc)
-    first, second = subnets(vpc, 2)
+    # Large enough for all prefixes of ENIs that are detached again.
+    first, second = (vpc.add_subnet(f"10.0.{16 * n}.0/20", f"2001:db8:0:{n}::/64") for n in (1, 2))
     primary(vpc, first, **MANY)
     vpc.attach(second, **MANY)
     vpc.attach(second, **MANY)

@@ -61,6 +61,16 @@ def ec2net_adjust_intent(intent, facts):
 """
 """A plugin that wants IMDS to be reached through an ENI by another's address, where no answer is."""
 
+
+def use_version(instance: Instance, source: Path) -> None:
+    """Have this version at ``ec2net``, with the arrangement of main that both versions know."""
+    apart = instance.config_root / "etc/ec2net/ec2net.toml.d/10-main-table.toml"
+    apart.unlink(missing_ok=True)
+    if source == SOURCE:  # the old version knows no such key
+        apart.write_text('main_table = "apart"\n')
+    instance.source = source
+
+
 DIRECTIONS = ("old to new and back", "new to old and back")
 
 
@@ -89,7 +99,7 @@ class Host:
 
     def use(self, number: int) -> None:
         """Have the first or the second version at ``ec2net`` from now on."""
-        self.instance.source = self.versions[number]
+        use_version(self.instance, self.versions[number])
 
     def passes(self) -> int:
         """How many passes the metrics count."""
@@ -118,7 +128,7 @@ def host(versions: tuple[Path, Path], instance: Instance, tmp_path: Path) -> Hos
     primary(instance.vpc, first, **MANY)
     instance.vpc.attach(second, **MANY)
     instance.configure(CONFIG.format(metrics=metrics))
-    instance.source = versions[0]
+    use_version(instance, versions[0])
     # A link that was brought up stays so when its ENI is removed.
     instance.guest.ip(["link set ens6 up"])
     bare = instance.kernel()
@@ -250,9 +260,9 @@ def test_another_version_leaves_a_quiet_host_alone(
     versions: tuple[Path, Path], instance: Instance
 ) -> None:
     primary(instance.vpc, *subnets(instance.vpc, 1)[:1], ipv6=0)
-    instance.source = versions[0]
+    use_version(instance, versions[0])
     instance.ec2net("refresh", "--unless-quiet")
-    instance.source = versions[1]
+    use_version(instance, versions[1])
     instance.vpc.imds.clear_log()
     instance.ec2net("refresh", "--unless-quiet")
     assert instance.vpc.imds.count() == 0
@@ -267,7 +277,8 @@ def test_another_version_holds_what_was_rolled_back(
     first, second = subnets(instance.vpc, 2)
     primary(instance.vpc, first, **MANY)
     eni = instance.vpc.attach(second, **MANY)
-    instance.source, instance.mixed = versions[0], True
+    use_version(instance, versions[0])
+    instance.mixed = True
     instance.ec2net("refresh")
     (tmp_path / "ec2net_cuts_off.py").write_text(CUTS_OFF)
     entry = tmp_path / "ec2net_cuts_off-1.dist-info"
@@ -277,7 +288,7 @@ def test_another_version_holds_what_was_rolled_back(
     instance.configure('[plugins]\nenabled = ["cuts-off"]\n[rollback]\nafter = 1.5\n')
 
     def refresh(source: Path) -> list[object]:
-        instance.source = source
+        use_version(instance, source)
         env = {"PYTHONPATH": f"{source}:{tmp_path}"}
         done = instance.ec2net("refresh", "--json", status=1, env=env)
         made: list[object] = json.loads(done.stdout)["changes"]

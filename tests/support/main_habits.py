@@ -14,9 +14,9 @@ BRIDGES = (
 """Stand-ins for a container bridge and a tunnel; they are always there."""
 
 _OF_ENIS = (
-    "route add 10.6{n}.0.0/16 via 10.0.{n}.77 dev ens{l} onlink",
-    "route add 10.7{n}.0.0/16 via 10.0.{n}.78 dev ens{l} onlink metric 300",
-    "route add 198.51.100.1{n}/32 via 10.0.{n}.79 dev ens{l} onlink",
+    "route add 10.6{n}.0.0/16 via 10.0.{n}.1 dev ens{l} onlink",
+    "route add 10.7{n}.0.0/16 via 10.0.{n}.2 dev ens{l} onlink metric 300",
+    "route add 198.51.100.1{n}/32 via 10.0.{n}.3 dev ens{l} onlink",
     "route add 2001:db8:6{n}::/48 via fe80::77 dev ens{l}",
     "route add 10.0.{n}.0/24 dev ens{l} metric 1024 proto dhcp",
     "route add 10.0.{n}.0/24 dev ens{l} metric 100 proto kernel",
@@ -36,17 +36,17 @@ _OF_HOST = (
     "route add blackhole 10.81.0.0/16",
     "route add blackhole default metric 5",
     "route add unreachable default metric 4000",
-    "route add 10.82.0.0/16 nexthop via 10.0.1.77 dev ens5 nexthop via 10.0.1.78 dev ens5",
+    "route add 10.82.0.0/16 nexthop via 10.0.1.2 dev ens5 nexthop via 10.0.1.3 dev ens5",
     "rule add from all fwmark 7 lookup 77",
     "rule add from all to 10.83.0.0/16 lookup 77",
 )
 
 DESTINATIONS = (
-    *(f"10.0.{n}.{host}" for n in (1, 2, 3) for host in (99, 200)),
+    *(f"10.0.{n}.{host}" for n in (1, 2, 3) for host in (3, 200)),
     *(f"10.{tens}{n}.0.9" for tens in (6, 7) for n in (1, 2, 3)),
     *(f"198.51.100.1{n}" for n in (1, 2, 3)),
     *("172.17.0.9", "10.80.0.9", "10.81.0.9", "10.82.0.9", "203.0.113.9", "169.254.169.254"),
-    *(f"2001:db8:0:{n}::99" for n in (1, 2, 3)),
+    *(f"2001:db8:0:{n}::3" for n in (1, 2, 3)),
     *(f"2001:db8:6{n}::9" for n in (1, 2, 3)),
     *("2001:db8:80::9", "2001:db8:ffff::9", "fd00:ec2::254"),
 )

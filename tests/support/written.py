@@ -63,9 +63,9 @@ WHAT = {
     "/run/ec2net/status.json": "addresses, ids, states; `ip addr` shows the same to every user",
     "/run/systemd/network/": "files with a header that names the ENI",
     "/run/NetworkManager/conf.d/80-ec2net.conf": "defaults for the profiles of ENIs",
-    "/var/lib/ec2net/": "by `migrate` alone: the former files of that tool",
+    "/var/lib/ec2net/": "by `migrate` alone: files of the former tool, as they were",
     "/var/lib/ec2net/adopted.json": "by `adopt networkd` alone: units, DHCP clients with their"
-    " arguments, sysctls, of the host before",
+    " arguments, sysctls, as they were",
     "a file in /etc/ec2net": "by `migrate --apply` alone: a configuration that has `manage` off",
     "`record FILE`": "a record (see below)",
     "the file of `metrics_file`": "the metrics, for every user to read",

@@ -142,7 +142,7 @@ def test_a_table_that_others_use_is_not_looked_up() -> None:
     other = route("0.0.0.0/0", ENS5, "10.0.0.1", table=10000)
     intent = primary(CONNECTED, other)
     assert (intent.corrections, intent.correction_routes) == ((), ())
-    assert "others use its table" in intent.main_remarks[0]
+    assert "foreign routes use its table" in intent.main_remarks[0]
 
 
 def test_a_whole_internet_is_not_corrected() -> None:
