@@ -13,7 +13,7 @@ SOURCES := $(shell find -L src systemd packaging docs *.md *.in *.toml LICENSE \
 export PYTHONPATH :=
 
 .PHONY: help setup demo check test test-all lint types unit netns lab bench oldest packages \
-	packages-test release-check clean
+	packages-test release release-check clean
 
 help:           ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -50,21 +50,26 @@ oldest:         ## unit and namespace tests with the oldest supported libraries
 	@PYTHON=$(PYTHON) packaging/setup.sh $(OLDEST) oldest
 	@$(OLDEST)/bin/pytest -q tests/unit tests/netns
 
-packages: setup ## build sdist, wheel, deb and rpms in dist/
+packages: setup ## build sdist, wheel, deb, rpms and all other files of a release in dist/
 	@packaging/setup.sh --packages
 	@$(MAKE) --silent --always-make dist/complete
 	@ls dist
 
+release: packages  ## build the same, check it and name the next step
+	@cd dist && sha256sum --quiet --check SHA256SUMS
+	@echo "release: dist/ has all files of $(VERSION); next: make release-check, git tag v$(VERSION)"
+
 packages-test: setup  ## build, check and install the packages (root only)
 	@packaging/setup.sh --packages && packaging/setup.sh --lab
-	@$(VENV)/bin/pytest -q tests/packages tests/lab/test_lab_package.py
+	@$(VENV)/bin/pytest -q tests/packages tests/lab/test_lab_package.py tests/lab/test_lab_repository.py \
+		tests/lab/test_lab_autopkgtest.py
 
 dist/ec2net_$(VERSION)-1_all.deb: $(SOURCES)
 	@packaging/build.sh $(PY) dist deb
 
 # The tarball has the tests, too.
 dist/complete: $(SOURCES) $(shell find tests -type f -name '*.*' -not -path '*/__pycache__/*')
-	@rm -rf dist && packaging/build.sh $(PY) dist wheel deb rpm && touch $@
+	@rm -rf dist && packaging/build.sh $(PY) dist release && touch $@
 
 release-check:  ## check whether this commit can be released: version, changelog, tree, tags
 	@packaging/release-check.sh

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Build packages into a folder, all of them from one release tarball, the sdist:
-#   build.sh PYTHON FOLDER sdist|wheel|deb|rpm...
+#   build.sh PYTHON FOLDER sdist|wheel|deb|rpm|release...
+# "deb" makes the Debian source, too; "rpm" the tarball with the bundled libraries and the SRPM;
+# "release" everything, with checksums, a bill of materials and notes.
 # PYTHON needs setuptools, wheel and pip. The tarball contains the checkout, with uncommitted files that
-# git does not ignore, or an unpacked tarball.
+# git does not ignore, or an unpacked tarball. SOURCE_DATE_EPOCH replaces the date.
 set -euo pipefail
 umask 022
 python=$(realpath -s "$1")
@@ -15,10 +17,17 @@ top=$PWD
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-wants() { [[ $kinds == *" $1 "* ]]; }
+wants() { [[ $kinds == *" $1 "* || $kinds == *" release "* ]]; }
+
+# Pack a folder below $work: the same files give the same bytes.
+pack() {   # folder tarball
+    find "$1" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
+    tar --create --sort=name --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX "$1" |
+        gzip --no-name -9 >"$2"
+}
 
 # The release has the date of the last commit; the files of an unpacked tarball have this date.
-SOURCE_DATE_EPOCH=$(if [ -e .git ]; then git log -1 --format=%ct; else stat -c %Y PKG-INFO; fi)
+: "${SOURCE_DATE_EPOCH:=$(if [ -e .git ]; then git log -1 --format=%ct; else stat -c %Y PKG-INFO; fi)}"
 export SOURCE_DATE_EPOCH
 
 # The sdist, made in a copy: otherwise it would contain files of an earlier build.
@@ -32,6 +41,7 @@ else
     tar --create --exclude=./build --exclude=./dist --exclude='./.venv*' --exclude='*.egg-info' \
         --exclude=__pycache__ --exclude='./.*cache' --exclude=./PKG-INFO --exclude=./setup.cfg . | tar --extract --directory="$work/copy"
 fi
+"$python" packaging/release.py fill "$work/copy"
 cd "$work/copy"
 "$python" -c 'from setuptools import build_meta; build_meta.build_sdist("..")' >"$work/log" 2>&1 || {
     cat "$work/log" >&2
@@ -42,10 +52,7 @@ tarball=$(basename ec2net-*.tar.gz)
 name=${tarball%.tar.gz}
 version=${name#ec2net-}
 tar --extract --file="$tarball"
-# Packed again, so that the same sources give the same bytes.
-find "$name" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
-tar --create --sort=name --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX "$name" |
-    gzip --no-name -9 >"$tarball"
+pack "$name" "$tarball"
 cp "$tarball" "$out/"
 
 if wants wheel; then
@@ -59,47 +66,49 @@ if wants deb; then
     mkdir deb
     tar --extract --file="$tarball" --directory=deb
     cp -r "deb/$name/packaging/debian" "deb/$name/debian"
-    maintainer=$(sed -n 's/^Maintainer: //p' "deb/$name/debian/control")
-    printf 'ec2net (%s-1) unstable; urgency=medium\n\n  * See changelog.gz.\n\n -- %s  %s\n' \
-        "$version" "$maintainer" "$(date --utc --rfc-email --date="@$SOURCE_DATE_EPOCH")" \
-        >"deb/$name/debian/changelog"
     # -d: an "Architecture: all" package needs no compiler; packaging/setup.sh brings the rest.
-    (cd "deb/$name" && dpkg-buildpackage -b -d -us -uc) >"$work/log" 2>&1 || {
+    cp "$tarball" "deb/ec2net_$version.orig.tar.gz"
+    (cd "deb/$name" && dpkg-buildpackage -F -d -us -uc) >"$work/log" 2>&1 || {
         cat "$work/log" >&2
         exit 1
     }
-    cp deb/*.deb "$out/"
+    cp deb/*.{deb,dsc,orig.tar.gz,debian.tar.xz} "$out/"
 fi
 
 if wants rpm; then
-    pins=$top/packaging/rpm/vendor.txt
-    vendor=$top/.cache/vendor-$(sha256sum "$pins" | cut -c1-16)
+    vendor=$top/vendor    # as in an unpacked tarball that has it
     if [ ! -d "$vendor" ]; then
-        # Wheels of pure Python alone: the package is for every architecture.
-        "$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
-            --only-binary=:all: --platform=any --implementation=py --abi=none \
-            --python-version=3.11 --target="$work/vendor" --requirement="$pins"
-        rm -rf "$work/vendor/bin"
+        vendor=$top/.cache/vendor-$(cat "$top"/packaging/rpm/{vendor.sh,vendor.txt,certifi.py} | sha256sum | cut -c1-16)
+    fi
+    if [ ! -d "$vendor" ]; then
+        "$top/packaging/rpm/vendor.sh" "$python" "$work/vendor"
         mkdir -p "$top/.cache"
         mv -T "$work/vendor" "$vendor"
     fi
-    mkdir -p rpm/SOURCES rpm/SPECS
-    cp "$tarball" rpm/SOURCES/
-    tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
-        --directory="$vendor" --transform='s,^\.,vendor,' . |
-        gzip --no-name >"rpm/SOURCES/$name-vendor.tar.gz"
-    bundled=$(sed -n 's/^\([a-z0-9-]*\)==\(.*\)/Provides:       bundled(python3dist(\1)) = \2/p' \
-        "$pins" | sed -z 's/\n$//; s/\n/\\n/g')
-    sed -e "s/@VERSION@/$version/" -e "s/@BUNDLED@/$bundled/" \
-        "$name/packaging/rpm/ec2net.spec" >rpm/SPECS/ec2net.spec
-    for system in 'amzn 2023' 'rhel 9'; do
-        dist=${system/rhel /el}
+    mkdir -p rpm/SOURCES
+    cp -r "$vendor" "$name/vendor"
+    pack "$name" "rpm/SOURCES/$name-bundled.tar.gz"
+    cp -p "$name/packaging/rpm/ec2net.spec" rpm/SOURCES/
+    touch --date="@$SOURCE_DATE_EPOCH" rpm/SOURCES/*
+    rpms() {
         # --nodeps: what rpm knows to be installed is not what a host of another kind has.
-        rpmbuild -bb --nodeps --define "_topdir $work/rpm" --define "$system" \
-            --define "dist .${dist/ /}" rpm/SPECS/ec2net.spec >"$work/log" 2>&1 || {
+        (cd rpm/SOURCES && rpmbuild --nodeps "$@") >"$work/log" 2>&1 || {
             cat "$work/log" >&2
             exit 1
         }
+    }
+    # Relative: an SRPM contains its spec with the folders of its build filled in.
+    rpms --define '_topdir ..' --define '_sourcedir .' --define '_srcrpmdir ..' -bs ec2net.spec
+    for system in 'amzn 2023' 'rhel 9'; do
+        dist=${system/rhel /el}
+        rpms --define "_topdir $work/rpm" --define "$system" --define "dist .${dist/ /}" \
+            -tb "$name-bundled.tar.gz"
     done
-    cp rpm/RPMS/noarch/*.rpm "$out/"
+    cp "rpm/SOURCES/$name-bundled.tar.gz" rpm/*.src.rpm rpm/RPMS/noarch/*.rpm "$out/"
+fi
+
+if [[ $kinds == *" release "* ]]; then
+    "$python" "$name/packaging/release.py" notes "$name" >"$out/$name-notes.md"
+    "$python" "$name/packaging/release.py" sbom "$name" >"$out/$name.cdx.json"
+    (cd "$out" && find . -type f -name 'ec2net*' -printf '%P\n' | LC_ALL=C sort | xargs sha256sum >SHA256SUMS)
 fi

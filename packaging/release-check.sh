@@ -19,6 +19,10 @@ heading=$(grep -m 1 '^## ' CHANGELOG.md || true)
 
 [ -z "$(git status --porcelain)" ] || complain "there are changes that are not committed"
 
+placeholders=$(git grep -nE '(@|://)[^" ]*\.invalid' -- pyproject.toml SECURITY.md packaging || true)
+[ -z "$placeholders" ] || complain "placeholders in the place of addresses; write your own into pyproject.toml:
+$placeholders"
+
 newest=$(git tag --list 'v*' --sort=-version:refname | head -n 1)
 if git rev-parse --quiet --verify "refs/tags/v$version" >/dev/null; then
     [ "$(git rev-parse "v$version^{commit}")" = "$(git rev-parse HEAD)" ] ||

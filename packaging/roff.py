@@ -7,7 +7,8 @@ to fill in. Anything else is text.
 """
 
 import re
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator
 
 _INLINE = re.compile(r"`([^`]+)`|\*([^*\n]+)\*")
 
@@ -17,11 +18,21 @@ def page(markdown: str, name: str, section: int, description: str) -> str:
     head = [
         '.\\" SPDX-License-Identifier: Apache-2.0',
         '.\\" Generated from a source in packaging/man by packaging/manual.py: change that.',
-        f'.TH "{name}" "{section}" "" "ec2net" "ec2net manual"',
+        # packaging/release.py fills in the date and the version.
+        f'.TH "{name.upper()}" "{section}" "@PUBLISHED@" "ec2net @VERSION@" "ec2net manual"',
         ".SH NAME",
         f"{text(name)} \\- {text(description)}",
     ]
-    return "\n".join([*head, *_blocks(markdown)]) + "\n"
+    return "\n".join([*head, *_without_empty_paragraphs(_blocks(markdown))]) + "\n"
+
+
+def _without_empty_paragraphs(lines: Iterable[str]) -> Iterator[str]:
+    """A heading begins a paragraph itself."""
+    before = ""
+    for line in lines:
+        if line != ".PP" or not before.startswith((".SH", ".SS")):
+            yield line
+        before = line
 
 
 def text(words: str) -> str:
@@ -33,7 +44,10 @@ def text(words: str) -> str:
         code, word = match.groups()
         parts.append(f"\\fB{_literal(code)}\\fR" if code else f"\\fI{_literal(word)}\\fR")
         end = match.end()
-    line = "".join(parts) + _plain(words[end:])
+    return _guarded("".join(parts) + _plain(words[end:]))
+
+
+def _guarded(line: str) -> str:
     return f"\\&{line}" if line.startswith((".", "'")) else line
 
 
@@ -80,5 +94,7 @@ def _blocks(markdown: str) -> Iterator[str]:
 
 
 def _joined(lines: list[str]) -> Iterator[str]:
-    """As one line of input: markup may span lines of the source."""
-    yield text(" ".join(line.strip() for line in lines))
+    """As lines of at most 80 characters; markup may span lines of the source."""
+    words = text(" ".join(line.strip() for line in lines))
+    for line in textwrap.wrap(words, 78, break_long_words=False, break_on_hyphens=False):
+        yield _guarded(line)

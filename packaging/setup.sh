@@ -38,6 +38,8 @@ if [ "${1:-}" = --packages ]; then
         python3-all:/usr/share/doc/python3-all \
         python3-setuptools:/usr/lib/python3/dist-packages/setuptools \
         python3-wheel:/usr/lib/python3/dist-packages/wheel
+    # What their tests look at them with.
+    need_packages rpmlint:rpmlint createrepo-c:createrepo_c dnf:dnf lintian:lintian devscripts:uscan autopkgtest:autopkgtest mandoc:mandoc
     exit
 fi
 
@@ -53,7 +55,7 @@ if ! "$python" -c 'import ensurepip' 2>/dev/null; then
 fi
 
 case $set in
-    newest) wanted=(-e '.[dev]') ;;
+    newest) wanted=(-e '.[dev,release]') ;;
     oldest) wanted=(-c packaging/oldest.txt -e '.[dev]') ;;
     *) echo "setup: newest or oldest, not '$set'" >&2; exit 2 ;;
 esac

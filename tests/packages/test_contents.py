@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is in each package: all that the program needs, at its place, and nothing else."""
 
+import hashlib
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -118,7 +121,7 @@ def test_the_deb_puts_each_file_at_its_place(dist: Path) -> None:
     paths = {words[5].partition(" -> ")[0].removeprefix(".") for words in lines}
     python, rest = split(paths, "/usr/lib/python3/dist-packages/")
     assert {name for name in python if ".dist-info/" not in name} == modules()
-    assert rest == PLACED
+    assert rest == sorted([*PLACED, "/usr/share/lintian/overrides/ec2net"])
     executable = {words[5].removeprefix(".") for words in lines if words[0] == "-rwxr-xr-x"}
     assert executable == EXECUTABLE
     assert {words[1] for words in lines} == {"root/root"}
@@ -163,6 +166,8 @@ def test_the_rpm_brings_the_libraries_that_the_project_names(dist: Path) -> None
     files = output("rpm", "--query", "--package", "--list", dist / RPMS["el9"]).splitlines()
     python, _ = split(files, "/usr/lib/ec2net/python/")
     brought = {name.partition("/")[0] for name in python if name.endswith("/__init__.py")}
+    assert "certifi.py" in python
+    assert [name for name in python if name.endswith(".pem") or "/tests/" in name] == []
     assert {"pluggy", "requests", "urllib3", "pyroute2", "dbus_next", "ec2net"} <= brought
     assert [path for path in files if re.search(r"\.so\b", path)] == []
     requires = output("rpm", "--query", "--package", "--requires", dist / RPMS["el9"]).split("\n")
@@ -186,6 +191,61 @@ def test_no_script_of_a_package_touches_a_network_manager(dist: Path, tmp_path: 
         text = script.read_text()
         assert "systemctl" in text or "deb-systemd" in text
         assert re.findall(r"(?i)networkd|NetworkManager|networking|resolv", text) == []
+
+
+def test_the_bundled_tarball_has_the_libraries_and_all_that_the_sdist_has(dist: Path) -> None:
+    def names(archive: str) -> set[str]:
+        with tarfile.open(dist / archive) as opened:
+            return {member.name for member in opened.getmembers() if member.isfile()}
+
+    libraries = names(f"ec2net-{VERSION}-bundled.tar.gz") - names(f"ec2net-{VERSION}.tar.gz")
+    assert {name.split("/")[1] for name in libraries} == {"vendor"}
+
+
+@pytest.mark.parametrize("archive", ["-bundled.tar.gz", ".tar.gz"])
+def test_a_tarball_alone_builds_rpms(dist: Path, tmp_path: Path, archive: str) -> None:
+    """The sdist for a distribution that has packages of the libraries."""
+    shutil.copy(dist / f"ec2net-{VERSION}{archive}", tmp_path)
+    bundled = ("--with", "bundled") if "bundled" in archive else ("--without", "bundled")
+    system = ("--define", "rhel 9", "--define", f"_topdir {tmp_path}", "--nodeps", *bundled)
+    output("rpmbuild", "-ta", "--quiet", *system, tmp_path / f"ec2net-{VERSION}{archive}")
+    (rpm,) = tmp_path.glob("RPMS/noarch/*.rpm")
+    (srpm,) = tmp_path.glob("SRPMS/*.rpm")
+    assert output("rpm", "--query", "--package", "--list", srpm).split() == [
+        f"ec2net-{VERSION}{archive}",
+        "ec2net.spec",
+    ]
+    needs = output("rpm", "--query", "--package", "--requires", rpm)
+    files = output("rpm", "--query", "--package", "--list", rpm)
+    assert ("dist(pyroute2)" in needs) is (bundled[0] == "--without")
+    assert ("/python/pyroute2/" in files) is (bundled[0] == "--with")
+    licences = output("rpm", "--query", "--package", "--licensefiles", rpm)
+    assert ("pyroute2" in licences) is (bundled[0] == "--with")
+
+
+def test_the_checksums_are_of_all_files(dist: Path) -> None:
+    lines = [line.split() for line in (dist / "SHA256SUMS").read_text().splitlines()]
+    assert {name for _, name in lines} == {p.name for p in dist.iterdir()} - {
+        "SHA256SUMS",
+        "complete",
+    }
+    for checksum, name in lines:
+        assert hashlib.sha256((dist / name).read_bytes()).hexdigest() == checksum, name
+
+
+def test_a_second_build_has_the_same_checksums(dist: Path, tmp_path: Path) -> None:
+    """In another folder, in another time zone, with another umask, in a locale of its own."""
+    with tarfile.open(dist / f"ec2net-{VERSION}.tar.gz") as archive:
+        date = int(archive.getmembers()[0].mtime)
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(date), "TZ": "Asia/Tokyo", "LANG": "C"}
+    subprocess.run(
+        [TOP / "packaging/build.sh", sys.executable, tmp_path / "again", "release"],
+        env=environment,
+        umask=0o077,
+        check=True,
+        timeout=600,
+    )
+    assert (tmp_path / "again/SHA256SUMS").read_text() == (dist / "SHA256SUMS").read_text()
 
 
 def test_an_unpacked_tarball_builds_the_same_bytes(dist: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``make release-check`` finds what is in the way of a release."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,6 +20,8 @@ def tree(tmp_path: Path) -> Path:
     for name in ("packaging/release-check.sh", "src/ec2net/__init__.py"):
         (tmp_path / name).parent.mkdir(parents=True)
         shutil.copy(TOP / name, tmp_path / name)
+    text = (TOP / "pyproject.toml").read_text()
+    (tmp_path / "pyproject.toml").write_text(text.replace("ec2net.invalid", "fork.example"))
     (tmp_path / "CHANGELOG.md").write_text(f"# Changelog\n\n## {VERSION} - 2026-01-31\n")
     git(tmp_path, "init", "--quiet")
     commit(tmp_path)
@@ -66,6 +69,15 @@ def test_a_changelog_without_the_version_is_in_the_way(tree: Path) -> None:
     commit(tree)
     [said] = complaints(tree)
     assert "CHANGELOG.md" in said
+
+
+def test_an_address_that_is_a_placeholder_is_in_the_way(tree: Path) -> None:
+    """The project's own tree has them; a fork writes its own into pyproject.toml."""
+    shutil.copy(TOP / "pyproject.toml", tree)
+    commit(tree)
+    said = "\n".join(complaints(tree))
+    for key in ("authors", "Homepage", "Issues", "security-contact"):
+        assert re.search(rf"pyproject.toml:\d+:{key} = ", said)
 
 
 @pytest.mark.parametrize("tags", [[f"v{VERSION}"], ["v99.0.0"]], ids=["same", "newer"])

@@ -25,6 +25,7 @@ import json_schema
 import layers
 import manual
 import pytest
+import release
 import written
 from checkout import TOP
 from manual import commands, may_be_left_out, own_arguments, value_name
@@ -229,7 +230,13 @@ def _described(function: Callable[..., Any]) -> str:
     return f"### `{function.__name__}`\n\n`{function.__name__}{signature}`\n\n{text}"
 
 
+def security_contact() -> str:
+    """The fork that ships ec2net writes the address into pyproject.toml alone."""
+    return f"<{release.identity(TOP)['SECURITY']}>"
+
+
 GENERATED: dict[tuple[str, str], Callable[[], str]] = {
+    ("SECURITY.md", "security contact"): security_contact,
     ("docs/commands.md", "commands"): command_table,
     ("docs/commands.md", "exit statuses"): status_table,
     ("docs/configuration.md", "settings"): settings_tables,
