@@ -33,7 +33,7 @@ class Seen:
             "is not running",
             subject="systemd-networkd",
             remedy="run: systemctl start systemd-networkd;"
-            " until then ec2net makes only live changes",
+            " until then ec2net changes only the kernel",
         )
 
 

@@ -133,12 +133,12 @@ def _said(error: Ec2netError) -> Ec2netError:
         return Ec2netError(
             "is not running",
             subject="NetworkManager",
-            remedy="run: systemctl start NetworkManager; until then ec2net makes only live changes",
+            remedy="run: systemctl start NetworkManager; until then ec2net changes only the kernel",
         )
     return Ec2netError(
         f"does not answer: {error}",
         subject="NetworkManager",
-        remedy="see 'systemctl status NetworkManager'; until then ec2net makes only live changes",
+        remedy="see 'systemctl status NetworkManager'; until then ec2net changes only the kernel",
     )
 
 

@@ -40,7 +40,7 @@ def wrong_mtus(
                     Check.MTU,
                     link.name,
                     f"its MTU is {link.mtu}, but {intent.mtu} is configured",
-                    "run: ec2net refresh; if the value returns, the network manager of "
+                    "run: ec2net refresh; if the old MTU returns, correct it in the network manager of "
                     f"{link.name} sets it",
                 )
         elif primary is not None and link.mtu != primary.mtu:

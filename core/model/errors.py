@@ -25,7 +25,7 @@ EXIT_MEANING = {
     ExitStatus.FAILED: "failed, or done only in part: the messages say what failed and why; for"
     " `doctor`: doctor found errors, not only warnings",
     ExitStatus.USAGE: "wrong usage or configuration",
-    ExitStatus.LINK_GONE: "for `start` and `remove`: the link does not exist, or does not exist any more",
+    ExitStatus.LINK_GONE: "for `start`: the link did not appear in time, or disappeared; for `remove`: there is no such link",
     ExitStatus.DRIFT: "for `verify`: something is not configured as intended; for `plan --exit-code`: a refresh would change"
     " something",
 }

@@ -119,7 +119,7 @@ class Plugins:
                         f"is made for version {version} of the plugin interface, but this "
                         f"ec2net has version {hookspecs.API}",
                         subject=subject,
-                        remedy=f"install a release of it for version {hookspecs.API}",
+                        remedy=f"install a release of the plugin for version {hookspecs.API}",
                     )
                 return
         problem = f"there is no entry point of this name in the group {hookspecs.GROUP!r}"

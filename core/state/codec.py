@@ -93,7 +93,9 @@ def decoded(kind: type[_T], content: bytes) -> _T:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     if isinstance(data, dict) and (version := data.pop("version", VERSION)) != VERSION:
-        raise ValueError(f"its version is {version!r}, but this ec2net reads version {VERSION}")
+        raise ValueError(
+            f"its format has version {version!r}, but this ec2net reads version {VERSION} only"
+        )
     return decode(kind, data)
 
 

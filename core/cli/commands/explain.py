@@ -89,7 +89,7 @@ def _find(what: str, view: View) -> tuple[EniOutcome, AnyAddress | None]:
     known = ", ".join(outcome.name for outcome in view.host.enis) or "none"
     if view.problems:
         raise Ec2netError(
-            f"{what} was not found, and ec2net could not read everything: {view.problems[0]}"
+            f"{what} was not found, but may exist, because not everything could be read: {view.problems[0]}"
         )
     raise UsageError(
         f"{what} is not the link, id, MAC or address of an ENI",

@@ -276,7 +276,7 @@ def test_a_plugin_for_another_version_of_the_interface_is_refused(
         plugin("EC2NET_API = 2\n@hookimpl\ndef ec2net_adjust_intent(): raise OSError\n")
     assert str(caught.value) == (
         "plugin ec2net_test_2: is made for version 2 of the plugin interface, but this ec2net "
-        "has version 1 (install a release of it for version 1)"
+        "has version 1 (install a release of the plugin for version 1)"
     )
 
 

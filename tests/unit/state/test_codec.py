@@ -156,7 +156,10 @@ def test_a_field_of_a_newer_version_costs_no_journal(run: RunDir) -> None:
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ('{"version": 2, "ifindex": 3}', "its version is 2, but this ec2net reads version 1"),
+        (
+            '{"version": 2, "ifindex": 3}',
+            "its format has version 2, but this ec2net reads version 1 only",
+        ),
         ('{"ifindex": 3}', "Record lacks given, in_place, intended, story"),
         ("{", "Expecting property name"),
         ("[" * 100_000, "it is nested too deeply"),
