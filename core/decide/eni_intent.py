@@ -2,6 +2,7 @@
 """The intent of one ENI with complete facts, from these facts and its settings. Pure."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from ec2net.core.config.settings import (
     EniSettings,
@@ -12,7 +13,7 @@ from ec2net.core.config.settings import (
     PrimaryRules,
     Routing,
 )
-from ec2net.core.decide.addresses import NotReady, held_addresses, subnets_of, value_of
+from ec2net.core.decide.addresses import Held, NotReady, held_addresses, subnets_of, value_of
 from ec2net.core.decide.altnames import altnames
 from ec2net.core.decide.fast_failure import no_ipv4_rules
 from ec2net.core.decide.intent import EarlyIntent, EniIntent, Standing
@@ -40,23 +41,19 @@ def intent_of(
     eni: ReadyEni, settings: EniSettings, numbers: NumberPlan, mark: Mark | None
 ) -> EniIntent:
     """``mark``: of its answers; None if all are taken. Raises ``NotReady``."""
-    facts, link, number = eni.facts, LinkRef(eni.link.index, eni.link.name), eni.number
-    ipv6 = _wants_ipv6(facts, settings, eni.link)
-    held = held_addresses(facts, ipv6, settings.routed)
-    base, further, prefixes = held.base, held.further, held.prefixes
-    if 6 in families((*base, *further, *held.routed, *prefixes)):
+    ipv6 = _wants_ipv6(eni.facts, settings, eni.link)
+    held = held_addresses(eni.facts, ipv6, settings.routed)
+    if 6 in families((*held.base, *held.further, *held.routed, *held.prefixes)):
         _room_for_ipv6(settings)
-    ours = () if settings.manage is Manage.NO_ADDRESSES else further
-    subnets = subnets_of(facts, ipv6)
-    passed_on = (*held.routed, *ruled(prefixes, settings))
-    # An ENI may have only addresses that the host routes to containers.
-    gateways = tuple(gateway(subnets, version) for version in families((*base, *passed_on)))
-    own_table = _has_own_table(eni, settings)
-    if settings.sources:
-        _room_for_sources(settings, own_table, families((*base, *passed_on)))
-    routes = table_routes(subnets, gateways, numbers.table(number), link, base)
-    sources = covers(base + ours, (*passed_on, *settings.sources))
-    apart = settings.main_table is MainTable.APART
+    intent = _on_link(eni, settings, numbers, held, ipv6)
+    return _routed(intent, eni, settings, numbers, mark)
+
+
+def _on_link(
+    eni: ReadyEni, settings: EniSettings, numbers: NumberPlan, held: Held, ipv6: bool
+) -> EniIntent:
+    """The intent without rules and routes that lead traffic."""
+    facts, link, number = eni.facts, LinkRef(eni.link.index, eni.link.name), eni.number
     return EniIntent(
         mac=facts.mac,
         eni_id=value_of(facts.interface_id),
@@ -66,17 +63,17 @@ def intent_of(
         manage=settings.manage,
         table=numbers.table(number),
         metric=metric(settings, numbers, number),
-        base=base,
-        further=ours,
-        prefixes=prefixes,
+        base=held.base,
+        further=() if settings.manage is Manage.NO_ADDRESSES else held.further,
+        prefixes=held.prefixes,
         routed=held.routed,
         configured_sources=settings.sources,
-        gateways=gateways,
-        rules=_rules(sources, base, number, settings, numbers, mark) if own_table else (),
-        table_routes=routes if own_table else (),
-        main_routes=main_routes(eni.primary, settings, gateways, base, link, numbers, number),
-        main_subnets=_main_subnets(eni, subnets, gateways, apart) if own_table else (),
-        local_routes=local_routes(prefixes, settings, link),
+        gateways=(),
+        rules=(),
+        table_routes=(),
+        main_routes=(),
+        main_subnets=(),
+        local_routes=local_routes(held.prefixes, settings, link),
         link_group=numbers.link_group,
         altnames=altnames(facts, number, settings),
         mtu=settings.mtu,
@@ -84,9 +81,38 @@ def intent_of(
         early=early_intent(facts.mac, link, eni.primary, settings, numbers),
         unread=_unread(facts) + _without_block(eni, settings),
         coexist_with=settings.coexist_with,
-        follows_main=own_table and _follows_main(eni, settings),
-        correctable=sources if _is_corrected(eni, settings) else (),
         no_ipv4=no_ipv4_rules(eni, settings, numbers),
+    )
+
+
+def _routed(
+    intent: EniIntent, eni: ReadyEni, settings: EniSettings, numbers: NumberPlan, mark: Mark | None
+) -> EniIntent:
+    """``intent`` with its rules and routes. Raises ``NotReady``."""
+    base, link, number = intent.base, intent.link, intent.number
+    passed_on = (*intent.routed, *ruled(intent.prefixes, settings))
+    # What is passed on to containers may be all that it has of a family.
+    versions = families((*base, *passed_on))
+    subnets = subnets_of(eni.facts, intent.ipv6)
+    gateways = tuple(gateway(subnets, version) for version in versions)
+    intent = replace(
+        intent,
+        gateways=gateways,
+        main_routes=main_routes(eni.primary, settings, gateways, base, link, numbers, number),
+    )
+    sources = covers(intent.sources, (*passed_on, *settings.sources))
+    own_table = _has_own_table(eni, settings)
+    if settings.sources:
+        _room_for_sources(settings, own_table, versions)
+    if not own_table:
+        return replace(intent, correctable=sources if _is_corrected(eni, settings) else ())
+    apart = settings.main_table is MainTable.APART
+    return replace(
+        intent,
+        rules=_rules(sources, base, number, settings, numbers, mark),
+        table_routes=table_routes(subnets, gateways, intent.table, link, base),
+        main_subnets=_main_subnets(eni, subnets, gateways, apart),
+        follows_main=_follows_main(eni, settings),
     )
 
 

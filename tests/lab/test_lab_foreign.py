@@ -54,7 +54,7 @@ class Host(Life):
         return self.instance.story()
 
     def remove_one(self, eni: Eni) -> None:
-        self.instance.host.ec2net("remove", eni.name)
+        self.instance.host.ec2net("remove", eni.name, "--force")
 
     def until_complete(self, eni: Eni) -> None:
         self.instance.until_unit(eni.name, "active")

@@ -293,5 +293,5 @@ def test_without_privileges_it_says_what_it_did_not_look_at(healthy: Instance) -
 def test_status_shows_a_tool_that_fights(healthy: Instance) -> None:
     with below_run("systemd/units/invocation:policy-routes@ens6.service", target="1"):
         shown = healthy.ec2net("status").stdout
-    assert "! amazon-ec2-net-utils configures ENIs, too: policy-routes@ens6.service" in shown
+    assert "! amazon-ec2-net-utils also configures ENIs: policy-routes@ens6.service" in shown
     assert "policy-routes" not in healthy.ec2net("status").stdout

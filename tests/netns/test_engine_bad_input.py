@@ -147,7 +147,7 @@ def test_a_record_goes_through_a_pipe_and_to_nobody_not_at_all(
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     done = settled.ec2net("record", str(fifo), status=1)
-    assert done.stderr == f"ec2net: {fifo}: cannot be written: nobody reads from it\n"
+    assert done.stderr == f"ec2net: {fifo}: cannot be written: no process reads from it\n"
     done = settled.ec2net("record", "/dev/full", status=1)
     assert done.stderr == "ec2net: /dev/full: cannot be written: No space left on device\n"
     with settled.running("plan", "--imds", str(fifo)) as plan:

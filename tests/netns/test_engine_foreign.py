@@ -245,7 +245,7 @@ def test_what_stands_in_the_way_is_reported_and_stays(instance: Instance, kind: 
     before = instance.kernel()
     done = instance.ec2net("refresh", status=1)
     assert_foreign_is_the_same(before, instance.kernel(), [eni, other, vpc.enis[0]])
-    said = [line for line in done.stderr.splitlines() if "not ours is in its place" in line]
+    said = [line for line in done.stderr.splitlines() if "a foreign object is in its place" in line]
     assert len(said) == 1
     assert eni.name in said[0]
     assert instance.unreachable(other) == []

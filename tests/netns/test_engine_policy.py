@@ -215,7 +215,7 @@ def test_what_the_backend_does_not_have_is_said_and_all_else_is_done(instance: I
     main, other = primary(vpc, first), vpc.attach(second, **MANY)
     instance.configure('[[eni]]\nmatch = { role = "secondary" }\ndns_default_route = "no"\n')
     said = instance.ec2net("refresh", status=1).stderr
-    assert "ens6: backend netlink: dns_default_route: it has nothing to do with DNS" in said
+    assert "ens6: backend netlink: dns_default_route: it does not configure DNS" in said
     assert said.count("dns_default_route: ") == 1
     assert instance.unreachable(main, other) == []
     assert "! ens6: backend netlink: dns_default_route: " in instance.ec2net("backends").stdout

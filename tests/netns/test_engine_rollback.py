@@ -391,7 +391,9 @@ def test_the_resident_manager_rolls_back_and_holds_too(host: Host) -> None:
         host.refresh(status=1)
         assert rolled_back() == 1
         assert_same(before, instance.kernel())
-        assert "IMDS could be reached before" in str(instance.status()[str(eni.mac)]["trouble"])
+        assert "IMDS: reachable before the change" in str(
+            instance.status()[str(eni.mac)]["trouble"]
+        )
         assert host.refresh(status=1)["rolled_back"] == []
         assert rolled_back() == 1
         host.refresh("--retry", status=1)

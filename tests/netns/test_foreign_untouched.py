@@ -41,7 +41,7 @@ class Guest(Life):
         self.instance.ec2net(*words, status=None)
 
     def remove_one(self, eni: Eni) -> None:
-        self.instance.ec2net("remove", eni.name)
+        self.instance.ec2net("remove", eni.name, "--force")
 
     def log(self) -> str:
         return self.manager.log()[-3000:] if self.manager is not None else ""

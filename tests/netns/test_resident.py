@@ -120,7 +120,7 @@ def test_there_is_one_manager(vpc: SimulatedVpc, instance: Instance, pair: tuple
         shutil.rmtree(instance.run_dir)
         manager.process.send_signal(signal.SIGHUP)  # a poll, at once
         assert manager.process.wait(LIMIT) == 1
-        assert "resident.lock was deleted or replaced (it has to start anew" in manager.log()
+        assert "resident.lock was deleted or replaced (the daemon must start again" in manager.log()
     with managed(instance) as manager:  # killed: the lock goes with it
         manager.process.kill()
         manager.process.wait(LIMIT)

@@ -163,7 +163,7 @@ def test_a_fight_over_a_rule_ends_in_patience(
         assert manager.log().count("repairs are limited") == 1
         assert manager.log().count("drift: ") == 1
         shown = instance.ec2net("status").stdout
-        assert "! repairs are limited: somebody takes away again and again" in shown
+        assert "! repairs are limited: another program keeps removing what ec2net restores" in shown
         assert " times, last " in shown
         explained = instance.ec2net("explain", "ens6").stdout
         assert "repairs are limited:\n  repairs are limited" in explained

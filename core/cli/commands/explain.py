@@ -106,10 +106,15 @@ def _refuse_unassigned(address: AnyAddress, view: View) -> None:
         raise Ec2netError(found.problem, remedy=found.remedy)
 
 
-def _is_used(intent: EniIntent, address: AnyAddress) -> bool:
-    return any(interface.ip == address for interface in intent.sources) or any(
-        address in prefix for prefix in intent.prefixes
-    )
+def _asked(intent: EniIntent | None, address: AnyAddress | None) -> list[AnyAddress]:
+    """The sources that the kernel is asked about: ``address``, or all of the ENI."""
+    if intent is None:
+        return []
+    held = [interface.ip for interface in intent.sources]
+    if address is None:
+        return list(held)
+    forwarded = any(address in prefix for prefix in intent.prefixes)
+    return [address] if address in held or forwarded or _passes_on(intent, address) else []
 
 
 def _passes_on(intent: EniIntent | None, address: AnyAddress) -> bool:
@@ -129,11 +134,7 @@ def _story(
     choice = view.choices.get(outcome.mac)
     intent = outcome.intent
     own, around = view.plan.of(outcome.mac), engine.surroundings(view)
-    sources: list[AnyAddress] = []
-    if intent is not None and address is None:
-        sources += [interface.ip for interface in intent.sources]
-    elif intent is not None and address is not None and _is_used(intent, address):
-        sources.append(address)
+    sources = _asked(intent, address)
     return {
         "title": text.title(outcome),
         "standing": outcome.standing.value,
