@@ -126,6 +126,8 @@ def plan_for(
     keep = held(owned, stays) | _doubtful(found.ours, owned, waiting)
     keep -= _overtaken(owned, host, mine)
     keep |= _detours(found.ours, keep | {item for items in wanted.values() for item in items})
+    if any(eni.links and eni.standing is Standing.PENDING for eni in host.enis):
+        keep |= _subnets_in_main(found.ours)
     return make_plan(wanted, found, keep=keep, owners=owned)
 
 
@@ -137,6 +139,13 @@ def _detours(ours: Iterable[Item], staying: Collection[Item]) -> frozenset[Item]
     routes = {item for item in ours if isinstance(item, Route)}
     shown = {item.destination for item in routes & set(staying) if item.rank is Rank.SUBNET}
     return frozenset(r for r in routes if r.rank is Rank.DETOUR and r.destination in shown)
+
+
+def _subnets_in_main(ours: Iterable[Item]) -> frozenset[Item]:
+    """Main's routes to subnets. Whether they are intended depends on all ENIs, so an unreadable key
+    of one ENI must not remove those of another."""
+    routes = (item for item in ours if isinstance(item, Route))
+    return frozenset(r for r in routes if r.rank in (Rank.DETOUR, Rank.SUBNET))
 
 
 def _of_earlier_attachments(host: HostIntent, owned: Mapping[Item, Mac]) -> set[Mac]:
