@@ -147,13 +147,29 @@ def _to_all(
     known: dict[object, Way] = {}
     everywhere = _destinations(sources[0].version, around)
     for destination, name in (*everywhere, *_corrected(intent, sources)):
-        same = _same(intent, sources[0], destination, kernel, around)
+        by_main = _by_main(intent, destination, kernel, around)
+        same = by_main, _same(intent, sources[0], destination, kernel, around)
         way = known.get(same)
         if way is None:
             deadline.check()
-            way = _way(kernel, sources, destination, name, _own(intent))
+            wanted = frozenset((by_main,)) if by_main is not None else _own(intent)
+            way = _way(kernel, sources, destination, name, wanted)
             known[same] = way
         yield replace(way, destination=destination, name=name)
+
+
+def _by_main(
+    intent: EniIntent, destination: AnyAddress, kernel: Kernel, around: Surroundings
+) -> int | None:
+    """The link that is no ENI to which main leads an ENI's subnet, such as a VPN's: with main-first
+    it takes precedence over the ENI's table. None: the destination is no such host."""
+    version = destination.version
+    if destination == ABROAD[version] or destination in SERVICES[version]:
+        return None
+    if not any(rule.table == MAIN_TABLE for rule in intent.rules):
+        return None
+    host = _host_link(kernel, destination, around)
+    return host if host not in around.enis and around.names.get(host or 0) != "lo" else None
 
 
 def _same(

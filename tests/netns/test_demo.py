@@ -77,7 +77,9 @@ def test_where_namespaces_are_forbidden_one_line_says_so() -> None:
 
 def test_a_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "TOOLS", {"ip": "iproute2", "no-such-nft": "nftables"})
-    with pytest.raises(Ec2netError, match=r"needs no-such-nft,.*apt-get install nftables\)"):
+    with pytest.raises(
+        Ec2netError, match=r"without no-such-nft, not found.*apt-get install nftables\)"
+    ):
         demo.run(argparse.Namespace(keep_going=False))
 
 

@@ -17,6 +17,7 @@ PREPARED = (
     "link set ens6 up",
     "addr add 192.0.2.1/32 dev ens6",
     "addr add 192.0.2.2/32 dev ens6",
+    "addr add 192.0.2.3/32 dev ens6",
     "addr add 198.18.0.1/24 dev ens6",
 )
 NO_LINK = LinkRef(0, "")
