@@ -107,7 +107,8 @@ class NetworkdBackend(Backend):
             if _base(intent, seen) is not Base.OURS
         }
         files.discard_leftovers()
-        if not seen.own.up:
+        # Without ENIs of this backend nothing was observed; files of former ones are left over.
+        if seen.own is not None and not seen.own.up:
             return apply_while_down(plan, self.host, make_live, deadline)
         return apply(plan, self.host, make_live, leases, deadline)
 

@@ -152,7 +152,7 @@ def _to_all(
         way = known.get(same)
         if way is None:
             deadline.check()
-            wanted = frozenset((by_main,)) if by_main is not None else _own(intent)
+            wanted = _own(intent) | (frozenset() if by_main is None else {by_main})
             way = _way(kernel, sources, destination, name, wanted)
             known[same] = way
         yield replace(way, destination=destination, name=name)
@@ -162,7 +162,8 @@ def _by_main(
     intent: EniIntent, destination: AnyAddress, kernel: Kernel, around: Surroundings
 ) -> int | None:
     """The link that is no ENI to which main leads an ENI's subnet, such as a VPN's: with main-first
-    it takes precedence over the ENI's table. None: the destination is no such host."""
+    it takes precedence over the ENI's table, unless main leads there by a default route. None: the
+    destination is no such host."""
     version = destination.version
     if destination == ABROAD[version] or destination in SERVICES[version]:
         return None

@@ -73,10 +73,11 @@ def _settings(
     if mtu is not None:
         wanted.append(LinkSetting(link, Setting.MTU, mtu))
     if base is Base.OURS:
-        wanted.append(LinkSetting(link, Setting.UP, 1))
         if any(item.link.index == link.index for item in snapshot.accept_ra):
-            # The router's advertisement would put the subnet and a default route into main.
+            # The router's advertisement would put the subnet and a default route into main. Before
+            # the link is up, since the kernel asks the router at once.
             wanted.append(LinkSetting(link, Setting.ACCEPT_RA, 0))
+        wanted.append(LinkSetting(link, Setting.UP, 1))
     elif base is Base.LEASED:
         # The client reads advertisements itself. Given back, the kernel would read them as well, on
         # a link that ec2net had brought up before the client did.

@@ -188,7 +188,7 @@ def test_from_ifupdown_and_back() -> None:
             failed = host.run([*ADOPT, "--apply"], check=False)
             os.kill(server, signal.SIGCONT)
             assert failed.returncode == 1
-            assert "ens5 is configuring after 3 s; the former state was restored" in failed.stderr
+            assert "ens5 as configuring after 3 s; the former state was restored" in failed.stderr
             as_before(instance, units, was, ran)
             host.run([*ADOPT, "--apply"])
             adopted(instance)

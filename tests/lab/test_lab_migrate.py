@@ -106,7 +106,9 @@ def give_back(instance: LabInstance, before: dict[str, list[str]]) -> None:
 
 def test_debians_package_is_ended_and_given_back() -> None:
     """The real 2.3, with a shorter period, on a boot with both packages."""
-    with booted(BOOKWORM, before=three, complete=False, prepare=install_debians) as instance:
+    with booted(
+        BOOKWORM, before=three, complete=False, prepare=install_debians, seed=None
+    ) as instance:
         until_at_work(instance)
         before = state(instance)
         hand_over(instance)
@@ -122,7 +124,7 @@ def test_debians_package_is_ended_and_given_back() -> None:
 @pytest.mark.backend("networkd")
 def test_the_wiring_of_2_7_4_is_ended_and_given_back(boot: Boot) -> None:
     """A timer that only Wants= of another unit starts: nothing but systemd knows that it runs."""
-    with boot(before=three, files=WIRING, complete=False) as instance:
+    with boot(before=three, files=WIRING, complete=False, seed=None) as instance:
         host = instance.host
         until_at_work(instance)
         refused = host.run(["ec2net", "refresh"], check=False)
@@ -141,7 +143,7 @@ def test_the_wiring_of_2_7_4_is_ended_and_given_back(boot: Boot) -> None:
 def test_the_wiring_of_nm_cloud_setup_is_ended_and_given_back(boot: Boot) -> None:
     """NetworkManager's dispatcher starts the service as long as systemd calls it enabled."""
     wiring = {"files": CLOUD_SETUP_WIRING, "prepare": make_executable}
-    with boot(before=three, complete=False, **wiring) as instance:
+    with boot(before=three, complete=False, seed=None, **wiring) as instance:
         host = instance.host
         host.wait_until(lambda: "30400" in host.run(["ip", "rule"]).stdout, 90, "its work")
         told = host.run(["ec2net", "doctor"], check=False).stdout
@@ -192,7 +194,7 @@ def test_scripts_that_call_its_command_go_on_by_one_link(boot: Boot) -> None:
 @pytest.mark.backend("networkd")
 def test_a_start_beside_it_is_ready_at_once(boot: Boot) -> None:
     """A refused primary is an answer. network-online waited 30 s for it before."""
-    with boot(before=three, files=WIRING, complete=False) as instance:
+    with boot(before=three, files=WIRING, complete=False, seed=None) as instance:
         host = instance.host
         until_at_work(instance)
         cursor = host.cursor()

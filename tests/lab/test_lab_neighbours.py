@@ -78,6 +78,7 @@ def test_the_ways_are_those_that_the_document_tells(beside_docker: LabInstance) 
     of others makes the manager's connections anything but what they were."""
     vpc, cursor = beside_docker.vpc, beside_docker.host.cursor()
     vpc.guest.ip([*TUNNEL, *STATIC])
+    beside_docker.refresh()  # the daemon copies routes of others some seconds later
     rows = destinations(vpc, vpc.enis, CONTAINER)
     main, second, _ = vpc.enis
     assert measured(vpc, (main, second), rows) == [told(3), told(0)]

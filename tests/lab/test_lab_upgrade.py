@@ -39,6 +39,8 @@ NEW_LEASE = {"DHCPDISCOVER", "DHCPREQUEST", "DHCPDECLINE", "DHCPRELEASE"}
 """Messages that a client sends when it takes a lease, or gives one up."""
 
 FILES = {"/etc/ec2net/ec2net.toml.d/20-patient.toml": "[timeouts]\npass = 60\n"}
+APART = "/etc/ec2net/ec2net.toml.d/10-main-table.toml"
+"""The arrangement of main that both versions know, for the version that knows the key."""
 """A pass that fails writes its status, so none may be too short for a busy machine."""
 
 DRIFT = "rule del priority 10001"
@@ -129,11 +131,13 @@ def test_a_host_that_runs_is_upgraded_and_downgraded(boot: Boot) -> None:
         until_settled(instance)
 
         with unchanged(instance):
+            host.write(APART, 'main_table = "apart"\n')
             host.install(new)
         assert_detached(instance, "ens20", before)
 
         instance.attach_many("ens21")
         until_settled(instance)
         with unchanged(instance):
+            host.run(["rm", APART])
             host.install(old)
         assert_detached(instance, "ens21", before)

@@ -111,6 +111,6 @@ def test_a_vip_that_imds_lists_for_another_eni_stays_where_keepalived_put_it(
     instance.ec2net("refresh")
     assert lines(instance.guest, vip) == [held]
     for eni in (second, first):
-        instance.ec2net("remove", eni.name)
+        instance.ec2net("remove", eni.name, "--force")
     assert lines(instance.guest, vip) == [held]
     assert marked(instance.kernel()) == []

@@ -162,11 +162,12 @@ class Instance:
         return kernel_state(self.guest)
 
     def files(self) -> dict[str, bytes]:
-        """The state directory: names and contents. A manager that runs may delete some meanwhile."""
+        """The state directory: names and contents. A manager that runs may delete some meanwhile.
+        Not the time of the last pass, which each pass marks."""
         found = {}
         for path in self.run_dir.rglob("*"):
             with suppress(FileNotFoundError):
-                if path.is_file():
+                if path.is_file() and path.name != "last-pass":
                     found[str(path.relative_to(self.run_dir))] = path.read_bytes()
         return found
 

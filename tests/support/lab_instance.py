@@ -24,6 +24,7 @@ from ec2net.core.simulation.vpc.connections import Tick
 from ec2net.core.simulation.vpc.dhcp import VpcWithDhcp
 from ec2net.core.simulation.vpc.eni import Eni
 from ec2net.core.simulation.vpc.imds import Propagation
+from ec2net.core.simulation.vpc.simulated import SEED
 
 MANY: dict[str, Any] = {"ipv4": 3, "ipv6": 2, "ipv4_prefixes": 1, "ipv6_prefixes": 1}
 """What the issue wants an ENI to have."""
@@ -42,7 +43,12 @@ ENI_UNIT = re.compile(r"ec2net(-udev)?@.*\.service|sys-subsystem-net-devices-.*\
 
 _numbers = itertools.count(1)
 
-_OF_A_RUN = ("/run/ec2net", "/run/ec2net/control", "/run/ec2net/resident.json")
+_OF_A_RUN = (
+    "/run/ec2net",
+    "/run/ec2net/control",
+    "/run/ec2net/last-pass",
+    "/run/ec2net/resident.json",
+)
 
 STATE = ("/run/ec2net", "/run/systemd/network", "/run/NetworkManager/conf.d")
 
@@ -366,15 +372,16 @@ def booted(
     deb: Path | None = None,
     prepare: Callable[[Path], None] | None = None,
     neighbours: bool = False,
+    seed: int | None = SEED,
 ) -> Iterator[LabInstance]:
     """A booted host with one ENI (``before`` attaches others, or that one differently), complete.
 
     ``deb``: the package that it has (None: this checkout's). ``prepare`` changes its root file system
-    before the boot. Without ``timer`` passes come only from
+    before the boot. ``seed`` is the VPC's. Without ``timer`` passes come only from
     units of ENIs, events and the test.
     """
     files = {**setting.files(timer=timer), **(files or {})}
-    with VpcWithDhcp(prefix=f"{next(_numbers)}-") as vpc:
+    with VpcWithDhcp(prefix=f"{next(_numbers)}-", seed=seed) as vpc:
         instance = LabInstance(setting, vpc)
         if before is not None:
             before(instance)

@@ -35,7 +35,7 @@ _LEFT_OUT = [
 @contextmanager
 def plain(release: Release, mode: Mode = Mode.RESIDENT) -> Iterator[LabInstance]:
     """A host with two ENIs that has never seen the package; networkd has the first one."""
-    with VpcWithDhcp(prefix="p-") as vpc:
+    with VpcWithDhcp(prefix="p-", seed=None) as vpc:
         instance = LabInstance(setting := Setting(release, "networkd", mode), vpc)
         vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
         vpc.attach(instance.two, device=1, ipv4=2, ipv6=1)
