@@ -202,6 +202,8 @@ def as_before(instance: LabInstance, units: str, was: dict[str, str], ran: list[
     it has not leased itself (dhclient-script, PREINIT6), which a pass makes again."""
     host = instance.host
     host.wait_until(lambda: dhclients(instance) == ran, 60, "dhclient in the background")
+    # An address that is removed alone comes back after IMDS was read again.
+    host.ec2net("refresh", check=False)
     host.wait_until(lambda: instance.unreachable() == [], 60, "all addresses")
     host.wait_until(lambda: unit_states(instance) == units, 60, f"units as before:\n{units}")
     now = disk(instance)

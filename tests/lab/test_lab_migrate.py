@@ -88,6 +88,8 @@ def hand_over(instance: LabInstance) -> None:
     assert not its_files(instance)
     assert rules_by_static(instance) == []
     assert instance.unreachable() == []
+    # What kept the primary from the tool's routes goes after them.
+    host.wait_until(lambda: instance.refresh() == "", 60, "an empty plan")
     told = host.run([*MIGRATE]).stdout
     assert "and off: systemd runs none of its units" in told
     found = host.run(["ec2net", "doctor"], check=False).stdout

@@ -24,7 +24,11 @@ def table(eni: Eni) -> int:
 
 
 def set_up(vpc: SimulatedVpc, eni: Eni) -> None:
-    """An ENI that it attached: up, with its first address, nothing in main (setupENINetwork)."""
+    """An ENI that it attached: up, with its first address, nothing in main (setupENINetwork).
+
+    A router advertisement would put the IPv6 subnet into main (docs/containers.md).
+    """
+    vpc.guest.sysctl({f"net/ipv6/conf/{eni.name}/accept_ra": "0"})
     assert eni.subnet.ipv4 is not None
     length = eni.subnet.ipv4.prefixlen
     vpc.guest.ip(
