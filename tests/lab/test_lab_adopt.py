@@ -202,9 +202,12 @@ def as_before(instance: LabInstance, units: str, was: dict[str, str], ran: list[
     it has not leased itself (dhclient-script, PREINIT6), which a pass makes again."""
     host = instance.host
     host.wait_until(lambda: dhclients(instance) == ran, 60, "dhclient in the background")
-    # An address that is removed alone comes back after IMDS was read again.
-    host.ec2net("refresh", check=False)
-    host.wait_until(lambda: instance.unreachable() == [], 60, "all addresses")
+
+    def all_there() -> bool:
+        host.ec2net("refresh", check=False)  # an address removed alone waits for an answer of IMDS
+        return instance.unreachable() == []
+
+    host.wait_until(all_there, 60, "all addresses")
     host.wait_until(lambda: unit_states(instance) == units, 60, f"units as before:\n{units}")
     now = disk(instance)
     changed = {path for path in was.keys() | now.keys() if was.get(path) != now.get(path)}
