@@ -57,7 +57,7 @@ def test_an_mtu_above_the_device_maximum_is_asked_for_never_and_told(
     assert planned["changes"] == []
     assert len(planned["conflicts"]) == 1
     told = instance.ec2net("doctor", status=None, env=env).stdout
-    assert "mtu = 70000 is configured, but the device accepts at most 65535" in told
+    assert "mtu = 70000 is configured, and the device accepts at most 65535" in told
     assert "conflict" not in told
 
 
