@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """When each kind of work is due. Pure: callers give the time (monotonic, seconds) and events.
 
-Five kinds of work, by their cost: a *poll* reads IMDS's keys and everything of the kernel; a
-reading of the *listings* of keys, half an interval later, finds new keys; a *look* reads
-the kernel only, and a *verification* also asks the kernel for ways; and single ENIs are read while something of them is on its way.
+Five kinds of work, by their cost: a *poll* reads IMDS's keys and everything of the kernel; a reading
+of the *listings* of keys, half an interval later, finds new keys; a *look* reads only the kernel, and a
+*verification* also asks the kernel for ways; single ENIs are read while something of them is on its
+way.
 """
 
 from collections.abc import Callable, Iterable

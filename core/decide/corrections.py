@@ -56,8 +56,9 @@ def _with_corrections(intent: EniIntent, others: Collection[EniOutcome], main: M
     rules: list[Rule] = []
     routes: list[Route] = []
     remarks: list[str] = []
+    links = {link.index for eni in others for link in eni.links}
     for version in sorted({source.version for source in intent.correctable}):
-        stolen = sorted(_stolen(version, others, main), key=lambda network: network.prefixlen)
+        stolen = sorted(_stolen(version, links, main), key=lambda network: network.prefixlen)
         if not stolen:
             continue
         if any(
@@ -72,7 +73,7 @@ def _with_corrections(intent: EniIntent, others: Collection[EniOutcome], main: M
             remarks.append(
                 f"main has {len(stolen)} routes through other ENIs: {MOST} are corrected"
             )
-        made = list(_routes(intent, stolen[:MOST], others, main))
+        made = list(_routes(intent, stolen[:MOST], links, main))
         routes += made
         if made:
             obeys = all(main.in_group(eni) for eni in others if eni.link is not None)
@@ -86,9 +87,8 @@ def _with_corrections(intent: EniIntent, others: Collection[EniOutcome], main: M
     )
 
 
-def _stolen(version: int, others: Collection[EniOutcome], main: Main) -> Iterator[AnyNetwork]:
-    """Destinations of which main's best route leads through another ENI."""
-    links = {link.index for eni in others for link in eni.links}
+def _stolen(version: int, links: Collection[int], main: Main) -> Iterator[AnyNetwork]:
+    """Destinations of which main's best route leads through another ENI, one of ``links``."""
     for network, routes in main.snapshot.main_by_destination.items():
         if network.version != version or is_no_matter(network):
             continue
@@ -105,10 +105,9 @@ def _is_foreign(route: Route, protocol: int, version: int, main: Main) -> bool:
 
 
 def _routes(
-    intent: EniIntent, stolen: Collection[AnyNetwork], others: Collection[EniOutcome], main: Main
+    intent: EniIntent, stolen: Collection[AnyNetwork], links: Collection[int], main: Main
 ) -> Iterator[Route]:
-    """For each destination main's way without the other ENIs, and the primary's subnet in between."""
-    links = {link.index for eni in others for link in eni.links}
+    """For each destination main's way without ``links``, and the primary's subnet in between."""
     own = {interface.network for interface in intent.base if interface.version == 4}
     inside = {
         subnet

@@ -7,11 +7,11 @@ Rules are found by their source in an index, since the largest host has thousand
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from ipaddress import ip_network
 from typing import Generic, Protocol, TypeVar
 
-from ec2net.core.decide.addresses import subnets_of
 from ec2net.core.decide.intent import HostIntent
+from ec2net.core.decide.main_table import known_subnets
+from ec2net.core.decide.routing import EVERYTHING
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.facts import Facts
 from ec2net.core.model.objects import AnyAddress, AnyNetwork, Route, Rule
@@ -23,8 +23,6 @@ DEVICES = 4
 
 KERNEL = 2
 """RTPROT_KERNEL: the protocol of the three rules that every host has."""
-
-_EVERYTHING = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 
 
 class _HasSource(Protocol):
@@ -43,7 +41,7 @@ class RuleIndex(Generic[R]):
         for rule in rules:
             network = rule.source
             if getattr(rule, "inverted", False):  # for all sources but that one
-                network = _EVERYTHING[network.version]
+                network = EVERYTHING[network.version]
             of = self._by_length.setdefault((network.version, network.prefixlen), {})
             of.setdefault(int(network.network_address), []).append(rule)
 
@@ -98,7 +96,7 @@ class Surroundings:
         return {table: tuple(routes) for table, routes in found.items()}
 
     def route(self, table: int, destination: AnyAddress) -> Route | None:
-        """The longest match among the routes that are known; of main only the default routes are."""
+        """The longest match among the known routes; a pass reads only a part of main."""
         found = [
             route
             for route in self.by_table.get(table, ())
@@ -133,7 +131,6 @@ def surroundings(
 ) -> Surroundings:
     """Raises ``KernelError``."""
     links = frozenset(link.index for eni in host.enis for link in eni.links)
-    subnets = (subnet for eni in facts.imds.enis for subnet in subnets_of(eni, ipv6=True))
     held = [(found.item.link.index, found.item.interface) for found in snapshot.addresses]
     devices = [
         (index, interface.network)
@@ -150,7 +147,7 @@ def surroundings(
         tuple(found.item for found in snapshot.routes),
         frozenset(interface.ip for _, interface in held),
         frozenset((index, interface.ip) for index, interface in held),
-        tuple(dict.fromkeys(subnets)),
+        known_subnets(facts.imds.enis),
         tuple(devices[:DEVICES]),
         forwards,
     )

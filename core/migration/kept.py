@@ -61,13 +61,6 @@ class Kept:
         if not stat.S_ISLNK(self.mode):
             os.chmod(self.path, stat.S_IMODE(self.mode))
 
-    @property
-    def is_as_it_was(self) -> bool:
-        """Whether the path is so now."""
-        with suppress(OSError):
-            return keep(self.path) == self
-        return False
-
 
 def keep(path: str) -> Kept:
     """The present content of a path. Raises ``OSError``; ``StateError`` if it is not a file, link

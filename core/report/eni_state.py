@@ -29,19 +29,10 @@ class State(StrEnum):
     """Nothing is to be done for it, by the configuration."""
 
 
-_NOT_READY = {
-    Standing.IGNORED: State.IGNORED,
-    Standing.NO_ADDRESS: State.NO_ADDRESS,
-    Standing.REFUSED: State.REFUSED,
-    Standing.ABSENT: State.ABSENT,
-    Standing.PENDING: State.PENDING,
-}
-
-
 def judge(outcome: EniOutcome, report: PassReport) -> tuple[State, str]:
     """The state of one ENI and the reason for it; an empty reason if the ENI is configured."""
-    if outcome.standing in _NOT_READY:
-        return _NOT_READY[outcome.standing], outcome.reason
+    if outcome.standing is not Standing.READY:
+        return State(outcome.standing.value), outcome.reason  # both use one word
     if outcome.intent is not None and outcome.intent.manage is Manage.OBSERVE:
         drift = report.drifts.latest.get(outcome.mac)
         return State.OBSERVED, drift.summary if drift is not None and drift.open else ""

@@ -21,10 +21,6 @@ from ec2net.core.simulation.vpc import echo
 from ec2net.core.simulation.vpc.eni import Eni
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
-ROUTING = pytest.mark.xfail(
-    strict=True, reason="issue 8 of 12: main does not show the ENI's subnet"
-)
-
 pytestmark = [pytest.mark.lab, pytest.mark.backend("networkd"), pytest.mark.mode("resident")]
 
 

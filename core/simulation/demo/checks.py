@@ -182,16 +182,6 @@ def mentions(*texts: Callable[[Stage], object], there: bool) -> Judge:
     return judge
 
 
-def says(text: str) -> Judge:
-    """The last command's output has ``text`` in it."""
-
-    def judge(stage: Stage) -> Verdict:
-        found = text in stage.last.output
-        return Verdict(found, "" if found else f"it says: {stage.last.output.strip()[:200]}")
-
-    return judge
-
-
 def foreign_untouched(stage: Stage) -> Verdict:
     """Foreign objects are the same as at the start, letter for letter."""
     before, now = stage.kept["foreign"], stage.foreign()
