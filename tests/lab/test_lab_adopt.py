@@ -167,8 +167,15 @@ def by_ifupdown(release: Release) -> Iterator[LabInstance]:
             before_boot=use_ifupdown,
         ) as host:
             instance.host = host
-            host.wait_until(lambda: instance.unreachable() == [], 60, "all addresses")
+            host.wait_until(lambda: all_there(instance), 60, "all addresses")
             yield instance
+
+
+def all_there(instance: LabInstance) -> bool:
+    """After a pass: dhclient takes single addresses off the link at its start, and such an address
+    waits for an answer of IMDS, which no poll of this host asks for."""
+    instance.host.ec2net("refresh", check=False)
+    return instance.unreachable() == []
 
 
 def dhclients(instance: LabInstance) -> list[str]:
@@ -202,12 +209,7 @@ def as_before(instance: LabInstance, units: str, was: dict[str, str], ran: list[
     it has not leased itself (dhclient-script, PREINIT6), which a pass makes again."""
     host = instance.host
     host.wait_until(lambda: dhclients(instance) == ran, 60, "dhclient in the background")
-
-    def all_there() -> bool:
-        host.ec2net("refresh", check=False)  # an address removed alone waits for an answer of IMDS
-        return instance.unreachable() == []
-
-    host.wait_until(all_there, 60, "all addresses")
+    host.wait_until(lambda: all_there(instance), 60, "all addresses")
     host.wait_until(lambda: unit_states(instance) == units, 60, f"units as before:\n{units}")
     now = disk(instance)
     changed = {path for path in was.keys() | now.keys() if was.get(path) != now.get(path)}
