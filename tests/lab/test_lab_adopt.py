@@ -57,7 +57,7 @@ def unit_states(instance: LabInstance) -> str:
     return run(enabled).stdout + run(active, check=False).stdout
 
 
-def test_from_networkmanager_and_back(boot: Boot) -> None:
+def test_a_host_changes_from_networkmanager_and_back(boot: Boot) -> None:
     """G-b: their installation was a one-way street. Without a gap either way, and nothing is left."""
     with boot(before=two) as instance:
         host = instance.host
@@ -111,7 +111,7 @@ main(["adopt", "networkd", "--apply"])
 """It ends when NetworkManager is stopped and nobody has taken its place."""
 
 
-def test_a_boot_in_the_middle_finds_a_manager() -> None:
+def test_a_reboot_between_steps_still_has_a_network_manager() -> None:
     """The same command goes on from there. Given back, NetworkManager is told to take links that
     somebody else has configured in this boot. And the host outlives the package."""
     with booted(Setting(Release.BOOKWORM, "networkmanager", Mode.RESIDENT), before=two) as instance:
@@ -183,7 +183,7 @@ def dhclients(instance: LabInstance) -> list[str]:
     return sorted(p.command.removeprefix("/usr/sbin/") for p in processes if DHCLIENT in p.command)
 
 
-def test_from_ifupdown_and_back() -> None:
+def test_a_host_changes_from_ifupdown_and_back() -> None:
     """ifdown would take the addresses away. Without a lease for the new manager everything is given
     back at once, and that is told."""
     with by_ifupdown(Release.TRIXIE) as instance:

@@ -62,7 +62,7 @@ OTHERS = {
 
 
 @pytest.mark.backend("networkd")
-def test_a_booted_host_is_as_its_readme_says(boot: Boot) -> None:
+def test_a_booted_host_matches_its_readme(boot: Boot) -> None:
     """The seed's 'Installation verification'; and with networkd's own journal: each link was
     configured once, no lease was lost (upstream: 'DHCP lease lost' at each boot)."""
 
@@ -134,7 +134,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_a_secondary_in_a_subnet_of_one_family(boot: Boot, kind: str) -> None:
+def test_a_secondary_in_a_subnet_of_one_family_works(boot: Boot, kind: str) -> None:
     with boot() as instance:
         cursor = instance.host.cursor()
         subnet = instance.vpc.add_subnet(*KINDS[kind])
@@ -148,7 +148,7 @@ def test_a_secondary_in_a_subnet_of_one_family(boot: Boot, kind: str) -> None:
         until_configured(instance, eni.name)
 
 
-def test_a_primary_in_an_ipv6_only_subnet(boot: Boot) -> None:
+def test_a_primary_in_an_ipv6_only_subnet_works(boot: Boot) -> None:
     def alone(instance: LabInstance) -> None:
         subnet = instance.vpc.add_subnet(None, "2001:db8:0:7::/64")
         instance.vpc.attach(subnet, device=0, ipv6=2)
@@ -162,7 +162,7 @@ def test_a_primary_in_an_ipv6_only_subnet(boot: Boot) -> None:
         assert instance.refresh() == ""
 
 
-def test_two_enis_in_one_subnet_and_a_second_network_card(boot: Boot) -> None:
+def test_two_enis_in_one_subnet_and_a_second_network_card_work(boot: Boot) -> None:
     """Replies leave through the ENI that was asked (ENU#55, ENU#174), numbers are of card and device."""
 
     def enis(instance: LabInstance) -> None:
@@ -182,7 +182,7 @@ def test_two_enis_in_one_subnet_and_a_second_network_card(boot: Boot) -> None:
 
 
 @pytest.mark.backend("networkd")
-def test_an_administrators_file_wins(boot: Boot) -> None:
+def test_a_file_of_the_administrator_takes_precedence(boot: Boot) -> None:
     """R7: a file of the same name in /etc; we write none, and say nothing against it."""
     files = {"/etc/systemd/network/70-ens6.network": ADMIN}
     with boot(files=files) as instance:
@@ -199,7 +199,7 @@ def test_an_administrators_file_wins(boot: Boot) -> None:
 
 @pytest.mark.backend("networkd")
 @pytest.mark.parametrize("name", list(OTHERS))
-def test_somebody_elses_file_in_run_gets_a_drop_in(boot: Boot, name: str) -> None:
+def test_a_foreign_file_in_run_gets_a_drop_in(boot: Boot, name: str) -> None:
     """R7, ENU#101, ENU#146: its name sorts before ours, so it is the one in force; it stays so. The
     drop-in is there before networkd reads any, so no lease is lost."""
     files = {
@@ -231,7 +231,7 @@ MTU_FILES = {
 }
 
 
-def test_the_mtu_is_the_leases_a_fixed_one_or_untouched(boot: Boot) -> None:
+def test_the_mtu_is_leased_or_fixed_or_unchanged(boot: Boot) -> None:
     """R11, ENU#170: links come with 9001, and the DHCP server says 1500. NetworkManager sets what
     DHCP says where the profile says nothing, and has no setting against it."""
     with boot(files=MTU_FILES) as instance:

@@ -52,7 +52,7 @@ def until_configured(instance: LabInstance, *enis: Eni) -> None:
         instance.until_unit(eni.name, "active")
 
 
-def test_pods_keep_their_addresses_and_their_traffic_through_everything(boot: Boot) -> None:
+def test_pods_keep_their_addresses_and_their_traffic_throughout(boot: Boot) -> None:
     """Pods on addresses of the primary, of a boot ENI and of the plugin's own ENI. Every 20 ms there
     are connections both ways, through a hotplug, 20 refreshes, a restart of the network manager and
     of ec2net. The host's local table never holds an address of a pod, no rule of ours is for one."""

@@ -94,7 +94,7 @@ def test_the_example_for_a_cni_works_word_for_word(boot: Boot) -> None:
         instance.vpc.detach(eni)
 
 
-def test_an_ignored_eni_has_what_others_have_for_it(boot: Boot) -> None:
+def test_an_ignored_eni_keeps_the_foreign_configuration(boot: Boot) -> None:
     """The same at boot, at an upgrade and at a hotplug: a file of the distribution is in force."""
     files = {
         "/etc/ec2net/ec2net.toml.d/20-ignore.toml": IGNORE,
@@ -127,7 +127,7 @@ def has_leases(instance: LabInstance, eni: Eni) -> bool:
     return all(str(a) in held for a in (eni.ipv4s[0], eni.ipv6s[0])) and eni.name in routes
 
 
-def test_a_broken_configuration_at_boot_leaves_the_way_in(boot: Boot) -> None:
+def test_after_a_boot_with_a_broken_configuration_ssh_still_works(boot: Boot) -> None:
     """Before the first good one: the first ENI comes up, loudly and with a failed unit; no other is
     touched on a guess. All is well once the file is corrected."""
     files = {"/etc/ec2net/ec2net.toml": 'ruoting = "strict"\n'}
@@ -147,7 +147,7 @@ def test_a_broken_configuration_at_boot_leaves_the_way_in(boot: Boot) -> None:
         assert len(instance.configured("ens5")) == 1
 
 
-def test_the_default_alone_keeps_the_way_in(boot: Boot) -> None:
+def test_the_default_configuration_alone_keeps_ssh_working(boot: Boot) -> None:
     """The program does not run at all: every ENI has DHCP, and the first one's routes come first."""
     broken = "[Service]\nExecStart=\nExecStart=/bin/false\nExecStopPost=\n"
     units = ("ec2net", "ec2net-early", "ec2net-primary", "ec2net@", "ec2net-refresh")

@@ -52,7 +52,7 @@ def test_the_document_has_commands() -> None:
 
 
 @pytest.mark.parametrize("release", list(Release), ids=lambda release: release.value)
-def test_each_command_does_what_the_document_says(release: Release) -> None:
+def test_each_command_has_the_effect_in_the_document(release: Release) -> None:
     with plain(release) as instance:
         host = instance.host
         until_leased(instance)

@@ -180,7 +180,7 @@ def attach(instance: LabInstance) -> None:
     instance.vpc.attach(instance.two, **MANY)
 
 
-def test_foreign_state_is_the_same_after_each_event_and_after_the_removal_of_all(
+def test_foreign_state_is_the_same_after_each_event_and_after_all_are_removed(
     boot: Boot,
 ) -> None:
     seed = int(os.environ.get("EC2NET_SEED", "20261125"))

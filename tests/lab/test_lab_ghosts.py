@@ -66,7 +66,7 @@ def forks(lone: LabInstance, seconds: float) -> int:
 
 
 @pytest.mark.serial
-def test_units_for_links_that_never_appear_cost_no_process(lone: LabInstance) -> None:
+def test_units_for_links_that_never_appear_leave_no_process(lone: LabInstance) -> None:
     """The seed bug, by systemd: no process waits, a pass is not held up, and in the end no unit is
     left (``BindsTo`` a device that never comes: its job ends by systemd's own limit)."""
     names = [f"ghost{number}" for number in range(GHOSTS)]
@@ -88,7 +88,7 @@ def test_units_for_links_that_never_appear_cost_no_process(lone: LabInstance) ->
 
 
 @pytest.mark.serial
-def test_starts_of_links_that_never_appear_end_by_their_bound(lone: LabInstance) -> None:
+def test_starts_for_links_that_never_appear_end_at_their_limit(lone: LabInstance) -> None:
     """The seed bug, by hand: 20 processes wait in one system call each, hold nothing, and end with
     exit status 3."""
     names = [f"ghost{number}" for number in range(GHOSTS)]
@@ -263,7 +263,7 @@ def test_attach_and_detach_races_leave_nothing(lone: LabInstance) -> None:
     assert lone.unreachable() == []
 
 
-def test_the_tests_would_see_a_unit(setting: Setting, lone: LabInstance) -> None:
+def test_the_checks_would_find_a_unit(setting: Setting, lone: LabInstance) -> None:
     """What they rest on."""
     assert {f"ec2net@{lone.primary.name}.service"} <= lone.eni_units()
     assert any(ENI_UNIT.fullmatch(unit) and "device" in unit for unit in lone.eni_units())

@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.lab, pytest.mark.backend("networkmanager")]
 CONF = "/run/NetworkManager/conf.d/80-ec2net.conf"
 
 
-def test_a_change_of_backend_hands_over_without_a_gap(pair: LabInstance) -> None:
+def test_a_change_of_backend_leaves_no_gap(pair: LabInstance) -> None:
     """To the one without a manager, and back: what only one of them makes goes, addresses stay."""
     config = "/etc/ec2net/ec2net.toml.d/30-backend.toml"
     before = pair.kernel()
@@ -40,7 +40,7 @@ systemctl enable --now systemd-networkd.service
 """
 
 
-def test_a_change_of_manager_hands_over_without_a_gap(boot: Boot) -> None:
+def test_a_change_of_the_network_manager_leaves_no_gap(boot: Boot) -> None:
     """From NetworkManager to networkd, as an administrator does it: the addresses stay, the leases
     are networkd's, and the defaults for profiles are gone."""
 

@@ -78,7 +78,7 @@ def leased(host: LabHost) -> bool:
     return all(part in shown for part in wanted)
 
 
-def test_it_runs_a_real_systemd_with_nothing_failed(host: LabHost) -> None:
+def test_a_real_systemd_runs_without_failed_units(host: LabHost) -> None:
     """PID 1, the version that the release stands for, udevd, networkd; no unit waited in vain."""
     assert host.run(["systemctl", "is-system-running"]).stdout.strip() == "running"
     version = host.run(["systemctl", "--version"]).stdout.split()
@@ -89,7 +89,7 @@ def test_it_runs_a_real_systemd_with_nothing_failed(host: LabHost) -> None:
     assert host.boot_seconds < 60  # systemd waits 90 s for what does not come
 
 
-def test_the_program_runs_on_the_distributions_own_python(host: LabHost) -> None:
+def test_the_program_runs_on_the_python_of_the_distribution(host: LabHost) -> None:
     """R46: no library of ours, none from an index: what the distribution packages is enough."""
     shown = host.run(
         [
@@ -114,7 +114,7 @@ def test_networkd_configures_the_primary_as_in_ec2(host: LabHost) -> None:
 
 
 @pytest.mark.parametrize("how", list(Detach), ids=lambda how: how.value)
-def test_a_link_comes_and_goes_as_a_device_unit(host: LabHost, how: Detach) -> None:
+def test_a_link_appears_and_disappears_as_a_device_unit(host: LabHost, how: Detach) -> None:
     """What units bind themselves to; the driver by which udev knows an ENI."""
     unit = "sys-subsystem-net-devices-ens8.device"
 
@@ -133,7 +133,7 @@ def test_a_link_comes_and_goes_as_a_device_unit(host: LabHost, how: Detach) -> N
         host.vpc.detach(eni)
 
 
-def test_the_netlink_backend_works_beside_networkd(host: LabHost) -> None:
+def test_the_netlink_backend_works_with_networkd(host: LabHost) -> None:
     """networkd leases the primary's first addresses and leaves ens6 alone; ec2net does the rest, and
     every address works both ways. A restart of networkd takes nothing of it away (C-b, R4), and on
     257 no nexthop, with which the primary's IPv6 default route would go."""
@@ -163,7 +163,7 @@ def test_the_netlink_backend_works_beside_networkd(host: LabHost) -> None:
     assert "10001" not in host.run(["sh", "-c", ";".join(secondary[1:3])]).stdout
 
 
-def test_a_reboot_keeps_files_and_nothing_of_the_kernel(host: LabHost) -> None:
+def test_a_reboot_keeps_files_and_no_kernel_state(host: LabHost) -> None:
     """As a machine does: /run is empty, rules are gone, links are new; /etc stays."""
     boot = host.read("/proc/sys/kernel/random/boot_id")
     host.run(["sh", "-c", "touch /run/marker /etc/marker; ip rule add from 192.0.2.1 lookup 77"])
@@ -179,7 +179,7 @@ def test_a_reboot_keeps_files_and_nothing_of_the_kernel(host: LabHost) -> None:
     assert [rule.split(":")[0] for rule in rules if rule] == ["0", "32766", "32767"]
 
 
-def test_a_host_leaves_nothing() -> None:
+def test_a_stopped_host_leaves_nothing() -> None:
     """No process, control group, mount or layer."""
     with VpcWithDhcp(prefix="2-") as vpc, LabHost(vpc, Release.BOOKWORM) as host:
         leader, groups, name = host.leader, list(host._group.paths), host.name
@@ -206,7 +206,7 @@ with VpcWithDhcp() as vpc:
 """
 
 
-def test_a_killed_test_takes_its_hosts_with_it() -> None:
+def test_a_killed_test_stops_its_hosts() -> None:
     """Nothing of a run that was killed outlives it; its control groups go at the next start."""
     folders = os.pathsep.join(sys.path)
     with subprocess.Popen(
@@ -232,7 +232,7 @@ def test_a_killed_test_takes_its_hosts_with_it() -> None:
         time.sleep(0.05)
 
 
-def test_a_group_without_a_guardian_is_swept() -> None:
+def test_a_group_without_a_guardian_is_removed() -> None:
     """The next host ends what a run left that was killed with all that it had started."""
     with subprocess.Popen(["true"]) as gone:
         gone.wait(60)

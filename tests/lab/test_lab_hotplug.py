@@ -123,7 +123,7 @@ def test_a_detached_eni_leaves_nothing(pair: LabInstance, how: Detach) -> None:
     assert pair.unreachable() == []
 
 
-def test_an_eni_that_comes_back_is_configured_again(pair: LabInstance) -> None:
+def test_an_eni_that_is_attached_again_is_configured_again(pair: LabInstance) -> None:
     """A task of ECS ends: its ENI moves out and in again under the same name."""
     eni = pair.attach_many("ens31")
     task = pair.vpc.detach(eni, Detach.MOVE)

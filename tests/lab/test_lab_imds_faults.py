@@ -69,7 +69,9 @@ def test_a_fault_changes_nothing(settled: LabInstance, name: str) -> None:
 @pytest.mark.parametrize(
     "effect", [Fault(Status(503), rate=0.5), Fault(Hang(), count=3)], ids=["503", "hang"]
 )
-def test_a_hotplug_comes_through_when_imds_falters(settled: LabInstance, effect: Fault) -> None:
+def test_a_hotplugged_eni_is_configured_although_imds_is_unreliable(
+    settled: LabInstance, effect: Fault
+) -> None:
     cursor = settled.host.cursor()
     with settled.vpc.imds.fault(effect):
         eni = settled.attach("ens50", **MANY)

@@ -89,7 +89,7 @@ def limit(instance: LabInstance) -> int:
 
 @pytest.mark.backend("networkd")
 @pytest.mark.first_setting
-def test_the_largest_instance_is_configured_within_the_units_memory(boot: Boot) -> None:
+def test_the_largest_instance_is_configured_within_the_memory_limit_of_the_unit(boot: Boot) -> None:
     """It never was: each pass ended at its deadline, and nothing of it was kept."""
     watch = Watch()
     with boot(before=watch.begin, complete=False, timer=True) as instance:

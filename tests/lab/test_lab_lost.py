@@ -76,7 +76,7 @@ def made_up_for(instance: LabInstance, eni: Eni) -> None:
     instance.complete(eni)
 
 
-def test_a_reload_that_failed_is_made_up_for(lone: LabInstance) -> None:
+def test_a_lost_reload_is_repeated(lone: LabInstance) -> None:
     """The file is as it should be, and networkd has not read it: told so, and read in the next
     pass (once an ENI was dead for ever then)."""
     cursor = lone.host.cursor()
@@ -95,7 +95,7 @@ def test_a_reload_that_failed_is_made_up_for(lone: LabInstance) -> None:
     gone(lone, "ens20")
 
 
-def test_a_kill_before_the_reload_is_made_up_for(lone: LabInstance) -> None:
+def test_a_kill_before_the_reload_is_recovered(lone: LabInstance) -> None:
     """And a temporary file of a write that was killed is discarded (R25)."""
     cursor = lone.host.cursor()
     lone.host.run(["touch", "/run/lost-process"])
@@ -109,7 +109,7 @@ def test_a_kill_before_the_reload_is_made_up_for(lone: LabInstance) -> None:
     gone(lone, "ens21")
 
 
-def test_a_late_lease_is_waited_for(lone: LabInstance) -> None:
+def test_a_late_lease_is_awaited(lone: LabInstance) -> None:
     """IMDS tells all at once, DHCP is 2 s late: nothing is refused, the leased address is first."""
     cursor = lone.host.cursor()
     with no_dhcp(lone):
@@ -123,7 +123,7 @@ def test_a_late_lease_is_waited_for(lone: LabInstance) -> None:
     gone(lone, "ens22")
 
 
-def test_a_lease_that_does_not_come_holds_nobody_up(lone: LabInstance) -> None:
+def test_a_missing_lease_delays_no_other_eni(lone: LabInstance) -> None:
     """The other ENI has its new address at once; of the one without lease all is done that does not
     build on it, and it is told what is missing. IPv6 works meanwhile."""
     cursor = lone.host.cursor()
@@ -151,7 +151,7 @@ def test_a_lease_that_does_not_come_holds_nobody_up(lone: LabInstance) -> None:
 
 
 @pytest.mark.parametrize("name", ["ens24", "lan-24"])
-def test_a_lost_event_is_made_up_for(lone: LabInstance, name: str) -> None:
+def test_a_lost_event_is_recovered(lone: LabInstance, name: str) -> None:
     """R23: udev was down when the ENI came, and nobody triggers it. One pass of the timer."""
     with udev_stopped(lone):
         eni = lone.attach(name, **MANY)
@@ -169,7 +169,7 @@ def test_a_lost_event_is_made_up_for(lone: LabInstance, name: str) -> None:
     gone(lone, name)
 
 
-def test_a_networkd_that_is_stopped_for_now_keeps_its_links(lone: LabInstance) -> None:
+def test_a_networkd_that_is_stopped_temporarily_keeps_its_links(lone: LabInstance) -> None:
     """It takes its state of links away when it stops. A pass meanwhile, as one is made when a restart
     takes routes away, gave them to the netlink backend, and nobody renewed the leases any more."""
     host, before = lone.host, lone.files()

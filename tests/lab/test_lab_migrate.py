@@ -106,7 +106,7 @@ def give_back(instance: LabInstance, before: dict[str, list[str]]) -> None:
     assert differs(before, state(instance)) == []
 
 
-def test_debians_package_is_ended_and_given_back() -> None:
+def test_the_package_of_debian_is_replaced_and_restored() -> None:
     """The real 2.3, with a shorter period, on a boot with both packages."""
     with booted(
         BOOKWORM, before=three, complete=False, prepare=install_debians, seed=None
@@ -124,7 +124,7 @@ def test_debians_package_is_ended_and_given_back() -> None:
 
 
 @pytest.mark.backend("networkd")
-def test_the_wiring_of_2_7_4_is_ended_and_given_back(boot: Boot) -> None:
+def test_the_units_of_2_7_4_are_replaced_and_restored(boot: Boot) -> None:
     """A timer that only Wants= of another unit starts: nothing but systemd knows that it runs."""
     with boot(before=three, files=WIRING, complete=False, seed=None) as instance:
         host = instance.host
@@ -142,7 +142,7 @@ def test_the_wiring_of_2_7_4_is_ended_and_given_back(boot: Boot) -> None:
 
 
 @pytest.mark.backend("networkmanager")
-def test_the_wiring_of_nm_cloud_setup_is_ended_and_given_back(boot: Boot) -> None:
+def test_the_units_of_nm_cloud_setup_are_replaced_and_restored(boot: Boot) -> None:
     """NetworkManager's dispatcher starts the service as long as systemd calls it enabled."""
     wiring = {"files": CLOUD_SETUP_WIRING, "prepare": make_executable}
     with boot(before=three, complete=False, seed=None, **wiring) as instance:
@@ -177,7 +177,7 @@ def test_the_wiring_of_nm_cloud_setup_is_ended_and_given_back(boot: Boot) -> Non
 
 
 @pytest.mark.backend("networkd")
-def test_scripts_that_call_its_command_go_on_by_one_link(boot: Boot) -> None:
+def test_scripts_with_the_former_command_still_work(boot: Boot) -> None:
     with boot() as instance:
         host = instance.host
         instance.attach("ens20", ipv4=2)
@@ -192,7 +192,7 @@ def test_scripts_that_call_its_command_go_on_by_one_link(boot: Boot) -> None:
 
 
 @pytest.mark.backend("networkd")
-def test_a_start_beside_it_is_ready_at_once(boot: Boot) -> None:
+def test_a_start_with_the_other_tool_is_ready_at_once(boot: Boot) -> None:
     """A refused primary is an answer. network-online waited 30 s for it before."""
     with boot(before=three, files=WIRING, complete=False, seed=None) as instance:
         host = instance.host

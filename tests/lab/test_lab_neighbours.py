@@ -72,7 +72,7 @@ def containers_and_host_reach_each_other(vpc: SimulatedVpc) -> None:
     assert lost(vpc).keys() == before.keys()
 
 
-def test_the_ways_are_those_that_the_document_tells(beside_docker: LabInstance) -> None:
+def test_the_routes_match_the_document(beside_docker: LabInstance) -> None:
     """Main-first: a container, a VPN's and a user's static routes in main are obeyed from a
     secondary's addresses, and a host in another ENI's subnet is answered by the own ENI. No route
     of others makes the manager's connections anything but what they were."""
@@ -117,7 +117,7 @@ def test_a_published_port_on_a_secondary_is_reached_with_published_ports(
     assert lost(vpc).keys() == before.keys()
 
 
-def test_vips_are_keepaliveds(beside_docker: LabInstance) -> None:
+def test_vips_belong_to_keepalived(beside_docker: LabInstance) -> None:
     """Two that EC2 never assigns, and two that are assigned and move on: on the primary and on a
     secondary. Only keepalived takes them away."""
     instance, guest = beside_docker, beside_docker.vpc.guest

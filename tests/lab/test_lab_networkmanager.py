@@ -40,7 +40,7 @@ def until_state(instance: LabInstance, link: str, number: int) -> None:
     )
 
 
-def test_a_booted_host_is_right_from_the_first_activation(boot: Boot) -> None:
+def test_a_booted_host_is_correct_from_the_first_activation(boot: Boot) -> None:
     """Each link is activated once, since its defaults were there before; a reboot ends the same.
     DNS comes from the primary only (R12)."""
 
@@ -72,7 +72,7 @@ def test_a_booted_host_is_right_from_the_first_activation(boot: Boot) -> None:
         assert instance.refresh() == ""
 
 
-def test_a_wrong_guess_of_the_primary_is_put_right(boot: Boot) -> None:
+def test_a_wrong_guess_of_the_primary_is_corrected(boot: Boot) -> None:
     """The kernel found the secondary first: at boot that is taken for the primary, whose own leased
     routes are not in main then. IMDS tells better, and both are activated again, once."""
 
@@ -94,7 +94,7 @@ SHARE = 0.25
 
 
 @pytest.mark.serial
-def test_our_share_of_a_hotplug(pair: LabInstance) -> None:
+def test_the_share_of_ec2net_in_a_hotplug_is_short(pair: LabInstance) -> None:
     """NetworkManager's own activation takes up to 2 s (random delays before a router solicitation and
     a DHCPv6 one); the best of a few, since the machine has other work too."""
     shares, passes = [], []
@@ -129,7 +129,7 @@ def test_no_profile_is_ever_written(pair: LabInstance) -> None:
     assert profiles(pair) == before
 
 
-def test_a_users_edits_survive_and_what_they_cost_is_repaired(pair: LabInstance) -> None:
+def test_edits_of_a_user_survive_and_their_damage_is_repaired(pair: LabInstance) -> None:
     """``nmcli device modify`` takes off the link what is not NetworkManager's (and IPv6 for an
     instant); the dispatcher's hook has it back at once, and the edit stays."""
     before = pair.kernel()
@@ -151,7 +151,7 @@ def test_a_users_edits_survive_and_what_they_cost_is_repaired(pair: LabInstance)
 
 
 @pytest.mark.mode("on-demand")
-def test_a_connection_that_comes_up_again_is_whole_before_it_counts_as_up(
+def test_a_connection_that_is_activated_again_is_complete_before_it_is_up(
     pair: LabInstance,
 ) -> None:
     """The hook of pre-up: nothing is left to do for a pass when nmcli returns."""
@@ -176,7 +176,7 @@ def test_a_connection_that_comes_up_again_is_whole_before_it_counts_as_up(
 
 
 @pytest.mark.mode("resident")
-def test_the_manager_needs_no_hook(pair: LabInstance) -> None:
+def test_networkmanager_works_without_the_hook(pair: LabInstance) -> None:
     """It hears of what an activation takes off the link; one that a user took down is left so."""
     before, cursor = pair.kernel(), pair.host.cursor()
     profile = connection(pair, "ens6")
@@ -203,7 +203,7 @@ def test_without_the_hook_one_pass_is_enough(pair: LabInstance) -> None:
     pair.complete()
 
 
-def test_an_unmanaged_device_is_left_alone(pair: LabInstance) -> None:
+def test_an_unmanaged_device_stays_unchanged(pair: LabInstance) -> None:
     """Neither touched nor taken for nobody's, and that is no failure. Given back, NetworkManager calls
     it external (1.42) until somebody activates a profile."""
     profile = connection(pair, "ens6")
@@ -224,7 +224,7 @@ def test_an_unmanaged_device_is_left_alone(pair: LabInstance) -> None:
     pair.complete()
 
 
-def test_a_device_that_somebody_else_configured_is_not_taken_over(pair: LabInstance) -> None:
+def test_a_device_with_a_foreign_configuration_is_not_taken_over(pair: LabInstance) -> None:
     """NetworkManager shows it as external; a Reapply or an activation would make it its own."""
     pair.host.run(["systemctl", "stop", "NetworkManager.service"])
     eni = pair.attach("ens70")
@@ -245,7 +245,7 @@ def test_a_device_that_somebody_else_configured_is_not_taken_over(pair: LabInsta
     pair.complete()
 
 
-def test_a_stopped_networkmanager_costs_a_message_and_no_eni(pair: LabInstance) -> None:
+def test_a_stopped_networkmanager_causes_a_message_and_affects_no_eni(pair: LabInstance) -> None:
     """SIGSTOP: each call ends at its deadline, the live part of every ENI is done all the same."""
     stop = ["systemctl", "kill", "--signal=STOP", "NetworkManager.service"]
     # A hook's pass would find the address first, and wait for NetworkManager first.
@@ -266,7 +266,7 @@ def test_a_stopped_networkmanager_costs_a_message_and_no_eni(pair: LabInstance) 
 
 
 @pytest.mark.mode("on-demand")
-def test_without_capabilities_networkmanagers_part_is_done(pair: LabInstance) -> None:
+def test_without_capabilities_networkmanager_is_still_configured(pair: LabInstance) -> None:
     """It asks NetworkManager as root, and needs no capability for that; what goes by netlink says
     what it lacks."""
     address = pair.secondary.assign_ipv4()
@@ -320,7 +320,7 @@ def test_an_eni_without_a_profile_gets_one_in_memory(server: LabInstance) -> Non
     server.host.wait_until(lambda: profiles(server) == before, 60, "the profile gone")
 
 
-def test_an_eni_that_was_active_before_us_is_activated_again_once(pair: LabInstance) -> None:
+def test_an_eni_that_was_active_before_ec2net_is_activated_again_once(pair: LabInstance) -> None:
     """As on a host where ec2net is installed later: its leased routes are in main."""
     before = pair.kernel()
     if pair.setting.resident:
@@ -348,7 +348,7 @@ def test_an_eni_that_was_active_before_us_is_activated_again_once(pair: LabInsta
     assert marked(before) == marked(pair.kernel())
 
 
-def test_beside_nm_cloud_setup_nothing_is_done_unless_that_is_accepted(pair: LabInstance) -> None:
+def test_with_nm_cloud_setup_ec2net_changes_nothing_unless_accepted(pair: LabInstance) -> None:
     wants = "/etc/systemd/system/timers.target.wants"
     pair.host.run(["mkdir", "-p", wants])
     timer = "/run/systemd/system/nm-cloud-setup.timer"

@@ -67,7 +67,7 @@ def dpkg_deb(*arguments: str | Path) -> None:
 
 
 @pytest.mark.parametrize("release", list(Release), ids=lambda release: release.value)
-def test_a_deb_comes_and_goes_on_a_host_that_runs(release: Release, newer: Path) -> None:
+def test_a_deb_is_installed_and_purged_on_a_running_host(release: Release, newer: Path) -> None:
     """ENU#69, R26: no lease is lost, and no file, rule, route or address of others is touched, by
     installation, upgrade, removal and purge; what was there before is there afterwards."""
     with plain(release) as instance:
@@ -117,7 +117,7 @@ def test_a_deb_comes_and_goes_on_a_host_that_runs(release: Release, newer: Path)
         assert host.run(["ls", "/run/ec2net"], check=False).returncode != 0
 
 
-def test_a_preset_of_the_administrator_chooses_the_mode_on_demand() -> None:
+def test_a_preset_of_the_administrator_selects_the_mode_on_demand() -> None:
     """From the installation on; removed, it leaves no unit of an ENI."""
     with plain(Release.BOOKWORM, Mode.ON_DEMAND) as instance:
         host = instance.host
@@ -160,7 +160,7 @@ def scriptlet(package: Path, tag: str) -> str:
     ).stdout
 
 
-def test_the_rpm_brings_all_that_it_needs() -> None:
+def test_the_rpm_contains_all_dependencies() -> None:
     """On systemd 252 and Python 3.11, as Amazon Linux 2023 has them, and without a library of the
     distribution: enabled by the presets, it configures ENIs; erased, it leaves nothing."""
     package = lab_package.built_rpm("amzn2023")

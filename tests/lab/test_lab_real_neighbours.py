@@ -86,7 +86,7 @@ def docker(instance: LabInstance) -> Iterator[Docker]:
 
 
 @pytest.mark.exhaustive
-def test_a_container_of_docker_is_reached_and_reaches_everything(instance: LabInstance) -> None:
+def test_a_docker_container_is_reached_and_reaches_everything(instance: LabInstance) -> None:
     """Through a published port of the primary's addresses, from hosts of every subnet; outwards; and
     to the host's own addresses. The same after a restart of either program."""
     vpc, host = instance.vpc, instance.host
@@ -126,7 +126,7 @@ def test_a_published_port_is_reached_on_a_secondary_with_published_ports(
         instance.reconfigure()
 
 
-def test_docker_chooses_no_network_that_an_eni_has(instance: LabInstance) -> None:
+def test_docker_uses_no_network_of_an_eni(instance: LabInstance) -> None:
     names = [f"n{number}" for number in range(10)]
     with docker(instance) as real, none_lost(instance):
         chosen = [real.network(name) for name in names]
@@ -150,9 +150,7 @@ vrrp_instance test {{
 
 
 @pytest.mark.parametrize("listed", [False, True], ids=["not in IMDS", "in IMDS"])
-def test_a_vip_of_keepalived_stays_as_long_as_keepalived_has_it(
-    instance: LabInstance, listed: bool
-) -> None:
+def test_a_vip_stays_as_long_as_keepalived_holds_it(instance: LabInstance, listed: bool) -> None:
     host, eni = instance.host, instance.secondary
     vip, peer = eni.subnet.allot_ipv4(), instance.vpc.add_peer(eni.subnet)
     text = _KEEPALIVED.format(link=eni.name, peer=peer.ipv4, vip=vip)
@@ -193,7 +191,7 @@ def of_secondaries(instance: LabInstance) -> tuple[Eni, ...]:
 
 
 @pytest.mark.exhaustive
-def test_a_vpn_to_one_network_takes_that_network_alone(instance: LabInstance) -> None:
+def test_a_vpn_to_one_network_takes_only_that_network(instance: LabInstance) -> None:
     """Main has its route: it is obeyed from every address (main-first)."""
     host, vpc = instance.host, instance.vpc
     host.run(["sh", "-c", _WIREGUARD.format("10.77.0.0/16")])
@@ -206,7 +204,7 @@ def test_a_vpn_to_one_network_takes_that_network_alone(instance: LabInstance) ->
         host.run(["wg-quick", "down", "wg0"])
 
 
-def test_a_vpn_to_everywhere_that_is_there_first_leaves_the_secondaries_to_their_enis(
+def test_an_earlier_vpn_to_everywhere_leaves_secondaries_to_their_enis(
     instance: LabInstance,
 ) -> None:
     """wg-quick's rules get the priority below the lowest: 32764, where ec2net's come later.
@@ -241,7 +239,7 @@ _PEER = "[Peer]\nPublicKey = {peer}\nAllowedIPs = 0.0.0.0/0\n"
 
 
 @pytest.mark.exhaustive
-def test_the_documented_vpn_to_everywhere_leaves_every_eni_its_traffic_in_any_order(
+def test_the_documented_vpn_to_everywhere_leaves_each_eni_its_traffic_in_any_order(
     instance: LabInstance,
 ) -> None:
     """Also the primary its own with ``primary_rules``, and nothing has to be repaired."""
@@ -287,7 +285,7 @@ ROUTES = 20_000
 
 
 @pytest.mark.exhaustive
-def test_bird_installs_its_routes_by_a_neighbour_of_a_secondary(instance: LabInstance) -> None:
+def test_bird_installs_its_routes_through_a_neighbour_of_a_secondary(instance: LabInstance) -> None:
     host, eni = instance.host, instance.secondary
     router = instance.vpc.add_peer(eni.subnet).ipv4
     routes = "".join(f"route {net} via {via}; " for net, via in many_routes(router, ROUTES))
@@ -303,7 +301,7 @@ def test_bird_installs_its_routes_by_a_neighbour_of_a_secondary(instance: LabIns
 
 
 @pytest.mark.exhaustive
-def test_frr_installs_its_routes_by_a_neighbour_of_a_secondary(instance: LabInstance) -> None:
+def test_frr_installs_its_routes_through_a_neighbour_of_a_secondary(instance: LabInstance) -> None:
     host, eni = instance.host, instance.secondary
     router = instance.vpc.add_peer(eni.subnet).ipv4
     lines = [f"ip route {net} {via}" for net, via in many_routes(router, 200)]

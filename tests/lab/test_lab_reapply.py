@@ -17,7 +17,7 @@ def dhcp_messages(instance: LabInstance) -> list[int]:
     return [len(instance.vpc.dhcp_messages(eni)) for eni in instance.vpc.enis]
 
 
-def test_connections_live_through_a_hundred_reapplies(pair: LabInstance) -> None:
+def test_connections_survive_a_hundred_reapplies(pair: LabInstance) -> None:
     """Of ours, on every ENI: the MTU in the applied connection, forth and back. No address, lease or
     connection notices."""
     script = f"""
@@ -46,7 +46,7 @@ with Bus() as bus:
     assert_same(before, pair.kernel())
 
 
-def test_connections_live_through_a_hundred_changes(pair: LabInstance) -> None:
+def test_connections_survive_a_hundred_changes(pair: LabInstance) -> None:
     """What other tools make by Reapply is live here: an address of each family comes or goes, a pass
     follows, fifty times on each ENI; no DHCP message is sent."""
     messages, cursor = dhcp_messages(pair), pair.host.cursor()
@@ -72,7 +72,7 @@ def until_mtu(instance: LabInstance, value: int) -> None:
     instance.host.wait_until(lambda: mtus(instance, wanted) == wanted, 60, f"MTU {value}")
 
 
-def test_an_mtu_is_set_by_reapply_and_given_back(pair: LabInstance) -> None:
+def test_an_mtu_is_set_by_reapply_and_restored(pair: LabInstance) -> None:
     """NetworkManager sets its own whenever it sets anything, so it must know."""
     pair.host.write(MTU, "mtu = 1500\n")
     said = pair.reconfigure()

@@ -69,7 +69,7 @@ def reloads(pair: LabInstance) -> Iterator[list[str]]:
         monitor.stdout.close()
 
 
-def test_the_monitor_of_reloads_sees_one(pair: LabInstance) -> None:
+def test_the_monitor_of_reloads_detects_one(pair: LabInstance) -> None:
     """What the other tests rest on."""
     with reloads(pair) as seen:
         pair.setting.reload(pair.host)
@@ -91,7 +91,7 @@ def assert_without_a_gap(act: Callable[[], Traffic]) -> None:
 
 @pytest.mark.serial
 @pytest.mark.parametrize("role", ["primary", "secondary"])
-def test_address_changes_in_imds_cost_no_other_address_a_packet(
+def test_address_changes_in_imds_lose_no_packet_of_another_address(
     pair: LabInstance, role: str
 ) -> None:
     """R14, R15, R16: what comes and goes is applied by the next pass, live: no lease is lost, nobody
@@ -123,7 +123,7 @@ def test_address_changes_in_imds_cost_no_other_address_a_packet(
     assert pair.configured("ens5", cursor) + pair.configured("ens6", cursor) == []
 
 
-def test_a_hundred_changes_cost_no_connection(pair: LabInstance) -> None:
+def test_a_hundred_changes_lose_no_connection(pair: LabInstance) -> None:
     """R14, R16: addresses of one ENI come and go. Its first one stays first, and none is a secondary
     of another; streams over every other address go on, and connections every 20 ms succeed."""
     eni, first = pair.secondary, ipv4s(pair, "ens6")
@@ -176,7 +176,7 @@ def ipv4s(instance: LabInstance, link: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.serial
-def test_an_eni_of_another_kind_changes_nothing_for_the_others(pair: LabInstance) -> None:
+def test_another_kind_of_eni_changes_nothing_for_the_others(pair: LabInstance) -> None:
     """A hotplug, and its detach, may reload the manager: no other link notices (C-c)."""
     cursor = pair.host.cursor()
 
@@ -212,7 +212,7 @@ ACTIONS = {
 
 
 @pytest.mark.parametrize("action", list(ACTIONS))
-def test_what_changes_nothing_does_nothing(pair: LabInstance, action: str) -> None:
+def test_commands_without_changes_do_nothing(pair: LabInstance, action: str) -> None:
     """R15: start, restart, refresh and what a package's upgrade runs neither touch the kernel nor
     networkd; a refresh or a start writes no file."""
     pair.refresh()

@@ -80,7 +80,7 @@ ACTIONS = [
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_whatever_the_manager_is_told_the_state_is_whole_after_a_pass(
+def test_the_state_is_complete_a_pass_after_any_command_to_the_network_manager(
     mixed: LabInstance, action: str
 ) -> None:
     """R4, R8, ENU#96: leases are kept, foreign rules, routes and addresses stay, what the manager
@@ -123,7 +123,7 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("action", list(BY_HAND))
-def test_what_was_deleted_by_hand_is_back_after_a_pass(mixed: LabInstance, action: str) -> None:
+def test_items_deleted_by_hand_are_restored_by_a_pass(mixed: LabInstance, action: str) -> None:
     """R8: and nothing else is touched."""
     before, cursor = mixed.kernel(), mixed.host.cursor()
     secondary = mixed.secondary

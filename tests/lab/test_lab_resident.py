@@ -50,7 +50,7 @@ def descriptors(instance: LabInstance) -> int:
     return len(instance.host.run(["ls", f"/proc/{main_pid(instance)}/fd"]).stdout.split())
 
 
-def test_it_is_there_before_network_online_and_alone(boot: Boot) -> None:
+def test_the_daemon_is_ready_before_network_online_and_runs_alone(boot: Boot) -> None:
     """READY comes with the primary; no unit per ENI, no timer, and one process."""
     files = {
         "/etc/systemd/system/wants-online.service": (
@@ -84,7 +84,7 @@ def test_it_is_there_before_network_online_and_alone(boot: Boot) -> None:
         assert "ec2net" not in timers
 
 
-def test_switching_the_mode_touches_no_network(pair: LabInstance) -> None:
+def test_switching_the_mode_does_not_change_the_network(pair: LabInstance) -> None:
     """One command there, one back; what the other mode does then is to find nothing to do."""
     pair.refresh()
     host, before, cursor = pair.host, pair.kernel(), pair.host.cursor()
@@ -123,7 +123,7 @@ def test_a_reload_reads_the_configuration_and_changes_nothing_else(pair: LabInst
     assert_same(before, pair.kernel())
 
 
-def test_killed_it_comes_back_and_finds_nothing_to_do(pair: LabInstance) -> None:
+def test_a_killed_daemon_restarts_and_finds_nothing_to_do(pair: LabInstance) -> None:
     pair.refresh()
     before, pid = pair.kernel(), main_pid(pair)
     with Traffic(pair.vpc, pair.vpc.enis) as traffic:
@@ -154,7 +154,7 @@ def ec2net_adjust_intent(intent, facts):
 PLUGIN = "/usr/lib/python3/dist-packages"
 
 
-def test_a_stuck_loop_is_ended_by_the_watchdog_and_the_next_start_converges(boot: Boot) -> None:
+def test_the_watchdog_ends_a_loop_that_hangs_and_the_next_start_converges(boot: Boot) -> None:
     files = {
         f"{PLUGIN}/ec2net_stuck.py": STUCK,
         f"{PLUGIN}/ec2net_stuck-1.dist-info/METADATA": (
@@ -206,7 +206,7 @@ STALLED = {
 }
 
 
-def test_a_repair_is_told_with_fields_and_counted(pair: LabInstance) -> None:
+def test_a_repair_is_logged_with_fields_and_counted(pair: LabInstance) -> None:
     """As docs/observation.md has it: in its sandbox the manager can write where the document says."""
     config = "/etc/ec2net/ec2net.toml.d/30-metrics.toml"
     pair.host.write(config, 'metrics_file = "/run/ec2net/ec2net.prom"\n')
@@ -229,7 +229,7 @@ def test_a_repair_is_told_with_fields_and_counted(pair: LabInstance) -> None:
 
 
 @pytest.mark.parametrize("what", list(STALLED))
-def test_whoever_stalls_holds_nobody_up(pair: LabInstance, what: str) -> None:
+def test_a_process_that_hangs_delays_no_other(pair: LabInstance, what: str) -> None:
     """Stopped for a while: deadlines hold and the watchdog is fed; what is there stays, and what
     came meanwhile is whole within one pass after it."""
     pair.refresh()

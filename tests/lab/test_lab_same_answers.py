@@ -51,7 +51,7 @@ def destinations(instance: LabInstance, version: int) -> list[str]:
     ]
 
 
-def test_all_backends_answer_the_same(boot: Boot) -> None:
+def test_all_backends_give_the_same_answers(boot: Boot) -> None:
     """Two secondaries with everything, one of them on the second card, beside a container bridge;
     each host also with the netlink backend, after a change of backend."""
 

@@ -16,7 +16,7 @@ _NOT_TAKEN = re.compile(
 )
 
 
-def test_every_suggested_command_is_taken(boot: Boot) -> None:
+def test_every_suggested_command_is_accepted(boot: Boot) -> None:
     """A unit that is not there is no fault of the command."""
     with boot() as instance:
         instance.attach("ens6")

@@ -36,7 +36,7 @@ def show(instance: LabInstance, unit: str, *properties: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_unit_is_sandboxed_and_bounded(pair: LabInstance, service: str) -> None:
+def test_a_unit_is_sandboxed_and_limited(pair: LabInstance, service: str) -> None:
     """R21: exposure by systemd's own measure; no start, stop or restart without an end."""
     said = pair.host.run(["systemd-analyze", "security", "--no-pager", service]).stdout
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
@@ -54,13 +54,13 @@ def test_a_unit_is_sandboxed_and_bounded(pair: LabInstance, service: str) -> Non
         assert bound["StartLimitIntervalUSec"] not in ("0", "infinity")
 
 
-def test_systemd_analyze_finds_nothing_to_say(pair: LabInstance) -> None:
+def test_systemd_analyze_reports_nothing(pair: LabInstance) -> None:
     paths = [f"/usr/lib/systemd/system/{name}" for name in FILES]
     done = pair.host.run(["systemd-analyze", "verify", "--man=no", *paths], check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_a_secondary_that_never_settles_does_not_delay_network_online(boot: Boot) -> None:
+def test_a_secondary_that_stays_pending_does_not_delay_network_online(boot: Boot) -> None:
     """R21: nobody waits for it at boot; the primary is complete before network-online."""
 
     def enis(instance: LabInstance) -> None:
@@ -91,7 +91,7 @@ def test_a_secondary_that_never_settles_does_not_delay_network_online(boot: Boot
         assert 0 < moments["ec2net-primary.service"] <= moments["network-online.target"]
 
 
-def test_the_hostname_comes_from_imds_where_there_is_none(boot: Boot) -> None:
+def test_a_host_without_a_hostname_gets_the_one_from_imds(boot: Boot) -> None:
     """Only where it is enabled, and only if nobody gave the host a name."""
     with boot() as instance:
         host = instance.host
@@ -131,7 +131,7 @@ def test_the_timer_refreshes_in_time(boot: Boot) -> None:
 PASSES = 10
 
 
-def test_the_journal_can_be_asked_for_an_eni(pair: LabInstance) -> None:
+def test_the_journal_can_be_filtered_by_eni(pair: LabInstance) -> None:
     """What a pass did is its unit's, though the process has ended when somebody looks whose it was."""
     eni, cursor = pair.vpc.enis[1], pair.host.cursor()
     for _ in range(PASSES):
@@ -150,7 +150,7 @@ def test_the_journal_can_be_asked_for_an_eni(pair: LabInstance) -> None:
         assert fields == ["ens6", "refresh", pair.setting.backend, "6", "ec2net"]
 
 
-def test_a_quiet_host_is_asked_seldom(boot: Boot) -> None:
+def test_a_quiet_host_reads_imds_seldom(boot: Boot) -> None:
     """One ENI with one address: four passes of five are left out, without a question to IMDS."""
 
     def plain(instance: LabInstance) -> None:
@@ -165,7 +165,7 @@ def test_a_quiet_host_is_asked_seldom(boot: Boot) -> None:
         assert instance.vpc.imds.count() > 0
 
 
-def test_a_start_that_fails_is_tried_again_but_not_for_ever(boot: Boot) -> None:
+def test_a_start_that_fails_is_retried_a_limited_number_of_times(boot: Boot) -> None:
     """IMDS never lists the ENI: systemd gives up after StartLimitBurst starts, with no process left,
     and a pass of the timer does the work once IMDS knows it."""
     files = {

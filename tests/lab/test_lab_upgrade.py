@@ -115,7 +115,7 @@ def files_of(instance: LabInstance, name: str) -> list[str]:
     return [path for path in instance.files() if name in path]
 
 
-def test_a_host_that_runs_is_upgraded_and_downgraded(boot: Boot) -> None:
+def test_a_running_host_is_upgraded_and_downgraded(boot: Boot) -> None:
     old, new = lab_package.built_old(), lab_package.built()
 
     def enis(instance: LabInstance) -> None:

@@ -44,7 +44,7 @@ def _defaults(instance: Instance) -> list[str]:
     ],
     ids=["bridge", "multipath", "blackhole"],
 )
-def test_a_default_route_that_is_not_the_primary_links_is_not_overtaken(
+def test_ec2net_does_not_take_precedence_over_a_default_route_elsewhere(
     vpc: SimulatedVpc, instance: Instance, own: str
 ) -> None:
     """With the default route on a bridge over the primary (metric 1024), ours (513) took the host.
@@ -64,7 +64,7 @@ def test_a_default_route_that_is_not_the_primary_links_is_not_overtaken(
     assert instance.way(ABROAD, eni.ipv4s[0]) == ("" if unreachable else eni.name)
 
 
-def test_a_default_route_elsewhere_with_a_lower_metric_leaves_room_behind_it(
+def test_ec2nets_default_route_goes_behind_a_default_route_elsewhere(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     _, eni = _host(vpc)
@@ -75,7 +75,7 @@ def test_a_default_route_elsewhere_with_a_lower_metric_leaves_room_behind_it(
     instance.ec2net("verify")
 
 
-def test_ipv6_addresses_beside_a_lease_outlive_it(vpc: SimulatedVpc, instance: Instance) -> None:
+def test_ipv6_addresses_outlive_a_leased_address(vpc: SimulatedVpc, instance: Instance) -> None:
     """DHCPv6 had leased the second address; when its client died, we withdrew the first."""
     first, _ = _host(vpc, ipv6=2)
     leased, other = first.ipv6s[1], first.ipv6s[0]
@@ -101,7 +101,7 @@ def _refresh_unmarked(instance: Instance) -> str:
     return done.stderr
 
 
-def test_addresses_of_an_older_pyroute2_are_still_ours(
+def test_addresses_added_with_an_older_pyroute2_are_still_owned(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     """They stand in the journal. After an upgrade an address that moved away stayed here."""
@@ -116,7 +116,7 @@ def test_addresses_of_an_older_pyroute2_are_still_ours(
     assert instance.refresh() == []
 
 
-def test_an_address_of_the_journal_is_somebody_elses_with_another_length(
+def test_a_recorded_address_with_another_length_is_foreign(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     """keepalived's 10.0.2.5/24 beside our 10.0.2.5/32 was taken away by the next pass."""
@@ -133,7 +133,7 @@ def test_an_address_of_the_journal_is_somebody_elses_with_another_length(
     assert (f"{vip}/24" in shown, f"{vip}/32" in shown) == (True, False)
 
 
-def test_routes_with_our_mark_that_we_never_make_are_left_alone(
+def test_routes_with_ec2nets_mark_that_ec2net_never_adds_stay_unchanged(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     """pyroute2 has no way to delete a route of the type "other": each pass ended in a traceback."""
@@ -152,9 +152,7 @@ def test_routes_with_our_mark_that_we_never_make_are_left_alone(
     assert_same(before, instance.kernel())
 
 
-def test_an_eni_that_is_a_port_of_a_bridge_is_left_to_who_made_that(
-    vpc: SimulatedVpc, instance: Instance
-) -> None:
+def test_an_eni_in_a_bridge_is_unmanaged(vpc: SimulatedVpc, instance: Instance) -> None:
     """The addresses are on the bridge; our rules led their traffic past it, out of the port."""
     _, eni = _host(vpc)
     address = eni.ipv4s[0]

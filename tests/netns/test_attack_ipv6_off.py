@@ -36,7 +36,7 @@ def _unreachable_ipv4(instance: Instance, eni: Eni) -> list[object]:
     return [tick for tick in ticks if tick.address.version == 4 and not tick.ok]
 
 
-def test_a_link_with_ipv6_off_gets_all_of_ipv4_and_no_complaint(
+def test_a_link_with_ipv6_off_gets_all_of_ipv4_without_a_problem(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     """One IPv6 address that could not be added took all IPv4 routes with it."""
@@ -51,7 +51,9 @@ def test_a_link_with_ipv6_off_gets_all_of_ipv4_and_no_complaint(
     instance.ec2net("start", eni.name)
 
 
-def test_ipv6_turned_off_and_on_again_ends_as_before(vpc: SimulatedVpc, instance: Instance) -> None:
+def test_ipv6_turned_off_and_on_again_is_configured_as_before(
+    vpc: SimulatedVpc, instance: Instance
+) -> None:
     _, eni = _host(vpc)
     instance.refresh()
     before = instance.kernel()
@@ -67,7 +69,7 @@ def test_ipv6_turned_off_and_on_again_ends_as_before(vpc: SimulatedVpc, instance
     assert_same(before, instance.kernel())
 
 
-def test_ipv6_that_is_demanded_and_fails_does_not_hinder_ipv4(
+def test_required_ipv6_that_fails_does_not_affect_ipv4(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     """And the error does not say that the link went away, which would be no failure at all."""
@@ -94,7 +96,7 @@ def test_a_secondary_keeps_ipv6_when_the_primary_gets_a_tiny_mtu(
     assert instance.unreachable(eni) == []
 
 
-def test_a_family_without_rules_has_an_empty_list_of_them() -> None:
+def test_a_family_without_rules_has_an_empty_list_of_rules() -> None:
     """With ipv6.disable=1 the kernel answers EAFNOSUPPORT, which ended every command."""
     dumps = dump.Dumps()
     try:
@@ -118,7 +120,7 @@ def test_a_list_of_links_that_stays_incomplete_is_an_error(
         dumps.close()
 
 
-def test_status_says_nothing_of_ipv6_where_it_is_off(vpc: SimulatedVpc, instance: Instance) -> None:
+def test_status_omits_ipv6_where_it_is_off(vpc: SimulatedVpc, instance: Instance) -> None:
     _, eni = _host(vpc)
     _switch_ipv6(instance, eni, off=True)
     instance.refresh()

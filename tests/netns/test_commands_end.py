@@ -24,7 +24,7 @@ def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_it_ends_while_imds_hangs(settled: Instance, command: list[str]) -> None:
+def test_commands_end_while_imds_hangs(settled: Instance, command: list[str]) -> None:
     """IMDS gets a part of the time, and what was last known is shown."""
     with settled.imds.fault(Hang()):
         done = settled.ec2net(*command, status=None)
@@ -34,7 +34,7 @@ def test_it_ends_while_imds_hangs(settled: Instance, command: list[str]) -> None
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_it_ends_where_state_files_are_fifos(settled: Instance, command: list[str]) -> None:
+def test_commands_end_where_state_files_are_fifos(settled: Instance, command: list[str]) -> None:
     """Opened for reading, a FIFO without a writer blocks for ever. What it stood for is read again."""
     files = [path for path in settled.run_dir.rglob("*.json") if path.is_file()]
     assert len(files) > 6

@@ -35,7 +35,7 @@ def command(
     return call
 
 
-def test_a_link_is_configured_and_given_back(
+def test_setup_policy_routes_configures_a_link_and_gives_it_back(
     vpc: SimulatedVpc,
     instance: Instance,
     command: Callable[[str], subprocess.CompletedProcess[str]],

@@ -57,7 +57,7 @@ def findings(instance: Instance) -> set[tuple[str, str, str]]:
     return {(one["severity"], one["check"], one["subject"]) for one in found}
 
 
-def test_a_healthy_host_has_nothing_and_is_left_as_it_is(healthy: Instance) -> None:
+def test_doctor_reports_nothing_on_a_healthy_host_and_changes_nothing(healthy: Instance) -> None:
     before = healthy.kernel(), healthy.files()
     assert findings(healthy) == set()
     assert (healthy.kernel(), healthy.files()) == before
@@ -278,19 +278,19 @@ FAULTS: dict[
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_named_and_no_other(healthy: Instance, name: str) -> None:
+def test_doctor_reports_each_fault_alone(healthy: Instance, name: str) -> None:
     inject, expected = FAULTS[name]
     with inject(healthy):
         assert findings(healthy) == expected
     assert findings(healthy) == set()
 
 
-def test_without_privileges_it_says_what_it_did_not_look_at(healthy: Instance) -> None:
+def test_without_privileges_doctor_reports_what_was_not_checked(healthy: Instance) -> None:
     done = healthy.ec2net("doctor", under=("setpriv", "--reuid=65534", "--clear-groups"))
     assert "the gateways were not checked" in done.stdout
 
 
-def test_status_shows_a_tool_that_fights(healthy: Instance) -> None:
+def test_status_shows_a_tool_that_conflicts(healthy: Instance) -> None:
     with below_run("systemd/units/invocation:policy-routes@ens6.service", target="1"):
         shown = healthy.ec2net("status").stdout
     assert "! amazon-ec2-net-utils also configures ENIs: policy-routes@ens6.service" in shown

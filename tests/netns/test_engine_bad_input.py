@@ -59,7 +59,9 @@ def fill(instance: Instance) -> None:
 @pytest.mark.parametrize(
     ("size", "inodes"), [("4k", 0), ("20k", 0), ("1m", 1), ("1m", 3), ("1m", 8)]
 )
-def test_a_full_run_from_the_beginning(instance: Instance, size: str, inodes: int) -> None:
+def test_on_a_full_disk_the_first_pass_reports_and_a_later_one_succeeds(
+    instance: Instance, size: str, inodes: int
+) -> None:
     """It says so and ends with 1; the host is not worse off, and a pass with room does all."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
@@ -79,7 +81,7 @@ def test_a_full_run_from_the_beginning(instance: Instance, size: str, inodes: in
     assert instance.unreachable(*vpc.enis) == []
 
 
-def test_a_run_that_fills_up_loses_nothing(instance: Instance) -> None:
+def test_a_disk_that_fills_up_loses_nothing(instance: Instance) -> None:
     """A pass without news needs no room; one with news makes it so, and says what it cannot keep."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
@@ -106,7 +108,7 @@ def test_a_run_that_fills_up_loses_nothing(instance: Instance) -> None:
 WITHOUT_CAPABILITIES = ("setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "--")
 
 
-def test_without_the_privilege_it_says_which(instance: Instance) -> None:
+def test_without_a_privilege_the_error_names_it(instance: Instance) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first)
@@ -119,13 +121,13 @@ def test_without_the_privilege_it_says_which(instance: Instance) -> None:
         assert_same(before, instance.kernel())
 
 
-def test_looking_needs_no_privilege(settled: Instance) -> None:
+def test_read_only_commands_need_no_privilege(settled: Instance) -> None:
     """plan, verify, explain, status, backends, record, config: as an administrator's own user."""
     for command in ("plan", "verify", "explain ens6", "status", "backends", "config --show"):
         settled.ec2net(*command.split(), under=WITHOUT_CAPABILITIES)
 
 
-def test_a_state_directory_of_somebody_else(settled: Instance) -> None:
+def test_a_state_directory_of_another_user_is_refused(settled: Instance) -> None:
     before = settled.kernel()
     settled.run_dir.chmod(0o555)
     (settled.run_dir / "lock").chmod(0o444)
@@ -140,7 +142,7 @@ def test_a_state_directory_of_somebody_else(settled: Instance) -> None:
     assert_same(before, settled.kernel())
 
 
-def test_a_record_goes_through_a_pipe_and_to_nobody_not_at_all(
+def test_a_record_goes_through_a_pipe_and_not_without_a_reader(
     settled: Instance, tmp_path: Path
 ) -> None:
     """A FIFO without a reader was waited for, without a deadline."""
@@ -169,7 +171,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_configuration_with_a_last_good_one(settled: Instance, name: str) -> None:
+def test_a_broken_configuration_leaves_the_last_good_one_in_force(
+    settled: Instance, name: str
+) -> None:
     """The last good one stays in force, loudly: 2, but the pass is made."""
     vpc, before = settled.vpc, settled.kernel()
     text, words = BROKEN[name]
@@ -197,7 +201,9 @@ def test_a_broken_configuration_with_a_last_good_one(settled: Instance, name: st
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_configuration_before_the_first_good_one(instance: Instance, name: str) -> None:
+def test_a_broken_configuration_without_a_last_good_one_changes_nothing(
+    instance: Instance, name: str
+) -> None:
     """Nothing is guessed: 2, one line, nothing changed."""
     vpc = instance.vpc
     primary(vpc, *subnets(vpc, 1), **MANY)
@@ -215,7 +221,7 @@ def test_a_broken_configuration_before_the_first_good_one(instance: Instance, na
 
 @pytest.mark.parametrize("name", ["../x", "a" * 16, "", ".", "..", "a/b", "a b", "a:b", "ens5\n"])
 @pytest.mark.parametrize("command", ["start", "remove"])
-def test_a_link_name_that_the_kernel_would_not_take(
+def test_a_link_name_that_the_kernel_cannot_have_is_refused(
     settled: Instance, command: str, name: str
 ) -> None:
     """It is not waited for either: that ends with 3."""
@@ -225,7 +231,7 @@ def test_a_link_name_that_the_kernel_would_not_take(
     assert settled.files() == files
 
 
-def test_no_imds_at_all(settled: Instance) -> None:
+def test_without_imds_a_pass_fails(settled: Instance) -> None:
     before = settled.kernel()
     for version in (4, 6):
         settled.vpc.silence_imds(version)
@@ -240,7 +246,7 @@ def test_no_imds_at_all(settled: Instance) -> None:
     assert_same(before, settled.kernel())
 
 
-def test_imds_is_disabled_before_the_first_pass(instance: Instance) -> None:
+def test_disabled_imds_fails_the_first_pass(instance: Instance) -> None:
     vpc = instance.vpc
     primary(vpc, *subnets(vpc, 1), **MANY)
     before = instance.kernel()
@@ -256,7 +262,7 @@ def manage(role: str, how: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["ignore", "observe"])
-def test_an_eni_that_is_not_managed_is_not_touched(instance: Instance, how: str) -> None:
+def test_an_unmanaged_eni_is_not_changed(instance: Instance, how: str) -> None:
     """R29: over its hotplug, refresh, start and removal; observe tells what would be done."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
@@ -279,7 +285,7 @@ def test_an_eni_that_is_not_managed_is_not_touched(instance: Instance, how: str)
     assert sysctl.stdout.strip() == "1"
 
 
-def test_an_eni_that_is_ignored_later_keeps_what_it_has(instance: Instance) -> None:
+def test_an_eni_that_is_ignored_later_keeps_its_configuration(instance: Instance) -> None:
     """Handing an ENI over to a CNI takes nothing away under its pods."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
@@ -293,7 +299,7 @@ def test_an_eni_that_is_ignored_later_keeps_what_it_has(instance: Instance) -> N
         assert_same(before, instance.kernel())
 
 
-def test_no_rules(instance: Instance) -> None:
+def test_rules_off_adds_no_rules(instance: Instance) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first, **MANY)
@@ -313,7 +319,7 @@ def test_no_rules(instance: Instance) -> None:
     assert_same(state, instance.kernel())
 
 
-def test_no_addresses(instance: Instance) -> None:
+def test_addresses_off_adds_no_addresses(instance: Instance) -> None:
     """R30: pods' addresses never land on the host, whose local table would swallow their traffic
     (K-a); rules for them are left to whoever made the pods."""
     vpc = instance.vpc

@@ -82,7 +82,7 @@ def vpc_socket(namespace: Any, family: socket.AddressFamily) -> socket.socket:
     return made
 
 
-def test_connections_live_through_changes_of_other_addresses(settled: Instance) -> None:
+def test_connections_survive_changes_of_other_addresses(settled: Instance) -> None:
     """R16: not one packet of any address that stays goes astray, in both families."""
     vpc, eni = settled.vpc, settled.vpc.enis[1]
     before, dropped = settled.kernel(), vpc.dropped()
@@ -164,7 +164,7 @@ def flood(vpc: SimulatedVpc, sources: list[Any]) -> Iterator[list[int]]:
     assert failed == []
 
 
-def test_a_cover_that_is_split_or_merged_leaves_no_gap(settled: Instance) -> None:
+def test_splitting_or_merging_a_source_leaves_no_gap(settled: Instance) -> None:
     """One address of four leaves and comes back: the others' rules change, their way never."""
     vpc, eni = settled.vpc, settled.vpc.enis[1]
     before, dropped = settled.kernel(), vpc.dropped()
@@ -197,7 +197,9 @@ def files_of(instance: Instance, eni: Eni) -> list[str]:
 
 @pytest.mark.parametrize("imds", ["imds up", "imds down"])
 @pytest.mark.parametrize("how", Detach)
-def test_an_eni_comes_and_goes_without_a_trace(settled: Instance, how: Detach, imds: str) -> None:
+def test_an_eni_is_attached_and_detached_without_a_trace(
+    settled: Instance, how: Detach, imds: str
+) -> None:
     """ENU#166: what a detached ENI left won over the next one. Also while IMDS hangs."""
     vpc, before, files = settled.vpc, settled.kernel(), set(settled.files())
     dropped = vpc.dropped()
@@ -227,7 +229,7 @@ def test_an_eni_comes_and_goes_without_a_trace(settled: Instance, how: Detach, i
     assert vpc.dropped() == dropped
 
 
-def test_it_comes_back_under_another_name_and_number(instance: Instance) -> None:
+def test_an_eni_returns_under_another_name_and_number(instance: Instance) -> None:
     """The same ENI, detached as ens6 and device 1, attached as ens8 and device 2 (R8)."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
@@ -250,7 +252,7 @@ def test_it_comes_back_under_another_name_and_number(instance: Instance) -> None
     assert not [line for line in marked(instance.kernel()) if '"10002"' in line]
 
 
-def test_a_link_that_moves_away_and_back_is_configured_again(instance: Instance) -> None:
+def test_a_link_that_leaves_and_returns_is_configured_again(instance: Instance) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first)
@@ -265,7 +267,7 @@ def test_a_link_that_moves_away_and_back_is_configured_again(instance: Instance)
     assert instance.unreachable(*vpc.enis) == []
 
 
-def test_a_link_that_is_renamed_keeps_everything(settled: Instance) -> None:
+def test_a_renamed_link_keeps_its_configuration(settled: Instance) -> None:
     """No decision is keyed on a name (R39): the pass repairs what 'down' took, under the new one."""
     vpc, eni = settled.vpc, settled.vpc.enis[1]
     before = settled.kernel()
@@ -281,7 +283,9 @@ def test_a_link_that_is_renamed_keeps_everything(settled: Instance) -> None:
     assert_same(before, after)
 
 
-def test_imds_that_no_longer_lists_an_attached_eni_takes_nothing_away(settled: Instance) -> None:
+def test_an_attached_eni_that_imds_no_longer_lists_keeps_its_configuration(
+    settled: Instance,
+) -> None:
     """Detach ends with the link, not with IMDS, which may be ahead or wrong."""
     vpc, eni = settled.vpc, settled.vpc.enis[1]
     before = settled.kernel()
@@ -292,7 +296,7 @@ def test_imds_that_no_longer_lists_an_attached_eni_takes_nothing_away(settled: I
     assert settled.refresh() == []
 
 
-def test_remove_gives_everything_back(instance: Instance) -> None:
+def test_remove_restores_the_first_state(instance: Instance) -> None:
     """As before the first pass: addresses, routes, rules, names, group, MTU, sysctl, files."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
@@ -319,7 +323,7 @@ def test_remove_gives_everything_back(instance: Instance) -> None:
     assert_same(before, instance.kernel())
 
 
-def test_remove_with_a_lost_journal_takes_back_what_tells_that_it_is_ours(
+def test_with_a_lost_journal_remove_deletes_each_mark_of_ec2net(
     instance: Instance,
 ) -> None:
     """Settings of which nothing says what they were before stay: group, MTU, accept_ra."""
@@ -340,7 +344,7 @@ def test_remove_with_a_lost_journal_takes_back_what_tells_that_it_is_ours(
     assert instance.unreachable(*vpc.enis) == []
 
 
-def test_remove_needs_no_imds_and_collects_what_a_gone_link_left(settled: Instance) -> None:
+def test_remove_works_without_imds_and_cleans_up_after_a_detached_link(settled: Instance) -> None:
     vpc, before = settled.vpc, settled.kernel()
     eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
     settled.ec2net("refresh")
@@ -354,7 +358,7 @@ def test_remove_needs_no_imds_and_collects_what_a_gone_link_left(settled: Instan
     settled.ec2net("refresh")
 
 
-def test_a_primary_ipv4_stays_first(settled: Instance) -> None:
+def test_a_primary_ipv4_address_stays_first(settled: Instance) -> None:
     """R14, AL#998: through additions and removals of others, and of lower ones too."""
     vpc, eni = settled.vpc, settled.vpc.enis[1]
 
@@ -376,7 +380,7 @@ def test_a_primary_ipv4_stays_first(settled: Instance) -> None:
     assert all(f"src {eni.ipv4s[0]}" in line for line in routes)
 
 
-def test_a_subnet_gets_ipv6_later(instance: Instance) -> None:
+def test_a_subnet_can_get_ipv6_later(instance: Instance) -> None:
     """V-c: no on-link route came for it until the unit was restarted (R3)."""
     vpc = instance.vpc
     subnet = vpc.add_subnet("10.0.2.0/24", "2001:db8:0:2::/64")

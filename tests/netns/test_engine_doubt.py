@@ -30,7 +30,7 @@ def indices(instance: Instance) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_a_second_link_with_an_enis_mac_takes_nothing_from_it(
+def test_a_second_link_with_the_mac_of_an_eni_removes_nothing_from_it(
     vpc: SimulatedVpc, instance: Instance, order: str
 ) -> None:
     """Whichever has the lower index: the ENI is refused, loudly, and loses nothing."""
@@ -55,7 +55,7 @@ def test_a_second_link_with_an_enis_mac_takes_nothing_from_it(
     assert {name for name in files if "token" not in name} <= set(instance.files())
 
 
-def test_rules_whose_table_was_flushed_stay_while_imds_is_down(
+def test_rules_of_a_flushed_table_stay_while_imds_is_unreachable(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     """With the state lost nothing tells whose they are; they were removed as a gone ENI's."""
@@ -73,7 +73,7 @@ def test_rules_whose_table_was_flushed_stay_while_imds_is_down(
         assert sorted(instance.kernel()[subject]) == sorted(before[subject])
 
 
-def test_a_gone_enis_rules_wait_for_the_number_of_a_new_one_and_then_go(
+def test_rules_of_a_detached_eni_stay_until_the_number_of_a_new_one_is_known(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     _, eni = settled(vpc, instance)
@@ -91,7 +91,7 @@ def test_a_gone_enis_rules_wait_for_the_number_of_a_new_one_and_then_go(
 
 
 @pytest.mark.parametrize("command", [["refresh"], ["start", "--primary"]], ids=" ".join)
-def test_one_wrong_answer_about_the_primary_does_not_stand_for_the_boot(
+def test_one_wrong_answer_about_the_primary_is_corrected(
     vpc: SimulatedVpc, instance: Instance, command: list[str]
 ) -> None:
     first, second = subnets(vpc, 2)
@@ -106,7 +106,7 @@ def test_one_wrong_answer_about_the_primary_does_not_stand_for_the_boot(
     assert instance.refresh() == []
 
 
-def test_a_wrong_answer_that_is_given_all_the_time_takes_no_eni_for_another(
+def test_a_constant_wrong_answer_mistakes_no_eni_for_another(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     first, second = subnets(vpc, 2)
@@ -121,7 +121,7 @@ def test_a_wrong_answer_that_is_given_all_the_time_takes_no_eni_for_another(
     assert instance.unreachable(*vpc.enis) == []
 
 
-def test_a_list_of_addresses_that_is_cut_short_once_removes_nothing(
+def test_a_list_of_addresses_that_is_short_once_removes_nothing(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     """It is well-formed, so it was believed at once."""

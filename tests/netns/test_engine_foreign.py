@@ -129,7 +129,7 @@ def disturbed(instance: Instance) -> Instance:
     return instance
 
 
-def test_no_pass_touches_anything_foreign(disturbed: Instance) -> None:
+def test_no_pass_changes_anything_foreign(disturbed: Instance) -> None:
     """Whatever the pass: first, second, of one link, after changes in IMDS, removal.
 
     Some of the foreign rules take traffic, which a pass reports: its exit status is not the question.
@@ -170,7 +170,7 @@ def test_no_pass_touches_anything_foreign(disturbed: Instance) -> None:
     assert_same(before, disturbed.kernel())
 
 
-def test_everything_works_between_foreign_things(instance: Instance) -> None:
+def test_every_address_works_among_foreign_objects(instance: Instance) -> None:
     """The disturbances above that do not redirect our traffic leave every address working."""
     vpc = instance.vpc
     where = subnets(vpc, 2)
@@ -185,7 +185,7 @@ def test_everything_works_between_foreign_things(instance: Instance) -> None:
     assert instance.plan()["changes"] == []
 
 
-def test_a_rule_like_ours_counts_as_in_place_until_its_maker_takes_it_away(
+def test_a_foreign_rule_counts_as_in_place_until_its_owner_removes_it(
     instance: Instance,
 ) -> None:
     vpc = instance.vpc
@@ -201,7 +201,7 @@ def test_a_rule_like_ours_counts_as_in_place_until_its_maker_takes_it_away(
     assert instance.refresh() == [f"add rule 10001: from {source}/32 lookup 10001"]
 
 
-def test_a_rule_like_ours_costs_its_main_first_rule_nothing_in_passes_for_other_enis(
+def test_a_foreign_rule_does_not_remove_its_main_first_rule_in_another_pass(
     instance: Instance,
 ) -> None:
     """Without a partner of ours nobody seemed to own it: each pass for another ENI removed it, the
@@ -234,7 +234,7 @@ CONFLICTS = {
 
 
 @pytest.mark.parametrize("kind", CONFLICTS)
-def test_what_stands_in_the_way_is_reported_and_stays(instance: Instance, kind: str) -> None:
+def test_a_conflicting_foreign_object_is_reported_and_stays(instance: Instance, kind: str) -> None:
     """Never overwritten; everything else is configured, and each pass says it again."""
     vpc = instance.vpc
     where = subnets(vpc, 3)
@@ -257,7 +257,7 @@ def test_what_stands_in_the_way_is_reported_and_stays(instance: Instance, kind: 
     instance.ec2net("verify", status=4)
 
 
-def test_an_alternative_name_of_ours_on_another_link_costs_nothing_else(
+def test_an_alternative_name_on_another_link_affects_only_itself(
     instance: Instance,
 ) -> None:
     vpc = instance.vpc
@@ -272,7 +272,7 @@ def test_an_alternative_name_of_ours_on_another_link_costs_nothing_else(
     assert link["altnames"] == [str(eni.eni_id)]
 
 
-def test_a_default_route_that_dhcp_made_counts_as_in_place(instance: Instance) -> None:
+def test_a_default_route_of_dhcp_counts_as_in_place(instance: Instance) -> None:
     """A DHCP client that is left on a secondary's link is not fought with."""
     vpc = instance.vpc
     where = subnets(vpc, 2)
@@ -304,7 +304,7 @@ def test_a_default_route_that_dhcp_made_counts_as_in_place(instance: Instance) -
     ],
     ids=["tos", "tos-elsewhere", "source"],
 )
-def test_a_route_of_some_traffic_only_does_not_stand_for_ours(
+def test_a_route_for_a_part_of_the_traffic_does_not_replace_the_default_route(
     instance: Instance, route: str
 ) -> None:
     """It counted as our default route, so that the ENI's other traffic left by the primary."""
@@ -323,7 +323,9 @@ def test_a_route_of_some_traffic_only_does_not_stand_for_ours(
 
 
 @pytest.mark.parametrize("promoted", ["0", "1"])
-def test_addresses_in_the_subnet_of_ours_outlive_it(instance: Instance, promoted: str) -> None:
+def test_foreign_addresses_in_the_subnet_of_an_owned_one_outlive_it(
+    instance: Instance, promoted: str
+) -> None:
     """The kernel, which has them as secondaries of ours, removed them along with it."""
     vpc = instance.vpc
     where = subnets(vpc, 2)
@@ -340,7 +342,7 @@ def test_addresses_in_the_subnet_of_ours_outlive_it(instance: Instance, promoted
     assert instance.kernel()["sysctls"] == sysctls
 
 
-def test_behind_an_address_of_its_subnet_the_first_of_ours_moves_no_other(
+def test_behind_a_foreign_address_the_first_of_ec2nets_moves_no_other(
     instance: Instance,
 ) -> None:
     """The kernel keeps it last, as a secondary: each pass took all others away and back again.

@@ -100,7 +100,9 @@ def test_the_default_deadline_bounds_a_pass(settled: Instance, fault: Effect | F
         ("everything is on-link", "0.0.0.0/0"),
     ],
 )
-def test_what_keeps_imds_from_being_used_is_said(settled: Instance, name: str, words: str) -> None:
+def test_the_error_names_the_reason_why_imds_is_unusable(
+    settled: Instance, name: str, words: str
+) -> None:
     (settled.run_dir / "imds-token.json").unlink(missing_ok=True)
     assert words in broken_pass(settled, FAULTS[name], DEFAULT)
     assert words in settled.ec2net("status", status=1).stdout
@@ -108,7 +110,7 @@ def test_what_keeps_imds_from_being_used_is_said(settled: Instance, name: str, w
     settled.ec2net("status")
 
 
-def test_the_pass_after_a_fault_brings_what_changed_during_it(settled: Instance) -> None:
+def test_the_pass_after_a_fault_applies_changes_made_during_it(settled: Instance) -> None:
     eni = settled.vpc.enis[1]
     before = settled.kernel()
     with settled.imds.fault(Fault(Status(503), KEYS)):
@@ -124,7 +126,7 @@ def test_the_pass_after_a_fault_brings_what_changed_during_it(settled: Instance)
     assert_same(before, settled.kernel())
 
 
-def test_one_enis_fault_does_not_hold_up_the_news_of_another(settled: Instance) -> None:
+def test_a_fault_of_one_eni_does_not_delay_another(settled: Instance) -> None:
     healthy, sick = settled.vpc.enis[1], settled.vpc.enis[2]
     before = settled.kernel()
     with settled.imds.fault(Fault(Garbage(), f"{sick.mac}/")):
@@ -153,7 +155,7 @@ FIRST: dict[str, Effect | Fault] = {
 
 
 @pytest.mark.parametrize("name", FIRST)
-def test_a_fault_in_the_first_pass_of_all(instance: Instance, name: str) -> None:
+def test_a_fault_in_the_very_first_pass_is_survived(instance: Instance, name: str) -> None:
     """Nothing is defaulted (R2; items 46 and 47): the host stays as it came up, then is configured."""
     vpc = instance.vpc
     instance.configure(f"[timeouts]\npass = {PASS}\n")
@@ -174,7 +176,7 @@ def test_a_fault_in_the_first_pass_of_all(instance: Instance, name: str) -> None
     assert instance.unreachable(*vpc.enis) == []
 
 
-def test_every_key_failing_once_at_any_position_of_a_first_pass(instance: Instance) -> None:
+def test_every_key_can_fail_once_at_any_position_of_a_first_pass(instance: Instance) -> None:
     """R2: at whatever request the answer is lost, the end is the same (a 404 is not 'none')."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)

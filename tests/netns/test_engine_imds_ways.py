@@ -89,7 +89,7 @@ def waited(said: str) -> float:
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_the_one_way_is_found_and_remembered(settled: Instance, name: str) -> None:
+def test_the_only_route_to_imds_is_found_and_remembered(settled: Instance, name: str) -> None:
     """ENU#117: a default route that leads where IMDS is not. From whatever worked before."""
     before = settled.kernel()
     with way(settled, name):
@@ -106,7 +106,7 @@ def test_the_one_way_is_found_and_remembered(settled: Instance, name: str) -> No
     assert_same(before, settled.kernel())
 
 
-def test_an_address_that_is_new_is_configured_whatever_the_way(settled: Instance) -> None:
+def test_a_new_address_is_configured_whatever_the_route_to_imds(settled: Instance) -> None:
     vpc, eni = settled.vpc, settled.vpc.enis[1]
     with way(settled, "only ens7"):
         address = eni.assign_ipv4()
@@ -116,7 +116,7 @@ def test_an_address_that_is_new_is_configured_whatever_the_way(settled: Instance
         settled.ec2net("refresh")
 
 
-def test_the_primary_without_a_way_out_is_no_obstacle(settled: Instance) -> None:
+def test_a_primary_without_a_default_route_does_not_stop_a_pass(settled: Instance) -> None:
     """Somebody flushed main: the ENIs' own tables still lead to IMDS."""
     shown = settled.guest.run(["ip", "route", "show", "dev", "ens5"]).stdout.splitlines()
     routes = sorted(shown, key=lambda line: line.startswith("default"))
@@ -132,7 +132,7 @@ def test_the_primary_without_a_way_out_is_no_obstacle(settled: Instance) -> None
     assert_same(before, settled.kernel())
 
 
-def test_the_endpoint_that_the_environment_names_is_the_only_one(settled: Instance) -> None:
+def test_only_the_endpoint_in_the_environment_is_used(settled: Instance) -> None:
     """As AWS's SDKs do; and no other is tried, even if it does not answer."""
     settled.imds.clear_log()
     endpoint = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://[fd00:ec2::254]"}

@@ -180,7 +180,7 @@ def kill_everywhere(instance: Instance, kills: int, *begins: Callable[[], None])
             assert instance.refresh() == []
 
 
-def test_reset_is_the_state_before_the_first_pass(host: Instance) -> None:
+def test_reset_restores_the_state_before_the_first_pass(host: Instance) -> None:
     """What the next test rests on."""
     reset(host)
     host.ec2net("refresh")  # a link that was never up has another qdisc
@@ -192,12 +192,12 @@ def test_reset_is_the_state_before_the_first_pass(host: Instance) -> None:
     assert_same(before, host.kernel())
 
 
-def test_first_passes_killed_anywhere(host: Instance) -> None:
+def test_first_passes_can_be_killed_anywhere(host: Instance) -> None:
     """R25, items 49 and 50: a leftover was taken for configuration; locks outlived their holder."""
     kill_everywhere(host, KILLS // 2, lambda: reset(host))
 
 
-def test_changes_killed_anywhere(host: Instance) -> None:
+def test_changes_can_be_killed_anywhere(host: Instance) -> None:
     """Replacements and removals too: from one configuration to another, and back."""
     reset(host)
     host.ec2net("refresh")
@@ -215,7 +215,7 @@ def fresh(host: Instance) -> tuple[State, int]:
     return good, whole.events
 
 
-def test_sigterm_after_the_first_change_lets_the_pass_complete(
+def test_sigterm_after_the_first_change_lets_the_pass_finish(
     host: Instance, fresh: tuple[State, int]
 ) -> None:
     """Half an apply may cut the host off IMDS (nm-cloud-setup learnt it: B-b)."""
@@ -296,7 +296,7 @@ def waiting(process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-def test_a_half_written_file_is_never_read_and_is_gone_after_the_next_pass(host: Instance) -> None:
+def test_a_half_written_file_is_never_read_and_the_next_pass_deletes_it(host: Instance) -> None:
     """What a kill between writing and renaming leaves (item 49)."""
     reset(host)
     host.ec2net("refresh")

@@ -68,7 +68,7 @@ def switches(pid: int) -> list[str]:
     return [line for line in lines if line.startswith("voluntary_ctxt_switches")]
 
 
-def test_a_link_that_never_comes_ends_start_with_3_at_its_deadline(settled: Instance) -> None:
+def test_a_link_that_never_appears_ends_start_with_3_at_its_deadline(settled: Instance) -> None:
     started = time.monotonic()
     done = settled.ec2net("start", "ghost0", "--timeout", "5", status=3)
     seconds = time.monotonic() - started
@@ -105,7 +105,7 @@ def test_waiting_for_a_link_makes_no_system_calls(settled: Instance, tmp_path: P
     assert len(made) <= A_HANDFUL, made
 
 
-def test_a_waiting_process_is_never_woken(settled: Instance) -> None:
+def test_no_timer_wakes_a_waiting_process(settled: Instance) -> None:
     with settled.running("start", "ghost0") as process:
         waits_in_poll(process)
         before = switches(process.pid)
@@ -114,7 +114,7 @@ def test_a_waiting_process_is_never_woken(settled: Instance) -> None:
         assert switches(process.pid) == before
 
 
-def test_a_wait_for_a_link_delays_nobody(settled: Instance) -> None:
+def test_a_wait_for_a_link_delays_no_other_command(settled: Instance) -> None:
     """ENU#160: 2.7.4 took the lock before it looked for the link."""
     with settled.running("start", "ghost0", "--timeout", "600") as process:
         waits_in_poll(process)
@@ -122,7 +122,7 @@ def test_a_wait_for_a_link_delays_nobody(settled: Instance) -> None:
         assert process.poll() is None
 
 
-def test_twenty_ghosts_at_once_cost_no_process_afterwards(settled: Instance) -> None:
+def test_twenty_links_that_never_appear_leave_no_process(settled: Instance) -> None:
     with ExitStack() as stack:
         ghosts = [
             stack.enter_context(settled.running("start", f"ghost{n}", "--timeout", "3"))
@@ -148,7 +148,7 @@ def programs() -> list[str]:
     return found
 
 
-def test_start_configures_the_link_as_soon_as_it_comes(settled: Instance) -> None:
+def test_start_configures_the_link_as_soon_as_it_appears(settled: Instance) -> None:
     vpc = settled.vpc
     with settled.running("start", "ens9") as process:
         waits_in_poll(process)
@@ -182,7 +182,7 @@ def goes_during_a_wait(
 
 
 @pytest.mark.parametrize("how", Detach)
-def test_a_link_that_goes_mid_way_ends_start_at_once(settled: Instance, how: Detach) -> None:
+def test_a_link_removed_during_start_ends_it_at_once(settled: Instance, how: Detach) -> None:
     """Deleted, or moved into a task's namespace (ENU#148); while IMDS hangs, too."""
     vpc = settled.vpc
     eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
@@ -201,7 +201,9 @@ def test_a_link_that_goes_mid_way_ends_start_at_once(settled: Instance, how: Det
 
 
 @pytest.mark.parametrize("how", Detach)
-def test_a_link_that_goes_while_its_number_is_awaited(settled: Instance, how: Detach) -> None:
+def test_a_link_removed_while_its_number_is_awaited_ends_start(
+    settled: Instance, how: Detach
+) -> None:
     """The pauses between two passes are not deaf either."""
     vpc = settled.vpc
     eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
@@ -233,7 +235,7 @@ def unplugged_during_start(instance: Instance, many: int) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("many", [2, 15, 25, 35])
-def test_a_link_that_goes_during_an_apply_is_no_error(settled: Instance, many: int) -> None:
+def test_a_link_removed_during_an_apply_is_no_error(settled: Instance, many: int) -> None:
     """After so many kernel events, verification included; and nothing of it stays behind."""
     before = settled.kernel()
     for _ in range(ATTEMPTS):
@@ -269,7 +271,7 @@ def test_an_eni_whose_keys_hang_delays_no_other(settled: Instance, command: list
     settled.ec2net("refresh")
 
 
-def test_what_another_pass_learnt_meanwhile_is_not_undone(settled: Instance) -> None:
+def test_a_slow_pass_does_not_undo_a_later_one(settled: Instance) -> None:
     """IMDS is read before the lock is taken, so what was read may be old when it is used."""
     vpc = settled.vpc
     eni = vpc.attach(vpc.subnets[1], "ens9", ipv4=2, ipv6=2)
@@ -296,7 +298,7 @@ def test_what_another_pass_learnt_meanwhile_is_not_undone(settled: Instance) -> 
     settled.ec2net("refresh")
 
 
-def test_a_slow_imds_is_told_of_on_a_terminal(settled: Instance) -> None:
+def test_a_terminal_shows_that_imds_is_slow(settled: Instance) -> None:
     ours, theirs = pty.openpty()
     command = ["ip", "netns", "exec", settled.guest.name, *settled.argv("refresh")]
     try:
@@ -334,7 +336,7 @@ def test_a_busy_lock_is_waited_for_no_longer_than_configured(settled: Instance) 
     assert settled.refresh() == []
 
 
-def test_passes_at_once_come_to_the_same_as_one(settled: Instance) -> None:
+def test_concurrent_passes_have_the_same_result_as_one(settled: Instance) -> None:
     vpc, before = settled.vpc, settled.kernel()
     eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
     with ExitStack() as stack:

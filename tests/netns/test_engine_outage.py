@@ -41,7 +41,7 @@ def as_unit(instance: Instance, log: Path) -> tuple[int, str]:
     return done.returncode, log.read_text()
 
 
-def test_a_person_is_told_each_time(settled: Instance) -> None:
+def test_each_command_reports_an_outage(settled: Instance) -> None:
     with settled.imds.fault(Status(503)):
         for _ in range(2):
             said = settled.ec2net("refresh", status=1).stderr
@@ -50,9 +50,7 @@ def test_a_person_is_told_each_time(settled: Instance) -> None:
             assert "ec2net keeps the last known values" in said
 
 
-def test_the_journal_is_told_when_it_begins_and_when_it_ends(
-    settled: Instance, tmp_path: Path
-) -> None:
+def test_the_log_has_the_start_and_the_end_of_an_outage(settled: Instance, tmp_path: Path) -> None:
     log = tmp_path / "journal"
     as_unit(settled, log)  # ends what an earlier test began
     assert as_unit(settled, log) == (0, "")
@@ -68,7 +66,7 @@ def test_the_journal_is_told_when_it_begins_and_when_it_ends(
     assert as_unit(settled, log) == (0, "")
 
 
-def test_an_eni_that_imds_does_not_know_yet_is_no_outage(settled: Instance) -> None:
+def test_an_eni_that_imds_does_not_list_yet_is_no_outage(settled: Instance) -> None:
     subnet = settled.vpc.subnets[0]
     new = settled.vpc.attach(subnet, propagation=None)
     settled.vpc.unregister(new)

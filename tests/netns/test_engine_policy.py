@@ -35,7 +35,7 @@ def standing(instance: Instance, eni: Eni) -> tuple[str, str]:
     return row["standing"], row["attached"]
 
 
-def test_a_later_eni_is_left_alone_from_its_attachment_on(instance: Instance) -> None:
+def test_a_later_eni_is_unmanaged_from_its_attachment_on(instance: Instance) -> None:
     """R29: not one change over hotplug and refreshes, and none to undo."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
@@ -63,7 +63,7 @@ def test_a_later_eni_is_left_alone_from_its_attachment_on(instance: Instance) ->
     assert told[str(boot.mac)] == ("configured", "boot")
 
 
-def test_the_resident_manager_leaves_a_later_eni_alone(instance: Instance) -> None:
+def test_the_daemon_does_not_manage_a_later_eni(instance: Instance) -> None:
     """Also after a restart, and when the CNI sets it up."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
@@ -85,7 +85,7 @@ def test_the_resident_manager_leaves_a_later_eni_alone(instance: Instance) -> No
     assert instance.unreachable(main, boot) == []
 
 
-def test_an_eni_of_the_boot_that_comes_back_is_a_later_one(instance: Instance) -> None:
+def test_an_eni_of_the_boot_that_is_attached_again_is_a_later_one(instance: Instance) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     main, boot = primary(vpc, first), vpc.attach(second, **MANY)
@@ -102,7 +102,7 @@ def test_an_eni_of_the_boot_that_comes_back_is_a_later_one(instance: Instance) -
     assert instance.unreachable(main, again) == []
 
 
-def test_what_early_saw_is_the_boots_and_a_pass_much_later_decides_no_more(
+def test_enis_that_early_saw_belong_to_the_boot_and_a_later_pass_decides_nothing(
     instance: Instance, udev: Path
 ) -> None:
     vpc = instance.vpc
@@ -130,7 +130,7 @@ def test_what_early_saw_is_the_boots_and_a_pass_much_later_decides_no_more(
     assert standing(instance, boot) == ("configured", "boot")
 
 
-def test_early_leaves_alone_what_udev_says_is_somebody_elses(
+def test_early_does_not_manage_a_link_that_udev_marks_as_unmanaged(
     instance: Instance, udev: Path
 ) -> None:
     vpc = instance.vpc
@@ -198,7 +198,7 @@ def test_the_kubernetes_profile_leaves_pods_and_their_enis_to_the_cni(instance: 
     assert vpc.dropped() == 0
 
 
-def test_a_section_of_the_users_own_counts_more_than_the_profile(instance: Instance) -> None:
+def test_a_section_of_the_user_takes_precedence_over_the_profile(instance: Instance) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     main, boot = primary(vpc, first, **MANY), vpc.attach(second, **MANY)
@@ -209,7 +209,9 @@ def test_a_section_of_the_users_own_counts_more_than_the_profile(instance: Insta
     assert instance.unreachable(boot) == []
 
 
-def test_what_the_backend_does_not_have_is_said_and_all_else_is_done(instance: Instance) -> None:
+def test_a_missing_feature_of_the_backend_is_reported_and_the_rest_is_applied(
+    instance: Instance,
+) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     main, other = primary(vpc, first), vpc.attach(second, **MANY)

@@ -133,7 +133,7 @@ def stored(instance: Instance) -> dict[str, bytes]:
     return {k: v for k, v in instance.files().items() if not k.startswith(telling)}
 
 
-def test_a_change_that_cuts_imds_off_comes_back_and_is_not_tried_again(host: Host) -> None:
+def test_a_change_that_blocks_imds_is_rolled_back_and_not_retried(host: Host) -> None:
     """R-j: an update that made an instance unreachable. It was left so."""
     instance, eni = host.instance, host.instance.vpc.enis[1]
     before, files = instance.kernel(), stored(instance)
@@ -182,7 +182,7 @@ def test_a_change_that_cuts_imds_off_comes_back_and_is_not_tried_again(host: Hos
     eni.unassign_ipv4(address)
 
 
-def test_another_intent_that_fails_too_is_held_in_its_turn(host: Host) -> None:
+def test_another_intent_that_fails_is_held_too(host: Host) -> None:
     host.order(eni1=host.cut_off())
     host.refresh(status=1)
     (first,) = json.loads(host.instance.files()["held.json"]).values()
@@ -193,7 +193,7 @@ def test_another_intent_that_fails_too_is_held_in_its_turn(host: Host) -> None:
     assert host.refresh(status=1)["rolled_back"] == []
 
 
-def test_a_hold_is_for_one_eni_and_ends_by_an_explicit_wish(host: Host) -> None:
+def test_a_hold_covers_one_eni_and_ends_on_request(host: Host) -> None:
     instance, (first, second) = host.instance, host.instance.vpc.enis
     host.order(eni1=host.cut_off())
     host.refresh(status=1)
@@ -216,7 +216,7 @@ def test_a_hold_is_for_one_eni_and_ends_by_an_explicit_wish(host: Host) -> None:
     host.refresh()
 
 
-def test_what_was_replaced_and_removed_comes_back_too(host: Host) -> None:
+def test_replaced_and_removed_items_are_restored_too(host: Host) -> None:
     """Addresses, rules of a split cover, prefixes, an MTU that the journal gives back."""
     instance, eni = host.instance, host.instance.vpc.enis[1]
     host.order(eni1={"mtu": 1500})
@@ -237,7 +237,7 @@ def test_what_was_replaced_and_removed_comes_back_too(host: Host) -> None:
     eni.assign_ipv4_prefix(prefix)
 
 
-def test_a_first_pass_is_taken_back_whole_and_only_the_culprit_is_held(
+def test_a_first_pass_is_rolled_back_whole_and_only_the_failing_eni_is_held(
     instance: Instance, tmp_path: Path
 ) -> None:
     """Links down again, no rules, no names, no journal; what did no harm comes with the next."""
@@ -276,7 +276,7 @@ table ip6 by_group {
 """A host's own firewall, which lets links of a group ask for no neighbour."""
 
 
-def test_a_gateway_that_no_longer_resolves(host: Host) -> None:
+def test_a_gateway_that_no_longer_resolves_causes_a_rollback(host: Host) -> None:
     """IMDS goes on for a while by what the kernel knows of its neighbours; that is not waited for."""
     instance = host.instance
     instance.guest.ip(["link set ens5 group 0"])
@@ -299,7 +299,7 @@ def test_a_gateway_that_no_longer_resolves(host: Host) -> None:
 
 
 @pytest.mark.parametrize("how", [Hang(), Reset()], ids=["hang", "reset"])
-def test_an_imds_that_dies_during_an_apply_is_not_the_plan_s_fault(
+def test_an_imds_that_fails_during_an_apply_is_not_blamed_on_the_plan(
     host: Host, how: Hang | Reset
 ) -> None:
     """Rolled back, but not held: the next pass with a live IMDS does it."""
@@ -316,7 +316,7 @@ def test_an_imds_that_dies_during_an_apply_is_not_the_plan_s_fault(
     eni.unassign_ipv4(address)
 
 
-def test_an_answer_that_is_an_error_is_an_answer(host: Host) -> None:
+def test_an_error_of_imds_is_an_answer(host: Host) -> None:
     """The way to IMDS is open: nothing is waited for or taken back."""
     instance, eni = host.instance, host.instance.vpc.enis[1]
     address = eni.assign_ipv4()
@@ -326,7 +326,7 @@ def test_an_answer_that_is_an_error_is_an_answer(host: Host) -> None:
     eni.unassign_ipv4(address)
 
 
-def test_sigterm_does_not_end_the_wait_for_what_is_lost(host: Host) -> None:
+def test_sigterm_does_not_end_the_wait_for_imds(host: Host) -> None:
     """Else a stop would leave the host cut off."""
     instance = host.instance
     before = instance.kernel()
@@ -344,7 +344,7 @@ def test_sigterm_does_not_end_the_wait_for_what_is_lost(host: Host) -> None:
     assert "held.json" in instance.files()
 
 
-def test_zero_seconds_turn_it_off(host: Host) -> None:
+def test_zero_seconds_turn_the_check_off(host: Host) -> None:
     instance = host.instance
     host.configure(after=0)
     host.order(eni1=host.cut_off())
@@ -356,7 +356,7 @@ def test_zero_seconds_turn_it_off(host: Host) -> None:
     instance.guest.ip(["route del 169.254.169.254/32 table main"])
 
 
-def test_a_change_costs_one_request_and_no_wait(host: Host) -> None:
+def test_the_check_costs_one_request_and_no_wait(host: Host) -> None:
     """The gateways are asked by the kernel; the entries that somebody fixed stay as they are."""
     instance, eni = host.instance, host.instance.vpc.enis[1]
     mac = instance.vpc.subnets[0].gateway_mac
@@ -376,7 +376,7 @@ def test_a_change_costs_one_request_and_no_wait(host: Host) -> None:
     eni.unassign_ipv4(address)
 
 
-def test_the_resident_manager_rolls_back_and_holds_too(host: Host) -> None:
+def test_the_daemon_rolls_back_and_holds_too(host: Host) -> None:
     """A hold outlives its polls and looks; 'refresh --retry' reaches it through the manager."""
     instance, eni = host.instance, host.instance.vpc.enis[1]
     before = instance.kernel()

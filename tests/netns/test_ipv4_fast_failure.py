@@ -44,7 +44,7 @@ def connecting(vpc: SimulatedVpc, address: str) -> int:
     return vpc.guest.call(attempt)
 
 
-def test_a_connection_abroad_fails_at_once(instance: Instance) -> None:
+def test_a_connection_outwards_fails_at_once(instance: Instance) -> None:
     vpc = instance.vpc
     eni = ipv6_only(vpc)
     instance.refresh()
@@ -58,7 +58,7 @@ def test_a_connection_abroad_fails_at_once(instance: Instance) -> None:
     assert instance.unreachable(eni) == []
 
 
-def test_every_other_way_of_ipv4_stays(instance: Instance) -> None:
+def test_every_other_use_of_ipv4_still_works(instance: Instance) -> None:
     """EC2's services, containers, a route of the user's, a VPN's default route."""
     vpc = instance.vpc
     eni = ipv6_only(vpc)
@@ -81,7 +81,7 @@ def test_every_other_way_of_ipv4_stays(instance: Instance) -> None:
         assert instance.refresh() == []
 
 
-def test_a_pass_for_another_eni_changes_nothing_of_it_until_that_has_ipv4(
+def test_a_pass_for_another_eni_keeps_the_failing_until_ipv4_exists(
     instance: Instance,
 ) -> None:
     vpc = instance.vpc
@@ -102,7 +102,9 @@ def test_a_pass_for_another_eni_changes_nothing_of_it_until_that_has_ipv4(
 
 
 @pytest.mark.parametrize("end", ["setting", "IPv4"])
-def test_it_ends_with_the_setting_and_with_the_first_ipv4(instance: Instance, end: str) -> None:
+def test_the_failing_ends_with_the_setting_or_with_the_first_ipv4(
+    instance: Instance, end: str
+) -> None:
     vpc = instance.vpc
     eni = ipv6_only(vpc)
     instance.configure(CONFIGURATION)

@@ -34,7 +34,7 @@ def add(guest: Namespace, address: str) -> None:
         until(events, NEWADDR, times=2)
 
 
-def test_a_lease_that_is_renewed_is_no_event(vpc: SimulatedVpc) -> None:
+def test_a_renewed_lease_is_no_event(vpc: SimulatedVpc) -> None:
     guest = vpc.guest
     guest.ip(["link set lo up"])
     add(guest, LEASED.format(verb="add", life=100))
@@ -43,7 +43,7 @@ def test_a_lease_that_is_renewed_is_no_event(vpc: SimulatedVpc) -> None:
         assert until(events, NEWADDR).count(NEWADDR) == 1  # of the address that came after it
 
 
-def test_any_other_address_is_an_event(vpc: SimulatedVpc) -> None:
+def test_any_other_change_of_an_address_is_an_event(vpc: SimulatedVpc) -> None:
     """A new lease, one that ends and comes again, and one of ours that is written once more."""
     guest = vpc.guest
     guest.ip(["link set lo up"])

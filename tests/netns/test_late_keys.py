@@ -50,7 +50,7 @@ def complete(instance: Instance, eni: Eni) -> bool:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_what_a_late_key_decides_is_there_without_a_poll(
+def test_a_late_key_is_applied_without_a_poll(
     install: Callable[[SimulatedVpc], Instance], key: str
 ) -> None:
     """How soon, `test_resident_eni_state` says: two seconds on an idle host."""
@@ -79,7 +79,7 @@ def test_what_a_late_key_decides_is_there_without_a_poll(
 
 
 @pytest.mark.parametrize("resident", [False, True], ids=["on demand", "resident"])
-def test_an_eni_that_turns_out_to_be_ignored_is_never_touched(
+def test_an_eni_that_a_late_key_ignores_is_never_changed(
     install: Callable[[SimulatedVpc], Instance], resident: bool
 ) -> None:
     with SimulatedVpc(cards=2) as vpc:

@@ -25,7 +25,7 @@ def has(instance: Instance, address: object) -> bool:
     return any(f'"{address}"' in line for line in instance.kernel()["addresses"])
 
 
-def test_an_eni_that_moved_is_absent_at_once_and_one_that_was_detached_is_gone(
+def test_a_moved_eni_is_absent_at_once_and_a_detached_one_is_deleted(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """It was in no line of ``status`` until the next poll."""
@@ -44,7 +44,7 @@ def test_an_eni_that_moved_is_absent_at_once_and_one_that_was_detached_is_gone(
         assert manager.states()[moved] == "absent"
 
 
-def test_a_removed_address_comes_back_only_when_imds_confirms_it(
+def test_a_removed_address_returns_only_after_imds_confirms_it(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """It was back 0.25 s later, on a host that had given it up."""
@@ -67,7 +67,7 @@ def test_a_removed_address_comes_back_only_when_imds_confirms_it(
         assert instance.unreachable() == []
 
 
-def test_an_address_that_went_with_more_of_its_eni_is_back_at_once(
+def test_an_address_removed_with_other_items_of_its_eni_returns_at_once(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """No user did that: a link was set down, or a network manager activated a profile."""

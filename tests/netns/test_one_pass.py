@@ -152,7 +152,7 @@ def host(vpc: SimulatedVpc, install: Callable[[SimulatedVpc], Instance]) -> Inst
 
 
 @pytest.mark.parametrize("order", [[1, 0, 2, 3], [3, 2, 1, 0], [1, 2, 3], [1]])
-def test_another_first_address_costs_one_pass(host: Instance, order: list[int]) -> None:
+def test_another_first_address_needs_one_pass(host: Instance, order: list[int]) -> None:
     """Addresses that stand before it were moved behind it by the next pass only."""
     eni = host.vpc.enis[1]
     gone = [address for n, address in enumerate(eni.ipv4s) if n not in order]
@@ -164,7 +164,7 @@ def test_another_first_address_costs_one_pass(host: Instance, order: list[int]) 
     assert host.unreachable(eni) == []
 
 
-def test_an_mtu_that_brings_ipv6_back_costs_one_pass(host: Instance) -> None:
+def test_an_mtu_that_allows_ipv6_again_needs_one_pass(host: Instance) -> None:
     """IPv6 comes back on the link as soon as its MTU is 1280 or more."""
     eni = host.vpc.enis[1]
     host.guest.ip([f"link set {eni.name} mtu 1000"])
@@ -173,7 +173,7 @@ def test_an_mtu_that_brings_ipv6_back_costs_one_pass(host: Instance) -> None:
     assert host.unreachable(eni) == []
 
 
-def test_an_mtu_that_takes_unwanted_ipv6_off_costs_one_pass(host: Instance) -> None:
+def test_an_mtu_that_removes_unwanted_ipv6_needs_one_pass(host: Instance) -> None:
     """The kernel removes IPv6 addresses with the MTU. Their removal by ec2net failed then."""
     host.configure(SETTINGS[4])
     host.refresh()

@@ -40,7 +40,7 @@ def story(instance: Instance, what: str = "ens6") -> list[dict[str, Any]]:
     return found
 
 
-def test_what_was_taken_away_is_told_once_and_explained(
+def test_a_foreign_removal_is_reported_once_and_explained(
     instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     _, eni = pair
@@ -76,7 +76,7 @@ def test_what_was_taken_away_is_told_once_and_explained(
     assert story(instance, "ens5") == []
 
 
-def test_what_is_known_of_who_it_was_is_said(instance: Instance, pair: tuple[Eni, Eni]) -> None:
+def test_the_report_names_the_known_author(instance: Instance, pair: tuple[Eni, Eni]) -> None:
     instance.guest.ip(["link set ens6 down"])
     with below_run("systemd/network/70-eks-ens6.network"):
         (line,) = told(instance)
@@ -86,9 +86,7 @@ def test_what_is_known_of_who_it_was_is_said(instance: Instance, pair: tuple[Eni
     assert "link ens6 up differs (link ens6 down)" in line
 
 
-def test_what_stands_in_the_way_stays_open_until_it_goes(
-    instance: Instance, pair: tuple[Eni, Eni]
-) -> None:
+def test_a_conflict_stays_reported_until_it_ends(instance: Instance, pair: tuple[Eni, Eni]) -> None:
     instance.guest.ip(
         [
             "route del default table 10001",
@@ -152,7 +150,7 @@ def test_an_observed_eni_is_only_reported(instance: Instance, pair: tuple[Eni, E
     assert "protocol 4 (static)" in line
 
 
-def test_the_resident_manager_only_reports_of_an_observed_eni(
+def test_the_daemon_only_reports_on_an_observed_eni(
     instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     instance.configure(OBSERVE)

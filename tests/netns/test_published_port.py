@@ -71,7 +71,7 @@ def test_a_published_port_on_a_secondary_is_answered_by_the_primary(
     }
 
 
-def test_with_published_ports_it_is_reached_on_a_secondary_too(
+def test_with_published_ports_the_port_is_reached_on_a_secondary_too(
     instance: Instance, enis: tuple[Eni, Eni]
 ) -> None:
     vpc, (main, eni) = instance.vpc, enis
@@ -90,7 +90,7 @@ def test_with_published_ports_it_is_reached_on_a_secondary_too(
     assert vpc.dropped() == 0
 
 
-def test_what_marks_answers_is_made_again_when_somebody_flushes_the_ruleset(
+def test_flushed_rules_that_mark_answers_are_repaired(
     instance: Instance, enis: tuple[Eni, Eni]
 ) -> None:
     """``systemctl reload nftables`` does; an emptied table is no table either."""
@@ -105,7 +105,7 @@ def test_what_marks_answers_is_made_again_when_somebody_flushes_the_ruleset(
         assert rules_in(instance.vpc.guest, name) == whole
 
 
-def test_the_daemon_repairs_what_marks_answers_at_once(
+def test_the_daemon_repairs_the_marking_rules_at_once(
     instance: Instance, enis: tuple[Eni, Eni]
 ) -> None:
     """By the kernel's event and not at the next poll, which does not come here."""
@@ -122,7 +122,7 @@ def test_the_daemon_repairs_what_marks_answers_at_once(
             print(f"repaired {took:.2f} s after nft {harm}")
 
 
-def test_what_marks_answers_goes_with_the_setting_and_with_the_eni(
+def test_the_marking_rules_are_removed_with_the_setting_and_with_the_eni(
     instance: Instance, enis: tuple[Eni, Eni]
 ) -> None:
     """And others' tables and marks stay."""
@@ -145,7 +145,7 @@ def test_what_marks_answers_goes_with_the_setting_and_with_the_eni(
     assert '"theirs"' in vpc.guest.nft_json("list", "tables")
 
 
-def test_without_nft_everything_else_is_configured_and_that_is_told(
+def test_without_nft_everything_else_is_configured_and_the_gap_is_reported(
     instance: Instance, enis: tuple[Eni, Eni]
 ) -> None:
     instance.configure("published_ports = true\n")
@@ -164,7 +164,7 @@ def test_without_nft_everything_else_is_configured_and_that_is_told(
     assert instance.plan()["changes"] == []
 
 
-def test_a_table_that_cannot_be_removed_keeps_the_rule_that_tells_of_it(
+def test_a_table_that_cannot_be_removed_keeps_the_rule_that_reveals_it(
     instance: Instance, enis: tuple[Eni, Eni], tmp_path: Path
 ) -> None:
     """Else nobody would ever look for it again."""
@@ -183,7 +183,7 @@ def test_a_table_that_cannot_be_removed_keeps_the_rule_that_tells_of_it(
 
 
 @pytest.mark.parametrize("routing", ["main-first", "strict"])
-def test_a_container_reaches_the_hosts_addresses_and_the_outside(
+def test_a_container_reaches_the_addresses_of_the_host_and_the_outside(
     instance: Instance, enis: tuple[Eni, Eni], routing: str
 ) -> None:
     """In strict mode a secondary's answer leaves by its ENI, although the bridge is next to it."""

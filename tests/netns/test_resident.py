@@ -28,7 +28,7 @@ def pair(vpc: SimulatedVpc) -> tuple[Eni, Eni]:
     return primary(vpc, first), vpc.attach(second, device=1, **MANY)
 
 
-def test_it_is_ready_when_the_primary_is(
+def test_the_daemon_is_ready_when_the_primary_is_configured(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     with managed(instance) as manager:
@@ -38,7 +38,7 @@ def test_it_is_ready_when_the_primary_is(
         assert manager.stop() == 0
 
 
-def test_an_eni_is_followed_from_its_link_to_its_end(
+def test_an_eni_is_managed_from_its_attachment_to_its_detachment(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """Nobody calls: the kernel's events do. What is left of it goes, too."""
@@ -54,7 +54,7 @@ def test_an_eni_is_followed_from_its_link_to_its_end(
         manager.until(lambda: differences(before, instance.kernel()) == [], what="nothing left")
 
 
-def test_what_is_taken_away_comes_back_without_a_question_to_imds(
+def test_a_removed_item_is_repaired_without_a_request_to_imds(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     instance.configure(QUICKLY_SETTLED)
@@ -72,7 +72,7 @@ def test_what_is_taken_away_comes_back_without_a_question_to_imds(
         manager.until(lambda: "+ rule 10001" in manager.log())
 
 
-def test_a_refresh_is_done_by_the_manager(
+def test_the_daemon_runs_the_pass_of_a_refresh(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """What it did is told to who asked, as if they had done it themselves."""
@@ -92,7 +92,7 @@ def test_a_refresh_is_done_by_the_manager(
         assert manager.threads() == 1
 
 
-def test_a_refresh_is_not_left_alone_by_a_manager_that_is_stopped(
+def test_refresh_reports_a_stopped_daemon_at_its_deadline(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     with managed(instance) as manager:
@@ -108,7 +108,7 @@ def test_a_refresh_is_not_left_alone_by_a_manager_that_is_stopped(
         instance.ec2net("refresh")
 
 
-def test_there_is_one_manager(vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]) -> None:
+def test_only_one_daemon_runs(vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]) -> None:
     with managed(instance) as manager:
         done = instance.ec2net("run", status=1)
         assert done.stderr == (
@@ -128,7 +128,7 @@ def test_there_is_one_manager(vpc: SimulatedVpc, instance: Instance, pair: tuple
         assert manager.stop() == 0
 
 
-def test_nothing_is_removed_that_the_manager_would_bring_back(
+def test_remove_is_refused_while_the_daemon_would_restore_the_eni(
     instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     with managed(instance) as manager:
@@ -147,7 +147,7 @@ def test_nothing_is_removed_that_the_manager_would_bring_back(
         instance.ec2net("status")
 
 
-def test_status_shows_what_the_manager_knows_and_anybody_may_look(
+def test_status_shows_the_daemon_to_any_user(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     with managed(instance) as manager:
@@ -164,7 +164,7 @@ def test_status_shows_what_the_manager_knows_and_anybody_may_look(
     assert "daemon is running" not in instance.ec2net("status").stdout
 
 
-def test_a_steady_poll_reads_little_and_writes_and_says_nothing(
+def test_a_steady_poll_reads_little_and_writes_and_logs_nothing(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     """R15, R20, R28: 1 + 2 requests per dual-stack ENI, and the listings of keys at another time."""
@@ -212,7 +212,7 @@ def _polls(vpc: SimulatedVpc) -> int:
     return sum(request.path.endswith("interfaces/macs/") for request in vpc.imds.requests)
 
 
-def test_a_key_that_is_new_is_found_within_a_poll(
+def test_a_new_key_is_found_within_a_poll(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """An ENI's first IPv6 address or prefix makes a key that no poll asks for."""
@@ -234,7 +234,7 @@ def test_a_key_that_is_new_is_found_within_a_poll(
         assert "could not be read" not in manager.log()
 
 
-def test_the_configuration_is_read_again_without_a_change_of_anything(
+def test_a_reload_of_the_configuration_changes_nothing(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     with managed(instance) as manager:
@@ -268,7 +268,7 @@ def test_the_configuration_is_read_again_without_a_change_of_anything(
         manager.until_configured(2)
 
 
-def test_a_start_and_a_stop_may_take_as_long_as_the_configuration_says(
+def test_start_and_stop_extend_the_limits_of_systemd_to_the_configured_time(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """systemd's 90 s and 60 s are less than what timeouts.link and rollback.after can be."""

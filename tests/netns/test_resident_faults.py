@@ -39,7 +39,7 @@ def pair(vpc: SimulatedVpc) -> tuple[Eni, Eni]:
     return primary(vpc, first), vpc.attach(second, device=1, **MANY)
 
 
-def test_killed_during_applies_fifty_times(
+def test_the_daemon_survives_fifty_kills_during_applies(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """By SIGKILL at a random point of an apply; the next start makes it good, and touches nothing
@@ -79,7 +79,7 @@ def test_killed_during_applies_fifty_times(
     print(f"{halfway} of {tried} kills left half an apply")
 
 
-def test_imds_that_hangs_costs_nothing_and_is_told_once(
+def test_imds_that_hangs_has_no_effect_and_is_reported_once(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     instance.configure(QUICK)
@@ -105,7 +105,7 @@ def test_imds_that_hangs_costs_nothing_and_is_told_once(
         manager.until_configured(2)
 
 
-def test_events_that_were_lost_are_made_good(
+def test_lost_events_are_recovered(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """A process that is stopped while ENIs come and go and thousands of routes change: its queue
@@ -126,7 +126,7 @@ ROUTES = 20_000
 
 
 @pytest.mark.serial
-def test_a_routing_daemon_at_work_does_not_keep_it_busy(
+def test_a_routing_daemon_does_not_keep_ec2net_busy(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """Others' routes and links are told apart by their bytes."""
@@ -142,7 +142,7 @@ def test_a_routing_daemon_at_work_does_not_keep_it_busy(
         assert manager.log() == said
 
 
-def test_a_fight_over_a_rule_ends_in_patience(
+def test_a_conflict_over_a_rule_ends_with_limited_repairs(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """Another tool takes away what is repaired, each time: no spinning, and one line about it."""
@@ -170,7 +170,7 @@ def test_a_fight_over_a_rule_ends_in_patience(
         assert " times until " in explained
 
 
-def test_enis_that_go_are_no_fight(
+def test_detaching_enis_is_no_conflict(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """What they leave is taken back, which is no repair of what somebody took away."""
@@ -228,7 +228,7 @@ def plugin(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": path, "STUCK": str(tmp_path / "stuck")}
 
 
-def test_a_backend_that_hangs_is_given_up_and_the_others_go_on(
+def test_a_backend_that_hangs_is_abandoned_and_the_others_continue(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni], plugin: dict[str, str]
 ) -> None:
     instance.configure(QUICK + '[[eni]]\nmatch = { device = 2 }\nbackend = "hung"\n')
@@ -248,7 +248,7 @@ def test_a_backend_that_hangs_is_given_up_and_the_others_go_on(
         assert manager.log().count("hangs in apply") == 2
 
 
-def test_a_loop_that_is_stuck_feeds_no_watchdog(
+def test_a_loop_that_hangs_feeds_no_watchdog(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni], plugin: dict[str, str]
 ) -> None:
     """No side thread does. (That systemd ends it then is shown in the lab.)"""
@@ -317,7 +317,7 @@ def _polls(vpc: SimulatedVpc) -> int:
     return sum(request.path.endswith("interfaces/macs/") for request in vpc.imds.requests)
 
 
-def test_a_link_that_is_renamed_before_its_event_is_read_is_seen(
+def test_a_link_renamed_before_its_event_is_read_is_seen(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """As udev does while the manager is in a pass: the event has a name that is gone."""
@@ -334,7 +334,7 @@ def test_a_link_that_is_renamed_before_its_event_is_read_is_seen(
         manager.until_configured(3)  # not by a poll, which comes in a minute
 
 
-def test_every_reload_is_made_and_none_costs_memory(
+def test_every_reload_is_done_and_none_uses_more_memory(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """A SIGHUP right after READY, between two looks at the flag, is not lost."""

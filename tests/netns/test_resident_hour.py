@@ -209,7 +209,9 @@ class Life:
         return found or [f"{tick}" for tick in self.instance.unreachable()]
 
 
-def test_an_hour_of_random_events(vpc: SimulatedVpc, instance: Instance) -> None:
+def test_an_hour_of_random_events_leaves_the_intended_state(
+    vpc: SimulatedVpc, instance: Instance
+) -> None:
     seed = int(os.environ.get("EC2NET_SEED", "20261125"))
     print(f"seed {seed}")
     instance.configure(SCALED)

@@ -219,7 +219,7 @@ def test_another_version_takes_a_host_over_and_changes_nothing(host: Host) -> No
     assert_takes_over(host)
 
 
-def test_another_version_takes_back_what_was_made_for_an_eni(host: Host) -> None:
+def test_another_version_removes_the_configuration_of_an_eni(host: Host) -> None:
     """For one that is detached, by its marker and its marks; for one that is there, by its journal."""
     instance, (_, second, third) = host.instance, host.enis
     host.use(1)
@@ -235,7 +235,7 @@ def test_another_version_takes_back_what_was_made_for_an_eni(host: Host) -> None
     assert [line for line in found if own.search(line)] == []
 
 
-def test_another_version_takes_over_from_a_manager_that_runs(host: Host) -> None:
+def test_another_version_takes_over_from_a_running_daemon(host: Host) -> None:
     """While it runs, commands of the other version reach it; afterwards a manager takes over."""
     instance = host.instance
     with managed(instance) as manager:
@@ -259,7 +259,7 @@ def test_another_version_takes_over_from_a_manager_that_runs(host: Host) -> None
                 assert_pass_by(back, host)
 
 
-def test_another_version_leaves_a_quiet_host_alone(
+def test_another_version_leaves_a_quiet_host_unchanged(
     versions: tuple[Path, Path], instance: Instance
 ) -> None:
     primary(instance.vpc, *subnets(instance.vpc, 1)[:1], ipv6=0)
@@ -273,7 +273,7 @@ def test_another_version_leaves_a_quiet_host_alone(
     assert instance.vpc.imds.count() > 0
 
 
-def test_another_version_holds_what_was_rolled_back(
+def test_another_version_keeps_a_hold(
     versions: tuple[Path, Path], instance: Instance, tmp_path: Path
 ) -> None:
     """The same is wanted of the ENI, so the change that cut the host off is not tried again."""

@@ -39,7 +39,7 @@ def eni(request: pytest.FixtureRequest, instance: Instance) -> Eni:
 
 
 @pytest.mark.parametrize("resident", [False, True], ids=["on-demand", "resident"])
-def test_a_vip_that_ec2_does_not_know_comes_and_goes_as_keepalived_says(
+def test_keepalived_adds_and_removes_a_vip_that_ec2_does_not_know(
     instance: Instance, eni: Eni, resident: bool
 ) -> None:
     with passes(instance, resident) as run_pass:
@@ -57,7 +57,7 @@ def test_a_vip_that_ec2_does_not_know_comes_and_goes_as_keepalived_says(
 
 
 @pytest.mark.parametrize("resident", [False, True], ids=["on-demand", "resident"])
-def test_a_vip_that_ec2_assigns_stays_keepaliveds_and_works(
+def test_a_vip_that_ec2_assigns_belongs_to_keepalived_and_works(
     instance: Instance, eni: Eni, resident: bool
 ) -> None:
     vip = eni.subnet.allot_ipv4()
@@ -82,7 +82,9 @@ def test_a_vip_that_ec2_assigns_stays_keepaliveds_and_works(
             assert_same(without, instance.kernel())
 
 
-def test_a_vip_that_imds_lists_first_goes_with_its_listing(instance: Instance, eni: Eni) -> None:
+def test_a_vip_that_imds_lists_first_is_removed_with_its_listing(
+    instance: Instance, eni: Eni
+) -> None:
     """It was ours then: nothing of it may be left on a host that it has moved away from."""
     vip = eni.subnet.allot_ipv4()
     instance.ec2net("refresh")

@@ -41,7 +41,7 @@ def table(instance: Instance) -> Iterator[str]:
         yield f"| {to.name} | {' | '.join(ways)} |"
 
 
-def test_the_ways_are_those_that_the_document_tells(instance: Instance) -> None:
+def test_the_routes_match_the_document(instance: Instance) -> None:
     before, told, after = document()
     found = "".join(f"{line}\n" for line in table(instance))
     if os.environ.get("EC2NET_WRITE"):

@@ -108,14 +108,14 @@ def test_the_tarball_has_every_source_and_the_tests(dist: Path) -> None:
     }
 
 
-def test_the_wheel_has_the_import_package_alone(dist: Path) -> None:
+def test_the_wheel_has_only_the_import_package(dist: Path) -> None:
     with zipfile.ZipFile(dist / f"ec2net-{VERSION}-py3-none-any.whl") as archive:
         names = set(archive.namelist())
     about = f"ec2net-{VERSION}.dist-info/"
     assert {name for name in names if not name.startswith(about)} == modules()
 
 
-def test_the_deb_puts_each_file_at_its_place(dist: Path) -> None:
+def test_the_deb_puts_each_file_in_its_folder(dist: Path) -> None:
     listed = output("dpkg-deb", "--contents", dist / DEB).splitlines()
     lines = [line.split(maxsplit=5) for line in listed if not line.startswith("d")]
     paths = {words[5].partition(" -> ")[0].removeprefix(".") for words in lines}
@@ -145,7 +145,7 @@ def test_no_package_removes_another_tool(dist: Path) -> None:
 
 
 @pytest.mark.parametrize("system", RPMS)
-def test_the_rpm_puts_each_file_at_its_place(dist: Path, system: str) -> None:
+def test_the_rpm_puts_each_file_in_its_folder(dist: Path, system: str) -> None:
     query = ("rpm", "--query", "--package", "--queryformat")
     told = output(
         *query, r"[%{FILENAMES} %{FILEMODES:perms} %{FILEUSERNAME}\n]", dist / RPMS[system]
@@ -161,7 +161,7 @@ def test_the_rpm_puts_each_file_at_its_place(dist: Path, system: str) -> None:
     assert documents(files) > WRITTEN
 
 
-def test_the_rpm_brings_the_libraries_that_the_project_names(dist: Path) -> None:
+def test_the_rpm_contains_the_libraries_that_the_project_names(dist: Path) -> None:
     """And for every architecture: nothing that is compiled."""
     files = output("rpm", "--query", "--package", "--list", dist / RPMS["el9"]).splitlines()
     python, _ = split(files, "/usr/lib/ec2net/python/")
@@ -177,7 +177,7 @@ def test_the_rpm_brings_the_libraries_that_the_project_names(dist: Path) -> None
     ]
 
 
-def test_no_script_of_a_package_touches_a_network_manager(dist: Path, tmp_path: Path) -> None:
+def test_no_script_of_a_package_changes_a_network_manager(dist: Path, tmp_path: Path) -> None:
     """G-b: upstream's hand the host to another one. ``sh`` understands each."""
     output("dpkg-deb", "--control", dist / DEB, tmp_path / "deb")
     scripts = [tmp_path / "deb" / name for name in ("postinst", "prerm", "postrm")]
@@ -193,7 +193,7 @@ def test_no_script_of_a_package_touches_a_network_manager(dist: Path, tmp_path: 
         assert re.findall(r"(?i)networkd|NetworkManager|networking|resolv", text) == []
 
 
-def test_the_bundled_tarball_has_the_libraries_and_all_that_the_sdist_has(dist: Path) -> None:
+def test_the_bundled_tarball_has_the_libraries_and_all_files_of_the_sdist(dist: Path) -> None:
     def names(archive: str) -> set[str]:
         with tarfile.open(dist / archive) as opened:
             return {member.name for member in opened.getmembers() if member.isfile()}
@@ -203,7 +203,7 @@ def test_the_bundled_tarball_has_the_libraries_and_all_that_the_sdist_has(dist: 
 
 
 @pytest.mark.parametrize("archive", ["-bundled.tar.gz", ".tar.gz"])
-def test_a_tarball_alone_builds_rpms(dist: Path, tmp_path: Path, archive: str) -> None:
+def test_the_tarball_alone_builds_rpms(dist: Path, tmp_path: Path, archive: str) -> None:
     """The sdist for a distribution that has packages of the libraries."""
     shutil.copy(dist / f"ec2net-{VERSION}{archive}", tmp_path)
     bundled = ("--with", "bundled") if "bundled" in archive else ("--without", "bundled")
@@ -223,7 +223,7 @@ def test_a_tarball_alone_builds_rpms(dist: Path, tmp_path: Path, archive: str) -
     assert ("pyroute2" in licences) is (bundled[0] == "--with")
 
 
-def test_the_checksums_are_of_all_files(dist: Path) -> None:
+def test_the_checksums_cover_all_files(dist: Path) -> None:
     lines = [line.split() for line in (dist / "SHA256SUMS").read_text().splitlines()]
     assert {name for _, name in lines} == {p.name for p in dist.iterdir()} - {
         "SHA256SUMS",

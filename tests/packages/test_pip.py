@@ -28,7 +28,7 @@ def environment(
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_an_installed_archive_answers_as_the_checkout(
+def test_an_installed_archive_answers_like_the_checkout(
     environment: Path, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
     """As a command and as a module."""

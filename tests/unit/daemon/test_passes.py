@@ -79,7 +79,7 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manager:
     return Manager(tmp_path, monkeypatch)
 
 
-def test_polls_without_imds_are_counted_until_imds_answers(manager: Manager) -> None:
+def test_failed_polls_are_counted_until_imds_answers(manager: Manager) -> None:
     """The schedule waits longer after each of them, and boot is not called ready."""
     for problems in ((SILENT,), (SILENT,), WELL, (Ec2netError("the disk is full"),), (SILENT,)):
         manager.poll(problems)
@@ -87,7 +87,7 @@ def test_polls_without_imds_are_counted_until_imds_answers(manager: Manager) -> 
     assert manager.passes.failures == 1
 
 
-def test_a_refused_primary_is_known_as_the_primary(manager: Manager) -> None:
+def test_a_refused_primary_is_still_the_primary(manager: Manager) -> None:
     """The loop reports READY when the primary has an answer. Boot waited 30 s for it before."""
     manager.refuse(mac(0))
     manager.poll(WELL)
@@ -95,7 +95,7 @@ def test_a_refused_primary_is_known_as_the_primary(manager: Manager) -> None:
     assert manager.passes.tracks[mac(0)].settled is False
 
 
-def test_what_the_first_look_takes_back_of_an_eni_that_went_is_no_repair(
+def test_changes_of_the_first_pass_for_a_detached_eni_are_no_repair(
     manager: Manager,
 ) -> None:
     manager.passes.link_left(mac(1))
@@ -103,13 +103,13 @@ def test_what_the_first_look_takes_back_of_an_eni_that_went_is_no_repair(
     assert manager.repairs == 0
 
 
-def test_a_look_repairs_whatever_it_changes_of_an_eni_that_is_there(manager: Manager) -> None:
+def test_any_change_to_an_attached_eni_is_a_repair(manager: Manager) -> None:
     manager.passes.link_left(mac(1))
     manager.look(THERE)
     assert manager.repairs == 1
 
 
-def test_only_the_first_look_after_an_eni_went_is_excused(manager: Manager) -> None:
+def test_only_the_first_pass_after_a_detach_is_excused(manager: Manager) -> None:
     """A fight about the rules of an ENI that went must use up the budget of repairs."""
     manager.passes.link_left(mac(1))
     manager.look(GONE)

@@ -12,7 +12,7 @@ from ec2net.core.daemon.sole import SoleManager, manager_runs
 from ec2net.core.state.run_dir import RunDir
 
 
-def test_a_manager_that_cannot_be_told_of_does_not_run(
+def test_a_daemon_that_cannot_create_its_socket_does_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """``refresh`` makes the pass itself then, instead of waiting for the answer of no manager."""

@@ -9,7 +9,7 @@ from ec2net.core.decide.intent import Standing
 from ec2net.core.model.facts import Facts, ImdsFacts, Value
 
 
-def test_an_eni_that_is_to_be_left_alone_is_wanted_nothing_of() -> None:
+def test_an_unmanaged_eni_has_an_empty_intent() -> None:
     enis = tuple(eni(n) for n in range(3))
     imds = ImdsFacts(Value(PRIMARY), Value(tuple(e.mac for e in enis)), enis)
     host = compute(Facts(imds, tuple(link(n) for n in range(3))), Config(drivers=("ena",)))

@@ -29,7 +29,7 @@ def limited(mtu: Any, **limits: int) -> tuple[list[Any], dict[Any, str]]:
         (1500, {"mtu_min": 1600}, "at least 1600, so the MTU stays 1500 (set mtu to 1600 or more"),
     ],
 )
-def test_an_mtu_outside_the_limits_is_a_conflict_of_that_eni_alone(
+def test_an_mtu_outside_the_limits_is_a_conflict_of_that_eni_only(
     mtu: int, limits: dict[str, int], told: str
 ) -> None:
     """Each pass sent it to the kernel again, and failed with EINVAL."""

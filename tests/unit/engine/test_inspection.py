@@ -102,7 +102,7 @@ def looked_at(run: RunDir, facts: Facts, deadline: Deadline, backend: str = "net
     return view
 
 
-def test_it_ends_at_the_first_check_after_its_deadline(tmp_path: Path) -> None:
+def test_verification_ends_at_the_first_check_after_its_deadline(tmp_path: Path) -> None:
     """Wherever that is: each check of a small host is the first one once."""
     small = large_host(2, Each(2, 1))
     counted = Counted()
@@ -134,7 +134,7 @@ def _longest_step(place: Path) -> float:
     return counted.longest
 
 
-def test_a_network_manager_that_never_answers_costs_the_time_of_the_command_and_no_more(
+def test_a_silent_network_manager_costs_only_the_time_of_the_command(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(DeadlineExceeded, match="plan did not end within"):

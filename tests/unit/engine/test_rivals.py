@@ -71,7 +71,7 @@ ACCEPTED = {"coexist_with": (Rival.NET_UTILS,)}
         ({"manage": Manage.NO_RULES}, (NET_UTILS,), {SECOND}),
     ],
 )
-def test_an_eni_is_refused_unless_all_tools_that_are_at_work_on_it_are_accepted(
+def test_an_eni_is_refused_unless_all_tools_that_configure_it_are_accepted(
     settings: dict[str, Any], units: tuple[str, ...], expected: set[Mac]
 ) -> None:
     assert refused(Config(eni=EniSettings(**settings)), beside(*units)) == expected
@@ -82,7 +82,7 @@ def test_a_tool_can_be_accepted_for_one_eni() -> None:
     assert refused(config, beside(SUSE)) == {SECOND}
 
 
-def test_the_error_names_the_tool_the_enis_and_both_ways_out() -> None:
+def test_the_error_names_the_tool_and_the_enis_and_both_remedies() -> None:
     after, choices, problems = refuse(intents(Config()), CHOICES, beside(NET_UTILS, SUSE))
     first, second = map(str, problems)
     assert first == (

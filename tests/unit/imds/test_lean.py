@@ -24,7 +24,7 @@ print(json.dumps([before, bool(loaded()), text]))
 """
 
 
-def test_what_guesses_is_loaded_by_who_uses_it_and_works() -> None:
+def test_modules_that_guess_encodings_are_loaded_only_by_their_users() -> None:
     """In a process of its own: a plugin may use requests as it likes."""
     done = subprocess.run(
         [sys.executable, "-c", CODE], capture_output=True, text=True, timeout=60, check=True

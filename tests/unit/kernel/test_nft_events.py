@@ -35,6 +35,6 @@ def test_a_removal_from_a_table_of_ec2nets_is_noticed(kind: int) -> None:
         assert not events.removed()
 
 
-def test_other_tables_and_additions_are_not() -> None:
+def test_other_tables_and_additions_are_ignored() -> None:
     with Queued(message(2, OTHER), message(0, OURS), message(6, OURS), b"\0" * 20) as events:
         assert not events.removed()

@@ -61,18 +61,18 @@ def route(
         "a cached route",
     ],
 )
-def test_what_is_ours_or_could_stand_in_our_place_is_decoded(raw: bytes, matters: bool) -> None:
+def test_owned_and_conflicting_routes_are_decoded(raw: bytes, matters: bool) -> None:
     """A router's million routes in main must not use up a pass; an ENI's table is looked at."""
     assert RelevantRoutes(OURS, TABLES)(raw) is matters
 
 
-def test_without_a_range_every_table_above_255_could_be_an_enis() -> None:
+def test_without_a_range_every_table_above_255_could_belong_to_an_eni() -> None:
     relevant = RelevantRoutes(OURS, None)
     assert relevant(route(COMPAT, BIRD, whole=4242))
     assert not relevant(route(100, BOOT))
 
 
-def test_an_attribute_that_nobody_reads_is_cut_before_decoding() -> None:
+def test_an_unused_attribute_is_cut_before_decoding() -> None:
     body = struct.pack("=8BI", 2, 24, 0, 0, MAIN, OURS, 0, 1, 0)
     body += attribute(8, attribute(2, b"\x01\x02\x03"))  # RTA_METRICS
     body += attribute(1, bytes((10, 0, 1, 0)))

@@ -51,7 +51,7 @@ def test_addresses_are_marked_where_kernel_and_library_can(
     ],
 )
 @pytest.mark.parametrize("item", [RULE, ADDRESS], ids=["rule", "address"])
-def test_what_is_gone_already_is_removed_and_a_refusal_is_an_error(
+def test_removing_a_missing_object_succeeds_and_a_refusal_is_an_error(
     monkeypatch: pytest.MonkeyPatch, item: Rule | Address, code: int, raises: bool
 ) -> None:
     def refuse(*_: object) -> None:

@@ -28,7 +28,7 @@ def journals(tmp_path: Path) -> Journals:
     return Journals(RunDir(tmp_path))
 
 
-def test_journaled_addresses_count_as_marked_ones(journals: Journals) -> None:
+def test_recorded_addresses_count_as_marked_ones(journals: Journals) -> None:
     """Debian 12's pyroute2 cannot mark any: what a backend brought up was taken away by the next."""
     mine, others = ip_interface("10.0.1.4/24"), ip_interface("10.0.1.5/24")
     journals.write(mac(1), Journal(3, addresses={mine}))
@@ -50,7 +50,7 @@ def test_journaled_addresses_count_as_marked_ones(journals: Journals) -> None:
         (1279, {"ipv6": False}, True),
     ],
 )
-def test_an_earlier_mtu_is_given_back_only_where_that_does_no_harm(
+def test_an_earlier_mtu_is_restored_only_where_that_is_safe(
     journals: Journals, before: int, now: dict[str, Any], ours: bool
 ) -> None:
     """An XDP program came meanwhile, and each pass failed to give 9001 back; or it gave back an MTU

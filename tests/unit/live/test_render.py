@@ -36,7 +36,7 @@ OURS, DHCP = 236, 16
         (("10.0.1.5/32", "10.0.1.6/32"), []),  # the first will come behind, and then they move
     ],
 )
-def test_what_stands_before_the_first_address_is_moved_behind_it(
+def test_an_address_that_precedes_the_first_one_is_moved_behind_it(
     order: tuple[str, ...], moved: list[str]
 ) -> None:
     """R14: networkd 252 puts a lease last that it takes anew. Nothing else is touched."""
@@ -82,7 +82,7 @@ VPN = LinkRef(90, "wg0")
         (None, None, None, True),
     ],
 )
-def test_a_default_route_in_main_is_made_only_behind_the_host_s_own(
+def test_a_default_route_in_main_goes_behind_the_default_route_of_the_host(
     primary: int | None, own: int | None, vpn: int | None, made: bool
 ) -> None:
     """Before it, the ENI would take over the host's traffic. A lease of its own is no rival."""
@@ -114,7 +114,7 @@ def test_a_default_route_in_main_is_made_only_behind_the_host_s_own(
         (Base.FOREIGN, True, []),
     ],
 )
-def test_router_advertisements_are_turned_off_where_the_link_is_ours_to_bring_up(
+def test_router_advertisements_are_off_where_ec2net_brings_the_link_up(
     base: Base, has_ipv6: bool, wanted: list[int]
 ) -> None:
     """They would put the subnet and a default route into main."""
@@ -148,7 +148,7 @@ def test_a_secondary_follows_the_mtu_of_the_primary_as_far_as_it_can(
 
 
 @pytest.mark.parametrize(("mtu", "given"), [(1279, [1279]), (1280, []), (9001, [])])
-def test_an_mtu_that_a_network_manager_is_not_given_is_set_live(mtu: int, given: list[int]) -> None:
+def test_an_mtu_that_no_network_manager_sets_is_set_live(mtu: int, given: list[int]) -> None:
     """Its file is older than the knowledge that the ENI has no IPv6 addresses."""
     facts = host(eni(0), eni(1, **IPV4_ONLY))
     only = EniSection(Match(device=1), {"mtu": mtu})

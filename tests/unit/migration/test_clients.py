@@ -67,7 +67,7 @@ def client_process(
         ("{0}\t{0}\t{0}\t{0}", {"program": "/sbin/dhclient (deleted)"}, True),
     ],
 )
-def test_only_a_process_of_ones_own_is_a_dhcp_client(
+def test_only_a_process_of_the_same_user_is_a_dhcp_client(
     uids: str, other: dict[str, str], found: bool, tmp_path: Path
 ) -> None:
     """Anybody can call his program so, and what is recorded of it is run by root when it is given back."""

@@ -63,7 +63,7 @@ def adopted(active: tuple[str, ...] = (NETWORKD, RESOLVED)) -> Host:
     return host(links, state, active=active, resolv_conf=ResolvConf(Kind.RESOLVEDS))
 
 
-def test_what_comes_is_enabled_before_what_goes_is_disabled() -> None:
+def test_the_new_manager_is_enabled_before_the_old_one_is_disabled() -> None:
     """So that a boot in the middle finds a manager; the name server changes last."""
     steps = told(
         forward(host({**BY_NETWORKMANAGER, **MASKED}, active=(units.NETWORKMANAGER,)), WORKS)
@@ -85,7 +85,7 @@ def test_what_comes_is_enabled_before_what_goes_is_disabled() -> None:
     ]
 
 
-def test_ifupdown_is_never_told_to_stop() -> None:
+def test_ifupdown_is_never_stopped() -> None:
     """ifdown takes the addresses away, and so does a client that ends in good order."""
     links = {f"{WANTS}/networking.service": "x", f"{ACTIVE}networking.service": "1"}
     of_enis = Clients((DHCLIENT,))
@@ -100,23 +100,23 @@ def test_ifupdown_is_never_told_to_stop() -> None:
     assert [step.split()[0] for step in kept[1:]] == ["suspend", "run", "check", "kill"]
 
 
-def test_ifupdown_that_has_no_eni_is_left_alone() -> None:
+def test_ifupdown_without_an_eni_stays_unchanged() -> None:
     files = {"/etc/network/interfaces": "iface lo inet loopback\niface ens5 inet manual\n"}
     links = {**BY_NETWORKMANAGER, f"{WANTS}/networking.service": "x"}
     steps = told(forward(host(links, files, active=(units.NETWORKMANAGER,)), WORKS))
     assert not [step for step in steps if "networking" in step or "ifup" in step]
 
 
-def test_a_host_that_systemd_networkd_has_needs_no_step() -> None:
+def test_a_host_of_systemd_networkd_needs_no_step() -> None:
     assert forward(adopted(), WORKS) == ()
 
 
-def test_a_dispatcher_that_outlives_its_manager_is_no_reason_for_a_step() -> None:
+def test_a_dispatcher_that_outlives_its_manager_needs_no_step() -> None:
     was = adopted((NETWORKD, RESOLVED, "NetworkManager-dispatcher.service"))
     assert forward(was, WORKS) == ()
 
 
-def test_a_masked_networkmanager_stays_so() -> None:
+def test_a_masked_networkmanager_stays_masked() -> None:
     """Masked already, with the link by which it was wanted before."""
     was = adopted()
     masked = {f"{UNITS}/NetworkManager.service": "/dev/null", **BY_NETWORKMANAGER, **ENABLED}
@@ -127,7 +127,7 @@ def test_a_masked_networkmanager_stays_so() -> None:
     assert forward(replace(was, environment=seen), WORKS) == ()
 
 
-def test_both_managers_running_the_new_one_reads_its_files_again() -> None:
+def test_with_both_managers_running_the_new_one_reads_its_files_again() -> None:
     links = {**BY_NETWORKMANAGER, **ENABLED, f"{ACTIVE}{NETWORKD}": "1"}
     steps = told(forward(host(links, active=(units.NETWORKMANAGER, NETWORKD, RESOLVED)), WORKS))
     assert "run systemctl stop NetworkManager.service" in steps
@@ -135,7 +135,7 @@ def test_both_managers_running_the_new_one_reads_its_files_again() -> None:
     assert not [step for step in steps if "start" in step]
 
 
-def test_what_starts_networkmanager_again_goes_before_it() -> None:
+def test_units_that_restart_networkmanager_are_disabled_before_it() -> None:
     links = {**BY_NETWORKMANAGER, f"{UNITS}/timers.target.wants/nm-cloud-setup.timer": "x"}
     active = ("NetworkManager.service", "nm-cloud-setup.timer")
     steps = told(forward(host(links, active=active), WORKS))
@@ -158,7 +158,7 @@ def test_what_starts_networkmanager_again_goes_before_it() -> None:
         ({"clients": Clients(another=True)}, "dhcpcd is running"),
     ],
 )
-def test_a_handover_that_cannot_be_made_or_taken_back_is_refused(
+def test_a_handover_that_cannot_be_made_or_reverted_is_refused(
     change: Mapping[str, object], why: str
 ) -> None:
     good = host(BY_NETWORKMANAGER)
@@ -185,7 +185,7 @@ IFUPDOWN = {f"{SHIPPED}/networking.service": "[Unit]", "/sbin/dhclient": "ELF"}
         ),
     ],
 )
-def test_a_host_is_not_given_back_to_what_is_not_there_any_more(
+def test_a_host_is_not_given_back_to_a_missing_manager(
     links: Mapping[str, str], clients: tuple[Client, ...], gone: str, why: str
 ) -> None:
     """Its package was removed since then: systemd-networkd would be stopped, and nobody started."""
@@ -213,7 +213,7 @@ def test_a_host_is_not_given_back_to_what_is_not_there_any_more(
         pytest.param(Kind.OTHER, Kept.NOTHING, False, False, id="given back already"),
     ],
 )
-def test_a_host_is_not_given_back_without_what_its_resolv_conf_was(
+def test_a_host_is_not_given_back_without_its_resolv_conf(
     kind: Kind, aside: Kept, resolved: bool, refused: bool
 ) -> None:
     """It would lead to a systemd-resolved that was stopped."""
@@ -224,7 +224,7 @@ def test_a_host_is_not_given_back_without_what_its_resolv_conf_was(
         refuse_back(was, now)
 
 
-def test_what_was_active_and_is_not_there_any_more_is_not_started() -> None:
+def test_missing_units_are_not_started() -> None:
     """It would be a failure each time, and nothing after it would be done."""
     active = (units.NETWORKMANAGER, "nm-cloud-setup.timer")
     was = before(host(BY_NETWORKMANAGER, active=active), "now")
@@ -233,7 +233,7 @@ def test_what_was_active_and_is_not_there_any_more_is_not_started() -> None:
     assert "run systemctl start NetworkManager.service" in told(back(was, now, WORKS))
 
 
-def test_it_is_given_back_in_steps_that_end_where_it_began() -> None:
+def test_the_steps_of_giving_back_end_in_the_first_state() -> None:
     began = host(
         {**BY_NETWORKMANAGER, **MASKED}, active=(units.NETWORKMANAGER, "NetworkManager-x.service")
     )
@@ -283,7 +283,7 @@ def own_work(steps: tuple[Step, ...]) -> list[str]:
     return [work.name for work in works if isinstance(work, Named)]
 
 
-def test_each_way_ends_with_the_check_of_its_own() -> None:
+def test_each_direction_ends_with_its_check() -> None:
     """A host that was given back has no lease of systemd-networkd any more."""
     works = Works(**{field.name: Named(field.name) for field in fields(Works)})
     began = host({**BY_NETWORKMANAGER}, active=(units.NETWORKMANAGER,))
@@ -292,7 +292,7 @@ def test_each_way_ends_with_the_check_of_its_own() -> None:
     assert own_work(steps) == ["clear", "prepare", "reconnect", "reachable", "forget"]
 
 
-def test_where_nothing_was_done_yet_only_the_record_goes() -> None:
+def test_before_the_first_change_only_the_record_is_deleted() -> None:
     began = adopted()
     assert told(back(before(began, "now"), began, WORKS)) == ["delete /var/lib/ec2net/adopted.json"]
 
@@ -310,7 +310,7 @@ def test_a_dhcp_client_is_resumed_or_started_again() -> None:
     assert steps[1].endswith("dhclient -6")
 
 
-def test_our_files_that_were_there_before_stay() -> None:
+def test_ec2nets_earlier_files_stay() -> None:
     """Both managers ran, and systemd-networkd had the ENIs."""
     file = "/run/systemd/network/70-ens5.network"
     began = replace(adopted(), own_files=(file,))
@@ -320,7 +320,7 @@ def test_our_files_that_were_there_before_stay() -> None:
     assert f"delete {file}" not in steps
 
 
-def test_a_resolv_conf_that_somebody_wrote_meanwhile_stays() -> None:
+def test_a_resolv_conf_changed_meanwhile_stays() -> None:
     began = host(BY_NETWORKMANAGER)
     after = replace(began, resolv_conf=ResolvConf(Kind.OTHER, aside=Kept.ANOTHER))
     assert not [step for step in told(back(before(began, "now"), after, WORKS)) if "resolv" in step]
@@ -346,13 +346,13 @@ def test_a_resolv_conf_that_somebody_wrote_meanwhile_stays() -> None:
         ({"/etc/netplan/50.yaml": "network:\n  renderer: NetworkManager\n"}, "renderer: networkd"),
     ],
 )
-def test_what_is_not_taken_over_is_told(files: dict[str, str], told: str) -> None:
+def test_settings_that_are_not_taken_over_are_reported(files: dict[str, str], told: str) -> None:
     seen = environment(files, BY_NETWORKMANAGER)
     assert told in remarks.remarks(seen)[0]
     assert told not in "".join(remarks.remarks(environment({}, BY_NETWORKMANAGER)))
 
 
-def test_a_cloud_init_that_leaves_the_network_alone_is_no_remark() -> None:
+def test_a_cloud_init_without_network_configuration_needs_no_remark() -> None:
     files = {
         "/etc/cloud/cloud.cfg": "users: []\n",
         "/etc/cloud/cloud.cfg.d/99.cfg": "network: {config: disabled}\n",
@@ -360,7 +360,7 @@ def test_a_cloud_init_that_leaves_the_network_alone_is_no_remark() -> None:
     assert not any("cloud-init" in remark for remark in remarks.remarks(environment(files)))
 
 
-def test_links_that_ifupdown_brings_up_are_told() -> None:
+def test_links_that_ifupdown_brings_up_are_reported() -> None:
     files = {"/etc/network/interfaces": "iface lo inet loopback\niface br0 inet static\n"}
     seen = environment(files, {f"{WANTS}/networking.service": "x"})
     assert any("nothing brings br0 up" in remark for remark in remarks.remarks(seen))

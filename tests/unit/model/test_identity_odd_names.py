@@ -49,14 +49,14 @@ def safe(text: str) -> bool:
 
 
 @given(names)
-def test_a_name_is_kept_to_the_last_byte(raw: bytes) -> None:
+def test_a_name_keeps_every_byte(raw: bytes) -> None:
     assert os.fsencode(link_name(raw)) == raw
     assert link_name(raw) == os.fsdecode(raw)
     assert json.loads(json.dumps(link_name(raw))) == os.fsdecode(raw)
 
 
 @given(names)
-def test_whatever_shows_a_name_escapes_it(raw: bytes) -> None:
+def test_every_output_escapes_a_name(raw: bytes) -> None:
     name = link_name(raw)
     ref = LinkRef(7, name)
     setting = LinkSetting(ref, Setting.ALTNAME, name)
@@ -66,7 +66,7 @@ def test_whatever_shows_a_name_escapes_it(raw: bytes) -> None:
 
 
 @given(st.text() | st.binary().map(os.fsdecode))
-def test_what_is_printable_is_itself_and_the_rest_is_escaped(text: str) -> None:
+def test_printable_characters_stay_and_others_are_escaped(text: str) -> None:
     shown = printable(text)
     assert safe(shown)
     assert "\n" not in shown
@@ -76,7 +76,7 @@ def test_what_is_printable_is_itself_and_the_rest_is_escaped(text: str) -> None:
 
 
 @given(names)
-def test_a_unit_is_named_by_bytes(raw: bytes) -> None:
+def test_a_unit_name_contains_the_bytes_of_the_link_name(raw: bytes) -> None:
     """As systemd-escape(1) does."""
     assert os.fsencode(_unescaped(escaped(link_name(raw)))) == raw
 
@@ -89,7 +89,7 @@ def test_a_unit_for_an_odd_name_is_refused_with_its_name_escaped(raw: bytes) -> 
 
 
 @pytest.mark.parametrize("raw", ODD, ids=ascii)
-def test_an_eni_with_an_odd_name_costs_itself_alone_and_is_told(raw: bytes) -> None:
+def test_an_eni_with_an_odd_name_is_refused_alone_and_reported(raw: bytes) -> None:
     enis = [eni(0), eni(1), eni(2)]
     plain = host(*enis)
     odd = replace(
@@ -110,7 +110,7 @@ def test_an_eni_with_an_odd_name_costs_itself_alone_and_is_told(raw: bytes) -> N
 
 
 @pytest.mark.parametrize("raw", ODD, ids=ascii)
-def test_an_odd_altname_costs_nothing(raw: bytes) -> None:
+def test_an_odd_altname_has_no_effect(raw: bytes) -> None:
     plain = host(eni(0), eni(1))
     odd = replace(
         plain, links=tuple(replace(one, altnames=(link_name(raw),)) for one in plain.links)
@@ -152,7 +152,7 @@ def test_an_argument_of_any_bytes_is_refused_in_one_safe_line(tmp_path: Path, ra
 
 
 @pytest.mark.parametrize("raw", ODD, ids=ascii)
-def test_status_of_any_bytes_is_shown_escaped(tmp_path: Path, raw: bytes) -> None:
+def test_a_status_of_any_bytes_is_shown_escaped(tmp_path: Path, raw: bytes) -> None:
     status = {"version": 1, "problems": [os.fsdecode(raw)], "enis": []}
     (tmp_path / "status.json").write_text(json.dumps(status))
     command = [sys.executable, "-m", "ec2net", "status", "--run-dir", str(tmp_path)]

@@ -31,7 +31,7 @@ from ec2net.core.model.objects import LAST_PRIORITIES, LOCAL_TABLE, MAIN_TABLE
         (127, 99, 22799, 13311),
     ],
 )
-def test_the_numbers_of_a_place(card: int, device: int, table: int, metric: int) -> None:
+def test_card_and_device_give_the_numbers(card: int, device: int, table: int, metric: int) -> None:
     """R37: EKS hard-codes 10101 and 613 for card 1 device 1."""
     plan, number = NumberPlan(), EniNumber(card, device)
     assert (plan.table(number), plan.priority(number), plan.metric(number)) == (
@@ -41,7 +41,7 @@ def test_the_numbers_of_a_place(card: int, device: int, table: int, metric: int)
     )
 
 
-def test_main_first_rules_go_before_those_of_every_eni() -> None:
+def test_main_first_rules_precede_those_of_every_eni() -> None:
     assert NumberPlan().main_first_priority == NumberPlan().priority(PRIMARY) - 1 == 9999
 
 
@@ -54,15 +54,13 @@ def test_main_first_rules_go_before_those_of_every_eni() -> None:
         (0, 100, "device number 100 is not in 0..99"),
     ],
 )
-def test_a_place_that_would_share_numbers_does_not_exist(
-    card: int, device: int, problem: str
-) -> None:
+def test_a_device_that_would_share_numbers_is_invalid(card: int, device: int, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         EniNumber(card, device)
 
 
 @given(st.sets(st.tuples(st.integers(0, CARDS - 1), st.integers(0, DEVICES - 1))))
-def test_every_eni_has_a_mark_of_its_own_in_twelve_bits(places: set[tuple[int, int]]) -> None:
+def test_every_eni_has_its_own_mark_in_twelve_bits(places: set[tuple[int, int]]) -> None:
     numbers = [EniNumber(*place) for place in places]
     marks = NumberPlan().marks(numbers)
     assert set(marks) == set(numbers)
@@ -74,13 +72,13 @@ def test_every_eni_has_a_mark_of_its_own_in_twelve_bits(places: set[tuple[int, i
             assert mark.value >> 20 == number.n + 1
 
 
-def test_more_enis_than_marks_leave_the_last_without_one() -> None:
+def test_without_a_free_mark_the_last_enis_have_none() -> None:
     numbers = [EniNumber(n // DEVICES, n % DEVICES) for n in range(HIGHEST + 1)]
     marks = NumberPlan().marks(reversed(numbers))
     assert list(marks) == numbers[:MARKS]
 
 
-def test_what_follows_from_the_numbers_stays_apart() -> None:
+def test_the_derived_numbers_do_not_overlap() -> None:
     """Others' priorities and the kernel's tables begin where ours end."""
     numbers, highest = NumberPlan(), EniNumber(CARDS - 1, DEVICES - 1)
     assert highest.n == HIGHEST
@@ -92,11 +90,11 @@ def test_what_follows_from_the_numbers_stays_apart() -> None:
     assert numbers.metric(highest) < LATER_METRIC
 
 
-def test_an_eni_that_came_later_stands_behind_every_metric_until_it_is_configured() -> None:
+def test_a_later_eni_has_a_worse_metric_until_it_is_configured() -> None:
     file = TOP / "systemd/network/80-ec2net-later.network"
     metrics = [line for line in file.read_text().splitlines() if line.startswith("RouteMetric=")]
     assert metrics == [f"RouteMetric={LATER_METRIC}"] * 2
 
 
-def test_a_place_for_people() -> None:
+def test_card_and_device_are_shown_as_text() -> None:
     assert str(EniNumber(1, 2)) == "card 1 device 2"

@@ -14,7 +14,7 @@ from ec2net.core.plugins.report import addresses_there
 HOST = compute(host(eni(0), eni(1)), Config())
 
 
-def test_the_addresses_of_an_eni_count_on_its_own_link_whoever_made_them() -> None:
+def test_foreign_addresses_count_on_the_link_of_their_eni() -> None:
     """``status`` tells how many there are: another's address, or one elsewhere, is none of them."""
     first, second = (intent.link for intent in HOST.ready)
     found = (

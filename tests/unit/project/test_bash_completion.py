@@ -65,5 +65,5 @@ def test_files_and_folders_are_completed(tmp_path: Path) -> None:
     assert complete("record", "--run", cwd=tmp_path) == ["--run-dir"]
 
 
-def test_what_nobody_can_guess_is_not_completed() -> None:
+def test_values_that_cannot_be_guessed_are_not_completed() -> None:
     assert complete("start", "--timeout", "") == []

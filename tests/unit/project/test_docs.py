@@ -323,9 +323,7 @@ def test_generated_parts_are_up_to_date(document: str) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_command_line_is_understood(
-    document: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_command_line_is_valid(document: str, capsys: pytest.CaptureFixture[str]) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text(), flags=re.MULTILINE))
     for line in command_lines(document):
         words = shlex.split(re.split(r" (?:\||&&|>) ", line)[0], comments=True)
@@ -340,7 +338,7 @@ def test_every_command_line_is_understood(
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_option_that_is_named_exists(document: str) -> None:
+def test_every_named_option_exists(document: str) -> None:
     known = {
         o for c in (parser(), *commands().values()) for a in c._actions for o in a.option_strings
     }
@@ -354,7 +352,7 @@ def test_every_option_that_is_named_exists(document: str) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_exit_status_that_is_named_exists(document: str) -> None:
+def test_every_named_exit_status_exists(document: str) -> None:
     numbers = re.findall(r"(?:ends?|fails?|exit)(?: with)? status (\d+)", read(document))
     assert {int(number) for number in numbers} <= set(ExitStatus)
 
@@ -364,7 +362,7 @@ def units() -> set[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_unit_and_file_that_is_named_exists(document: str) -> None:
+def test_every_named_unit_and_file_exists(document: str) -> None:
     text = read(document).replace("*", "").replace("`", "")
     for name, kind in re.findall(r"\b(ec2net[a-z-]*@?)\w*\.(service|target|timer)\b", text):
         assert f"{name}.{kind}" in units(), name
@@ -401,7 +399,7 @@ def test_every_state_file_is_in_the_manual() -> None:
     assert len(named) > 8
 
 
-def test_every_file_that_the_program_writes_is_in_the_table() -> None:
+def test_the_table_has_every_file_that_the_program_writes() -> None:
     """A writer that is new has no place there: whoever adds one says where it writes, and what."""
     assert written.other_writers().keys() == written.ELSEWHERE.keys()
     assert {one.where for one in written.written()} == written.WHAT.keys()
@@ -433,7 +431,7 @@ def test_every_exit_status_has_its_meaning() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_setting_that_is_named_exists(document: str, tmp_path: Path) -> None:
+def test_every_named_setting_exists(document: str, tmp_path: Path) -> None:
     keys_of_json = document == "docs/json.md"
     for span in () if keys_of_json else spans(document):
         if re.fullmatch(r"(numbers|links|timeouts|resident|rollback|plugins)\.\w+", span):
@@ -450,7 +448,7 @@ def test_every_setting_that_is_named_exists(document: str, tmp_path: Path) -> No
         assert load(root).errors == (), sample
 
 
-def test_each_number_is_told_with_its_default() -> None:
+def test_each_number_appears_with_its_default() -> None:
     numbers, text = NumberPlan(), (TOP / "docs/routing.md").read_text()
     for key, default in (
         ("numbers.priority_base", f"{numbers.priority_base} + n"),
@@ -463,7 +461,7 @@ def test_each_number_is_told_with_its_default() -> None:
         assert re.search(rf"\| {re.escape(default)} \| `{re.escape(key)}", text), key
 
 
-def test_the_walk_of_an_address_names_functions_that_exist() -> None:
+def test_the_walk_of_an_address_names_existing_functions() -> None:
     """In docs/architecture.md as ``core/FOLDER/MODULE.py`` (``NAME``, ``CLASS.NAME``)."""
     text = read("docs/architecture.md")
     steps = re.findall(r"`(core/[\w/]+)\.py`\s+\(((?:`[\w.]+`(?:, )?)+)\)", text)
@@ -483,7 +481,7 @@ def test_the_readme_is_short() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_path_and_module_that_is_named_exists(document: str) -> None:
+def test_every_named_path_and_module_exists(document: str) -> None:
     text = read(document)
     for path in re.findall(rf"(?<![\w/.-])(?:{'|'.join(FOLDERS)})/[\w./-]*\w/?", text):
         assert (TOP / path).exists(), path
@@ -500,7 +498,7 @@ def test_every_check_of_doctor_and_every_tool_is_explained() -> None:
     assert {tool.value for tool in Tool} <= set(rows)
 
 
-def test_every_message_that_is_explained_is_one_of_the_program() -> None:
+def test_every_explained_message_exists_in_the_program() -> None:
     """The first cells of the tables in docs/troubleshooting.md, as far as they are messages."""
     said = " ".join(" ".join(strings(path)) for path in production_sources())
     text = (TOP / "docs/troubleshooting.md").read_text()
@@ -547,7 +545,7 @@ def test_python_examples_run(document: str) -> None:
             _check_plugin(module)
 
 
-def test_examples_import_the_plugin_interface_alone() -> None:
+def test_examples_import_only_the_plugin_interface() -> None:
     example = (TOP / "tests/plugin_example/ec2net_noop.py").read_text()
     examples = [
         content for document in DOCUMENTS for lang, content in fences(document) if lang == "python"

@@ -65,7 +65,7 @@ print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--version"], ["status", "--help"], ["doctor", "--help"], ["status"]]
 )
-def test_a_cheap_command_loads_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
+def test_a_cheap_command_loads_no_heavy_module(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "status.json").write_text('{"enis": [], "problems": []}')
     if arguments == ["status"]:
         arguments = ["status", "--run-dir", str(tmp_path)]
@@ -87,7 +87,7 @@ def modules() -> list[str]:
     return ["ec2net." + name(path).removesuffix(".py").replace("/", ".") for path in SOURCES]
 
 
-def test_every_module_can_be_imported_and_by_one_name_only(tmp_path: Path) -> None:
+def test_every_module_can_be_imported_by_exactly_one_name(tmp_path: Path) -> None:
     """From elsewhere: the checkout itself must not be what makes ``import core`` work."""
     assert len(modules()) > 50
     wanted = [module.removesuffix(".__init__") for module in modules()]
@@ -170,7 +170,9 @@ def test_the_reasons_for_waiting_elsewhere_are_still_needed() -> None:
         assert list(unbounded(ROOT / file)), f"{file}: take it out of the list"
 
 
-def test_the_guard_sees_what_it_is_to_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_guard_detects_each_forbidden_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     bad = [
         "time.sleep(1)",
@@ -188,7 +190,7 @@ def test_the_guard_sees_what_it_is_to_see(tmp_path: Path, monkeypatch: pytest.Mo
         assert len(list(unbounded(tmp_path / "x.py"))) == expected, line
 
 
-def test_every_endless_loop_says_what_ends_it() -> None:
+def test_every_endless_loop_says_how_it_ends() -> None:
     silent = []
     for path in SOURCES:
         lines = path.read_text().splitlines()
@@ -223,7 +225,7 @@ def texts(path: Path) -> Iterator[str]:
             yield node.value
 
 
-def test_no_link_is_told_by_a_pattern_of_its_name() -> None:
+def test_no_pattern_of_names_identifies_a_link() -> None:
     """R39: tools that look for ens* or eth* fail where links are called otherwise."""
     found = [
         (name(path), text)
@@ -278,7 +280,7 @@ def hooks() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("hook", sorted(hooks()))
-def test_every_hook_is_exercised_by_a_test_and_by_the_example(hook: str) -> None:
+def test_a_test_and_the_example_exercise_every_hook(hook: str) -> None:
     for file in ("tests/unit/plugins/test_loaded.py", "tests/plugin_example/ec2net_noop.py"):
         assert f"def {hook}(" in (ROOT / file).read_text(), file
 

@@ -8,7 +8,7 @@ from checkout import TOP
 from layers import API, BUILT_INS, MAY_IMPORT, folder, imports
 
 
-def test_a_folder_imports_only_the_folders_that_its_row_names() -> None:
+def test_a_folder_imports_only_the_folders_in_its_row() -> None:
     wrong = [
         str(found)
         for found in imports()
@@ -34,7 +34,7 @@ def test_core_names_backends_only_in_the_table_of_built_ins() -> None:
     assert naming == {BUILT_INS}
 
 
-def test_backends_import_the_plugin_interface_alone() -> None:
+def test_backends_import_only_the_plugin_interface() -> None:
     wrong = [
         str(found)
         for found in imports()

@@ -40,7 +40,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 @pytest.mark.parametrize("interval", [30, 60, 90, 240, 600])
-def test_a_quiet_host_is_looked_at_every_five_minutes_whenever_the_timer_comes(
+def test_a_quiet_host_gets_a_pass_every_five_minutes_whenever_the_timer_fires(
     host: Host, interval: int
 ) -> None:
     """By the minute of the boot it missed its minute now and then: up to 579 s went by."""
@@ -55,7 +55,7 @@ def test_a_quiet_host_is_looked_at_every_five_minutes_whenever_the_timer_comes(
     assert max(gaps) <= max(330, 270 + interval + 6)
 
 
-def test_a_host_that_is_not_quiet_is_looked_at_each_time_and_writes_nothing_for_it(
+def test_a_busy_host_gets_each_pass_and_no_file_is_written_for_it(
     host: Host,
 ) -> None:
     for _ in range(3):
@@ -67,7 +67,7 @@ def test_a_host_that_is_not_quiet_is_looked_at_each_time_and_writes_nothing_for_
 
 
 @pytest.mark.parametrize("stored", [{}, {"boottime": "5"}, {"boottime": None}, {"boottime": 1e9}])
-def test_a_time_that_cannot_be_is_none(host: Host, stored: dict[str, Any]) -> None:
+def test_an_impossible_time_counts_as_absent(host: Host, stored: dict[str, Any]) -> None:
     assert host.passes(QUIET)
     host.run.write("quiet.json", stored)
     assert host.passes(QUIET)

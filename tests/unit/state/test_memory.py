@@ -64,7 +64,7 @@ def test_each_file_counts_for_one_attachment_of_one_eni(
     assert (of in Memory.read(run).holds) is (of == mac(1))
 
 
-def test_the_files_of_an_eni_that_is_gone_go_with_it(run: RunDir) -> None:
+def test_the_files_of_a_detached_eni_are_deleted_with_it(run: RunDir) -> None:
     def named() -> list[str]:
         return [name for folder in run.folders() for name in run.names(folder)]
 

@@ -32,7 +32,7 @@ def changes(count: int) -> tuple[Change, ...]:
     return tuple(Change(Action.ADD, item, mac(1)) for item in items)
 
 
-def test_what_waits_for_a_lease_is_told_apart_without_comparing_each_change_with_all(
+def test_changes_that_await_a_lease_are_found_without_comparing_each_with_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = SimpleNamespace(addresses=frozenset)

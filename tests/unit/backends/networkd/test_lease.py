@@ -42,7 +42,7 @@ GONE = (change(RULE, Action.REMOVE), change(ROUTE, Action.REMOVE))
         pytest.param(Lease(ENS6, None, ours=True), (change(FURTHER),), set(), id="no IPv4"),
     ],
 )
-def test_changes_of_ipv4_wait_for_the_first_address(
+def test_ipv4_changes_wait_for_the_first_address(
     lease: Lease, changes: tuple[Change, ...], held: set[int]
 ) -> None:
     """A rule goes ahead: without it an ENI's replies leave by another one."""

@@ -16,7 +16,7 @@ FILES = [
 ]
 
 
-def test_each_unread_file_is_an_item_of_its_own_until_a_reload(tmp_path: Path) -> None:
+def test_each_unread_file_is_a_separate_item_until_a_reload(tmp_path: Path) -> None:
     """Another process finds them, since the one that wrote them may have been killed."""
     UnreadFiles(RunDir(tmp_path)).note(FILES[:1])
     UnreadFiles(RunDir(tmp_path)).note(FILES[1:])

@@ -25,7 +25,7 @@ TAKE_BACK = "To undo this, run: ec2net adopt networkd --undo --apply\n"
         pytest.param(False, False, "Add --apply to run them.\n", id="a plan only"),
     ],
 )
-def test_how_to_take_it_back_is_said_before_it_is_done(
+def test_the_plan_names_the_way_back_before_any_change(
     undo: bool, apply: bool, ends: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Afterwards there may be no terminal to say it on."""
@@ -33,7 +33,7 @@ def test_how_to_take_it_back_is_said_before_it_is_done(
     assert capsys.readouterr().out.endswith(ends)
 
 
-def test_the_steps_are_told_to_programs_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_the_steps_too(capsys: pytest.CaptureFixture[str]) -> None:
     adopt._tell(Namespace(json=True, undo=False), STEPS, ("a remark",), apply=True)
     told = json.loads(capsys.readouterr().out)
     assert told["steps"] == ["run systemctl stop NetworkManager.service"]
@@ -55,7 +55,7 @@ LOST = "30 (disconnected)\n"
         pytest.param(LOST, (UP, CONNECT), [UP, CONNECT], id="nor does any other fit"),
     ],
 )
-def test_networkmanager_gets_back_the_links_that_it_had(
+def test_networkmanager_gets_its_former_links_back(
     state: str,
     fails: tuple[tuple[str, ...], ...],
     asked: list[tuple[str, ...]],

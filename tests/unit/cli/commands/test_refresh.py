@@ -20,7 +20,7 @@ WELL, ILL = ExitStatus.DONE, ExitStatus.FAILED
         ([ILL] * 20, 10, 10, ILL),
     ],
 )
-def test_passes_follow_until_one_ends_well_but_not_without_end(
+def test_passes_repeat_until_one_succeeds_or_the_limit_is_reached(
     ends: list[ExitStatus],
     passes: int,
     pauses: int,
