@@ -102,7 +102,7 @@ def releases(tmp_path: Path) -> Iterator[str]:
 
 
 def test_uscan_finds_a_newer_release(dist: Path, tmp_path: Path, releases: str) -> None:
-    """By debian/watch of the Debian source, whose address is a local one here."""
+    """With debian/watch of the Debian source, whose address is a local one here."""
     with tarfile.open(dist / f"ec2net_{VERSION}-1.debian.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
     watch = tmp_path / "debian/watch"

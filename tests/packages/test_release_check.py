@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make release-check`` finds what is in the way of a release."""
+"""``make release-check`` finds the obstacles to a release."""
 
 import re
 import shutil
@@ -72,7 +72,7 @@ def test_a_changelog_without_the_version_blocks_a_release(tree: Path) -> None:
 
 
 def test_a_placeholder_address_blocks_a_release(tree: Path) -> None:
-    """The project's own tree has them; a fork writes its own into pyproject.toml."""
+    """The project's tree has placeholders; a fork writes its addresses into pyproject.toml."""
     shutil.copy(TOP / "pyproject.toml", tree)
     commit(tree)
     said = "\n".join(complaints(tree))
