@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host that amazon-ec2-net-utils configures is handed over while it runs, and given back.
+"""A running host is handed over from amazon-ec2-net-utils, and given back.
 
-Debian 12 has 2.3 as a package; 2.7.4 is units of our own, wired as its units are.
+Debian 12 has 2.3 as a package; the tests wire units of their own like those of 2.7.4.
 """
 
 from collections.abc import Iterable
@@ -88,7 +88,7 @@ def hand_over(instance: LabInstance) -> None:
     assert not its_files(instance)
     assert rules_by_static(instance) == []
     assert instance.unreachable() == []
-    # What kept the primary from the tool's routes goes after them.
+    # The rule that kept the primary from the tool's routes is removed after them.
     host.wait_until(lambda: instance.refresh() == "", 60, "an empty plan")
     told = host.run([*MIGRATE]).stdout
     assert "and off: systemd runs none of its units" in told
@@ -101,7 +101,7 @@ def give_back(instance: LabInstance, before: dict[str, list[str]]) -> None:
     """``--undo``: files byte for byte, units, rules and routes are as before the migration."""
     instance.host.run(["ec2net", "migrate", "--undo", "--apply"], timeout=150)
     assert marked(instance.kernel()) == []
-    with suppress(HostError):  # what differs says more
+    with suppress(HostError):  # the comparison below shows the differences
         instance.host.wait_until(lambda: differs(before, state(instance)) == [], 90)
     assert differs(before, state(instance)) == []
 
@@ -125,7 +125,7 @@ def test_the_package_of_debian_is_replaced_and_restored() -> None:
 
 @pytest.mark.backend("networkd")
 def test_the_units_of_2_7_4_are_replaced_and_restored(boot: Boot) -> None:
-    """A timer that only Wants= of another unit starts: nothing but systemd knows that it runs."""
+    """A timer that only Wants= of another unit starts: only systemd knows that it runs."""
     with boot(before=three, files=WIRING, complete=False, seed=None) as instance:
         host = instance.host
         until_at_work(instance)
@@ -160,7 +160,7 @@ def test_the_units_of_nm_cloud_setup_are_replaced_and_restored(boot: Boot) -> No
             assert instance.bounces(since=cursor, but=[eni.name for eni in others]) == []
         print(f"{traffic.made} connections each way, longest pause {traffic.longest:.3f} s")
         assert traffic.gaps == []
-        # The plan suggests this for what the tool left. It begins DHCP anew, as each Reapply does, and
+        # The plan suggests this for leftovers of the tool. Each Reapply starts DHCP again, and
         # the dispatcher runs.
         ended = host.cursor()
         host.run(["nmcli", "device", "reapply", "ens5"])

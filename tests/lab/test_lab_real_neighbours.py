@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beside real programs from Debian: Docker, WireGuard, keepalived, BIRD, FRR, firewalld, ufw.
+"""With real programs from Debian: Docker, WireGuard, keepalived, BIRD, FRR, firewalld, ufw.
 
-Each test says what a user expects of the host. The tests of a module share one boot, and each takes
-back what it started.
+Each test states what a user expects of the host. The tests of a module share one boot, and each one
+reverts its changes.
 """
 
 from collections import Counter
@@ -51,8 +51,8 @@ def lost(vpc: SimulatedVpc) -> Counter[tuple[str, str]]:
 
 @contextmanager
 def none_lost(instance: LabInstance) -> Iterator[None]:
-    """No packet leaves the wrong way, every address works afterwards, and soon ec2net has nothing
-    to do."""
+    """No packet leaves through the wrong ENI, every address works afterwards, and soon ec2net has
+    no changes."""
     before = lost(instance.vpc)
     yield
     assert instance.unreachable() == []
@@ -70,7 +70,7 @@ def started(host: LabHost, *units: str) -> Iterator[None]:
 
 
 def restart(host: LabHost, unit: str) -> None:
-    """As often as a test likes: systemd counts the starts of ten minutes."""
+    """Any number of times: systemd counts the starts of ten minutes."""
     host.run(["systemctl", "reset-failed", "ec2net.service"], check=False)
     host.run(["systemctl", "restart", unit], timeout=120)
 
@@ -181,7 +181,7 @@ printf '[Peer]\\nPublicKey=%s\\nAllowedIPs=%s\\n' "$(wg genkey | wg pubkey)" "{}
 
 
 def main_first(host: LabHost) -> list[str]:
-    """ec2net's rules that look into main before an ENI's own table."""
+    """ec2net's rules that look up main before an ENI's table."""
     listed = host.run(["sh", "-c", "ip -4 rule; ip -6 rule"]).stdout.splitlines()
     return [line for line in listed if "suppress_ifgroup" in line]
 
@@ -207,10 +207,11 @@ def test_a_vpn_to_one_network_takes_only_that_network(instance: LabInstance) -> 
 def test_an_earlier_vpn_to_everywhere_leaves_secondaries_to_their_enis(
     instance: LabInstance,
 ) -> None:
-    """wg-quick's rules get the priority below the lowest: 32764, where ec2net's come later.
+    """wg-quick's rules get the priority below the lowest: 32764, where ec2net adds its own later.
 
-    ``wg-quick down`` deletes rules to main with ``suppress_prefixlength 0`` until its own is gone, and
-    ec2net's come first (wg-quick(8) of 1.0.20210914, ``del_if``). The daemon repairs them.
+    ``wg-quick down`` deletes rules to main with ``suppress_prefixlength 0`` until its own is
+    deleted, and ec2net's precede it (wg-quick(8) of 1.0.20210914, ``del_if``). The daemon repairs
+    them.
     """
     host = instance.host
     host.run(["sh", "-c", _WIREGUARD.format("0.0.0.0/0")])
@@ -242,7 +243,7 @@ _PEER = "[Peer]\nPublicKey = {peer}\nAllowedIPs = 0.0.0.0/0\n"
 def test_the_documented_vpn_to_everywhere_leaves_each_eni_its_traffic_in_any_order(
     instance: LabInstance,
 ) -> None:
-    """Also the primary its own with ``primary_rules``, and nothing has to be repaired."""
+    """The primary keeps its traffic with ``primary_rules`` too, and no repair is needed."""
     host = instance.host
     key = host.run(["wg", "genkey"]).stdout.strip()
     peer = host.run(["wg", "pubkey"], input=host.run(["wg", "genkey"]).stdout).stdout.strip()

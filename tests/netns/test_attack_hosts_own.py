@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host's own ways and addresses are not taken over, and what is ours is never given up."""
+"""ec2net takes over no route or address of the host, and never gives up its own."""
 
 import json
 import sys
@@ -47,7 +47,8 @@ def _defaults(instance: Instance) -> list[str]:
 def test_ec2net_does_not_take_precedence_over_a_default_route_elsewhere(
     vpc: SimulatedVpc, instance: Instance, own: str
 ) -> None:
-    """With the default route on a bridge over the primary (metric 1024), ours (513) took the host.
+    """With the default route on a bridge over the primary (metric 1024), ec2net's (513) took over
+    the host's traffic.
 
     A blackhole is a VPN's kill switch.
     """
@@ -56,7 +57,7 @@ def test_ec2net_does_not_take_precedence_over_a_default_route_elsewhere(
     instance.guest.ip(["route del default", f"route add {own}"])
     before = _defaults(instance)
 
-    # An error in main is an answer, that no rule suppresses: then nothing leaves at all.
+    # An error in main is an answer, which no rule suppresses: then no packet leaves at all.
     unreachable = own.startswith("blackhole")
     instance.refresh(status=int(unreachable))
 
@@ -76,7 +77,7 @@ def test_ec2nets_default_route_goes_behind_a_default_route_elsewhere(
 
 
 def test_ipv6_addresses_outlive_a_leased_address(vpc: SimulatedVpc, instance: Instance) -> None:
-    """DHCPv6 had leased the second address; when its client died, we withdrew the first."""
+    """DHCPv6 had leased the second address; when its client ended, ec2net withdrew the first."""
     first, _ = _host(vpc, ipv6=2)
     leased, other = first.ipv6s[1], first.ipv6s[0]
     link = ["dev", first.name]
@@ -93,7 +94,7 @@ def test_ipv6_addresses_outlive_a_leased_address(vpc: SimulatedVpc, instance: In
 
 
 def _refresh_unmarked(instance: Instance) -> str:
-    """What was changed, as it is logged."""
+    """The logged changes."""
     _, _, _, *arguments = instance.argv("refresh")
     command = [sys.executable, "-c", UNMARKED, *arguments]
     done = instance.guest.run(command, timeout=PROGRAM_LIMIT, env=environment())
@@ -104,7 +105,8 @@ def _refresh_unmarked(instance: Instance) -> str:
 def test_addresses_added_with_an_older_pyroute2_are_still_owned(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """They stand in the journal. After an upgrade an address that moved away stayed here."""
+    """The journal lists these addresses. After an upgrade an address that EC2 had moved away stayed
+    on the host."""
     _, eni = _host(vpc)
     _refresh_unmarked(instance)
     gone = eni.ipv4s[2]
@@ -119,7 +121,8 @@ def test_addresses_added_with_an_older_pyroute2_are_still_owned(
 def test_a_recorded_address_with_another_length_is_foreign(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """keepalived's 10.0.2.5/24 beside our 10.0.2.5/32 was taken away by the next pass."""
+    """With keepalived's 10.0.2.5/24 and ec2net's 10.0.2.5/32, the next pass removed
+    keepalived's."""
     _, eni = _host(vpc)
     _refresh_unmarked(instance)
     vip = eni.ipv4s[1]
@@ -136,7 +139,7 @@ def test_a_recorded_address_with_another_length_is_foreign(
 def test_routes_with_ec2nets_mark_that_ec2net_never_adds_stay_unchanged(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """pyroute2 has no way to delete a route of the type "other": each pass ended in a traceback."""
+    """pyroute2 cannot delete a route of the type "other": each pass ended in a traceback."""
     first, eni = _host(vpc)
     instance.refresh()
     hops = f"nexthop dev {first.name} nexthop dev {eni.name}"

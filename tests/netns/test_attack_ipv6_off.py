@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where IPv6 is off, IPv4 works all the same; a change that fails costs nothing that it need not.
+"""Where IPv6 is off, IPv4 works completely; a failed change affects only its dependents.
 
 CIS hardening turns IPv6 off on hosts whose subnets have it.
 """
@@ -39,7 +39,7 @@ def _unreachable_ipv4(instance: Instance, eni: Eni) -> list[object]:
 def test_a_link_with_ipv6_off_gets_all_of_ipv4_without_a_problem(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """One IPv6 address that could not be added took all IPv4 routes with it."""
+    """One IPv6 address that could not be added stopped all IPv4 routes."""
     _, eni = _host(vpc)
     _switch_ipv6(instance, eni, off=True)
 
@@ -72,7 +72,7 @@ def test_ipv6_turned_off_and_on_again_is_configured_as_before(
 def test_required_ipv6_that_fails_does_not_affect_ipv4(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """And the error does not say that the link went away, which would be no failure at all."""
+    """The error does not report a removed link, which would be no failure at all."""
     _, eni = _host(vpc)
     instance.configure('ipv6 = "on"\n')
     _switch_ipv6(instance, eni, off=True)
@@ -97,7 +97,7 @@ def test_a_secondary_keeps_ipv6_when_the_primary_gets_a_tiny_mtu(
 
 
 def test_a_family_without_rules_has_an_empty_list_of_rules() -> None:
-    """With ipv6.disable=1 the kernel answers EAFNOSUPPORT, which ended every command."""
+    """With ipv6.disable=1 the kernel answers EAFNOSUPPORT, which made every command fail."""
     dumps = dump.Dumps()
     try:
         assert dumps.read(wire.RULES, repr, family=MPLS) == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device that does not answer for a moment, and a link with any name, cost no ENI anything."""
+"""A device that does not answer for a moment, and a link with any name, affect no ENI."""
 
 import sys
 
@@ -42,7 +42,7 @@ def test_an_eni_whose_driver_resets_keeps_its_configuration(
 
 
 def test_a_link_with_an_undecodable_name_is_skipped(vpc: SimulatedVpc, instance: Instance) -> None:
-    """The kernel allows any bytes but blanks, ``/`` and ``:``; a container can choose a name."""
+    """The kernel allows any bytes except blanks, ``/`` and ``:``; a container can choose a name."""
     first, second = subnets(vpc, 2)
     primary(vpc, first)
     eni = vpc.attach(second, device=1, **MANY)

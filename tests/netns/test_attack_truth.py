@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is printed, stored and returned is true, whatever state files, streams and IMDS hold."""
+"""Output, stored state and exit status are true, with any content of state files, streams and
+IMDS."""
 
 import json
 import signal
@@ -39,7 +40,7 @@ def _shell(instance: Instance, command: str) -> subprocess.CompletedProcess[str]
 def test_a_status_file_of_any_form_does_not_stop_a_pass(
     vpc: SimulatedVpc, instance: Instance, status: object
 ) -> None:
-    """It hindered each, with a traceback after the changes were made."""
+    """Each pass failed, with a traceback after the changes."""
     _host(vpc)
     instance.run_dir.mkdir()
     for arguments in (["refresh", "--unless-quiet"], ["refresh"]):
@@ -51,7 +52,7 @@ def test_a_status_file_of_any_form_does_not_stop_a_pass(
 def test_status_reports_a_pass_that_failed_as_a_whole(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """It went on saying that all was well, since that is what the last complete pass had left."""
+    """status still reported success, since the last complete pass had left that file."""
     _host(vpc)
     instance.refresh()
     instance.configure('[plugins]\nenabled = ["nope"]\n')
@@ -75,13 +76,13 @@ verify.check = check
 from ec2net.core.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
-"""The program, as if its time were used up when it comes to verifying."""
+"""The program, with the deadline expired when verification starts."""
 
 
 def test_a_pass_that_runs_out_of_time_reports_its_changes(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """What it had changed was neither told nor stored, and the IMDS facts were not remembered."""
+    """The changes were neither logged nor stored, and the facts of IMDS were not remembered."""
     _, eni = _host(vpc)
     _, _, _, *arguments = instance.argv("refresh")
     done = instance.guest.run(
@@ -95,7 +96,7 @@ def test_a_pass_that_runs_out_of_time_reports_its_changes(
 
 
 def test_verify_reports_a_refused_eni(vpc: SimulatedVpc, instance: Instance) -> None:
-    """It said "leave as intended" of the others and ended with 0."""
+    """verify printed "leave as intended" for the others and ended with 0."""
     _, eni = _host(vpc)
     instance.refresh()
     _change(vpc, eni, {"local-ipv4s": "192.0.2.1"})
@@ -148,7 +149,7 @@ def test_output_to_a_full_device_is_one_line(vpc: SimulatedVpc, instance: Instan
 
 
 def test_a_hardened_umask_does_not_hide_the_status(vpc: SimulatedVpc, instance: Instance) -> None:
-    """With umask 077 only root saw the status, and everybody else that no pass had ended."""
+    """With umask 077 only root could read the status; other users read that no pass had ended."""
     _host(vpc)
     done = _shell(instance, f"umask 077; {' '.join(instance.argv('refresh'))}")
     assert done.returncode == 0, done.stderr
@@ -157,7 +158,7 @@ def test_a_hardened_umask_does_not_hide_the_status(vpc: SimulatedVpc, instance: 
 
 
 def test_a_link_can_be_named_by_an_alternative_name(vpc: SimulatedVpc, instance: Instance) -> None:
-    """``remove`` said that there was no such link, ``start`` that its driver was none of veth."""
+    """``remove`` reported a missing link, ``start`` that its driver was not veth."""
     _, eni = _host(vpc)
     instance.refresh()
     instance.guest.ip([f"link property add dev {eni.name} altname other"])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net demo`` shows what is true: it runs through, and each of its checks can fail."""
+"""``ec2net demo`` shows the truth: it runs to its end, and each of its checks can fail."""
 
 import argparse
 import io
@@ -25,7 +25,7 @@ from ec2net.core.simulation.demo.steps import Check, Command, Event, Step, Verdi
 pytestmark = pytest.mark.netns
 
 AS_A_USER = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
-"""Without any capability (user_namespaces(7)): the sandbox makes a user namespace of its own."""
+"""Without any capability (user_namespaces(7)): the sandbox creates a user namespace."""
 
 
 def run_demo(*prefix: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -62,7 +62,7 @@ def test_the_demo_runs_in_plain_text(prefix: tuple[str, ...]) -> None:
     said = re.search(r"(\d+) of (\d+) checks passed in ([\d.]+) s", done.stdout)
     assert said is not None
     assert said[1] == said[2]
-    assert 0 < float(said[3]) < DEMO_LIMIT  # its own bound; it says how long it was
+    assert 0 < float(said[3]) < DEMO_LIMIT  # the program's own limit; its output has the duration
 
 
 def test_where_namespaces_are_forbidden_one_line_says_so() -> None:
@@ -119,7 +119,7 @@ def test_a_refresh_without_effect_fails_the_checks(
         "the VPC's source check dropped nothing",
     ):
         assert any(line.startswith(f"✘ {claim}") for line in crosses), claim
-    # The reason is told address by address.
+    # The output has the reason for each address.
     assert re.search(r"✘ ens6 2001:db8:0:2::4: .*the source check dropped", text.getvalue())
 
 

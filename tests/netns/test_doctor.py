@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net doctor`` finds nothing on a healthy host, and names what is broken, each fault by itself."""
+"""``ec2net doctor`` reports nothing on a healthy host, and each fault alone on a faulty one."""
 
 import json
 import socket
@@ -26,7 +26,7 @@ BOUND = 60.0
 
 @cache
 def machines_own() -> frozenset[str]:
-    """Subjects of what the machine itself has in /etc, which the sandbox shows as well."""
+    """Subjects of the machine's files in /etc, which the sandbox shows as well."""
     machine = Environment()
     tools = (one.tool.value for one in recognise(machine))
     return frozenset((*tools, *(one.subject for one in masked(machine))))
@@ -75,7 +75,7 @@ def sysctl(instance: Instance, name: str, value: str) -> Iterator[None]:
 
 @contextmanager
 def ip(instance: Instance, do: str, undo: str) -> Iterator[None]:
-    """``undo`` may be empty: what is lost is made again by a refresh."""
+    """``undo`` may be empty: a refresh restores removed items."""
     instance.guest.ip([do])
     try:
         yield
@@ -95,13 +95,13 @@ def silent_imds(instance: Instance) -> Iterator[None]:
 
 
 def imds_only_through(instance: Instance, number: int) -> AbstractContextManager[object]:
-    """It answers one ENI alone."""
+    """IMDS answers only one ENI."""
     return instance.imds.fault(instance.vpc.imds_only_through(instance.vpc.enis[number]))
 
 
 @contextmanager
 def short_hops(instance: Instance) -> Iterator[None]:
-    """The host forwards, and what comes from IMDS has a TTL of 1."""
+    """The host forwards, and packets from IMDS have a TTL of 1."""
     ttl = "net/ipv4/ip_default_ttl"
     with sysctl(instance, "net/ipv4/ip_forward", "1"):
         instance.vpc.router.sysctl({ttl: "1"})
@@ -113,7 +113,7 @@ def short_hops(instance: Instance) -> Iterator[None]:
 
 @contextmanager
 def short_hops_of_ipv6(instance: Instance) -> Iterator[None]:
-    """The same, where the IPv4 endpoint is not there."""
+    """The same, without the IPv4 endpoint."""
     hop_limit = f"net/ipv6/conf/{instance.vpc.enis[0].subnet.bridge}/hop_limit"
     instance.vpc.silence_imds(4)
     instance.vpc.router.sysctl({hop_limit: "1"})
@@ -140,7 +140,7 @@ def silent_gateway(instance: Instance) -> Iterator[None]:
 
 @contextmanager
 def failed_detection(instance: Instance) -> Iterator[None]:
-    """Another node in the subnet has the address, and says so to all nodes."""
+    """Another node in the subnet has the address, and announces it to all nodes."""
     router, eni, address = instance.vpc.router, instance.vpc.enis[1], "fe80::dad/64"
     port = f"link set {eni.port} type bridge_slave neigh_suppress"
     router.ip([f"{port} off", f"addr add {address} dev {eni.subnet.bridge} nodad"])
@@ -162,7 +162,7 @@ def failed_detection(instance: Instance) -> Iterator[None]:
 
 @contextmanager
 def lease_that_ends(instance: Instance) -> Iterator[None]:
-    """As systemd-networkd leaves it when nobody renews it."""
+    """A lease file that systemd-networkd leaves when no client renews the lease."""
     address = instance.vpc.enis[0].ipv4s[0]
     index = instance.guest.call(lambda: socket.if_nametoindex("ens5"))
     lease = f"ADDRESS={address}\nT1=30min\nT2=52min 30s\nLIFETIME=1h\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beside a tool that does the same work nothing is changed, unless that is accepted (R31)."""
+"""With a tool that configures ENIs, ec2net changes nothing unless the tool is accepted (R31)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,7 +78,7 @@ def test_the_configuration_stays_when_another_tool_appears(
         assert_same(before, instance.kernel())
         other.assign_ipv4()
         assert instance.refresh(status=1) != []
-        instance.ec2net("remove", doubled.name)  # who wants it back can have it
+        instance.ec2net("remove", doubled.name)  # a user can remove the configuration
         assert instance.unreachable(other) == []
     assert instance.refresh() != []
     assert instance.unreachable(*enis) == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bad input and a hostile place: one clear line each, the right exit status, nothing lost."""
+"""With bad input and on a faulty host: one clear line each, the right exit status, nothing lost."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
 
 @contextmanager
 def tiny_run_dir(instance: Instance, size: str, inodes: int = 0) -> Iterator[None]:
-    """The state directory on a tmpfs of its own, which is full soon."""
+    """The state directory on a separate tmpfs, which fills up soon."""
     instance.run_dir.mkdir(parents=True, exist_ok=True)
     options = f"size={size},mode=755" + (f",nr_inodes={inodes}" if inodes else "")
     mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(instance.run_dir)]
@@ -62,7 +62,8 @@ def fill(instance: Instance) -> None:
 def test_on_a_full_disk_the_first_pass_reports_and_a_later_one_succeeds(
     instance: Instance, size: str, inodes: int
 ) -> None:
-    """It says so and ends with 1; the host is not worse off, and a pass with room does all."""
+    """The pass reports the full disk and ends with 1; the host is not worse, and a pass with room
+    completes."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     eni = primary(vpc, first)
@@ -72,7 +73,8 @@ def test_on_a_full_disk_the_first_pass_reports_and_a_later_one_succeeds(
         assert "No space left on device" in done.stderr
         assert str(instance.run_dir) in done.stderr
         errors = [line for line in done.stderr.splitlines() if "INFO" not in line]
-        # One line for what cannot be kept of the host, and one for each ENI that is left as it is.
+        # One line for the host's state that cannot be written, and one for each ENI that stays
+        # unchanged.
         of_enis = [line for line in errors if re.match(r"ec2net: ERROR: ens[56]: ", line)]
         assert len(of_enis) == len({line.split()[2] for line in of_enis})
         assert len(errors) == len(of_enis) + 1, done.stderr
@@ -82,7 +84,8 @@ def test_on_a_full_disk_the_first_pass_reports_and_a_later_one_succeeds(
 
 
 def test_a_disk_that_fills_up_loses_nothing(instance: Instance) -> None:
-    """A pass without news needs no room; one with news makes it so, and says what it cannot keep."""
+    """A pass without news needs no room; a pass with news reports each file that it cannot
+    write."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first)
@@ -224,7 +227,7 @@ def test_a_broken_configuration_without_a_last_good_one_changes_nothing(
 def test_a_link_name_that_the_kernel_cannot_have_is_refused(
     settled: Instance, command: str, name: str
 ) -> None:
-    """It is not waited for either: that ends with 3."""
+    """ec2net does not wait for it either: that would end with 3."""
     files = settled.files()
     done = settled.ec2net(command, name, status=2)
     assert len(done.stderr.splitlines()) == 1, done.stderr
@@ -240,7 +243,7 @@ def test_without_imds_a_pass_fails(settled: Instance) -> None:
     finally:
         settled.vpc.unsilence_imds()
     assert len(done.stderr.splitlines()) == 1
-    # The search ended by its own bound (R19): the pass's would be told in these words.
+    # The search ended at its own limit (R19): the pass's limit has the same words.
     assert "no IMDS endpoint answers" in done.stderr
     assert "did not end within" not in done.stderr
     assert_same(before, settled.kernel())
@@ -263,7 +266,7 @@ def manage(role: str, how: str) -> str:
 
 @pytest.mark.parametrize("how", ["ignore", "observe"])
 def test_an_unmanaged_eni_is_not_changed(instance: Instance, how: str) -> None:
-    """R29: over its hotplug, refresh, start and removal; observe tells what would be done."""
+    """R29: during its hotplug, refresh, start and removal; observe reports the intended changes."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     main = primary(vpc, first, **MANY)
@@ -320,8 +323,8 @@ def test_rules_off_adds_no_rules(instance: Instance) -> None:
 
 
 def test_addresses_off_adds_no_addresses(instance: Instance) -> None:
-    """R30: pods' addresses never land on the host, whose local table would swallow their traffic
-    (K-a); rules for them are left to whoever made the pods."""
+    """R30: pods' addresses are never on the host, whose local table would take their traffic (K-a);
+    their rules are left to the tool that created the pods."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     main = primary(vpc, first, **MANY)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In doubt everything stays: which link an ENI is, what IMDS said once, whose a rule is."""
+"""In doubt nothing changes: which link an ENI has, a single answer of IMDS, the owner of a rule."""
 
 import json
 
@@ -33,7 +33,7 @@ def indices(instance: Instance) -> dict[str, int]:
 def test_a_second_link_with_the_mac_of_an_eni_removes_nothing_from_it(
     vpc: SimulatedVpc, instance: Instance, order: str
 ) -> None:
-    """Whichever has the lower index: the ENI is refused, loudly, and loses nothing."""
+    """Independent of the lower index: the ENI is refused, with an error, and loses nothing."""
     instance.guest.ip(["link add gap type bridge"])
     _, eni = settled(vpc, instance)
     files = instance.files()
@@ -58,7 +58,8 @@ def test_a_second_link_with_the_mac_of_an_eni_removes_nothing_from_it(
 def test_rules_of_a_flushed_table_stay_while_imds_is_unreachable(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """With the state lost nothing tells whose they are; they were removed as a gone ENI's."""
+    """Without the state no file identifies their owner; they were removed as those of a detached
+    ENI."""
     settled(vpc, instance)
     before = instance.kernel()
     instance.forget()
@@ -124,7 +125,7 @@ def test_a_constant_wrong_answer_mistakes_no_eni_for_another(
 def test_a_list_of_addresses_that_is_short_once_removes_nothing(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """It is well-formed, so it was believed at once."""
+    """The list is well-formed, so an older version believed it at once."""
     _, eni = settled(vpc, instance)
     before = instance.kernel()
     short = {"local-ipv4s": eni.ipv4s[0], "ipv6s": eni.ipv6s[0]}
@@ -134,7 +135,7 @@ def test_a_list_of_addresses_that_is_short_once_removes_nothing(
         ):
             assert instance.refresh() == []
         assert_same(before, instance.kernel())
-    # One more request, and only in the pass that takes something away.
+    # One more request, and only in a pass that removes something.
     eni.unassign_ipv4(eni.ipv4s[-1])
     for asked in (2, 1):
         instance.imds.clear_log()

@@ -33,7 +33,8 @@ def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
     with SimulatedVpc(prefix="life-") as vpc:
         instance = install(vpc)
         (first,) = subnets(vpc, 1)
-        # Room for a delegated prefix of each ENI that comes and goes here; none is given twice.
+        # Room for a delegated prefix of each ENI that is attached here; no prefix is assigned
+        # twice.
         second = vpc.add_subnet("10.0.32.0/20", "2001:db8:0:2::/64")
         primary(vpc, first)
         vpc.attach(second, **MANY)
@@ -78,13 +79,14 @@ def test_a_link_that_never_appears_ends_start_with_3_at_its_deadline(settled: In
 
 
 MEMORY = ("brk(", "mmap(", "munmap(", "madvise(")
-"""Of the interpreter, which may give memory back at any time."""
+"""Calls of the interpreter, which may free memory at any time."""
 A_HANDFUL = 5
-"""System calls from the first poll(2) of the wait until its end is told: what was open is closed."""
+"""System calls from the first poll(2) of the wait until its end is logged: open files are
+closed."""
 
 
 def test_waiting_for_a_link_makes_no_system_calls(settled: Instance, tmp_path: Path) -> None:
-    """All calls between the first poll(2) and what is said at the deadline, by strace."""
+    """All calls between the first poll(2) and the output at the deadline, by strace."""
     trace = tmp_path / "trace"
     command = ["strace", "-f", "-ttt", "-qq", "-s", "200", "-o", str(trace)]
     argv = [*command, *settled.argv("start", "ghost0", "--timeout", "3")]
@@ -110,15 +112,15 @@ def test_no_timer_wakes_a_waiting_process(settled: Instance) -> None:
         waits_in_poll(process)
         before = switches(process.pid)
         assert before
-        time.sleep(1)  # nothing to wait for: that nothing happens is what is tested
+        time.sleep(1)  # no event to wait for: the test checks that nothing happens
         assert switches(process.pid) == before
 
 
 def test_a_wait_for_a_link_delays_no_other_command(settled: Instance) -> None:
-    """ENU#160: 2.7.4 took the lock before it looked for the link."""
+    """ENU#160: 2.7.4 took the lock before it waited for the link."""
     with settled.running("start", "ghost0", "--timeout", "600") as process:
         waits_in_poll(process)
-        assert settled.refresh() == []  # it would fail after 20 s without the lock
+        assert settled.refresh() == []  # without the lock the pass would fail after 20 s
         assert process.poll() is None
 
 
@@ -152,7 +154,7 @@ def test_start_configures_the_link_as_soon_as_it_appears(settled: Instance) -> N
     vpc = settled.vpc
     with settled.running("start", "ens9") as process:
         waits_in_poll(process)
-        # Other links' comings and goings are not what is waited for.
+        # The wait does not react to other links.
         settled.guest.ip(["link add br9 type bridge", "link del br9"])
         assert process.poll() is None
         eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
@@ -166,9 +168,11 @@ def test_start_configures_the_link_as_soon_as_it_appears(settled: Instance) -> N
 def goes_during_a_wait(
     instance: Instance, process: subprocess.Popen[str], eni: Eni, how: Detach
 ) -> list[str]:
-    """What a process says that is stopped while the link goes, without what only ``-v`` shows.
+    """The output of a process that is stopped while the link is removed, without lines that only
+    ``-v`` prints.
 
-    It finds the event first when it goes on: no bound of its own ends the wait before it.
+    The event is pending when the process continues: no limit of the process ends the wait before
+    it.
     """
     process.send_signal(signal.SIGSTOP)
     if how is Detach.DELETE:
@@ -220,7 +224,8 @@ def test_a_link_removed_while_its_number_is_awaited_ends_start(
 
 
 def unplugged_during_start(instance: Instance, many: int) -> tuple[int, str]:
-    """Exit status of ``start``, and what it said, when the link goes after so many kernel events."""
+    """Exit status of ``start``, and its output, when the link is removed after this many kernel
+    events."""
     vpc, seen = instance.vpc, 0
     eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
     try:
@@ -241,11 +246,11 @@ def test_a_link_removed_during_an_apply_is_no_error(settled: Instance, many: int
     for _ in range(ATTEMPTS):
         status, said = unplugged_during_start(settled, many)
         assert status in (0, 3), said
-        # While the kernel takes a link down, for an instant it is there and answers so.
+        # While the kernel removes a link, the link exists for an instant and answers so.
         assert "ERROR" not in said or "Network is down" in said
         settled.ec2net("refresh")
         assert_same(before, settled.kernel())
-        # The later the link goes, the likelier all was done and looked at before.
+        # The later the link is removed, the likelier ec2net had finished and verified before.
         if status == 3 or many > 2:
             return
     pytest.fail("the link never went before all was done")
@@ -261,7 +266,7 @@ def test_an_eni_whose_keys_hang_delays_no_other(settled: Instance, command: list
         hanging = Fault(Hang(), f"{eni.mac}/")
         with settled.imds.fault(hanging), settled.running(*command) as process:
             assert settled.imds.wait_for(f"{eni.mac}/", timeout=HANGS)
-            process.send_signal(signal.SIGSTOP)  # and keeps for ever what it holds
+            process.send_signal(signal.SIGSTOP)  # and holds its objects without end
             settled.ec2net("start", "ens5")
             settled.ec2net("start", "--primary")
             process.send_signal(signal.SIGCONT)
@@ -272,7 +277,7 @@ def test_an_eni_whose_keys_hang_delays_no_other(settled: Instance, command: list
 
 
 def test_a_slow_pass_does_not_undo_a_later_one(settled: Instance) -> None:
-    """IMDS is read before the lock is taken, so what was read may be old when it is used."""
+    """ec2net reads IMDS before it takes the lock, so the facts may be old when they are used."""
     vpc = settled.vpc
     eni = vpc.attach(vpc.subnets[1], "ens9", ipv4=2, ipv6=2)
     settled.ec2net("start", "ens9")

@@ -202,7 +202,7 @@ def test_start_gives_up_a_pending_eni_at_its_deadline_and_the_next_refresh_conti
 
 
 def reaches(instance: Instance, source: object, destination: str, link: str) -> bool:
-    """By a real connection, and by what the kernel says."""
+    """By a real connection, and by the kernel's answer."""
     there = instance.way(destination, source) == link
     seconds = CHECK_SECONDS if there else FAILING
     answer = instance.vpc.connect(
@@ -282,7 +282,7 @@ def test_primary_rules_treat_the_primary_like_the_others(instance: Instance, sha
     main = primary(vpc, where[0], **MANY)
     eni = vpc.attach(where[1], **MANY)
     peer = vpc.add_peer(where[1])
-    # Whoever made the secondary's default the better one: with rules that does not matter.
+    # A secondary's default route with the better metric: with rules that does not matter.
     instance.configure("primary_rules = true\n")
     instance.ec2net("refresh")
     vpc.guest.ip(
@@ -311,7 +311,7 @@ def test_the_primary_has_no_rules_by_default(instance: Instance) -> None:
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_link_local_services_answer_every_address(instance: Instance, version: int) -> None:
-    """From each owned source; lost where a table had only its subnet (R32, K-g)."""
+    """From each owned source; packets were lost where a table had only its subnet (R32, K-g)."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first, **MANY)
@@ -344,7 +344,8 @@ def metrics(instance: Instance, version: int) -> list[tuple[str, int]]:
 def test_the_default_route_of_a_secondary_in_main_is_behind_that_of_the_primary(
     instance: Instance, primarys: int, ours: bool
 ) -> None:
-    """Else the host's own traffic would move: with a higher metric ours is left out."""
+    """Otherwise the host's own traffic would move: with a higher metric ec2net's route is
+    omitted."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     eni = vpc.attach(first, device=0)

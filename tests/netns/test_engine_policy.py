@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which ENIs are ours: by when they were attached, and beside a CNI plugin (R29, R30)."""
+"""Which ENIs ec2net manages: by the time of their attachment, and with a CNI plugin (R29, R30)."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ NETWORKD, UDEV = Path("/run/systemd/network"), Path("/run/udev/data")
 
 @pytest.fixture
 def udev(instance: Instance) -> Iterator[Path]:
-    """The data of a udev that is done with every link that there is when it is asked for."""
+    """The data of a udev that has processed every link that exists at the call."""
     UDEV.mkdir(parents=True)
     yield UDEV
     for folder in (UDEV.parent, NETWORKD.parent):
@@ -55,7 +55,7 @@ def test_a_later_eni_is_unmanaged_from_its_attachment_on(instance: Instance) -> 
     assert standing(instance, boot) == ("configured", "boot")
     assert standing(instance, main) == ("configured", "boot")
     assert instance.unreachable(main, boot) == []
-    record = instance.config_root / "record.json"  # it tells the same elsewhere
+    record = instance.config_root / "record.json"  # verify's own output shows the same
     instance.ec2net("record", str(record))
     rows = json.loads(instance.ec2net("plan", "--imds", str(record), "--json").stdout)["enis"]
     told = {row["mac"]: (row["standing"], row["attached"]) for row in rows}
@@ -64,7 +64,7 @@ def test_a_later_eni_is_unmanaged_from_its_attachment_on(instance: Instance) -> 
 
 
 def test_the_daemon_does_not_manage_a_later_eni(instance: Instance) -> None:
-    """Also after a restart, and when the CNI sets it up."""
+    """Also after a restart, and when the CNI brings the link up."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     main, boot = primary(vpc, first), vpc.attach(second, **MANY)
@@ -122,7 +122,8 @@ def test_enis_that_early_saw_belong_to_the_boot_and_a_later_pass_decides_nothing
     shorten(instance)
     later = vpc.attach(second, "ens9")
     (udev / f"n{index(instance, later)}").touch()
-    instance.ec2net("early")  # as after an installation: it knows that this one is none of the boot
+    # as after an installation: ec2net knows that this ENI was not attached at boot
+    instance.ec2net("early")
     assert not (NETWORKD / "70-ens9.network").exists()
     shutil.rmtree(NETWORKD)
     instance.ec2net("refresh")
@@ -159,7 +160,7 @@ def index(instance: Instance, eni: Eni) -> int:
 
 
 def shorten(instance: Instance) -> None:
-    """The seconds are over in which what comes is still the boot's."""
+    """The seconds in which new ENIs still belong to the boot are over."""
     path = instance.run_dir / "at-boot.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "until": 0}))
 

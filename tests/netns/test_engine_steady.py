@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pass without news does nothing, and a pass after somebody's hand repairs exactly that."""
+"""A pass without news changes nothing, and a pass after a foreign removal repairs exactly that."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def identities(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def test_a_second_pass_writes_nothing_to_the_kernel_or_to_disk(settled: Instance) -> None:
-    """R15: an identical intent costs no event, no new inode and no new time of a file, but for the
+    """R15: an identical intent causes no event, no new inode and no new time of a file, except the
     empty file whose time is that of the last pass."""
     before, files = settled.kernel(), identities(settled.run_dir)
     with KernelEvents(settled.guest) as events:
@@ -164,7 +164,7 @@ def test_the_next_pass_repairs_exactly_the_removed_items(settled: Instance, what
 
 
 def test_items_changed_by_hand_are_repaired_too(settled: Instance) -> None:
-    """A route of ours that points elsewhere, with our mark, as 'ip route change' keeps it."""
+    """A route with ec2net's mark that points elsewhere, as 'ip route change' leaves it."""
     before = settled.kernel()
     settled.guest.ip(["route replace default via 10.0.2.77 dev ens6 onlink table 10001 proto 236"])
     (change,) = settled.refresh()
@@ -212,7 +212,7 @@ def test_a_changed_mtu_of_the_configuration_is_applied(settled: Instance) -> Non
     settled.configure()
     settled.refresh()
     assert mtus()["ens6"] == 9001
-    # dhcp, the default: as the primary's client was told (ENU#170).
+    # dhcp, the default: the MTU that the primary's client received (ENU#170).
     settled.guest.ip(["link set ens5 mtu 8500"])
     assert settled.refresh() == ["replace link ens6 mtu 8500", "replace link ens7 mtu 8500"]
     settled.guest.ip(["link set ens5 mtu 9001"])
@@ -235,7 +235,7 @@ def test_a_timed_pass_without_news_writes_only_the_time_on_a_quiet_host(
         instance.ec2net("refresh", "--unless-quiet")
         assert instance.imds.requests == ()
         assert identities(instance.run_dir) == files
-        # In place of a manager that failed for good it is no timer's.
+        # After a failure of the daemon its unit runs the pass, not the timer.
         env = {"MONITOR_UNIT": "ec2net.service", "MONITOR_SERVICE_RESULT": "success"}
         instance.ec2net("refresh", "--unless-quiet", env=env)
         assert instance.imds.requests == ()
@@ -244,7 +244,7 @@ def test_a_timed_pass_without_news_writes_only_the_time_on_a_quiet_host(
         assert instance.imds.requests != ()
         instance.imds.clear_log()
         files = identities(instance.run_dir)
-        # A pass that somebody asks for looks, whatever the time.
+        # A requested pass runs at any time.
         instance.ec2net("refresh")
         assert instance.imds.requests != ()
         assert identities(instance.run_dir) == files

@@ -81,7 +81,7 @@ def test_one_eni_and_an_odd_name_are_drawn(settled: Instance) -> None:
 
 
 def test_the_picture_can_be_rendered(settled: Instance) -> None:
-    """By graphviz itself, so it is of its language, and what is in it can be read."""
+    """graphviz accepts the picture's language, and the rendered text can be read."""
     nodes, edges = picture(settled.ec2net("explain", "--dot", "ens6").stdout)
     drawn = ElementTree.fromstring(settled.ec2net("explain", "--svg", "ens6").stdout)
     titles = [title.text or "" for title in drawn.iter(f"{SVG}title")]
@@ -99,7 +99,7 @@ def test_without_a_link_or_an_address_explain_has_nothing_to_show(settled: Insta
 def test_an_unmanaged_address_is_explained_as_well(
     settled: Instance, manage: str, address: str
 ) -> None:
-    """Why it cannot be reached is asked of such an address more than of any other."""
+    """Users ask most often why such an address is unreachable."""
     settled.configure(f'[[eni]]\nmatch = {{ device = 1 }}\nmanage = "{manage}"\n')
     story = json.loads(settled.ec2net("explain", address, "--json").stdout)
     settled.configure()

@@ -19,7 +19,8 @@ CONFIGURATION = "ipv4_fast_failure = true\n"
 
 
 def ipv6_only(vpc: SimulatedVpc) -> Eni:
-    """The primary, with what DHCPv4 leaves in such a subnet: a link-local address, a default route."""
+    """The primary, with DHCPv4's leftovers in such a subnet: a link-local address, a default
+    route."""
     eni = primary(vpc, vpc.add_subnet(None, "2001:db8:0:1::/64"))
     gateway, mac = "169.254.0.1", eni.subnet.gateway_mac
     vpc.guest.ip(
@@ -34,7 +35,7 @@ def ipv6_only(vpc: SimulatedVpc) -> Eni:
 
 
 def connecting(vpc: SimulatedVpc, address: str) -> int:
-    """The error with which connect(2) comes back before any packet; EINPROGRESS: it waits."""
+    """The error of connect(2) before any packet; EINPROGRESS: the call waits."""
 
     def attempt() -> int:
         with socket.socket() as tcp:
@@ -54,7 +55,8 @@ def test_a_connection_outwards_fails_at_once(instance: Instance) -> None:
         f"add rule {priority}" for priority in (32762, 32763, 32764, 32765)
     ]
     assert connecting(vpc, ABROAD) == errno.ENETUNREACH
-    assert instance.refresh() == []  # the gateway that no way leads to any more is not missed
+    # no route leads to the gateway any more, and ec2net does not report that
+    assert instance.refresh() == []
     assert instance.unreachable(eni) == []
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each command prints with --json is as docs/json.schema.json says (``Instance.ec2net`` looks),
-when all is well and when it is not."""
+"""The output of each command with --json obeys docs/json.schema.json (``Instance.ec2net`` checks),
+on a healthy host and on a faulty one."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -46,7 +46,7 @@ def test_json_of_a_healthy_host_obeys_the_schema(settled: Instance, command: str
 
 
 def test_json_of_a_faulty_host_obeys_the_schema(settled: Instance) -> None:
-    """Somebody took a rule and an address away, and put a route of theirs in the place of one."""
+    """Remove a rule and an address, and add a foreign route with the key of ec2net's."""
     settled.guest.ip(
         [
             "rule del priority 10001 from 10.0.2.4/30",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a gateway answers, asked of the real kernel, from every state of its entry."""
+"""Whether a gateway answers on the real kernel, from every state of its neighbour entry."""
 
 import socket
 import struct
@@ -26,7 +26,7 @@ def index(vpc: SimulatedVpc) -> int:
 
 
 def asked(vpc: SimulatedVpc, address: AnyAddress, seconds: float) -> bool:
-    """Whether it answers in time. Ends with the event that says so."""
+    """Whether the gateway answers in time. Ends with the event that shows the answer."""
     link = index(vpc)
     neighbours = vpc.guest.call(Neighbours)
     with neighbours:
@@ -51,7 +51,7 @@ def gateways(vpc: SimulatedVpc) -> tuple[AnyAddress, ...]:
 def test_a_present_neighbour_answers_at_once(
     vpc: SimulatedVpc, gateways: tuple[AnyAddress, ...], state: str
 ) -> None:
-    """From DELAY on its own the kernel would take 5 s to ask."""
+    """From DELAY on the kernel itself would wait 5 s before its request."""
     mac = vpc.subnets[0].gateway_mac
     for gateway in gateways:
         if state:
@@ -67,7 +67,7 @@ def test_a_present_neighbour_answers_at_once(
 def test_a_silent_neighbour_does_not_answer(
     vpc: SimulatedVpc, gateways: tuple[AnyAddress, ...], state: str
 ) -> None:
-    """Nor does it count as there because it was a moment ago."""
+    """An answer of a moment ago does not count either."""
     mac = vpc.subnets[0].gateway_mac
     vpc.router.ip([f"link set {vpc.subnets[0].bridge} down"])
     for gateway in gateways:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Main shows a secondary's subnet: other programs find it, and no packet goes another way."""
+"""Main shows a secondary's subnet: other programs find it, and no packet takes another route."""
 
 import json
 import subprocess
@@ -69,7 +69,7 @@ def test_without_the_subnet_in_main_the_next_hop_is_refused(instance: Instance) 
 
 
 def test_docker_sees_a_route_of_scope_link(instance: Instance) -> None:
-    """It chose the secondary's own subnet for a new network."""
+    """Docker chose the secondary's own subnet for a new network."""
     _, eni = two(instance)
     detour, on_link = shown(instance, "10.0.2.0/24")
     assert detour == "via 10.0.1.1 dev ens5 proto 236 metric 512 onlink"
@@ -102,7 +102,7 @@ def test_traffic_that_is_not_bound_to_the_secondary_keeps_its_route(instance: In
         instance.configure()
         assert len(instance.refresh()) == 2
         after = ways(instance, main, container)
-    # The table is the same, and so the first words; IPv6 tells the gateway as well.
+    # The table is the same, and so the first words; IPv6 prints the gateway as well.
     assert after == before
     assert all("dev ens5" in way for way in after)
 
@@ -222,7 +222,8 @@ def connected_first(instance: Instance) -> tuple[Eni, Eni]:
 def test_the_primary_answers_hosts_in_the_subnet_of_a_secondary(
     instance: Instance, settings: str
 ) -> None:
-    """By others' connected route they left through the secondary, and the VPC dropped them."""
+    """By the foreign connected route the packets left through the secondary, and the VPC dropped
+    them."""
     main, eni = connected_first(instance)
     peer = instance.vpc.add_peer(eni.subnet)
     instance.configure(settings)
@@ -246,7 +247,7 @@ def test_corrections_hide_nothing_else_in_main(instance: Instance) -> None:
     instance.guest.ip(["route add default dev br9 metric 50"])
     assert instance.way("198.51.100.9", main.ipv4s[1]) == "br9"
     instance.ec2net("refresh")
-    # As main had it without the other ENI: a VPN does not leak.
+    # As main routed it without the other ENI: a VPN does not leak.
     assert instance.way("10.0.2.3", main.ipv4s[1]) == "br9"
     rules = instance.guest.run(["ip", "rule"]).stdout.splitlines()
     assert [line.split(":")[0] for line in rules[-4:]] == ["32765", "32765", "32766", "32767"]
@@ -288,7 +289,7 @@ def test_an_ignored_eni_takes_no_traffic_from_the_primary_either(instance: Insta
 def test_a_route_through_the_secondary_counts_for_its_addresses(
     instance: Instance, host: str, version: int
 ) -> None:
-    """An appliance: packets from the secondary's addresses went around it, by the gateway."""
+    """An appliance: packets from the secondary's addresses bypassed it, by the gateway."""
     main, eni = two(instance)
     hops = [instance.vpc.add_peer(eni.subnet).address(version) for _ in range(2)]
     own, other = (
@@ -354,11 +355,11 @@ def test_a_kill_switch_in_main_applies_to_every_address(instance: Instance, vers
     for kind in ("blackhole", "unreachable", "prohibit"):
         instance.guest.ip([f"route add {kind} default metric 5"], version=version)
         assert [instance.way(host, source) for source in sources] == ["", ""]
-        # Nor is there a way around it to the subnet.
+        # No route leads to the subnet past the kill switch.
         instance.ec2net("refresh", status=None)
         assert instance.way({4: "10.0.2.3", 6: "2001:db8:0:2::3"}[version], None) == ""
         instance.guest.ip([f"route del {kind} default metric 5"], version=version)
-    # Behind another default route it counts for nobody.
+    # Behind another default route it affects no traffic.
     instance.ec2net("refresh")
     instance.guest.ip(["route add blackhole default metric 4096"], version=version)
     assert [instance.way(host, source) for source in sources] == ["ens5", "ens6"]

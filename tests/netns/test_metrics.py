@@ -16,7 +16,7 @@ SAMPLE = re.compile(r'([a-z0-9_]+(?:\{[a-z]+="[a-z-]+"\})?) (\d+(?:\.\d+)?)')
 
 
 def numbers(path: Path) -> dict[str, float]:
-    """The samples of a file; every line must be of Prometheus' text format, with a known name."""
+    """The samples of a file; every line must have Prometheus' text format, with a known name."""
     found: dict[str, float] = {}
     described: list[str] = []
     for line in path.read_text().splitlines():

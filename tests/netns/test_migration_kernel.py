@@ -39,7 +39,7 @@ LINKS = (
 
 
 def ipv4(instance: Instance) -> dict[str, list[str]]:
-    """Rules and routes of IPv4; those of IPv6 link-local addresses come in the kernel's own time."""
+    """Rules and routes of IPv4; the kernel adds those of IPv6 link-local addresses with a delay."""
     state = instance.kernel()
     return {subject: state[subject] for subject in ("rules 4", "routes 4")}
 

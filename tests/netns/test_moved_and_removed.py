@@ -28,7 +28,7 @@ def has(instance: Instance, address: object) -> bool:
 def test_a_moved_eni_is_absent_at_once_and_a_detached_one_is_deleted(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """It was in no line of ``status`` until the next poll."""
+    """No line of ``status`` listed it until the next poll."""
     with managed(instance) as manager:
         manager.until_configured(2)
         manager.poke()
@@ -38,7 +38,7 @@ def test_a_moved_eni_is_absent_at_once_and_a_detached_one_is_deleted(
         assert "absent" in instance.ec2net("status", status=None).stdout
         third = vpc.attach(pair[1].subnet, device=2)
         manager.until(lambda: manager.states().get(str(third.mac)) == "configured")
-        assert manager.states()[moved] == "absent"  # also after passes that are for another ENI
+        assert manager.states()[moved] == "absent"  # also after passes for another ENI
         vpc.detach(third)
         manager.until(lambda: str(third.mac) not in manager.states(), what="gone")
         assert manager.states()[moved] == "absent"
@@ -47,7 +47,7 @@ def test_a_moved_eni_is_absent_at_once_and_a_detached_one_is_deleted(
 def test_a_removed_address_returns_only_after_imds_confirms_it(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """It was back 0.25 s later, on a host that had given it up."""
+    """The address was back 0.25 s later, on a host that had released it."""
     with managed(instance) as manager:
         manager.until_configured(2)
         manager.poke()

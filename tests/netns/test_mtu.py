@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MTUs that a device refuses: told with the reason, and everything else of the ENI is configured."""
+"""MTUs that a device refuses: ec2net reports the reason, and configures everything else of the
+ENI."""
 
 import json
 from collections.abc import Callable
@@ -78,7 +79,7 @@ def test_a_refusal_of_the_kernel_is_reported_in_its_words(instance: Instance) ->
 def test_an_mtu_that_the_kernel_refuses_affects_nothing_else_of_the_eni(
     vpc: SimulatedVpc, install: Callable[[SimulatedVpc], Instance]
 ) -> None:
-    """A macvlan has a maximum of 65535 and refuses what is above the MTU of the link below it."""
+    """A macvlan has a maximum of 65535 and refuses an MTU above that of its lower link."""
     instance = install(vpc)
     first, second = subnets(vpc, 2)
     primary(vpc, first)
@@ -107,7 +108,8 @@ def test_an_mtu_that_the_kernel_refuses_affects_nothing_else_of_the_eni(
 
 
 def test_an_mtu_that_already_removed_ipv6_is_refused(instance: Instance) -> None:
-    """The ENI silently had no IPv6. An MTU of an administrator who has IPv6 off is not refused."""
+    """The ENI silently had no IPv6. An MTU of an administrator who turned IPv6 off is not
+    refused."""
     first, second = subnets(instance.vpc, 2)
     primary(instance.vpc, first)
     eni = instance.vpc.attach(second, **MANY)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links whose names no terminal should get: every command works, and the others are configured."""
+"""Links with names that no terminal should get: every command works, and other ENIs are
+configured."""
 
 import os
 from collections.abc import Callable, Iterator

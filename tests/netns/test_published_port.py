@@ -34,12 +34,12 @@ def enis(instance: Instance) -> tuple[Eni, Eni]:
 
 
 def our_tables(guest: Namespace) -> list[str]:
-    """The nftables tables of ours."""
+    """The nftables tables of ec2net."""
     return re.findall(r'"(ec2net_\w+)"', guest.nft_json("list", "tables"))
 
 
 def rules_in(guest: Namespace, name: str) -> list[str]:
-    """What the rules of a table do, without their handles."""
+    """The rules of a table, without their handles."""
     entries = json.loads(guest.nft_json("list", "table", "inet", name))["nftables"]
     return [json.dumps(entry["rule"]["expr"]) for entry in entries if "rule" in entry]
 
@@ -60,7 +60,7 @@ def test_a_published_port_is_reached_on_every_address_of_the_primary(
 def test_a_published_port_on_a_secondary_is_answered_by_the_primary(
     instance: Instance, enis: tuple[Eni, Eni]
 ) -> None:
-    """A limit of rules by source: the answer gets the host's address when its way is chosen."""
+    """A limit of rules by source: the answer gets the host's address when its route is chosen."""
     vpc, (main, eni) = instance.vpc, enis
     with docker0(vpc):
         publish(vpc.guest)
@@ -108,7 +108,7 @@ def test_flushed_rules_that_mark_answers_are_repaired(
 def test_the_daemon_repairs_the_marking_rules_at_once(
     instance: Instance, enis: tuple[Eni, Eni]
 ) -> None:
-    """By the kernel's event and not at the next poll, which does not come here."""
+    """By the kernel's event and not at the next poll, which does not happen here."""
     instance.configure("published_ports = true\n[resident]\npoll = 3600\nfast_for = 0.1\n")
     guest = instance.vpc.guest
     with managed(instance) as manager:
@@ -125,7 +125,7 @@ def test_the_daemon_repairs_the_marking_rules_at_once(
 def test_the_marking_rules_are_removed_with_the_setting_and_with_the_eni(
     instance: Instance, enis: tuple[Eni, Eni]
 ) -> None:
-    """And others' tables and marks stay."""
+    """Foreign tables and marks stay."""
     vpc, (_, eni) = instance.vpc, enis
     vpc.guest.nft("table inet theirs { chain c { meta mark set 0x1; }; }")
     vpc.guest.ip(["rule add priority 9000 fwmark 0x200000/0xfff00000 lookup 10001"])
@@ -153,11 +153,11 @@ def test_without_nft_everything_else_is_configured_and_the_gap_is_reported(
     assert "nft cannot be run: No such file or directory" in done.stderr
     assert "install nft" in done.stderr
     assert any('"fwmark": "0x200000"' in rule for rule in instance.kernel()["rules 4"])
-    # Nor does it keep anything else from being done, then or later.
+    # The error does not prevent any other change, then or later.
     enis[1].unassign_ipv4(enis[1].ipv4s[-1])
     done = instance.ec2net("refresh", status=1, under=["/usr/bin/env", "PATH=/nowhere"])
     assert "install nft" in done.stderr
-    assert instance.plan()["changes"] != []  # what marks answers
+    assert instance.plan()["changes"] != []  # the rules that mark answers
     instance.configure("")
     instance.ec2net("refresh", under=["/usr/bin/env", "PATH=/nowhere"])
     assert not any("fwmark" in rule for rule in instance.kernel()["rules 4"])
@@ -167,7 +167,7 @@ def test_without_nft_everything_else_is_configured_and_the_gap_is_reported(
 def test_a_table_that_cannot_be_removed_keeps_the_rule_that_reveals_it(
     instance: Instance, enis: tuple[Eni, Eni], tmp_path: Path
 ) -> None:
-    """Else nobody would ever look for it again."""
+    """Otherwise no later pass would search for it."""
     instance.configure("published_ports = true\n")
     instance.ec2net("refresh")
     broken = tmp_path / "nft"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resident manager when something hangs, dies or lies: IMDS, a plugin, the clock, itself."""
+"""The daemon when something hangs, dies or is wrong: IMDS, a plugin, the clock, itself."""
 
 import json
 import random
@@ -42,8 +42,8 @@ def pair(vpc: SimulatedVpc) -> tuple[Eni, Eni]:
 def test_the_daemon_survives_fifty_kills_during_applies(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """By SIGKILL at a random point of an apply; the next start makes it good, and touches nothing
-    foreign. The last one finds nothing to do."""
+    """By SIGKILL at a random point of an apply; the next start completes it, and changes nothing
+    foreign. The last start has no changes."""
     chance = random.Random(SEED)
     instance.configure(POLLING)
     instance.ec2net("refresh")
@@ -108,8 +108,8 @@ def test_imds_that_hangs_has_no_effect_and_is_reported_once(
 def test_lost_events_are_recovered(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """A process that is stopped while ENIs come and go and thousands of routes change: its queue
-    runs over (ENOBUFS)."""
+    """A process that is stopped while ENIs are attached and detached and thousands of routes
+    change: its queue overflows (ENOBUFS)."""
     with managed(instance) as manager:
         manager.until_configured(2)
         manager.process.send_signal(signal.SIGSTOP)
@@ -129,7 +129,7 @@ ROUTES = 20_000
 def test_a_routing_daemon_does_not_keep_ec2net_busy(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """Others' routes and links are told apart by their bytes."""
+    """ec2net recognizes foreign routes and links by their bytes."""
     instance.configure("[resident]\nfast_for = 0.1\n")
     with managed(instance) as manager:
         manager.until_configured(2)
@@ -145,7 +145,7 @@ def test_a_routing_daemon_does_not_keep_ec2net_busy(
 def test_a_conflict_over_a_rule_ends_with_limited_repairs(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """Another tool takes away what is repaired, each time: no spinning, and one line about it."""
+    """Another tool removes each repaired rule: no busy loop, and one line about it."""
     instance.configure("[resident]\nfast_for = 0.1\nrepairs = 4\ndebounce = 0.05\n")
     with managed(instance) as manager:
         manager.until_configured(2)
@@ -173,7 +173,7 @@ def test_a_conflict_over_a_rule_ends_with_limited_repairs(
 def test_detaching_enis_is_no_conflict(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """What they leave is taken back, which is no repair of what somebody took away."""
+    """ec2net removes their leftovers, which is no repair of a foreign removal."""
     instance.configure("[resident]\nfast_for = 0.1\nrepairs = 4\ndebounce = 0.05\n")
     with managed(instance) as manager:
         manager.until_configured(2)
@@ -216,7 +216,7 @@ def ec2net_adjust_intent(intent, facts):
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> dict[str, str]:
-    """Environment with a plugin ``hung`` from somebody else; a file ``stuck`` makes a hook hang."""
+    """Environment with a foreign plugin ``hung``; a file ``stuck`` makes a hook hang."""
     from instance import environment
 
     (tmp_path / "ec2net_hung.py").write_text(HUNG)
@@ -264,7 +264,7 @@ def test_a_loop_that_hangs_feeds_no_watchdog(
 
 
 def _silent(notify: object, seconds: float) -> bool:
-    """Whether nothing is heard for so long."""
+    """Whether no message arrives for this time."""
     import socket
 
     assert isinstance(notify, socket.socket)
@@ -305,7 +305,7 @@ def test_a_wall_clock_that_jumps_changes_nothing(
         assert "PUT" not in {request.method for request in vpc.imds.requests}
         assert instance.files() == files
         assert manager.log() == said
-        # It does see that clock: what is written for people is by it.
+        # The daemon does use that clock: for times that people read.
         clock.write_text("-86400000")
         vpc.attach(pair[1].subnet, device=2)
         manager.until_configured(3)
@@ -320,7 +320,7 @@ def _polls(vpc: SimulatedVpc) -> int:
 def test_a_link_renamed_before_its_event_is_read_is_seen(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """As udev does while the manager is in a pass: the event has a name that is gone."""
+    """As udev does while the daemon runs a pass: the event has the old name."""
     instance.configure("[resident]\nfast_for = 0.1\n")
     with managed(instance) as manager:
         manager.until_configured(2)
@@ -331,13 +331,13 @@ def test_a_link_renamed_before_its_event_is_read_is_seen(
             [f"link set {eni.name} down", f"link set {eni.name} name ens99", "link set ens99 up"]
         )
         manager.stopped(False)
-        manager.until_configured(3)  # not by a poll, which comes in a minute
+        manager.until_configured(3)  # not by a poll, which follows in a minute
 
 
 def test_every_reload_is_done_and_none_uses_more_memory(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """A SIGHUP right after READY, between two looks at the flag, is not lost."""
+    """A SIGHUP right after READY, between two reads of the flag, is not lost."""
     instance.configure("[resident]\nfast_for = 0.1\n")
     with managed(instance) as manager:
         manager.until_configured(2)

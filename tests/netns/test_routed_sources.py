@@ -22,7 +22,7 @@ VIP = "192.168.55.5"
 
 @pytest.fixture
 def eni(instance: Instance) -> Eni:
-    """A secondary in a subnet of its own."""
+    """A secondary in a separate subnet."""
     first, second = subnets(instance.vpc, 2)
     primary(instance.vpc, first, **MANY)
     return instance.vpc.attach(second, **MANY)
@@ -70,7 +70,7 @@ def destination(instance: Instance, version: int) -> IPv4Address | IPv6Address:
 
 
 def answers(instance: Instance, client: Namespace, *attempts: Attempt) -> list[str]:
-    """The source that the far end saw; empty if no connection came about."""
+    """The source that the far end saw; empty if the connection failed."""
     found = connect_all(client, attempts, CHECK_SECONDS, patient=True)
     return [str(one.seen) if isinstance(one, Answer) else "" for one in found]
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What takes an ENI's traffic is named by verify, doctor and explain, each with its own words."""
+"""verify, doctor and explain each name the cause that redirects an ENI's traffic."""
 
 import json
 import tarfile
@@ -218,7 +218,7 @@ def test_an_address_outside_all_subnets_may_be_intended(settled: Instance) -> No
 
 @pytest.mark.parametrize("name", ["main", "blackhole"])
 def test_a_finding_lasts_until_its_cause_is_gone(settled: Instance, name: str) -> None:
-    """The second refresh ended with 0, and status said nothing, while verify ended with 4."""
+    """The second refresh ended with 0, and status reported nothing, while verify ended with 4."""
     do, said, _ = TAKEN[name]
     with ip(settled, *do):
         for _ in range(3):

@@ -23,7 +23,7 @@ Pass = Callable[[], object]
 
 @contextmanager
 def passes(instance: Instance, resident: bool) -> Iterator[Pass]:
-    """How a pass is made: by a process of its own, or by the manager that runs."""
+    """The process that runs a pass: a separate one, or the daemon."""
     if not resident:
         yield lambda: instance.ec2net("refresh")
         return
@@ -85,7 +85,7 @@ def test_a_vip_that_ec2_assigns_belongs_to_keepalived_and_works(
 def test_a_vip_that_imds_lists_first_is_removed_with_its_listing(
     instance: Instance, eni: Eni
 ) -> None:
-    """It was ours then: nothing of it may be left on a host that it has moved away from."""
+    """ec2net had added it: nothing of it may be left on a host that has lost the address."""
     vip = eni.subnet.allot_ipv4()
     instance.ec2net("refresh")
     without = instance.kernel()

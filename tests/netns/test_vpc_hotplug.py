@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ENIs come and go in the simulated VPC, and nothing is left when it is over."""
+"""ENIs are attached and detached in the simulated VPC, and nothing is left at the end."""
 
 import json
 import os
@@ -104,7 +104,7 @@ def test_sixty_enis_are_attached_quickly(vpc: SimulatedVpc) -> None:
         started = time.monotonic()
         vpc.attach(subnet, ipv4=4, ipv6=4)
         seconds.append(time.monotonic() - started)
-    # The quickest of the first and of the last ones: says whether it grows.
+    # The quickest of the first and of the last attachments: shows whether the time grows.
     assert min(seconds[-10:]) < max(0.1, 4 * min(seconds[:10]))
     assert len(links(vpc.guest)) == 60
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IMDS inside the simulated VPC: both endpoints, what ENIs look like there, and silence."""
+"""IMDS inside the simulated VPC: both endpoints, the keys of ENIs, and silence."""
 
 import http.client
 import socket

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated VPC tells right routing from wrong: configured here by hand, with ``ip`` alone."""
+"""The simulated VPC distinguishes right routing from wrong: the tests configure it with ``ip``
+alone."""
 
 from ipaddress import IPv6Address
 
@@ -156,7 +157,7 @@ def test_a_reply_through_the_wrong_eni_of_the_subnet_is_dropped(vpc: SimulatedVp
     configure(vpc, eni)
     peer = vpc.add_peer(subnet)
     for version in (4, 6):
-        # What NetworkManager's and SUSE's rule does: main's connected subnet leads to ens5.
+        # The rule of NetworkManager and SUSE: main's connected subnet leads to ens5.
         rule = "rule add priority 100 lookup main suppress_prefixlength 0"
         vpc.guest.ip([rule], version=version)
     assert not failed(vpc.check_in(eni))
@@ -196,7 +197,7 @@ def test_link_local_services_answer_every_source(vpc: SimulatedVpc) -> None:
         answer = vpc.connect(vpc.guest, source, service)
         assert isinstance(answer, Answer)
         assert (answer.seen, str(answer.local)) == (source, service)
-    # As on-link destinations too, which needs ARP and neighbour discovery to answer.
+    # As on-link destinations too, which need answers to ARP and neighbour discovery.
     vpc.guest.ip(f"route add {service} dev ens6 table 10001" for _, service in services)
     for source, service in services:
         assert isinstance(vpc.connect(vpc.guest, source, service), Answer)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which way a packet takes, by routing mode, source and destination: the table of docs/routing.md.
+"""The route of a packet, by routing mode, source and destination: the table of docs/routing.md.
 
-With ``EC2NET_WRITE=1`` it writes what was measured into the document.
+With ``EC2NET_WRITE=1`` the test writes the measured routes into the document.
 """
 
 import os
