@@ -192,7 +192,7 @@ def of_secondaries(instance: LabInstance) -> tuple[Eni, ...]:
 
 @pytest.mark.exhaustive
 def test_a_vpn_to_one_network_takes_only_that_network(instance: LabInstance) -> None:
-    """Main has its route: it is obeyed from every address (main-first)."""
+    """ec2net obeys the VPN's route in main from every address (main-first)."""
     host, vpc = instance.host, instance.vpc
     host.run(["sh", "-c", _WIREGUARD.format("10.77.0.0/16")])
     with none_lost(instance):
@@ -320,7 +320,7 @@ def test_frr_installs_its_routes_through_a_neighbour_of_a_secondary(instance: La
 
 
 def obeyed(instance: LabInstance, eni: Eni, router: object) -> None:
-    """A daemon's route through an ENI counts for the host and for that ENI's addresses."""
+    """A routing daemon's route through an ENI counts for the host and for that ENI's addresses."""
     for source in ((), *(("from", str(one)) for one in eni.ipv4s)):
         get = ["ip", "-o", "-4", "route", "get", "10.100.7.9", *source]
         instance.host.wait_until(

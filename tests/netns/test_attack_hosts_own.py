@@ -156,7 +156,8 @@ def test_routes_with_ec2nets_mark_that_ec2net_never_adds_stay_unchanged(
 
 
 def test_an_eni_in_a_bridge_is_unmanaged(vpc: SimulatedVpc, instance: Instance) -> None:
-    """The addresses are on the bridge; our rules led their traffic past it, out of the port."""
+    """The addresses are on the bridge; ec2net's rules led their traffic out of the port, past the
+    bridge."""
     _, eni = _host(vpc)
     address = eni.ipv4s[0]
     instance.guest.ip(

@@ -86,7 +86,7 @@ def test_required_ipv6_that_fails_does_not_affect_ipv4(
 def test_a_secondary_keeps_ipv6_when_the_primary_gets_a_tiny_mtu(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """Below 1280 bytes the kernel takes IPv6 off a link: nothing to follow the primary in."""
+    """Below 1280 bytes the kernel removes IPv6 from a link, so the secondary keeps its own MTU."""
     first, eni = _host(vpc)
     instance.refresh()
     instance.guest.ip([f"link set {first.name} mtu 1000"])
@@ -109,7 +109,7 @@ def test_a_family_without_rules_has_an_empty_list_of_rules() -> None:
 def test_a_list_of_links_that_stays_incomplete_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A link that was left out would count as gone, and all of it would be removed."""
+    """An omitted link would count as removed, and ec2net would remove its configuration."""
     dumps = dump.Dumps()
     try:
         monkeypatch.setattr(dumps, "_once", lambda *_: ([], True))

@@ -131,7 +131,7 @@ def _change(vpc: SimulatedVpc, eni: Eni, keys: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_stop_no_command(vpc: SimulatedVpc, instance: Instance, closed: str) -> None:
-    """``2>&-`` made each command end with 1 before it did anything."""
+    """``2>&-`` made each command end with 1 before its start."""
     _, eni = _host(vpc)
     for command in ("refresh", "refresh --json", "plan", "verify", "status"):
         done = _shell(instance, f"{' '.join(instance.argv(*command.split()))} {closed}")

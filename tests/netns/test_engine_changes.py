@@ -271,7 +271,8 @@ def test_a_link_that_leaves_and_returns_is_configured_again(instance: Instance) 
 
 
 def test_a_renamed_link_keeps_its_configuration(settled: Instance) -> None:
-    """No decision is keyed on a name (R39): the pass repairs what 'down' took, under the new one."""
+    """No decision depends on a name (R39): the pass restores the items lost by 'down', under the
+    new name."""
     vpc, eni = settled.vpc, settled.vpc.enis[1]
     before = settled.kernel()
     for old, new in ((eni.name, "enp39s0"), ("enp39s0", eni.name)):

@@ -34,7 +34,7 @@ class Outcome:
     err: str
 
     def one_line(self, status: int) -> str:
-        """What follows ``ec2net: `` in the only line."""
+        """The text after ``ec2net: `` in the only line."""
         assert (self.status, self.out) == (status, "")
         assert self.err.startswith("ec2net: ")
         assert self.err.count("\n") == 1, self.err
@@ -259,7 +259,7 @@ def test_an_invalid_record_is_refused(
 
 
 def test_a_record_without_an_end_is_refused(program: Program) -> None:
-    """It was read until the memory was full."""
+    """ec2net read it until the memory was full."""
     line = program("plan", "--imds", "/dev/zero").one_line(USAGE)
     assert line.startswith(
         "/dev/zero: is not a record of ec2net or a tree of IMDS: larger than the limit of "
@@ -272,7 +272,7 @@ def test_a_record_without_a_writer_is_awaited_until_the_deadline(program: Progra
     os.mkfifo(fifo)
     line = program("plan", "--imds", str(fifo)).one_line(FAILED)
     assert line.startswith(f"reading {fifo} did not end within ")
-    assert told_bound(line) <= 1  # less by what the program had used before
+    assert told_bound(line) <= 1  # less by the program's earlier usage
 
 
 def test_a_folder_instead_of_a_record_is_refused(program: Program) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files count, in which order, and what stands when one is broken."""
+"""Which files count, in which order, and which values are in force when one file is broken."""
 
 import errno
 import json
@@ -49,7 +49,7 @@ def metric(number: int) -> str:
         ({VENDOR: MASK, ADMIN: metric(2)}, ADMIN),
         ({ADMIN: metric(1), VENDOR_D + "a.toml": metric(2)}, VENDOR_D + "a.toml"),
         ({ADMIN: MASK, VENDOR_D + "a.toml": metric(2)}, VENDOR_D + "a.toml"),
-        # by name, not by directory
+        # sorted by name, not by directory
         (
             {ADMIN_D + "10.toml": metric(1), RUN_D + "20.toml": metric(2)},
             RUN_D + "20.toml",
@@ -62,14 +62,14 @@ def metric(number: int) -> str:
             },
             VENDOR_D + "30.toml",
         ),
-        # of one name, /etc before /run before /usr/lib
+        # of files with one name, /etc before /run before /usr/lib
         ({VENDOR_D + "a.toml": metric(1), RUN_D + "a.toml": metric(2)}, RUN_D + "a.toml"),
         ({RUN_D + "a.toml": metric(1), ADMIN_D + "a.toml": metric(2)}, ADMIN_D + "a.toml"),
         ({VENDOR_D + "a.toml": metric(1), ADMIN_D + "a.toml": ""}, None),
         ({VENDOR_D + "a.toml": metric(1), RUN_D + "a.toml": MASK}, None),
         ({RUN_D + "a.toml": metric(1), ADMIN_D + "a.toml": MASK}, None),
         ({VENDOR_D + "a.toml": MASK, ADMIN_D + "a.toml": metric(1)}, ADMIN_D + "a.toml"),
-        # what is masked need not be right
+        # a masked file need not be valid
         ({VENDOR_D + "a.toml": "= broken", ADMIN_D + "a.toml": MASK}, None),
         # no drop-ins
         ({ADMIN_D + ".a.toml": metric(1), ADMIN_D + "a.toml~": metric(1)}, None),
@@ -327,7 +327,7 @@ def test_loading_without_files_is_quick(tmp_path: Path) -> None:
         start = time.thread_time()
         load(tmp_path)
         times.append(time.thread_time() - start)
-    assert min(times) < 0.002  # of CPU; it is 0.03 ms
+    assert min(times) < 0.002  # of CPU; it takes 0.03 ms
 
 
 def test_loading_without_files_imports_no_parser(tmp_path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each value that is not allowed gives one message: key, value, what is allowed, a hint."""
+"""Each value that is not allowed gives one message: key, value, allowed values, a hint."""
 
 import datetime
 import tomllib
@@ -267,7 +267,7 @@ def test_the_ends_of_ranges_are_allowed(key: str, values: tuple[float, ...]) -> 
 
 
 def test_the_highest_numbers_fit_the_kernel() -> None:
-    """The rule of card 127, device 99 comes before the last ones; its table and metric fit 32 bits."""
+    """The rule of card 127, device 99 precedes the last ones; its table and metric fit 32 bits."""
     assert LAST_PRIORITIES.start - 1 == 19962 + HIGHEST
     assert 4294954496 + HIGHEST == 2**32 - 1
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Config to plain data and back; whatever a file holds, reading ends in messages."""
+"""Config to plain data and back; any content of a file gives settings or messages."""
 
 import json
 from ipaddress import IPv4Network, IPv6Network

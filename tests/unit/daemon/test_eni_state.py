@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the manager makes of an ENI's outcome, and when it looks again."""
+"""The daemon's state of an ENI after an outcome, and the time of its next poll."""
 
 from dataclasses import replace
 
@@ -91,7 +91,7 @@ def test_another_link_starts_with_a_new_state() -> None:
 
 
 def test_news_of_a_pending_eni_is_read_at_most_a_fifth_later() -> None:
-    """And it is asked for seldom when it lasts (R38: no tight loop)."""
+    """A lasting state is polled seldom (R38: no tight loop)."""
     track = after(outcome(Standing.PENDING), now=0.0)
     looks, now = 0, 0.0
     while track.again is not None:
@@ -101,7 +101,7 @@ def test_news_of_a_pending_eni_is_read_at_most_a_fifth_later() -> None:
         if track.again is not None:
             assert track.again - now <= max(0.1, 0.2 * now) + 1e-9
     assert looks < 50
-    assert now >= 250  # from then on each poll looks
+    assert now >= 250  # from then on each poll reads it
 
 
 def test_a_new_eni_is_polled_often() -> None:
@@ -110,7 +110,7 @@ def test_a_new_eni_is_polled_often() -> None:
         now = track.again
         track = after(outcome(Standing.READY), before=track, now=now)
         looks += 1
-        if now < 10:  # keys come late in these seconds
+        if now < 10:  # keys appear late in these seconds
             assert track.again is not None
             assert track.again - now <= 2
     assert looks <= 20
@@ -118,7 +118,7 @@ def test_a_new_eni_is_polled_often() -> None:
 
 
 def test_a_new_eni_without_an_address_is_polled_often() -> None:
-    """IMDS may not list its addresses yet; an EFA-only ENI is not asked for without end."""
+    """IMDS may not list its addresses yet; an EFA-only ENI is not polled without end."""
     track, now = after(outcome(Standing.NO_ADDRESS), now=0.0), 0.0
     while track.again is not None:
         assert track.again - now <= max(0.1, 0.2 * now) + 1e-9

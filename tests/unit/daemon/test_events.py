@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resident manager reads the kernel's events by their bytes."""
+"""The daemon reads the kernel's events by their bytes."""
 
 import struct
 from collections.abc import Iterator

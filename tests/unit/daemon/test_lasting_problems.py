@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""R42: a problem is told when it begins and when it ends, with a reminder each ten minutes."""
+"""R42: a problem is logged at its start and at its end, with a reminder each ten minutes."""
 
 import logging
 

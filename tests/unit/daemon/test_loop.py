@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the resident manager's loop does about links that are new, renamed, or as before."""
+"""The daemon's loop with links that are new, renamed, or unchanged."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,13 +21,13 @@ LISTED = frozenset({"local-ipv4s"})
 
 
 class Host:
-    """A loop on a host whose links the test sets, and what the loop asked for."""
+    """A loop on a host whose links the test sets, and the requests of the loop."""
 
     def __init__(self, folder: Path) -> None:
         self.links: tuple[Link, ...] = (link(0), link(1))
         self.listings: dict[Mac, frozenset[str]] = {}
         self.renewed = 0
-        """How often the loop gave the IMDS client the ways out anew."""
+        """How often the loop renewed the IMDS client's routes."""
         self.watched: list[int] = []
         nothing: Any = None
         engine: Any = SimpleNamespace(

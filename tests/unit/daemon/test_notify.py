@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service manager is told, by datagrams on a real socket."""
+"""Messages to the service manager, by datagrams on a real socket."""
 
 import os
 import socket
@@ -67,9 +67,9 @@ def test_a_service_manager_that_does_not_read_delays_no_caller(listener: socket.
     for _ in range(1000):
         service.alive()
     service.ready("late")
-    assert time.monotonic() - began < HANGS  # with a second for each it was 1000 s
+    assert time.monotonic() - began < HANGS  # with a second for each it took 1000 s
     assert "READY=1" not in heard(listener)
-    service.alive()  # what it had no room for is said again
+    service.alive()  # a message that found no room is sent again
     assert heard(listener)[:3] == ["WATCHDOG=1", "READY=1", "STATUS=late"]
 
 

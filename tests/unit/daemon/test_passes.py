@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What follows from passes of the resident manager: polls that IMDS did not answer, and repairs."""
+"""Results of the daemon's passes: polls that IMDS did not answer, and repairs."""
 
 from ipaddress import ip_network
 from pathlib import Path
@@ -32,7 +32,7 @@ GONE, THERE = mac(1), mac(0)
 
 
 class Manager:
-    """Passes that come to what the test gives, and what the schedule was told."""
+    """Passes with the test's results, and their reports to the schedule."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         run = RunDir(folder)
@@ -40,7 +40,7 @@ class Manager:
         self._report = PassReport(compute(host(eni(0), links=(link(0),)), Config()), Plan(), {})
         monkeypatch.setattr(module, "one_pass", lambda *_, **__: Outcome(self._report, {}, {}))
         self.failures: list[int] = []
-        """As the schedule was told after each poll."""
+        """The reports after each poll."""
         self.repairs = 0
         schedule = Schedule(place.config.resident, 0.0, lambda low, high: low)
         monkeypatch.setattr(
@@ -59,7 +59,7 @@ class Manager:
         self._do(Kind.POLL, problems=problems)
 
     def look(self, of: Mac) -> None:
-        """A look that removes a rule of this ENI."""
+        """A pass that removes a rule of this ENI."""
         rule = Rule(ip_network("10.0.1.4/32"), 10001, 10001)
         self._do(Kind.LOOK, done=(Change(Action.REMOVE, rule, of),))
 
@@ -110,7 +110,7 @@ def test_any_change_to_an_attached_eni_is_a_repair(manager: Manager) -> None:
 
 
 def test_only_the_first_pass_after_a_detach_is_excused(manager: Manager) -> None:
-    """A fight about the rules of an ENI that went must use up the budget of repairs."""
+    """A conflict over the rules of a detached ENI must use up the budget of repairs."""
     manager.passes.link_left(mac(1))
     manager.look(GONE)
     manager.look(GONE)

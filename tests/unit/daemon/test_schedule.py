@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the resident manager does what: pure, with a clock of the test's own."""
+"""When the daemon does what: pure, with the test's own clock."""
 
 import itertools
 
@@ -22,7 +22,7 @@ def middle(low: float, high: float) -> float:
 
 
 def schedule() -> Schedule:
-    """One whose first poll is behind it, at time 0."""
+    """A schedule after its first poll, at time 0."""
     made = Schedule(SETTINGS, 0.0, middle)
     assert made.due([], 0.0) == Work(Kind.POLL)
     made.polled(0.0, failures=0, quiet=False)
@@ -101,7 +101,7 @@ def test_two_conflicting_tools_do_not_cause_a_busy_loop() -> None:
     assert len(repairs) <= 12 + 12
     assert made.fighting(now)
     early = [at for at in repairs if at <= 4.0]
-    assert len(early) >= 12  # a short quarrel is settled quickly
+    assert len(early) >= 12  # a short conflict ends quickly
     late = [b - a for a, b in itertools.pairwise(repairs[14:])]
     assert min(late) > 4.5
 

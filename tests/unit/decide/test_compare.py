@@ -117,8 +117,8 @@ def test_a_foreign_item_satisfies_or_conflicts_and_stays(
 
 
 def test_an_item_shared_by_two_enis_serves_both() -> None:
-    """NetworkManager's file was planned again for the second ENI while NetworkManager restarted, and
-    taken away when nobody could be told of it."""
+    """NetworkManager's file was planned again for the second ENI while NetworkManager restarted,
+    and deleted when NetworkManager could not be notified."""
     assert not make_plan({MAC: WANTED, OTHER: WANTED}, InPlace(ours=WANTED))
     plan = make_plan({MAC: WANTED, OTHER: WANTED}, InPlace())
     assert sorted(change.item.describe() for change in plan.changes) == sorted(
@@ -159,7 +159,7 @@ several = st.lists(items, max_size=6)
 
 @st.composite
 def found(draw: st.DrawFn) -> InPlace:
-    """What is in place: one thing of each identity."""
+    """The items in place: one item of each identity."""
     parts: tuple[list[Item], list[Item], list[Item]] = ([], [], [])
     for item in {item.identity: item for item in draw(st.lists(items, max_size=12))}.values():
         kinds = 3 if isinstance(item, LinkSetting) else 2
@@ -229,14 +229,15 @@ def test_a_plan_orders_additions_then_updates_then_removals(
 def test_the_inverse_of_a_plan_restores_the_state(
     mine: list[Item], others: list[Item], before: InPlace, length: int
 ) -> None:
-    """However far the plan was followed. What was adjustable is ours meanwhile, and then again."""
+    """After any number of applied steps. An adjustable item is ec2net's meanwhile, and adjustable
+    again afterwards."""
     plan = make_plan({MAC: mine, OTHER: others}, before)
     done = replace(plan, changes=plan.changes[:length])
     back = replace(plan, changes=inverse(done.changes))
     after = follow(back, follow(done, before))
     assert {*after.ours, *after.adjustable} == {*before.ours, *before.adjustable}
     assert inverse(back.changes) == done.changes
-    # Each step finds what was there when its inverse had been made.
+    # Each step finds the state that its inverse was computed for.
     assert [c.item.identity for c in reversed(back.changes)] == [
         c.item.identity for c in done.changes
     ]
@@ -257,7 +258,7 @@ def test_two_enis_that_want_different_values_conflict() -> None:
 
 
 def test_the_rest_of_an_interrupted_replacement_is_removed() -> None:
-    """IPv4 keeps 10.0.1.5/24 beside 10.0.1.5/32; one hid the other, and it stayed for good."""
+    """IPv4 keeps 10.0.1.5/24 and 10.0.1.5/32; one hid the other, which stayed for good."""
     wanted, old = (Address(LINK, ip_interface(f"10.0.1.5/{length}")) for length in (24, 32))
     for ours in ((wanted, old), (old, wanted)):
         (change,) = make_plan({MAC: [wanted]}, InPlace(ours)).changes

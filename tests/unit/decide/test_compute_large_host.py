@@ -57,7 +57,7 @@ def steps(work: Callable[[], object]) -> int:
 
 
 def planned(host: HostIntent, snapshot: Snapshot) -> Plan:
-    """As the netlink backend plans, with all links its own."""
+    """A plan of the netlink backend that manages all links."""
     wanted = {eni.mac: render(eni, host, snapshot, PROTOCOL, Base.OURS) for eni in host.ready}
     found = InPlace(tuple(marked(snapshot, PROTOCOL)), tuple(unmarked(snapshot, PROTOCOL)))
     return plan_for(host, set(wanted), wanted, found, frozenset())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for the intent whatever IMDS and the kernel say."""
+"""Properties of the intent for all facts of IMDS and the kernel."""
 
 import random
 from dataclasses import replace
@@ -42,13 +42,13 @@ def alone(facts: Facts, mac: Mac) -> Facts:
 
 
 def of_its_own(outcome: EniOutcome) -> EniOutcome:
-    """Without what is of the whole host: any ENI with IPv4 ends ``ipv4_fast_failure``."""
+    """The intent without its host-wide part: any ENI with IPv4 ends ``ipv4_fast_failure``."""
     intent = outcome.intent
     return outcome if intent is None else replace(outcome, intent=replace(intent, no_ipv4=()))
 
 
 def addresses(networks: tuple[AnyNetwork, ...]) -> list[tuple[int, int, int]]:
-    """The same set of addresses as merged ranges (version, first, last): not by ipaddress."""
+    """The same set of addresses as merged ranges (version, first, last): without ipaddress."""
     ranges = sorted((n.version, int(n.network_address), int(n.broadcast_address)) for n in networks)
     merged: list[tuple[int, int, int]] = []
     for version, first, last in ranges:
@@ -237,7 +237,7 @@ def test_unread_facts_leave_the_intent_unchanged(data: st.DataObject, config: Co
     now = tuple(
         with_readings(e, dict.fromkeys(data.draw(failing), TIMEOUT))
         for e in facts.imds.enis
-        if data.draw(st.booleans())  # else it could not be listed
+        if data.draw(st.booleans())  # otherwise it could not be listed
     )
     lost = isinstance(primary, Value) and data.draw(st.booleans())
     merged = with_last_known_good(
@@ -352,7 +352,7 @@ def test_with_the_kubernetes_profile_no_pod_address_is_on_the_host(
     when = {own.mac: told for own, told in zip(enis, attached, strict=False) if told is not None}
     facts = Facts(there.imds, there.links, when)
     general = EniSettings(
-        manage=Manage.OBSERVE,  # what a section does not say again shows itself
+        manage=Manage.OBSERVE,  # a key that a section omits keeps its own value
         ipv4_prefix_mode=mode,
         ipv6_prefix_mode=mode,
         primary_rules=primary_rules,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each per-ENI setting does to the intent, and that it does nothing else."""
+"""The effect of each setting of an ENI on the intent, and no other effect."""
 
 from dataclasses import fields, replace
 from ipaddress import ip_network
@@ -142,7 +142,7 @@ def test_primary_rules_give_the_primary_the_same_treatment() -> None:
 
 
 def test_published_ports_route_marked_answers_by_the_own_table() -> None:
-    """R5: a container's answer has its own source when its way is chosen."""
+    """R5: a container's answer has its own source when its route is chosen."""
     mark = Mark(2 << 20, 0xFFF << 20)
     added = [rule for rule in intent(published_ports=True).rules if rule not in DEFAULT.rules]
     assert added == [Rule(ip_network(s), 10001, 10001, mark=mark) for s in ("0.0.0.0/0", "::/0")]
@@ -162,7 +162,8 @@ def test_each_prefix_mode_has_its_effect(key: str, version: int) -> None:
     assert local.rules == rules.rules
     assert prefix not in {rule.source for rule in none.rules}
     assert none.local_routes == ()
-    assert none.prefixes == DEFAULT.prefixes  # it is still the ENI's, nobody else can have it
+    # the address still belongs to the ENI, no other ENI can have it
+    assert none.prefixes == DEFAULT.prefixes
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_main_shows_the_ipv4_subnet_unless_the_configuration_separates_it() -> N
 
 
 def test_a_configured_metric_also_applies_to_the_primary() -> None:
-    """Whoever writes the primary's default route gets it from the intent."""
+    """The program that adds the primary's default route takes the metric from the intent."""
     assert intent(0, main_default=700).metric == 700
     assert intent(0).metric == 512
 
@@ -346,7 +347,7 @@ FAST = Config(eni=EniSettings(ipv4_fast_failure=True))
 
 
 def test_ipv4_fails_at_once_where_no_eni_has_ipv4() -> None:
-    """R33: as the last of all rules, after every way that is not an ENI's."""
+    """R33: as the last of all rules, after every route that is not an ENI's."""
     first, second = compute(ONLY_IPV6, FAST).ready
     assert [(r.priority, r.table, r.action) for r in first.no_ipv4] == [
         (32762, MAIN_TABLE, RuleAction.LOOKUP),

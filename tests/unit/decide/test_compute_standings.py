@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an ENI stands, and the reason that people are told, case by case."""
+"""The standing of an ENI, and the reason in its message, case by case."""
 
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network, ip_interface
@@ -245,7 +245,7 @@ def test_an_ignored_eni_is_ignored_before_imds_knows_it() -> None:
 def test_a_link_that_udev_marks_as_unmanaged_stays_unmanaged(
     backend: str, standing: Standing
 ) -> None:
-    """But for a backend that the configuration names, which counts whoever manages the link."""
+    """Except for a backend that the configuration names, which counts with any network manager."""
     known = host(eni(0), eni(1))
     facts = Facts(known.imds, known.links, elsewhere={mac(1): "org.cni"})
     outcome = outcome_of(1, facts, backend=backend)
@@ -256,7 +256,7 @@ def test_a_link_that_udev_marks_as_unmanaged_stays_unmanaged(
 
 
 def test_an_ignored_eni_is_ignored_whatever_numbers_imds_reports() -> None:
-    """It is nothing of ours: that cannot be an error in each pass."""
+    """ec2net does not manage it: that cannot be an error in each pass."""
     outcome = outcome_of(1, host(eni(0), secondary(device_number=Value(100))), manage=Manage.IGNORE)
     assert (outcome.standing, outcome.apart) == (Standing.IGNORED, True)
 
@@ -426,7 +426,8 @@ def test_a_prefix_has_a_default_route_where_the_eni_has_no_address_of_the_family
         "route fe80::/64 dev ens6 table 10001 metric 1024",
         "route -6 default via fe80:ec2::1 dev ens6 table 10001 metric 1024",
     ]
-    assert [route.destination.version for route in intent.main_routes] == [4]  # it has no address
+    # the ENI has no address of the family
+    assert [route.destination.version for route in intent.main_routes] == [4]
     without = intent_of(1, facts, ipv6_prefix_mode=PrefixMode.NONE)
     assert [gateway.version for gateway in without.gateways] == [4]
 
@@ -463,7 +464,7 @@ def test_every_subnet_block_of_ipv6_is_on_link() -> None:
 
 @pytest.mark.parametrize("prefix", ["10.0.1.0/24", "10.0.1.0/28"])
 def test_a_prefix_that_contains_the_router_is_refused(prefix: str) -> None:
-    """With ipv4_prefix_mode = "local" the host would take itself for its router."""
+    """With ipv4_prefix_mode = "local" the host would consider itself its router."""
     found = host(eni(0), eni(1, ipv4_prefixes=prefixes4(prefix)))
     outcome = compute(found, Config()).enis[-1]
     assert outcome.standing is Standing.REFUSED

@@ -47,7 +47,7 @@ CONNECTED = route("10.0.1.0/24", ENS6, metric=0, protocol=KERNEL)
 
 
 def primary(*routes: Found[Route], facts: Facts = FACTS, config: Config | None = None) -> EniIntent:
-    """The primary's intent where main has ``routes`` beside its own."""
+    """The primary's intent where main has ``routes`` in addition to its own."""
     snapshot = Snapshot(facts.links, (), (*routes, *DEFAULTS))
     main = Main(snapshot, NUMBERS, tuple(mac(n) for n in range(3)))
     outcome = corrected(compute(facts, config or Config()), main).of(mac(0))
@@ -129,7 +129,7 @@ def test_the_primarys_own_subnet_stays_on_link() -> None:
 
 
 def test_a_link_outside_of_the_group_has_no_first_rule() -> None:
-    """It would obey the very route that takes the traffic: an ignored ENI's."""
+    """The rule would obey the very route that takes the traffic: an ignored ENI's."""
     ignored = EniSection(Match(mac=(mac(1),)), {"manage": Manage.IGNORE})
     intent = primary(CONNECTED, config=Config(sections=(ignored,)))
     assert {rule.priority for rule in intent.corrections} == {32765}

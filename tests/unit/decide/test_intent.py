@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a backend's remarks do to an intent."""
+"""The effect of a backend's remarks on an intent."""
 
 from eni_facts import PRIMARY, eni, link, mac
 
@@ -22,5 +22,5 @@ def test_an_unmanaged_eni_has_an_empty_intent() -> None:
     assert (found.standing, found.reason) == (Standing.IGNORED, "a user disconnected it")
     assert found.link == before.link
     assert host.without({}, Standing.PENDING) is host
-    # What another reason keeps from being ready keeps that reason.
+    # An ENI that is refused for another reason keeps that reason.
     assert left.without({mac(2): "not yet"}, Standing.PENDING) is left

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last known good facts: what stands in for what, and what is never taken back."""
+"""The last known good facts: which values replace unread ones, and which never do."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An MTU that the device does not accept is a conflict of its ENI alone, and nothing is asked for it."""
+"""An MTU that the device refuses is a conflict of its ENI alone, and no backend gets it."""
 
 from typing import Any
 

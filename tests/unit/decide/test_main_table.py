@@ -84,7 +84,7 @@ def test_a_connected_route_of_its_own_link_changes_nothing() -> None:
     ("metric", "is_shown"), [(511, True), (512, False), (1024, False), (16384, True)]
 )
 def test_a_worse_foreign_route_through_the_eni_stays_in_force(metric: int, is_shown: bool) -> None:
-    """A detour would take its traffic. What a lease brought at first goes in the same pass."""
+    """A detour would take its traffic. The first leased routes are removed in the same pass."""
     intent = joined(route("10.0.1.0/24", ENS6, metric=metric), *DEFAULTS)
     assert bool(intent.subnet_routes) is is_shown
     assert len(intent.main_remarks) == (not is_shown)
@@ -114,7 +114,7 @@ def test_the_most_specific_route_wins_and_then_the_best_metric() -> None:
     ids=["a VPN", "half of a VPN", "a network", "the subnet", "another ENI", "a blackhole"],
 )
 def test_traffic_that_main_routes_elsewhere_stays_there(way: Found[Route]) -> None:
-    """A detour would take from a VPN what goes through it now."""
+    """A detour would take traffic from a VPN."""
     intent = joined(way, *DEFAULTS)
     assert intent.subnet_routes == ()
     assert intent.main_remarks == (
@@ -143,7 +143,7 @@ NEIGHBOUR = eni(0, local_ipv4s=ipv4("10.0.1.99"), subnet_ipv4=eni(1).subnet_ipv4
 def test_a_subnet_that_overlaps_the_subnet_of_another_eni_is_not_shown(
     other: EniFacts, overlap: str
 ) -> None:
-    """It may be another VPC's, with other hosts at the same addresses."""
+    """The subnet may be another VPC's, with other hosts at the same addresses."""
     facts = host(*{each.mac: each for each in (eni(0), eni(1), other)}.values())
     intent = joined(*DEFAULTS, facts=facts, applied=(mac(0), mac(1)))
     assert intent.subnet_routes == ()
@@ -173,7 +173,8 @@ def test_an_ignored_eni_counts_for_an_overlap() -> None:
 def test_a_main_first_rule_ignores_the_detour(
     group: int, up: bool, applied: bool, manage: Manage, is_shown: bool
 ) -> None:
-    """It does so by the link group of the primary. Else the ENI's own subnet would be dropped."""
+    """The rule does so by the link group of the primary. Otherwise packets of the ENI's own subnet
+    would be dropped."""
     facts = replace(FACTS, links=(link(0, group=group, up=up), link(1)))
     section = EniSection(Match(role=Role.PRIMARY), {"manage": manage})
     intent = joined(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is ours, and for which ENI it is."""
+"""Which items ec2net owns, and their ENIs."""
 
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
@@ -77,14 +77,15 @@ def test_a_route_in_its_table_tells_the_owner_of_a_rule_without_an_intent() -> N
 
 
 def guard(table: int) -> Route:
-    """As ``core/live/guard.py`` puts it; it stays when its link goes."""
+    """As ``core/live/guard.py`` adds it; the guard stays when its link is removed."""
     nowhere = LinkRef(0, "none")
     return Route(ip_network("0.0.0.0/0"), table, 2**32 - 1, nowhere, kind=RouteKind.UNREACHABLE)
 
 
 def test_a_guard_belongs_to_the_eni_of_its_table() -> None:
     assert owners((guard(10001), guard(10009)), HOST) == {guard(10001): mac(1)}
-    # Where the table's number is not known, its routes tell; the guard does not hide them.
+    # Where the table's number is not known, its routes name the ENI; the guard does not hide
+    # them.
     ours: tuple[Item, ...] = (guard(10009), route(10009, SECOND), own("10.0.9.4/32", 9))
     assert owners(ours, HOST) == dict.fromkeys(ours, mac(2))
 
@@ -113,7 +114,7 @@ def test_a_rule_of_main_first_without_its_table_rule_has_no_owner() -> None:
 
 
 def test_the_table_rule_that_identifies_main_first_may_be_foreign() -> None:
-    """A rule like ours counts as in place, and then there is none of ours beside it."""
+    """An equal foreign rule counts as in place, and then ec2net adds none."""
     ours = (main_first("10.0.1.4/32"),)
     assert owners(ours, HOST, [own("10.0.1.4/32", 1)]) == {ours[0]: mac(1)}
     assert owners(ours, HOST, [own("10.0.1.4/32", 9)]) == {}
@@ -135,7 +136,8 @@ def test_an_item_with_ec2nets_mark_is_owned() -> None:
 
 
 def settled_host(n: int = 3) -> tuple[Facts, InPlace, dict[Item, Mac]]:
-    """A host whose ENIs are configured: its facts, what is in place, and whose each of it is."""
+    """A host whose ENIs are configured: its facts, the items in place, and the owner of each
+    item."""
     facts = host(*(eni(number) for number in range(n)))
     made: dict[Item, Mac] = {}
     for intent in compute(facts, Config()).ready:
@@ -162,7 +164,7 @@ def lost(facts: Facts, found: InPlace, made: dict[Item, Mac]) -> set[Mac]:
 
 @pytest.mark.parametrize("index", [2, 100])
 def test_a_second_link_with_the_mac_of_an_eni_removes_nothing_from_it(index: int) -> None:
-    """Whichever of the two was there first: both are its links, and a refused ENI loses nothing."""
+    """Independent of their order: both are its links, and a refused ENI loses nothing."""
     facts, found, made = settled_host(2)
     twin = replace(link(1), index=index, name="twin")
     links = sorted((*facts.links, twin), key=lambda link: link.index)
@@ -171,7 +173,7 @@ def test_a_second_link_with_the_mac_of_an_eni_removes_nothing_from_it(index: int
 
 @pytest.mark.parametrize("key", ["ipv6s", "ipv4_prefixes", "subnet_ipv6"])
 def test_an_eni_with_unread_facts_loses_nothing(key: str) -> None:
-    """It is ready with what is known; what it has beyond that may be what was not told."""
+    """It is configured with the known facts; any further items may belong to unread ones."""
     facts, found, made = settled_host(2)
     unread = (eni(0), eni(1, **{key: TIMEOUT}))
     intents = compute(replace(facts, imds=replace(facts.imds, enis=unread)), Config())
@@ -183,7 +185,7 @@ def test_an_eni_with_unread_facts_loses_nothing(key: str) -> None:
     gone = {change.item for change in plan.changes if change.action is Action.REMOVE}
     assert surplus not in gone
     assert not gone & {item for item, owner in made.items() if owner == mac(1)}
-    assert gone, waits  # of the other ENI, since nothing wants its addresses here
+    assert gone, waits  # of the other ENI, since no intent has its addresses here
 
 
 COUNT = 3
@@ -211,7 +213,7 @@ def test_a_pending_eni_loses_nothing(
 
 
 def without_the_last(facts: Facts, **readings: Any) -> HostIntent:
-    """The host after ENI 2 went, with ENI 1 reading so."""
+    """The host after ENI 2 was detached, with ENI 1 reading like this."""
     enis = tuple(replace(e, **readings) if e.mac == mac(1) else e for e in facts.imds.enis[:2])
     return compute(Facts(replace(facts.imds, enis=enis), facts.links[:2]), Config())
 
@@ -226,7 +228,7 @@ def without_the_last(facts: Facts, **readings: Any) -> HostIntent:
 def test_leftovers_of_a_detached_eni_are_removed_once_all_numbers_are_known(
     readings: dict[str, Any],
 ) -> None:
-    """Even if the routes that tell whose a table is are lost: its link was set down."""
+    """Even if the routes that name a table's ENI are lost: its link was set down."""
     facts, found, made = settled_host()
     flushed = tuple(i for i in found.ours if not (isinstance(i, Route) and i.table == 10001))
     intents = without_the_last(facts, **readings)
@@ -261,7 +263,7 @@ def removed_without_the_primary(second: dict[str, Any], mine: set[Mac]) -> set[I
 
 @pytest.mark.parametrize("mine", [{mac(1)}, {mac(0), mac(1)}], ids=["backend", "pass"])
 def test_a_plan_without_the_primary_keeps_ipv4_failing(mine: set[Mac]) -> None:
-    """Of a backend that does not have it, of a pass for another ENI."""
+    """From a backend without that item, in a pass for another ENI."""
     assert removed_without_the_primary(IPV6_ONLY, mine) == set()
 
 
@@ -270,7 +272,8 @@ def test_a_pass_for_an_eni_with_ipv4_ends_the_failing() -> None:
 
 
 def test_names_with_a_lost_journal_are_removed_and_other_names_are_not() -> None:
-    """The link's group, which is ours, tells that they are; before that they are somebody's."""
+    """The link's group, which ec2net sets, shows that they are owned; before that they are
+    foreign."""
     facts, _, _ = settled_host(2)
     intents = compute(facts, Config())
     (intent,) = (one for one in intents.ready if one.mac == mac(1))
@@ -297,7 +300,7 @@ def test_names_with_a_lost_journal_are_removed_and_other_names_are_not() -> None
 def test_rules_of_an_earlier_attachment_of_an_ignored_eni_are_removed(
     attached: Attached | None, rest: bool, goes: bool
 ) -> None:
-    """They would take the traffic of pods whose addresses it has now."""
+    """They would take the traffic of pods whose addresses the ENI has now."""
     facts, found, made = settled_host(2)
     ignore = EniSection(Match(mac=(mac(1),)), {"manage": Manage.IGNORE})
     told = {} if attached is None else {mac(1): attached}
@@ -312,7 +315,8 @@ def test_rules_of_an_earlier_attachment_of_an_ignored_eni_are_removed(
 
 
 def test_an_ignored_link_that_is_no_eni_does_not_protect_leftovers() -> None:
-    """A container's veth where that driver counts: its number is never known, and nobody waits."""
+    """A container's veth where that driver counts: its number stays unknown, and no ENI waits for
+    it."""
     facts = host(eni(0), eni(1), eni(2))
     there = Facts(replace(facts.imds, enis=facts.imds.enis[:1]), (facts.links[0], link(7)))
     ignore = EniSection(Match(mac=(mac(7),)), {"manage": Manage.IGNORE})

@@ -154,7 +154,7 @@ def test_an_eni_does_not_wait_for_a_section_that_changes_nothing() -> None:
 
 
 def test_an_eni_that_only_a_section_manages_waits_as_well() -> None:
-    """It is not called ignored, so that the manager looks at it again soon."""
+    """The standing is not ignored, so that the daemon reads the ENI again soon."""
     section = EniSection(Match(card=1), {"manage": Manage.FULL})
     config = Config(eni=EniSettings(manage=Manage.IGNORE), sections=(section,))
     facts = host(eni(0, network_card=Value(0)), eni(1))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``doctor`` finds wrong with addresses and leases."""
+"""``doctor``'s findings about addresses and leases."""
 
 from dataclasses import replace
 from ipaddress import ip_interface

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of the configuration and unused sections, as doctor tells them."""
+"""Errors of the configuration and unused sections, as doctor reports them."""
 
 from pathlib import Path
 

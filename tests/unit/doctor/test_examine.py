@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each finding of ``doctor`` comes from what is wrong: MTUs, units, and all of them together."""
+"""The cause of each finding of ``doctor``: MTUs, units, and all of them together."""
 
 import os
 import time

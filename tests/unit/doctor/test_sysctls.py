@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``doctor`` finds wrong with sysctls."""
+"""``doctor``'s findings about sysctls."""
 
 from typing import Any
 
@@ -78,13 +78,13 @@ def test_a_router_that_ignores_advertisements_is_reported(
         (0, {}, False),
         (None, {}, False),
         (1, {"published_ports": True}, False),
-        (1, {"routing": Routing.OFF}, False),  # somebody else's rules
+        (1, {"routing": Routing.OFF}, False),  # foreign rules
     ],
 )
 def test_answers_of_published_ports_are_checked(
     forwarding: int | None, settings: dict[str, Any], lost: bool
 ) -> None:
-    """Of a secondary; the primary answers what comes in by it."""
+    """Of a secondary; the primary answers what arrives on it."""
     found = told(sysctls.lost_answers(intents(**settings), Sysctls(ipv4_forwarding=forwarding)))
     assert found == ([(NOTE, Check.PUBLISHED_PORTS, "ens6")] if lost else [])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes when an ENI's backend changes, and when nothing may."""
+"""Removals when an ENI's backend changes, and when nothing may be removed."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ class WithFiles(Backend):
 
 
 class Plain(WithFiles):
-    """Makes nothing of its own."""
+    """Has no items of its own."""
 
     name: ClassVar[str] = "plain"
 
@@ -140,7 +140,7 @@ def test_no_removal_is_planned_for_an_eni_that_the_new_backend_does_not_configur
 
 @pytest.mark.parametrize("of", [mac(1), None], ids=["said by the item", "not said"])
 def test_a_removal_counts_as_a_change_of_its_eni(of: Mac | None) -> None:
-    """So it stays with one that is only observed, or held; and is not called a gone ENI's."""
+    """The removal belongs to an ENI that is only observed, or held; and not to a detached one."""
     removal = Change(Action.REMOVE, Owning(mac(1)) if of else File(mac(1)), None)
     assert removal.whose == of
     plan, host_ = Plan((removal,)), HostIntent((outcome(1), outcome(2)))
@@ -170,7 +170,7 @@ def test_a_former_backend_that_fails_is_a_problem_and_keeps_its_settings(
 
 
 class Asked(Plain):
-    """Notes the MTU that it is asked for."""
+    """Records the MTU that it gets."""
 
     asked: ClassVar[list[object]] = []
 
@@ -180,8 +180,8 @@ class Asked(Plain):
 
 
 def test_no_backend_gets_an_mtu_that_the_device_refuses() -> None:
-    """Whatever a backend does with an MTU: netlink sets it, networkd gets a file, NetworkManager a
-    connection."""
+    """Whichever way a backend sets an MTU: by netlink, in a file for networkd, in a connection of
+    NetworkManager."""
     Asked.asked.clear()
     whole = compute(host(eni(0), eni(1)), Config(eni=EniSettings(mtu=9001)))
     snapshot = Snapshot((link(0), link(1, mtu=1500, mtu_max=3498)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What counts as somebody else's change, what is kept of it, and when it is told again."""
+"""The definition of a foreign change, its record, and when it is logged again."""
 
 import json
 import math
@@ -55,7 +55,7 @@ class Host:
         back: Collection[Mac] = (),
         **seen: Any,
     ) -> Drifts:
-        """A pass that makes what is planned, or does not."""
+        """A pass that applies its plan, or does not."""
         plan = plan or Plan()
         seen = {"plans": {"netlink": plan}, "wanted": {ENI: tuple(wanted)}, **seen}
         return self.follow(view(**seen), plan.changes if made else (), back)
@@ -85,7 +85,7 @@ def test_only_an_item_that_was_in_place_and_is_still_intended_has_drifted(host: 
     assert host.look(missing(ROUTE), wanted=(first, second, ROUTE)) == Drifts()  # newly wanted
     gone = Plan((Change(Action.REMOVE, second, ENI),))
     assert host.look(gone, wanted=(first, ROUTE)) == Drifts()  # wanted no more
-    assert host.look(missing(second), wanted=(first, second, ROUTE)) == Drifts()  # and again
+    assert host.look(missing(second), wanted=(first, second, ROUTE)) == Drifts()  # once more
     other = replace(ROUTE, metric=7)
     changed = Plan((Change(Action.REPLACE, other, ENI, before=ROUTE),))
     assert host.look(changed, wanted=(first, second, other)) == Drifts()  # wanted otherwise
@@ -99,7 +99,7 @@ def test_only_an_item_that_was_in_place_and_is_still_intended_has_drifted(host: 
 
 def test_changes_of_a_killed_pass_count_as_in_place(host: Host) -> None:
     host.look(missing(RULES[0]), wanted=RULES[:1])
-    host.look(wanted=RULES)  # the others are there, and no pass told of it
+    host.look(wanted=RULES)  # the others are in place, and no pass logged that
     ((_, found),) = host.look(missing(RULES[1])).news
     assert found.what == (f"{RULES[1].describe()} is missing",)
 
@@ -118,7 +118,7 @@ def test_a_moved_address_counts_as_in_place(host: Host) -> None:
     interface = HOST.ready[1].base[0]
     moved, there = LaterAddress(SECOND, interface), Address(SECOND, interface)
     move = Plan((Change(Action.REPLACE, moved, ENI, before=there),))
-    for _ in range(2):  # a lease that is taken anew is nobody's hand
+    for _ in range(2):  # a new lease is no foreign change
         assert host.look(move, wanted=(moved,)) == Drifts()
     assert len(host.look(missing(there), wanted=(there,)).news) == 1
 
@@ -247,7 +247,7 @@ def test_a_pass_without_news_writes_nothing(host: Host) -> None:
     (file,) = (host.run.path / "drift").iterdir()
 
     def written() -> tuple[int, int]:
-        """Not its access time, which reading may set (mount(8), "relatime")."""
+        """Except its access time, which reading may set (mount(8), "relatime")."""
         return file.stat().st_ino, file.stat().st_mtime_ns
 
     before = written()

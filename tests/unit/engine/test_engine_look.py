@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one look of the engine comes to, of facts that are given."""
+"""The engine's result for given facts."""
 
 from collections.abc import Collection
 from ipaddress import ip_network
@@ -37,7 +37,7 @@ INDICES = {mac(n): [link(n).index] for n in range(2)}
 
 
 def engine_of(run: RunDir, config: Config, *third: type[Backend]) -> Engine:
-    """On a host without any network manager. ``third``: backends of somebody else."""
+    """On a host without any network manager. ``third``: foreign backends."""
     kernel: Any = SimpleNamespace(protocol=PROTOCOL)
     nothing = Environment(lambda path: None, lambda path: None, lambda path: ())
     engine = Engine(config, run, kernel, None, Plugins(), nothing)
@@ -80,8 +80,8 @@ def test_a_former_removal_happens_whatever_the_policy_is_now(
 def test_the_guard_of_a_table_belongs_to_its_eni_and_stays_in_a_pass_for_another(
     everything: str, link_index: int, tmp_path: Path
 ) -> None:
-    """While its lease is on its way. It went first of all in the pass that waited for it, too, since
-    nobody's changes wait for nothing."""
+    """While its lease is pending. The removal preceded even the changes of the pass that waited for
+    the lease."""
     metric, nowhere = 2**32 - 1, LinkRef(link_index, "none")
     guard = Route(ip_network(everything), 10001, metric, nowhere, kind=RouteKind.UNREACHABLE)
     snapshot = Snapshot(FACTS.links, routes=(Found(guard, PROTOCOL),))
@@ -93,7 +93,7 @@ def test_the_guard_of_a_table_belongs_to_its_eni_and_stays_in_a_pass_for_another
 
 
 class Third(NetlinkBackend):
-    """Whose items are none."""
+    """A backend with invalid items."""
 
     name: ClassVar[str] = "third"
 
@@ -103,7 +103,7 @@ class Third(NetlinkBackend):
 
 
 def test_a_backend_with_invalid_items_affects_only_its_enis(tmp_path: Path) -> None:
-    """It ended each pass of the whole host with a traceback."""
+    """The error ended each pass of the whole host with a traceback."""
     section = EniSection(Match(mac=(mac(1),)), {"backend": "third"})
     view = planned(RunDir(tmp_path), Config(sections=(section,)), Snapshot(FACTS.links), Third)
     assert {change.mac for change in view.plan.changes} == {mac(0)}
@@ -134,7 +134,7 @@ def test_an_eni_whose_backend_could_not_observe_is_not_called_correct(tmp_path: 
 
 
 def test_state_that_cannot_be_written_is_a_problem_of_the_pass(tmp_path: Path) -> None:
-    """A full disk, say: the pass goes on, and its exit status must not say that all is well."""
+    """For example a full disk: the pass continues, and its exit status must not report success."""
     (tmp_path / "file").touch()
     run = RunDir(tmp_path / "file" / "run")
     engine = engine_of(run, Config(eni=EniSettings(manage=Manage.OBSERVE)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a pass ends: what is applied of a plan, what is verified, and what the exit status says."""
+"""The end of a pass: applied changes, verification, and the exit status."""
 
 import errno
 from collections.abc import Callable, Iterable
@@ -34,7 +34,7 @@ from ec2net.core.state.memory import Memory
 from ec2net.core.state.run_dir import RunDir
 
 FACTS = host(eni(0), eni(1), links=(replace(link(0), index=2), replace(link(1), index=1)))
-"""The second ENI's link has the loopback's index, so that it is there."""
+"""The second ENI's link has the loopback's index, so that the link exists."""
 OTHER = 2
 
 
@@ -78,7 +78,7 @@ def _addresses(number: int) -> tuple[AnyAddress, ...]:
 
 
 class Pass:
-    """An engine on a host without any network manager, and a look of it."""
+    """An engine on a host without any network manager, and its observation."""
 
     def __init__(
         self, run: RunDir, *, leaves_by: int | None = None, manage: Manage = Manage.FULL
@@ -118,7 +118,7 @@ def test_a_plan_is_applied_and_verified(start: Callable[..., Pass]) -> None:
 def test_misrouted_traffic_is_a_finding_and_a_failure(
     start: Callable[..., Pass],
 ) -> None:
-    """Every change was made, and traffic goes astray all the same."""
+    """Every change was applied, and traffic is misrouted all the same."""
     report = start(leaves_by=OTHER).settled()
     assert report.failed == ()
     texts = [finding.text for finding in report.findings]
@@ -157,7 +157,8 @@ def test_an_unchanged_eni_is_verified_on_request(
 def test_a_problem_that_the_backend_reports_is_a_finding_too(
     start: Callable[..., Pass], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as a file that its network manager does not use. A backend that fails says so."""
+    """For example a file that its network manager does not use. A backend that fails reports
+    that."""
     one = start()
     monkeypatch.setattr(NetlinkBackend, "check", lambda _, intent, __: (f"{intent.link}: no",))
     findings = one.settled(replace(one.view, plans={}), check={mac(1)}).findings
@@ -220,7 +221,7 @@ def test_a_pass_without_time_for_changes_stores_the_facts_of_imds(
 def test_an_eni_without_an_optional_setting_is_verified_too(
     start: Callable[..., Pass],
 ) -> None:
-    """A refused MTU hid that traffic went astray."""
+    """A refused MTU hid misrouted traffic."""
     one = start(leaves_by=OTHER)
     one.kernel.refuses = Setting.GROUP
     assert one.settled().findings == ()

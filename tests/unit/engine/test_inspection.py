@@ -55,7 +55,7 @@ class Kernel:
 
 
 class Counted(Deadline):
-    """Its time is over at one of its checks; between them it notes what CPU was used."""
+    """Its deadline expires at one of its checks; between them it records the CPU time."""
 
     def __init__(self, over_at: int = 0) -> None:
         super().__init__(3600, "plan")
@@ -76,7 +76,7 @@ class Counted(Deadline):
 
 
 class Silent(NetlinkBackend):
-    """Asks a network manager that never answers, for as long as it may."""
+    """Calls a network manager that never answers, until its deadline."""
 
     name: ClassVar[str] = "silent"
 
@@ -116,7 +116,7 @@ def test_verification_ends_at_the_first_check_after_its_deadline(tmp_path: Path)
 
 
 def test_no_step_of_the_largest_host_takes_half_a_second_of_cpu(tmp_path: Path) -> None:
-    """64 ENIs with 100 addresses each, with what the commands print of them.
+    """64 ENIs with 100 addresses each, and the commands' output about them.
 
     The best of three: on a loaded machine the same step costs up to twice as much CPU.
     """

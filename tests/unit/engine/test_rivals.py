@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which ENIs are refused beside a tool that does the same work, and what is said."""
+"""Which ENIs are refused because another tool configures them, and the message."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ CHOICES = {FIRST: Choice("netlink", ("a",)), SECOND: Choice("networkd", ("b",))}
 
 
 def beside(*units: str) -> Environment:
-    """A host with these units at work."""
+    """A host on which these units are active."""
     names = tuple(f"invocation:{unit}" for unit in units)
     links = {f"{UNIT}/{name}": "1" for name in names}
     folders = {UNIT: names}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was done is undone, journals included, and who is to blame is found."""
+"""Changes are rolled back, journals included, and the failing ENI is found."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -43,7 +43,7 @@ NOTHING = Reached()
 
 
 class Ways:
-    """Tells what is lost, one answer after the other; the last one again and again."""
+    """Reports lost targets, one answer after the other; the last one repeats."""
 
     def __init__(self, *lost: Reached) -> None:
         self._lost = list(lost)
@@ -108,7 +108,7 @@ def of(mac: Mac, action: Action, item: KernelObject, before: KernelObject | None
 
 
 def changes_of(mac: Mac) -> Iterator[Change]:
-    """Of every kind, in a plan's order."""
+    """Changes of every kind, in a plan's order."""
     table = 10000 + list(LINKS).index(mac)
     route = Route(ip_network("0.0.0.0/0"), table, 0, LINKS[mac], ip_address("10.0.1.1"))
     yield of(mac, Action.REPLACE, setting(mac, Setting.MTU, 1500), setting(mac, Setting.MTU, 9001))
@@ -135,7 +135,7 @@ def before(*macs: Mac) -> Kernel:
 
 
 def journal(run: RunDir, mac: Mac, *, mtu: int | None = None) -> None:
-    """As an earlier pass left it: it made what is to be removed."""
+    """The state after an earlier pass, which added the items to be removed."""
     table = 10000 + list(LINKS).index(mac)
     settings = {} if mtu is None else {Setting.MTU: mtu}
     left = Journal(LINKS[mac].index, settings, {f"old-{table}"}, {ip_interface("10.0.1.8/32")})
@@ -153,7 +153,7 @@ def run(tmp_path: Path) -> RunDir:
 
 @pytest.mark.parametrize("mtu", [None, 8500], ids=["first change", "changed before"])
 def test_rollback_restores_the_kernel_and_the_journal(run: RunDir, mtu: int | None) -> None:
-    """With settings that were the host's, or ours already, and addresses that cannot be marked."""
+    """With settings of the host, or of ec2net, and addresses that cannot be marked."""
     kernel = before(SECOND)
     journal(run, SECOND, mtu=mtu)
     items, stored = dict(kernel.items), files(run)
@@ -244,7 +244,7 @@ def test_a_change_that_cannot_be_rolled_back_counts_as_made_and_is_reported(run:
     report, _ = outcome(run, Ways(IMDS, NOTHING), stubborn, *changes)
     assert of(SECOND, Action.REMOVE, old) in report.done
     assert "rollback failed: refused" in " ".join(map(str, report.problems))
-    # The journal keeps what may still be ours.
+    # The journal keeps items that may still be ec2net's.
     assert Journals(run).read(SECOND, LINKS[SECOND].index).altnames
 
 
@@ -307,7 +307,7 @@ def test_files_for_networkd_get_their_content_back(
 def test_a_file_of_the_former_backend_returns_without_a_call_to_networkd(
     run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was removed without a reload, too: at networkd's next start the ENI would be without."""
+    """Its removal had no reload either: at networkd's next start the ENI would lack the file."""
     monkeypatch.setattr(networkd, "reload", lambda _: pytest.fail("a reload"))
     folder = tmp_path / "network"
     folder.mkdir()

@@ -22,7 +22,7 @@ ENIS, ADDRESSES = 64, 100
 
 
 class Kernel:
-    """Answers as a settled host, and counts."""
+    """Answers like a configured host, and counts."""
 
     protocol = OURS
 

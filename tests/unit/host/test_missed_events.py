@@ -17,6 +17,6 @@ from ec2net.core.host.missed_events import _unescaped, escaped
     ],
 )
 def test_a_unit_name_contains_the_link_name(name: str, instance: str) -> None:
-    """As systemd-escape(1) has it."""
+    """As systemd-escape(1) escapes it."""
     assert escaped(name) == instance
     assert _unescaped(instance) == name

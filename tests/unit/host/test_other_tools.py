@@ -316,7 +316,7 @@ def test_a_tool_has_its_enis(environment: Environment, links: set[str] | None) -
     ],
 )
 def test_units_that_a_removed_package_left_enabled_are_no_conflict(wanted: str) -> None:
-    """systemd starts nothing by it, and 'systemctl disable' does not know it any more."""
+    """systemd starts no unit by such a link, and 'systemctl disable' does not find it any more."""
     assert len(rivals(host(links={wanted: "t"}))) == 1
     assert recognise(host(links={wanted: "t"}, shipped=())) == ()
     instead = f"/run/systemd/system/{wanted.rpartition('/')[2]}"  # wherever the link leads to

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What systemd says of the units of the two modes, and what follows for ENIs."""
+"""systemd's state of the two modes' units, and its meaning for ENIs."""
 
 import pytest
 

@@ -75,7 +75,7 @@ class Flood:
 def test_an_impossible_chunk_length_is_a_failed_answer(
     server: ImdsServer, client: ImdsClient, size: bytes
 ) -> None:
-    """With -8 http.client raises ValueError, with -1 it reads on to the end of the connection."""
+    """With -8 http.client raises ValueError, with -1 it reads to the end of the connection."""
     server.faults[MAC] = raw(CHUNKED + size + b"\r\nabcde\r\n0\r\n\r\n")
     reading = client.get(MAC, within())
     assert isinstance(reading, Unknown | Value)
@@ -136,7 +136,8 @@ def test_a_length_padded_with_zeros_is_a_number(
 
 
 def test_a_length_of_25_digits_is_a_number_padded_or_not() -> None:
-    """More digits than 64 bits have: padded, it is a small number, else one above each limit."""
+    """More digits than 64 bits have: padded, it is a small number, otherwise one above each
+    limit."""
     assert whole_number("5".zfill(25), 100) == 5
     assert whole_number("9" * 25, 100) == 100
 
@@ -182,7 +183,7 @@ def test_any_bytes_are_an_answer_or_a_failed_one(
             if number % 4:
                 del server.faults[TOKEN]
             else:
-                server.tokens.clear()  # so that the client asks for another one
+                server.tokens.clear()  # so that the client opens another one
                 del server.faults[MAC]
             client.new_pass()
             try:
@@ -246,7 +247,7 @@ def answer(chance: random.Random) -> bytes:
 
 
 def chunks(chance: random.Random, body: bytes) -> bytes:
-    """``body`` in chunks, one of which may lie about its length."""
+    """``body`` in chunks, one of which may have a wrong length."""
     made = []
     while body:
         size = chance.choice([1, 7, 4096, len(body)])

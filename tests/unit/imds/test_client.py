@@ -56,7 +56,7 @@ def client(server: ImdsServer) -> Iterator[ImdsClient]:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a request nor a key has a bound of its own: only the deadline can end it."""
+    """Neither a request nor a key has a limit of its own: only the deadline can end it."""
     monkeypatch.setattr("ec2net.core.imds.session.REQUEST_SECONDS", 600.0)
     monkeypatch.setattr("ec2net.core.imds.client.KEY_SECONDS", 600.0)
 
@@ -93,15 +93,15 @@ def test_importing_the_client_does_not_import_requests() -> None:
 def test_a_new_connection_checks_whether_imds_still_answers(
     server: ImdsServer, client: ImdsClient
 ) -> None:
-    """A kept one could outlive the way that every other program has to take."""
+    """A kept connection could outlive the route that every other program has to use."""
     heard = [client.heard]
-    assert not client.answers(MAC, within())  # nobody has answered yet: who should?
+    assert not client.answers(MAC, within())  # no endpoint has answered yet
     assert server.requests == []
     client.get(MAC, within())
     assert [*heard, client.heard] == [False, True]
     assert client.answers(MAC, within())
     assert server.connections == 2
-    assert client.get(MAC, within()) == Value(PRIMARY)  # and by that one it goes on
+    assert client.get(MAC, within()) == Value(PRIMARY)  # and continues on that connection
     assert server.connections == 2
     assert client.requests_made == len(server.requests) == 4
 
@@ -118,7 +118,7 @@ def test_an_error_is_an_answer_and_silence_is_not(
     started = time.monotonic()
     assert client.answers(MAC, within(2 if answers else 0.3)) is answers
     assert time.monotonic() - started < HANGS
-    assert len(server.requests) == asked + 1  # neither repeated nor sent another way
+    assert len(server.requests) == asked + 1  # neither repeated nor sent by another route
     del server.faults[MAC]
     assert client.get(MAC, within()) == Value(PRIMARY)
 
@@ -311,7 +311,7 @@ def test_a_retry_after_beyond_the_deadline_ends_at_once(
     monkeypatch.setattr(Deadline, "sleep", sleep)
     server.faults[MAC] = status(429, Retry_After="5")
     assert reason(client.get(MAC, within(4))) == "HTTP 429; IMDS asks to wait 5 s"
-    # IMDS asked for silence, not for other keys.
+    # IMDS requested a pause, not other keys.
     assert "asks to wait" in reason(client.get(META + "other", within(4)))
     assert len(server.paths()) == 1
 
@@ -378,7 +378,7 @@ def test_the_circuit_opens_after_failures_in_a_row(server: ImdsServer, client: I
     client.get(MAC, within())
     server.faults["*"] = hang
     deadline = within(1.5)
-    for _ in range(3):  # a third each: what comes after reading still has time
+    for _ in range(3):  # a third each: the steps after reading still have time
         third = deadline.remaining() / 3
         assert told_bound(reason(client.get(MAC, deadline))) <= third + 0.001
     asked = len(server.requests)
@@ -428,7 +428,7 @@ def test_an_expired_deadline_is_unknown_without_a_request(
 
 
 class Interrupting:
-    """As a netlink socket that tells that the link is gone."""
+    """As a netlink socket that reports the removed link."""
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
@@ -473,7 +473,7 @@ def test_an_interruption_ends_a_read_at_once(
     assert client.get(MAC, within()) == Value(PRIMARY)
 
 
-# What is not accepted
+# Answers that are refused
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])

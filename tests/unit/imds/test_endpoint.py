@@ -124,7 +124,7 @@ def black_holes(count: int) -> Iterator[tuple[Candidate, ...]]:
             listener.bind(("127.0.0.1", 0))
             listener.listen(0)
             address = listener.getsockname()
-            for _ in range(2):  # a backlog of 0 takes one; the second is in doubt for ever
+            for _ in range(2):  # a backlog of 0 accepts one; the second connection stays pending
                 filler = stack.enter_context(socket.socket())
                 filler.setblocking(False)
                 filler.connect_ex(address)
@@ -134,7 +134,7 @@ def black_holes(count: int) -> Iterator[tuple[Candidate, ...]]:
 
 @contextmanager
 def refusing() -> Iterator[Candidate]:
-    """A port that is bound, so that nobody else gets it, and does not listen."""
+    """A port that is bound, so that no other program gets it, and does not listen."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield Candidate(Endpoint.parse(f"http://127.0.0.1:{holder.getsockname()[1]}"))
@@ -169,7 +169,7 @@ def test_with_32_silent_endpoints_no_endpoint_answers(server: ImdsServer) -> Non
         assert "and 28 more: timed out" in str(caught.value)
         with pytest.raises(ImdsError) as again:
             client.get(MAC, within(60))
-        assert again.value is caught.value  # nothing was searched for anew
+        assert again.value is caught.value  # no search was repeated
 
 
 def test_silent_endpoints_end_at_a_short_deadline() -> None:
@@ -271,7 +271,8 @@ def test_a_remembered_endpoint_that_fails_is_replaced(
             assert client.get(MAC, within(60)) == Value(PRIMARY)
             assert time.monotonic() - started < HANGS  # a hang lasts 30 s
     if fault == "hangs":
-        doubt = f"GET {MAC} did not end within 1 s"  # what a remembered one has for its proof
+        # the time of a remembered endpoint for its proof
+        doubt = f"GET {MAC} did not end within 1 s"
         assert any(doubt in message for message in caplog.messages)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The text of IMDS keys to types: what a manager remembers of it."""
+"""The text of IMDS keys to types: the parts that the daemon remembers."""
 
 import subprocess
 import sys

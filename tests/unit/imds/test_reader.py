@@ -41,7 +41,7 @@ def server() -> Iterator[ImdsServer]:
 
 
 class Reader:
-    """Passes one after the other, as a program makes them: each knows what earlier ones read."""
+    """Passes one after the other, like a program's: each has the results of earlier ones."""
 
     def __init__(self, server: ImdsServer) -> None:
         self.server = server
@@ -215,7 +215,7 @@ def test_without_the_listing_each_eni_is_read(server: ImdsServer, read: Reader) 
     facts = read()
     assert why(facts.listed) == "HTTP 400"
     assert facts.enis[1].local_ipv4s == Value((IPv4Address("10.0.1.10"),))
-    # One look at a 404 is not enough to lose an ENI.
+    # One 404 is not enough to lose an ENI.
     server.faults[OF_SECOND] = status(404)
     assert "404" in why(read().enis[1].local_ipv4s)
 
@@ -240,7 +240,7 @@ def test_an_unreadable_mac_leaves_the_primary_unknown(server: ImdsServer, read: 
         server.faults[META + "mac"] = status(code)
         facts = read()
         assert isinstance(facts.primary, Unknown)
-        # Which one is the primary is not known, so its 0 cannot be believed either.
+        # The primary is not known, so its 0 cannot be believed either.
         assert {type(one.device_number) for one in facts.enis} == {Unknown, Value}
 
 
@@ -306,7 +306,7 @@ def test_a_device_number_that_is_not_propagated_yet_is_pending(
     server.tree |= eni(SECOND, 1, network_card="0", device_number="0")
     read.remember(read())
     assert isinstance(read.known[SECOND_MAC].device_number, Unknown)
-    # Not even a remembered 0 is believed, and the card is asked for until all is settled.
+    # Not even a remembered 0 is believed, and the card is read until all facts are complete.
     read.known[SECOND_MAC] = replace(read.known[SECOND_MAC], device_number=Value(0))
     server.tree |= eni(SECOND, 1, network_card="1", device_number="0")
     read.remember(read())
@@ -353,7 +353,7 @@ def test_the_numbers_of_the_primary_are_read_once(server: ImdsServer, read: Read
 
 
 def test_a_primary_that_its_own_keys_deny_is_read_again(server: ImdsServer, read: Reader) -> None:
-    """One wrong answer would stand for the boot: the other ENI could never be configured."""
+    """One wrong answer would last for the boot: the other ENI could never be configured."""
     server.faults[META + "mac"] = times(1, status(200, SECOND))
     facts = read()
     assert facts.primary == Value(FIRST_MAC)
@@ -379,7 +379,8 @@ def test_a_remembered_primary_yields_to_facts_and_to_another_answer(
 ) -> None:
     read.primary = SECOND_MAC
     server.faults[META + "mac"] = status(503)
-    assert read().primary == Value(SECOND_MAC)  # the last known stands until there is another
+    # the last known value stays until another one is read
+    assert read().primary == Value(SECOND_MAC)
     del server.faults[META + "mac"]
     for _ in range(2):
         facts = read()
@@ -458,7 +459,7 @@ def test_invalid_values_are_unknown(
     assert len(reading) < 200
 
 
-# Keys that are there and empty
+# Keys that exist and are empty
 
 
 LISTS = {

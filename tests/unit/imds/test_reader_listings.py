@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listings of keys that are read at other times than the keys (the resident manager's passes)."""
+"""Listings of keys that are read at other times than the keys (the daemon's passes)."""
 
 from collections.abc import Iterator
 
@@ -92,7 +92,7 @@ def test_a_removed_key_has_its_listing_read_at_once(server: ImdsServer, manager:
 def test_the_listing_of_an_eni_that_is_not_read_completely_is_not_kept(
     server: ImdsServer, manager: Manager
 ) -> None:
-    """It may be settling: the keys that it lacks come without any sign."""
+    """The ENI may be incomplete: its missing keys appear without any sign."""
     server.faults[f"{OF_OTHER}local-ipv4s"] = status(500)
     assert isinstance(manager.other().local_ipv4s, Unknown)
     assert set(manager.listings) == {FIRST}

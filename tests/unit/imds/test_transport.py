@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A connection that was lost is opened again, and every exchange on it has bounds of its own."""
+"""A lost connection is opened again, and every exchange on it has limits of its own."""
 
 import pytest
 from imds_server import META, reset, running, times

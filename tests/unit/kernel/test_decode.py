@@ -205,7 +205,7 @@ def test_multicast_and_cached_routes_are_omitted(message: dict[str, Any]) -> Non
 
 @pytest.mark.parametrize("fields", [{"tos": 0x10}, {"family": 10, "src_len": 64}])
 def test_routes_for_a_part_of_the_traffic_are_omitted(fields: dict[str, int]) -> None:
-    """They stand beside a route of ours, not in its place."""
+    """They exist in addition to ec2net's route, and do not replace it."""
     message = route_message(("RTA_OIF", 3), **fields)
     assert decode.route(message, NAMES) is None
 
@@ -282,7 +282,7 @@ SOURCE = ("FRA_SRC", "10.0.1.4")
     ],
 )
 def test_a_rule_with_unknown_selectors_never_counts_as_owned(message: dict[str, Any]) -> None:
-    """R4: with its extra selector lost it could be removed as ours."""
+    """R4: with its extra selector lost it could be removed as ec2net's."""
     assert decode.rule(message) is None
 
 

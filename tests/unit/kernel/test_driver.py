@@ -12,7 +12,7 @@ def test_a_link_without_a_driver_and_a_missing_link_have_none() -> None:
 
 
 def test_no_descriptor_stays_open() -> None:
-    """The resident manager asks with every event of a link."""
+    """The daemon reads the driver with every event of a link."""
     before = os.listdir("/proc/self/fd")
     asked = Drivers()
     with asked:

@@ -44,7 +44,7 @@ class Answered:
         return self.dumps.read(wire.RULES, lambda found: int(found.get_attr("FRA_PRIORITY")))
 
     def asked(self) -> int:
-        """How many dumps were asked for."""
+        """How many dumps were requested."""
         count = 0
         while True:  # ends when the queue is empty
             try:
@@ -63,7 +63,7 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answered]:
 
 
 def test_an_interrupted_dump_is_read_again(answered: Answered) -> None:
-    """A rule that was skipped would be added twice, and one told twice would be removed."""
+    """A skipped rule would be added twice, and a repeated one would be removed."""
     answered.kernel.send(rule(1, 1) + rule(2, 1, flags=INTERRUPTED))
     answered.kernel.send(end(1))
     answered.kernel.send(rule(1, 2) + rule(2, 2) + rule(3, 2))

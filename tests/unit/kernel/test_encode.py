@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects as requests: what is asked for is what is read back, by the bytes that the kernel gets."""
+"""Objects as requests: an encoded object decodes to itself, by the bytes that the kernel gets."""
 
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
@@ -68,7 +68,7 @@ def test_an_encoded_route_decodes_to_the_same_route(route: Route, verb: Verb) ->
 )
 @pytest.mark.parametrize("verb", Verb)
 def test_an_encoded_rule_decodes_to_the_same_rule(rule: Rule, verb: Verb) -> None:
-    """The mark is in a deletion too: the kernel then takes no rule of somebody else."""
+    """The mark is in a deletion too: the kernel then deletes no foreign rule."""
     found = decode.rule(read_back(encode.rule(verb, rule, 236)))
     assert found is not None
     assert (found.item, found.protocol) == (rule, 236)

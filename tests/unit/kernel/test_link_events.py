@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for a link, as far as no link has to be made: the loopback, and one that never comes."""
+"""Waiting for a link, without creating any: the loopback, and a link that never appears."""
 
 import resource
 import time

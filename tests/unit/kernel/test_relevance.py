@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which raw routes are worth decoding, and what is cut from raw messages."""
+"""Which raw routes are decoded, and which attributes are cut from raw messages."""
 
 import struct
 
@@ -23,7 +23,7 @@ def attribute(number: int, value: bytes) -> bytes:
 def route(
     table: int, protocol: int, *, length: int = 24, flags: int = 0, whole: int | None = None
 ) -> bytes:
-    """RTM_NEWROUTE as the kernel writes it; RTA_TABLE says ``whole`` (by default the table)."""
+    """RTM_NEWROUTE as the kernel writes it; RTA_TABLE is ``whole`` (by default the table)."""
     body = struct.pack("=8BI", 2, length, 0, 0, table, protocol, 0, 1, flags)
     body += attribute(15, struct.pack("=I", table if whole is None else whole))
     body += attribute(1, bytes((10, 0, 1, 0)))
@@ -62,7 +62,7 @@ def route(
     ],
 )
 def test_owned_and_conflicting_routes_are_decoded(raw: bytes, matters: bool) -> None:
-    """A router's million routes in main must not use up a pass; an ENI's table is looked at."""
+    """A router's million routes in main must not use up a pass; an ENI's table is decoded."""
     assert RelevantRoutes(OURS, TABLES)(raw) is matters
 
 

@@ -56,7 +56,7 @@ def test_each_change_succeeds_or_fails_by_its_own_answer(conversation: Conversat
 def test_a_late_answer_does_not_count_for_the_next_request(
     conversation: Conversation,
 ) -> None:
-    """Taken for it, a refused change would count as made, or the other way round."""
+    """Mistaken for the answer, it would make a refused change count as made, or the reverse."""
     with pytest.raises(TimeoutError):
         conversation.requests.send(REQUEST)
     first = conversation.asked()
@@ -88,7 +88,7 @@ def test_a_silent_kernel_ends_the_wait_at_the_deadline(
 
 
 def extended(text: bytes, *, capped: bool) -> bytes:
-    """A refusal with an attribute that is not looked at (NLMSGERR_ATTR_OFFS), and the text."""
+    """A refusal with an attribute that is ignored (NLMSGERR_ATTR_OFFS), and the text."""
     request = struct.pack("=IHHII", 20, 16, 5, 1, 0) + bytes(4)
     attributes = struct.pack("=HHI", 8, 2, 7) + struct.pack("=HH", 5 + len(text), 1) + text + b"\0"
     body = struct.pack("=i", -errno.EINVAL) + (request[:16] if capped else request) + attributes
@@ -108,7 +108,7 @@ def test_a_refusal_has_the_text_of_the_kernels_extended_ack(
 
 @pytest.mark.parametrize("length", range(20, 68))
 def test_a_truncated_refusal_is_still_a_refusal(conversation: Conversation, length: int) -> None:
-    """Whatever is missing of its text, the code says that the change was not made."""
+    """Even without its text, the code shows that the change was not made."""
     whole = extended(b"mtu greater than device maximum", capped=False)
     short = struct.pack("=I", length) + whole[4:length]
     conversation.kernel.send(short)

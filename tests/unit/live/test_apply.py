@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one failed change costs the others."""
+"""The effect of one failed change on others."""
 
 import errno
 from ipaddress import ip_address, ip_interface, ip_network
@@ -28,7 +28,7 @@ from ec2net.core.state.run_dir import RunDir
 
 MAC = Mac.parse("06:ec:02:00:00:01")
 LINK = LinkRef(1, "lo")
-"""Of this host, so that it is there."""
+"""A link of this host, so that it exists."""
 
 MTU = LinkSetting(LINK, Setting.MTU, 9600)
 ACCEPT_RA = LinkSetting(LINK, Setting.ACCEPT_RA, 0)
@@ -92,7 +92,8 @@ def test_without_the_group_nothing_else_is_applied(tmp_path: Path) -> None:
 
 
 def test_no_such_device_is_an_error_while_the_link_exists(tmp_path: Path) -> None:
-    """The kernel also says ENODEV where IPv6 is off; as a gone link it was no failure at all."""
+    """The kernel also returns ENODEV where IPv6 is off; taken for a removed link it was no failure
+    at all."""
     assert _failed(tmp_path, [IPV6[2]], errno.ENODEV) == [IPV6[2]]
 
 
@@ -121,7 +122,7 @@ MARKED = Rule(ip_network("0.0.0.0/0"), 10001, 10001, mark=MARKS.mark)
 def test_the_rule_for_marked_packets_stays_only_where_the_marks_could_not_be_removed(
     tmp_path: Path, action: Action, items: tuple[object, ...], failed: list[object]
 ) -> None:
-    """The rule tells a later pass that marks are there. Marks that cannot be made cost nothing."""
+    """The rule shows a later pass that marks exist. Marks that cannot be set have no effect."""
     plan = Plan(tuple(Change(action, item, MAC) for item in items))  # type: ignore[arg-type]
     kernel: Any = FailingKernel([MARKS], errno.EPERM)
     applied = apply(plan, kernel, Journals(RunDir(tmp_path)), Deadline(5))
@@ -129,7 +130,7 @@ def test_the_rule_for_marked_packets_stays_only_where_the_marks_could_not_be_rem
 
 
 class Settings(FailingKernel):
-    """Refuses nothing, and keeps what was set; the journal of then stands beside it."""
+    """Refuses nothing, and keeps the settings; the journal at that time is kept as well."""
 
     def __init__(self, journals: Journals) -> None:
         super().__init__([], 0)

@@ -31,15 +31,16 @@ OURS, DHCP = 236, 16
         (("10.0.1.4/24", "10.0.1.5/32", "10.0.1.6/32"), []),
         (("10.0.1.5/32", "10.0.1.6/32", "10.0.1.4/24"), ["10.0.1.5/32", "10.0.1.6/32"]),
         (("10.0.1.5/32", "10.0.1.4/24", "10.0.1.6/32"), ["10.0.1.5/32"]),
-        # Somebody's, as well as ours.
+        # Foreign addresses as well as ec2net's.
         (("10.0.1.5/26", "10.0.1.4/24", "10.0.1.5/32", "10.0.1.6/32"), []),
-        (("10.0.1.5/32", "10.0.1.6/32"), []),  # the first will come behind, and then they move
+        # the first address will be added behind them, and then they move
+        (("10.0.1.5/32", "10.0.1.6/32"), []),
     ],
 )
 def test_an_address_that_precedes_the_first_one_is_moved_behind_it(
     order: tuple[str, ...], moved: list[str]
 ) -> None:
-    """R14: networkd 252 puts a lease last that it takes anew. Nothing else is touched."""
+    """R14: networkd 252 puts a lease last when it takes the lease again. Nothing else changes."""
     facts = host(eni(0), eni(1, local_ipv4s=ipv4("10.0.1.4", "10.0.1.5", "10.0.1.6")))
     whole = compute(facts, Config())
     intent = next(intent for intent in whole.ready if not intent.primary)
@@ -85,7 +86,8 @@ VPN = LinkRef(90, "wg0")
 def test_a_default_route_in_main_goes_behind_the_default_route_of_the_host(
     primary: int | None, own: int | None, vpn: int | None, made: bool
 ) -> None:
-    """Before it, the ENI would take over the host's traffic. A lease of its own is no rival."""
+    """Before it, the ENI would take over the host's traffic. A lease on the same link does not
+    conflict."""
     facts = host(eni(0), eni(1, local_ipv4s=ipv4("10.0.1.4")))
     whole = compute(facts, Config())
     intent = next(intent for intent in whole.ready if not intent.primary)
@@ -117,7 +119,7 @@ def test_a_default_route_in_main_goes_behind_the_default_route_of_the_host(
 def test_router_advertisements_are_off_where_ec2net_brings_the_link_up(
     base: Base, has_ipv6: bool, wanted: list[int]
 ) -> None:
-    """They would put the subnet and a default route into main."""
+    """They would add the subnet and a default route to main."""
     facts = host(eni(0), eni(1))
     whole = compute(facts, Config())
     intent = next(intent for intent in whole.ready if not intent.primary)

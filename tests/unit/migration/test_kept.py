@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files, links and folders come back with their bytes, modes and owners; a record survives."""
+"""Files, links and folders are restored with their bytes, modes and owners; a record survives."""
 
 import os
 from pathlib import Path

@@ -14,7 +14,7 @@ FAKE = '#!/bin/sh\necho "$*" >> {said}\n'
 
 @pytest.fixture
 def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What a systemctl was told."""
+    """The arguments of systemctl."""
     path = tmp_path / "said"
     (tmp_path / "systemctl").write_text(FAKE.format(said=path))
     (tmp_path / "systemctl").chmod(0o755)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done to hand a host over, and to give it back, by what the host is. Pure."""
+"""The steps that hand a host over, and give it back, from the host's state. Pure."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -43,7 +43,7 @@ RESOLVE = (
 
 
 def nothing(_: Deadline) -> None:
-    """What the program does itself is not done here."""
+    """Steps of the program itself do nothing here."""
 
 
 WORKS = Works(nothing, nothing, nothing, nothing, nothing, nothing, nothing)
@@ -64,7 +64,7 @@ def adopted(active: tuple[str, ...] = (NETWORKD, RESOLVED)) -> Host:
 
 
 def test_the_new_manager_is_enabled_before_the_old_one_is_disabled() -> None:
-    """So that a boot in the middle finds a manager; the name server changes last."""
+    """A boot between the steps finds a manager; the name server changes last."""
     steps = told(
         forward(host({**BY_NETWORKMANAGER, **MASKED}, active=(units.NETWORKMANAGER,)), WORKS)
     )
@@ -188,7 +188,8 @@ IFUPDOWN = {f"{SHIPPED}/networking.service": "[Unit]", "/sbin/dhclient": "ELF"}
 def test_a_host_is_not_given_back_to_a_missing_manager(
     links: Mapping[str, str], clients: tuple[Client, ...], gone: str, why: str
 ) -> None:
-    """Its package was removed since then: systemd-networkd would be stopped, and nobody started."""
+    """NetworkManager's package was removed since then: systemd-networkd would be stopped, and no
+    manager started."""
     was = before(host(links, IFUPDOWN, clients=Clients(clients)), "now")
     shipped = {**INSTALLED, **IFUPDOWN, f"{SHIPPED}/NetworkManager.service": "x"}
     seen = environment(shipped, ENABLED, shipped=())
@@ -216,7 +217,7 @@ def test_a_host_is_not_given_back_to_a_missing_manager(
 def test_a_host_is_not_given_back_without_its_resolv_conf(
     kind: Kind, aside: Kept, resolved: bool, refused: bool
 ) -> None:
-    """It would lead to a systemd-resolved that was stopped."""
+    """The link would lead to a systemd-resolved that was stopped."""
     active = (units.NETWORKMANAGER, *([RESOLVED] if resolved else []))
     was = before(host(BY_NETWORKMANAGER, active=active), "now")
     now = replace(adopted(), resolv_conf=ResolvConf(kind, aside=aside))
@@ -225,7 +226,7 @@ def test_a_host_is_not_given_back_without_its_resolv_conf(
 
 
 def test_missing_units_are_not_started() -> None:
-    """It would be a failure each time, and nothing after it would be done."""
+    """The step would fail each time, and no later step would run."""
     active = (units.NETWORKMANAGER, "nm-cloud-setup.timer")
     was = before(host(BY_NETWORKMANAGER, active=active), "now")
     shipped = {**INSTALLED, f"{SHIPPED}/NetworkManager.service": "x"}
@@ -268,17 +269,17 @@ def test_the_steps_of_giving_back_end_in_the_first_state() -> None:
 
 
 class Named:
-    """Something that the program does itself, told apart by its name."""
+    """A step of the program itself, identified by its name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def __call__(self, _: Deadline) -> None:
-        """Not done here."""
+        """Does nothing here."""
 
 
 def own_work(steps: tuple[Step, ...]) -> list[str]:
-    """What of a plan the program does itself, in its order."""
+    """A plan's steps of the program itself, in order."""
     works = (step.work for step in steps if isinstance(step, Work))
     return [work.name for work in works if isinstance(work, Named)]
 

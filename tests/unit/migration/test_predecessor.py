@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan that ends a tool closes every way to start a unit before it stops one; the way back."""
+"""The plan that ends a tool first prevents every start of a unit, then stops it; the way back."""
 
 from collections.abc import Mapping
 

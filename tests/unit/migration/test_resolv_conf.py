@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is at resolv.conf is kept, replaced and given back as it was."""
+"""resolv.conf is saved, replaced and restored."""
 
 import os
 import subprocess
@@ -43,7 +43,7 @@ def told(path: Path) -> tuple[object, ...]:
 
 @pytest.mark.parametrize("make", [as_file, as_link], ids=["a file", "a dangling link"])
 def test_resolv_conf_is_restored(path: Path, aside: Path, make: Callable[[Path], None]) -> None:
-    """Bytes, mode, owner, inode, time; done twice each way nothing else happens."""
+    """Bytes, mode, owner, inode, time; repeating each direction has no further effect."""
     make(path)
     was = told(path)
     assert look(path, aside).kind is Kind.OTHER

@@ -14,7 +14,7 @@ SOON = Deadline(10)
 
 
 def test_a_link_replaces_a_link_or_nothing(tmp_path: Path) -> None:
-    place = tmp_path / "system/x.target.wants/x.service"  # neither folder is there
+    place = tmp_path / "system/x.target.wants/x.service"  # neither folder exists
     for target in ("/dev/null", "/usr/lib/x.service", "/usr/lib/x.service"):
         perform((Link(str(place), target),), SOON, subject="adopt")
         assert os.readlink(place) == target

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same intent is recognised as the same, and another one as another."""
+"""Equal intents have equal fingerprints, and others do not."""
 
 import random
 import subprocess

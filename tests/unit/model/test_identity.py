@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names from outside: what is taken, what is refused, and in which words."""
+"""Names from outside: which are accepted or refused, and the message."""
 
 import re
 

@@ -41,7 +41,7 @@ ODD = [
 names = st.binary(min_size=1, max_size=15).filter(
     lambda raw: not set(raw) & set(b"/: \t\n\v\f\r\0\xa0") and raw not in (b".", b"..")
 )
-"""As dev_valid_name in net/core/dev.c has it."""
+"""As dev_valid_name in net/core/dev.c defines it."""
 
 
 def safe(text: str) -> bool:
@@ -71,13 +71,13 @@ def test_printable_characters_stay_and_others_are_escaped(text: str) -> None:
     assert safe(shown)
     assert "\n" not in shown
     assert (shown == text) is text.isprintable()
-    shown.encode()  # it can be written anywhere
+    shown.encode()  # it can be printed anywhere
     assert printable(text, keep="\n").count("\n") == text.count("\n")
 
 
 @given(names)
 def test_a_unit_name_contains_the_bytes_of_the_link_name(raw: bytes) -> None:
-    """As systemd-escape(1) does."""
+    """As systemd-escape(1) escapes it."""
     assert os.fsencode(_unescaped(escaped(link_name(raw)))) == raw
 
 
@@ -134,7 +134,7 @@ def test_the_log_and_the_output_are_escaped(text: str) -> None:
 
 @pytest.mark.parametrize("raw", ODD, ids=ascii)
 def test_an_argument_of_any_bytes_is_refused_in_one_safe_line(tmp_path: Path, raw: bytes) -> None:
-    """As a unit instance gives it (``ec2net@...``)."""
+    """As a unit instance passes it (``ec2net@...``)."""
     command = [
         sys.executable,
         "-m",

@@ -68,7 +68,7 @@ def test_every_eni_has_its_own_mark_in_twelve_bits(places: set[tuple[int, int]])
     for number, mark in marks.items():
         assert mark.mask == 0xFFF00000
         assert mark.value & ~mark.mask == 0 < mark.value
-        if number.n < MARKS:  # as before there was a pool, whichever others there are
+        if number.n < MARKS:  # as before the pool existed, whatever other ENIs there are
             assert mark.value >> 20 == number.n + 1
 
 
@@ -79,7 +79,7 @@ def test_without_a_free_mark_the_last_enis_have_none() -> None:
 
 
 def test_the_derived_numbers_do_not_overlap() -> None:
-    """Others' priorities and the kernel's tables begin where ours end."""
+    """Foreign priorities and the kernel's tables begin where ec2net's end."""
     numbers, highest = NumberPlan(), EniNumber(CARDS - 1, DEVICES - 1)
     assert highest.n == HIGHEST
     assert numbers.priorities == range(9999, 22800)

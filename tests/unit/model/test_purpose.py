@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Items say themselves what they are for, and what tells for which ENI they are."""
+"""Each item has its purpose, and a key that identifies its ENI."""
 
 from ipaddress import ip_interface, ip_network
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which backend a link gets, and the reasons that people are told."""
+"""The backend of a link, and the reasons in the message."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -78,7 +78,7 @@ MASKED = {**ENABLED, "/etc/systemd/system/NetworkManager.service": "/dev/null"}
 def environment(
     files: Mapping[str, str], links: Mapping[str, str] = RUNNING, enis: tuple[Link, ...] = ()
 ) -> Environment:
-    """Both managers run, unless ``links`` says otherwise."""
+    """Both network managers run, unless ``links`` differs."""
 
     def list_folder(path: str) -> tuple[str, ...]:
         below = [name.removeprefix(f"{path}/") for name in files if name.startswith(f"{path}/")]
@@ -140,7 +140,7 @@ ENABLED_NETWORKD = {
 }
 MASKED_NETWORKD = {**ENABLED_NETWORKD, "/etc/systemd/system/systemd-networkd.service": "/dev/null"}
 NOT_UP = {"/run/systemd/netif/links/": ""}
-"""The folder is there."""
+"""The folder exists."""
 
 
 @pytest.mark.parametrize(
@@ -433,7 +433,7 @@ CONFIGURED, MANAGED = "ADMIN_STATE=configured", "managed=true"
 def test_the_built_in_backends_have_an_order(
     files: Mapping[str, str], links: Mapping[str, str], answer: str | None, reason: str
 ) -> None:
-    """By asking the managers; the first that suits has it, and the reasons are told."""
+    """By calling the backends in order; the first that suits gets the link, with the reasons."""
     choice = choose("auto", LINK, BUILT_IN, environment(files, links, (LINK, OTHER)))
     assert choice.backend == answer
     assert reason in str(choice)
@@ -494,7 +494,7 @@ def test_a_missing_feature_of_a_backend_is_a_problem_that_names_it(
 
 @pytest.mark.parametrize("match", [Match(role=Role.SECONDARY), Match(device=1)])
 def test_a_refused_eni_keeps_the_backend_that_a_section_names(match: Match, tmp_path: Path) -> None:
-    """By its place or its role: with another backend the files that it has would go as leftovers."""
+    """By its device or its role: another backend would remove its files as leftovers."""
     pinned = EniSection(match, {"backend": "networkd"})
     config = Config(eni=EniSettings(backend="netlink"), sections=(pinned,))
     outside = eni(1, local_ipv4s=ipv4("192.0.2.4"))

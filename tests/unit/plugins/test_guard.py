@@ -38,7 +38,7 @@ def leaving(*_: Any) -> NoReturn:
 
 
 def forgetful(*_: Any) -> None:
-    """Whose author forgot to return anything."""
+    """A backend whose author forgot to return anything."""
 
 
 def backend(method: Callable[..., None]) -> GuardedBackend:
@@ -97,7 +97,7 @@ def test_an_apply_that_raises_has_done_nothing_that_is_known(
 def test_a_plugin_that_exits_or_returns_nothing_is_an_error_with_its_name(
     verb: str, arguments: tuple[Any, ...], method: Callable[..., None]
 ) -> None:
-    """It ended the process, or the pass of all ENIs, with a traceback."""
+    """The exit ended the process, or the pass of all ENIs, with a traceback."""
     with pytest.raises(PluginError, match=f"backend third: failed in {verb}: "):
         getattr(backend(method), verb)(*arguments)
 

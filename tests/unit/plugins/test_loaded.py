@@ -56,7 +56,8 @@ TREE = {
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pip put the example. Without network: the build back end is that of the environment."""
+    """The folder where pip installed the example. Without network: the environment has the build
+    back end."""
     source = tmp_path_factory.mktemp("source") / "example"
     shutil.copytree(EXAMPLE, source)
     target = tmp_path_factory.mktemp("site")
@@ -74,7 +75,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Program:
-    """The real program in a process of its own, with a configuration and state of its own."""
+    """The real program in a separate process, with separate configuration and state."""
 
     def __init__(self, path: Path, *sites: Path) -> None:
         self.path = path
@@ -133,7 +134,7 @@ def kinds(plan: subprocess.CompletedProcess[str]) -> set[str]:
 
 
 def test_a_plugin_that_the_configuration_does_not_name_is_not_loaded(program: Program) -> None:
-    """Nor are entry points read: that alone costs more than the rest of a start."""
+    """ec2net does not read entry points either: that alone costs more than the rest of a start."""
     assert program.loaded_by_plan() == {"ec2net_noop": False, "importlib.metadata": False}
     assert "address" in kinds(program.plan("--json"))
 
@@ -142,10 +143,10 @@ def test_a_backend_is_loaded_when_the_configuration_names_it(program: Program) -
     program.configure('backend = "noop"\n')
     assert program.loaded_by_plan()["ec2net_noop"]
     plan = program.plan("--json")
-    assert kinds(plan) == {"rule"}  # what the noop backend wants
+    assert kinds(plan) == {"rule"}  # the intent of the noop backend
     document = json.loads(plan.stdout)
     assert {change["eni"] for change in document["changes"]} == {MACS[1]}
-    # Its other hooks count from the first look on.
+    # Its other hooks count from the first pass on.
     assert [eni["intent"]["mtu"] for eni in document["enis"]] == ["dhcp", 1500]
 
 
@@ -182,7 +183,7 @@ GONE = (
 
 
 def test_a_missing_backend_affects_only_its_enis(program: Program) -> None:
-    """Such as after an upgrade of Python, which looks elsewhere."""
+    """For example after an upgrade of Python, which uses another folder."""
     program.configure(
         f'backend = "netlink"\n[[eni]]\nmatch = {{ mac = "{MACS[0]}" }}\nbackend = "gone"\n'
     )
@@ -201,7 +202,7 @@ def test_a_missing_backend_affects_only_its_enis(program: Program) -> None:
 def test_a_missing_plugin_for_intents_blocks_all_changes(
     program: Program,
 ) -> None:
-    """What is wanted is not known without it."""
+    """The intent is not known without it."""
     program.configure('[plugins]\nenabled = ["gone"]\n')
     plan = program.plan()
     assert (plan.returncode, plan.stdout, plan.stderr) == (1, "", f"ec2net: {GONE}")
@@ -355,7 +356,8 @@ def test_an_unreadable_file_of_entry_points_affects_only_its_plugins(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Anybody's: importlib.metadata then tells of no plugin at all. It is named where one is missed."""
+    """A file of any package: importlib.metadata then finds no plugin at all. The message for a
+    missing plugin names it."""
     folder = tmp_path / "site/anybody-1.dist-info"
     folder.mkdir(parents=True)
     (folder / "entry_points.txt").write_bytes(content)
@@ -377,7 +379,7 @@ def test_an_unreadable_file_of_entry_points_affects_only_its_plugins(
 def test_a_plugin_on_the_search_path_twice_is_listed_once_as_it_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checkout beside an installed copy, or a folder that is named twice."""
+    """A checkout and an installed copy, or a folder that is listed twice."""
     for version in ("1", "2"):
         folder = tmp_path / version / "twice.dist-info"
         folder.mkdir(parents=True)

@@ -11,7 +11,7 @@ from manual import commands
 
 
 def complete(*words: str, cwd: Path = Path("/")) -> list[str]:
-    """What bash offers for the last one of ``words``."""
+    """bash's completions for the last one of ``words``."""
     line = " ".join(shlex.quote(word) for word in ("ec2net", *words))
     script = f"""
         source {shlex.quote(str(bash_completion.FILE))}

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documents say what is there, and all of it: commands, options, keys, statuses, hooks, files.
+"""The documents match the program completely: commands, options, keys, statuses, hooks, files.
 
-With ``EC2NET_WRITE=1`` in the environment the tests first write what is generated: parts of the
+With ``EC2NET_WRITE=1`` in the environment the tests first write the generated text: parts of the
 documents, the manual pages, the completion for bash.
 """
 
@@ -53,7 +53,7 @@ ELSEWHERE = {"--strict", "--collector.textfile.directory=/run/ec2net"}
 """Options of other programs that are named alone."""
 
 ADMINISTRATORS = {"ec2net.toml.d", "ec2net.prom"}
-"""Of /run/ec2net, what the program does not make by itself."""
+"""Files in /run/ec2net that the program itself does not create."""
 
 JSON_COMMANDS = (
     *(
@@ -73,16 +73,16 @@ JSON_COMMANDS = (
 
 README_LINES = 150
 PAGE = 160
-"""Lines of docs/architecture.md: a reason that would make it longer belongs beside its code."""
+"""Lines of docs/architecture.md: a reason that would make it longer belongs next to its code."""
 
 FOLDERS = ("core", "backends", "systemd", "packaging", "tests", "docs", "src")
 
 
-# What is generated.
+# Generated text.
 
 
 def arguments(command: ArgumentParser) -> Iterator[str]:
-    """As in a usage line; what all commands have is left out."""
+    """As in a usage line, without the options of all commands."""
     for action in own_arguments(command):
         if "--json" in action.option_strings:
             continue
@@ -135,7 +135,7 @@ def _table(keys: tuple[Key, ...]) -> str:
 
 @cache
 def json_tables() -> dict[str, str]:
-    """By command, the keys of what it prints; those of a part are told where it comes first."""
+    """By command, the keys of its output; a shared part is described at its first use."""
     schema = json_schema.load()
     shown: dict[str, str] = {}
     tables = {}
@@ -210,7 +210,7 @@ def _sentences() -> dict[str, str]:
 
 
 def _docstrings(module: ast.Module) -> Iterator[tuple[str, str]]:
-    """Of classes, functions, and of names that a string follows."""
+    """The docstrings of classes, functions, and of names that a string follows."""
     for node, after in zip(module.body, [*module.body[1:], None], strict=True):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             yield node.name, ast.get_docstring(node) or ""
@@ -255,7 +255,7 @@ GENERATED: dict[tuple[str, str], Callable[[], str]] = {
 
 
 def with_generated(document: str) -> str:
-    """The document's text with its generated parts made anew."""
+    """The document's text with its generated parts written again."""
     text = (TOP / document).read_text()
     for (name, part), make in GENERATED.items():
         if name == document:
@@ -269,11 +269,11 @@ def with_generated(document: str) -> str:
     return text
 
 
-# What is found in the documents.
+# Checks of the documents.
 
 
 def read(document: str) -> str:
-    """A document; a page of the manual with what is generated."""
+    """A document; for a page of the manual with its generated text."""
     path = TOP / document
     return manual.source_text(path) if document in MANUAL else path.read_text()
 
@@ -307,7 +307,7 @@ def command_lines(document: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _written() -> None:
-    """Write what is generated, if that is asked for."""
+    """Write the generated text, if requested."""
     if os.environ.get("EC2NET_WRITE"):
         for document in sorted({name for name, _ in GENERATED}):
             (TOP / document).write_text(with_generated(document))
@@ -383,12 +383,12 @@ def test_every_unit_is_in_the_manual() -> None:
 
 
 def state_files() -> set[str]:
-    """What ec2net(8) says there is in /run/ec2net."""
+    """The files in /run/ec2net that ec2net(8) lists."""
     return set(re.findall(r"/run/ec2net/([\w.-]*\w)", read("packaging/man/ec2net.8.md")))
 
 
 def test_every_state_file_is_in_the_manual() -> None:
-    """By their names in the program; tests/netns/conftest.py looks at what is there."""
+    """By their names in the program; tests/netns/conftest.py checks the real files."""
     named = {
         name
         for path in production_sources()
@@ -400,7 +400,7 @@ def test_every_state_file_is_in_the_manual() -> None:
 
 
 def test_the_table_has_every_file_that_the_program_writes() -> None:
-    """A writer that is new has no place there: whoever adds one says where it writes, and what."""
+    """A new writer is missing from the table: its author adds the path and the content."""
     assert written.other_writers().keys() == written.ELSEWHERE.keys()
     assert {one.where for one in written.written()} == written.WHAT.keys()
     of_state = {Path(one.where).name for one in written.state_files()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is easily lost by a small change: the cost of a start, the layout, bounded waits, types.
+"""Properties that a small change can break: the cost of a start, the layout, bounded waits, types.
 
 The checks read the source as Python does (ast), so comments and messages do not count.
 """
@@ -88,7 +88,8 @@ def modules() -> list[str]:
 
 
 def test_every_module_can_be_imported_by_exactly_one_name(tmp_path: Path) -> None:
-    """From elsewhere: the checkout itself must not be what makes ``import core`` work."""
+    """From another folder: the checkout itself must not be the reason that ``import core``
+    works."""
     assert len(modules()) > 50
     wanted = [module.removesuffix(".__init__") for module in modules()]
     done = python("-W", "error", "-c", IMPORT_ALL, *wanted, cwd=tmp_path)
@@ -105,7 +106,8 @@ def test_the_package_is_two_links(folder: str) -> None:
 
 
 def test_no_test_folder_is_a_package() -> None:
-    """With one, pytest would put the checkout on the path and ``import core`` would work."""
+    """With such a file, pytest would put the checkout on the path and ``import core`` would
+    work."""
     assert list((ROOT / "tests").rglob("__init__.py")) == []
 
 
@@ -114,7 +116,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
-    """Each call as source text of what is called."""
+    """The source text of each call's function."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call):
             yield ast.unparse(node.func), node
@@ -145,7 +147,7 @@ WAITS_ELSEWHERE = {
 
 
 def unbounded(path: Path) -> Iterator[str]:
-    """Calls that could wait for ever."""
+    """Calls that could wait without end."""
     for called, call in calls(path):
         last = called.rpartition(".")[2]
         bare = not call.args and not call.keywords
@@ -160,7 +162,7 @@ def unbounded(path: Path) -> Iterator[str]:
 
 
 def test_every_wait_has_a_deadline() -> None:
-    """The seed bug: hundreds of processes that waited for ever (766 ENIs, load 414)."""
+    """The seed bug: hundreds of processes that waited without end (766 ENIs, load 414)."""
     found = [line for path in SOURCES for line in unbounded(path)]
     assert [line for line in found if line.split(":")[0] not in WAITS_ELSEWHERE] == []
 
@@ -226,7 +228,7 @@ def texts(path: Path) -> Iterator[str]:
 
 
 def test_no_pattern_of_names_identifies_a_link() -> None:
-    """R39: tools that look for ens* or eth* fail where links are called otherwise."""
+    """R39: tools that match ens* or eth* fail where links have other names."""
     found = [
         (name(path), text)
         for path in production()
@@ -295,7 +297,7 @@ def test_every_hook_is_documented_with_its_arguments(hook: str, arguments: list[
 
 
 def test_the_wheel_has_every_module(tmp_path: Path) -> None:
-    """With links lost or a package left out, a wheel is built without a word and without the code."""
+    """With lost symbolic links or a missing package, a wheel builds silently without the code."""
     skipped = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info", "tests")
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT, checkout, symlinks=True, ignore=skipped)
@@ -315,7 +317,7 @@ def test_the_wheel_has_every_module(tmp_path: Path) -> None:
 
 
 def test_built_in_backends_are_the_entry_points_of_the_project() -> None:
-    """They use the same door: a tool that lists entry points sees them all."""
+    """They use the same interface: a tool that lists entry points sees them all."""
     import tomllib
 
     from ec2net.core.plugins.loaded import BUILT_IN

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The schema of what --json prints: of every command, closed, and seeing what is wrong."""
+"""The schema of --json's output: it has every command, is closed, and rejects wrong documents."""
 
 import copy
 import json
@@ -61,7 +61,7 @@ def objects(schema: Any, at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def test_an_added_key_must_be_in_the_schema() -> None:
-    """All objects are closed but those that say so, and what is in them is always there."""
+    """All objects are closed except those marked open, and every key in them is required."""
     found = dict(objects(SCHEMA))
     assert len(found) > 20
     for at, schema in found.items():

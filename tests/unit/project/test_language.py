@@ -34,14 +34,14 @@ OLD = (
         " then there is nothing of it left on the host at all for anyone to find."
     ),
 )
-"""Sentences of the program as it was; each breaks a rule."""
+"""Earlier sentences of the program; each breaks a rule."""
 
 SHORT = 3
 """A text with at most so many words is a name or a command, not a sentence."""
 
 
 def wrong_in(sentence: str) -> list[str]:
-    """What a sentence breaks, each with what to write instead."""
+    """The rules that a sentence breaks, each with a better word."""
     if sentence in RULES["exceptions"]:
         return []
     words = sentence.split()
@@ -77,7 +77,7 @@ def prose(document: str) -> Iterator[str]:
 
 
 def described() -> Iterator[str]:
-    """What the help and the configuration reference say."""
+    """The text of the help and of the configuration reference."""
     for command in COMMANDS:
         yield command.text
         for one in (*COMMON, *command.arguments):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folders of core/ form layers: each imports only what the table names."""
+"""The folders of core/ form layers: each imports only the folders in the table."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_no_files_import_each_other_in_a_cycle() -> None:
 
 
 def _cycle(graph: Mapping[str, frozenset[str] | set[str]]) -> list[str]:
-    """What is left when everything that imports nothing of the rest was taken away, again and again."""
+    """The modules that are left after repeatedly removing each one that imports no other."""
     left = {name: set(others) for name, others in graph.items()}
     while ends := {name for others in left.values() for name in others} - left.keys() | {
         name for name, others in left.items() if not others

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manual pages are up to date, render without a warning, and lose nothing on the way."""
+"""The manual pages are up to date, render without a warning, and lose no text."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ NAMES = [path.name for path in PAGES]
 
 
 def rendered(page: str) -> str:
-    """As a terminal shows it, in one line. Fails on anything that groff has to say."""
+    """The text on a terminal, in one line. Fails on any warning of groff."""
     done = subprocess.run(
         ["groff", "-man", "-ww", "-Tascii", "-P-cbou", "-rLL=1000n"],
         input=page,

@@ -11,7 +11,7 @@ from checkout import TOP
 TESTS = TOP / "tests"
 UNIT = TESTS / "unit"
 PROJECT = UNIT / "project"
-"""Tests of documents, the source's layout, packages and the runner: no module is theirs."""
+"""Tests of documents, the source's layout, packages and the runner: they belong to no module."""
 
 
 def sources(top: Path) -> set[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The faults that tests/mutation/mutants.py makes: they fit the program as it is, and each changes it."""
+"""The faults of tests/mutation/mutants.py: they fit the present program, and each changes it."""
 
 import ast
 from itertools import islice

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runner of the tests: no test file is forgotten, and nothing that did not run looks green."""
+"""The runner of the tests: it forgets no test file, and a part that did not run is never green."""
 
 import os
 import select

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command of amazon-ec2-net-utils: its verbs are ours, and nothing else passes."""
+"""The command of amazon-ec2-net-utils: its verbs run ec2net, and other calls are refused."""
 
 import subprocess
 from pathlib import Path

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every command of ec2net that a message suggests is one of its grammar."""
+"""The grammar contains every command of ec2net that a message suggests."""
 
 import pytest
 import suggestions

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes into a bug report names no device of anybody's, and is still the same host."""
+"""A bug report contains no real address or id, and still describes the same host."""
 
 import json
 

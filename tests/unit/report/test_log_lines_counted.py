@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a pass says of many things of one kind: one line with a count."""
+"""A pass's message about many items of one kind: one line with a count."""
 
 import logging
 from ipaddress import ip_interface
@@ -41,7 +41,7 @@ def report(**found: object) -> PassReport:
 
 
 def test_a_pass_that_ran_out_of_time_logs_that_once() -> None:
-    """Each ENI and IP version had a line of its own before: 126 of them for 64 ENIs."""
+    """Each ENI and IP version had a separate line before: 126 of them for 64 ENIs."""
     failed = tuple(
         Failure(Change(Action.ADD, address, mac), DeadlineExceeded("refresh did not end in 15 s"))
         for mac in MACS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is counted when there is no report, and what is kept that is no number."""
+"""Counts without a report, and kept values that are no numbers."""
 
 import json
 import re

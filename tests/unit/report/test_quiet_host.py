@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often the timer's passes look on a host with one ENI and one address (R27)."""
+"""How often the timer's passes run on a host with one ENI and one address (R27)."""
 
 import itertools
 import random
@@ -26,7 +26,7 @@ class Host:
         monkeypatch.setattr(quiet_host, "_now", lambda: self.now)
 
     def passes(self, status: dict[str, Any]) -> bool:
-        """Whether it looked; then it finds ``status``."""
+        """Whether the pass ran; it then finds ``status``."""
         if quiet_host.may_skip(self.run):
             return False
         self.run.write(STATUS, status)
@@ -43,7 +43,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 def test_a_quiet_host_gets_a_pass_every_five_minutes_whenever_the_timer_fires(
     host: Host, interval: int
 ) -> None:
-    """By the minute of the boot it missed its minute now and then: up to 579 s went by."""
+    """Counted by the minute of the boot, a pass missed its minute now and then: up to 579 s
+    passed."""
     chance = random.Random(interval)
     looks = []
     for _ in range(3000):

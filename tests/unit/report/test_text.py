@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people read: a plan line by line, and colour only where a person looks."""
+"""Text for people: a plan line by line, and colour only on a terminal."""
 
 import io
 from ipaddress import ip_address, ip_interface, ip_network

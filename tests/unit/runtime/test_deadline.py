@@ -156,7 +156,7 @@ def test_a_signal_ends_a_wait_and_every_later_one(number: signal.Signals) -> Non
 def test_a_signal_during_the_emptying_of_the_pipe_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The manager that had just answered a client slept on after SIGTERM until its next poll."""
+    """After an answer to a client the daemon slept past SIGTERM until its next poll."""
     read = os.read
 
     def read_after_a_signal(descriptor: int, count: int) -> bytes:

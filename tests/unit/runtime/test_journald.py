@@ -103,7 +103,7 @@ def test_messages_that_the_journal_refuses_go_to_stderr(
     journal: socket.socket, log: logging.Logger, stream: io.StringIO
 ) -> None:
     for number in range(5000):
-        log.info("line %s", number)  # nobody reads: its queue is full soon, and nothing waits
+        log.info("line %s", number)  # no process reads: its queue is full soon, and no sender waits
     assert stream.getvalue().endswith("line 4999\n")
     journal.close()
     log.info("after it went")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is told of a long wait: on a real terminal, elsewhere, and never of a short one."""
+"""The output of a long wait: on a real terminal, elsewhere, and nothing for a short one."""
 
 import os
 import pty
@@ -49,7 +49,7 @@ def test_the_line_names_the_reason_and_the_remaining_seconds(
 
 
 class Screen:
-    """A terminal of its own, and what was written to it."""
+    """A separate terminal, and the output to it."""
 
     def __init__(self) -> None:
         self.ours, self.theirs = pty.openpty()
@@ -64,7 +64,7 @@ class Screen:
 
     @property
     def shown(self) -> list[str]:
-        """The lines as somebody sees them: after CR, writing goes on over what is there."""
+        """The lines as a person sees them: after CR, output overwrites the line."""
         lines = []
         for text in self.written.replace("\r\n", "\n").split("\n"):
             line = ""
@@ -74,7 +74,7 @@ class Screen:
         return [line for line in lines if line]
 
     def told(self) -> list[str]:
-        """What was shown one after the other in one place."""
+        """The lines shown one after the other on one row."""
         return [part.strip() for part in self.written.split("\r") if "at most" in part]
 
 
@@ -100,7 +100,7 @@ WAITS = r"ec2net: waiting for link ghost0 \((\d+) s at most\)"
 
 
 def ghost(run_dir: Path, seconds: float) -> list[str]:
-    """The program, waiting for a link that does not come."""
+    """The program, waiting for a link that never appears."""
     places = ["--run-dir", str(run_dir), "--config-root", str(run_dir)]
     return [sys.executable, "-m", "ec2net", "start", "ghost0", "--timeout", f"{seconds}", *places]
 
@@ -126,7 +126,7 @@ sys.exit(subprocess.call(sys.argv[1:], process_group=0))
 def test_a_background_process_prints_nothing_to_the_terminal(
     screen: Screen, tmp_path: Path
 ) -> None:
-    """Somebody types there; and with ``stty tostop`` a process that holds the lock would stop."""
+    """A user types there; and with ``stty tostop`` a process that holds the lock would stop."""
     command = [sys.executable, "-c", IN_BACKGROUND, *ghost(tmp_path, 1.9)]
     with subprocess.Popen(command, stderr=screen.theirs, start_new_session=True) as process:
         assert process.wait(HANGS) == 3
@@ -170,7 +170,7 @@ def test_a_signal_ends_a_wait_that_is_shown(screen: Screen, tmp_path: Path) -> N
 
 
 def test_the_part_with_a_known_end_is_shown(impatient: Screen) -> None:
-    """Neither the command, which they gave, nor the request that is under way."""
+    """Neither the command, which the user typed, nor the running request."""
     whole = Deadline(30, "refresh")
     request = whole.within(20, "refresh").within(10, "reading IMDS").within(2, "GET /latest/mac")
     request.watching().shielded().wait(seconds=0.9)
@@ -213,7 +213,7 @@ def test_a_closed_terminal_is_ignored(impatient: Screen) -> None:
 
 
 class Recorder:
-    """An onlooker that wants to look often."""
+    """A watcher that wants frequent calls."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []

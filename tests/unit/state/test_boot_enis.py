@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What counts as there at boot: decided once per attachment, whatever comes and goes later."""
+"""Which ENIs were attached at boot: decided once per attachment, whatever is attached or detached
+later."""
 
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,7 @@ def test_a_second_run_of_early_changes_nothing(run: RunDir) -> None:
 
 
 def test_without_an_eni_no_record_is_begun(run: RunDir) -> None:
-    """The host's own may be on their way: all of them would be called later."""
+    """The boot's ENIs may be pending: all of them would count as later."""
     record(run, {}, 3.0)
     first_pass(run, {})
     assert first_pass(run, links(0)) == {mac(0): BOOT}
@@ -138,7 +139,7 @@ def test_a_policy_is_in_force_before_imds_lists_the_eni() -> None:
 def test_the_primary_belongs_to_the_boot_whatever_happened_to_its_link(
     primary: Any, standing: Standing
 ) -> None:
-    """It cannot be detached, but its driver can be loaded anew, which gives another index."""
+    """It cannot be detached, but its driver can be loaded again, which changes the index."""
     known = host(eni(0), primary=primary)
     facts = Facts(known.imds, known.links, {mac(0): LATER})
     assert of(compute(facts, LATER_IGNORED), 0).standing is standing
@@ -149,7 +150,7 @@ def test_while_that_is_unknown_no_section_matches() -> None:
 
 
 def test_early_knows_whether_a_later_eni_will_be_managed() -> None:
-    """A manager's defaults have to leave it out before it is there."""
+    """A network manager's defaults have to exclude the ENI before its attachment."""
     assert compute(host(eni(0)), LATER_IGNORED).later_apart
     assert compute(host(eni(0)), Config(profile=Profile.KUBERNETES)).later_apart
     assert not compute(host(eni(0)), Config()).later_apart

@@ -117,11 +117,11 @@ OLDER: dict[str, Any] = {
         "addresses": ["10.0.1.9/32"],
     },
 }
-"""As 0.1.0 wrote them before there was one codec."""
+"""As 0.1.0 wrote them, before the common codec."""
 
 
 def test_the_state_of_an_older_version_is_read(run: RunDir) -> None:
-    """Without its journal a host would never give back an MTU, or an address without a mark."""
+    """Without its journal a host would never restore an MTU, or remove an unmarked address."""
     for name, content in OLDER.items():
         run.write(name, content)
     memory = Memory.read(run)
@@ -147,7 +147,7 @@ def test_an_older_version_can_read_the_files_of_this_one(run: RunDir) -> None:
 
 
 def test_a_field_of_a_newer_version_does_not_lose_a_journal(run: RunDir) -> None:
-    """After a downgrade, what settings were before is known all the same."""
+    """After a downgrade, the earlier values of settings are still known."""
     name = f"journal/{MAC}.json"
     run.write(name, {**OLDER[name], "more": 1})
     assert Journals(run).read(MAC, 3).before == {Setting.MTU: 1500}
@@ -179,7 +179,7 @@ def test_an_unreadable_file_is_reported_once_and_counts_as_absent(
 
 
 def test_an_unchanged_file_is_decoded_once(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A manager reads the same files pass after pass."""
+    """The daemon reads the same files pass after pass."""
     name, decoded = "x.json", codec.decoded
     codec.write(run, name, KnownFacts.of(eni(1), 3))
     calls: list[bytes] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is held, and for how long."""
+"""Which ENIs are on hold, and for how long."""
 
 import json
 from ipaddress import ip_address, ip_interface, ip_network

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the journal of a link keeps; a damaged one costs what is wrong in it, and no more."""
+"""The entries of a link's journal; damage affects only the wrong entries."""
 
 import json
 from dataclasses import replace

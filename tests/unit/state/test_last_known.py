@@ -62,7 +62,7 @@ def test_remembered_facts_read_back(run: RunDir) -> None:
 
 
 def test_another_link_index_is_another_attachment(run: RunDir) -> None:
-    """An ENI that comes back may have another device number: nothing carries over."""
+    """An ENI that is attached again may have another device number: no fact is kept."""
     remember(run, imds(eni(1)), {mac(1): [3]})
     assert remembered(run, {mac(1): [4]})[1] == {}
 

@@ -34,7 +34,7 @@ with HostLock(RunDir(Path(sys.argv[1])), Deadline(60)):
 """
 
 TELLING = HOLDER.replace("with HostLock", 'print("tries", flush=True)\nwith HostLock')
-"""Says before, too, that it tries."""
+"""Also announces that it tries."""
 
 WAITER = """
 import resource, sys
@@ -70,7 +70,7 @@ def running(script: str, path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def says(process: subprocess.Popen[str], seconds: float = HANGS) -> str:
-    """The next line, or nothing if none comes in time."""
+    """The next line, or nothing if none arrives in time."""
     assert process.stdout is not None
     if not select.select([process.stdout], [], [], seconds)[0]:
         return ""
@@ -125,7 +125,7 @@ def test_the_deadline_ends_the_wait_and_names_the_holder(run: RunDir) -> None:
         ) as caught:
             attempt(run)
         assert "fuser" in caught.value.remedy
-        assert time.monotonic() - began < HANGS  # it is held for ever
+        assert time.monotonic() - began < HANGS  # the holder keeps it without end
 
 
 def test_a_waiter_makes_no_periodic_system_calls(run: RunDir) -> None:
@@ -167,7 +167,8 @@ def descriptors() -> set[str]:
 
 
 def test_an_abandoned_waiter_releases_the_lock_and_leaves_no_descriptor(run: RunDir) -> None:
-    """A resident process goes on after a wait that failed: it must not hold the lock by mistake."""
+    """A resident process continues after a wait that failed: it must not hold the lock by
+    mistake."""
     for thread in lock_threads():
         thread.join(HANGS)
     before = descriptors()
@@ -186,7 +187,7 @@ def test_an_abandoned_waiter_releases_the_lock_and_leaves_no_descriptor(run: Run
 
 
 def test_failed_waits_share_one_thread(run: RunDir) -> None:
-    """The manager tries again and again while somebody holds it; its unit has 16 tasks."""
+    """The daemon retries while another process holds the lock; its unit has 16 tasks."""
     with running(HOLDER, run.path) as first:
         assert says(first) == "held"
         for _ in range(5):
@@ -201,7 +202,7 @@ def test_failed_waits_share_one_thread(run: RunDir) -> None:
 
 @contextmanager
 def lock_that_is_given_back(run: RunDir, holder: subprocess.Popen[str]) -> Iterator[None]:
-    """The lock, whose holder ends while it is waited for."""
+    """The lock, whose holder ends during the wait."""
     threading.Timer(0.1, end, [holder]).start()
     with HostLock(run, Deadline(HANGS)):
         for thread in lock_threads():
@@ -214,9 +215,9 @@ def mode(run: RunDir) -> int:
 
 
 def test_only_root_can_hold_the_lock_of_the_daemon(run: RunDir) -> None:
-    """flock(2) asks for no permission but to open the file: whoever reads it can hold it shared."""
+    """flock(2) needs only the permission to open the file: any reader can hold a shared lock."""
     run.path.mkdir(parents=True, exist_ok=True)
-    (run.path / "resident.lock").touch(mode=0o644)  # as it was made once
+    (run.path / "resident.lock").touch(mode=0o644)  # the mode of earlier versions
     with SoleManager(run):
         assert mode(run) == 0o600
     (run.path / "resident.lock").unlink()
@@ -253,7 +254,8 @@ def test_a_directory_that_cannot_be_created_is_one_clear_error(tmp_path: Path) -
 
 
 def test_a_file_removed_between_opening_and_locking_is_noticed(tmp_path: Path) -> None:
-    """The lock of a deleted file keeps nobody out: the next one makes, and locks, another file."""
+    """The lock of a deleted file excludes no process: the next process creates and locks another
+    file."""
     lock = HostLock(RunDir(tmp_path), Deadline(5))
     real = lock._take
     times = []

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What /run/ec2net remembers of one ENI does not act on another: after hibernation, or a new attachment."""
+"""The files of /run/ec2net for one ENI do not affect another: after hibernation, or a new
+attachment."""
 
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def run(tmp_path: Path) -> RunDir:
 
 
 def acts(run: RunDir, of: Mac, index: int) -> dict[str, bool]:
-    """By kind of file, whether it says anything of this ENI on a link of this index."""
+    """By kind of file, whether it has an entry for this ENI on a link of this index."""
     found = Memory.read(run)
     assert found.boot is not None
     there = found.boot.attached(of, (link(1, index=index),), 1.0) is Attached.BOOT

@@ -57,7 +57,7 @@ def test_unchanged_content_is_not_written_again(run: RunDir) -> None:
 
 
 def test_a_write_replaces_the_whole_file_at_once(run: RunDir) -> None:
-    """A reader that has the old file open goes on reading the old content."""
+    """A reader that has the old file open continues to read the old content."""
     run.write(NAME, OLD)
     with open(run.path / NAME) as reader:
         run.write(NAME, NEW)
@@ -129,7 +129,8 @@ def test_only_leftovers_of_killed_writers_are_deleted(run: RunDir) -> None:
     for leftover in (".tmp-abc", "facts/.tmp-def"):
         (run.path / leftover).write_text("{")
     assert run.names("facts") == (NAME,)
-    (run.path / ".tmp-folder").mkdir()  # nobody's writer made it: it cannot be deleted so
+    # no writer of ec2net created it: it cannot be deleted this way
+    (run.path / ".tmp-folder").mkdir()
     run.discard_leftovers()
     assert files(run) == [NAME, "status.json"]
 
@@ -169,7 +170,7 @@ def test_a_file_instead_of_the_directory_is_one_clear_error(tmp_path: Path) -> N
 def test_a_temporary_file_that_was_deleted_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The manager publishes outside the host lock, under which others clear up."""
+    """The daemon publishes without the host lock, under which other processes clean up."""
     run, rename = RunDir(tmp_path), os.rename
 
     def discarded(source: str, target: Path) -> None:

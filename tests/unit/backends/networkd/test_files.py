@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What networkd is given: whole files, where they go, and which links it is meant for."""
+"""The files for networkd: their complete text, their folders, and the links that they match."""
 
 import os
 import signal
@@ -247,8 +247,8 @@ def test_no_two_secondaries_share_a_parking_metric() -> None:
 
 
 def test_the_parking_metric_of_a_mac_is_the_same_in_every_version() -> None:
-    """After an upgrade another metric would rewrite each secondary's file, and have
-    systemd-networkd configure the link anew."""
+    """After an upgrade another metric would rewrite each secondary's file, and make
+    systemd-networkd configure the link again."""
     file = network_file(own_path("ens6"), early(), permanent=True)
     found = lines(file.content)
     assert "RouteMetric=1700638419" in found["[DHCPv4]"] & found["[IPv6AcceptRA]"]
@@ -280,7 +280,7 @@ def test_with_a_foreign_network_file_ec2net_writes_only_the_needed_settings() ->
 def test_the_file_goes_into_the_folder_of_the_network_file_in_use(
     active: str | None, where: Path | None
 ) -> None:
-    """R7; ENU#146: a drop-in beside the wrong file is ignored. /etc wins."""
+    """R7; ENU#146: networkd ignores a drop-in of another file. /etc has precedence."""
     assert place("ens6", Path(active) if active else None) == where
 
 
@@ -306,7 +306,7 @@ def test_a_removed_drop_in_leaves_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_removed_is_an_error(tmp_path: Path) -> None:
-    """systemd-networkd would go on with it: a folder stands for a file that the kernel keeps."""
+    """systemd-networkd would keep using the folder, as it would a file."""
     file = NetworkFile(tmp_path / "70-ens6.network", PRIMARY)
     file.path.mkdir()
     with pytest.raises(StateError, match=r"cannot remove .*/70-ens6.network: Is a directory"):
@@ -361,7 +361,7 @@ def test_the_log_names_the_link_settings_that_networkd_applies(
     used: Path | None,
     says: str,
 ) -> None:
-    """R7: our file, or our drop-in, is there and another is in force."""
+    """R7: ec2net's file, or its drop-in, exists and another file is in force."""
     run = RunDir(tmp_path)
     state = f"ADMIN_STATE=pending\nNETWORK_FILE={used or ''}\n"
     seen = environment({"/run/systemd/netif/links/3": state}, RUNNING)
@@ -525,7 +525,7 @@ def test_the_name_of_the_drop_in_follows_the_network_file_in_force(
     path: Path | None,
     leased: bool,
 ) -> None:
-    """Beside a file of somebody else, who knows how the first address comes."""
+    """With a foreign file, whose author decides how the first address is added."""
     monkeypatch.setattr(observed, "foreseen", lambda _: NOBODYS)
     monkeypatch.setattr(module, "files_in_place", InPlace)
     facts = host(eni(0), eni(1))
@@ -538,14 +538,14 @@ def test_the_name_of_the_drop_in_follows_the_network_file_in_force(
     wanted = backend.wanted(intent, whole, seen)
     assert [item.path for item in wanted if isinstance(item, NetworkFile)] == [path] * bool(path)
     ipv6 = next(interface for interface in intent.base if interface.version == 6)
-    assert (Address(intent.link, ipv6) in wanted) is leased  # else the lease comes first
+    assert (Address(intent.link, ipv6) in wanted) is leased  # otherwise the lease precedes the file
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["with its file", "new"])
 def test_while_networkd_is_down_ec2net_brings_an_eni_up_live_and_keeps_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool
 ) -> None:
-    """It took a new ENI for nobody's, and an existing one got no new address."""
+    """ec2net considered a new ENI unmanaged, and an existing one got no new address."""
     whole = compute(host(eni(0), eni(1)), Config())
     primary, secondary = sorted(whole.ready, key=lambda one: not one.primary)
     path = drop_in_path(NETPLAN) if given else own_path("ens6")
@@ -567,7 +567,7 @@ def test_while_networkd_is_down_ec2net_brings_an_eni_up_live_and_keeps_its_file(
 
 
 class Links:
-    """The kernel's list of links, and how often it was asked for."""
+    """The kernel's list of links, and how often it was read."""
 
     def __init__(self, *up: bool) -> None:
         self._links = tuple(replace(link(n, f"ens{n}"), up=is_up) for n, is_up in enumerate(up))
@@ -614,7 +614,7 @@ class Addresses:
 
 
 class Events:
-    """Three events are queued, and none comes any more."""
+    """Three events are queued, and no other follows."""
 
     def __init__(self, groups: int) -> None:
         self._ours, self._kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -657,7 +657,7 @@ def test_each_eni_continues_after_its_first_address_or_at_the_limit(
     [(Ipv6Policy.AUTO, False), (Ipv6Policy.ON, False), (Ipv6Policy.OFF, True)],
 )
 def test_no_file_sets_an_mtu_that_removes_ipv6(ipv6: Ipv6Policy, given: bool) -> None:
-    """systemd-networkd would set it before IMDS says whether the ENI has IPv6 addresses."""
+    """systemd-networkd would set it before IMDS reports whether the ENI has IPv6 addresses."""
     settings = EniSettings(mtu=600, ipv6=ipv6)
     early = early_intent(MAC, ENS6, False, settings, NumberPlan())
     content = network_file(own_path("ens6"), early, permanent=True).content

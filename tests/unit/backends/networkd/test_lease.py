@@ -45,7 +45,7 @@ GONE = (change(RULE, Action.REMOVE), change(ROUTE, Action.REMOVE))
 def test_ipv4_changes_wait_for_the_first_address(
     lease: Lease, changes: tuple[Change, ...], held: set[int]
 ) -> None:
-    """A rule goes ahead: without it an ENI's replies leave by another one."""
+    """A rule is added at once: without it an ENI's replies leave through another ENI."""
     another = change(FURTHER, whose=mac(2))
     found = held_until({mac(1): lease}, (*changes, another))
     assert found == ({mac(1): [changes[n] for n in sorted(held)]} if held else {})

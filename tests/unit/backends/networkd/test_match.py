@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which file of somebody else networkd will take for a new link: told only when it is certain."""
+"""The foreign file that networkd will use for a new link: an answer only when it is certain."""
 
 from pathlib import Path
 
@@ -87,7 +87,7 @@ def test_ec2nets_files_and_drop_ins_are_not_foreign(folders: tuple[Path, Path]) 
 def test_networkd_decides_where_a_file_is_unreadable(
     folders: tuple[Path, Path],
 ) -> None:
-    """Taken for none, it would be covered by a file of ours."""
+    """If ec2net ignored such a file, its own file would replace it."""
     etc, run = folders
     (run / "60-b.network").write_text("[Match]\nName=ens6\n")
     (etc / "50-a.network").symlink_to(etc / "gone")

@@ -23,6 +23,6 @@ def test_each_unread_file_is_a_separate_item_until_a_reload(tmp_path: Path) -> N
     found = UnreadFiles(RunDir(tmp_path)).all()
     assert set(found) == {Unread(file.path, file.owner) for file in FILES}
     identities = {one.identity for one in found} | {file.identity for file in FILES}
-    assert len(identities) == 4  # nor is one the file itself
+    assert len(identities) == 4  # the file itself is no such item either
     UnreadFiles(RunDir(tmp_path)).clear()
     assert UnreadFiles(RunDir(tmp_path)).all() == ()

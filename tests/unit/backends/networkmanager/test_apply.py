@@ -164,7 +164,7 @@ def test_an_eni_whose_activation_failed_gets_no_rules_and_other_enis_do(
     before: Activation | None,
     made: list[Mac],
 ) -> None:
-    """Its rules would lead replies astray, as long as its leased routes are in main."""
+    """Its rules would misroute replies, as long as its leased routes are in main."""
 
     def refuse(_: list[Any]) -> tuple[str, list[Any]]:
         raise Refusal(f"{NAME}.ConnectionActivationFailed")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs of the NetworkManager backend: what is asked of NetworkManager, and what follows."""
+"""The verbs of the NetworkManager backend: its calls to NetworkManager, and their results."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -55,7 +55,7 @@ def device(number: int, table: int, **values: Any) -> Device:
 
 
 class Kernel:
-    """Takes every change; what a dump finds is what the test gives."""
+    """Accepts every change; a dump returns the test's objects."""
 
     protocol = 236
     marks_addresses = True
@@ -146,7 +146,8 @@ def test_an_mtu_from_the_profile_stays_unchanged(backend: NetworkManagerBackend)
 def test_a_pass_restores_what_an_activation_removed_from_the_link(
     backend: NetworkManagerBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The plan was made while all was there. Changes of other ENIs are made as they were planned."""
+    """The plan was computed while all items existed. Changes of other ENIs are applied as
+    planned."""
     before = seen({0: device(0, MAIN_TABLE), 1: device(1, MAIN_TABLE), 2: device(2, 9999)})
     one, other = intent(1), intent(2)
     goals = {i.mac: Goal(i, backend.wanted(i, WHOLE, before)) for i in (one, other)}
@@ -227,7 +228,8 @@ def test_the_file_stays_while_a_stopped_networkmanager_can_start_again(
     kept: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A pass in the gap of a restart, or while it is masked, had the leases come into main."""
+    """A pass during a restart of NetworkManager, or while it is masked, moved the leases' routes
+    into main."""
     environment = Environment(
         lambda path: "[Unit]" if path.endswith("/NetworkManager.service") else None,
         links.get,

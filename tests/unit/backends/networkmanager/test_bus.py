@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The D-Bus client against a real bus, and a NetworkManager that hangs, refuses or goes away."""
+"""The D-Bus client with a real bus, and a NetworkManager that hangs, refuses or exits."""
 
 import gc
 import os
@@ -69,7 +69,8 @@ def after(event: threading.Event, act: Callable[[], object]) -> threading.Thread
 
 
 def test_variants_keep_their_types_in_both_directions(bus: Bus, fake: FakeNetworkManager) -> None:
-    """What is not changed must go back as it came: a u that became an i is refused."""
+    """An unchanged value must return in its own type: NetworkManager refuses a u that became an
+    i."""
     fake.answers["Echo"] = lambda body: ("a{sa{sv}}", body)
     settings = {
         "ipv4": {
@@ -144,7 +145,8 @@ def test_a_daemon_that_dies_ends_a_pending_call(
 
 
 def test_a_restart_of_the_bus_is_survived(daemon: PrivateBus, bus: Bus) -> None:
-    """dbus-next hangs for ever on a connection whose daemon died; resident, it must go on."""
+    """dbus-next hangs without end on a connection whose bus daemon died; the daemon must
+    continue."""
     with fake_networkmanager(daemon) as fake:
         fake.answers["Get"] = lambda body: ("u", [7])
         assert call(bus, "Get") == (7,)
@@ -224,7 +226,7 @@ RULE = f"type='signal',path='{DEVICE}',member='StateChanged'"
 
 
 def test_a_signal_of_the_bus_ends_the_wait_for_a_state(bus: Bus, fake: FakeNetworkManager) -> None:
-    """Asked once before and once after the signal: nothing polls."""
+    """Read once before and once after the signal: ec2net does not poll."""
     states = iter((30, 100))
     asked = threading.Event()
 
@@ -263,7 +265,7 @@ def test_a_wait_ends_with_the_bus(daemon: PrivateBus, bus: Bus, fake: FakeNetwor
 
 
 def test_a_lost_connection_ends_the_wait_that_uses_it(bus: Bus, fake: FakeNetworkManager) -> None:
-    """What was subscribed to is lost with it: no signal would come any more."""
+    """The subscriptions are lost with the connection: no signal would arrive any more."""
 
     def closing() -> bool:
         bus.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What follows from what NetworkManager says of a link, and the file that it is given."""
+"""Conclusions from NetworkManager's properties of a link, and the file for NetworkManager."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -203,7 +203,7 @@ ipv6.dns-priority=200
 
 
 def test_the_file_parks_every_eni_except_the_primary() -> None:
-    """Also one that is attached later: by the driver, not by its MAC."""
+    """Also an ENI that is attached later: the driver matches, not the MAC."""
     file = conf_file(eni(0), 512, 9999, {"ixgbevf", "ena"})
     assert file.content == WHOLE
     assert file.ours
@@ -219,7 +219,7 @@ def test_unmanaged_enis_are_not_in_the_file() -> None:
 
 
 def test_where_later_enis_are_unmanaged_the_file_lists_the_present_ones() -> None:
-    """One that comes is activated at once, before anything could leave it out of the file."""
+    """NetworkManager activates a new link at once, before ec2net could exclude it in the file."""
     now = [eni(0), eni(2), eni(1), eni(3)]
     text = conf_file(eni(0), 512, 9999, {"ena"}, [eni(3)], only=now).content
     assert "match-device=mac:06:ec:02:00:00:01,mac:06:ec:02:00:00:02\n" in text

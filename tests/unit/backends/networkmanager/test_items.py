@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a plan says of NetworkManager's own state."""
+"""The plan's lines about NetworkManager's own state."""
 
 import pytest
 from eni_facts import mac

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What we set in an applied connection, beside what a user sets there."""
+"""ec2net's settings in an applied connection, in addition to a user's."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ MTU: Key = ("802-3-ethernet", "mtu")
 
 
 def applied(mtu: int | None = None, user: dict[str, str] | None = None) -> Settings:
-    """As NetworkManager tells a DHCP profile: lists in both forms."""
+    """As NetworkManager returns a DHCP profile: lists in both forms."""
     settings: Settings = {
         "connection": {"id": Typed("s", "Wired connection 1")},
         "802-3-ethernet": {"s390-options": Typed("a{ss}", {})},
@@ -73,7 +73,8 @@ def test_a_users_own_value_stays() -> None:
 
 
 def test_a_users_run_time_edit_stays() -> None:
-    """``nmcli device modify`` after us: it is theirs then, and nothing of us is left."""
+    """``nmcli device modify`` after ec2net: the value is the user's then, and no setting of ec2net
+    is left."""
     ours = once(applied(), want(1500))
     edited = {**ours, "802-3-ethernet": {"mtu": Typed("u", 1300)}}
     result = once(edited, want(1500))
@@ -120,7 +121,7 @@ mtus = st.none() | st.integers(1280, 9001)
 def test_removal_leaves_nothing_of_ec2net_and_keeps_the_users_last_edit(
     before: int | None, steps: list[tuple[str, int | None]]
 ) -> None:
-    """Whatever the order of our changes and a user's: idempotent, and taken back without a trace."""
+    """For any order of ec2net's and a user's changes: idempotent, and reverted without a trace."""
     settings, users = applied(mtu=before), before
     for who, value in steps:
         if who == "we":
@@ -133,7 +134,8 @@ def test_removal_leaves_nothing_of_ec2net_and_keeps_the_users_last_edit(
         elif value is not None:
             section: dict[str, Any] = {**settings["802-3-ethernet"], "mtu": Typed("u", value)}
             settings = {**settings, "802-3-ethernet": section}
-            # What we set before, a user who sets it again (or comes back to it) leaves to us.
+            # A value that ec2net set before is the user's once a user sets it again (or returns
+            # to it).
             entry = recorded(settings).get(MTU)
             users = None if entry is not None and int(entry.ours) == value else value
     settings = merged(settings, {}) or settings

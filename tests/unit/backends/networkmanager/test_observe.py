@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one look at NetworkManager finds, link by link."""
+"""NetworkManager's state as ``observe`` reads it, link by link."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -69,7 +69,7 @@ def refuse(name: str) -> Any:
 
 @pytest.fixture
 def fake(daemon: PrivateBus) -> Iterator[FakeNetworkManager]:
-    """Knows ens6: activated, its leased routes in table 9999; no other link."""
+    """Has ens6: activated, its leased routes in table 9999; no other link."""
     with fake_networkmanager(daemon) as found:
         objects: dict[str, dict[str, Any]] = {
             f"{NAME}.Device": {
@@ -134,7 +134,7 @@ def test_ec2net_waits_for_a_link_that_networkmanager_does_not_list_yet(
 def test_an_error_on_one_device_affects_only_that_device(
     manager: NetworkManager, fake: FakeNetworkManager, error: str
 ) -> None:
-    """It went away between two questions, or NetworkManager refuses."""
+    """The device was removed between two calls, or NetworkManager refuses."""
     fake.answers["GetAll"] = refuse(f"org.freedesktop.DBus.Error.{error}")
     seen = look(manager, NOTHING, [ENS6], Deadline(LIMIT, "test"))
     assert list(seen.waiting) == [ENS6.mac]
@@ -166,7 +166,8 @@ def test_a_silent_networkmanager_is_asked_only_once(
 
 
 def test_without_networkmanager_ec2net_reports_the_missing_first_address() -> None:
-    """It would call the link external ever after, and lease nothing (seen with 1.42 and 1.52)."""
+    """NetworkManager would call the link external from then on, and lease nothing (seen with 1.42
+    and 1.52)."""
     seen = Seen(problem=Ec2netError("does not answer"))
     ref = LinkRef(ENS6.index, ENS6.name)
     held = Found(Address(ref, IPv4Interface("10.0.32.4/20")), 0)
@@ -203,7 +204,8 @@ def test_without_networkmanager_an_eni_that_was_never_configured_is_pending() ->
     ],
 )
 def test_an_external_link_is_managed_if_ec2net_brought_it_up(further: str, served: bool) -> None:
-    """It came while NetworkManager was masked, and got no new address after its return."""
+    """ec2net brought it up while NetworkManager was masked, and it got no new address after
+    NetworkManager's return."""
     ref = LinkRef(ENS6.index, ENS6.name)
     ours = [Address(ref, IPv4Interface(text)) for text in ("10.0.32.4/20", "10.0.32.5/32")]
     there = (*ours[:1], Address(ref, IPv4Interface(further)))
@@ -214,7 +216,8 @@ def test_an_external_link_is_managed_if_ec2net_brought_it_up(further: str, serve
 
 
 def test_only_managed_links_of_networkmanager_are_planned_for() -> None:
-    """One that a user wants left alone, one that is not known yet, and one without a MAC are not."""
+    """A link that a user made unmanaged, a link not listed yet, and a link without a MAC are
+    not."""
     seven = link(7)
     assert ENS6.mac is not None
     assert seven.mac is not None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``adopt``: what it says before it begins, and how NetworkManager gets its links back."""
+"""``adopt``: its output before it begins, and how NetworkManager gets its links back."""
 
 import json
 from argparse import Namespace
@@ -28,7 +28,7 @@ TAKE_BACK = "To undo this, run: ec2net adopt networkd --undo --apply\n"
 def test_the_plan_names_the_way_back_before_any_change(
     undo: bool, apply: bool, ends: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Afterwards there may be no terminal to say it on."""
+    """Afterwards there may be no terminal to print to."""
     adopt._tell(Namespace(json=False, undo=undo), STEPS, (), apply=apply)
     assert capsys.readouterr().out.endswith(ends)
 
@@ -61,7 +61,7 @@ def test_networkmanager_gets_its_former_links_back(
     asked: list[tuple[str, ...]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By the connection of before; another one only where that fails."""
+    """With the former connection; with another one only where that fails."""
     told: list[tuple[str, ...]] = []
 
     def output(words: tuple[str, ...], _: Deadline) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``ec2net early`` gives the managers where ENIs that come later are not ours."""
+"""Files of ``ec2net early`` for the network managers where later ENIs are unmanaged."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -138,9 +138,8 @@ WATCHED = EniSection(Match(mac=(mac(2),)), {"manage": Manage.OBSERVE})
 def test_the_first_pass_accepts_networkmanagers_file_unchanged(
     config: Config, unmanaged: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when an ENI that is not ours has come meanwhile, and whatever NetworkManager manages now:
-    no change, so no reload. (The pass that heard first of one that it does not manage gave it a
-    default.)"""
+    """Also when an unmanaged ENI was attached meanwhile, and with any links of NetworkManager: no
+    change, so no reload. (The first pass that learned of an unmanaged ENI gave it a default.)"""
     written: list[conf.ConfFile] = []
     monkeypatch.setattr(conf, "in_place", lambda: None)
     monkeypatch.setattr(conf, "write", written.append)
@@ -173,7 +172,7 @@ CLOUD_SETUP = {
 def test_networkmanager_gets_no_file_when_another_tool_configures_enis(
     coexist_with: tuple[Rival, ...], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before it has started it says of no link that it has it."""
+    """Before its start NetworkManager lists no link as its own."""
     written: list[conf.ConfFile] = []
     monkeypatch.setattr(conf, "in_place", lambda: None)
     monkeypatch.setattr(conf, "write", written.append)

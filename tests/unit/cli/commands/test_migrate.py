@@ -64,7 +64,8 @@ def test_migrating_back_needs_a_record(run: Run) -> None:
 
 
 def test_migrating_back_needs_the_package(run: Run) -> None:
-    """Its units cannot start without it, and nobody would have the ENIs."""
+    """The tool's units cannot start without the package, and no program would configure the
+    ENIs."""
     status, _, err = run("--from", TOOL, "--undo", on=host(shipped=()), before=BEFORE)
     assert status == 1
     assert f"the package of {TOOL} is not installed" in err

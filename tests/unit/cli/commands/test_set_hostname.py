@@ -15,7 +15,7 @@ from ec2net.core.model.facts import Absent, Reading, Unknown, Value
 
 
 class Host:
-    """A host with ``/etc/hostname`` as given; what ``hostnamectl`` was told."""
+    """A host with this ``/etc/hostname``; returns the arguments of ``hostnamectl``."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._options = Namespace(run_dir=folder / "run", config_root=folder)

@@ -35,7 +35,7 @@ from ec2net.core.state.run_dir import RunDir
 def test_start_ends_when_the_link_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loopback stands for it; then its name leads to another link."""
+    """The loopback represents the link; then its name leads to another link."""
     worked: list[str] = []
 
     def configure(name: str, place: object, deadline: Deadline, options: Namespace) -> ExitStatus:
@@ -60,7 +60,7 @@ def test_start_ends_when_the_link_is_removed(
 
 
 WHOLE = compute(host(eni(0), eni(1), links=(link(0), link(1, index=1))), Config())
-"""The second ENI's link has the loopback's index, so that it is there."""
+"""The second ENI's link has the loopback's index, so that the link exists."""
 PENDING = WHOLE.without({mac(1): "device-number is still 0"}, Standing.PENDING)
 RULES = [
     Change(Action.ADD, Rule(ip_network(f"10.0.1.{n}/32"), 10001, 10001), mac(1)) for n in range(9)
@@ -76,7 +76,7 @@ LATE = report(failed=(Failure(RULES[0], NotYet("its first address was not leased
 
 
 class Start:
-    """``start`` of the second ENI, whose passes come to what is given; the last one again and again."""
+    """``start`` of the second ENI, whose passes return the given results; the last one repeats."""
 
     def __init__(self, run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
         self._place = Workplace(run, LoadedConfig(Config()))
@@ -137,7 +137,7 @@ def test_a_late_network_manager_is_a_failure_of_the_pass(
 
 
 def test_misrouted_traffic_is_verified_again_and_may_resolve(started: Start) -> None:
-    """The router's advertisement may come seconds after the leases."""
+    """The router's advertisement may arrive seconds after the leases."""
     assert started(ASTRAY, ASTRAY, report()) is ExitStatus.DONE
     assert started.checked == [True] * 3
 
@@ -159,7 +159,7 @@ def test_a_removed_link_has_an_exit_status_of_its_own(started: Start) -> None:
 
 
 class Event:
-    """One event of some link; ``gone``: the link that is worked on went."""
+    """One event of some link; ``gone``: start's own link was removed."""
 
     def __init__(self, *, gone: bool) -> None:
         self._gone = gone
@@ -178,7 +178,8 @@ class Event:
 def test_a_link_removed_before_its_driver_is_read_counts_as_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
-    """Units do not start again for a link that went; a wrong driver is an error for people."""
+    """Units do not start again for a removed link; a wrong driver is an error that a user must
+    read."""
     engine = SimpleNamespace(kernel=SimpleNamespace(links=tuple), config=Config())
     monkeypatch.setattr("ec2net.core.engine.setup.opened", lambda *_, **__: nullcontext(engine))
     place = Workplace(RunDir(tmp_path), LoadedConfig(Config()))

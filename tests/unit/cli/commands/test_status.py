@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net status`` from what a pass published: the table, JSON by its schema, and watching."""
+"""``ec2net status`` from a published pass: the table, JSON by its schema, and watching."""
 
 import json
 import os
@@ -130,7 +130,7 @@ def test_a_problem_shows_below_the_table_and_in_the_exit_status(
         ({}, "configured"),
         ({"state": "degraded"}, "degraded"),
         ({"state": "pending", "standing": "pending", "intent": None}, "pending"),
-        ({"state": None}, "configured"),  # of an earlier version
+        ({"state": None}, "configured"),  # from an earlier version
     ],
 )
 def test_on_demand_status_omits_the_daemons_states(
@@ -235,7 +235,7 @@ def test_a_signal_ends_watch_at_once(run: Path, number: signal.Signals) -> None:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("ENI")
         process.send_signal(number)
-        assert process.wait(LIMIT) == 1  # what it showed last
+        assert process.wait(LIMIT) == 1  # the last screen
 
 
 def test_a_terminal_is_redrawn_when_something_changed(run: Path) -> None:
@@ -253,11 +253,11 @@ def test_a_terminal_is_redrawn_when_something_changed(run: Path) -> None:
         finally:
             process.kill()
             os.close(ours)
-    assert seen.count("\x1b[H\x1b[2J") == 2  # many looks, and two pictures
+    assert seen.count("\x1b[H\x1b[2J") == 2  # many reads, and two screens
 
 
 def read_until(terminal: int, *words: str) -> str:
-    """What is shown until the last of ``words``, in this order."""
+    """The output up to the last of ``words``, in this order."""
     seen = ""
     deadline = Deadline(LIMIT, "the terminal")
     start = 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each fault of the IMDS double does what it says, where it says and as often as it says."""
+"""Each fault of the simulated IMDS has its effect, on its paths and for its count."""
 
 import http.client
 import socket
@@ -17,11 +17,11 @@ from ec2net.core.simulation.vpc.imds_faults import Fault
 MAC_PATH = "/latest/meta-data/mac"
 MAC = "06:ec:02:00:00:01"
 SHORT = 0.1
-"""Seconds that a client waits for what never comes."""
+"""Seconds that a client waits for an answer that never arrives."""
 
 
 class Session:
-    """A client with a connection of its own for each request."""
+    """A client with a separate connection for each request."""
 
     def __init__(self, url: str) -> None:
         self.address = url.removeprefix("http://")

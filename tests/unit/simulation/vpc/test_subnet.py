@@ -40,7 +40,7 @@ def test_no_address_repeats_until_all_were_assigned(seed: int | None) -> None:
 
 
 def test_random_addresses_are_not_adjacent() -> None:
-    """Neighbours collapse into few rules, which hides what a host costs."""
+    """Adjacent addresses collapse into few rules, which hides the cost of a host."""
     counts = {}
     for seed in (None, 1):
         one = subnet("10.0.0.0/16", seed)
