@@ -193,7 +193,7 @@ class Bus:
             member=member,
             signature=signature,
             body=[_to_library(value, variant) for value in body],
-            # A daemon that was stopped is not to be started by a question.
+            # A call must not start a stopped daemon.
             flags=constants.MessageFlag.NO_AUTOSTART,
         )
         reply = await self._connection.call(message)

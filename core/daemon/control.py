@@ -60,7 +60,7 @@ class ControlSocket:
         self._listening.close()
         with suppress(OSError):
             if os.path.samestat(self._path.stat(), self._own):
-                self._path.unlink()  # else another manager's: the directory was deleted
+                self._path.unlink()  # otherwise it is another daemon's: the directory was deleted
 
     def fileno(self) -> int:
         """Readable when a client connects."""
@@ -106,7 +106,7 @@ def poke(run: RunDir, deadline: Deadline) -> dict[str, Any] | None:
             manager.connect(_address(run.path / _NAME))
         except (OSError, ValueError):
             return None
-        with suppress(BrokenPipeError):  # answered already, by a poll that was under way
+        with suppress(BrokenPipeError):  # answered already, by an earlier poll
             manager.send(_REQUEST)
         data = b""
         try:
@@ -117,7 +117,7 @@ def poke(run: RunDir, deadline: Deadline) -> dict[str, Any] | None:
                     break
                 data += part
                 if len(data) > ANSWER_MAX:
-                    return None  # no manager of ours
+                    return None  # no daemon of ec2net
         except DeadlineExceeded as error:
             raise Ec2netError(
                 "the daemon does not answer",
@@ -130,7 +130,7 @@ def poke(run: RunDir, deadline: Deadline) -> dict[str, Any] | None:
     try:
         document = json.loads(data)
     except ValueError:
-        return None  # it ended meanwhile
+        return None  # the daemon ended meanwhile
     return document if isinstance(document, dict) else None
 
 

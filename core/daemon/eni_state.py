@@ -84,7 +84,7 @@ def follow(
 
 
 def _again(track: EniTrack, now: float, pace: Pace) -> float | None:
-    # From when its link came: a state that changes back and forth is no reason to hurry.
+    # From the start of its link: a state that keeps changing is no reason for short intervals.
     share = RETRY_SHARE * (now - track.came)
     soon = now + max(FIRST_RETRY, share)
     if track.state in _UNSETTLED:

@@ -91,7 +91,7 @@ def _routed(
     """``intent`` with its rules and routes. Raises ``NotReady``."""
     base, link, number = intent.base, intent.link, intent.number
     passed_on = (*intent.routed, *ruled(intent.prefixes, settings))
-    # What is passed on to containers may be all that it has of a family.
+    # Addresses for containers may be the only ones of a family.
     versions = families((*base, *passed_on))
     subnets = subnets_of(eni.facts, intent.ipv6)
     gateways = tuple(gateway(subnets, version) for version in versions)
@@ -221,7 +221,7 @@ def _wants_ipv6(eni: EniFacts, settings: EniSettings, link: Link) -> bool:
     already is judged as one that is about to.
     """
     if settings.ipv6 is Ipv6Policy.AUTO:
-        # Without a subnet block IPv6 waits; all of the ENI does if IPv6 is all that it has.
+        # Without a subnet block IPv6 is pending; the whole ENI is if it has only IPv6.
         waits = not isinstance(eni.local_ipv4s, Absent)
         there = link.ipv6 or (link.ipv6_off_by_mtu and settings.removes_ipv6)
         return there and (isinstance(eni.subnet_ipv6, Value) or not waits)

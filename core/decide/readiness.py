@@ -68,7 +68,7 @@ def _usable_link(candidate: Candidate, facts: Facts) -> Link:
             Standing.REFUSED,
             f"its link name {link.name} is not printable: rename the link",
         )
-    if link.master:  # addresses and routes belong on the master, in the hands of its maker
+    if link.master:  # addresses and routes belong on the master, which another tool manages
         by_index = {other.index: f"{other.name}" for other in facts.links}
         master = by_index.get(link.master, str(link.master))
         raise NotReady(

@@ -100,7 +100,7 @@ def planned(
         try:
             _observe(made, name, backend, mine, snapshot, which, deadline)
         except Ec2netError as error:
-            which.check()  # the whole plan may be out of time, not the backend alone
+            which.check()  # the time of the whole plan may be over, not the backend's alone
             made.problems.append(error)
     planned_for = {mac for mac in choices if choices[mac].backend in made.seen and mac in which}
     made.host = join(made.host, planned_for)

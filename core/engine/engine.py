@@ -87,7 +87,7 @@ class Engine:
     def close(self) -> None:
         """End the backends' conversations."""
         for backend in self._backends.values():
-            with suppress(Ec2netError):  # a plugin's that hangs, say
+            with suppress(Ec2netError):  # for example a plugin that hangs
                 backend.close()
 
     def primary(self, deadline: Deadline) -> Mac | None:
@@ -209,7 +209,7 @@ class Engine:
         which.check()
         choices = chosen(host, links, self.backends, environment)
         doubled: tuple[DoubleManagement, ...] = ()
-        if not which.without:  # to take something back is no double work
+        if not which.without:  # removing former items is no double management
             host, choices, doubled = rivals.refuse(host, choices, environment)
 
         def join(host: HostIntent, planned_for: Collection[Mac]) -> HostIntent:
@@ -227,7 +227,7 @@ class Engine:
             made.plans,
             made.wanted,
             which.without,
-            watched - which.without,  # what is to be taken back is, whatever the policy
+            watched - which.without,  # former items are removed, whatever the policy
             seen=made.seen,
             problems=(*self.plugins.problems, *doubled, *made.problems),
         )
@@ -275,8 +275,8 @@ class Engine:
         for name in {eni.name for eni in view.host.enis if eni.link and _changes(eni, plans)}:
             touched_links.mark(self.run, name)
         if deadline.expired():
-            self._remember(view, report, {})  # what IMDS said is not asked for again
-        deadline.check()  # the last moment for SIGTERM or a gone link to stop it
+            self._remember(view, report, {})  # the facts of IMDS are not read again
+        deadline.check()  # the last moment at which SIGTERM or a removed link can stop the pass
         return trial
 
     def _verified(
@@ -290,7 +290,7 @@ class Engine:
             if report.done or report.failed:
                 after = snapshot_of(self.kernel, self.config.drivers, self.run)
             findings = self._verify(view, after, changed, failed, deadline)
-        except Ec2netError as error:  # what was done is remembered and told all the same
+        except Ec2netError as error:  # completed changes are stored and reported all the same
             return after, replace(report, problems=(*report.problems, error))
         return after, replace(report, findings=findings)
 
@@ -369,12 +369,13 @@ class Engine:
             if intent.mac in view.without or intent.link.index not in around.names:
                 continue
             if intent.mac in view.observed_only:
-                continue  # what is not so there is no fault of ours
+                continue  # ec2net is not the cause of differences there
             if intent.mac in changed or intent.mac in failed:
                 findings = self._by_backend(intent, view)
                 if intent.mac in changed:
                     findings += verify.check(intent, self.kernel, around, deadline)
-                if findings and link_is_there(intent.link.index):  # else it went meanwhile
+                # otherwise the ENI was detached meanwhile
+                if findings and link_is_there(intent.link.index):
                     found += findings
         return tuple(found)
 

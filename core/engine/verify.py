@@ -240,7 +240,7 @@ def _by_devices(
             continue
         neighbour = around.neighbour(network)
         if neighbour is None or _host_link(kernel, neighbour, around) != link:
-            continue  # such as a bridge that is down
+            continue  # for example a bridge that is down
         yield _way(kernel, sources, neighbour, str(network), frozenset((link,)))
 
 

@@ -59,7 +59,7 @@ def is_wanted(unit: str, by: str, environment: Environment) -> bool:
         return False
     kind, at, instance = unit.partition("@")
     template = f"{kind}@.{instance.rpartition('.')[2]}" if at else unit
-    for name in (unit, template):  # an instance's own file comes first
+    for name in (unit, template):  # the file of an instance precedes the template's
         if environment.is_masked(f"{_UNITS}/{name}"):
             return False
         if any(environment.read_file(f"{folder}/{name}") is not None for folder in UNIT_FOLDERS):

@@ -99,7 +99,7 @@ class LinkRef:
     name: str = field(compare=False)
 
     def __str__(self) -> str:
-        return f"{self.name}"  # escaped, if it is an odd one
+        return f"{self.name}"  # escaped, if the name is odd
 
 
 class KernelItem:

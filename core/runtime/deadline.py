@@ -150,7 +150,7 @@ class Deadline:
         watched = {interruption.fileno(): interruption for interruption in self._interruptions}
         for watched_fd in watched:
             poll.register(watched_fd, select.POLLIN)
-        while True:  # ends by deadline: each round takes what is left of it
+        while True:  # ends by deadline: each round uses the remaining time
             left = self.remaining()
             if own_end is not None:
                 left = min(left, max(0.0, own_end - time.monotonic()))

@@ -129,7 +129,7 @@ class _Waiter:
                 if self._wanted:
                     os.write(self._writer, answer)
                 else:
-                    self.close()  # gives the lock back
+                    self.close()  # releases the lock
 
     def leave(self) -> bool:
         """Nobody waits any more; false if it has ended already, for the caller to close."""

@@ -281,7 +281,7 @@ def measure(bench: Bench) -> None:
     head = ("ENIs", "each with", "CPU", "import", "CPU/import", "forks", "IMDS requests")
     rows = [bench.host(enis, mix) for enis, mix in HOSTS]
     print(table((*head, "system calls", "peak RSS", "time"), rows), flush=True)
-    print("\nResident manager, unchanged host, beside a pass on demand")
+    print("\nDaemon on an unchanged host, compared with a pass on demand")
     head = (
         "ENIs",
         "each with",

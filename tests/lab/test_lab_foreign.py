@@ -131,7 +131,7 @@ class Host(Life):
 
     def write_files(self) -> str:
         self.files.write()
-        return "somebody writes files"
+        return "an administrator writes files"
 
     def settle(self) -> None:
         """With the default settings, and a double of each object of ec2net, no change is due."""

@@ -51,7 +51,7 @@ def until_at_work(instance: LabInstance) -> None:
         running = [unit for unit in units(instance) if unit.split()[2] == "active"]
         return len(rules_by_static(instance)) >= 2 and len(running) == 6
 
-    instance.host.wait_until(works, 90, "the predecessor at work")
+    instance.host.wait_until(works, 90, "the routes of the predecessor")
     unreached = unconfigured(instance)
     instance.host.wait_until(
         lambda: {tick.address for tick in instance.unreachable(limit=1)} <= {*unreached}, 60

@@ -53,7 +53,7 @@ def test_a_booted_host_is_correct_from_the_first_activation(boot: Boot) -> None:
             assert len(instance.configured(link)) == 1
         assert instance.bounces() == []
         instance.until_at_rest()
-        # The daemon puts the first address in front again when NetworkManager has added it anew.
+        # The daemon puts the first address in front again when NetworkManager has added it again.
         instance.host.wait_until(
             lambda: instance.host.ec2net("verify", check=False).returncode == 0, 60, "verified"
         )

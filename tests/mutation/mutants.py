@@ -132,7 +132,7 @@ def work(copies: list[Copy], judge: Callable[[Mutant, Copy], Verdict], queue: Qu
 def report(results: Results, hand: list[str], generated: list[str], known: Reach, seed: int) -> int:
     """Print the scores and the survivors; the exit status."""
     if known.failed:
-        print(f"\nTests that fail beside coverage: {', '.join(known.failed)}")
+        print(f"\nTests that fail with coverage: {', '.join(known.failed)}")
     caught = []
     for title, names in (("made by hand", hand), (f"generated with seed {seed}", generated)):
         outcomes = [results.all[name] for name in names]

@@ -187,7 +187,7 @@ FAULTS: dict[
         lambda i: i.imds.fault(Status(403)),
         {(ERROR, "imds-disabled", "")},
     ),
-    "IMDS is beside the host's routes": (
+    "IMDS is reached past the host's routes": (
         lambda i: imds_only_through(i, 1),
         {(ERROR, "imds", "")},
     ),
@@ -228,8 +228,8 @@ FAULTS: dict[
         lambda i: ip(i, "addr add 10.0.2.4/32 dev ens5", "addr del 10.0.2.4/32 dev ens5"),
         {(ERROR, "duplicate-address", "ens5")},
     ),
-    "address of somebody else": (failed_detection, {(ERROR, "duplicate-address", "ens6")}),
-    "rule of somebody else": (
+    "foreign address": (failed_detection, {(ERROR, "duplicate-address", "ens6")}),
+    "foreign rule": (
         lambda i: ip(
             i,
             "rule add from 10.0.2.0/24 lookup main priority 10000",
@@ -237,7 +237,7 @@ FAULTS: dict[
         ),
         {(ERROR, "foreign-object", ""), (ERROR, "routing", "ens6")},
     ),
-    "route of somebody else": (
+    "foreign route": (
         lambda i: ip(
             i,
             "route add 203.0.113.0/24 dev ens5 table 10001",
@@ -245,7 +245,7 @@ FAULTS: dict[
         ),
         {(ERROR, "foreign-object", "ens6")},
     ),
-    "default route of somebody else": (
+    "foreign default route": (
         lambda i: ip(
             i,
             "route replace default via 10.0.1.1 dev ens5 table 10001",
@@ -266,7 +266,7 @@ FAULTS: dict[
         lambda _: below_run("systemd/system.control/ec2net.service", target="/dev/null"),
         {(ERROR, "unit-masked", "ec2net.service")},
     ),
-    "another tool at work": (
+    "another active tool": (
         lambda _: below_run("systemd/units/invocation:policy-routes@ens6.service", target="1"),
         {(ERROR, "other-tool", "amazon-ec2-net-utils")},
     ),

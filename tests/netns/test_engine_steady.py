@@ -144,7 +144,7 @@ BY_HAND = {
     "address of the primary": ("addr del 10.0.1.6/32 dev ens5", ["add address 10.0.1.6/32"]),
     "altname": (f"link property del dev ens6 altname {E_SECOND}", [f"altname {E_SECOND}"]),
     "group": ("link set ens6 group 0", ["replace link ens6 group 236"]),
-    "somebody's group": ("link set ens6 group 3", ["replace link ens6 group 236"]),
+    "a foreign group": ("link set ens6 group 3", ["replace link ens6 group 236"]),
 }
 
 

@@ -226,4 +226,4 @@ def test_a_process_with_threads_cannot_enter() -> None:
         "try:\n    sandbox.enter()\nexcept Ec2netError as error:\n    print(error)\n"
     )
     done = run_script(script)
-    assert "several threads cannot enter a sandbox (enter it before" in done.stdout
+    assert "has 2 threads and cannot enter a network namespace of its own" in done.stdout

@@ -205,14 +205,16 @@ class Life:
         self.vpc.guest.ip([f"addr del {interface} dev {link}"])
         self.planter.addresses.remove(one)
         self.expected = self.seen()
-        return f"somebody takes {interface} from {link}"
+        return f"a user deletes {interface} from {link}"
 
     def imitate(self) -> str:
         chosen = [e for e in self.here if e.device and self.planter.keeps_ipv4(e.name)]
         for eni in chosen:
             self.planter.imitate(eni)
             self.more()
-        return f"somebody imitates us on {', '.join(eni.name for eni in chosen) or 'nothing'}"
+        return (
+            f"another tool imitates ec2net on {', '.join(eni.name for eni in chosen) or 'nothing'}"
+        )
 
     def uninstall(self) -> None:
         """All ENIs are detached in turn: no object of ec2net is left, and all foreign objects

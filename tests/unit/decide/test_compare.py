@@ -100,7 +100,7 @@ def test_a_renamed_link_changes_nothing() -> None:
         pytest.param(ROUTE, replace(ROUTE, kind=RouteKind.UNREACHABLE), False, id="another kind"),
         pytest.param(RULE, RULE, True, id="the same rule"),
         pytest.param(LinkSetting(LINK, Setting.GROUP, 236), LinkSetting(LINK, Setting.GROUP, 7),
-                     False, id="a link group in somebody's use"),
+                     False, id="a link group that a user assigned"),
     ],
 )  # fmt: skip
 def test_a_foreign_item_satisfies_or_conflicts_and_stays(

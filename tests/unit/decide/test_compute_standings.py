@@ -86,13 +86,15 @@ def secondary(**readings: Reading[Any]) -> EniFacts:
         pytest.param(
             {"device_number": Value(100)},
             REFUSED,
-            "IMDS reports impossible numbers: device number 100 is not in 0..99",
+            "IMDS reports device number 100 (possible: 0 to 99): ec2net does not configure the ENI; "
+            "attach it with a possible number",
             id="device number too high",
         ),
         pytest.param(
             {"network_card": Value(128)},
             REFUSED,
-            "IMDS reports impossible numbers: network card 128 is not in 0..127",
+            "IMDS reports network card 128 (possible: 0 to 127): ec2net does not configure the ENI; "
+            "attach it with a possible number",
             id="card too high",
         ),
         pytest.param(

@@ -294,7 +294,7 @@ def test_names_with_a_lost_journal_are_removed_and_other_names_are_not() -> None
         pytest.param(Attached.LATER, False, True, id="came back: nothing is on its new link"),
         pytest.param(Attached.LATER, True, False, id="ignored since it was configured"),
         pytest.param(Attached.BOOT, False, False, id="never went"),
-        pytest.param(None, False, False, id="nobody knows"),
+        pytest.param(None, False, False, id="the owner is unknown"),
     ],
 )
 def test_rules_of_an_earlier_attachment_of_an_ignored_eni_are_removed(

@@ -241,7 +241,7 @@ def test_calls_of_systemctl_have_a_deadline(
     (tmp_path / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(readings, "BOOTED", tmp_path / "none")
-    assert read_failed_units(Deadline(60)) == ()  # no systemd, nobody to ask
+    assert read_failed_units(Deadline(60)) == ()  # systemd does not run
     monkeypatch.setattr(readings, "BOOTED", tmp_path)
     began = time.monotonic()
     assert read_failed_units(Deadline(0.5 if "sleep" in script else 60)) == expected

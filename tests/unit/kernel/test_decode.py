@@ -80,7 +80,7 @@ def test_an_eni_of_hardware_has_no_kind() -> None:
                           ("IFA_LABEL", "ens6"), ("IFA_FLAGS", 640)],
             },
             Found(Address(ENS6, ip_interface("10.0.1.4/24")), 0),
-            id="IPv4, nobody says who made it",
+            id="IPv4, of an unknown creator",
         ),
         pytest.param(
             {

@@ -208,7 +208,7 @@ def test_a_host_is_not_given_back_to_a_missing_manager(
 @pytest.mark.parametrize(
     ("kind", "aside", "resolved", "refused"),
     [
-        pytest.param(Kind.RESOLVEDS, Kept.NOTHING, False, True, id="somebody deleted it"),
+        pytest.param(Kind.RESOLVEDS, Kept.NOTHING, False, True, id="a user deleted it"),
         pytest.param(Kind.RESOLVEDS, Kept.NOTHING, True, False, id="systemd-resolved stays"),
         pytest.param(Kind.RESOLVEDS, Kept.ANOTHER, False, False, id="it exists"),
         pytest.param(Kind.OTHER, Kept.NOTHING, False, False, id="given back already"),

@@ -48,10 +48,10 @@ def test_main_first_rules_precede_those_of_every_eni() -> None:
 @pytest.mark.parametrize(
     ("card", "device", "problem"),
     [
-        (-1, 0, "network card -1 is not in 0..127"),
-        (128, 0, "network card 128 is not in 0..127"),
-        (0, -1, "device number -1 is not in 0..99"),
-        (0, 100, "device number 100 is not in 0..99"),
+        (-1, 0, "network card -1 (possible: 0 to 127)"),
+        (128, 0, "network card 128 (possible: 0 to 127)"),
+        (0, -1, "device number -1 (possible: 0 to 99)"),
+        (0, 100, "device number 100 (possible: 0 to 99)"),
     ],
 )
 def test_a_device_that_would_share_numbers_is_invalid(card: int, device: int, problem: str) -> None:

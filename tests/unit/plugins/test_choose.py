@@ -203,7 +203,7 @@ BOTH: dict[str, type[Backend]] = {"of-networkd": OfNetworkd, "netlink": NetlinkB
             {},
             "netlink: of-networkd does not suit: no network manager manages ens6;"
             " netlink suits: no network manager manages ens6",
-            id="auto, nobody manages the link",
+            id="auto, no network manager manages the link",
         ),
         pytest.param(
             "auto",
@@ -234,7 +234,7 @@ BOTH: dict[str, type[Backend]] = {"of-networkd": OfNetworkd, "netlink": NetlinkB
             BOTH,
             {NETWORKD: "ADMIN_STATE=configured"},
             'netlink: the configuration sets backend = "netlink"',
-            id="the configuration says so, whoever manages it",
+            id="the configuration names it, with any network manager",
         ),
         pytest.param(
             "gone",
@@ -291,23 +291,23 @@ CONFIGURED, MANAGED = "ADMIN_STATE=configured", "managed=true"
             RUNNING,
             "networkmanager",
             "no network manager manages ens6, and NetworkManager manages ens7",
-            id="just attached beside one of NetworkManager's",
+            id="just attached, another ENI is NetworkManager's",
         ),
         pytest.param(
             {OTHERS["networkd"]: CONFIGURED},
             RUNNING,
             "networkd",
             "no network manager manages ens6, and systemd-networkd manages ens7",
-            id="just attached beside one of networkd's",
+            id="just attached, another ENI is networkd's",
         ),
-        pytest.param({}, RUNNING, "netlink", "no network manager manages ens6", id="nobody's"),
+        pytest.param({}, RUNNING, "netlink", "no network manager manages ens6", id="unmanaged"),
         pytest.param({}, {}, "netlink", "no network manager manages ens6", id="no manager runs"),
         pytest.param(
             {"/etc/os-release": 'ID="amzn"\n'},
             RUNNING,
             "networkd",
             "this is Amazon Linux",
-            id="Amazon Linux, nobody's",
+            id="Amazon Linux, unmanaged",
         ),
         pytest.param(
             {"/etc/os-release": 'ID="amzn"\n', NETWORKMANAGER: MANAGED},
@@ -328,7 +328,7 @@ CONFIGURED, MANAGED = "ADMIN_STATE=configured", "managed=true"
             RUNNING,
             "networkmanager",
             "is told not to manage ens6",
-            id="a user took it from NetworkManager: nobody else takes it",
+            id="a user took it from NetworkManager: no other backend takes it",
         ),
         pytest.param(
             {NETWORKMANAGER: MANAGED},
@@ -412,7 +412,7 @@ CONFIGURED, MANAGED = "ADMIN_STATE=configured", "managed=true"
             RUNNING,
             "netlink",
             "networkmanager does not suit: udev says that ec2net manages ens6",
-            id="ours alone by udev, beside one of NetworkManager's",
+            id="ec2net's alone by udev, another ENI is NetworkManager's",
         ),
         pytest.param(
             {OTHERS["nm"]: MANAGED, UDEV: f"{MANAGED_BY}org.freedesktop.NetworkManager\n"},

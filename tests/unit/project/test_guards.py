@@ -136,10 +136,10 @@ WAITS_ELSEWHERE = {
     "core/kernel/request.py": "a socket with SO_RCVTIMEO; the kernel has answered already",
     "core/daemon/sole.py": "flock that does not block",
     "core/daemon/control.py": "non-blocking sockets, after a wait of the deadline or of the loop",
-    "core/state/lock.py": "flock in a thread of its own; who waits for it polls with the deadline",
+    "core/state/lock.py": "flock in a thread of its own; each waiter polls with the deadline",
     "core/imds/bounded_socket.py": "a non-blocking socket, after a wait of the deadline",
     "core/simulation/vpc/connections.py": "a non-blocking socket",
-    "core/simulation/vpc/dhcp.py": "starts a process that ends with it; whoever waits for it has a limit",
+    "core/simulation/vpc/dhcp.py": "starts a process that ends with it; each waiter has a limit",
     "core/simulation/vpc/echo.py": "a non-blocking socket",
     "core/simulation/vpc/imds_server.py": "a daemon thread of the double; closing it ends its connections",
 }

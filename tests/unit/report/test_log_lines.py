@@ -59,7 +59,7 @@ def test_a_change_is_logged_once_with_its_reason_and_its_eni() -> None:
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"findings": (Finding(mac(1), "traffic goes astray"),)}, "ens6: traffic goes astray"),
+        ({"findings": (Finding(mac(1), "traffic is misrouted"),)}, "ens6: traffic is misrouted"),
         ({"findings": (Finding(None, "rule is left over"),)}, "gone: rule is left over"),
         ({"plan": Plan((), (CONFLICT,))}, f"ens6: {CONFLICT.describe()}"),
         ({"problems": (Ec2netError("no IMDS"), Ec2netError("no IMDS"))}, "no IMDS"),

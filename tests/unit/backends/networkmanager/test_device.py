@@ -130,12 +130,12 @@ def test_which_states_of_a_device_ec2net_awaits(device: Device | None, reason: s
         pytest.param(
             replace(DEVICE, routes=(*PARKED, *USERS)),
             Routes.PARKED,
-            id="parked, beside others' routes",
+            id="parked, with foreign routes",
         ),
         pytest.param(
             replace(DEVICE, routes=(*MAIN, *USERS)),
             Routes.MAIN,
-            id="in main, beside others' routes",
+            id="in main, with foreign routes",
         ),
         pytest.param(
             replace(DEVICE, routes=USERS), Routes.UNKNOWN, id="no lease yet, others' routes"

@@ -200,7 +200,7 @@ def test_without_networkmanager_an_eni_that_was_never_configured_is_pending() ->
     ("further", "served"),
     [
         pytest.param("10.0.32.5/32", True, id="all of its addresses are ec2net's"),
-        pytest.param("10.0.32.99/32", False, id="one is somebody's"),
+        pytest.param("10.0.32.99/32", False, id="one is foreign"),
     ],
 )
 def test_an_external_link_is_managed_if_ec2net_brought_it_up(further: str, served: bool) -> None:

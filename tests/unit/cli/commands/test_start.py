@@ -71,7 +71,7 @@ def report(whole: HostIntent = WHOLE, **values: Any) -> PassReport:
     return replace(PassReport(whole, Plan(), {mac(1): "netlink"}), **values)
 
 
-ASTRAY = report(findings=(Finding(mac(1), "traffic goes astray"),))
+ASTRAY = report(findings=(Finding(mac(1), "traffic is misrouted"),))
 LATE = report(failed=(Failure(RULES[0], NotYet("its first address was not leased")),))
 
 
