@@ -139,7 +139,7 @@ class Bus:
         def look(check: Callable[[], None]) -> None:
             try:
                 check()
-            except BaseException as error:  # noqa: BLE001 - raised again below, by whoever waits
+            except BaseException as error:  # noqa: BLE001 - raised again below, in the waiting thread
                 interrupted.append(error)
                 task.cancel()
 

@@ -33,7 +33,7 @@ AnyNetwork: TypeAlias = IPv4Network | IPv6Network
 AnyInterface: TypeAlias = IPv4Interface | IPv6Interface
 
 LAST_PRIORITIES = range(32762, 32766)
-"""Before main's (32766; fib_default_rules_init), behind everybody's who wants anything before that."""
+"""Before main's (32766; fib_default_rules_init), and after every rule that must precede main's."""
 
 MAIN_TABLE = 254
 """The number of the table main: RT_TABLE_MAIN (include/uapi/linux/rtnetlink.h)."""

@@ -66,8 +66,8 @@ def until_primary(instance: LabInstance) -> None:
 
 
 def test_the_example_for_a_cni_works_word_for_word(boot: Boot) -> None:
-    """R29, R30: the ENIs of the boot have their first addresses and no other, every later one is left
-    alone: at boot, at an upgrade, at a hotplug."""
+    """R29, R30: the ENIs of the boot have their first addresses and no other, every later one is
+    unmanaged: at boot, at an upgrade, at a hotplug."""
     files = {"/etc/ec2net/ec2net.toml": example()}
     with boot(before=two, files=files, complete=False) as instance:
         until_primary(instance)

@@ -192,7 +192,7 @@ def test_scripts_with_the_former_command_still_work(boot: Boot) -> None:
 
 
 @pytest.mark.backend("networkd")
-def test_a_start_with_the_other_tool_is_ready_at_once(boot: Boot) -> None:
+def test_a_start_with_the_other_tool_ends_at_once(boot: Boot) -> None:
     """A refused primary is an answer. network-online waited 30 s for it before."""
     with boot(before=three, files=WIRING, complete=False, seed=None) as instance:
         host = instance.host

@@ -50,7 +50,7 @@ def descriptors(instance: LabInstance) -> int:
     return len(instance.host.run(["ls", f"/proc/{main_pid(instance)}/fd"]).stdout.split())
 
 
-def test_the_daemon_is_ready_before_network_online_and_runs_alone(boot: Boot) -> None:
+def test_the_daemon_sends_ready_before_network_online_and_runs_alone(boot: Boot) -> None:
     """READY follows the configured primary; no unit per ENI, no timer, and one process."""
     files = {
         "/etc/systemd/system/wants-online.service": (

@@ -65,7 +65,7 @@ def test_ec2net_does_not_take_precedence_over_a_default_route_elsewhere(
     assert instance.way(ABROAD, eni.ipv4s[0]) == ("" if unreachable else eni.name)
 
 
-def test_ec2nets_default_route_goes_behind_a_default_route_elsewhere(
+def test_ec2nets_default_route_has_less_precedence_than_one_elsewhere(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     _, eni = _host(vpc)

@@ -65,7 +65,7 @@ def test_the_demo_runs_in_plain_text(prefix: tuple[str, ...]) -> None:
     assert 0 < float(said[3]) < DEMO_LIMIT  # the program's own limit; its output has the duration
 
 
-def test_where_namespaces_are_forbidden_one_line_says_so() -> None:
+def test_the_demo_prints_one_line_where_namespaces_are_forbidden() -> None:
     forbid = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all"
     words = ("unshare", "--user", "--map-root-user", "sh", "-c", f'{forbid} "$@"', "sh")
     done = run_demo(*words)

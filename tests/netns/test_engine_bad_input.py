@@ -145,7 +145,7 @@ def test_a_state_directory_of_another_user_is_refused(settled: Instance) -> None
     assert_same(before, settled.kernel())
 
 
-def test_a_record_goes_through_a_pipe_and_not_without_a_reader(
+def test_a_record_is_written_to_a_pipe_and_not_without_a_reader(
     settled: Instance, tmp_path: Path
 ) -> None:
     """A FIFO without a reader was waited for, without a deadline."""

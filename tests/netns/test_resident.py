@@ -28,7 +28,7 @@ def pair(vpc: SimulatedVpc) -> tuple[Eni, Eni]:
     return primary(vpc, first), vpc.attach(second, device=1, **MANY)
 
 
-def test_the_daemon_is_ready_when_the_primary_is_configured(
+def test_the_daemon_sends_ready_when_the_primary_is_configured(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     with managed(instance) as manager:

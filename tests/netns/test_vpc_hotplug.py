@@ -175,7 +175,7 @@ import ctypes
 import os
 from ec2net.core.simulation.vpc import sandbox
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
-# Not by exec: nobody may not be allowed to run the interpreter of the tests.
+# Not by exec: the user 65534 may lack permission to run the interpreter of the tests.
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)
 os.setresuid(65534, 65534, 65534)

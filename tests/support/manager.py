@@ -138,7 +138,7 @@ def managed(
     under: tuple[str, ...] = (),
     arguments: tuple[str, ...] = (),
 ) -> Iterator[Manager]:
-    """A running daemon; the end of the block kills it. ``ready``: wait until it is ready."""
+    """A running daemon; the end of the block kills it. ``ready``: wait for its READY=1."""
     with (
         tempfile.TemporaryDirectory() as folder,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify,

@@ -265,7 +265,7 @@ def test_the_rest_of_an_interrupted_replacement_is_removed() -> None:
         assert (change.action, change.item) == (Action.REMOVE, old)
 
 
-def test_of_several_conflicting_owned_items_one_is_replaced_and_others_removed() -> None:
+def test_one_of_several_conflicting_owned_items_is_replaced_and_others_are_removed() -> None:
     routes = [
         Route(ip_network("0.0.0.0/0"), 10001, 0, LINK, ip_address(f"10.0.1.{n}")) for n in (1, 2, 3)
     ]

@@ -171,7 +171,7 @@ def _sources(outcome: EniOutcome) -> Iterable[AnyNetwork]:
 
 
 @given(any_facts())
-def test_of_enis_that_share_a_source_the_lowest_number_keeps_it(facts: Facts) -> None:
+def test_the_lowest_number_keeps_a_source_that_enis_share(facts: Facts) -> None:
     """Compared with each source against each other one, of the intents before any was refused."""
     alone = []
     for eni in facts.imds.enis:

@@ -111,7 +111,7 @@ def test_a_family_without_a_default_route_gets_no_copy() -> None:
         {"primary_rules": True, "routing": Routing.STRICT},
     ],
 )
-def test_main_is_copied_only_where_main_comes_first(settings: dict[str, object]) -> None:
+def test_main_is_copied_only_where_main_takes_precedence(settings: dict[str, object]) -> None:
     found = route("10.60.0.0/16", gateway="10.0.1.5"), route("10.61.0.0/16", ENS5, "10.0.0.5")
     assert {i.copied_routes for i in intents(*found, **settings).values()} == {()}
 

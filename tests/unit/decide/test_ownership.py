@@ -48,12 +48,12 @@ def route(table: int, to: LinkRef) -> Route:
     return Route(ip_network("10.0.1.0/24"), table, 0, to)
 
 
-def test_a_table_or_a_source_tells_the_owner_of_a_rule() -> None:
+def test_a_table_or_a_source_identifies_the_owner_of_a_rule() -> None:
     ours = (own("10.0.1.4/32", 1), main_first("10.0.1.4/32"), own("10.0.2.4/32", 2))
     assert owners(ours, HOST) == {ours[0]: mac(1), ours[1]: mac(1), ours[2]: mac(2)}
 
 
-def test_a_link_tells_the_owner_of_an_address_setting_or_route() -> None:
+def test_a_link_identifies_the_owner_of_an_address_or_setting_or_route() -> None:
     ours: tuple[Item, ...] = (
         Address(FIRST, ip_interface("10.0.1.9/32")),
         LinkSetting(SECOND, Setting.GROUP, 236),
@@ -68,7 +68,7 @@ def test_a_link_tells_the_owner_of_an_address_setting_or_route() -> None:
     }
 
 
-def test_a_route_in_its_table_tells_the_owner_of_a_rule_without_an_intent() -> None:
+def test_a_route_in_its_table_identifies_the_owner_of_a_rule_without_an_intent() -> None:
     """A pending ENI has no number, yet nothing of it may be removed."""
     pending = compute(host(eni(0), eni(1, device_number=Absent())), Config())
     ours: tuple[Item, ...] = (route(10001, FIRST), own("10.0.1.4/32", 1), main_first("10.0.1.4/32"))

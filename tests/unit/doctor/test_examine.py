@@ -184,7 +184,7 @@ def test_the_severity_of_another_tool_follows_its_danger() -> None:
     }
     found = examine(view(), Readings(), environment(seen), LoadedConfig(Config()))
     assert told(found) == [
-        (WARNING, Check.OTHER_TOOL, "nm-cloud-setup"),  # of no ENI that is ours
+        (WARNING, Check.OTHER_TOOL, "nm-cloud-setup"),  # of no managed ENI
         (WARNING, Check.OTHER_TOOL, "cloud-init's network hotplug"),
         (NOTE, Check.OTHER_TOOL, "netplan"),
     ]
@@ -203,7 +203,7 @@ def test_a_tool_that_blocks_changes_is_one_error() -> None:
     assert found == (Finding(ERROR, Check.OTHER_TOOL, "nm-cloud-setup", "p", "r"),)
 
 
-def test_errors_come_first_and_without_duplicates() -> None:
+def test_errors_are_first_and_without_duplicates() -> None:
     note = Finding(NOTE, Check.HOP_LIMIT, "", "c", "r")
     warning = replace(note, severity=WARNING)
     error = replace(note, severity=ERROR)

@@ -123,7 +123,7 @@ HARMFUL = [(ERROR, Check.FOREIGN_OBJECT, "")]
         (with_rule(rule("10.0.9.0/24", 10007, 50), OURS), []),
         (with_rule(rule("0.0.0.0/0", 32766, 254), KERNEL), []),
         (with_rule(rule("10.0.1.0/24", 10000, 254)), HARMFUL),
-        (with_rule(rule("10.0.1.0/24", 10002, 254)), FOREIGN),  # comes after ours
+        (with_rule(rule("10.0.1.0/24", 10002, 254)), FOREIGN),  # follows ec2net's
         (with_rule(rule("10.0.1.4/32", 10001, 10001)), FOREIGN),  # says the same: net-utils
         (with_rule(rule("10.0.1.0/24", 10000, 254, suppress_prefixlength=0)), FOREIGN),
         (with_rule(rule("0.0.0.0/0", 10000, 52)), HARMFUL),

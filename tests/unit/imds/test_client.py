@@ -70,7 +70,7 @@ def reason(reading: Reading[str]) -> str:
     return reading.reason
 
 
-def test_values_and_absent_keys_come_over_one_connection(
+def test_one_connection_serves_values_and_absent_keys(
     server: ImdsServer, client: ImdsClient
 ) -> None:
     for _ in range(3):

@@ -83,7 +83,7 @@ VPN = LinkRef(90, "wg0")
         (None, None, None, True),
     ],
 )
-def test_a_default_route_in_main_goes_behind_the_default_route_of_the_host(
+def test_a_default_route_in_main_has_less_precedence_than_that_of_the_host(
     primary: int | None, own: int | None, vpn: int | None, made: bool
 ) -> None:
     """Before it, the ENI would take over the host's traffic. A lease on the same link does not

@@ -376,7 +376,7 @@ def test_an_unreadable_file_of_entry_points_affects_only_its_plugins(
     assert told in str(caught.value)
 
 
-def test_a_plugin_on_the_search_path_twice_is_listed_once_as_it_is_loaded(
+def test_a_plugin_on_the_search_path_twice_is_listed_once_like_the_loaded_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checkout and an installed copy, or a folder that is listed twice."""
@@ -510,7 +510,7 @@ def test_a_backend_that_cannot_be_created_is_ignored(program: Program) -> None:
     assert "+ rule" in plan.stdout
 
 
-def test_built_in_backends_come_first_and_in_their_order(
+def test_built_in_backends_are_first_and_in_their_order(
     plugin: Callable[[str], Plugins],
 ) -> None:
     plugins = plugin(

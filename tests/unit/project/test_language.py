@@ -4,7 +4,8 @@
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,15 @@ OLD = (
     ),
 )
 """Earlier sentences of the program; each breaks a rule."""
+
+OLD_NAMES = (
+    "who is left alone",
+    "what was taken away is told once and explained",
+    "a manager looks again when an ENI comes",
+    "a rule of ours is none of theirs",
+    "whoever stalls holds nobody up",
+)
+"""Earlier names of tests; each breaks a rule."""
 
 SHORT = 3
 """A text with at most so many words is a name or a command, not a sentence."""
@@ -107,22 +117,56 @@ def messages(folder: str) -> Iterator[str]:
                 yield node.value if id(node) not in apart else ""
 
 
-def docstrings(folder: str) -> Iterator[str]:
-    """The paragraphs and items of all docstrings."""
-    for tree in _trees(folder):
+def docstrings(folder: str, words: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The paragraphs and items of all docstrings; with ``words``, of the files that have one."""
+    for tree in _trees(folder) if words is None else _suspects(folder, words):
         for node in ast.walk(tree):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
                 for block in re.split(r"\n\s*\n|\n\s*- |\|", str(node.value.value)):
                     yield " ".join(block.split())
 
 
-def _trees(folder: str) -> Iterator[ast.Module]:
+def _suspects(folder: str, words: Mapping[str, str]) -> Iterator[ast.Module]:
+    """To parse all tests takes seconds."""
+    for path in (TOP / folder).rglob("*.py"):
+        text = path.read_text()
+        if _has("|".join(words), " ".join(text.split())):
+            yield ast.parse(text)
+
+
+def comments(folder: str) -> Iterator[str]:
+    """The comments of the code, a block of lines as one; ``# `` inside a text counts as well."""
     for path in sorted((TOP / folder).rglob("*.py")):
-        yield ast.parse(path.read_text())
+        for block in re.findall(r"(?:(?:^|\s\s)# .*\n\s*)+", path.read_text(), flags=re.MULTILINE):
+            yield " ".join(line.partition("# ")[2] for line in block.splitlines())
+
+
+def names_of_tests() -> Iterator[str]:
+    """The names of all tests as sentences."""
+    for path in (TOP / "tests").rglob("test_*.py"):
+        for name in re.findall(r"^\s*def test_(\w+)", path.read_text(), flags=re.MULTILINE):
+            yield name.replace("_", " ")
+
+
+@cache
+def _trees(folder: str) -> tuple[ast.Module, ...]:
+    return tuple(ast.parse(p.read_text()) for p in sorted((TOP / folder).rglob("*.py")))
 
 
 def _literal(part: ast.expr) -> str:
     return str(part.value) if isinstance(part, ast.Constant) else "X"
+
+
+def words_in(texts: Iterable[str], words: Mapping[str, str] = WORDS) -> list[str]:
+    """The banned words of texts whose sentences may have any form."""
+    any_word = "|".join(words)
+    return [
+        f"{text!r} {pattern}: {better}"
+        for text in texts
+        if _has(any_word, text)
+        for pattern, better in words.items()
+        if _has(pattern, text)
+    ]
 
 
 def found(texts: Iterator[str]) -> list[str]:
@@ -168,6 +212,26 @@ def test_messages_keep_the_rules(folder: str) -> None:
 @pytest.mark.parametrize("folder", RULES["code"]["docstrings"])
 def test_docstrings_keep_the_rules(folder: str) -> None:
     assert found(docstrings(folder)) == []
+
+
+@pytest.mark.parametrize("folder", RULES["code"]["comments"])
+def test_comments_of_the_code_use_the_terms(folder: str) -> None:
+    texts = list(comments(folder))
+    assert len(texts) > 5
+    assert words_in(texts) == []
+
+
+def test_docstrings_of_the_tests_use_the_terms() -> None:
+    assert words_in(docstrings("tests", WORDS)) == []
+
+
+def test_names_of_the_tests_use_the_terms() -> None:
+    assert words_in(names_of_tests(), {**WORDS, **RULES["names"]}) == []
+
+
+@pytest.mark.parametrize("name", OLD_NAMES)
+def test_an_old_name_breaks_a_rule(name: str) -> None:
+    assert words_in([name], {**WORDS, **RULES["names"]}) != []
 
 
 def test_no_page_of_docs_is_too_long() -> None:

@@ -60,7 +60,7 @@ def test_a_part_ends_at_its_own_or_the_whole_deadline(seconds: float, left: floa
     assert part.what == "part"
 
 
-def test_a_wait_ends_when_the_descriptor_is_ready(pipe: Pipe) -> None:
+def test_a_wait_ends_when_the_descriptor_becomes_ready(pipe: Pipe) -> None:
     pipe.write()
     assert Deadline(5).wait(pipe.reader) is True
 

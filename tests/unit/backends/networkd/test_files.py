@@ -277,7 +277,7 @@ def test_with_a_foreign_network_file_ec2net_writes_only_the_needed_settings() ->
         ("/etc/systemd/network/en.network", None),
     ],
 )
-def test_the_file_goes_into_the_folder_of_the_network_file_in_use(
+def test_the_file_is_written_to_the_folder_of_the_network_file_in_use(
     active: str | None, where: Path | None
 ) -> None:
     """R7; ENU#146: networkd ignores a drop-in of another file. /etc has precedence."""
@@ -399,7 +399,7 @@ def environment(
     return Environment(files.get, links.get, list_folder, eni_links)
 
 
-def test_the_state_of_a_link_comes_from_networkds_state_file() -> None:
+def test_networkds_state_file_has_the_state_of_a_link() -> None:
     seen = environment({"/run/systemd/netif/links/2": CONFIGURED}, {})
     assert link_state(2, seen) == LinkState(
         "configured", Path("/run/systemd/network/70-ens5.network")

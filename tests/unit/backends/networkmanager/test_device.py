@@ -218,7 +218,7 @@ def test_unmanaged_enis_are_not_in_the_file() -> None:
     assert "route-metric" not in alone
 
 
-def test_where_later_enis_are_unmanaged_the_file_lists_the_present_ones() -> None:
+def test_the_file_lists_the_present_enis_where_later_ones_are_unmanaged() -> None:
     """NetworkManager activates a new link at once, before ec2net could exclude it in the file."""
     now = [eni(0), eni(2), eni(1), eni(3)]
     text = conf_file(eni(0), 512, 9999, {"ena"}, [eni(3)], only=now).content
