@@ -94,7 +94,7 @@ def _routed(
     # Addresses for containers may be the only ones of a family.
     versions = families((*base, *passed_on))
     subnets = subnets_of(eni.facts, intent.ipv6)
-    gateways = tuple(gateway(subnets, version) for version in versions)
+    gateways = tuple(gateway(subnets, version, eni.ipv6_router) for version in versions)
     intent = replace(
         intent,
         gateways=gateways,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How ``refresh`` pokes the daemon, and gets its answer."""
+"""How ``refresh`` pokes the daemon, and is answered."""
 
 import socket
 import stat
