@@ -147,7 +147,7 @@ class NetworkManagerBackend(Backend):
         return Plan((*anew.changes, *others), plan.conflicts)
 
     def check(self, intent: EniIntent, seen: Observed) -> tuple[str, ...]:
-        """An activation that did not move the leased routes is not repeated, so it is told here."""
+        """An activation that did not move the leased routes is not repeated, so it is a problem."""
         device = _devices(seen).get(intent.mac)
         if device is None or intent.primary or routes(device) is not Routes.MAIN:
             return ()

@@ -197,7 +197,7 @@ def _room_for_sources(settings: EniSettings, own_table: bool, families: tuple[in
 
 
 def _room_for_ipv6(settings: EniSettings) -> None:
-    """Raises ``NotReady``: the kernel takes IPv6 off a link below 1280 bytes (RFC 8200, section 5)."""
+    """Raises ``NotReady``: the kernel removes IPv6 from a link below 1280 bytes (RFC 8200, 5)."""
     if settings.removes_ipv6:
         raise NotReady(
             Standing.REFUSED,
@@ -217,8 +217,8 @@ def _without_block(eni: ReadyEni, settings: EniSettings) -> tuple[str, ...]:
 def _wants_ipv6(eni: EniFacts, settings: EniSettings, link: Link) -> bool:
     """Family support comes from IMDS, not from what the link happens to hold (R33, R34).
 
-    But where an administrator has turned IPv6 off, it stays off. An MTU that has taken IPv6 off
-    already is judged as one that is about to.
+    But where an administrator has turned IPv6 off, it stays off. An MTU that already
+    removed IPv6 counts like one that would remove it.
     """
     if settings.ipv6 is Ipv6Policy.AUTO:
         # Without a subnet block IPv6 is pending; the whole ENI is if it has only IPv6.

@@ -88,7 +88,7 @@ def planned(
 ) -> BackendPlans:
     """A backend that fails costs its own plan, and is a problem.
 
-    ``join`` completes the intents by what they have in common; it is told which ENIs are planned for.
+    ``join`` completes the intents by their common part; it gets the ENIs that are planned for.
     """
     host, limited = within_limits(host, snapshot)
     made = BackendPlans(host, {}, {}, {}, [])

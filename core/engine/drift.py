@@ -49,10 +49,10 @@ STORY = 8
 SHOWN = 6
 """Items of one drift that are named."""
 REMINDER = 600.0
-"""Seconds after which one that comes again is told again."""
+"""Seconds after which a repeated drift is logged again."""
 GIVEN = 90.0
-"""Seconds after a network manager was given another file or setting in which nothing is told: what
-it does to the link then, as systemd-networkd 252 takes its leases anew, is by our wish."""
+"""Seconds after a new file or setting for a network manager in which no drift is logged: ec2net
+intends the manager's changes then, such as the new leases of systemd-networkd 252."""
 _DOWN = (Manager.NETWORKD_NOT_UP, Manager.NETWORKMANAGER_NOT_UP)
 _MARK = 16
 """Characters of a fingerprint that are kept."""

@@ -126,7 +126,7 @@ def link_manager(link: Link, environment: Environment) -> Manager:
 
 
 def _networkd_is_not_up(environment: Environment) -> bool:
-    """Whether systemd-networkd has links, and tells of none, not even lo: it is stopped or starts.
+    """Whether systemd-networkd has links, but lists none, not even lo: it is stopped or starts.
 
     Its folder is there wherever it is installed (tmpfiles.d/systemd-network.conf). A mask says
     nothing of the links that it had: they are those that ec2net gave it files for in this boot.

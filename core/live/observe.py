@@ -57,7 +57,7 @@ def observe(
 def _can_be_given_back(item: LinkSetting, journal: Journal, link: Link) -> bool:
     """Not an earlier MTU that the device does not accept any more: each pass would fail with it.
 
-    Nor one that would take IPv6 off the link.
+    Nor one that would remove IPv6 from the link.
     """
     before = journal.before[item.setting]
     keeps_ipv6 = before >= IPV6_MTU_MIN or not link.ipv6

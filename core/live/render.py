@@ -33,7 +33,7 @@ class Base(Enum):
     LEASED = "leased"
     """A network manager with a DHCP client; it may lease any one of the IPv6 addresses."""
     FOREIGN = "foreign"
-    """Somebody unknown (initrd, dhclient, static): IPv6 may still be on its way."""
+    """An unknown program (initrd, dhclient, static): IPv6 may still be pending."""
 
 
 def render(

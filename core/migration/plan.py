@@ -63,7 +63,7 @@ def before(host: Host, when: str) -> Before:
 
 
 def refuse(host: Host) -> None:
-    """Raises ``Ec2netError`` where a handover cannot be made, or not be taken back."""
+    """Raises ``Ec2netError`` where a handover cannot be made, or not be reverted."""
     for unit, package in (
         (units.NETWORKD, "systemd-networkd"),
         (units.RESOLVED, "systemd-resolved"),

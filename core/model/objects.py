@@ -360,7 +360,7 @@ class Rule(KernelItem):
 class ReplyMarks(KernelItem):
     """An nftables table: what answers connections that came in by ``link`` gets ``mark``.
 
-    Beside a rule that leads packets with this mark to the routing table ``table``.
+    In addition to a rule that leads packets with this mark to the routing table ``table``.
     """
 
     link: LinkRef

@@ -192,7 +192,7 @@ def test_a_file_of_the_administrator_takes_precedence(boot: Boot) -> None:
         status = instance.host.networkctl("ens6")
         assert status["Network File"] == "/etc/systemd/network/70-ens6.network"
         assert "/run/systemd/network/70-ens6.network" not in instance.files()
-        # networkd adds the router's routes to main in its own time; the primary is kept from them.
+        # networkd adds the router's routes to main later; the rules keep the primary from them.
         instance.host.wait_until(lambda: instance.refresh() == "", 60, "an empty plan")
         primary = instance.host.networkctl("ens5")
         assert primary["State"] == "routable (configured)"

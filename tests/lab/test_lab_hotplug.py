@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An ENI is attached to a running host, taken away again, or renamed."""
+"""An ENI is attached to a running host, detached again, or renamed."""
 
 import statistics
 import time

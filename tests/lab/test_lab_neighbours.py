@@ -119,8 +119,8 @@ def test_a_published_port_on_a_secondary_is_reached_with_published_ports(
 
 
 def test_vips_belong_to_keepalived(beside_docker: LabInstance) -> None:
-    """Two that EC2 never assigns, and two that are assigned and move on: on the primary and on a
-    secondary. Only keepalived takes them away."""
+    """Two addresses that EC2 never assigns, and two that EC2 assigns and moves: on the primary and
+    on a secondary. Only keepalived removes them."""
     instance, guest = beside_docker, beside_docker.vpc.guest
     both = {instance.primary: ROUTED, instance.secondary: "192.0.2.201"}
     assigned = {eni: eni.subnet.allot_ipv4() for eni in both}

@@ -96,7 +96,7 @@ def test_a_pass_that_runs_out_of_time_reports_its_changes(
 
 
 def test_verify_reports_a_refused_eni(vpc: SimulatedVpc, instance: Instance) -> None:
-    """verify printed "leave as intended" for the others and ended with 0."""
+    """verify reported success for the others and ended with 0."""
     _, eni = _host(vpc)
     instance.refresh()
     _change(vpc, eni, {"local-ipv4s": "192.0.2.1"})

@@ -84,7 +84,7 @@ def test_on_a_full_disk_the_first_pass_reports_and_a_later_one_succeeds(
 
 
 def test_a_disk_that_fills_up_loses_nothing(instance: Instance) -> None:
-    """A pass without news needs no room; a pass with news reports each file that it cannot
+    """A pass without news needs no room; a pass with changes reports each file that it cannot
     write."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
@@ -289,7 +289,7 @@ def test_an_unmanaged_eni_is_not_changed(instance: Instance, how: str) -> None:
 
 
 def test_an_eni_that_is_ignored_later_keeps_its_configuration(instance: Instance) -> None:
-    """Handing an ENI over to a CNI takes nothing away under its pods."""
+    """Handing an ENI over to a CNI removes nothing that its pods use."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first)

@@ -24,7 +24,7 @@ NO_LINK = LinkRef(0, "")
 
 
 def rules_and_routes(instance: Instance) -> list[list[str]]:
-    """But for the kernel's own, which IPv6 link-local addresses bring in their own time."""
+    """Except the kernel's own, which appear with IPv6 link-local addresses."""
     state = instance.kernel()
     found = [state[f"{kind} {version}"] for kind in ("rules", "routes") for version in (4, 6)]
     return [[line for line in lines if "fe80::/64" not in line] for lines in found]

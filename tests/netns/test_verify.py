@@ -59,7 +59,7 @@ def routing(instance: Instance) -> dict[str, Any]:
 
 @contextmanager
 def ip(instance: Instance, *do: str) -> Iterator[None]:
-    """Add these, and take them away again."""
+    """Add these, and remove them again."""
     instance.guest.ip(do)
     try:
         yield

@@ -73,7 +73,7 @@ def test_a_vip_that_ec2_assigns_belongs_to_keepalived_and_works(
             run_pass()
             assert lines(instance.guest, vip) == held
             assert instance.unreachable(eni) == []
-            # Another host has it now. Here it stays until keepalived takes it away.
+            # Another host has it now. Here it stays until keepalived removes it.
             eni.unassign_ipv4(vip)
             run_pass()
             assert lines(instance.guest, vip) == held

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Virtual addresses as keepalived puts them on a link and takes them away."""
+"""Virtual addresses that keepalived adds to a link and removes."""
 
 from kernel_state import kernel_state
 

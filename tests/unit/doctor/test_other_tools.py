@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beside a tool that has ENIs, ``doctor`` has one finding, with what the tool holds on each of them."""
+"""With a tool that has ENIs, ``doctor`` has one finding, with the tool's objects on each of them."""
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network

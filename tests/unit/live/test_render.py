@@ -138,7 +138,7 @@ def test_router_advertisements_are_off_where_ec2net_brings_the_link_up(
 def test_a_secondary_follows_the_mtu_of_the_primary_as_far_as_it_can(
     primary: int, largest: int, given: int | None, configured: bool
 ) -> None:
-    """Each pass set an MTU that the device refused; one below 1280 takes IPv6 off the link."""
+    """Each pass set an MTU that the device refused; one below 1280 removes IPv6 from the link."""
     links = (link(0, mtu=1500 if configured else primary), link(1, mtu=1500, mtu_max=largest))
     facts = host(eni(0, **IPV4_ONLY), eni(1), links=links)
     only = EniSection(Match(device=0), {"mtu": primary} if configured else {})

@@ -327,7 +327,7 @@ CONFIGURED, MANAGED = "ADMIN_STATE=configured", "managed=true"
             {NETWORKMANAGER: "managed=false"},
             RUNNING,
             "networkmanager",
-            "is told not to manage ens6",
+            "makes ens6 unmanaged",
             id="a user took it from NetworkManager: no other backend takes it",
         ),
         pytest.param(

@@ -55,7 +55,7 @@ def wrong_in(sentence: str) -> list[str]:
     if sentence in RULES["exceptions"]:
         return []
     words = sentence.split()
-    wrong = [f"{pattern}: {better}" for pattern, better in WORDS.items() if _has(pattern, sentence)]
+    wrong = banned(sentence, WORDS)
     if words and words[0] in RULES["openings"] and not sentence.endswith("?"):
         wrong.append(f"opens with {words[0]!r}")
     if len(words) > RULES["longest_sentence"]:
@@ -63,8 +63,21 @@ def wrong_in(sentence: str) -> list[str]:
     return wrong
 
 
-def _has(pattern: str, sentence: str) -> bool:
-    return re.search(rf"\b(?:{pattern})\b", sentence) is not None
+def banned(sentence: str, words: Mapping[str, str]) -> list[str]:
+    """The rules on words that a sentence breaks; a word may begin the sentence."""
+    if not _any_of(tuple(words)).search(sentence):
+        return []
+    forms = (sentence, sentence[:1].lower() + sentence[1:])
+    return [
+        f"{pattern}: {better}"
+        for pattern, better in words.items()
+        if any(re.search(rf"\b(?:{pattern})\b", form) for form in forms)
+    ]
+
+
+@cache
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(patterns)})\b", re.IGNORECASE)
 
 
 def sentences(text: str) -> list[str]:
@@ -130,7 +143,7 @@ def _suspects(folder: str, words: Mapping[str, str]) -> Iterator[ast.Module]:
     """To parse all tests takes seconds."""
     for path in (TOP / folder).rglob("*.py"):
         text = path.read_text()
-        if _has("|".join(words), " ".join(text.split())):
+        if _any_of(tuple(words)).search(" ".join(text.split())):
             yield ast.parse(text)
 
 
@@ -159,13 +172,11 @@ def _literal(part: ast.expr) -> str:
 
 def words_in(texts: Iterable[str], words: Mapping[str, str] = WORDS) -> list[str]:
     """The banned words of texts whose sentences may have any form."""
-    any_word = "|".join(words)
     return [
-        f"{text!r} {pattern}: {better}"
+        f"{sentence!r} {'; '.join(wrong)}"
         for text in texts
-        if _has(any_word, text)
-        for pattern, better in words.items()
-        if _has(pattern, text)
+        for sentence in sentences(text)
+        if (wrong := banned(sentence, words))
     ]
 
 

@@ -122,7 +122,7 @@ def test_which_states_of_a_device_ec2net_awaits(device: Device | None, reason: s
         pytest.param(replace(DEVICE, routes=PARKED), Routes.PARKED, id="parked"),
         pytest.param(replace(DEVICE, routes=()), Routes.UNKNOWN, id="no lease yet"),
         pytest.param(replace(DEVICE, routes=MAIN[3:]), Routes.UNKNOWN, id="link-local only"),
-        pytest.param(replace(DEVICE, state=110), Routes.UNKNOWN, id="on its way down"),
+        pytest.param(replace(DEVICE, state=110), Routes.UNKNOWN, id="deactivating"),
         pytest.param(Device("/d", 30), Routes.NONE, id="no profile"),
         pytest.param(
             replace(DEVICE, routes=(PARKED[0], MAIN[2])), Routes.MAIN, id="one family in main"

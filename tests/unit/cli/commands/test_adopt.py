@@ -21,7 +21,7 @@ TAKE_BACK = "To undo this, run: ec2net adopt networkd --undo --apply\n"
     ("undo", "apply", "ends"),
     [
         pytest.param(False, True, TAKE_BACK, id="done: how to take it back"),
-        pytest.param(True, True, "run systemctl stop NetworkManager.service\n", id="taken back"),
+        pytest.param(True, True, "run systemctl stop NetworkManager.service\n", id="reverted"),
         pytest.param(False, False, "Add --apply to run them.\n", id="a plan only"),
     ],
 )
