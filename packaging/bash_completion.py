@@ -51,7 +51,7 @@ def script() -> str:
 
 
 def _after_option() -> str:
-    """What follows an option that takes a value: files, folders or what nobody can guess."""
+    """Completions of an option's value: files, folders, or none if the shell cannot guess."""
     by_kind: dict[str, list[str]] = {}
     for command in commands().values():
         for action in command._actions:

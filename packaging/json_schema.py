@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of JSON Schema our schema uses: whether a document obeys it, and it as tables."""
+"""The parts of JSON Schema that ec2net's schema uses: a check of documents, and tables."""
 
 import json
 import re
@@ -111,7 +111,7 @@ def rows(
 
 
 def _inside(schema: dict[str, Any], root: dict[str, Any]) -> tuple[str, dict[str, Any], str]:
-    """What a value consists of: the name of its definition, that, and a mark for many of them."""
+    """The definition of a value: its name, its schema, and a mark for many of them."""
     mark = ""
     for alternative in schema.get("anyOf", ()):
         schema = alternative if "$ref" in alternative else schema

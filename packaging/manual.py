@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The manual pages, made of their sources in packaging/man and of the program itself.
 
-What the help texts and the table of settings say is not written a second time: ``{{part}}`` in
-a source stands for it. Run as a program it writes the pages; a test tells when that is due.
+``{{part}}`` in a source is replaced with the help texts or the table of settings. Run as a program
+it writes the pages; a test fails while they are outdated.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 
 def common_options() -> list[argparse.Action]:
-    """What every command takes, but for ``--help``."""
+    """The options of every command, except ``--help``."""
     every = [{tuple(a.option_strings) for a in c._actions} for c in commands().values()]
     shared = set.intersection(*every) - {("-h", "--help")}
     first = next(iter(commands().values()))
@@ -37,7 +37,7 @@ def common_options() -> list[argparse.Action]:
 
 
 def own_arguments(command: argparse.ArgumentParser) -> list[argparse.Action]:
-    """What only this command takes (or only some take)."""
+    """The options that not every command has."""
     common = {tuple(action.option_strings) for action in common_options()}
     common.add(("-h", "--help"))
     return [
@@ -46,7 +46,7 @@ def own_arguments(command: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def value_name(action: argparse.Action) -> str:
-    """What stands for its value; empty if it has none, in brackets if an option can do without."""
+    """The name of its value; empty without a value, in brackets if the value is optional."""
     name = "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
     return f"[{name}]" if action.option_strings and action.nargs == "?" else name
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The texts of a release, from pyproject.toml, the version and the date of the last commit.
 
-    release.py fill FOLDER     fill in the placeholders of the packages' sources in a tree
-    release.py notes FOLDER    print what changed, from CHANGELOG.md
-    release.py sbom FOLDER     print the bill of materials, from packaging/rpm/vendor.txt
+    release.py fill FOLDER     fill in the placeholders of the packages' sources in a tree;
+    release.py notes FOLDER    print the changes, from CHANGELOG.md;
+    release.py sbom FOLDER     print the bill of materials, from packaging/rpm/vendor.txt.
 
 ``SOURCE_DATE_EPOCH`` gives the date, in seconds. A filled tree stays unchanged.
 """
@@ -44,7 +44,7 @@ class Library:
 
 
 def identity(top: Path) -> dict[str, str]:
-    """Who maintains this fork and where, by placeholder. The one source is pyproject.toml."""
+    """The maintainer of this fork and the addresses, by placeholder. The one source is pyproject.toml."""
     told = tomllib.loads((top / "pyproject.toml").read_text())
     author = told["project"]["authors"][0]
     addresses = {name.upper(): address for name, address in told["project"]["urls"].items()}
@@ -69,7 +69,7 @@ def date() -> datetime:
 
 
 def values(top: Path) -> dict[str, str]:
-    """What stands for each placeholder."""
+    """The text for each placeholder."""
     return {
         **identity(top),
         "VERSION": version(top),
@@ -83,7 +83,7 @@ def values(top: Path) -> dict[str, str]:
 
 
 def libraries(top: Path) -> list[Library]:
-    """What the rpm contains besides ec2net itself."""
+    """The libraries in the rpm."""
     lines = (top / "packaging/rpm/vendor.txt").read_text()
     found = re.findall(r"^([\w-]+)==(\S+)  # licence: (.+)$", lines, flags=re.MULTILINE)
     return [Library(*words) for words in found]

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Markdown of our manual pages as roff (man(7) macros). Pure.
 
-What is understood: headings of two levels, paragraphs, lists of points, lists of definitions
-(a line with the term, then ``: `` and its text), indented blocks as they are, `code` and *words*
-to fill in. Anything else is text.
+The source has headings of two levels, paragraphs, lists of points, lists of definitions (a line
+with the term, then ``: `` and its text), indented samples, `code` and *words* to fill in. Anything
+else is text.
 """
 
 import re
@@ -56,7 +56,7 @@ def _plain(words: str) -> str:
 
 
 def _literal(words: str) -> str:
-    """As it is typed: hyphens are minus signs, quotes and tildes are not typeset."""
+    """Literal text: hyphens are minus signs, quotes and tildes are not typeset."""
     for sign, escaped in (
         ("\\", "\\e"),
         ("-", "\\-"),

@@ -2,13 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run the named parts of the tests, side by side where they allow it, and say what ran.
 
-    tests/run.py test                every behaviour once: what CI runs
-    tests/run.py all [PART ...]      the full cross product; parts that are green on this commit
-                                     are not run again
-    tests/run.py parts               names of the parts of "all", as JSON
-    tests/run.py green               which parts of "all" are green on this commit
+    tests/run.py test                every behaviour once, as in CI;
+    tests/run.py all [PART ...]      the full cross product, except for parts that are green on
+                                     this commit;
+    tests/run.py parts               names of the parts of "all", as JSON;
+    tests/run.py green               the parts of "all" that are green on this commit.
 
-A part ends at its limit, whatever hangs in it. With CI=true a part or a test that could not run is a
+A part ends at its limit, even if a test hangs. With CI=true a part or a test that could not run is a
 failure. ``EC2NET_LANES`` sets how many parts run at a time (default: two for each CPU, since most
 tests wait for a host or a lease).
 """
@@ -32,7 +32,7 @@ from xml.etree import ElementTree
 from parts import SETUP, STYLE, TOP, Part, everything, once
 
 RESULTS = TOP / ".cache/tests"
-"""Of each part: what it said, its JUnit XML, and a stamp for each commit on which it was green."""
+"""For each part: its output, its JUnit XML, and a stamp for each commit on which it was green."""
 
 LIMIT = 45 * 60.0
 """Seconds for one part; GitHub's runners and people have no patience for more."""
@@ -40,7 +40,7 @@ LIMIT = 45 * 60.0
 
 @dataclass(slots=True)
 class Result:
-    """What became of a part."""
+    """The result of a part."""
 
     part: Part
     state: str = "NOT RUN"
@@ -114,7 +114,7 @@ def environment() -> dict[str, str]:
 
 
 def read_report(path: Path, result: Result) -> None:
-    """What pytest says of each test."""
+    """pytest's result of each test."""
     for case in ElementTree.parse(path).iter("testcase"):
         name = f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
         result.times.append((float(case.get("time", "0")), name))

@@ -79,8 +79,8 @@ def made_while_down(instance: LabInstance, death: Death, event: Event, row: Row)
 def test_a_dead_network_manager_keeps_its_enis(
     pair: LabInstance, table: list[Row], death: Death, event: Event
 ) -> None:
-    """Every live change is made meanwhile, the files stay, no packet leaves through the wrong ENI,
-    and after the restart the state is complete without a repair."""
+    """Every live change is made meanwhile, the files stay, and no packet leaves through the wrong
+    ENI. After the restart the state is complete without a repair."""
     before, files = pair.kernel(), manager_files(pair)
     row, cursor = Row(str(pair.setting), death, event), pair.host.cursor()
     with Scene(pair, event) as scene:

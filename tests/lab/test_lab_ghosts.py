@@ -235,9 +235,9 @@ def _moment(end: tuple[float, Eni]) -> float:
 
 
 def test_attach_and_detach_races_leave_nothing(lone: LabInstance) -> None:
-    """R17, R23, the seed bug: a third ends by a move into another namespace, some while udev is
-    behind, some after a life that udev does not see the end of. The timer runs meanwhile, and 30 s
-    later nothing is left."""
+    """R17, R23, the seed bug: a third of the links ends by a move into another namespace. In some
+    races udev is late, in others it misses the removal. The timer runs meanwhile, and 30 s later
+    nothing is left."""
     races = Races(lone, random.Random(20260327))
     lone.host.run(["systemctl", "start", "ec2net-refresh.timer"])
     try:

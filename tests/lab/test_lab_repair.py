@@ -48,9 +48,9 @@ def shell(text: str) -> Callable[[LabInstance], None]:
 
 def without_metrics(before: State, after: State) -> list[str]:
     """Ignored differences: at a restart networkd 252 forgets the metric of a leased address, and
-    that of the kernel's connected route. Whether networkd or ec2net added the leased IPv6 address
-    first may differ too, and so may the order of a foreign address, which ec2net does not move
-    behind a new lease."""
+    that of the kernel's connected route. networkd or ec2net may add the leased IPv6 address first.
+    The order of a foreign address may differ too: ec2net does not move the address behind a new
+    lease."""
 
     def plain(state: State) -> State:
         metric = re.compile(r'"metric": \d+, ')

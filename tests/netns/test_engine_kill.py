@@ -27,8 +27,8 @@ pytestmark = pytest.mark.netns
 KILLS = rounds(50)
 RTM_NEWRULE = 32
 ATTEMPTS = 8
-"""For a signal during the changes: the first event may be one of the link itself, before the pass,
-and on a busy machine the pass may be over when the event is read."""
+"""For a signal during the changes: the first event may be one of the link itself, before the pass.
+On a busy machine the pass may be over when the event is read."""
 SEED = 20240817
 
 OTHER = """\

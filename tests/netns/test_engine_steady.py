@@ -44,8 +44,8 @@ def identities(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def test_a_second_pass_writes_nothing_to_the_kernel_or_to_disk(settled: Instance) -> None:
-    """R15: an identical intent causes no event, no new inode and no new time of a file, except the
-    empty file whose time is that of the last pass."""
+    """R15: an identical intent causes no event, no new inode and no new time of a file. The
+    exception is the empty file whose time is that of the last pass."""
     before, files = settled.kernel(), identities(settled.run_dir)
     with KernelEvents(settled.guest) as events:
         assert settled.plan()["changes"] == []

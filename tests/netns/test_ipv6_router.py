@@ -24,7 +24,7 @@ def advertised(instance: Instance, eni: Eni) -> None:
 
 
 def gateways(instance: Instance) -> list[str]:
-    """Of the default routes in the ENI's table."""
+    """The gateways of the default routes in the ENI's table."""
     shown = instance.guest.run(["ip", "-6", "route", "show", "table", "10001", "default"]).stdout
     return [line.split()[2] for line in shown.splitlines()]
 

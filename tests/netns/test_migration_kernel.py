@@ -45,7 +45,7 @@ def ipv4(instance: Instance) -> dict[str, list[str]]:
 
 
 def indices(instance: Instance) -> tuple[list[int], list[int]]:
-    """Of the links of both ENIs, and of the secondary's."""
+    """Settings of the links of both ENIs, and of the secondary's."""
     shown = json.loads(instance.guest.run(["ip", "-json", "link", "show"]).stdout)
     links = {link["ifname"]: link["ifindex"] for link in shown}
     return [links["ens5"], links["ens6"]], [links["ens6"]]

@@ -40,7 +40,7 @@ fast_for = 0.1
 pass = 60
 """
 """Settings by which a lost state file shows: a later ENI that counts as one of the boot gets a
-default route in main, and without its journal a link does not get its MTU back."""
+default route in main. Without its journal a link does not get its MTU back."""
 
 CUTS_OFF = """\
 from dataclasses import replace

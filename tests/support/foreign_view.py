@@ -23,7 +23,7 @@ def foreign(
     addresses: Collection[tuple[str, str]],
     altnames: Mapping[str, str],
 ) -> State:
-    """All foreign objects. Of ENIs' links only ``addresses`` and ``altnames`` can be foreign."""
+    """All foreign objects. On ENIs' links only ``addresses`` and ``altnames`` can be foreign."""
     found: State = {"nexthops": state["nexthops"]}
     for version in "46":
         found[f"rules {version}"] = [

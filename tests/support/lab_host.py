@@ -360,9 +360,10 @@ class LabHost:
     def wait_until(self, predicate: Callable[[], bool], timeout: float, what: str = "") -> float:
         """Wait until ``predicate`` holds, and return how many seconds that took.
 
-        The predicate is called at the start, after each change of the kernel's links, addresses,
-        routes and rules, after each line in the journal, and each second: the journal's
-        notification may be late or missing (252, rarely). ``HostError`` after ``timeout``.
+        The predicate is called at the start, and after each change of the kernel's links,
+        addresses, routes and rules. It is also called after each line in the journal, and each
+        second: the journal's notification may be late or missing (252, rarely). ``HostError`` after
+        ``timeout``.
         """
         began = time.monotonic()
         events = self.vpc.guest.call(_rtnetlink)

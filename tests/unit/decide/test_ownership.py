@@ -254,7 +254,7 @@ NO_IPV4 = fast_failure(Config().numbers)
 
 
 def removed_without_the_primary(second: dict[str, Any], mine: set[Mac]) -> set[Item]:
-    """Of ``ipv4_fast_failure``, by a plan for the other ENI alone."""
+    """Removed by a plan for the other ENI alone: the items of ``ipv4_fast_failure``."""
     facts = host(eni(0, **IPV6_ONLY), eni(1, **second))
     intents = compute(facts, Config(eni=EniSettings(ipv4_fast_failure=True)))
     plan = plan_for(intents, mine, {mac(1): ()}, InPlace(NO_IPV4), frozenset())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the ways to IMDS mean, and that all of them are tried within their time."""
+"""Findings about the routes to IMDS, and that doctor tries each of them within its time."""
 
 import time
 from collections.abc import Iterable

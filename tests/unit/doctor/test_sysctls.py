@@ -84,7 +84,7 @@ def test_a_router_that_ignores_advertisements_is_reported(
 def test_answers_of_published_ports_are_checked(
     forwarding: int | None, settings: dict[str, Any], lost: bool
 ) -> None:
-    """Of a secondary; the primary answers what arrives on it."""
+    """The sysctl of a secondary; the primary answers what arrives on it."""
     found = told(sysctls.lost_answers(intents(**settings), Sysctls(ipv4_forwarding=forwarding)))
     assert found == ([(NOTE, Check.PUBLISHED_PORTS, "ens6")] if lost else [])
 
