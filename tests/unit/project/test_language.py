@@ -30,6 +30,16 @@ OLD = (
     "It was made again by nobody.",
     "The daemon looks at IMDS every minute.",
     "An ENI that is ready leaves the list when the ENI comes again.",
+    "Where it stops to be right is the cause:",
+    "One process for every ENI, until it is told to stop.",
+    "whoever brought the host up keeps it, and only secondary addresses are added.",
+    "Somebody wants everything to be looked at, now.",
+    "Who else has rules on EC2 hosts:",
+    "The router is at the subnet's base + 1, so that must exist and be nobody else's.",
+    "Has udev look again at a link that it never saw.",
+    "Whether something of the ENI waits for what its network manager does in its own time.",
+    "Seconds for which an ENI has just come.",
+    "if it is the last ENI left, nothing can be known",
     (
         "Removal takes nothing off the network, and what is configured stays until the next boot, and"
         " then there is nothing of it left on the host at all for anyone to find."
