@@ -93,7 +93,8 @@ def _stolen(version: int, links: Collection[int], main: Main) -> Iterator[AnyNet
         if network.version != version or is_no_matter(network):
             continue
         best = routes[0]
-        if best.protocol != main.numbers.protocol and best.item.link.index in links:
+        through = any(link.index in links for link in best.item.links)
+        if through and best.protocol != main.numbers.protocol:
             yield network
 
 
@@ -121,7 +122,7 @@ def _routes(
             continue  # a kill switch: nothing leads around it
         metric = 0 if network.version == 4 else IPV6_METRIC
         table = main.numbers.table(PRIMARY)
-        yield Route(network, table, metric, way.link, way.gateway)
+        yield replace(way, destination=network, table=table, metric=metric, source=None)
 
 
 def _rules(source: AnyNetwork, main: Main, *, obeys: bool) -> Iterator[Rule]:

@@ -14,7 +14,7 @@ from ec2net.core.decide.intent import EniIntent
 from ec2net.core.decide.main import Main
 from ec2net.core.model.facts import Facts
 from ec2net.core.model.numbers import NumberPlan
-from ec2net.core.model.objects import MAIN_TABLE, LinkRef, Rank, Route, RouteKind
+from ec2net.core.model.objects import MAIN_TABLE, LinkRef, NextHop, Rank, Route, RouteKind
 from ec2net.core.model.purpose import Purpose
 from ec2net.core.model.snapshot import Found, Snapshot
 
@@ -107,6 +107,16 @@ def test_a_better_route_for_the_same_destination_leaves_nothing_to_correct() -> 
 def test_a_vpn_keeps_what_would_go_through_it_without_the_other_eni() -> None:
     intent = primary(CONNECTED, route("0.0.0.0/0", TUNNEL, metric=50))
     assert routes(intent) == ["route 10.0.1.0/24 dev wg0 table 10000"]
+
+
+def test_several_next_hops_lead_the_primary_through_those_of_no_other_eni() -> None:
+    """The kernel would choose a next hop by a hash, each time another one."""
+    hops = (NextHop(ENS5, ip_address("10.0.0.5")), NextHop(ENS6, ip_address("10.0.1.5")))
+    found = route("10.60.0.0/16", LinkRef(0, "0"))
+    item = replace(found.item, hops=hops, kind=RouteKind.OTHER)
+    intent = primary(replace(found, item=item))
+    assert routes(intent) == ["route 10.60.0.0/16 via 10.0.0.5 dev ens5 table 10000"]
+    assert intent.corrections != ()
 
 
 def test_nothing_leads_around_a_kill_switch() -> None:
