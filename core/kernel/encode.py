@@ -165,11 +165,17 @@ def link(verb: Verb, item: LinkSetting) -> Request:
 
 
 def lookup(
-    destination: AnyAddress, source: AnyAddress | None = None, *, through: int = 0, into: int = 0
+    destination: AnyAddress,
+    source: AnyAddress | None = None,
+    *,
+    through: int = 0,
+    into: int = 0,
+    mark: int = 0,
 ) -> Request:
     """Which way a packet would go (``ip route get``), and by which table.
 
     ``through``: bound to the link of this index; ``into``: forwarded, having come in by this link.
+    ``mark``: its fwmark.
     """
     fields = {
         "family": family(destination.version),
@@ -183,6 +189,7 @@ def lookup(
         RTA_SRC=_text(source),
         RTA_IIF=into or None,
         RTA_OIF=through or None,
+        RTA_MARK=mark or None,
     )
     return Request("rtmsg", _RTM_GETROUTE, 0, fields, attributes)
 

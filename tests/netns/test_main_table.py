@@ -260,11 +260,11 @@ def test_what_names_no_source_goes_as_main_says(instance: Instance) -> None:
 def test_corrections_go_with_their_reason(instance: Instance) -> None:
     _, eni = connected_first(instance)
     instance.ec2net("refresh")
-    assert "32764" in instance.guest.run(["ip", "rule"]).stdout
+    assert "32765" in instance.guest.run(["ip", "rule"]).stdout
     instance.guest.ip(["route del 10.0.2.0/24 dev ens6 proto kernel"])
     removed = instance.refresh()
     assert any("32765" in line for line in removed)
-    assert "32764" not in instance.guest.run(["ip", "rule"]).stdout
+    assert "32765" not in instance.guest.run(["ip", "rule"]).stdout
     last_rule = max(n for n, line in enumerate(removed) if "rule 3276" in line)
     route = next(n for n, line in enumerate(removed) if "table 10000" in line)
     assert last_rule < route
