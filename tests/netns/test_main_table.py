@@ -233,6 +233,18 @@ def test_the_primary_answers_hosts_of_a_secondarys_subnet(
         instance.ec2net("verify")
 
 
+def test_a_pass_for_the_secondary_alone_corrects_main_for_the_primary(instance: Instance) -> None:
+    """On demand, udev starts a pass for a new ENI; the next pass for all comes by a timer."""
+    first, second = subnets(instance.vpc, 2)
+    main = primary(instance.vpc, first, **MANY)
+    instance.ec2net("refresh")
+    eni = instance.vpc.attach(second, **MANY)
+    instance.guest.ip([f"link set {eni.name} up", f"addr add {eni.ipv4s[0]}/24 dev {eni.name}"])
+    instance.ec2net("start", eni.name)
+    assert instance.unreachable(main, host=instance.vpc.add_peer(second)) == []
+    assert instance.plan()["changes"] == []
+
+
 def test_corrections_hide_nothing_else_of_main(instance: Instance) -> None:
     """A bridge inside of the subnet, a VPN's default route, others' rules without priority."""
     main, _ = connected_first(instance)

@@ -52,19 +52,38 @@ def test_one_look_serves_all_events_of_a_quarter_of_a_second() -> None:
     assert made.due([], 1.25) is None
 
 
-def test_routes_of_others_are_looked_at_every_ten_seconds_and_cost_no_repair() -> None:
+def look_at_routes(made: Schedule, at: float) -> float:
+    """When the look for routes that changed at this time is made."""
+    made.rerouted(at)
+    due = made.next([])
+    assert made.due([], due) == Work(Kind.LOOK)
+    return due
+
+
+def test_routes_of_others_are_looked_at_three_times_at_once_and_then_every_ten_seconds() -> None:
+    """A network manager adds routes of a new ENI over some seconds; a routing daemon has no end."""
     made = schedule()
-    made.rerouted(1.0)
-    assert made.next([]) == 1.25
-    assert made.due([], 1.25) == Work(Kind.LOOK)
-    made.rerouted(2.0)
-    assert made.due([], 11.0) is None
-    made.changed(3.0)  # a repair does not wait for it, and covers it
-    assert made.due([], 3.25) == Work(Kind.LOOK)
+    assert [look_at_routes(made, at) for at in (1.0, 2.0, 3.0)] == [1.25, 2.25, 3.25]
+    assert [look_at_routes(made, at) for at in (4.0, 12.0)] == [11.25, 21.25]
+    assert not made.fighting(21.25)
+
+
+def test_looks_at_routes_that_were_not_needed_are_there_later() -> None:
+    made = schedule()
+    for at in (1.0, 2.0, 3.0):
+        look_at_routes(made, at)
+    made.polled(3.5, failures=0, quiet=False)
+    assert [look_at_routes(made, at) for at in (32.0, 32.5)] == [32.25, 32.75]
+
+
+def test_a_repair_covers_a_look_at_routes_that_waits() -> None:
+    made = schedule()
+    for at in (1.0, 2.0, 3.0):
+        look_at_routes(made, at)
     made.rerouted(4.0)
-    assert made.next([]) == 13.25
-    assert made.due([], 13.25) == Work(Kind.LOOK)
-    assert not made.fighting(13.25)
+    made.changed(5.0)
+    assert made.due([], 5.25) == Work(Kind.LOOK)
+    assert made.due([], 11.25) is None
 
 
 def test_a_poll_covers_a_look() -> None:
