@@ -4,7 +4,7 @@
 A main-first rule ignores every route through an ENI, also through its own, since it would match
 routes through other ENIs as well. ec2net therefore copies foreign routes of main through an ENI to
 the ENI's table, with its mark, and removes a copy with the original. A copy has all of the original
-except the preferred source. Of several next hops it has those through the ENI.
+except the preferred source, and of several next hops those through the ENI.
 """
 
 from dataclasses import replace

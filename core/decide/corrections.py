@@ -14,9 +14,9 @@ VPN, a bridge. The table therefore hides no other route of main. The second rule
 destinations by main's way without the other ENIs. Every other destination continues to main. The
 first rule would also obey a secondary ENI outside of the link group, and is left out then.
 
-A user's rule without a priority gets 32765 from the kernel while only the kernel's own rules are
-there, and precedes rules of the same priority that are added later. With 32764, the first rule would
-overtake a user's rule for marked packets.
+While only the kernel's own rules are there, the kernel gives a user's rule without a priority 32765.
+Rules of one priority have the order of their additions. With 32764, the first rule would overtake a
+user's rule for marked packets.
 """
 
 from collections.abc import Collection, Iterator

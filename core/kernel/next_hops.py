@@ -31,7 +31,7 @@ class NextHops:
     """The part of a route that ``decode`` takes from the bytes."""
 
     gateway: AnyAddress | None = None
-    """Of RTA_VIA."""
+    """From RTA_VIA."""
     hops: tuple[NextHop, ...] = ()
     encap: bytes = b""
     further: bytes = b""
