@@ -56,7 +56,7 @@ def test_a_correction_that_is_there_or_planned_needs_no_second_plan() -> None:
     ],
     ids=["a lease's route", "ours", "another table", "link-local", "a default route"],
 )
-def test_a_route_that_came_during_the_pass_counts(
+def test_a_route_that_was_added_during_the_pass_counts(
     destination: str, table: int, protocol: int, *, again: bool
 ) -> None:
     route = Found(Route(ip_network(destination), table, 1024, ENS6), protocol)
