@@ -5,13 +5,17 @@ The filter reads bytes, since routers and container hosts cause events all the t
 costs nothing: an overrun counts as every event, and each pass reads everything.
 """
 
+import socket
 import struct
 from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass
 
-from ec2net.core.kernel import wire
+from ec2net.core.kernel import next_hops, wire
 from ec2net.core.kernel.driver import Drivers
+from ec2net.core.kernel.dump import Dumps
 from ec2net.core.kernel.link_events import KernelEvents
+from ec2net.core.kernel.request import NLM_F_REPLACE
 from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE
 
 # include/uapi/linux/rtnetlink.h
@@ -19,7 +23,7 @@ _RTM_NEWLINK, _RTM_DELLINK = 16, 17
 _RTM_NEWADDR, _RTM_DELADDR = 20, 21
 _RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
 _RTM_NEWRULE, _RTM_DELRULE = 32, 33
-_RTM_DELNEXTHOP = 105
+_RTM_NEWNEXTHOP, _RTM_DELNEXTHOP = 104, 105
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 1 << 18 | 1 << 31
 """RTMGRP_LINK, then IFADDR, ROUTE and RULE of IPv4 and IPv6; RTNLGRP_NEXTHOP (Linux 5.3), since the
 IPv4 routes of a next hop object go with it without an event."""
@@ -34,7 +38,7 @@ _IFNAME, _MTU, _MASTER, _GROUP = 3, 4, 10, 27
 _LENGTH, _TABLE, _ROUTE_PROTOCOL, _FLAGS = 1, 4, 5, 8
 """Offsets in struct rtmsg."""
 _BODY_OF_ONLY = _BODY + wire.ROUTES.body
-_RTA_OIF, _RTA_TABLE = 4, 15
+_RTA_DST, _RTA_TABLE = 1, 15
 _ROUTES = 1024
 """Foreign routes that are remembered: a host has a few default routes and routes through ENIs."""
 _FRA_PROTOCOL = 21
@@ -78,9 +82,20 @@ class HostEvents(KernelEvents):
         self._protocol = protocol
         self._tables = tables
         self._routes: set[bytes] = set()
+        self._copied: set[bytes] = set()
         self._drivers = frozenset(drivers)
         self._enis: dict[int, object] = {}
         self._others: set[int] = set()
+
+    def follow(self) -> None:
+        """Read the copies of main's routes that an earlier process made. Raises ``OSError``."""
+        with closing(Dumps()) as dumps:
+            for family in (socket.AF_INET, socket.AF_INET6):
+                for raw in dumps.raw(wire.ROUTES, family=family, wanted=self._is_ours):
+                    self._note(raw, there=True)
+
+    def _is_ours(self, raw: bytes) -> bool:
+        return raw[_BODY + _ROUTE_PROTOCOL] == self._protocol
 
     def watch(self, enis: Collection[int]) -> None:
         """Indices of the links that are ENIs."""
@@ -95,19 +110,20 @@ class HostEvents(KernelEvents):
                 if data is None:
                     changes |= EVERYTHING
                     continue
-                for kind, _, _, raw in wire.messages(data):
-                    changes |= self._sift(kind, raw, drivers)
+                for kind, flags, _, raw in wire.messages(data):
+                    replaces = bool(flags & NLM_F_REPLACE)
+                    changes |= self._sift(kind, raw, drivers, replaces=replaces)
         return changes
 
-    def _sift(self, kind: int, raw: bytes, drivers: Drivers) -> Changes:
+    def _sift(self, kind: int, raw: bytes, drivers: Drivers, *, replaces: bool) -> Changes:
         if kind in (_RTM_NEWLINK, _RTM_DELLINK):
             return Changes(links=self._link(kind, raw, drivers))
         if kind in (_RTM_NEWADDR, _RTM_DELADDR):
             ours = _INDEX.unpack_from(raw, _BODY)[0] in self._enis
             return Changes(drift=ours and kind == _RTM_DELADDR, addresses=ours)
         if kind in (_RTM_NEWROUTE, _RTM_DELROUTE):
-            return self._route(kind, raw)
-        if kind == _RTM_DELNEXTHOP:
+            return self._route(kind, raw, replaces=replaces)
+        if kind == _RTM_DELNEXTHOP or (kind == _RTM_NEWNEXTHOP and replaces):
             return Changes(routes=True)
         if kind in (_RTM_NEWRULE, _RTM_DELRULE):
             mark = wire.attribute_of(raw, wire.RULES, _FRA_PROTOCOL)
@@ -116,13 +132,23 @@ class HostEvents(KernelEvents):
             return Changes(routing=True)
         return Changes()
 
-    def _route(self, kind: int, raw: bytes) -> Changes:
+    def _route(self, kind: int, raw: bytes, *, replaces: bool) -> Changes:
         if raw[_BODY + _ROUTE_PROTOCOL] == self._protocol:
+            self._note(raw, there=kind == _RTM_NEWROUTE)
             return Changes(drift=kind == _RTM_DELROUTE)
-        by_eni = wire.number(raw, wire.ROUTES, _RTA_OIF) in self._enis
+        by_eni = not self._enis.keys().isdisjoint(next_hops.links(raw))
         in_main = raw[_BODY + _TABLE] == MAIN_TABLE
         routing = self._matters(kind, raw, by_eni=by_eni)
-        return Changes(routing=routing, routes=in_main and by_eni)
+        # A replaced route has no RTM_DELROUTE, and the new one may lead through no ENI.
+        of_copy = replaces and _destination(raw) in self._copied
+        return Changes(routing=routing, routes=in_main and (by_eni or of_copy))
+
+    def _note(self, raw: bytes, *, there: bool) -> None:
+        """Keep the destinations of ec2net's routes in tables of ENIs, defaults excepted."""
+        table = wire.number(raw, wire.ROUTES, _RTA_TABLE)
+        if not raw[_BODY + _LENGTH] or table not in self._tables:
+            return
+        (self._copied.add if there else self._copied.discard)(_destination(raw))
 
     def _matters(self, kind: int, raw: bytes, *, by_eni: bool) -> bool:
         """Whether a foreign route can take an ENI's traffic: a default route, one through an ENI, or
@@ -165,3 +191,9 @@ class HostEvents(KernelEvents):
         )
         before, self._enis[index] = self._enis[index], looks
         return before != looks
+
+
+def _destination(raw: bytes) -> bytes:
+    """The family, length and address of a route's destination."""
+    address = wire.attribute_of(raw, wire.ROUTES, _RTA_DST) or b""
+    return raw[_BODY : _BODY + _LENGTH + 1] + address

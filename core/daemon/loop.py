@@ -110,6 +110,8 @@ class Loop:
             ExitStack() as stack,
         ):
             tables = self._nft_events(stack)
+            with suppress(OSError):  # a replaced route is then noticed by the next poll
+                events.follow()
             try:
                 self._arrivals(events)
                 while True:  # ends by a signal

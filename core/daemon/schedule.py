@@ -21,6 +21,9 @@ VERIFY_PAUSE = 10.0
 """Seconds between two verifications that foreign changes cause: a container host makes many."""
 ROUTES_SECONDS = 10.0
 """Between two looks for changed routes of others: a routing daemon changes them all the time."""
+ROUTES_AT_ONCE = 3
+"""Looks for changed routes that need not wait: a network manager adds routes of a new ENI over some
+seconds, and each may take the primary ENI's traffic."""
 
 
 class Kind(Enum):
@@ -56,7 +59,7 @@ class Schedule:
         self._verify: float | None = None
         self._verified = now - VERIFY_PAUSE
         self._routes: float | None = None
-        self._routes_free = now
+        self._routes_free = now - (ROUTES_AT_ONCE - 1) * ROUTES_SECONDS
         self._fighting = False
 
     def poke(self, now: float) -> None:
@@ -93,7 +96,8 @@ class Schedule:
         looks = [time for time in (self._look, self._routes) if time is not None and time <= now]
         if self._poll <= now or looks or verify:
             if self._routes is not None:
-                self._routes_free = now + ROUTES_SECONDS
+                rested = now - (ROUTES_AT_ONCE - 1) * ROUTES_SECONDS
+                self._routes_free = max(self._routes_free, rested) + ROUTES_SECONDS
             self._look = self._routes = None
             if self._poll <= now:
                 return Work(Kind.POLL)

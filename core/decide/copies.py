@@ -3,9 +3,8 @@
 
 A main-first rule ignores every route through an ENI, also through its own, since it would match
 routes through other ENIs as well. ec2net therefore copies foreign routes of main through an ENI to
-the ENI's table, with its mark, and removes a copy with the original. A copy has destination, metric
-and gateway. A route with more than that is not copied: several next hops, a tunnel, or a gateway of
-the other IP version.
+the ENI's table, with its mark, and removes a copy with the original. A copy has all of the original
+except the preferred source, and of several next hops those through the ENI.
 """
 
 from dataclasses import replace
@@ -40,12 +39,16 @@ def _by_link(main: Main) -> dict[int, dict[AnyNetwork, Route]]:
         route = one.item
         if route.table != MAIN_TABLE or one.protocol == main.numbers.protocol:
             continue
-        if route.kind is not RouteKind.UNICAST or is_no_matter(route.destination):
+        if is_no_matter(route.destination):
             continue
-        routes = found.setdefault(route.link.index, {})
-        best = routes.get(route.destination)
-        if best is None or route.metric < best.metric:
-            routes[route.destination] = route
+        for index in {link.index for link in route.links}:
+            own = route.through((index,))
+            if own is None or own.kind is not RouteKind.UNICAST:
+                continue
+            routes = found.setdefault(index, {})
+            best = routes.get(route.destination)
+            if best is None or route.metric < best.metric:
+                routes[route.destination] = own
     return found
 
 
@@ -60,7 +63,7 @@ def _with_copies(intent: EniIntent, routes: dict[AnyNetwork, Route]) -> EniInten
     own = {route.destination for route in intent.table_routes}
     families = {gateway.version for gateway in intent.gateways}
     wanted = [
-        Route(route.destination, intent.table, route.metric, intent.link, route.gateway)
+        replace(route, table=intent.table, link=intent.link, source=None)
         for route in routes.values()
         if route.destination not in own and route.version in families
     ]

@@ -6,13 +6,17 @@ example is a connected route of cloud-init or NetworkManager for the other ENI's
 for each source of the primary stand directly before main's rule, and a table holds only these
 destinations:
 
-    32764: from SOURCE lookup main suppress_ifgroup 236
+    32765: from SOURCE lookup main suppress_ifgroup 236
     32765: from SOURCE lookup 10000
 
 The first rule obeys main wherever main leads through a link that is no ENI, with default routes: a
 VPN, a bridge. The table therefore hides no other route of main. The second rule leads the table's
 destinations by main's way without the other ENIs. Every other destination continues to main. The
 first rule would also obey a secondary ENI outside of the link group, and is left out then.
+
+While only the kernel's own rules are there, the kernel gives a user's rule without a priority 32765.
+Rules of one priority have the order of their additions. With 32764, the first rule would overtake a
+user's rule for marked packets.
 """
 
 from collections.abc import Collection, Iterator
@@ -77,8 +81,9 @@ def _with_corrections(intent: EniIntent, others: Collection[EniOutcome], main: M
         routes += made
         if made:
             obeys = all(main.in_group(eni) for eni in others if eni.link is not None)
-            sources = (one for one in intent.correctable if one.version == version)
-            rules += [rule for source in sources for rule in _rules(source, main, obeys=obeys)]
+            present = {found.item for found in main.snapshot.rules}
+            for source in (one for one in intent.correctable if one.version == version):
+                rules += _rules(source, main, present, obeys=obeys)
     return replace(
         intent,
         corrections=tuple(rules),
@@ -93,7 +98,8 @@ def _stolen(version: int, links: Collection[int], main: Main) -> Iterator[AnyNet
         if network.version != version or is_no_matter(network):
             continue
         best = routes[0]
-        if best.protocol != main.numbers.protocol and best.item.link.index in links:
+        through = any(link.index in links for link in best.item.links)
+        if through and best.protocol != main.numbers.protocol:
             yield network
 
 
@@ -121,11 +127,18 @@ def _routes(
             continue  # a kill switch: no correction bypasses it
         metric = 0 if network.version == 4 else IPV6_METRIC
         table = main.numbers.table(PRIMARY)
-        yield Route(network, table, metric, way.link, way.gateway)
+        yield replace(way, destination=network, table=table, metric=metric, source=None)
 
 
-def _rules(source: AnyNetwork, main: Main, *, obeys: bool) -> Iterator[Rule]:
-    _, _, first, second = LAST_PRIORITIES
+def _rules(
+    source: AnyNetwork, main: Main, present: Collection[Rule], *, obeys: bool
+) -> Iterator[Rule]:
+    """The kernel has rules of one priority in the order of their additions: if only the second one
+    is there, it goes, and the next pass adds it behind the first."""
+    priority = LAST_PRIORITIES[-1]
+    by_main = Rule(source, priority, MAIN_TABLE, suppress_group=main.numbers.link_group)
+    by_table = Rule(source, priority, main.numbers.table(PRIMARY))
     if obeys:
-        yield Rule(source, first, MAIN_TABLE, suppress_group=main.numbers.link_group)
-    yield Rule(source, second, main.numbers.table(PRIMARY))
+        yield by_main
+    if not obeys or by_main in present or by_table not in present:
+        yield by_table

@@ -25,8 +25,8 @@ class Main:
         for length in range(network.prefixlen, -1, -1):
             around = network.supernet(new_prefix=length)
             for found in self.snapshot.main_by_destination.get(around, ()):
-                if found.protocol != self.numbers.protocol and found.item.link.index not in without:
-                    return found.item
+                if found.protocol != self.numbers.protocol and (way := _part(found.item, without)):
+                    return way
         return None
 
     def in_group(self, eni: EniOutcome) -> bool:
@@ -38,3 +38,8 @@ class Main:
         joins = intent is not None and intent.manage is not Manage.OBSERVE
         joins = joins and eni.mac in self.applied
         return link.group == self.numbers.link_group or (joins and link.group == 0)
+
+
+def _part(route: Route, without: Collection[int]) -> Route | None:
+    """The part of ``route`` that leads through none of these links."""
+    return route.through({link.index for link in route.links} - set(without))

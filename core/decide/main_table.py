@@ -89,10 +89,10 @@ class MainTable:
         way = self.main.way(subnet, {intent.link.index})
         if way is None or way.kind is not RouteKind.UNICAST or way.link != primary:
             return "main does not lead there through the primary ENI"
-        if way.gateway is None:
+        if way.gateway is None and way.is_plain:
             return "main does not lead there by a gateway of the primary ENI"
         metric = self.main.numbers.metric(PRIMARY)
-        return Route(subnet, MAIN_TABLE, metric, way.link, way.gateway)
+        return replace(way, destination=subnet, table=MAIN_TABLE, metric=metric, source=None)
 
     def _on_link(self, subnet: AnyNetwork, intent: EniIntent) -> Route:
         source = intent.first(4) if subnet.version == 4 else None

@@ -30,7 +30,7 @@ from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.reachability import Reachability
 from ec2net.core.engine.rollback import Trial
 from ec2net.core.engine.router_check import found_routers
-from ec2net.core.engine.second_plan import planned_again, together
+from ec2net.core.engine.second_plan import followers, planned_again, together, uncorrected
 from ec2net.core.engine.surroundings import Surroundings, surroundings
 from ec2net.core.host.files import Environment
 from ec2net.core.host.managers import elsewhere
@@ -39,7 +39,7 @@ from ec2net.core.kernel.link_events import link_is_there
 from ec2net.core.kernel.session import NOT_ASKED, Asked, Kernel
 from ec2net.core.kernel.sysctl import read_number
 from ec2net.core.live.observe import snapshot_of
-from ec2net.core.model.errors import DeadlineExceeded, DoubleManagement, Ec2netError
+from ec2net.core.model.errors import DeadlineExceeded, DoubleManagement, Ec2netError, KernelError
 from ec2net.core.model.facts import Facts, ImdsFacts, Link, Value
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Attached, Mac
@@ -123,12 +123,26 @@ class Engine:
         if confirm:
             view = view.without_changes(drift.unconfirmed(view))
         report = self.apply(view, deadline, check=check)
-        again = planned_again(view, report) - view.observed_only - report.held.keys()
+        again = planned_again(view, report)
+        if not without:
+            again |= uncorrected(view) | self._rerouted(view, report)
+        again -= view.observed_only | report.held.keys()
         if again:
             report = self._once_more(view, report, again, reading, deadline.shielded())
         report = replace(report, occasion=deadline.what, seconds=time.monotonic() - began)
         self.plugins.pass_finished(report)
         return report
+
+    def _rerouted(self, view: View, report: PassReport) -> frozenset[Mac]:
+        """The ENIs that routes concern which network managers added to main meanwhile."""
+        if not report.done:
+            return frozenset()
+        asked = _asked(view.facts.imds)
+        try:
+            after = snapshot_of(self.kernel, self.config.drivers, self.run, asked)
+        except KernelError:
+            return frozenset()  # the next pass reads them
+        return followers(view, after, self.config.numbers.protocol)
 
     def _once_more(
         self,

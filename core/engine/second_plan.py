@@ -5,16 +5,20 @@
   Until then there is no IPv6 to plan for.
 - A new first IPv4 address comes behind the addresses that its link has (__inet_insert_ifa,
   net/ipv4/devinet.c). Only then ec2net can move those behind the first.
+- A network manager that brings up an ENI adds routes to main, which may take the primary ENI's traffic.
+- A pass for one ENI may find such routes. The rules against them are the primary ENI's.
 """
 
 from collections.abc import Collection
 from dataclasses import replace
 
+from ec2net.core.decide.copies import is_no_matter
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.numbers import IPV6_MTU_MIN
-from ec2net.core.model.objects import Address, LinkSetting, Setting
+from ec2net.core.model.objects import MAIN_TABLE, Address, LinkSetting, Route, Setting
 from ec2net.core.model.plan import Action, Change, Plan
+from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.state.drift_record import Drifts
 
@@ -27,6 +31,33 @@ def planned_again(view: View, report: PassReport) -> frozenset[Mac]:
         if change.mac is not None
         and change.action is not Action.REMOVE
         and (_brings_ipv6(change) or _is_first_of_several(change, view))
+    )
+
+
+def uncorrected(view: View) -> frozenset[Mac]:
+    """The primary ENI, if it lacks rules that correct main, and the pass does not plan for it."""
+    present = {found.item for found in view.snapshot.rules}
+    return frozenset(
+        intent.mac
+        for intent in view.host.ready
+        if intent.mac not in view.wanted and not present.issuperset(intent.corrections)
+    )
+
+
+def followers(view: View, after: Snapshot, protocol: int) -> frozenset[Mac]:
+    """The ENIs for which main's foreign routes count, if these routes changed during the pass."""
+    if _foreign(view.snapshot, protocol) == _foreign(after, protocol):
+        return frozenset()
+    return frozenset(i.mac for i in view.host.ready if i.follows_main or i.correctable)
+
+
+def _foreign(snapshot: Snapshot, protocol: int) -> frozenset[Route]:
+    return frozenset(
+        found.item
+        for found in snapshot.routes
+        if found.item.table == MAIN_TABLE
+        and found.protocol != protocol
+        and not is_no_matter(found.item.destination)
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
+from ec2net.core.kernel import next_hops
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac, link_name
 from ec2net.core.model.objects import (
@@ -124,20 +125,24 @@ def route(message: Mapping[str, Any], names: Mapping[int, str]) -> Found[Route] 
         return None
     attributes = _attributes(message)
     gateway, source = attributes.get("RTA_GATEWAY"), attributes.get("RTA_PREFSRC")
+    more = next_hops.decoded(bytes(getattr(message, "data", b"")), names)
     index = attributes.get("RTA_OIF", 0)  # none: multipath, blackhole
+    if len({hop.link for hop in more.hops}) == 1:
+        index = more.hops[0].link.index
     kind = KINDS.get(message["type"], RouteKind.OTHER)
-    if "RTA_VIA" in attributes or "RTA_ENCAP_TYPE" in attributes:
-        # a gateway of the other family, or a tunnel: ec2net does not model these
-        kind = RouteKind.OTHER
     return Found(
         Route(
             destination=_network(message, attributes.get("RTA_DST"), "dst_len"),
             table=attributes.get("RTA_TABLE", message["table"]),
             metric=attributes.get("RTA_PRIORITY", 0),
             link=LinkRef(index, names.get(index, str(index))),
-            gateway=ip_address(gateway) if gateway else None,
+            gateway=ip_address(gateway) if gateway else more.gateway,
             source=ip_address(source) if source else None,
             kind=kind if index or kind is not RouteKind.UNICAST else RouteKind.OTHER,
+            hops=more.hops,
+            encap=more.encap,
+            further=more.further,
+            next_hop_object=more.object_id,
         ),
         message["proto"],
     )

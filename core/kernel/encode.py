@@ -4,6 +4,7 @@
 from enum import Enum
 from typing import Any
 
+from ec2net.core.kernel import next_hops
 from ec2net.core.kernel.decode import IFF_UP, KINDS, RULE_ACTIONS, family
 from ec2net.core.kernel.relevance import LAST_SMALL_TABLE
 from ec2net.core.kernel.request import (
@@ -31,7 +32,6 @@ _RTM_NEWLINKPROP = 108
 _DELETE = 1
 """From RTM_NEW... to RTM_DEL..."""
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
-_RTNH_F_ONLINK = 4
 _RTM_F_LOOKUP_TABLE = 0x1000
 _TYPES = {kind: number for number, kind in KINDS.items()}
 _RULE_ACTIONS = {action: number for number, action in RULE_ACTIONS.items()}
@@ -94,8 +94,10 @@ def address(verb: Verb, item: Address, protocol: int | None) -> Request:
 
 
 def route(verb: Verb, item: Route, protocol: int) -> Request:
+    one = not (item.hops or item.next_hop_object)
+    by_other = item.gateway is not None and item.gateway.version != item.version
     scope = _SCOPE_UNIVERSE
-    if item.gateway is None and item.version == 4:
+    if item.gateway is None and item.version == 4 and one:
         scope = _SCOPE_HOST if item.kind is RouteKind.LOCAL else _SCOPE_LINK
     fields = {
         "family": family(item.version),
@@ -105,17 +107,18 @@ def route(verb: Verb, item: Route, protocol: int) -> Request:
         "type": _TYPES[item.kind],
         "scope": scope,
         # The subnet has no route in main, so the kernel could not find the gateway by itself.
-        "flags": _RTNH_F_ONLINK if item.gateway is not None else 0,
+        "flags": next_hops.ONLINK if one and item.gateway is not None else 0,
     }
     attributes = _given(
-        RTA_OIF=item.link.index,
+        RTA_OIF=item.link.index if one else None,
         RTA_TABLE=item.table,
         RTA_DST=_prefix(item.destination),
         RTA_PRIORITY=item.metric or None,
-        RTA_GATEWAY=_text(item.gateway),
+        RTA_GATEWAY=_text(item.gateway) if one and not by_other else None,
         RTA_PREFSRC=_text(item.source),
     )
-    return Request("rtmsg", _kind(_RTM_NEWROUTE, verb), _FLAGS[verb], fields, attributes)
+    kind, raw = _kind(_RTM_NEWROUTE, verb), next_hops.encoded(item)
+    return Request("rtmsg", kind, _FLAGS[verb], fields, attributes, raw)
 
 
 def rule(verb: Verb, item: Rule, protocol: int) -> Request:
@@ -162,11 +165,17 @@ def link(verb: Verb, item: LinkSetting) -> Request:
 
 
 def lookup(
-    destination: AnyAddress, source: AnyAddress | None = None, *, through: int = 0, into: int = 0
+    destination: AnyAddress,
+    source: AnyAddress | None = None,
+    *,
+    through: int = 0,
+    into: int = 0,
+    mark: int = 0,
 ) -> Request:
     """Which way a packet would go (``ip route get``), and by which table.
 
     ``through``: bound to the link of this index; ``into``: forwarded, having come in by this link.
+    ``mark``: its fwmark.
     """
     fields = {
         "family": family(destination.version),
@@ -180,6 +189,7 @@ def lookup(
         RTA_SRC=_text(source),
         RTA_IIF=into or None,
         RTA_OIF=through or None,
+        RTA_MARK=mark or None,
     )
     return Request("rtmsg", _RTM_GETROUTE, 0, fields, attributes)
 

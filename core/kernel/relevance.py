@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterable
 from functools import lru_cache
 
-from ec2net.core.kernel import wire
+from ec2net.core.kernel import next_hops, wire
 from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE, AnyNetwork
 
 _RTMSG = struct.Struct("=8BI")
@@ -20,6 +20,8 @@ _RTMSG = struct.Struct("=8BI")
 _RTA_DST, _RTA_OIF, _RTA_TABLE = 1, 4, 15
 _VERSIONS = {socket.AF_INET: 4, socket.AF_INET6: 6}
 _RTPROT_KERNEL = 2
+_ONE_LINK = struct.pack("=HH", 8, _RTA_OIF)
+"""A route with several next hops has RTA_MULTIPATH instead."""
 _RTM_F_CLONED = 0x200
 
 
@@ -86,6 +88,6 @@ class RelevantRoutes:
 
     def _is_through(self, raw: bytes) -> bool:
         """The attribute as bytes is looked for first: that is quick, and a million routes have none."""
-        return any(through in raw for through in self._through) and (
-            wire.number(raw, wire.ROUTES, _RTA_OIF) in self._links
-        )
+        if _ONE_LINK in raw and not any(through in raw for through in self._through):
+            return False
+        return not self._links.isdisjoint(next_hops.links(raw))

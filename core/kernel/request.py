@@ -35,6 +35,8 @@ class Request:
     flags: int
     fields: dict[str, int]
     attributes: Sequence[tuple[str, Any]]
+    raw: bytes = b""
+    """Further attributes, as bytes of whole attributes."""
 
 
 class Requests:
@@ -76,7 +78,16 @@ class Requests:
 
 
 def encoded(request: Request, sequence: int) -> bytes:
-    """The request as bytes for the kernel.
+    """The request as bytes for the kernel."""
+    message = _encoded(request, sequence)
+    if not request.raw:
+        return message
+    whole = message + bytes(-len(message) % 4) + request.raw
+    return len(whole).to_bytes(4, sys.byteorder) + whole[4:]
+
+
+def _encoded(request: Request, sequence: int) -> bytes:
+    """Without ``raw``.
 
     pyroute2 encodes the first request of a shape; later ones are copies with other values. A pass
     over the largest instance makes 20,000 requests of some hundred shapes.

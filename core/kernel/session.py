@@ -207,16 +207,17 @@ class Kernel:
         *,
         through: int = 0,
         into: int = 0,
+        mark: int = 0,
     ) -> RouteAnswer:
         """Ask for the way from ``source`` to ``destination``. Raises ``KernelError``.
 
         Without ``source``: for a packet whose sender leaves the choice of it to the kernel.
-        ``through`` and ``into`` as of ``encode.lookup``.
+        ``through``, ``into`` and ``mark`` as of ``encode.lookup``.
         """
         doing = f"looking up {destination}" + (f" from {source}" if source else "")
         with self._errors(doing):
             answer = self._requests.send(
-                encode.lookup(destination, source, through=through, into=into)
+                encode.lookup(destination, source, through=through, into=into, mark=mark)
             )
         if answer is None:
             raise KernelError(f"{doing}: no answer")

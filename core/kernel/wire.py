@@ -64,8 +64,9 @@ ADDRESSES = Kind("ifaddrmsg", 22, 8, frozenset((1, 2, 11)))
 ADDRESS_STATES = Kind("ifaddrmsg", 22, 8, frozenset((1, 2, 6)))
 """With IFA_ADDRESS, LOCAL and CACHEINFO, which is another one at each dump."""
 
-ROUTES = Kind("rtmsg", 26, 12, frozenset((1, 4, 5, 6, 7, 15, 18, 21)))
-"""With RTA_DST, OIF, GATEWAY, PRIORITY, PREFSRC, TABLE, VIA and ENCAP_TYPE."""
+ROUTES = Kind("rtmsg", 26, 12, frozenset((1, 4, 5, 6, 7, 8, 9, 11, 15, 18, 21, 22, 30)))
+"""With RTA_DST, OIF, GATEWAY, PRIORITY, PREFSRC, METRICS, MULTIPATH, FLOW, TABLE, VIA, ENCAP_TYPE,
+ENCAP and NH_ID."""
 
 RULES = Kind("fibmsg", 34, 12)
 """With everything: an attribute that is not known makes a rule another one."""

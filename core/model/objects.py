@@ -5,7 +5,8 @@ Each has an ``identity`` (the kernel's key within a kind), a ``rank`` (the order
 are safe: settings of the link, rules, addresses, routes), and a description in the words of ip(8).
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 from ipaddress import (
     IPv4Address,
@@ -39,6 +40,9 @@ MAIN_TABLE = 254
 """The number of the table main: RT_TABLE_MAIN (include/uapi/linux/rtnetlink.h)."""
 LOCAL_TABLE = 255
 """RT_TABLE_LOCAL."""
+
+RARE = {"rare": True}
+"""Metadata of a field that documents have only where it has a value."""
 
 
 class Rank(IntEnum):
@@ -200,8 +204,22 @@ class LaterAddress(Address):
 
 
 @dataclass(frozen=True, slots=True)
+class NextHop:
+    """One of several next hops of a route (struct rtnexthop)."""
+
+    link: LinkRef
+    gateway: AnyAddress | None = None
+    weight: int = 1
+    encap: bytes = b""
+    """As ``Route.encap``."""
+
+
+@dataclass(frozen=True, slots=True)
 class Route(KernelItem):
-    """A route through a link. ``metric`` is RTA_PRIORITY; a gateway is always taken as on-link."""
+    """A route through a link. ``metric`` is RTA_PRIORITY; a gateway is always taken as on-link.
+
+    A gateway may have the other IP version (RTA_VIA).
+    """
 
     destination: AnyNetwork
     table: int
@@ -211,18 +229,57 @@ class Route(KernelItem):
     source: AnyAddress | None = None
     """Preferred source (RTA_PREFSRC)."""
     kind: RouteKind = RouteKind.UNICAST
+    hops: tuple[NextHop, ...] = field(default=(), metadata=RARE)
+    """Several next hops; ``link`` is theirs if it is the same for all."""
+    encap: bytes = field(default=b"", metadata=RARE)
+    """A tunnel, as attributes of netlink (RTA_ENCAP_TYPE and RTA_ENCAP)."""
+    further: bytes = field(default=b"", metadata=RARE)
+    """RTA_METRICS and RTA_FLOW, as attributes of netlink."""
+    next_hop_object: int = field(default=0, metadata=RARE)
+    """Its number (RTA_NH_ID); 0 without one. The kernel also names the object's link and gateway."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has at most a link and a gateway."""
+        return not (self.hops or self.encap or self.next_hop_object)
+
+    @property
+    def links(self) -> tuple[LinkRef, ...]:
+        """The links that it leads through, by next hop."""
+        return tuple(hop.link for hop in self.hops) or (self.link,)
+
+    def through(self, links: Collection[int]) -> "Route | None":
+        """The part that leads through these links; None if no next hop does.
+
+        The part of a next hop object is not the object any more. A part that leads through several
+        links is of the kind ``OTHER``.
+        """
+        if not self.hops:
+            return self if self.link.index in links else None
+        hops = tuple(hop for hop in self.hops if hop.link.index in links)
+        if len(hops) in (0, len(self.hops)):
+            return self if hops else None
+        if len({hop.link for hop in hops}) > 1:
+            return replace(self, hops=hops, next_hop_object=0)
+        part = replace(
+            self, link=hops[0].link, kind=RouteKind.UNICAST, hops=hops, next_hop_object=0
+        )
+        if len(hops) > 1:
+            return part
+        return replace(part, hops=(), gateway=hops[0].gateway, encap=hops[0].encap)
 
     @property
     def rank(self) -> Rank:
         if self.table != MAIN_TABLE or not self.destination.prefixlen:
             return Rank.ROUTE
-        return Rank.SUBNET if self.gateway is None else Rank.DETOUR
+        return Rank.SUBNET if self.gateway is None and self.is_plain else Rank.DETOUR
 
     @property
     def optional(self) -> bool:
-        """A route by a gateway in an ENI's table, except the default route, is made after main's."""
-        specific = self.gateway is not None and self.destination.prefixlen > 0
-        return specific and self.table not in (MAIN_TABLE, LOCAL_TABLE)
+        """A copy of main's route in an ENI's table: by a gateway, or by more than that."""
+        specific = self.destination.prefixlen > 0
+        by_more = self.gateway is not None or not self.is_plain
+        return specific and by_more and self.table not in (MAIN_TABLE, LOCAL_TABLE)
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -248,16 +305,26 @@ class Route(KernelItem):
 
     def serves(self, wanted: object) -> bool:
         """A route that leads the same way does, with whatever preferred source."""
-        way = (self.link, self.gateway, self.kind)
-        return isinstance(wanted, Route) and way == (wanted.link, wanted.gateway, wanted.kind)
+        return isinstance(wanted, Route) and self._way == wanted._way
+
+    @property
+    def _way(self) -> tuple[object, ...]:
+        return (self.link, self.gateway, self.kind, self.hops, self.encap, self.next_hop_object)
 
     def describe(self) -> str:
         default = self.destination.prefixlen == 0
         words = [] if self.kind is RouteKind.UNICAST else [self.kind.value]
         words.append("default" if default else str(self.destination))
-        if self.gateway is not None:
-            words.append(f"via {self.gateway}")
+        if self.encap:
+            words.append("encap")
+        if self.gateway is not None and not self.hops:
+            other = "" if self.gateway.version == self.version else f"inet{self.gateway.version} "
+            words.append(f"via {other.replace('inet4', 'inet')}{self.gateway}")
         words.append(f"dev {self.link}")
+        if self.hops:
+            words.append(f"by {len(self.hops)} next hops")
+        if self.next_hop_object:
+            words.append(f"nhid {self.next_hop_object}")
         words.append(f"table {_table(self.table)}")
         if self.source is not None:
             words.append(f"src {self.source}")

@@ -23,6 +23,7 @@ from ec2net.core.model.objects import (
     LinkRef,
     LinkSetting,
     Mark,
+    NextHop,
     Route,
     RouteKind,
     Rule,
@@ -189,6 +190,20 @@ def _route(data: dict[str, Any], names: dict[int, LinkRef]) -> Route:
         gateway=ip_address(_of(str, gateway)) if gateway else None,
         source=ip_address(_of(str, source)) if source else None,
         kind=RouteKind(data["kind"]),
+        hops=tuple(_hop(one, names) for one in data.get("hops", ())),
+        encap=bytes.fromhex(_of(str, data.get("encap", ""))),
+        further=bytes.fromhex(_of(str, data.get("further", ""))),
+        next_hop_object=_of(int, data.get("next_hop_object", 0)),
+    )
+
+
+def _hop(data: dict[str, Any], names: dict[int, LinkRef]) -> NextHop:
+    name, gateway = _of(str, data["link"]), data["gateway"]
+    return NextHop(
+        next((link for link in names.values() if link.name == name), LinkRef(0, name)),
+        ip_address(_of(str, gateway)) if gateway else None,
+        _of(int, data["weight"]),
+        bytes.fromhex(_of(str, data["encap"])),
     )
 
 

@@ -116,6 +116,8 @@ def encode(value: Any) -> Any:
         return value.value
     if isinstance(value, bool | int | float | str):
         return value
+    if isinstance(value, bytes):
+        return value.hex()
     if isinstance(value, Mapping):
         return {str(encode(key)): encode(item) for key, item in value.items()}
     if isinstance(value, set | frozenset):
@@ -123,7 +125,11 @@ def encode(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [encode(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        read = {field.name: getattr(value, field.name) for field in fields(value)}
+        read = {
+            field.name: one
+            for field in fields(value)
+            if (one := getattr(value, field.name)) or not field.metadata.get("rare")
+        }
         return {name: encode(one) for name, one in read.items() if not isinstance(one, Unknown)}
     return str(value)
 

@@ -236,6 +236,18 @@ def test_the_primary_answers_hosts_in_the_subnet_of_a_secondary(
         instance.ec2net("verify")
 
 
+def test_a_pass_for_the_secondary_alone_corrects_main_for_the_primary(instance: Instance) -> None:
+    """On demand, udev starts a pass for a new ENI; the next pass for all comes by a timer."""
+    first, second = subnets(instance.vpc, 2)
+    main = primary(instance.vpc, first, **MANY)
+    instance.ec2net("refresh")
+    eni = instance.vpc.attach(second, **MANY)
+    instance.guest.ip([f"link set {eni.name} up", f"addr add {eni.ipv4s[0]}/24 dev {eni.name}"])
+    instance.ec2net("start", eni.name)
+    assert instance.unreachable(main, host=instance.vpc.add_peer(second)) == []
+    assert instance.plan()["changes"] == []
+
+
 def test_corrections_hide_nothing_else_in_main(instance: Instance) -> None:
     """A bridge inside of the subnet, a VPN's default route, others' rules without priority."""
     main, _ = connected_first(instance)
@@ -263,11 +275,11 @@ def test_traffic_without_a_source_follows_main(instance: Instance) -> None:
 def test_corrections_are_removed_with_their_reason(instance: Instance) -> None:
     _, eni = connected_first(instance)
     instance.ec2net("refresh")
-    assert "32764" in instance.guest.run(["ip", "rule"]).stdout
+    assert "32765" in instance.guest.run(["ip", "rule"]).stdout
     instance.guest.ip(["route del 10.0.2.0/24 dev ens6 proto kernel"])
     removed = instance.refresh()
     assert any("32765" in line for line in removed)
-    assert "32764" not in instance.guest.run(["ip", "rule"]).stdout
+    assert "32765" not in instance.guest.run(["ip", "rule"]).stdout
     last_rule = max(n for n, line in enumerate(removed) if "rule 3276" in line)
     route = next(n for n, line in enumerate(removed) if "table 10000" in line)
     assert last_rule < route
@@ -315,18 +327,74 @@ def test_a_route_through_the_secondary_counts_for_its_addresses(
     assert instance.plan()["changes"] == []
 
 
-def test_a_route_that_a_copy_cannot_express_is_not_copied(instance: Instance) -> None:
-    """Several next hops, a tunnel, a gateway of the other family."""
+MORE = (
+    "10.71.0.0/16 via inet6 fe80::9 dev ens6",
+    "10.72.0.0/16 via 10.0.2.3 dev ens6 onlink mtu lock 1400 advmss 1300 realm 5",
+    "10.73.0.0/16 encap ip id 7 dst 10.1.1.1 dev ens6",
+    "10.74.0.0/16 nhid 7",
+    "10.75.0.0/16 nhid 9",
+    "10.76.0.0/16 nexthop via 10.0.2.3 dev ens6 weight 2 nexthop via inet6 fe80::9 dev ens6",
+    "2001:db8:71::/48 via fe80::7 dev ens6 mtu 1400",
+    "2001:db8:74::/48 nhid 8",
+    "2001:db8:76::/48 nexthop via fe80::7 dev ens6 nexthop via fe80::8 dev ens6 weight 3",
+)
+SHARED = (
+    "10.77.0.0/16 nexthop via 10.0.2.3 dev ens6 nexthop via 10.0.1.3 dev ens5",
+    "10.78.0.0/16 nhid 11",
+    "2001:db8:77::/48 nexthop via fe80::7 dev ens6 nexthop via fe80::8 dev ens5",
+)
+OBJECTS = (
+    "nexthop add id 7 via 10.0.2.3 dev ens6",
+    "nexthop add id 8 via fe80::7 dev ens6",
+    "nexthop add id 10 via 10.0.2.5 dev ens6",
+    "nexthop add id 12 via 10.0.1.3 dev ens5",
+    "nexthop add id 9 group 7/10,2",
+    "nexthop add id 11 group 7/12",
+)
+
+
+def specific(instance: Instance, table: str) -> list[str]:
+    """The routes of ``MORE`` in ``table``, as ip prints them; a copy's gateway is always on-link."""
+    found = []
+    for version in ("-4", "-6"):
+        command = ["ip", version, "route", "show", "table", table]
+        text = instance.guest.run(command).stdout.replace("\n\t", " ")
+        for word in (" onlink", " proto 236"):
+            text = text.replace(word, "")
+        found += [" ".join(line.split()) for line in text.splitlines()]
+    return sorted(line for line in found if line.startswith(("10.7", "2001:db8:7")))
+
+
+def test_a_copy_has_everything_of_its_original(instance: Instance) -> None:
+    """Several next hops, a tunnel, metrics, a gateway of the other family, next hop objects."""
     two(instance)
-    routes = (
-        "10.70.0.0/16 nexthop via 10.0.2.3 dev ens6 nexthop via 10.0.1.3 dev ens5",
-        "10.71.0.0/16 via inet6 fe80::9 dev ens6",
-    )
-    assert [add_route(instance, route).returncode for route in routes] == [0, 0]
+    instance.guest.ip(OBJECTS)
+    instance.guest.ip([f"route add {route}" for route in MORE])
     instance.ec2net("refresh")
-    table = instance.guest.run(["ip", "route", "show", "table", "10001"]).stdout
-    assert "10.70" not in table
-    assert "10.71" not in table
+    originals = specific(instance, "main")
+    assert len(originals) == len(MORE)
+    assert specific(instance, "10001") == originals
+    assert instance.plan()["changes"] == []
+    instance.guest.ip([f"route del {route.split()[0]}" for route in MORE])
+    instance.ec2net("refresh")
+    assert specific(instance, "10001") == []
+
+
+def test_each_address_uses_the_next_hops_through_its_own_eni(instance: Instance) -> None:
+    """The kernel chooses one by a hash, whatever the source."""
+    main, eni = two(instance)
+    instance.guest.ip(OBJECTS)
+    instance.guest.ip([f"route add {route}" for route in SHARED])
+    for _ in range(2):
+        instance.ec2net("refresh")
+    assert instance.plan()["changes"] == []
+    for host in ("10.77", "10.78"):
+        for n in range(8):
+            assert instance.way(f"{host}.0.{n}", main.ipv4s[1]) == "ens5"
+            assert instance.way(f"{host}.0.{n}", eni.ipv4s[1]) == "ens6"
+    for n in range(8):
+        assert instance.way(f"2001:db8:77::{n}", main.ipv6s[1]) == "ens5"
+        assert instance.way(f"2001:db8:77::{n}", eni.ipv6s[1]) == "ens6"
 
 
 def test_the_daemon_follows_routes_and_next_hop_objects(instance: Instance) -> None:
@@ -343,6 +411,20 @@ def test_the_daemon_follows_routes_and_next_hop_objects(instance: Instance) -> N
         manager.until(lambda: "10.72.0.0/16" in instance.guest.run(table).stdout)
         instance.guest.ip(["nexthop del id 7"])
         assert "10.72" not in instance.guest.run(["ip", "route"]).stdout
+        manager.until(lambda: "10.72.0.0/16" not in instance.guest.run(table).stdout)
+
+
+def test_the_daemon_follows_a_route_that_was_replaced(instance: Instance) -> None:
+    """The kernel reports the new route alone, which leads through no ENI."""
+    two(instance)
+    instance.guest.ip(["link add wg0 type bridge", "link set wg0 up"])
+    instance.guest.ip(["route add 10.72.0.0/16 via 10.0.2.3 dev ens6"])
+    instance.ec2net("refresh")
+    table = ["ip", "route", "show", "table", "10001"]
+    assert "10.72.0.0/16" in instance.guest.run(table).stdout
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        instance.guest.ip(["route replace 10.72.0.0/16 dev wg0"])
         manager.until(lambda: "10.72.0.0/16" not in instance.guest.run(table).stdout)
 
 

@@ -9,7 +9,7 @@ from endurance import rounds
 from instance import MANY, Instance, primary, subnets
 from kernel_state import differences
 from manager import managed
-from probe import Traffic
+from probe import Probe, Traffic
 from races import race
 
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
@@ -68,6 +68,40 @@ def test_a_thousand_races_leave_nothing(vpc: SimulatedVpc, instance: Instance) -
             f"{RACES} races in {seconds:.0f} s, {moved} by a move: {used:.1f} s of CPU; nothing"
             f" left after {took:.1f} s; memory {memory} KiB, then {manager.memory()} KiB"
         )
+
+
+@pytest.mark.exhaustive
+def test_a_client_in_the_subnet_of_a_thousand_racing_enis_loses_no_packet(
+    vpc: SimulatedVpc, instance: Instance
+) -> None:
+    """Main shows the subnet on-link while an ENI is there: the primary's answers must never take
+    that route, whichever ENI comes or goes first."""
+    chance = random.Random(SEED)
+    (first,) = subnets(vpc, 1)
+    main = primary(vpc, first, **MANY)
+    crowd = vpc.add_subnet("10.0.128.0/17", "2001:db8:0:80::/64")
+    peer = vpc.add_peer(crowd)
+    pairs = [(peer.address(one.version), one) for one in main.addresses()]
+    instance.configure("[resident]\nfast_for = 0.1\n")
+    with managed(instance) as manager:
+        manager.until_configured(1)
+        before, dropped = instance.kernel(), main_drops(vpc, main.name)
+        with (
+            Probe(peer.namespace, pairs) as inwards,
+            Probe(vpc.guest, [(own, other) for other, own in pairs]) as outwards,
+        ):
+            race(vpc, crowd, NAMES[:8], RACES, chance)
+        manager.until(lambda: differences(before, instance.kernel()) == [], what="nothing left")
+        assert min(inwards.made, outwards.made) > 100
+        assert (inwards.gaps, outwards.gaps) == ([], [])
+        assert main_drops(vpc, main.name) == dropped
+        print(f"{RACES} races, seed {SEED}: {inwards.made + outwards.made} connections")
+
+
+def main_drops(vpc: SimulatedVpc, name: str) -> int:
+    """Packets from the primary's addresses that the source check dropped, at whatever link."""
+    own = {str(address) for eni in vpc.enis if eni.name == name for address in eni.addresses()}
+    return sum(drop.packets for drop in vpc.drops() if drop.source in own)
 
 
 def _own_files(vpc: SimulatedVpc, instance: Instance) -> set[str]:

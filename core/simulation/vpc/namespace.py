@@ -101,11 +101,12 @@ class Namespace:
             command = ["ip", *family, "-n", self.name, "-batch", "-"]
             execute(command, input="\n".join(batch) + "\n")
 
-    def ip_each(self, lines: Iterable[str]) -> None:
+    def ip_each(self, lines: Iterable[str], *, version: int | None = None) -> None:
         """Run ``ip`` commands inside; those that fail (there already, gone already) are skipped."""
         batch = "".join(f"{line}\n" for line in lines)
         if batch:
-            command = ["ip", "-force", "-n", self.name, "-batch", "-"]
+            family = [f"-{version}"] if version is not None else []
+            command = ["ip", *family, "-force", "-n", self.name, "-batch", "-"]
             _run(command, timeout=COMMAND_LIMIT, input=batch, env=None)
 
     def bridge(self, lines: Iterable[str]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from ec2net.core.daemon.events import EVERYTHING, Changes, HostEvents
+from ec2net.core.kernel.dump import Dumps
 
 OURS, DHCP = 236, 16
 NEWADDR, DELADDR, NEWROUTE, DELROUTE, NEWRULE, DELRULE = 20, 21, 24, 25, 32, 33
@@ -18,8 +19,12 @@ FRA_PROTOCOL = 21
 ENI, ANOTHER = 3, 9
 
 
-def message(kind: int, body: bytes) -> bytes:
-    return struct.pack("=IHHII", 16 + len(body), kind, 0, 0, 0) + body
+REPLACE = 0x100
+RTA_DST, RTA_MULTIPATH = 1, 9
+
+
+def message(kind: int, body: bytes, flags: int = 0) -> bytes:
+    return struct.pack("=IHHII", 16 + len(body), kind, flags, 0, 0) + body
 
 
 def address(kind: int, index: int) -> bytes:
@@ -33,6 +38,20 @@ def route(
     small = table if table < 256 else 0
     attributes = struct.pack("=HHIHHI", 8, RTA_OIF, link, 8, RTA_TABLE, table)
     return message(kind, bytes((2, length, 0, 0, small, protocol, 0, 1)) + bytes(4) + attributes)
+
+
+def several(kind: int, *links: int) -> bytes:
+    """A route of DHCP in main with a next hop by each of these links."""
+    hops = b"".join(struct.pack("=HBBi", 8, 0, 0, link) for link in links)
+    attributes = struct.pack("=HH", 4 + len(hops), RTA_MULTIPATH) + hops
+    return message(kind, bytes((2, 24, 0, 0, MAIN, DHCP, 0, 1)) + bytes(4) + attributes)
+
+
+def to(destination: bytes, protocol: int, kind: int, table: int, flags: int = 0) -> bytes:
+    attributes = struct.pack("=HH4sHHIHHI", 8, RTA_DST, destination, 8, RTA_OIF, ANOTHER, 8,
+                             RTA_TABLE, table)  # fmt: skip
+    body = bytes((2, 32, 0, 0, table if table < 256 else 0, protocol, 0, 1)) + bytes(4)
+    return message(kind, body + attributes, flags)
 
 
 def rule(protocol: int, kind: int = DELRULE) -> bytes:
@@ -60,6 +79,9 @@ def events() -> Iterator[HostEvents]:
         ([route(OURS, kind=NEWROUTE)], Changes()),
         ([message(DELNEXTHOP, bytes(8))], Changes(routes=True)),
         ([message(NEWNEXTHOP, bytes(8))], Changes()),
+        ([message(NEWNEXTHOP, bytes(8), REPLACE)], Changes(routes=True)),
+        ([several(NEWROUTE, ANOTHER, ENI)], Changes(routing=True, routes=True)),
+        ([several(DELROUTE, ANOTHER, ANOTHER)], Changes()),
         ([rule(OURS)], Changes(drift=True)),
         ([rule(DHCP)], Changes(routing=True)),
         ([rule(DHCP, NEWRULE)], Changes(routing=True)),
@@ -102,3 +124,34 @@ def test_a_repeated_announcement_of_a_route_has_no_effect(
         monkeypatch.setattr(events, "queued", lambda queued=queued: iter([queued]))
         said.append(events.taken().routing)
     assert said == [True, False, True, True]
+
+
+def test_a_replaced_route_matters_where_ec2net_copied_the_former_one(
+    events: HostEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel reports no deletion, and the new route may lead through no ENI."""
+    there, other = bytes((10, 60, 0, 9)), bytes((10, 61, 0, 9))
+    said = []
+    for queued in (
+        to(there, OURS, NEWROUTE, 10001),
+        to(there, DHCP, NEWROUTE, MAIN, REPLACE),
+        to(there, DHCP, NEWROUTE, MAIN),
+        to(other, DHCP, NEWROUTE, MAIN, REPLACE),
+        to(there, OURS, DELROUTE, 10001),
+        to(there, DHCP, NEWROUTE, MAIN, REPLACE),
+    ):
+        monkeypatch.setattr(events, "queued", lambda queued=queued: iter([queued]))
+        said.append(events.taken().routes)
+    assert said == [False, True, False, False, False, False]
+
+
+def test_copies_of_an_earlier_process_are_followed(
+    events: HostEvents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = bytes((10, 60, 0, 9))
+    copies = [to(there, OURS, NEWROUTE, 10001)]
+    monkeypatch.setattr(Dumps, "raw", lambda *_, **__: copies)
+    events.follow()
+    replaced = to(there, DHCP, NEWROUTE, MAIN, REPLACE)
+    monkeypatch.setattr(events, "queued", lambda: iter([replaced]))
+    assert events.taken() == Changes(routes=True)

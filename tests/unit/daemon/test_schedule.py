@@ -52,19 +52,38 @@ def test_one_pass_serves_all_events_of_a_quarter_of_a_second() -> None:
     assert made.due([], 1.25) is None
 
 
-def test_foreign_route_events_cause_a_pass_every_ten_seconds_and_use_no_repair() -> None:
+def pass_for_routes(made: Schedule, at: float) -> float:
+    """When the pass for routes that changed at this time runs."""
+    made.rerouted(at)
+    due = made.next([])
+    assert made.due([], due) == Work(Kind.LOOK)
+    return due
+
+
+def test_foreign_routes_cause_three_passes_at_once_and_then_one_every_ten_seconds() -> None:
+    """A network manager adds routes of a new ENI over some seconds; a routing daemon has no end."""
     made = schedule()
-    made.rerouted(1.0)
-    assert made.next([]) == 1.25
-    assert made.due([], 1.25) == Work(Kind.LOOK)
-    made.rerouted(2.0)
-    assert made.due([], 11.0) is None
-    made.changed(3.0)  # a repair does not wait for it, and covers it
-    assert made.due([], 3.25) == Work(Kind.LOOK)
+    assert [pass_for_routes(made, at) for at in (1.0, 2.0, 3.0)] == [1.25, 2.25, 3.25]
+    assert [pass_for_routes(made, at) for at in (4.0, 12.0)] == [11.25, 21.25]
+    assert not made.fighting(21.25)
+
+
+def test_a_rest_restores_the_passes_that_run_at_once() -> None:
+    made = schedule()
+    for at in (1.0, 2.0, 3.0):
+        pass_for_routes(made, at)
+    made.polled(3.5, failures=0, quiet=False)
+    assert [pass_for_routes(made, at) for at in (32.0, 32.5)] == [32.25, 32.75]
+
+
+def test_a_repair_covers_a_waiting_pass_for_routes() -> None:
+    made = schedule()
+    for at in (1.0, 2.0, 3.0):
+        pass_for_routes(made, at)
     made.rerouted(4.0)
-    assert made.next([]) == 13.25
-    assert made.due([], 13.25) == Work(Kind.LOOK)
-    assert not made.fighting(13.25)
+    made.changed(5.0)
+    assert made.due([], 5.25) == Work(Kind.LOOK)
+    assert made.due([], 11.25) is None
 
 
 def test_a_poll_includes_a_pass() -> None:

@@ -3,6 +3,7 @@
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 from eni_facts import IPV4_ONLY, eni, host, mac
@@ -14,11 +15,19 @@ from ec2net.core.decide.copies import copied
 from ec2net.core.decide.intent import EniIntent
 from ec2net.core.decide.main import Main
 from ec2net.core.model.numbers import NumberPlan
-from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE, LinkRef, Route, RouteKind
+from ec2net.core.model.objects import (
+    LOCAL_TABLE,
+    MAIN_TABLE,
+    LinkRef,
+    NextHop,
+    Route,
+    RouteKind,
+)
 from ec2net.core.model.snapshot import Found, Snapshot
 
 NUMBERS = NumberPlan()
 STATIC = 4
+NO_LINK = LinkRef(0, "0")
 ENS5, ENS6, ENS7 = (LinkRef(index, f"ens{index + 3}") for index in (2, 3, 4))
 FACTS = host(eni(0), eni(1), eni(2, **IPV4_ONLY))
 
@@ -96,6 +105,42 @@ def test_other_routes_are_not_copied(found: Found[Route]) -> None:
 def test_the_best_of_several_routes_is_copied() -> None:
     found = [route("10.60.0.0/16", gateway=f"10.0.1.{n}", metric=n) for n in (9, 3, 5)]
     assert copies_of(1, *found) == ["route 10.60.0.0/16 via 10.0.1.3 dev ens6 table 10001 metric 3"]
+
+
+HOPS = (
+    NextHop(ENS5, ip_address("10.0.0.5")),
+    NextHop(ENS6, ip_address("10.0.1.5"), 2),
+    NextHop(ENS6, ip_address("10.0.1.6")),
+    NextHop(ENS7, ip_address("10.0.2.5")),
+)
+
+
+def test_an_eni_gets_its_own_next_hops_of_several() -> None:
+    plain = route("10.60.0.0/16", NO_LINK, kind=RouteKind.OTHER)
+    found = replace(plain, item=replace(plain.item, hops=HOPS, next_hop_object=7))
+    of_ens6, of_ens7 = (intents(found)[n].copied_routes for n in (1, 2))
+    assert [copy.hops for copy in of_ens6] == [HOPS[1:3]]
+    assert [(copy.gateway, copy.hops) for copy in of_ens7] == [(ip_address("10.0.2.5"), ())]
+    assert {copy.next_hop_object for copy in (*of_ens6, *of_ens7)} == {0}
+    assert {copy.kind for copy in (*of_ens6, *of_ens7)} == {RouteKind.UNICAST}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"further": b"mtu"},
+        {"encap": b"ip"},
+        {"gateway": ip_address("fe80::9")},
+        {"next_hop_object": 7},
+        {"hops": HOPS[1:3]},
+    ],
+    ids=["metrics", "a tunnel", "a gateway of IPv6", "a next hop object", "several next hops"],
+)
+def test_a_copy_has_all_of_the_original_except_its_source(more: dict[str, Any]) -> None:
+    found = route("10.60.0.0/16")
+    original = replace(found.item, source=ip_address("10.0.1.9"), **more)
+    (copy,) = intents(replace(found, item=original))[1].copied_routes
+    assert copy == replace(original, table=10001, source=None)
 
 
 def test_a_family_without_a_default_route_gets_no_copy() -> None:

@@ -14,7 +14,7 @@ from ec2net.core.decide.intent import EniIntent
 from ec2net.core.decide.main import Main
 from ec2net.core.model.facts import Facts
 from ec2net.core.model.numbers import NumberPlan
-from ec2net.core.model.objects import MAIN_TABLE, LinkRef, Rank, Route, RouteKind
+from ec2net.core.model.objects import MAIN_TABLE, LinkRef, NextHop, Rank, Route, RouteKind, Rule
 from ec2net.core.model.purpose import Purpose
 from ec2net.core.model.snapshot import Found, Snapshot
 
@@ -77,9 +77,9 @@ def test_the_gateway_of_the_primary_leads_a_connected_route_of_another_eni() -> 
     intent = primary(CONNECTED)
     assert routes(intent) == ["route 10.0.1.0/24 via 10.0.0.1 dev ens5 table 10000"]
     assert rules(intent) == [
-        "rule 32764: from 10.0.0.4/32 lookup main suppress_ifgroup 236",
+        "rule 32765: from 10.0.0.4/32 lookup main suppress_ifgroup 236",
         "rule 32765: from 10.0.0.4/32 lookup 10000",
-        "rule 32764: from 10.0.0.9/32 lookup main suppress_ifgroup 236",
+        "rule 32765: from 10.0.0.9/32 lookup main suppress_ifgroup 236",
         "rule 32765: from 10.0.0.9/32 lookup 10000",
     ]
 
@@ -109,6 +109,16 @@ def test_without_the_other_eni_a_vpn_keeps_its_traffic() -> None:
     assert routes(intent) == ["route 10.0.1.0/24 dev wg0 table 10000"]
 
 
+def test_the_primary_uses_only_next_hops_through_no_other_eni() -> None:
+    """The kernel would choose a next hop by a hash, each time another one."""
+    hops = (NextHop(ENS5, ip_address("10.0.0.5")), NextHop(ENS6, ip_address("10.0.1.5")))
+    found = route("10.60.0.0/16", LinkRef(0, "0"))
+    item = replace(found.item, hops=hops, kind=RouteKind.OTHER)
+    intent = primary(replace(found, item=item))
+    assert routes(intent) == ["route 10.60.0.0/16 via 10.0.0.5 dev ens5 table 10000"]
+    assert intent.corrections != ()
+
+
 def test_no_correction_bypasses_a_kill_switch() -> None:
     blackhole = route("0.0.0.0/0", LinkRef(0, "0"), metric=1)
     blackhole = replace(blackhole, item=replace(blackhole.item, kind=RouteKind.OTHER))
@@ -132,10 +142,28 @@ def test_a_link_outside_of_the_group_has_no_first_rule() -> None:
     """The rule would obey the very route that takes the traffic: an ignored ENI's."""
     ignored = EniSection(Match(mac=(mac(1),)), {"manage": Manage.IGNORE})
     intent = primary(CONNECTED, config=Config(sections=(ignored,)))
-    assert {rule.priority for rule in intent.corrections} == {32765}
+    assert {rule.table for rule in intent.corrections} == {10000}
     joined = replace(FACTS, links=(link(0), link(1, group=236)))
     intent = primary(CONNECTED, config=Config(sections=(ignored,)), facts=joined)
-    assert {rule.priority for rule in intent.corrections} == {32764, 32765}
+    assert {rule.table for rule in intent.corrections} == {MAIN_TABLE, 10000}
+
+
+def test_the_rule_that_obeys_main_stays_before_the_other_one() -> None:
+    """Rules of one priority have the order of their additions."""
+    by_main, by_table = primary(CONNECTED).corrections[:2]
+    assert by_main.priority == by_table.priority
+
+    def wanted(*present: Rule) -> tuple[Rule, ...]:
+        rules = tuple(Found(rule, NUMBERS.protocol) for rule in present)
+        snapshot = Snapshot(FACTS.links, (), (CONNECTED, *DEFAULTS), rules)
+        main = Main(snapshot, NUMBERS, (mac(0), mac(1)))
+        outcome = corrected(compute(FACTS, Config()), main).of(mac(0))
+        assert outcome is not None
+        assert outcome.intent is not None
+        return outcome.intent.corrections[:2]
+
+    assert wanted(by_main, by_table) == wanted(by_main) == (by_main, by_table)
+    assert by_table not in wanted(by_table)
 
 
 def test_a_table_with_a_foreign_use_is_not_used_for_lookups() -> None:

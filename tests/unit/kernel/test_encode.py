@@ -18,6 +18,7 @@ from ec2net.core.model.objects import (
     LinkRef,
     LinkSetting,
     Mark,
+    NextHop,
     Route,
     RouteKind,
     Rule,
@@ -37,12 +38,37 @@ def read_back(request: Request) -> Any:
     return message
 
 
+ENCAP = bytes.fromhex("0600150002000000100016800c0001000000000000000007")
+"""RTA_ENCAP_TYPE "ip", RTA_ENCAP with LWTUNNEL_IP_ID 7."""
+METRICS = bytes.fromhex("0c0008800800020078050000")
+"""RTA_METRICS with an MTU of 1400."""
+
 ROUTES = [
     Route(ip_network("0.0.0.0/0"), 10001, 0, ENS6, ip_address("10.0.1.1"), ip_address("10.0.1.4")),
     Route(ip_network("::/0"), MAIN_TABLE, 513, ENS6, ip_address("fe80:ec2::1")),
     Route(ip_network("10.0.1.0/24"), 10001, 0, ENS6, source=ip_address("10.0.1.4")),
     Route(ip_network("10.0.1.16/28"), 255, 0, ENS6, kind=RouteKind.LOCAL),
     Route(ip_network("2001:db8::/64"), 4294967295, 1024, ENS6),
+    Route(ip_network("10.60.0.0/16"), 10001, 0, ENS6, ip_address("fe80::9")),
+    Route(ip_network("10.60.0.0/16"), 10001, 0, ENS6, encap=ENCAP, further=METRICS),
+    Route(
+        ip_network("10.60.0.0/16"),
+        10001,
+        0,
+        ENS6,
+        hops=(
+            NextHop(ENS6, ip_address("10.0.1.5"), 3),
+            NextHop(ENS6, ip_address("fe80::9"), 1, ENCAP),
+            NextHop(ENS6),
+        ),
+    ),
+    Route(
+        ip_network("2001:db8:9::/48"),
+        10001,
+        1024,
+        ENS6,
+        hops=(NextHop(ENS6, ip_address("fe80::9")), NextHop(ENS6, ip_address("fe80::8"), 256)),
+    ),
 ]
 
 
@@ -52,6 +78,18 @@ def test_an_encoded_route_decodes_to_the_same_route(route: Route, verb: Verb) ->
     found = decode.route(read_back(encode.route(verb, route, 236)), NAMES)
     assert found is not None
     assert (found.item, found.protocol) == (route, 236)
+
+
+def test_a_next_hop_object_is_named_alone() -> None:
+    """The kernel refuses a link or a gateway in addition, and reports both."""
+    route = Route(
+        ip_network("10.60.0.0/16"), 10001, 0, ENS6, ip_address("10.0.1.5"), next_hop_object=7
+    )
+    message = read_back(encode.route(Verb.ADD, route, 236))
+    assert message.get_attr("RTA_OIF") is message.get_attr("RTA_GATEWAY") is None
+    found = decode.route(message, NAMES)
+    assert found is not None
+    assert found.item.next_hop_object == 7
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,14 @@ def test_owned_and_conflicting_routes_are_decoded(raw: bytes, matters: bool) -> 
     assert RelevantRoutes(OURS, TABLES)(raw) is matters
 
 
+def test_a_route_with_several_next_hops_leads_through_each_of_them() -> None:
+    body = struct.pack("=8BI", 2, 24, 0, 0, MAIN, BIRD, 0, 1, 0)
+    hops = b"".join(struct.pack("=HBBi", 8, 0, 0, link) for link in (2, 3))
+    raw = struct.pack("=IHHII", 32 + 4 + len(hops) - 4, 24, 2, 1, 0) + body + attribute(9, hops)
+    matters = [RelevantRoutes(OURS, TABLES, links=[link])(raw) for link in (2, 3, 4)]
+    assert matters == [True, True, False]
+
+
 def test_without_a_range_every_table_above_255_could_belong_to_an_eni() -> None:
     relevant = RelevantRoutes(OURS, None)
     assert relevant(route(COMPAT, BIRD, whole=4242))
@@ -74,7 +82,7 @@ def test_without_a_range_every_table_above_255_could_belong_to_an_eni() -> None:
 
 def test_an_unused_attribute_is_cut_before_decoding() -> None:
     body = struct.pack("=8BI", 2, 24, 0, 0, MAIN, OURS, 0, 1, 0)
-    body += attribute(8, attribute(2, b"\x01\x02\x03"))  # RTA_METRICS
+    body += attribute(12, bytes(32))  # RTA_CACHEINFO
     body += attribute(1, bytes((10, 0, 1, 0)))
     raw = struct.pack("=IHHII", 16 + len(body), 24, 2, 7, 0) + body
     message = pyroute.message_class("rtmsg")(wire.only(raw, wire.ROUTES))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """An intent as kernel objects: the order of addresses, and default routes behind the host's own."""
 
+from dataclasses import replace
 from ipaddress import ip_interface, ip_network
 
 import pytest
@@ -17,12 +18,36 @@ from ec2net.core.model.objects import (
     LinkRef,
     LinkSetting,
     Route,
+    Rule,
     Setting,
 )
 from ec2net.core.model.plan import Action, InPlace
 from ec2net.core.model.snapshot import Found, Snapshot
 
 OURS, DHCP = 236, 16
+
+
+@pytest.mark.parametrize("base", Base)
+def test_every_route_and_rule_is_the_same_with_each_base(base: Base) -> None:
+    """Next hops in a secondary ENI's subnet work alike with each backend."""
+    whole = compute(host(eni(0), eni(1)), Config())
+    intent = next(intent for intent in whole.ready if not intent.primary)
+    subnet, copy, correction = (
+        Route(ip_network(network), table, 0, intent.link)
+        for network, table in (("10.0.1.0/24", MAIN_TABLE), ("10.60.0.0/16", 10001),
+                               ("10.61.0.0/16", 10000))
+    )  # fmt: skip
+    rule = Rule(ip_network("10.0.0.4/32"), 32765, 10000)
+    intent = replace(
+        intent,
+        subnet_routes=(subnet,),
+        copied_routes=(copy,),
+        correction_routes=(correction,),
+        corrections=(rule,),
+    )
+    made = render(intent, whole, Snapshot(), OURS, base)
+    expected = {*intent.table_routes, *intent.every_rule, subnet, copy, correction}
+    assert expected <= {item for item in made if isinstance(item, Route | Rule)}
 
 
 @pytest.mark.parametrize(
