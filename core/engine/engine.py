@@ -36,7 +36,7 @@ from ec2net.core.kernel.session import NOT_ASKED, Asked, Kernel
 from ec2net.core.kernel.sysctl import read_number
 from ec2net.core.live.observe import snapshot_of
 from ec2net.core.model.errors import DeadlineExceeded, DoubleManagement, Ec2netError
-from ec2net.core.model.facts import Facts, ImdsFacts, Link, Value
+from ec2net.core.model.facts import Facts, ImdsFacts, Link, Reading, Unknown, Value
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.plan import Applied, Plan, is_optional
@@ -78,6 +78,8 @@ class Engine:
     _host: Host | None = field(default=None, init=False)
     _backends: dict[str, GuardedBackend] = field(default_factory=dict, init=False)
     _computed: tuple[Facts, HostIntent] | None = field(default=None, init=False)
+    _listed: Reading[tuple[Mac, ...]] = field(default=Unknown("IMDS was not asked"), init=False)
+    """The last listing of MACs: a pass that does not ask IMDS still knows ENIs without a link."""
 
     def new_pass(self) -> None:
         """Begin another round of IMDS reading with the same connection and token."""
@@ -311,7 +313,12 @@ class Engine:
         deadline: Deadline,
     ) -> ImdsReading:
         share = deadline.within(deadline.remaining() * IMDS_SHARE, "reading IMDS")
-        return read_imds(self.imds, known, links, only, share, self.listings)
+        reading = read_imds(self.imds, known, links, only, share, self.listings)
+        listed = reading.imds.listed
+        if isinstance(listed, Value):
+            self._listed = Value(listed.value, stale=True)
+            return reading
+        return replace(reading, imds=replace(reading.imds, listed=self._listed))
 
     def _intents(self, facts: Facts, check: Callable[[], None]) -> HostIntent:
         # compute is pure, and on a quiet host the facts are the same pass after pass.
