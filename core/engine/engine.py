@@ -20,9 +20,10 @@ from ec2net.core.decide.corrections import corrected
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent
 from ec2net.core.decide.main import Main
 from ec2net.core.decide.main_table import MainTable, known_subnets
+from ec2net.core.decide.settled import mistaken
 from ec2net.core.engine import drift, rivals, verify
 from ec2net.core.engine.backend_plans import Wanted, chosen, planned
-from ec2net.core.engine.imds_reading import ImdsReading, read_imds
+from ec2net.core.engine.imds_reading import ImdsReading, indices, read_imds
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.reachability import Reachability
 from ec2net.core.engine.rollback import Trial
@@ -190,7 +191,7 @@ class Engine:
         environment = self._environment(links)
         facts = Facts(reading.facts, there, attached, elsewhere(links, environment))
         which = Wanted(only, without, check)
-        view = self._planned(facts, snapshot, links, environment, which, before.holds, deadline)
+        view = self._planned(facts, snapshot, links, environment, which, before, deadline)
         problems = (*reading.problems, *view.problems)
         view = replace(view, memory=before, problems=problems, requests=reading.requests)
         return view.with_holds()
@@ -202,7 +203,7 @@ class Engine:
         links: Mapping[Mac, tuple[Link, ...]],
         environment: Environment,
         which: Wanted,
-        held: Collection[Mac],
+        before: Memory,
         deadline: Deadline,
     ) -> View:
         """The intents that follow from the facts, and the plans of the backends."""
@@ -213,9 +214,12 @@ class Engine:
         doubled: tuple[DoubleManagement, ...] = ()
         if not which.without:  # to take something back is no double work
             host, choices, doubled = rivals.refuse(host, choices, environment)
+        configured_as = before.last_known.configured_as(indices(links))
+        wrongly = mistaken(host, facts.imds.enis, configured_as)
+        which = replace(which, without=which.without | wrongly)
 
         def join(host: HostIntent, planned_for: Collection[Mac]) -> HostIntent:
-            applied = {mac for mac in planned_for if mac not in held}
+            applied = {mac for mac in planned_for if mac not in before.holds}
             main = Main(snapshot, self.config.numbers, applied)
             return corrected(copied(MainTable(facts, main).joined(host), main), main)
 
@@ -415,7 +419,8 @@ class Engine:
     ) -> tuple[Ec2netError, ...]:
         """Write what later passes need, and forget ENIs that are gone."""
         try:
-            view.memory_after(report.held, drifts).write(self.run, view.memory)
+            after = view.memory_after(report.held, drifts, report.done)
+            after.write(self.run, view.memory)
             if self._host is not None:
                 self._host.journals.strike_out()
             memory.keep_only(self.run, view.attached)

@@ -154,11 +154,8 @@ def left_of(lone: LabInstance, names: list[str]) -> list[str]:
     left += [f"unit {unit}" for unit in lone.eni_units() if word.search(unit)]
     places = ["/run/ec2net", "/run/systemd", "/etc/systemd", "/run/udev"]
     # systemd removes folders of units that end meanwhile: no error, unlike all other ones.
-    found = lone.host.run(
-        ["find", "-ignore_readdir_race", *places]
-        + ["-path", "/run/systemd/journal", "-prune", "-o", "-print"],
-        check=False,
-    )
+    listing = ["-path", "/run/systemd/journal", "-prune", "-o", "-print"]
+    found = lone.host.run(["find", "-ignore_readdir_race", *places, *listing], check=False)
     wrong = [line for line in found.stderr.splitlines() if not line.endswith(VANISHED)]
     assert wrong == []
     left += [f"file {path}" for path in found.stdout.splitlines() if word.search(path)]
