@@ -208,9 +208,9 @@ class LabHost:
             self._nspawn.wait(STOP_LIMIT)
         self._nspawn = None
 
-    def reboot(self) -> None:
+    def reboot(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Reboot in good order; files stay but those in /run, and the kernel starts anew: links
-        come fresh and unconfigured, rules and routes are gone."""
+        come fresh and unconfigured, rules and routes are gone. ``meanwhile``: while it is off."""
         assert self._nspawn is not None
         self.run(["systemctl", "reboot"], check=False)
         status = self._nspawn.wait(STOP_LIMIT)
@@ -228,8 +228,10 @@ class LabHost:
                 [f"rule add lookup {t} priority {n} protocol kernel" for t, n in tables[1:]],
                 version=family,
             )
+        meanwhile()
         for eni in plugged:
-            self.vpc.plug(eni)
+            if eni in self.vpc.enis:
+                self.vpc.plug(eni)
         self._boot()
 
     # Use
