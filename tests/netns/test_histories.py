@@ -38,13 +38,12 @@ from ec2net.core.state.run_dir import RunDir
 pytestmark = pytest.mark.netns
 
 SEED = int(os.environ.get("EC2NET_SEED", "1"))
-ON_DEMAND, RESIDENT = rounds(60), rounds(15)
+COUNTS = {"on_demand": rounds(40), "resident": rounds(10)}
 LIMIT = 60.0
 
 Install = Callable[[SimulatedVpc], Instance]
 
 property_of = settings(
-    max_examples=ON_DEMAND,
     deadline=None,
     database=None,
     phases=(Phase.generate,),
@@ -81,7 +80,7 @@ def on_demand(there: Scene) -> Remains:
 def resident(there: Scene) -> Remains:
     """The daemon polls once for each state, and follows its own events."""
     there.begin()
-    with managed(there.instance) as manager:
+    with managed(there.instance, env=there.env) as manager:
         polled(manager)
         there.attach()
         polled(manager)
@@ -97,23 +96,29 @@ def polled(manager: Manager) -> None:
     assert answer is not None
 
 
+@pytest.mark.parametrize(
+    "backend", ["netlink", pytest.param("networkd", marks=pytest.mark.exhaustive)]
+)
 @pytest.mark.parametrize("way", [on_demand, resident], ids=lambda way: way.__name__)
 def test_a_host_forgets_what_imds_said_wrongly(
-    install: Install, way: Callable[[Scene], Remains]
+    install: Install, way: Callable[[Scene], Remains], backend: str
 ) -> None:
     right: dict[str, Remains] = {}
     count = 0
 
     @seed(SEED)
-    @settings(property_of, max_examples=ON_DEMAND if way is on_demand else RESIDENT)
+    @settings(property_of, max_examples=COUNTS[way.__name__])
     @given(histories)
     def holds(history: History) -> None:
         nonlocal count
         if history.ignored not in right:
-            with scene(install, nothing(history.ignored)) as there:
+            with scene(install, nothing(history.ignored), backend) as there:
                 right[history.ignored] = way(there)
+            assert any("70-ens6" in name for name in right[history.ignored].files) is (
+                backend == "networkd"
+            )
         count += 1
-        with scene(install, history) as there:
+        with scene(install, history, backend) as there:
             found = way(there)
         expected = right[history.ignored]
         wrong = [*differences(expected.kernel, found.kernel), *different_files(expected, found)]
@@ -122,4 +127,4 @@ def test_a_host_forgets_what_imds_said_wrongly(
     try:
         holds()
     finally:
-        print(f"{way.__name__}: {count} histories, EC2NET_SEED={SEED}")
+        print(f"{backend}, {way.__name__}: {count} histories, EC2NET_SEED={SEED}")

@@ -6,11 +6,12 @@ compared with a host that read right answers from the start.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import networkd_double
 from hypothesis import strategies as st
 from instance import MANY, Instance, primary, subnets
 from kernel_state import State
@@ -135,6 +136,12 @@ class Scene:
         self.vpc = instance.vpc
         self.history = history
         self.enis: list[Eni] = []
+        self.env: dict[str, str] = {}
+        """Variables for processes that meet the network manager's double."""
+        self.attached: Callable[[Eni], None] = lambda eni: None
+        """Tells the double what it leases."""
+        self.has: Callable[[int], None] = lambda index: None
+        """Lets the double have a link."""
         self._reply = self.vpc.imds.reply
         self.vpc.imds.reply = self._one_pass  # type: ignore[method-assign]
         self._step: int | None = None
@@ -148,6 +155,9 @@ class Scene:
         """The primary alone, and IMDS is right."""
         blocks = subnets(self.vpc, 3)
         self.enis = [primary(self.vpc, blocks[0], **MANY)]
+        self.attached(self.enis[0])
+        shown = self.vpc.guest.run(["ip", "-j", "link", "show", self.enis[0].name]).stdout
+        self.has(json.loads(shown)[0]["ifindex"])
 
     def attach(self) -> None:
         """The two others; IMDS says of them what the first state has."""
@@ -164,6 +174,7 @@ class Scene:
             )
         self.show(0)
         for eni in self.enis[1:]:
+            self.attached(eni)
             self.vpc.plug(eni)
             # A link that ec2net set up stays up, also when the ENI turns out to be ignored.
             self.vpc.guest.ip([f"link set {eni.name} up"])
@@ -224,6 +235,7 @@ def remains(instance: Instance) -> Remains:
         for name, content in instance.files().items()
         if name.endswith(".json") and not name.startswith(_NEWS)
     }
+    files |= networkd_double.files()
     return Remains(instance.kernel(), files)
 
 
@@ -236,10 +248,15 @@ def different_files(one: Remains, other: Remains) -> Iterator[str]:
 
 
 @contextmanager
-def scene(install: Any, history: History) -> Iterator[Scene]:
+def scene(install: Any, history: History, backend: str) -> Iterator[Scene]:
     """A VPC of its own, so that every history begins with the same links."""
-    with SimulatedVpc(cards=3) as vpc:
-        yield Scene(install(vpc), history)
+    with SimulatedVpc(cards=3) as vpc, ExitStack() as stack:
+        there = Scene(install(vpc), history)
+        if backend == "networkd":
+            there.env = stack.enter_context(networkd_double.networkd())
+            there.attached = networkd_double.leases
+            there.has = networkd_double.has
+        yield there
 
 
 def nothing(ignored: str) -> History:
