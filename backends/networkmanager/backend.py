@@ -106,7 +106,7 @@ class NetworkManagerBackend(Backend):
 
     def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
         snapshot = seen.snapshot
-        base = Base.OURS if intent.mac in seen.own.live else Base.LEASED
+        base = _base(intent, seen.own)
         items = render_live(intent, host, snapshot, self.host.kernel.protocol, base)
         file = _file(intent, host, snapshot, seen.own)
         if _primary(host, snapshot) is None or base is Base.OURS:
@@ -171,6 +171,16 @@ class NetworkManagerBackend(Backend):
 
             self._manager = NetworkManager(Bus())
         return self._manager
+
+
+def _base(intent: EniIntent, said: "Seen") -> Base:
+    """While NetworkManager does not answer, it renews no lease: ec2net adds the first addresses of a
+    secondary when they are missing. At its return, NetworkManager leases them in place.
+
+    Main's routes through the primary are NetworkManager's, and end with its address.
+    """
+    unrenewed = said.problem is not None and not intent.primary
+    return Base.OURS if unrenewed or intent.mac in said.live else Base.LEASED
 
 
 def _file(

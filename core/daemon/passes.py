@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from ec2net.core.daemon.control import ControlSocket
-from ec2net.core.daemon.eni_state import EniTrack, Pace, follow
+from ec2net.core.daemon.eni_state import SETTLING, EniTrack, Pace, follow
 from ec2net.core.daemon.lasting_problems import LastingProblems
 from ec2net.core.daemon.published import Published
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
@@ -138,9 +138,13 @@ class Passes:
         self._left.add(mac)
 
     def _without_link(self) -> set[Mac]:
-        """ENIs that a pass asks IMDS for. A moved ENI is then absent at once, a detached one gone."""
-        absent = {mac for mac, track in self.tracks.items() if track.state is State.ABSENT}
-        return self._left | absent
+        """ENIs that a pass asks IMDS for. A moved ENI is then absent at once, a detached one gone.
+
+        An ENI that has had no link for a while, such as an EFA-only one, causes no request.
+        """
+        settled = time.monotonic() - SETTLING
+        absent = (track for track in self.tracks.values() if track.state is State.ABSENT)
+        return self._left | {track.mac for track in absent if track.since > settled}
 
     def _repairs(self, report: PassReport) -> bool:
         """Whether a pass at a kernel event changed more than the objects of a detached ENI."""

@@ -76,7 +76,7 @@ def _other_eni(now: EniFacts, past: EniFacts) -> bool:
 
 def _either(now: Reading[T_co], past: Reading[T_co]) -> Reading[T_co]:
     if isinstance(now, Unknown) and isinstance(past, Value):
-        return Value(past.value, stale=True)
+        return replace(past, stale=True)
     if isinstance(now, Unknown) and isinstance(past, Absent):
         return past
     return now
@@ -89,7 +89,7 @@ def _primary_stays(now: Reading[T_co], past: Reading[T_co]) -> Reading[T_co]:
     so an IMDS that denies it is wrong.
     """
     if isinstance(now, Absent) and isinstance(past, Value):
-        return Value(past.value, stale=True)
+        return replace(past, stale=True)
     return _either(now, past)
 
 

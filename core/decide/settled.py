@@ -5,13 +5,19 @@ IMDS publishes the keys of a new ENI one after the other. A missing key looks li
 ENI does not have, and a number may mean 'not known yet'. A default therefore never replaces a key
 of a new ENI. ``KEYS`` lists for each key when it counts as settled, and an ENI whose identity is
 not settled is pending. ec2net configures an address as soon as IMDS adds it.
+
+The first reading of a key that never changes counts at once, and the next pass reads the key again.
+If the first reading was wrong, ec2net corrects the ENI. If the configuration leaves the ENI
+unchanged, ec2net removes what the wrong identity had configured (``mistaken``).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from ec2net.core.decide.addresses import why
+from ec2net.core.decide.intent import HostIntent, Standing
 from ec2net.core.model.facts import Absent, EniFacts, Value, keys_of
+from ec2net.core.model.identity import Mac
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,35 +95,35 @@ KEYS: Mapping[str, Key] = {
         "table, priorities and metric; sections that match on `device`",
         "a number above 0; 0 for the primary, and on a network card above 0",
         "network-card, and that no other ENI has the same place",
-        "in each pass until it is settled",
+        "in each pass until it is settled, and in the next pass",
         _device_number,
     ),
     "network-card": Key(
         "table, priorities and metric; sections that match on `card`",
         "a number; an absence if no ENI of the host has the key",
         "the keys of all other ENIs, or the primary's when one ENI is read alone",
-        "in each pass until it is settled; an absence as soon as a listing has the key",
+        "as device-number; an absence as soon as a listing has the key",
         _network_card,
     ),
     "interface-id": Key(
         "an alternative name; sections that match on `id`; whether remembered facts are its own",
         "a value",
         "none",
-        "in each pass until it has a value",
+        "in each pass until two passes have read a value",
         _not_known("interface-id"),
     ),
     "subnet-ipv4-cidr-block": Key(
         "the router's address; sections that match on `subnet`",
         "a value; an absence if the ENI has neither IPv4 addresses nor IPv4 prefixes",
         "the ENI's addresses and prefixes, which lie in the subnet",
-        "in each pass until it has a value",
+        "in each pass until two passes have read a value",
         _may_lack("subnet-ipv4-cidr-block", "local-ipv4s", "ipv4-prefix"),
     ),
     "subnet-ipv6-cidr-blocks": Key(
         "whether the ENI has IPv6; sections that match on `subnet`",
         "a value; an absence if the ENI has neither IPv6 addresses nor IPv6 prefixes",
         "the ENI's addresses and prefixes, which lie in the subnet",
-        "in each pass until all that the ENI holds lies in it",
+        "in each pass until all that the ENI holds lies in it, and in the next pass",
         _may_lack("subnet-ipv6-cidr-blocks", "ipv6s", "ipv6-prefix"),
     ),
     "local-ipv4s": Key(
@@ -158,6 +164,38 @@ CRITERIA: Mapping[str, tuple[str, ...]] = {
     "subnet": ("subnet-ipv4-cidr-block", "subnet-ipv6-cidr-blocks"),
 }
 """The keys that a criterion of ``match`` in an ``[[eni]]`` section hangs on."""
+
+_DECIDED = (Standing.IGNORED, Standing.READY)
+
+
+def identity(eni: EniFacts) -> dict[str, str]:
+    """The known keys that decide which sections of the configuration are for an ENI, as text."""
+    readings = keys_of(eni)
+    known = {key for keys in CRITERIA.values() for key in keys}
+    found = {key: one.value for key in sorted(known) if isinstance(one := readings[key], Value)}
+    if isinstance(eni.network_card, Absent):
+        found["network-card"] = 0  # the only one
+    return {
+        key: ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        for key, value in found.items()
+    }
+
+
+def mistaken(
+    host: HostIntent, enis: Iterable[EniFacts], configured_as: Mapping[Mac, Mapping[str, str]]
+) -> frozenset[Mac]:
+    """ENIs that the configuration leaves unchanged, and that ec2net configured by a wrong identity.
+
+    ``configured_as``: the identity by which ec2net configured each ENI. A user who sets ``manage`` to
+    "ignore" later changes no identity, and the ENI keeps what it has.
+    """
+    apart = {eni.mac for eni in host.enis if eni.apart and eni.standing in _DECIDED}
+    now = {eni.mac: identity(eni) for eni in enis if eni.mac in apart}
+    return frozenset(
+        mac
+        for mac, known in now.items()
+        if any(known.get(key, was) != was for key, was in configured_as.get(mac, {}).items())
+    )
 
 
 def doubt(eni: EniFacts, around: Around, *keys: str) -> str:

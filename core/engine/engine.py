@@ -23,9 +23,10 @@ from ec2net.core.decide.ipv6_router import other_routers
 from ec2net.core.decide.main import Main
 from ec2net.core.decide.main_table import MainTable, known_subnets
 from ec2net.core.decide.routing import IPV6_GATEWAY
+from ec2net.core.decide.settled import mistaken
 from ec2net.core.engine import drift, rivals, verify
 from ec2net.core.engine.backend_plans import Wanted, chosen, planned
-from ec2net.core.engine.imds_reading import ImdsReading, read_imds
+from ec2net.core.engine.imds_reading import ImdsReading, indices, read_imds
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.reachability import Reachability
 from ec2net.core.engine.rollback import Trial
@@ -40,7 +41,7 @@ from ec2net.core.kernel.session import NOT_ASKED, Asked, Kernel
 from ec2net.core.kernel.sysctl import read_number
 from ec2net.core.live.observe import snapshot_of
 from ec2net.core.model.errors import DeadlineExceeded, DoubleManagement, Ec2netError, KernelError
-from ec2net.core.model.facts import Facts, ImdsFacts, Link, Value
+from ec2net.core.model.facts import Facts, ImdsFacts, Link, Reading, Unknown, Value
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.plan import Applied, Plan, is_optional
@@ -83,6 +84,8 @@ class Engine:
     _backends: dict[str, GuardedBackend] = field(default_factory=dict, init=False)
     _routers: Mapping[Mac, IPv6Address] = field(default_factory=dict, init=False)
     _computed: tuple[Facts, HostIntent] | None = field(default=None, init=False)
+    _listed: Reading[tuple[Mac, ...]] = field(default=Unknown("IMDS was not asked"), init=False)
+    """The last listing of MACs: a pass that does not ask IMDS still knows ENIs without a link."""
 
     def new_pass(self) -> None:
         """Begin another round of IMDS reading with the same connection and token."""
@@ -209,7 +212,7 @@ class Engine:
         routers = self._ipv6_routers(snapshot, links, recorded=recorded)
         facts = Facts(reading.facts, there, attached, elsewhere(links, environment), routers)
         which = Wanted(only, without, check)
-        view = self._planned(facts, snapshot, links, environment, which, before.holds, deadline)
+        view = self._planned(facts, snapshot, links, environment, which, before, deadline)
         problems = (*reading.problems, *view.problems)
         view = replace(view, memory=before, problems=problems, requests=reading.requests)
         return view.with_holds()
@@ -238,7 +241,7 @@ class Engine:
         links: Mapping[Mac, tuple[Link, ...]],
         environment: Environment,
         which: Wanted,
-        held: Collection[Mac],
+        before: Memory,
         deadline: Deadline,
     ) -> View:
         """The intents that follow from the facts, and the plans of the backends."""
@@ -249,9 +252,12 @@ class Engine:
         doubled: tuple[DoubleManagement, ...] = ()
         if not which.without:  # removing former items is no double management
             host, choices, doubled = rivals.refuse(host, choices, environment)
+        configured_as = before.last_known.configured_as(indices(links))
+        wrongly = mistaken(host, facts.imds.enis, configured_as)
+        which = replace(which, without=which.without | wrongly)
 
         def join(host: HostIntent, planned_for: Collection[Mac]) -> HostIntent:
-            applied = {mac for mac in planned_for if mac not in held}
+            applied = {mac for mac in planned_for if mac not in before.holds}
             main = Main(snapshot, self.config.numbers, applied)
             return corrected(copied(MainTable(facts, main).joined(host), main), main)
 
@@ -349,7 +355,12 @@ class Engine:
         deadline: Deadline,
     ) -> ImdsReading:
         share = deadline.within(deadline.remaining() * IMDS_SHARE, "reading IMDS")
-        return read_imds(self.imds, known, links, only, share, self.listings)
+        reading = read_imds(self.imds, known, links, only, share, self.listings)
+        listed = reading.imds.listed
+        if isinstance(listed, Value):
+            self._listed = Value(listed.value, stale=True)
+            return reading
+        return replace(reading, imds=replace(reading.imds, listed=self._listed))
 
     def _intents(self, facts: Facts, check: Callable[[], None]) -> HostIntent:
         # compute is pure, and on a quiet host the facts are the same pass after pass.
@@ -447,7 +458,8 @@ class Engine:
     ) -> tuple[Ec2netError, ...]:
         """Write what later passes need, and forget ENIs that are gone."""
         try:
-            view.memory_after(report.held, drifts).write(self.run, view.memory)
+            after = view.memory_after(report.held, drifts, report.done)
+            after.write(self.run, view.memory)
             if self._host is not None:
                 self._host.journals.strike_out()
             memory.keep_only(self.run, view.attached)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from ec2net.core.decide.intent import HostIntent, Standing
 from ec2net.core.decide.last_known import unread
+from ec2net.core.decide.settled import identity
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Facts
 from ec2net.core.model.fingerprint import fingerprint
@@ -112,7 +113,25 @@ class View:
         told = (held[eni.mac].problem(eni.name) for eni in self.host.enis if eni.mac in held)
         return replace(self, held=held, problems=(*self.problems, *told))
 
-    def memory_after(self, held: Mapping[Mac, Hold], drifts: Mapping[Mac, Record]) -> Memory:
+    def configured_as(
+        self, attached: Mapping[Mac, Collection[int]], done: Collection[Change]
+    ) -> dict[Mac, Mapping[str, str]]:
+        """The identity by which each ENI is configured, after these changes."""
+        before = self.memory.last_known.configured_as(attached)
+        left = {change.whose for change in self.plan.changes if change not in done}
+        apart = self.observed_only | self.without
+        now = {eni.mac: identity(eni) for eni in self.facts.imds.enis}
+        for intent in self.host.ready:
+            if intent.mac not in apart and intent.mac in now:
+                before[intent.mac] = now[intent.mac]
+        return {mac: one for mac, one in before.items() if mac in left or mac not in self.without}
+
+    def memory_after(
+        self,
+        held: Mapping[Mac, Hold],
+        drifts: Mapping[Mac, Record],
+        done: Collection[Change],
+    ) -> Memory:
         """The facts that later passes need. The facts of a refused ENI are wrong, and not among
         them."""
         before = self.memory
@@ -124,7 +143,9 @@ class View:
             for eni in self.facts.imds.enis
         )
         return Memory(
-            before.last_known.after(replace(self.facts.imds, enis=good), attached),
+            before.last_known.after(
+                replace(self.facts.imds, enis=good), attached, self.configured_as(attached, done)
+            ),
             {**before.drift, **drifts},
             holds.after(before.holds, held, self.wanted, attached),
             self.boot,

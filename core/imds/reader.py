@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads the facts about ENIs from IMDS: no key twice, and no immutable key again.
+"""Reads the facts about ENIs from IMDS: no key twice, and an immutable key in two passes.
 
 A steady pass reads one listing of the MACs, and for each ENI its listing and the listed mutable
 keys. An Absent always has two witnesses: the listing, and either the key's own 404 or that the key
-was never listed. A list that lost an entry needs two as well: ec2net reads it twice.
+was never listed. A list that lost an entry needs two as well: ec2net reads it twice. An immutable
+key that was read once counts at once, and the next pass reads it again: IMDS may have been wrong.
 
 IMDS answers one key per request. The daemon therefore reads the listings of an ENI's keys at other
 times than the keys (``Listings``). Each is as old as a poll interval at most, and passes stay
@@ -284,7 +285,7 @@ class _Eni:
         inside = isinstance(known, Value) and all(
             any(IPv6Network(one).subnet_of(block) for block in known.value) for one in held
         )
-        read = self._immutable if inside else self._key
+        read = self._immutable if inside else self._again
         return read(SUBNET_IPV6, many(ipv6_network), known)
 
     def _place(self) -> tuple[Reading[int], Reading[int]]:
@@ -294,7 +295,7 @@ class _Eni:
         if isinstance(device, Value) and self._settled(device, card):
             card = self._immutable(NETWORK_CARD, one(number), card)
         else:
-            card = self._key(NETWORK_CARD, one(number), card)
+            card = self._again(NETWORK_CARD, one(number), card)
         if isinstance(device, Value) and not self._settled(device, card):
             device = _NEVER_READ
         device = self._required(DEVICE_NUMBER, one(number), device)
@@ -322,12 +323,26 @@ class _Eni:
         return reading
 
     def _immutable(self, name: str, parse: Callable[[str], T], known: Reading[T]) -> Reading[T]:
-        """A value is not asked for again; nor is an absence, unless the listing shows the key."""
-        if isinstance(known, Value):
+        """A value is asked for until two passes have read it; an absence is not, unless the listing
+        shows the key."""
+        if isinstance(known, Value) and not known.once:
             return Value(known.value)
         if isinstance(known, Absent) and isinstance(self.keys, Unknown):
             return known
-        return self._key(name, parse, known)
+        return self._again(name, parse, known)
+
+    def _again(self, name: str, parse: Callable[[str], T], known: Reading[T]) -> Reading[T]:
+        """A value that differs from the known one counts if IMDS repeats it."""
+        reading = self._key(name, parse, known)
+        if not isinstance(known, Value):
+            return replace(reading, once=True) if isinstance(reading, Value) else reading
+        if isinstance(reading, Unknown):
+            return replace(known, stale=False)
+        if isinstance(reading, Value) and reading.value == known.value:
+            return reading
+        if self._key(name, parse, known) != reading:
+            return replace(known, stale=False)
+        return replace(reading, once=True) if isinstance(reading, Value) else reading
 
     def _list(
         self, name: str, parse: Callable[[str], T], known: Reading[tuple[T, ...]]

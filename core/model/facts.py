@@ -26,6 +26,8 @@ class Value(Generic[T_co]):
 
     value: T_co
     stale: bool = False
+    once: bool = field(default=False, compare=False, repr=False)
+    """A key that never changes was read only once so far: ec2net reads it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,10 @@ FIELDS = {
     "subnet-ipv6-cidr-blocks": "subnet_ipv6",
 }
 """The field of ``EniFacts`` for each key of IMDS."""
+
+
+IMMUTABLE = ("interface_id", "device_number", "network_card", "subnet_ipv4", "subnet_ipv6")
+"""Fields whose values never change while an ENI is attached (a subnet's IPv6 block excepted)."""
 
 
 def keys_of(eni: EniFacts) -> dict[str, Reading[object]]:

@@ -9,13 +9,25 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ec2net.core.model.facts import EniFacts, ImdsFacts, Link, Value
+from ec2net.core.model.facts import (
+    IMMUTABLE,
+    Absent,
+    EniFacts,
+    ImdsFacts,
+    Link,
+    Reading,
+    Unknown,
+    Value,
+)
 from ec2net.core.model.identity import Mac
 from ec2net.core.state import codec, per_eni
 from ec2net.core.state.run_dir import RunDir
 
 _FOLDER = "facts"
 _PRIMARY = "primary.json"
+
+
+_UNTOLD = Unknown("an older version did not store it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +42,27 @@ class KnownFacts(EniFacts):
     """The facts of one attachment."""
 
     ifindex: int
+    once: Reading[tuple[str, ...]] = _UNTOLD
+    """The fields that were read only once so far (``Value.once``)."""
+    configured_as: Reading[Mapping[str, str]] = _UNTOLD
+    """The identity by which ec2net configured the ENI; absent if ec2net did not."""
 
     @classmethod
-    def of(cls, eni: EniFacts, ifindex: int) -> "KnownFacts":
-        return cls(**_readings(eni), ifindex=ifindex)
+    def of(
+        cls, eni: EniFacts, ifindex: int, configured_as: Mapping[str, str] | None = None
+    ) -> "KnownFacts":
+        readings = _readings(eni)
+        once = (name for name, one in readings.items() if isinstance(one, Value) and one.once)
+        as_ = Absent() if configured_as is None else Value(configured_as)
+        return cls(**readings, ifindex=ifindex, once=Value(tuple(once)), configured_as=as_)
 
     @property
     def facts(self) -> EniFacts:
-        return EniFacts(**_readings(self))
+        readings = _readings(self)
+        for name in self.once.value if isinstance(self.once, Value) else IMMUTABLE:
+            if isinstance(one := readings.get(name), Value):
+                readings[name] = replace(one, once=True)
+        return EniFacts(**readings)
 
 
 def _readings(eni: EniFacts) -> dict[str, Any]:
@@ -56,11 +81,22 @@ class LastKnown:
         """The facts of ENIs that are still attached by the same link index."""
         return {mac: known.facts for mac, known in per_eni.valid(self.enis, links).items()}
 
-    def after(self, facts: ImdsFacts, links: Mapping[Mac, Collection[int]]) -> "LastKnown":
+    def configured_as(self, links: Mapping[Mac, Collection[int]]) -> dict[Mac, Mapping[str, str]]:
+        """The identities by which ec2net configured ENIs that are still attached by the same link."""
+        known = per_eni.valid(self.enis, links).items()
+        told = ((mac, one.configured_as) for mac, one in known)
+        return {mac: one.value for mac, one in told if isinstance(one, Value)}
+
+    def after(
+        self,
+        facts: ImdsFacts,
+        links: Mapping[Mac, Collection[int]],
+        configured_as: Mapping[Mac, Mapping[str, str]],
+    ) -> "LastKnown":
         """With ``facts`` of attached ENIs. An unread primary does not erase the known one."""
         primary = facts.primary.value if isinstance(facts.primary, Value) else self.primary
         news = {
-            eni.mac: KnownFacts.of(eni, index)
+            eni.mac: KnownFacts.of(eni, index, configured_as.get(eni.mac))
             for eni in facts.enis
             if len(indices := links.get(eni.mac, ())) == 1
             for index in indices

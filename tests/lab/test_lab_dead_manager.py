@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A stopped network manager keeps its ENIs: live changes continue, and its restart does no harm."""
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -16,8 +17,8 @@ from dead_manager import (
     manager_files,
     measured,
 )
-from kernel_state import differences
-from lab_instance import LabInstance
+from kernel_state import State, differences
+from lab_instance import COMPLETE_LIMIT, LabInstance
 from lab_root import Release
 
 pytestmark = pytest.mark.lab
@@ -112,3 +113,44 @@ def test_a_dead_network_manager_keeps_its_enis(
     changed = [*blamed, *differences(before, pair.kernel())]
     # The flags show whether networkd or ec2net added the released address first.
     assert [line for line in changed if not any(a in line for a in given_up(pair))] == []
+
+
+@pytest.mark.exhaustive  # tests/unit/backends/networkmanager/test_backend.py has the decision
+def test_a_lease_that_ends_while_the_network_manager_is_down_costs_a_secondary_nothing(
+    pair: LabInstance, table: list[Row]
+) -> None:
+    """ec2net adds the address itself, and the network manager leases it in place at its return."""
+    before, eni = pair.kernel(), pair.secondary
+    row = Row(str(pair.setting), Death.STOP, Event.NOTHING)
+    die(pair, Death.STOP)
+    held = pair.host.ip("-4", "addr", "show", "dev", eni.name)[0]["addr_info"]
+    length = next(a["prefixlen"] for a in held if a["local"] == str(eni.ipv4s[0]))
+    lifetimes = ("valid_lft", "1", "preferred_lft", "1")
+    address = f"{eni.ipv4s[0]}/{length}"
+    pair.host.run(["ip", "addr", "change", address, "dev", eni.name, *lifetimes])
+    pair.host.wait_until(
+        lambda: f"+ address {address} dev {eni.name}" in told(pair), COMPLETE_LIMIT
+    )
+    pair.host.ec2net("refresh", check=False)
+    assert pair.unreachable(eni) == []
+    with measured(pair, row, [eni]):
+        come_back(pair, Death.STOP)
+        pair.until_at_rest(pair.primary, eni)
+        pair.until_well()
+    given_back = [gap for gap in row.gaps if gap.source not in given_up(pair)]
+    assert (row.wrong, given_back) == (0, [])
+    assert pair.refresh() == ""
+    changed = differences(without_broadcast(before), without_broadcast(pair.kernel()))
+    assert [line for line in changed if not any(a in line for a in given_up(pair))] == []
+
+
+def without_broadcast(state: State) -> State:
+    """A lease of an address that is there changes its lifetime, not its broadcast address."""
+    drop = re.compile(r'"broadcast": "[^"]*", ')
+    return {subject: [drop.sub("", line) for line in lines] for subject, lines in state.items()}
+
+
+def told(instance: LabInstance) -> str:
+    """What ec2net logged."""
+    entries = instance.host.journal()
+    return "\n".join(entry.message for entry in entries if entry.identifier == "ec2net")

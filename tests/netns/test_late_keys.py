@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keys of a new ENI that IMDS publishes one after the other, on the real kernel."""
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -41,11 +42,11 @@ def complete(instance: Instance, eni: Eni) -> bool:
         for f in ("-4", "-6")
         for line in instance.guest.run(["ip", f, "rule"]).stdout.splitlines()
     ]
-    outside = instance.vpc.outside
+    outside, table = instance.vpc.outside, 10000 + 100 * eni.card + eni.device
     return all(
         instance.way(outside.address(one.version), one) == eni.name for one in eni.addresses()
     ) and all(
-        any(f"from {prefix} lookup 10101" in rule for rule in rules) for prefix in eni.prefixes()
+        any(f"from {prefix} lookup {table}" in rule for rule in rules) for prefix in eni.prefixes()
     )
 
 
@@ -53,7 +54,7 @@ def complete(instance: Instance, eni: Eni) -> bool:
 def test_a_late_key_is_applied_without_a_poll(
     install: Callable[[SimulatedVpc], Instance], key: str
 ) -> None:
-    """`test_resident_eni_state` has the delay: two seconds on an idle host."""
+    """The next test has the delay: two seconds on an idle host."""
     with SimulatedVpc(cards=2) as vpc:
         instance = install(vpc)
         instance.configure("[resident]\npoll = 3600\n")
@@ -76,6 +77,68 @@ def test_a_late_key_is_applied_without_a_poll(
             vpc.detach(eni)
             manager.until_configured(2)
             assert_same(before, instance.kernel())
+
+
+WITHIN = 2.0
+"""Seconds from a key in IMDS to an address that works, beside those of the test's own check."""
+
+
+@pytest.mark.serial
+@pytest.mark.exhaustive
+def test_what_a_late_key_decides_works_within_two_seconds(
+    install: Callable[[SimulatedVpc], Instance],
+) -> None:
+    """Each key in turn, and the listing of the ENI itself; the table is printed."""
+    rows: list[tuple[str, float, float]] = []
+    with SimulatedVpc(cards=2) as vpc:
+        instance = install(vpc)
+        instance.configure("[resident]\npoll = 3600\n")
+        # The VPC gives no prefix a second time.
+        first, second = subnets(vpc, 1)[0], vpc.add_subnet("10.0.32.0/20", "2001:db8:0:32::/64")
+        primary(vpc, first, **MANY)
+        vpc.attach(second, device=1, **MANY)
+        vpc.imds.remove("mac")
+        with managed(instance, ready=False) as manager:
+            assert vpc.imds.wait_for("meta-data/mac$", times=4, timeout=20)
+            vpc.imds.put("mac", str(vpc.enis[0].mac))
+            took = manager.until(lambda: _whole(instance, vpc.enis[1]), what="mac")
+            rows.append(("mac", took, _check(instance, vpc.enis[1])))
+            manager.hear("READY=1")
+            for key in ("(listing)", *KEYS):
+                manager.until_configured(2)
+                eni = withheld(vpc, key) if key in KEYS else _unlisted(vpc)
+                path = f"{eni.mac}/$" if key in KEYS else "interfaces/macs/$"
+                vpc.imds.clear_log()
+                assert vpc.imds.wait_for(path, times=4, timeout=20)
+                vpc.settle(eni, *[key] * (key in KEYS))
+                took = manager.until(lambda: _whole(instance, eni), what=key)  # noqa: B023
+                rows.append((key, took, _check(instance, eni)))
+                vpc.detach(eni)
+    print(
+        "| key that comes late | seconds until it works | of them the check |\n| --- | --- | --- |"
+    )
+    print("\n".join(f"| {key} | {took:.2f} | {check:.2f} |" for key, took, check in rows))
+    assert [row for row in rows if row[1] > WITHIN + row[2]] == []
+
+
+def _unlisted(vpc: SimulatedVpc) -> Eni:
+    """As ``withheld``, but IMDS does not list the ENI at all."""
+    hidden = Propagation(listed=None)
+    return vpc.attach(vpc.subnets[1], "ens9", card=1, device=1, propagation=hidden, **MANY)
+
+
+def _whole(instance: Instance, eni: Eni) -> bool:
+    named = instance.guest.run(["ip", "link", "show", str(eni.eni_id)])
+    return named.returncode == 0 and complete(instance, eni)
+
+
+def _check(instance: Instance, eni: Eni) -> float:
+    """Seconds that it takes to see that an ENI works; it must."""
+    began = time.monotonic()
+    assert _whole(instance, eni)
+    took = time.monotonic() - began
+    assert instance.unreachable(eni) == []
+    return took
 
 
 @pytest.mark.parametrize("resident", [False, True], ids=["on demand", "resident"])

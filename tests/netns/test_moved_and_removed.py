@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """An ENI leaves for another network namespace; an address is removed that IMDS is about to drop."""
 
+from datetime import UTC, datetime
+
 import pytest
 from instance import MANY, Instance, primary, subnets
 from kernel_state import differences
-from manager import managed
+from manager import Manager, managed
 
-from ec2net.core.simulation.vpc.eni import Detach, Eni
+from ec2net.core.daemon.eni_state import SETTLING
+from ec2net.core.simulation.vpc.eni import Detach, Eni, Presence
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
+from ec2net.core.state.run_dir import RunDir
 
 pytestmark = pytest.mark.netns
 
@@ -42,6 +46,34 @@ def test_a_moved_eni_is_absent_at_once_and_a_detached_one_is_deleted(
         vpc.detach(third)
         manager.until(lambda: str(third.mac) not in manager.states(), what="gone")
         assert manager.states()[moved] == "absent"
+
+
+def test_an_eni_without_a_link_causes_no_request_at_kernel_events(
+    vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    """Each pass for a kernel event asked IMDS for the list of ENIs, on a host with an EFA-only ENI."""
+    efa = vpc.attach(pair[1].subnet, device=2, ipv4=0, ipv6=0, presence=Presence.IMDS_ONLY)
+    with managed(instance) as manager:
+        manager.until(lambda: manager.states().get(str(efa.mac)) == "absent", what="absent")
+        manager.until(lambda: since(manager, efa) > SETTLING, what="known for a while")
+        manager.poke()
+        whole = instance.kernel()
+        vpc.imds.clear_log()
+        vpc.guest.ip(["rule del priority 10001"])
+        manager.until(lambda: differences(whole, instance.kernel()) == [], what="repaired")
+        assert vpc.imds.count() == 0
+        assert manager.states()[str(efa.mac)] == "absent"
+        assert instance.status()[str(efa.mac)]["standing"] == "absent"
+        vpc.detach(efa)
+        manager.poke()
+        assert str(efa.mac) not in manager.states()
+
+
+def since(manager: Manager, eni: Eni) -> float:
+    """Seconds for which the daemon has known an ENI in its state."""
+    document = RunDir(manager.instance.run_dir).read("resident.json") or {"enis": []}
+    told = next(row["since"] for row in document["enis"] if row["mac"] == str(eni.mac))
+    return (datetime.now(UTC) - datetime.fromisoformat(told)).total_seconds()
 
 
 def test_a_removed_address_returns_only_after_imds_confirms_it(

@@ -93,6 +93,7 @@ def is_active(instance: LabInstance) -> bool:
 def die(instance: LabInstance, death: Death) -> None:
     """Stop the network manager."""
     host, units = instance.host, _units(instance)
+    host.run(["systemctl", "reset-failed", units[-1]])  # systemd allows five starts in 10 s
     if death is Death.STOP:
         host.run(["systemctl", "stop", *units])
     elif death is Death.KILL:

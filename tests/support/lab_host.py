@@ -210,9 +210,9 @@ class LabHost:
             self._nspawn.wait(STOP_LIMIT)
         self._nspawn = None
 
-    def reboot(self) -> None:
+    def reboot(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Reboot in good order; files stay except in /run, and the kernel state is new: links are
-        unconfigured, rules and routes are removed."""
+        unconfigured, rules and routes are removed. ``meanwhile`` runs while the host is off."""
         assert self._nspawn is not None
         self.run(["systemctl", "reboot"], check=False)
         status = self._nspawn.wait(STOP_LIMIT)
@@ -230,8 +230,10 @@ class LabHost:
                 [f"rule add lookup {t} priority {n} protocol kernel" for t, n in tables[1:]],
                 version=family,
             )
+        meanwhile()
         for eni in plugged:
-            self.vpc.plug(eni)
+            if eni in self.vpc.enis:
+                self.vpc.plug(eni)
         self._boot()
 
     # Use

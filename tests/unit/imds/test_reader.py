@@ -127,6 +127,7 @@ def test_a_steady_pass_repeats_no_key_and_reads_no_immutable_one(
     first = read()
     read.remember(first)
     assert len(server.requests) == len(set(server.requests))
+    read.remember(read())
     again = read()
     assert again == first
     assert server.requests == [
@@ -143,7 +144,8 @@ def test_a_steady_pass_repeats_no_key_and_reads_no_immutable_one(
 
 
 def test_stale_immutable_keys_are_not_read_again(server: ImdsServer, read: Reader) -> None:
-    read.remember(read())
+    for _ in range(2):
+        read.remember(read())
     known = read.known[SECOND_MAC]
     assert isinstance(known.interface_id, Value)
     read.known[SECOND_MAC] = replace(
@@ -151,6 +153,54 @@ def test_stale_immutable_keys_are_not_read_again(server: ImdsServer, read: Reade
     )
     assert read.second().interface_id == known.interface_id
     assert f"{OF_SECOND}interface-id" not in server.paths()
+
+
+IMMUTABLE = ("interface-id", "device-number", "network-card", "subnet-ipv4-cidr-block")
+
+
+def test_immutable_keys_are_read_in_two_passes(server: ImdsServer, read: Reader) -> None:
+    """A value that was heard once, and wrongly, stood for as long as the ENI was attached."""
+    server.tree |= eni(SECOND, 1, network_card="1")
+    for times_read in (1, 1, 0):
+        read.remember(read(SECOND_MAC))
+        asked = [server.paths().count(f"{OF_SECOND}{key}") for key in IMMUTABLE]
+        assert asked == [times_read] * 4
+
+
+@pytest.mark.parametrize(
+    ("key", "lie", "name"),
+    [
+        ("network-card", "2", "network_card"),
+        ("device-number", "5", "device_number"),
+        ("interface-id", "eni-0000000f", "interface_id"),
+        ("subnet-ipv4-cidr-block", "10.0.0.0/16", "subnet_ipv4"),
+    ],
+)
+def test_an_immutable_key_that_was_wrong_once_is_corrected(
+    server: ImdsServer, read: Reader, key: str, lie: str, name: str
+) -> None:
+    server.tree |= eni(SECOND, 1, network_card="1")
+    right = getattr(read.second(), name)
+    server.faults[f"{OF_SECOND}{key}"] = times(1, status(200, lie))
+    read.remember(read(SECOND_MAC))
+    assert getattr(read.known[SECOND_MAC], name) != right
+    read.remember(read(SECOND_MAC))
+    assert getattr(read.known[SECOND_MAC], name) == right
+    read.remember(read(SECOND_MAC))
+    read(SECOND_MAC)
+    assert f"{OF_SECOND}{key}" not in server.paths()
+
+
+def test_an_immutable_key_that_is_wrong_later_changes_nothing(
+    server: ImdsServer, read: Reader
+) -> None:
+    """Neither an answer that IMDS does not repeat, nor one that cannot be read."""
+    read.remember(read(SECOND_MAC))
+    for fault in (times(1, status(200, "5")), status(500)):
+        server.faults[f"{OF_SECOND}device-number"] = fault
+        facts = read(SECOND_MAC)
+        assert facts.enis[0].device_number == Value(1)
+        assert unread(facts) == ()
 
 
 def test_immutable_keys_stay_when_nothing_can_be_read(server: ImdsServer, read: Reader) -> None:
@@ -312,6 +362,7 @@ def test_a_device_number_that_is_not_propagated_yet_is_pending(
     read.remember(read())
     assert read.known[SECOND_MAC].network_card == Value(1)
     assert read.known[SECOND_MAC].device_number == Value(0)
+    read.remember(read())
     read()
     assert f"{OF_SECOND}device-number" not in server.paths()
     assert f"{OF_SECOND}network-card" not in server.paths()
@@ -341,12 +392,15 @@ def test_a_device_number_that_is_not_listed_or_fails_is_unknown(
 # The primary
 
 
-def test_the_numbers_of_the_primary_are_read_once(server: ImdsServer, read: Reader) -> None:
+def test_the_numbers_of_the_primary_are_read_in_two_passes(
+    server: ImdsServer, read: Reader
+) -> None:
     server.tree |= eni(PRIMARY, 0, network_card="0")
     facts = read(FIRST_MAC)
     assert facts.primary == Value(FIRST_MAC)
     assert (facts.enis[0].device_number, facts.enis[0].network_card) == (Value(0), Value(0))
     read.remember(facts)
+    read.remember(read(FIRST_MAC))
     read(FIRST_MAC)
     place = {META + "mac", *(f"{MACS}{PRIMARY}/{key}" for key in ("device-number", "network-card"))}
     assert place.isdisjoint(server.paths())

@@ -45,7 +45,7 @@ def imds(*enis: EniFacts) -> ImdsFacts:
 
 def remember(run: RunDir, facts: ImdsFacts, links: dict[Mac, list[int]]) -> None:
     before = read(run)
-    write(run, before.after(facts, links), before)
+    write(run, before.after(facts, links, {}), before)
 
 
 def remembered(run: RunDir, links: dict[Mac, list[int]]) -> tuple[Mac | None, dict[Mac, EniFacts]]:

@@ -20,6 +20,7 @@ from ec2net.core.config.settings import Config, EniSettings
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniIntent, HostIntent
 from ec2net.core.host.files import Environment
+from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.objects import MAIN_TABLE, Address, KernelObject, Rule
 from ec2net.core.model.plan import Action, Change, Item, Plan
 from ec2net.core.model.snapshot import Found, Snapshot
@@ -135,6 +136,19 @@ def test_ec2net_does_not_call_networkmanager_before_it_knows_the_primary(
     wanted = backend.wanted(intent(1), unknown, seen({1: device(1, MAIN_TABLE)}))
     assert of_the_manager(wanted) == []
     assert any(isinstance(item, Address) for item in wanted)
+
+
+def test_a_lease_that_ends_while_networkmanager_is_down_is_replaced(
+    backend: NetworkManagerBackend,
+) -> None:
+    """A secondary lost its first IPv4 address an hour after NetworkManager's end. The primary's is
+    NetworkManager's: main's routes are, too."""
+    down = Observed(SNAPSHOT, own=Seen(problem=Ec2netError("is not running")))
+    for number, restored in ((0, False), (1, True)):
+        one = intent(number)
+        first = Address(one.link, one.base[0])
+        assert (first in backend.wanted(one, WHOLE, down)) is restored
+        assert first not in backend.wanted(one, WHOLE, seen({}))
 
 
 def test_an_mtu_from_the_profile_stays_unchanged(backend: NetworkManagerBackend) -> None:
