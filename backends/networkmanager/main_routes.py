@@ -2,12 +2,13 @@
 """Whether the leased routes of secondary ENIs may stay in main. Pure.
 
 A new activation would move them at once, and takes the lease and every address off the link for a
-moment. It is needed only if ec2net has no rules that keep the primary ENI's traffic on the primary
-ENI, or if the secondary ENI's default route comes before the primary ENI's: no rule corrects that.
+moment. It is needed in two cases. Either ec2net has no rules that keep the primary ENI's traffic on
+the primary ENI. Or the secondary ENI's default route precedes the primary ENI's: no rule corrects it.
 
 NetworkManager reads the file's values for the metric and the table again at each advertisement of a
 router and at each renewal of a lease. The primary ENI's metric of the file is worse than
-NetworkManager's own metrics. So the file must not name it while other ENIs have routes in main.
+NetworkManager's own metrics. Therefore the file must not name it while other ENIs have default
+routes in main.
 """
 
 from ec2net.core.plugins.api import HostIntent, LinkRef, Snapshot

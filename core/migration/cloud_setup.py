@@ -4,7 +4,7 @@
 The tool puts them into the applied connection of each ENI (_nmc_mangle_connection in its main.c).
 NetworkManager creates a rule again at any activation on the host, and a Reapply without them removes
 IPv6 from the link. A restart of NetworkManager makes it forget them: it reads the profiles again, and
-leaves the kernel as it is. After that, ec2net removes them.
+changes nothing in the kernel. After that, ec2net removes them.
 """
 
 from collections.abc import Collection, Iterator, Mapping
@@ -24,9 +24,9 @@ _KERNEL, _STATIC = 2, 4
 """RTPROT_KERNEL, RTPROT_STATIC (include/uapi/linux/rtnetlink.h): the marks of NetworkManager."""
 
 _TABLES = (range(30200, 30350), range(30400, 30600))
-"""Of the ENI's subnet, and of its default route; the rules have the same numbers as priorities."""
+"""For the ENI's subnet, and for its default route; the rules have the same numbers as priorities."""
 _MAIN_PRIORITY = 30350
-"""Of the rule between them, which obeys main except for its default routes."""
+"""Priority of the rule between them, which obeys main except for its default routes."""
 
 SETTLED_SECONDS = 15.0
 """For NetworkManager to have its leases again after a restart (0.5 s in the lab)."""

@@ -246,8 +246,8 @@ def remarks(found: Found) -> Iterator[str]:
         )
     if found.made:
         yield (
-            "a restart of NetworkManager ends its VPN connections, and it forgets changes by "
-            "nmcli device modify"
+            "a restart of NetworkManager ends VPN connections, and discards changes of active "
+            "connections that no profile has"
         )
 
 

@@ -18,6 +18,7 @@ from lab_watch import monitor
 from predecessor import (
     CLOUD_SETUP_WIRING,
     MIGRATE,
+    NETCONFIG_WIRING,
     WIRING,
     differs,
     files,
@@ -207,6 +208,44 @@ def test_the_wiring_of_nm_cloud_setup_is_ended_and_given_back(boot: Boot) -> Non
         assert its_rules_and_routes(instance) == []
         assert not [e for e in host.journal(since=ended) if "nm-cloud-setup" in e.message]
         assert units(instance) == []
+        instance.vpc.detach(eni)
+        instance.until_unit("ens20", "inactive")
+        give_back(instance, before)
+
+
+@pytest.mark.backend("networkd")
+@pytest.mark.exhaustive
+def test_the_wiring_of_cloud_netconfig_is_ended_and_given_back(boot: Boot) -> None:
+    """Its rules and routes stay until the next boot, and lead to the same links as ec2net's."""
+    with boot(before=three, files=NETCONFIG_WIRING, complete=False, seed=None) as instance:
+        host = instance.host
+        numbers = ("30402", "30403", "30404")
+
+        def works() -> bool:
+            shown = host.run(["ip", "rule"]).stdout
+            return all(number in shown for number in numbers)
+
+        host.wait_until(works, 90, "cloud-netconfig at work")
+        refused = host.run(["ec2net", "refresh"], check=False)
+        assert "ec2net migrate --from cloud-netconfig" in refused.stderr
+        assert marked(instance.kernel()) == []
+        before, cursor = state(instance), host.cursor()
+        unreached = [tick.address for tick in instance.unreachable(limit=1)]
+        migrate = ["ec2net", "migrate", "--from", "cloud-netconfig"]
+        with Traffic(instance.vpc, instance.vpc.enis, but=unreached) as traffic:
+            host.run([*migrate, "--apply"], timeout=120)
+            instance.complete()
+        assert traffic.gaps == []
+        assert instance.bounces(since=cursor) == []
+        text = host.run(["cat", "/etc/default/cloud-netconfig"]).stdout
+        assert text == '# for all links\nCLOUD_NETCONFIG_MANAGE="no"\nOTHER="1"\n'
+        ended = host.cursor()
+        eni = instance.attach("ens20", ipv4=2)
+        instance.complete()
+        assert units(instance) == []
+        assert not [e for e in host.journal(since=ended) if "cloud-netconfig" in e.message]
+        assert works()  # the rules
+        assert "and off: systemd runs none of its units" in host.run(migrate).stdout
         instance.vpc.detach(eni)
         instance.until_unit("ens20", "inactive")
         give_back(instance, before)

@@ -222,6 +222,46 @@ CLOUD_SETUP_WIRING = {
 """nm-cloud-setup's wiring: a timer, NetworkManager's Wants=, and a script of its dispatcher."""
 
 
+_NETCONFIG = """\
+#!/bin/sh
+# cloud-netconfig's work for each link: its second address, a rule and a route in a table of its own.
+set -eu
+. /etc/default/cloud-netconfig
+[ "$CLOUD_NETCONFIG_MANAGE" = no ] && exit 0
+for path in /sys/class/net/ens*; do
+    link=${path##*/} index=$(cat $path/ifindex) table=$((30400 + $(cat $path/ifindex)))
+    first=$(ip -4 -o addr show dev $link scope global | sed -n 's,.* inet \\([^ ]*\\).*,\\1,p' | head -1)
+    [ -n "$first" ] || continue
+    address=${first%/*} second=${first%.*}.$((${address##*.} + 1))
+    gateway=$(ip -4 route show default dev $link | sed -n 's,.* via \\([^ ]*\\).*,\\1,p' | head -1)
+    [ -n "$gateway" ] || gateway=${address%.*}.1
+    ip -4 addr show dev $link | grep -q "inet $second/" ||
+        ip addr add $second/${first#*/} dev $link noprefixroute
+    ip rule | grep -q "from $second lookup $table" ||
+        ip rule add from $second priority $table table $table
+    ip route replace default via $gateway dev $link onlink table $table
+done
+"""
+
+NETCONFIG_WIRING = {
+    "/usr/bin/cloud-netconfig": _NETCONFIG,
+    "/etc/default/cloud-netconfig": '# for all links\nCLOUD_NETCONFIG_MANAGE="yes"\nOTHER="1"\n',
+    "/usr/lib/systemd/system/cloud-netconfig.service": (
+        "[Service]\nType=oneshot\nExecStart=sh /usr/bin/cloud-netconfig\n"
+    ),
+    "/usr/lib/systemd/system/cloud-netconfig.timer": (
+        "[Timer]\nOnActiveSec=2\nOnUnitActiveSec=2\nAccuracySec=100ms\n"
+        "[Install]\nWantedBy=timers.target\n"
+    ),
+    "/usr/lib/udev/rules.d/51-cloud-netconfig-hotplug.rules": (
+        'SUBSYSTEM=="net", ACTION=="add", NAME=="ens*",'
+        ' RUN+="/usr/bin/systemctl start --no-block cloud-netconfig.service"\n'
+    ),
+    "/etc/systemd/system-preset/10-cloud-netconfig.preset": "enable cloud-netconfig.timer\n",
+}
+"""cloud-netconfig's wiring: a timer, udev, and a setting that each of its runs reads."""
+
+
 def make_executable(root: Path) -> None:
     """Without it NetworkManager's dispatcher does not run a script."""
     (root / "usr/lib/NetworkManager/dispatcher.d/90-nm-cloud-setup.sh").chmod(0o755)

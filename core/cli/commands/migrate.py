@@ -129,7 +129,7 @@ class _Migration:
         return predecessor.look(self._rival, environment, self._made())
 
     def _made(self) -> tuple[str, ...]:
-        """What NetworkManager creates for nm-cloud-setup."""
+        """Rules and routes that NetworkManager creates for nm-cloud-setup."""
         if self._rival is not Rival.NM_CLOUD_SETUP:
             return ()
         return cloud_setup.left(self._every(), self._place.config.drivers)

@@ -134,7 +134,7 @@ def test_networkmanager_forgets_what_the_tool_gave_it_by_a_restart() -> None:
     ]
     assert "1 of its rules and routes are in the kernel" in state_of(found)
     (remark,) = remarks(found)
-    assert "ends its VPN connections" in remark
+    assert "ends VPN connections" in remark
 
 
 def test_cloud_netconfig_is_turned_off_in_its_settings_too() -> None:
