@@ -5,8 +5,8 @@ A new activation would move them at once, and takes the lease and every address 
 moment. It is needed in two cases. Either ec2net has no rules that keep the primary ENI's traffic on
 the primary ENI. Or the secondary ENI's default route precedes the primary ENI's: no rule corrects it.
 
-NetworkManager reads the file's values for the metric and the table again at each advertisement of a
-router and at each renewal of a lease. The primary ENI's metric of the file is worse than
+NetworkManager keeps the table until the next activation, but reads the metric of the file again at
+each advertisement of a router. The primary ENI's metric of the file is worse than
 NetworkManager's own metrics. Therefore the file must not name it while other ENIs have default
 routes in main.
 """

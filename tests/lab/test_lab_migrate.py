@@ -213,7 +213,7 @@ def test_the_units_of_nm_cloud_setup_are_replaced_and_restored(boot: Boot) -> No
         give_back(instance, before)
 
 
-@pytest.mark.backend("networkd")
+@pytest.mark.backend("networkmanager")
 @pytest.mark.exhaustive
 def test_the_units_of_cloud_netconfig_are_replaced_and_restored(boot: Boot) -> None:
     """Its rules and routes stay until the next boot, and lead to the same links as ec2net's."""
@@ -229,6 +229,7 @@ def test_the_units_of_cloud_netconfig_are_replaced_and_restored(boot: Boot) -> N
         refused = host.run(["ec2net", "refresh"], check=False)
         assert "ec2net migrate --from cloud-netconfig" in refused.stderr
         assert marked(instance.kernel()) == []
+        instance.until_at_rest()
         before, cursor = state(instance), host.cursor()
         unreached = [tick.address for tick in instance.unreachable(limit=1)]
         migrate = ["ec2net", "migrate", "--from", "cloud-netconfig"]
