@@ -8,6 +8,7 @@ from ec2net.backends.networkmanager import attempts, conf
 from ec2net.backends.networkmanager.choice import suits
 from ec2net.backends.networkmanager.device import Device, Routes, State, routes
 from ec2net.backends.networkmanager.items import Activation, AppliedMtu
+from ec2net.backends.networkmanager.main_routes import may_stay, some_stay
 from ec2net.backends.networkmanager.render import conf_file
 from ec2net.core.plugins.api import (
     NETWORKMANAGER_UNIT,
@@ -108,10 +109,11 @@ class NetworkManagerBackend(Backend):
         snapshot = seen.snapshot
         base = _base(intent, seen.own)
         items = render_live(intent, host, snapshot, self.host.kernel.protocol, base)
-        file = _file(intent, host, snapshot, seen.own)
+        mark = self.host.kernel.protocol
+        file = _file(intent, host, seen, mark)
         if _primary(host, snapshot) is None or base is Base.OURS:
             return (*file, *items)  # the result of an activation is not known, or not wanted
-        return (*file, *_of_the_manager(intent, seen.own), *items)
+        return (*file, *_of_the_manager(intent, host, seen, mark), *items)
 
     def apply(
         self, plan: Plan, goals: Mapping[Mac, Goal], seen: Observed, deadline: Deadline
@@ -183,9 +185,9 @@ def _base(intent: EniIntent, said: "Seen") -> Base:
     return Base.OURS if unrenewed or intent.mac in said.live else Base.LEASED
 
 
-def _file(
-    intent: EniIntent, host: HostIntent, snapshot: Snapshot, said: "Seen"
-) -> tuple[Item, ...]:
+def _file(intent: EniIntent, host: HostIntent, seen: Observed, mark: int) -> tuple[Item, ...]:
+    snapshot: Snapshot = seen.snapshot
+    said: Seen = seen.own
     link = _primary(host, snapshot)
     if link is None or said.problem is not None:
         # The primary is not known, or NetworkManager does not answer: the present file stays.
@@ -198,13 +200,17 @@ def _file(
     early = next((eni.early for eni in host.ready if eni.primary), intent.early)
     # If ec2net ignores later ENIs, the file must not match an unknown one.
     only = [one for one in links.values() if one] if host.later_apart else None
-    return (conf_file(link, early.main_metric, early.parking_table, drivers, hands_off, only=only),)
+    metric = None if some_stay(host, snapshot, protocol=mark) else early.main_metric
+    return (conf_file(link, metric, early.parking_table, drivers, hands_off, only=only),)
 
 
-def _of_the_manager(intent: EniIntent, said: "Seen") -> tuple[Item, ...]:
+def _of_the_manager(
+    intent: EniIntent, host: HostIntent, seen: Observed, mark: int
+) -> tuple[Item, ...]:
     from ec2net.backends.networkmanager.merge import users_own
     from ec2net.backends.networkmanager.observe import MTU
 
+    said: Seen = seen.own
     device = said.devices.get(intent.mac)
     if device is None:
         return ()
@@ -212,7 +218,10 @@ def _of_the_manager(intent: EniIntent, said: "Seen") -> tuple[Item, ...]:
     where = routes(device)
     target = Routes.MAIN if intent.primary else Routes.PARKED
     tried = where is not target and intent.mac in said.activated
-    if where in (Routes.MAIN, Routes.PARKED, Routes.NONE) and not tried:
+    settled = (where, target) == (Routes.MAIN, Routes.PARKED) and may_stay(
+        intent.link, host, seen.snapshot, protocol=mark
+    )
+    if where in (Routes.MAIN, Routes.PARKED, Routes.NONE) and not (tried or settled):
         found.append(Activation(intent.link, intent.mac, target))
     # A profile's own MTU takes precedence.
     if isinstance(intent.mtu, int) and not users_own(device.applied, MTU):

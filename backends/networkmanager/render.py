@@ -13,19 +13,20 @@ from ec2net.core.plugins.api import HEADER, Link
 
 def conf_file(
     primary: Link,
-    metric: int,
+    metric: int | None,
     parking_table: int,
     drivers: Collection[str],
     hands_off: Collection[Link] = (),
     *,
     only: Collection[Link] | None = None,
 ) -> ConfFile:
-    """``metric`` is the primary's in main, ``drivers`` identify an ENI; ``hands_off`` get nothing.
+    """``metric`` is the primary's in main (None: NetworkManager's own), ``drivers`` identify an ENI;
+    ``hands_off`` get nothing.
 
     ``only``: these links are the ENIs, and a later one gets nothing.
     """
     sections: dict[str, dict[str, str]] = {}
-    if primary not in hands_off:
+    if metric is not None and primary not in hands_off:
         sections["connection-80-ec2net-primary"] = {
             "match-device": _told(primary),
             **_both("route-metric", metric),

@@ -7,6 +7,8 @@ either nothing or something that the next pass recognises.
 
 import errno
 import logging
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TypeAlias
 
 from ec2net.core.kernel.link_events import link_is_there
@@ -14,9 +16,14 @@ from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import Ec2netError, KernelError, LinkGone
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import (
+    LOCAL_TABLE,
+    MAIN_TABLE,
     Address,
+    KernelItem,
     KernelObject,
     LinkSetting,
+    Route,
+    RouteKind,
     Rule,
     Setting,
 )
@@ -51,7 +58,7 @@ def apply(
     """By identity, why an object still exists: objects that it needs stay as well."""
     broken = {} if broken is None else broken
     open_journals = _open(plan, kernel, journals, broken)
-    for change in plan.changes:
+    for change in _ways_first(plan.changes):
         mac, version = change.mac, version_of(change)
         error = broken.get((mac, _BOTH), broken.get((mac, version))) if mac is not None else None
         if error is None and deadline.expired():
@@ -67,7 +74,39 @@ def apply(
         if mac is not None and not _live(change).optional:
             broken.setdefault((mac, version), error)
     _close(done, open_journals, journals)
-    return Applied(tuple(done), tuple(failed))
+    return Applied(tuple(sorted(done, key=plan.changes.index)), tuple(failed))
+
+
+def _ways_first(changes: Sequence[Change]) -> Iterator[Change]:
+    """Additions of routes in an ENI's table precede its rules, if the addresses are present.
+
+    Without a rule such a route has no effect. A rule without the route would fail the traffic of an
+    address that another tool served until now.
+    """
+    for _, group in groupby(changes, key=lambda change: change.mac):
+        of_eni = list(group)
+        coming = {version_of(change) for change in of_eni if _is_new(change, Address)}
+        settings = [change for change in of_eni if _is_new(change, LinkSetting)]
+        ways = [
+            change
+            for change in of_eni
+            if _is_new(change, Route) and _is_inert(change) and version_of(change) not in coming
+        ]
+        yield from settings
+        yield from ways
+        yield from (change for change in of_eni if change not in settings and change not in ways)
+
+
+def _is_new(change: Change, kind: type[KernelItem]) -> bool:
+    return change.action is not Action.REMOVE and isinstance(change.item, kind)
+
+
+def _is_inert(change: Change) -> bool:
+    """Whether it is a route that is used by rules alone."""
+    item = change.item
+    if not isinstance(item, Route) or item.kind is not RouteKind.UNICAST:
+        return False
+    return item.table not in (MAIN_TABLE, LOCAL_TABLE) and not item.optional
 
 
 def _open(

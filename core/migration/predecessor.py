@@ -59,8 +59,8 @@ class Found:
     """Files that it wrote."""
     settings: str = ""
     """A file whose setting lets network managers run it."""
-    links_of_enis: tuple[str, ...] = ()
-    """ENI links that have settings of the tool in a connection of NetworkManager."""
+    made: tuple[str, ...] = ()
+    """Its rules and routes that NetworkManager creates for it, as descriptions."""
     restart: bool = False
     """Whether systemd-networkd reads its files anew by a restart that keeps all leases."""
     others: tuple[str, ...] = ()
@@ -78,7 +78,8 @@ class Found:
     @property
     def is_off(self) -> bool:
         """Whether nothing runs and nothing starts it, and no file of it is in force."""
-        return not (self.units or self.rule or self.links or self.files or self.settings)
+        left = self.files or self.settings or self.made
+        return not (self.units or self.rule or self.links or left)
 
     @property
     def touched(self) -> tuple[str, ...]:
@@ -87,8 +88,11 @@ class Found:
         return tuple(path for path in paths if path)
 
 
-def look(rival: Rival, environment: Environment) -> Found:
-    """The state of a tool. ``environment`` has the links of all ENIs; asks systemd."""
+def look(rival: Rival, environment: Environment, made: tuple[str, ...] = ()) -> Found:
+    """The state of a tool. ``environment`` has the links of all ENIs; asks systemd.
+
+    ``made``: see ``Found.made``.
+    """
     wiring = WIRINGS[rival]
     startable = [path for path in wiring.masks() if not environment.is_masked(path)]
     own = tuple(path for path in startable if environment.read_file(path) is not None)
@@ -105,7 +109,7 @@ def look(rival: Rival, environment: Environment) -> Found:
         tuple(wiring.enabling_links(environment)),
         files,
         _settings(wiring, environment),
-        tuple(_networkmanagers(environment)) if rival is Rival.NM_CLOUD_SETUP and units else (),
+        made,
         restart=bool(files) and not others and environment.unit_is_active(NETWORKD_UNIT),
         others=others if files else (),
         callers=tuple(_callers(wiring, environment)),
@@ -121,13 +125,6 @@ def _settings(wiring: Wiring, environment: Environment) -> str:
         return ""
     said = environment.keys(CLOUD_NETCONFIG_SETTINGS).get(MANAGE, "yes")
     return "" if said == "no" else CLOUD_NETCONFIG_SETTINGS
-
-
-def _networkmanagers(environment: Environment) -> Iterator[str]:
-    for link in environment.eni_links:
-        keys = environment.keys(f"/run/NetworkManager/devices/{link.index}")
-        if keys.get("managed") in ("true", "yes"):
-            yield link.name
 
 
 def _others_of_networkd(environment: Environment) -> Iterator[str]:
@@ -158,8 +155,9 @@ class Works:
     """Steps that the program does itself.
 
     ``record``: keep the host's state. ``stopped``: confirm that systemd runs nothing of the tool.
-    ``prepare``: write the ENIs' files for systemd-networkd. ``restart``: restart it without the loss
-    of a lease. ``claim``: mark its routes and addresses, so that the next pass keeps or removes each.
+    ``prepare``: write the ENIs' files for systemd-networkd. ``restart``: restart the network manager
+    without the loss of a lease. ``claim``: mark the tool's routes and addresses, so that the next
+    pass keeps or removes each.
     ``settings``: turn cloud-netconfig off in its settings. ``give_back``: remove ec2net's
     configuration. ``forget``: the record.
     """
@@ -194,6 +192,15 @@ def forward(found: Found, works: Works) -> tuple[Step, ...]:
         Work("check that systemd runs none of its units and has no job for one", works.stopped)
     )
     steps += _files(found, works)
+    if found.made:
+        steps += [
+            Work(
+                "restart NetworkManager, so that it forgets the tool's addresses, routes and rules; "
+                "it keeps every lease and address",
+                works.restart,
+            ),
+            Work("replace the tool's addresses by addresses of ec2net", works.claim),
+        ]
     return tuple(steps)
 
 
@@ -237,11 +244,10 @@ def remarks(found: Found) -> Iterator[str]:
             "ec2net does not restart it: it reloads its files, and each ENI may lose its lease "
             "for up to 3 s"
         )
-    for link in found.links_of_enis:
+    if found.made:
         yield (
-            f"NetworkManager keeps the tool's addresses on {link} until the connection is "
-            "activated again; to remove them at once, with an interruption: nmcli device "
-            f"reapply {link}"
+            "a restart of NetworkManager ends VPN connections, and discards changes of active "
+            "connections that no profile has"
         )
 
 
@@ -284,6 +290,8 @@ def state_of(found: Found) -> str:
             reasons.append(f"{len(found.files)} of its files are in {net_utils.FOLDER}")
         if found.settings:
             reasons.append(f"{found.settings} makes network managers run it")
+        if found.made:
+            reasons.append(f"{len(found.made)} of its rules and routes are in the kernel")
         if found.links and not found.units:
             reasons.append(f"{found.links[0]} remains")
         return f"{found.rival} is active on this host: {', '.join(reasons)}."

@@ -4,6 +4,7 @@
 Debian 12 has 2.3 as a package; the tests wire units of their own like those of 2.7.4.
 """
 
+import re
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -13,9 +14,11 @@ from lab_boot import Boot
 from lab_host import HostError
 from lab_instance import LabInstance, Mode, Setting, booted
 from lab_root import Release
+from lab_watch import monitor
 from predecessor import (
     CLOUD_SETUP_WIRING,
     MIGRATE,
+    NETCONFIG_WIRING,
     WIRING,
     differs,
     files,
@@ -26,8 +29,6 @@ from predecessor import (
     units,
 )
 from probe import Traffic
-
-from ec2net.core.simulation.vpc.eni import Eni
 
 pytestmark = pytest.mark.lab
 
@@ -61,11 +62,6 @@ def until_at_work(instance: LabInstance) -> None:
 def unconfigured(instance: LabInstance) -> list[object]:
     """Addresses that it does not configure: the second IPv6 address of each ENI."""
     return [eni.ipv6s[1] for eni in instance.vpc.enis]
-
-
-def further(enis: Iterable[Eni]) -> list[object]:
-    """The addresses that no lease gives."""
-    return [address for eni in enis for address in (*eni.ipv4s[1:], *eni.ipv6s[1:])]
 
 
 def hand_over(instance: LabInstance) -> None:
@@ -141,39 +137,119 @@ def test_the_units_of_2_7_4_are_replaced_and_restored(boot: Boot) -> None:
         give_back(instance, before)
 
 
+def its_rules_and_routes(instance: LabInstance) -> list[str]:
+    """Those that NetworkManager makes for nm-cloud-setup."""
+    shown = instance.host.run(["sh", "-c", "ip rule; ip route show table all"]).stdout
+    return [line for line in shown.splitlines() if re.search(r"^30[234]\d\d:|table 30[24]", line)]
+
+
+def leases_lost(instance: LabInstance, lines: Iterable[str], sent: dict[str, int]) -> list[str]:
+    """Leased addresses that left a link, and DHCP messages other than those that renew a lease."""
+    leased = {str(address) for eni in instance.vpc.enis for address in (eni.ipv4s[0], eni.ipv6s[0])}
+    gone = [
+        line
+        for line in lines
+        if line.startswith("Deleted ") and {*re.split("[ /]", line)} & leased and "inet" in line
+    ]
+    for eni in instance.vpc.enis:
+        kinds = [message.kind for message in instance.vpc.dhcp_messages(eni)][sent[eni.name] :]
+        gone += [kind for kind in kinds if kind not in ("DHCPREQUEST", "DHCPACK")]
+    return gone
+
+
+def sent(instance: LabInstance) -> dict[str, int]:
+    """The DHCP messages of each ENI so far."""
+    return {eni.name: len(instance.vpc.dhcp_messages(eni)) for eni in instance.vpc.enis}
+
+
+def until_cloud_setup_works(instance: LabInstance) -> None:
+    """Until it has set up each ENI, and every IPv4 address answers."""
+    wanted = {f"3040{number}" for number in range(3)}
+
+    def works() -> bool:
+        found = " ".join(its_rules_and_routes(instance))
+        return all(f"lookup {table}" in found and f"table {table}" in found for table in wanted)
+
+    instance.host.wait_until(works, 90, "nm-cloud-setup at work")
+    ipv4s = {address for eni in instance.vpc.enis for address in eni.ipv4s}
+    instance.host.wait_until(
+        lambda: not {tick.address for tick in instance.unreachable(limit=1)} & ipv4s, 60
+    )
+
+
 @pytest.mark.backend("networkmanager")
 def test_the_units_of_nm_cloud_setup_are_replaced_and_restored(boot: Boot) -> None:
-    """NetworkManager's dispatcher starts the service as long as systemd calls it enabled."""
+    """NetworkManager's dispatcher starts the service as long as systemd calls it enabled, and
+    NetworkManager creates the tool's rules again at each activation until it has forgotten them."""
     wiring = {"files": CLOUD_SETUP_WIRING, "prepare": make_executable}
     with boot(before=three, complete=False, seed=None, **wiring) as instance:
         host = instance.host
-        host.wait_until(lambda: "30400" in host.run(["ip", "rule"]).stdout, 90, "its work")
+        until_cloud_setup_works(instance)
         told = host.run(["ec2net", "doctor"], check=False).stdout
         assert "run: ec2net migrate --from nm-cloud-setup" in told
         assert marked(instance.kernel()) == []
-        links = host.run(["find", "/etc/systemd/system", "-name", "nm-cloud-setup*"]).stdout
-        main, *others = instance.vpc.enis
-        cursor = host.cursor()
-        with Traffic(instance.vpc, [main], but=further([main])) as traffic:
+        before, messages = state(instance), sent(instance)
+        unreached = [tick.address for tick in instance.unreachable(limit=1)]
+        with (
+            monitor(instance.vpc) as events,
+            Traffic(instance.vpc, instance.vpc.enis, but=unreached) as traffic,
+        ):
             host.run(["ec2net", "migrate", "--from", "nm-cloud-setup", "--apply"], timeout=120)
-            # A secondary's routes move only by an activation (docs/networkmanager.md).
-            assert instance.bounces(since=cursor, but=[eni.name for eni in others]) == []
+            instance.complete()
+            # An advertisement of the router lets NetworkManager read the metrics of its file again.
+            host.wait_until(lambda: instance.refresh() == "", 60, "an empty plan")
         print(f"{traffic.made} connections each way, longest pause {traffic.longest:.3f} s")
         assert traffic.gaps == []
-        # The plan suggests this for leftovers of the tool. Each Reapply starts DHCP again, and
-        # the dispatcher runs.
+        assert leases_lost(instance, (line for _, line in events.lines), messages) == []
+        assert its_rules_and_routes(instance) == []
         ended = host.cursor()
-        host.run(["nmcli", "device", "reapply", "ens5"])
+        eni = instance.attach("ens20", ipv4=2)
         instance.complete()
-        assert "30400" not in host.run(["ip", "rule"]).stdout
-        instance.attach("ens20", ipv4=2)
-        instance.complete()
+        assert its_rules_and_routes(instance) == []
         assert not [e for e in host.journal(since=ended) if "nm-cloud-setup" in e.message]
-        active = ["systemctl", "list-units", "--plain", "--no-legend", "nm-cloud-setup*"]
-        assert host.run(active).stdout == ""
-        host.run(["ec2net", "migrate", "--undo", "--apply"], timeout=120)
-        assert host.run(["find", "/etc/systemd/system", "-name", "nm-cloud-setup*"]).stdout == links
-        host.wait_until(lambda: "30400" in host.run(["ip", "rule"]).stdout, 60, "its work again")
+        assert units(instance) == []
+        instance.vpc.detach(eni)
+        instance.until_unit("ens20", "inactive")
+        give_back(instance, before)
+
+
+@pytest.mark.backend("networkmanager")
+@pytest.mark.exhaustive
+def test_the_units_of_cloud_netconfig_are_replaced_and_restored(boot: Boot) -> None:
+    """Its rules and routes stay until the next boot, and lead to the same links as ec2net's."""
+    with boot(before=three, files=NETCONFIG_WIRING, complete=False, seed=None) as instance:
+        host = instance.host
+        numbers = ("30402", "30403", "30404")
+
+        def works() -> bool:
+            shown = host.run(["ip", "rule"]).stdout
+            return all(number in shown for number in numbers)
+
+        host.wait_until(works, 90, "cloud-netconfig at work")
+        refused = host.run(["ec2net", "refresh"], check=False)
+        assert "ec2net migrate --from cloud-netconfig" in refused.stderr
+        assert marked(instance.kernel()) == []
+        instance.until_at_rest()
+        before, cursor = state(instance), host.cursor()
+        unreached = [tick.address for tick in instance.unreachable(limit=1)]
+        migrate = ["ec2net", "migrate", "--from", "cloud-netconfig"]
+        with Traffic(instance.vpc, instance.vpc.enis, but=unreached) as traffic:
+            host.run([*migrate, "--apply"], timeout=120)
+            instance.complete()
+        assert traffic.gaps == []
+        assert instance.bounces(since=cursor) == []
+        text = host.run(["cat", "/etc/default/cloud-netconfig"]).stdout
+        assert text == '# for all links\nCLOUD_NETCONFIG_MANAGE="no"\nOTHER="1"\n'
+        ended = host.cursor()
+        eni = instance.attach("ens20", ipv4=2)
+        instance.complete()
+        assert units(instance) == []
+        assert not [e for e in host.journal(since=ended) if "cloud-netconfig" in e.message]
+        assert works()  # the rules
+        assert "and off: systemd runs none of its units" in host.run(migrate).stdout
+        instance.vpc.detach(eni)
+        instance.until_unit("ens20", "inactive")
+        give_back(instance, before)
 
 
 @pytest.mark.backend("networkd")

@@ -6,8 +6,11 @@ import json
 import pytest
 from instance import Instance, primary, subnets
 
+from ec2net.core.migration import cloud_setup
 from ec2net.core.migration.handover_kernel import claim, clear, left
 from ec2net.core.migration.net_utils import wrote
+from ec2net.core.state.journal import Journals
+from ec2net.core.state.run_dir import RunDir
 
 pytestmark = [pytest.mark.netns, pytest.mark.neighbours]
 
@@ -89,3 +92,69 @@ def test_without_the_mark_the_routes_are_removed(instance: Instance) -> None:
     enis, secondary = indices(instance)
     instance.guest.call(lambda: clear(ITS, enis, secondary, ["veth"]))
     assert ipv4(instance) == before
+
+
+CLOUD_SETUP = (
+    "rule add from 10.0.2.4 lookup 30201 priority 30201 protocol static",
+    "rule add from 10.0.2.5 lookup 30201 priority 30201 protocol static",
+    "rule add lookup main suppress_prefixlength 0 priority 30350 protocol static",
+    "rule add from 10.0.2.5 lookup 30401 priority 30401 protocol static",
+    "route add 10.0.2.0/24 dev ens6 table 30201 metric 10 proto static",
+    "route add default via 10.0.2.1 dev ens6 table 30401 metric 10 proto static onlink",
+    "route append 10.0.2.0/24 dev ens6 src 10.0.2.5 metric 101 proto kernel",
+)
+LIKE_IT = (
+    "rule add from 10.0.2.9 lookup 30401 priority 30402 protocol static",
+    "rule add from 10.0.2.5 lookup 30401 priority 30401 protocol 99",
+    "route add 192.0.2.0/24 dev ens6 table 30401 proto dhcp",
+    "route add 10.0.2.0/24 dev ens6 src 10.0.2.4 metric 101 proto kernel",
+)
+
+
+def test_rules_of_nm_cloud_setup_are_removed_after_ec2net_has_its_own(
+    instance: Instance,
+) -> None:
+    first, second = subnets(instance.vpc, 2)
+    primary(instance.vpc, first)
+    instance.vpc.attach(second)
+    instance.guest.ip(
+        [
+            "link set ens6 up",
+            "addr add 10.0.2.4/24 dev ens6 noprefixroute valid_lft 3600 preferred_lft 3600",
+            "addr add 10.0.2.5/24 dev ens6 noprefixroute",
+            "addr add 10.0.2.9/24 dev ens6 noprefixroute",
+        ]
+    )
+    instance.guest.ip(LIKE_IT)
+    before = ipv4(instance)
+    instance.guest.ip(CLOUD_SETUP)
+    enis, _ = indices(instance)
+    journals = Journals(RunDir(instance.run_dir))
+
+    def left_of_it() -> int:
+        return instance.guest.call(lambda: len(cloud_setup.left(enis, ["veth"])))
+
+    def clear_it() -> None:
+        instance.guest.call(lambda: cloud_setup.clear(enis, ["veth"], 236))
+
+    assert left_of_it() == len(CLOUD_SETUP) - 1
+    instance.guest.call(lambda: cloud_setup.claim(enis, ["veth"], 236, journals))
+    shown = instance.guest.run(["ip", "-4", "-o", "addr", "show", "dev", "ens6"]).stdout
+    assert sorted(line.split()[3] for line in shown.splitlines()) == [
+        "10.0.2.4/24",  # the lease
+        "10.0.2.5/32",
+        "10.0.2.9/24",  # no rule of the tool names it
+    ]
+    clear_it()
+    assert left_of_it() == len(CLOUD_SETUP) - 1  # its addresses have no other way yet
+    own = "from 10.0.2.4/31 lookup 10001 priority 10001 protocol 236"
+    instance.guest.ip([f"rule add {own}"])
+    clear_it()
+    assert left_of_it() == 0
+    instance.guest.ip([f"rule del {own}"])
+    after = ipv4(instance)
+    assert after["rules 4"] == before["rules 4"]
+    # The route of an address itself (table local) depends on its prefix length.
+    assert [r for r in after["routes 4"] if '"255"' not in r] == [
+        r for r in before["routes 4"] if '"255"' not in r
+    ]

@@ -4,6 +4,7 @@
 The lab's links are veth, so the real rule and the real .network file get that driver.
 """
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -109,15 +110,88 @@ WIRING = {
 
 
 _CLOUD_SETUP = """\
-#!/bin/sh
-# nm-cloud-setup's work, for two links: addresses, a rule and a route in the applied connection.
-set -eu
-setup() { # LINK, its second address and the gateway
-    ip -4 rule | grep -q "from $2 lookup 30400" && return
-    nmcli device modify $1 +ipv4.addresses $2/24 +ipv4.routes "0.0.0.0/0 $3 10 table=30400" \\
-        +ipv4.routing-rules "priority 30400 from $2 table 30400"
-}
-setup ens5 10.0.1.5 10.0.1.1
+#!/usr/bin/python3
+# nm-cloud-setup's work: for each link its addresses, routes and rules in the applied connection, by
+# Reapply, if they differ (_nmc_mangle_connection and _config_one in the tool's main.c).
+import json
+import socket
+import urllib.request
+from ipaddress import ip_network
+
+from ec2net.backends.networkmanager.bus import Bus
+from ec2net.backends.networkmanager.client import NetworkManager
+from ec2net.backends.networkmanager.merge import without_old_keys
+from ec2net.backends.networkmanager.typed import Typed
+from ec2net.core.runtime.deadline import Deadline
+
+KEYS = ("address", "prefix", "dest", "next-hop", "priority", "table", "from")
+
+
+def ask(path, **more):
+    request = urllib.request.Request("http://169.254.169.254/latest/" + path, **more)
+    return urllib.request.urlopen(request, timeout=5).read().decode()
+
+
+def rule(number, table, **more):
+    base = {"family": ("i", 2), "priority": ("u", number), "table": ("u", table)}
+    return typed({**base, **more})
+
+
+def typed(values):
+    return {key.replace("_", "-"): Typed(*value) for key, value in values.items()}
+
+
+def same(section, key, wanted):
+    def plain(entries):
+        found = [{k: v.value for k, v in e.items() if k in KEYS} for e in entries]
+        return sorted(json.dumps(entry, sort_keys=True) for entry in found)
+    return key in section and plain(section[key].value) == plain(wanted)
+
+
+def setup(manager, link, index, ips, subnet, limit):
+    device = manager.device(link, limit)
+    if device is None or device.state != 100:
+        return
+    first, second = 30200 + index, 30400 + index
+    sources = [{"from": ("s", ip), "from-len": ("y", 32)} for ip in ips]
+    to = {"dest": ("s", str(subnet[0])), "prefix": ("u", subnet.prefixlen)}
+    by = {"dest": ("s", "0.0.0.0"), "prefix": ("u", 0), "next-hop": ("s", str(subnet[1]))}
+    wanted = {
+        "address-data": [
+            typed({"address": ("s", ip), "prefix": ("u", subnet.prefixlen)}) for ip in ips
+        ],
+        "route-data": [
+            typed({**way, "metric": ("u", 10), "table": ("u", table)})
+            for way, table in ((to, first), (by, second))
+        ],
+        "routing-rules": [
+            *(rule(first, first, **source) for source in sources),
+            rule(30350, 254, suppress_prefixlength=("i", 0)),
+            *(rule(second, second, **source) for source in sources),
+        ],
+    }
+    settings, version = manager.applied(device.path, limit)
+    if all(same(settings["ipv4"], key, value) for key, value in wanted.items()):
+        return
+    section = {key: Typed("aa{sv}", value) for key, value in wanted.items()}
+    new = without_old_keys({**settings, "ipv4": {**settings["ipv4"], **section}})
+    manager.reapply(device.path, new, version, limit)
+
+
+life = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+token = {"X-aws-ec2-metadata-token": ask("api/token", method="PUT", headers=life)}
+links = {}
+for _, name in socket.if_nameindex():
+    with open(f"/sys/class/net/{name}/address") as file:
+        links[file.read().strip()] = name
+with Bus() as bus:
+    base = "meta-data/network/interfaces/macs/"
+    for index, mac in enumerate(sorted(ask(base, headers=token).replace("/", "").split())):
+        ips = ask(f"{base}{mac}/local-ipv4s", headers=token).split()
+        subnet = ip_network(ask(f"{base}{mac}/subnet-ipv4-cidr-block", headers=token))
+        if mac in links:
+            limit = Deadline(30, "nm-cloud-setup")
+            setup(NetworkManager(bus), links[mac], index, ips, subnet, limit)
 """
 
 _DISPATCHER = """\
@@ -133,11 +207,11 @@ CLOUD_SETUP_WIRING = {
     "/usr/lib/systemd/system/nm-cloud-setup.service": (
         "[Unit]\nAfter=NetworkManager.service\nStartLimitIntervalSec=0\n"
         "[Service]\nType=oneshot\nEnvironment=NM_CLOUD_SETUP_EC2=yes\n"
-        "ExecStart=sh /usr/libexec/nm-cloud-setup\n"
+        "ExecStart=python3 /usr/libexec/nm-cloud-setup\n"
         "[Install]\nWantedBy=NetworkManager.service\nAlso=nm-cloud-setup.timer\n"
     ),
     "/usr/lib/systemd/system/nm-cloud-setup.timer": (
-        "[Timer]\nOnBootSec=2\nOnUnitActiveSec=2\nAccuracySec=100ms\n"
+        "[Timer]\nOnBootSec=2\nOnUnitActiveSec=5\nAccuracySec=100ms\n"
         "[Install]\nWantedBy=timers.target\n"
     ),
     "/usr/lib/NetworkManager/dispatcher.d/90-nm-cloud-setup.sh": _DISPATCHER,
@@ -146,6 +220,46 @@ CLOUD_SETUP_WIRING = {
     ),
 }
 """nm-cloud-setup's wiring: a timer, NetworkManager's Wants=, and a script of its dispatcher."""
+
+
+_NETCONFIG = """\
+#!/bin/sh
+# cloud-netconfig's work for each link: its second address, a rule and a route in a table of its own.
+set -eu
+. /etc/default/cloud-netconfig
+[ "$CLOUD_NETCONFIG_MANAGE" = no ] && exit 0
+for path in /sys/class/net/ens*; do
+    link=${path##*/} index=$(cat $path/ifindex) table=$((30400 + $(cat $path/ifindex)))
+    first=$(ip -4 -o addr show dev $link scope global | sed -n 's,.* inet \\([^ ]*\\).*,\\1,p' | head -1)
+    [ -n "$first" ] || continue
+    address=${first%/*} second=${first%.*}.$((${address##*.} + 1))
+    gateway=$(ip -4 route show default dev $link | sed -n 's,.* via \\([^ ]*\\).*,\\1,p' | head -1)
+    [ -n "$gateway" ] || gateway=${address%.*}.1
+    ip -4 addr show dev $link | grep -q "inet $second/" ||
+        ip addr add $second/${first#*/} dev $link noprefixroute
+    ip rule | grep -q "from $second lookup $table" ||
+        ip rule add from $second priority $table table $table
+    ip route replace default via $gateway dev $link onlink table $table
+done
+"""
+
+NETCONFIG_WIRING = {
+    "/usr/bin/cloud-netconfig": _NETCONFIG,
+    "/etc/default/cloud-netconfig": '# for all links\nCLOUD_NETCONFIG_MANAGE="yes"\nOTHER="1"\n',
+    "/usr/lib/systemd/system/cloud-netconfig.service": (
+        "[Service]\nType=oneshot\nExecStart=sh /usr/bin/cloud-netconfig\n"
+    ),
+    "/usr/lib/systemd/system/cloud-netconfig.timer": (
+        "[Timer]\nOnActiveSec=2\nOnUnitActiveSec=2\nAccuracySec=100ms\n"
+        "[Install]\nWantedBy=timers.target\n"
+    ),
+    "/usr/lib/udev/rules.d/51-cloud-netconfig-hotplug.rules": (
+        'SUBSYSTEM=="net", ACTION=="add", NAME=="ens*",'
+        ' RUN+="/usr/bin/systemctl start --no-block cloud-netconfig.service"\n'
+    ),
+    "/etc/systemd/system-preset/10-cloud-netconfig.preset": "enable cloud-netconfig.timer\n",
+}
+"""cloud-netconfig's wiring: a timer, udev, and a setting that each of its runs reads."""
 
 
 def make_executable(root: Path) -> None:
@@ -198,7 +312,10 @@ cd /run/systemd/network && find . | sort | while read -r path; do
     stat -c '%n %f %u %g' $path
     [ -L $path ] && readlink $path || { [ -f $path ] && sha256sum < $path; }
 done
-find /etc/systemd/system /etc/udev/rules.d -name '*policy*' | sort | xargs -r ls -ld
+find /etc/systemd/system /etc/udev/rules.d -name '*policy*' -o -name '*nm-cloud*' -o -name '*netconfig*' |
+    sort | xargs -r ls -ld
+cd /run/NetworkManager/conf.d 2> /dev/null && sha256sum * /etc/default/cloud-netconfig
+true
 """
 
 
@@ -209,23 +326,36 @@ def files(instance: LabInstance) -> str:
     return "\n".join(line for line in shown.splitlines() if "Nov" not in line or "->" not in line)
 
 
+_UNITS = ("*policy-routes@*", "nm-cloud-setup.*", "cloud-netconfig*")
+
+
 def units(instance: LabInstance) -> list[str]:
     """Its units that systemd has loaded, with their states, but for the service that a timer runs."""
     command = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--full"]
-    shown = instance.host.run([*command, "*policy-routes@*"]).stdout
+    shown = instance.host.run([*command, *_UNITS]).stdout
     rows = [line.split()[:3] for line in shown.splitlines()]
-    return [" ".join(row) for row in rows if not row[0].startswith("refresh") or "timer" in row[0]]
+    rows = [row for row in rows if row[1:] != ["masked", "inactive"]]
+    brief = ("refresh", "nm-cloud", "cloud-netconfig")
+    return [" ".join(row) for row in rows if not row[0].startswith(brief) or "timer" in row[0]]
 
 
 def state(instance: LabInstance) -> dict[str, list[str]]:
     """Rules, routes, files and units: the state that a migration changes."""
     kernel = rules_and_routes(instance.kernel())
-    return {**kernel, "files": files(instance).splitlines(), "units": units(instance)}
+    shown = instance.host.run(["ip", "-4", "-o", "addr"]).stdout.splitlines()
+    own = {"ipv4": [" ".join(line.split()[1:4]) for line in shown]}
+    return {**kernel, **own, "files": files(instance).splitlines(), "units": units(instance)}
 
 
 def differs(before: dict[str, list[str]], after: dict[str, list[str]]) -> list[str]:
     """The differences of the states; rules of one priority have no order."""
-    return differences(
-        {key: sorted(lines) for key, lines in before.items()},
-        {key: sorted(lines) for key, lines in after.items()},
-    )
+    return differences(_comparable(before), _comparable(after))
+
+
+def _comparable(state: dict[str, list[str]]) -> dict[str, list[str]]:
+    """NetworkManager 1.42 makes another link-local address at each Reapply."""
+    lines_of = {
+        key: [line for line in lines if not re.search(r'"dst": "fe80::\w+:', line)]
+        for key, lines in state.items()
+    }
+    return {key: sorted(lines) for key, lines in lines_of.items()}

@@ -4,7 +4,7 @@
 import json
 import logging
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from ec2net.core.engine.setup import opened
 from ec2net.core.host.files import Environment
 from ec2net.core.host.other_tools import CLOUD_NETCONFIG_SETTINGS
 from ec2net.core.kernel.session import Kernel
-from ec2net.core.migration import handover_kernel, kept, networkd_restart, predecessor
+from ec2net.core.migration import cloud_setup, handover_kernel, kept, networkd_restart, predecessor
 from ec2net.core.migration.kept import Migrated
 from ec2net.core.migration.net_utils import wrote
 from ec2net.core.migration.predecessor import PERIODS, Found, state_of
@@ -32,6 +32,7 @@ from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.files import write_whole
 from ec2net.core.runtime.signals import StopSignals
 from ec2net.core.state.config_in_force import Workplace, workplace
+from ec2net.core.state.journal import Journals
 from ec2net.core.state.lock import HostLock, check_lock
 
 SECONDS = 90.0
@@ -114,7 +115,7 @@ class _Migration:
             with HostLock(self._place.run, lock):
                 steps = self.steps(self.look())
                 perform(steps, Deadline(SECONDS, "migrate"), subject="migrate")
-        status = refresh.again(self._options)
+        status = refresh.again(self._options, self._between())
         self._clear()
         self._confirm()
         if not self._options.json:
@@ -124,14 +125,29 @@ class _Migration:
     def look(self) -> Found:
         """The present state of the tool."""
         links = tuple(same[0] for same in self._enis())
-        return predecessor.look(self._rival, replace(Environment(), eni_links=links).once())
+        environment = replace(Environment(), eni_links=links).once()
+        return predecessor.look(self._rival, environment, self._made())
+
+    def _made(self) -> tuple[str, ...]:
+        """Rules and routes that NetworkManager creates for nm-cloud-setup."""
+        if self._rival is not Rival.NM_CLOUD_SETUP:
+            return ()
+        return cloud_setup.left(self._every(), self._place.config.drivers)
 
     def steps(self, found: Found) -> tuple[Step, ...]:
         """The plan that ends it."""
         return predecessor.forward(found, self._works())
 
+    def _between(self) -> Callable[[], None] | None:
+        """Its main-first rule stands before ec2net's for the primary ENI, so it goes at once."""
+        return self._clear if self._rival is Rival.NM_CLOUD_SETUP else None
+
     def _clear(self) -> None:
-        """Remove what systemd-networkd made of its files, now that ec2net's rules are there."""
+        """Remove what a network manager made for it, now that ec2net's rules are there."""
+        if self._rival is Rival.NM_CLOUD_SETUP:
+            config = self._place.config
+            cloud_setup.clear(self._every(), config.drivers, config.numbers.protocol)
+            return
         before = kept.read(self._rival)
         if before is not None and self._rival is Rival.NET_UTILS:
             indices, main = self._indices()
@@ -195,7 +211,7 @@ class _Migration:
             record=self._record,
             stopped=self._stopped,
             prepare=lambda _: self._prepare(),
-            restart=networkd_restart.restart,
+            restart=self._restart,
             claim=lambda _: self._claim(),
             settings=lambda _: self._settings(),
             give_back=self._give_back,
@@ -224,7 +240,18 @@ class _Migration:
     def _prepare(self) -> None:
         early.run(self._options)
 
+    def _restart(self, deadline: Deadline) -> None:
+        if self._rival is Rival.NM_CLOUD_SETUP:
+            cloud_setup.restart(deadline)
+        else:
+            networkd_restart.restart(deadline)
+
     def _claim(self) -> None:
+        if self._rival is Rival.NM_CLOUD_SETUP:
+            config = self._place.config
+            mark, journals = config.numbers.protocol, Journals(self._place.run)
+            cloud_setup.claim(self._every(), config.drivers, mark, journals)
+            return
         before, (indices, main) = kept.read(self._rival), self._indices()
         if before is None:
             raise StateError("the record of the host's former state is missing")
@@ -251,16 +278,19 @@ class _Migration:
             found = eni_links(kernel.links(), self._place.config.drivers)
         return sorted(found.values(), key=lambda same: same[0].index)
 
+    def _every(self) -> frozenset[int]:
+        """The links of all ENIs."""
+        return frozenset(link.index for same in self._enis() for link in same)
+
     def _indices(self) -> tuple[frozenset[int], frozenset[int]]:
         """The links of all ENIs; and those of secondary ENIs, whose leased routes leave main."""
-        enis = self._enis()
-        every = [link.index for same in enis for link in same]
+        enis, every = self._enis(), self._every()
         if not every:
             return frozenset(), frozenset()
         with opened(self._place) as engine:
             primary = engine.primary(Deadline(self._place.config.timeouts.pass_, "primary"))
         secondary = [link.index for same in enis for link in same if link.mac != primary]
-        return frozenset(every), frozenset(secondary if primary else [])
+        return every, frozenset(secondary if primary else [])
 
     def _tell(self, steps: Sequence[Step], remarks: Sequence[str], state: str) -> None:
         if self._options.json:

@@ -9,7 +9,8 @@ import logging
 import os
 import sys
 from argparse import Namespace
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 
 from ec2net.core.daemon.sole import manager_runs
 from ec2net.core.engine.one_pass import failure_published, one_pass
@@ -69,18 +70,39 @@ def run(options: Namespace) -> ExitStatus:
     return place.status(report.exit_status)
 
 
-def again(options: Namespace) -> ExitStatus:
+def again(options: Namespace, between: Callable[[], None] | None = None) -> ExitStatus:
     """Configure every ENI after a hand-over, and once more to restore what the former manager
     removed at its end. Repeats until a pass ends without an error: the new manager leases at its
-    own pace."""
+    own pace.
+
+    ``between`` runs after each pass: it removes objects of another tool, which the first pass
+    reports as problems. Those of the first pass are therefore not logged.
+    """
     asked = Namespace(**{**vars(options), "json": False, "unless_quiet": False, "retry": False})
     for number in range(1, _TRIES + 1):
-        status = run(asked)
+        with _without_problems() if between and number == 1 else nullcontext():
+            status = run(asked)
+        if between is not None:
+            between()
         if number >= _AGAIN and status is ExitStatus.DONE:
             break
         if status is not ExitStatus.DONE:
             Deadline(2 * _PAUSE, "waiting for the network manager").sleep(_PAUSE)
     return status
+
+
+@contextmanager
+def _without_problems() -> Iterator[None]:
+    """Changes are logged meanwhile, and no problem of a pass is."""
+
+    def is_change(entry: logging.LogRecord) -> bool:
+        return entry.levelno < logging.WARNING
+
+    _log.addFilter(is_change)
+    try:
+        yield
+    finally:
+        _log.removeFilter(is_change)
 
 
 def _by_manager(place: Workplace, options: Namespace) -> ExitStatus | None:

@@ -159,6 +159,24 @@ def test_the_earlier_value_is_recorded_before_a_change_and_restored(
     assert journals.read(MAC, LINK.index).empty
 
 
+def test_a_table_is_complete_before_rules_lead_to_it_if_the_addresses_are_present(
+    tmp_path: Path,
+) -> None:
+    """As where another tool served them until now: without the route a rule fails their traffic."""
+    made: list[object] = []
+
+    class Recording(FailingKernel):
+        def add(self, item: object) -> None:
+            made.append(item)
+
+    rule, _, route = IPV4
+    changes = tuple(Change(Action.ADD, item, MAC) for item in (GROUP, rule, route, *IPV6))
+    kernel: Any = Recording((), 0)
+    applied = apply(Plan(changes), kernel, Journals(RunDir(tmp_path)), Deadline(5))
+    assert made == [GROUP, route, rule, *IPV6]
+    assert applied.done == changes
+
+
 def test_a_link_that_was_brought_up_stays_up(tmp_path: Path) -> None:
     journals = Journals(RunDir(tmp_path))
     kernel: Any = Settings(journals)

@@ -121,6 +121,22 @@ def test_nm_cloud_setup_is_masked_because_a_dispatcher_starts_enabled_units() ->
     ]
 
 
+def test_a_restart_makes_networkmanager_forget_objects_of_the_tool() -> None:
+    """Also after a first run that ended in the middle: the units are off, and its rules remain."""
+    made = ("rule 30400: from 10.0.1.5/32 lookup 30400",)
+    found = look(Rival.NM_CLOUD_SETUP, host(), made)
+    assert [step.describe() for step in forward(found, WORKS)][-2:] == [
+        (
+            "restart NetworkManager, so that it forgets the tool's addresses, routes and rules; it "
+            "keeps every lease and address"
+        ),
+        "replace the tool's addresses by addresses of ec2net",
+    ]
+    assert "1 of its rules and routes are in the kernel" in state_of(found)
+    (remark,) = remarks(found)
+    assert "ends VPN connections" in remark
+
+
 def test_cloud_netconfig_is_disabled_in_its_settings_too() -> None:
     steps = plan(Rival.CLOUD_NETCONFIG, host({SETTINGS: 'CLOUD_NETCONFIG_MANAGE="yes"\n'}))
     assert f'set CLOUD_NETCONFIG_MANAGE="no" in {SETTINGS}' in steps

@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniIntent, HostIntent
 from ec2net.core.host.files import Environment
 from ec2net.core.model.errors import Ec2netError
-from ec2net.core.model.objects import MAIN_TABLE, Address, KernelObject, Rule
+from ec2net.core.model.objects import MAIN_TABLE, Address, KernelObject, Route, Rule
 from ec2net.core.model.plan import Action, Change, Item, Plan
 from ec2net.core.model.snapshot import Found, Snapshot
 from ec2net.core.plugins.backend import Goal, Host, Observed
@@ -118,6 +119,7 @@ def test_only_the_primarys_leased_routes_belong_in_main(
     backend: NetworkManagerBackend,
 ) -> None:
     both = seen({0: device(0, MAIN_TABLE), 1: device(1, MAIN_TABLE)})
+    both = replace(both, snapshot=replace(SNAPSHOT, routes=astray(1)))
     for number, where in ((0, Routes.MAIN), (1, Routes.PARKED)):
         one = intent(number)
         file, *rest = of_the_manager(backend.wanted(one, WHOLE, both))
@@ -126,6 +128,50 @@ def test_only_the_primarys_leased_routes_belong_in_main(
             Activation(one.link, one.mac, where),
             AppliedMtu(one.link, one.mac, 1500),
         ]
+
+
+def astray(*numbers: int) -> tuple[Found[Route], ...]:
+    """Default routes of secondary ENIs that no default route of the primary ENI precedes."""
+    return tuple(default(number, 100 + number) for number in numbers)
+
+
+def default(number: int, metric: int) -> Found[Route]:
+    """A leased default route in main."""
+    one = intent(number)
+    gateway = one.base[0].network[1]
+    return Found(Route(ip_network("0.0.0.0/0"), MAIN_TABLE, metric, one.link, gateway), 16)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "settings", "stays"),
+    [
+        pytest.param({0: 100, 1: 101}, EniSettings(), True, id="behind the primary ENI"),
+        pytest.param({0: 512, 1: 101}, EniSettings(), False, id="before the primary ENI"),
+        pytest.param({1: 101}, EniSettings(), False, id="alone"),
+        pytest.param(
+            {0: 100, 1: 101},
+            EniSettings(primary_rules=False),
+            False,
+            id="without rules for the primary ENI",
+        ),
+    ],
+)
+def test_leased_routes_of_a_secondary_stay_in_main_if_rules_keep_the_primarys_traffic(
+    backend: NetworkManagerBackend,
+    metrics: dict[int, int],
+    settings: EniSettings,
+    stays: bool,
+) -> None:
+    """An activation would take the lease. While they stay, NetworkManager's own metric of the primary
+    ENI stays as well: that of the file would put its default route behind the others'."""
+    whole = compute(FACTS, Config(eni=settings))
+    routes = tuple(default(number, metric) for number, metric in metrics.items())
+    both = seen({0: device(0, MAIN_TABLE), 1: device(1, MAIN_TABLE)})
+    both = replace(both, snapshot=replace(SNAPSHOT, routes=routes))
+    file, *rest = of_the_manager(backend.wanted(intent(1, whole), whole, both))
+    assert any(isinstance(item, Activation) for item in rest) is not stays
+    assert isinstance(file, ConfFile)
+    assert ("route-metric" in file.content) is not stays
 
 
 def test_ec2net_does_not_call_networkmanager_before_it_knows_the_primary(
@@ -163,6 +209,7 @@ def test_a_pass_restores_what_an_activation_removed_from_the_link(
     """The plan was computed while all items existed. Changes of other ENIs are applied as
     planned."""
     before = seen({0: device(0, MAIN_TABLE), 1: device(1, MAIN_TABLE), 2: device(2, 9999)})
+    before = replace(before, snapshot=replace(SNAPSHOT, routes=astray(1)))
     one, other = intent(1), intent(2)
     goals = {i.mac: Goal(i, backend.wanted(i, WHOLE, before)) for i in (one, other)}
     kernel: Any = Kernel(*one.rules)  # rules stay when a link is taken down, addresses do not

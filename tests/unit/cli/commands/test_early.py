@@ -35,6 +35,7 @@ from ec2net.core.decide.intent import Standing
 from ec2net.core.host.files import Environment
 from ec2net.core.model.identity import OddName
 from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.plugins.backend import Observed
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state import boot_enis
 from ec2net.core.state.config_in_force import Workplace
@@ -154,7 +155,8 @@ def test_the_first_pass_accepts_networkmanagers_file_unchanged(
     intents = compute(replace(facts, attached=attached), config)
     reasons = dict.fromkeys(map(mac, unmanaged), "NetworkManager does not manage it")
     intents = intents.without(reasons, Standing.IGNORED)
-    items = _file(intents.ready[0], intents, Snapshot(tuple(links)), Seen())
+    seen = Observed(Snapshot(tuple(links)), own=Seen())
+    items = _file(intents.ready[0], intents, seen, 236)
     assert items == tuple(written)
 
 
