@@ -33,21 +33,17 @@ from ec2net.core.model.purpose import (
     of_subnet,
     of_table,
 )
-from ec2net.core.model.snapshot import Found, Snapshot
+from ec2net.core.model.snapshot import Snapshot
 
 
 def marked(snapshot: Snapshot, protocol: int) -> tuple[KernelObject, ...]:
     """Addresses, routes and rules that carry our protocol number."""
-    return tuple(found.item for found in snapshot.objects if _is_marked(found, protocol))
+    return snapshot.by_maker(protocol)[0]
 
 
 def unmarked(snapshot: Snapshot, protocol: int) -> tuple[KernelObject, ...]:
     """The foreign objects."""
-    return tuple(found.item for found in snapshot.objects if not _is_marked(found, protocol))
-
-
-def _is_marked(found: Found[KernelObject], protocol: int) -> bool:
-    return found.protocol == protocol and found.item.purpose is not Purpose.FOREIGN
+    return snapshot.by_maker(protocol)[1]
 
 
 _NOBODY = Mac("")

@@ -5,17 +5,16 @@ from collections.abc import Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
+from ec2net.core.kernel import pyroute
+from ec2net.core.kernel.wire import Kind
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac, link_name
 from ec2net.core.model.objects import (
     Address,
     AnyNetwork,
     LinkRef,
-    Mark,
     Route,
     RouteKind,
-    Rule,
-    RuleAction,
 )
 from ec2net.core.model.snapshot import AddressState, Found
 
@@ -24,23 +23,15 @@ ARPHRD_ETHER = 1
 IFF_UP = 0x1
 IFA_F_DADFAILED = 0x8
 RTM_F_CLONED = 0x200
-FIB_RULE_INVERT = 2
 _NONE = 0xFFFFFFFF
-RULE_ACTIONS = {1: RuleAction.LOOKUP, 7: RuleAction.UNREACHABLE}
-"""FR_ACT_TO_TBL, FR_ACT_UNREACHABLE (include/uapi/linux/fib_rules.h)."""
 KINDS = {1: RouteKind.UNICAST, 2: RouteKind.LOCAL, 7: RouteKind.UNREACHABLE}
-# Attributes of ec2net's rules; a rule with any other attribute is foreign and has more selectors.
-_RULE_ATTRIBUTES = {
-    "FRA_TABLE",
-    "FRA_PRIORITY",
-    "FRA_PROTOCOL",
-    "FRA_SRC",
-    "FRA_DST",
-    "FRA_SUPPRESS_PREFIXLEN",
-    "FRA_SUPPRESS_IFGROUP",
-    "FRA_FWMARK",
-    "FRA_FWMASK",
-}
+
+
+def message(raw: bytes, kind: Kind) -> Any:
+    """The bytes of a message, decoded by pyroute2."""
+    found = pyroute.message_class(kind.message)(raw)
+    found.decode()
+    return found
 
 
 def family(version: int) -> int:
@@ -142,49 +133,10 @@ def route(message: Mapping[str, Any], names: Mapping[int, str]) -> Found[Route] 
     )
 
 
-def rule(message: Mapping[str, Any]) -> Found[Rule] | None:
-    """RTM_NEWRULE; None for rules that have more than our kind of rule can have."""
-    attributes = {
-        key: value for key, value in message["attrs"] if key != "UNKNOWN" and value is not None
-    }
-    action = RULE_ACTIONS.get(message["action"])
-    selectors = message["src_len"], message["dst_len"], "FRA_FWMASK" in attributes
-    if (
-        action is None
-        or message["tos"]
-        or message["flags"] & FIB_RULE_INVERT
-        or message["family"] not in (AF_INET, AF_INET6)
-        or not set(attributes) <= _RULE_ATTRIBUTES
-        or sum(map(bool, selectors)) > (1 if action is RuleAction.LOOKUP else 0)
-    ):
-        return None
-    destination = _network(message, attributes.get("FRA_DST"), "dst_len")
-    return Found(
-        Rule(
-            source=_network(message, attributes.get("FRA_SRC"), "src_len"),
-            priority=attributes.get("FRA_PRIORITY", 0),
-            table=attributes.get("FRA_TABLE", message["table"]),
-            suppress_prefixlength=_unless_none(attributes.get("FRA_SUPPRESS_PREFIXLEN")),
-            suppress_group=_unless_none(attributes.get("FRA_SUPPRESS_IFGROUP")),
-            mark=_mark(attributes),
-            destination=destination if message["dst_len"] else None,
-            action=action,
-        ),
-        attributes.get("FRA_PROTOCOL", 0),
-    )
-
-
 def _network(message: Mapping[str, Any], address: str | None, length: str) -> AnyNetwork:
     """Without an address it is every one of the family."""
     any_address = "0.0.0.0" if message["family"] == AF_INET else "::"
     return ip_network(f"{address or any_address}/{message[length]}", strict=False)
-
-
-def _mark(attributes: Mapping[str, Any]) -> Mark | None:
-    """A rule that goes by the mark always has the mask as well (fib_nl_fill_rule)."""
-    if "FRA_FWMASK" not in attributes:
-        return None
-    return Mark(attributes.get("FRA_FWMARK", 0), attributes["FRA_FWMASK"])
 
 
 def _unless_none(value: int | None) -> int | None:

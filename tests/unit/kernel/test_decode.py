@@ -10,7 +10,7 @@ import pytest
 from ec2net.core.kernel import decode
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import Address, LinkRef, Route, RouteKind, Rule
+from ec2net.core.model.objects import Address, LinkRef, Route, RouteKind
 from ec2net.core.model.snapshot import AddressState, Found
 
 pytestmark = pytest.mark.library
@@ -206,82 +206,6 @@ def test_routes_of_some_traffic_only_are_none(fields: dict[str, int]) -> None:
     """They stand beside a route of ours, not in its place."""
     message = route_message(("RTA_OIF", 3), **fields)
     assert decode.route(message, NAMES) is None
-
-
-def rule_message(*attrs: Any, **fields: Any) -> dict[str, Any]:
-    usual = {"family": 2, "dst_len": 0, "src_len": 0, "tos": 0, "table": 254}
-    return {**usual, "action": 1, "flags": 0, **fields, "attrs": list(attrs)}
-
-
-NO_SUPPRESSION = ("FRA_SUPPRESS_PREFIXLEN", 0xFFFFFFFF)
-
-
-@pytest.mark.parametrize(
-    ("message", "rule", "protocol"),
-    [
-        pytest.param(
-            rule_message(("FRA_TABLE", 254), ("FRA_SUPPRESS_PREFIXLEN", 0), ("FRA_PROTOCOL", 236),
-                         ("FRA_PRIORITY", 9999), ("FRA_SUPPRESS_IFGROUP", 236),
-                         ("FRA_SRC", "10.0.1.4"), src_len=32),
-            Rule(ip_network("10.0.1.4/32"), 9999, 254, 0, 236),
-            236,
-            id="main-first",
-        ),
-        pytest.param(
-            rule_message(("FRA_TABLE", 10001), NO_SUPPRESSION, ("FRA_PROTOCOL", 236),
-                         ("FRA_PRIORITY", 10001), ("FRA_SRC", "10.0.1.4"), src_len=32, table=252),
-            Rule(ip_network("10.0.1.4/32"), 10001, 10001),
-            236,
-            id="to a table above 255",
-        ),
-        pytest.param(
-            rule_message(("FRA_TABLE", 255), NO_SUPPRESSION, ("FRA_PROTOCOL", 2), table=255),
-            Rule(ip_network("0.0.0.0/0"), 0, 255),
-            2,
-            id="the kernel's own for local: no priority means 0",
-        ),
-        pytest.param(
-            rule_message(("FRA_TABLE", 254), NO_SUPPRESSION, ("FRA_PRIORITY", 32766), family=10),
-            Rule(ip_network("::/0"), 32766, 254),
-            0,
-            id="IPv6, maker not told",
-        ),
-    ],
-)  # fmt: skip
-def test_a_rule(message: dict[str, Any], rule: Rule, protocol: int) -> None:
-    assert decode.rule(message) == Found(rule, protocol)
-
-
-SOURCE = ("FRA_SRC", "10.0.1.4")
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        pytest.param(
-            rule_message(SOURCE, ("FRA_FWMARK", 7), ("FRA_FWMASK", 0xFFFFFFFF), src_len=32),
-            id="fwmark",
-        ),
-        pytest.param(rule_message(SOURCE, src_len=8, flags=2), id="not"),
-        pytest.param(rule_message(SOURCE, action=7, src_len=16), id="unreachable"),
-        pytest.param(rule_message(SOURCE, ("FRA_IP_PROTO", 6), src_len=16), id="ipproto"),
-        pytest.param(rule_message(SOURCE, dst_len=24, src_len=16), id="to"),
-        pytest.param(
-            rule_message(("FRA_DST", "10.0.1.4"), action=7, dst_len=16), id="unreachable, to"
-        ),
-        pytest.param(
-            rule_message(("FRA_FWMARK", 7), ("FRA_FWMASK", 7), ("FRA_DST", "10.0.1.4"), dst_len=16),
-            id="fwmark, to",
-        ),
-        pytest.param(rule_message(action=6), id="blackhole"),
-        pytest.param(rule_message(SOURCE, tos=16, src_len=16), id="tos"),
-        pytest.param(rule_message(SOURCE, ("FRA_IIFNAME", "docker0"), src_len=16), id="iif"),
-        pytest.param(rule_message(family=128), id="multicast"),
-    ],
-)
-def test_a_rule_with_more_than_ours_have_is_never_taken_for_one(message: dict[str, Any]) -> None:
-    """R4: with its extra selector lost it could be removed as ours."""
-    assert decode.rule(message) is None
 
 
 def test_the_largest_mtu_of_a_link() -> None:

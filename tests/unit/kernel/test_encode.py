@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2net.core.kernel import decode, encode, pyroute
+from ec2net.core.kernel import decode, encode, policy_rules, pyroute
 from ec2net.core.kernel import request as request_module
 from ec2net.core.kernel.encode import Verb
 from ec2net.core.kernel.request import Request, encoded
@@ -69,7 +69,7 @@ def test_a_route_comes_back_as_it_was_asked_for(route: Route, verb: Verb) -> Non
 @pytest.mark.parametrize("verb", Verb)
 def test_a_rule_comes_back_as_it_was_asked_for(rule: Rule, verb: Verb) -> None:
     """The mark is in a deletion too: the kernel then takes no rule of somebody else."""
-    found = decode.rule(read_back(encode.rule(verb, rule, 236)))
+    found = policy_rules.modelled(encoded(encode.rule(verb, rule, 236), 7))
     assert found is not None
     assert (found.item, found.protocol) == (rule, 236)
 
