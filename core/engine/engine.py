@@ -325,7 +325,9 @@ class Engine:
     def _intents(self, facts: Facts, check: Callable[[], None]) -> HostIntent:
         # compute is pure, and on a quiet host the facts are the same pass after pass.
         if self._computed is None or self._computed[0] != facts:
-            self._computed = (facts, compute(facts, self.config, check))
+            before = self._computed[1].enis if self._computed is not None else ()
+            host = compute(facts, self.config, check).in_terms_of(before)
+            self._computed = (facts, host)
         host = self._computed[1]
         adjusted = tuple(
             replace(eni, intent=intent, apart=intent.manage.hands_off)

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""pyroute2's messages to typed objects. Pure; ``encode`` is the reverse."""
+"""Messages of the kernel to typed objects. Pure; ``encode`` is the reverse."""
 
+import struct
 from collections.abc import Mapping
-from ipaddress import ip_address, ip_interface, ip_network
+from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 from typing import Any
 
 from ec2net.core.kernel import pyroute
-from ec2net.core.kernel.wire import Kind
+from ec2net.core.kernel.wire import ADDRESSES, ATTRIBUTE, HEADER, Kind, attributes_from
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac, link_name
 from ec2net.core.model.objects import (
@@ -24,6 +25,11 @@ IFF_UP = 0x1
 IFA_F_DADFAILED = 0x8
 RTM_F_CLONED = 0x200
 _NONE = 0xFFFFFFFF
+_IFADDRMSG = struct.Struct("=4BI")
+"""struct ifaddrmsg (include/uapi/linux/if_addr.h): family, length, flags, scope, index."""
+_CACHEINFO = struct.Struct("=4I")
+"""struct ifa_cacheinfo: seconds preferred and valid, two stamps."""
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_CACHEINFO, _IFA_PROTO = 1, 2, 6, 11
 KINDS = {1: RouteKind.UNICAST, 2: RouteKind.LOCAL, 7: RouteKind.UNREACHABLE}
 
 
@@ -81,26 +87,41 @@ def link_mac(message: Mapping[str, Any]) -> Mac | None:
     return None
 
 
-def address(message: Mapping[str, Any], names: Mapping[int, str]) -> Found[Address]:
-    """RTM_NEWADDR."""
-    attributes = _attributes(message)
-    ip = attributes.get("IFA_LOCAL") or attributes["IFA_ADDRESS"]
-    index = message["index"]
+def address(raw: bytes, names: Mapping[int, str]) -> Found[Address] | None:
+    """The bytes of RTM_NEWADDR; None for another family than IPv4 and IPv6. By hand instead of
+    pyroute2, which takes a second for the 6,400 addresses of the largest host."""
+    family, length, _, _, index = _IFADDRMSG.unpack_from(raw, HEADER.size)
+    if family not in (AF_INET, AF_INET6):
+        return None
+    found = _address_attributes(raw)
+    held = found.get(_IFA_LOCAL) or found[_IFA_ADDRESS]
+    kind = IPv4Interface if family == AF_INET else IPv6Interface
+    maker = found.get(_IFA_PROTO)
     return Found(
-        Address(
-            LinkRef(index, names.get(index, str(index))),
-            ip_interface(f"{ip}/{message['prefixlen']}"),
-        ),
-        attributes.get("IFA_PROTO", 0),
+        Address(LinkRef(index, names.get(index, str(index))), kind((held, length))),
+        maker[0] if maker else 0,
     )
 
 
-def address_state(message: Mapping[str, Any], names: Mapping[int, str]) -> AddressState:
-    """RTM_NEWADDR, of which ``address`` leaves out what changes by itself."""
-    found = address(message, names).item
-    valid = _attributes(message).get("IFA_CACHEINFO", {}).get("ifa_valid", _NONE)
-    duplicate = bool(message["flags"] & IFA_F_DADFAILED)
-    return AddressState(found.link, found.interface, duplicate, _unless_none(valid))
+def address_state(raw: bytes, names: Mapping[int, str]) -> AddressState | None:
+    """As ``address``, with what that leaves out, since it changes by itself."""
+    found = address(raw, names)
+    if found is None:
+        return None
+    _, _, flags, _, _ = _IFADDRMSG.unpack_from(raw, HEADER.size)
+    cache = _address_attributes(raw).get(_IFA_CACHEINFO)
+    valid = _CACHEINFO.unpack(cache)[1] if cache else _NONE
+    item = found.item
+    return AddressState(
+        item.link, item.interface, bool(flags & IFA_F_DADFAILED), _unless_none(valid)
+    )
+
+
+def _address_attributes(raw: bytes) -> dict[int, bytes]:
+    return {
+        number: raw[offset + ATTRIBUTE.size : offset + length]
+        for number, offset, length in attributes_from(raw, HEADER.size + ADDRESSES.body)
+    }
 
 
 def route(message: Mapping[str, Any], names: Mapping[int, str]) -> Found[Route] | None:

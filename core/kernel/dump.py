@@ -9,6 +9,7 @@ classes decode the rest, with only the attributes that ec2net uses (a link has s
 
 import errno
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
@@ -67,8 +68,9 @@ class _Memory:
 
     context: object
     datagrams: list[bytes] = field(default_factory=list)
-    wholes: dict[bytes, tuple[bytes, Any]] = field(default_factory=dict)
-    parts: dict[bytes, tuple[bytes, Any]] = field(default_factory=dict)
+    wholes: dict[bytes, bytes] = field(default_factory=dict)
+    """The part of each message that is looked at, unless that is all of it."""
+    parts: dict[bytes, Any] = field(default_factory=dict)
     found: tuple[Any, ...] = ()
     state: int = 0
     """A hash of all messages without their lifetimes, also of those that nobody wanted."""
@@ -145,20 +147,20 @@ class Dumps:
                 states.append(hash(lasting(raw)))
                 if not wanted(raw):
                     continue
-            whole = raw[HEADER.size :]
-            known = before.wholes.get(whole)
-            if known is None:
-                part = only(raw, kind)
-                known = before.parts.get(part[HEADER.size :])
-                if known is None:
-                    known = (part[HEADER.size :], convert(part))
-            seen.wholes[whole] = known
+            part = whole = raw[HEADER.size :]
             if kind.attributes is not None:
-                seen.parts[known[0]] = known
+                part = before.wholes.get(whole) or only(raw, kind)[HEADER.size :]
+                seen.wholes[whole] = part
+            if part in before.parts:
+                result = before.parts[part]
+            else:
+                length = (HEADER.size + len(part)).to_bytes(4, sys.byteorder)
+                result = convert(length + raw[4 : HEADER.size] + part)
+            seen.parts[part] = result
             if wanted is None:
-                states.append(hash(known[0]))
-            if known[1] is not None:
-                found.append(known[1])
+                states.append(hash(part))
+            if result is not None:
+                found.append(result)
         seen.found, seen.state = tuple(found), hash(tuple(states))
         if seen.found == before.found:
             seen.found = before.found

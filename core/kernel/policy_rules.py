@@ -6,12 +6,14 @@ By hand instead of pyroute2, which takes a second for the 12,600 rules of the la
 
 import struct
 import sys
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from ec2net.core.kernel import wire
 from ec2net.core.model.identity import printable
 from ec2net.core.model.objects import AnyNetwork, Mark, Rule, RuleAction
 from ec2net.core.model.policy_rule import PolicyRule
+from ec2net.core.model.purpose import Purpose
 from ec2net.core.model.snapshot import Found
 
 _HEADER = struct.Struct("=8BI")
@@ -35,6 +37,25 @@ MODELLED = {1: RuleAction.LOOKUP, 7: RuleAction.UNREACHABLE}
 """The actions of ec2net's rules."""
 _OF_OURS = frozenset((_DST, _SRC, _PRIORITY, _MARK, _GROUP, _LENGTH, _TABLE, _MASK, _PROTOCOL))
 """Attributes of ec2net's rules; a rule with any other attribute is foreign and has more selectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForeignRule:
+    """A rule of another maker."""
+
+    rule: PolicyRule
+    modelled: Found[Rule] | None
+    """As an object of a plan, where it can be one."""
+
+
+def read(raw: bytes, protocol: int) -> Found[Rule] | ForeignRule | None:
+    """``protocol``: ec2net's mark. None for a rule with it that is not ec2net's kind of rule."""
+    found = modelled(raw)
+    if is_by(raw, protocol):
+        return found
+    # Others' rules by mark are as all that is not modelled.
+    by_mark = found is not None and found.item.purpose is Purpose.ANSWERS
+    return ForeignRule(decoded(raw), None if by_mark else found)
 
 
 def is_by(raw: bytes, protocol: int) -> bool:

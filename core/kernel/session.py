@@ -18,6 +18,7 @@ from typing import Self
 from ec2net.core.kernel import decode, dump, encode, policy_rules, pyroute, sysctl, wire
 from ec2net.core.kernel.driver import Drivers
 from ec2net.core.kernel.encode import Verb
+from ec2net.core.kernel.policy_rules import ForeignRule
 from ec2net.core.kernel.relevance import RelevantRoutes
 from ec2net.core.kernel.request import Requests
 from ec2net.core.model.errors import KernelError
@@ -37,7 +38,6 @@ from ec2net.core.model.objects import (
     Setting,
 )
 from ec2net.core.model.policy_rule import PolicyRule
-from ec2net.core.model.purpose import Purpose
 from ec2net.core.model.snapshot import AddressState, Found, Snapshot
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
@@ -162,7 +162,7 @@ class Kernel:
         with self._errors("reading addresses, routes and rules"):
             addresses = self._dumps.read(
                 wire.ADDRESSES,
-                lambda raw: decode.address(decode.message(raw, wire.ADDRESSES), names),
+                lambda raw: decode.address(raw, names),
                 context=names,
             )
             through = [link.index for link in links if link.driver in drivers and asked.about(link)]
@@ -173,14 +173,18 @@ class Kernel:
         accept_ra = _accept_ra(link for link in links if link.driver in drivers)
         parts = (links, addresses, *routes, *rules, accept_ra, state)
         if self._last is None or self._last[0] != parts:
-            modelled = (found for same in rules for found, _ in same if found is not None)
+            as_objects = (
+                one.modelled if isinstance(one, ForeignRule) else one
+                for same in rules
+                for one in same
+            )
             self._last = (
                 parts,
                 Snapshot(
                     links,
                     addresses,
                     tuple(route for same in routes for route in same),
-                    tuple(modelled),
+                    tuple(one for one in as_objects if one is not None),
                     accept_ra,
                     state,
                 ),
@@ -204,26 +208,15 @@ class Kernel:
             context=names,
         )
 
-    def _rules(self, family: int) -> tuple[tuple[Found[Rule] | None, PolicyRule | None], ...]:
-        """Each rule as an object of a plan, if it can be one, and a foreign one with its selectors."""
-
-        def convert(raw: bytes) -> tuple[Found[Rule] | None, PolicyRule | None]:
-            found = policy_rules.modelled(raw)
-            if policy_rules.is_by(raw, self.protocol):
-                return found, None
-            # Others' rules by mark are as all that is not modelled.
-            by_mark = found is not None and found.item.purpose is Purpose.ANSWERS
-            return None if by_mark else found, policy_rules.decoded(raw)
-
-        return self._dumps.read(wire.RULES, convert, family=family)
+    def _rules(self, family: int) -> tuple[Found[Rule] | ForeignRule, ...]:
+        return self._dumps.read(
+            wire.RULES, lambda raw: policy_rules.read(raw, self.protocol), family=family
+        )
 
     def addresses(self) -> frozenset[AnyAddress]:
         """Every address of this network namespace, on whatever link."""
         with self._errors("reading addresses"):
-            found = self._dumps.read(
-                wire.ADDRESSES,
-                lambda raw: decode.address(decode.message(raw, wire.ADDRESSES), {}),
-            )
+            found = self._dumps.read(wire.ADDRESSES, lambda raw: decode.address(raw, {}))
             return frozenset(entry.item.interface.ip for entry in found)
 
     def address_states(self, names: Mapping[int, str]) -> tuple[AddressState, ...]:
@@ -231,7 +224,7 @@ class Kernel:
         with self._errors("reading addresses"):
             return self._dumps.read(
                 wire.ADDRESS_STATES,
-                lambda raw: decode.address_state(decode.message(raw, wire.ADDRESS_STATES), names),
+                lambda raw: decode.address_state(raw, names),
                 context=dict(names),
             )
 
@@ -269,10 +262,10 @@ class Kernel:
         """The policy rules of other makers, in the order in which the kernel goes by them."""
         with self._errors("reading rules"):
             return tuple(
-                foreign
+                found.rule
                 for family in _FAMILIES
-                for _, foreign in self._rules(family)
-                if foreign is not None
+                for found in self._rules(family)
+                if isinstance(found, ForeignRule)
             )
 
     def reply_marks(self) -> tuple[ReplyMarks, ...]:

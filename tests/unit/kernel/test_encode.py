@@ -81,8 +81,10 @@ def test_an_address_has_no_prefix_route_and_no_duplicate_detection(
     interface: str, flags: int
 ) -> None:
     address = Address(ENS6, ip_interface(interface))
-    message = read_back(encode.address(Verb.ADD, address, None))
-    found = decode.address(message, NAMES)
+    request = encode.address(Verb.ADD, address, None)
+    message = read_back(request)
+    found = decode.address(encoded(request, 7), NAMES)
+    assert found is not None
     assert (found.item, found.protocol) == (address, 0)
     assert message.get_attr("IFA_FLAGS") == flags
 
