@@ -5,7 +5,7 @@ A backend is handed the whole wanted state each time; what it holds and no inten
 more goes. ``compute`` makes these; nothing downstream reads IMDS or the configuration again.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
@@ -207,13 +207,6 @@ class HostIntent:
             for eni in self.enis
         )
         return self if enis == self.enis else replace(self, enis=enis)
-
-    def in_terms_of(self, before: Collection[EniOutcome]) -> "HostIntent":
-        """Equal, with the very same outcomes as ``before`` where they are equal: those are held, and
-        compared with what was made of them."""
-        known = {eni.mac: eni for eni in before}
-        same = (known[e.mac] if known.get(e.mac) == e else e for e in self.enis)
-        return replace(self, enis=tuple(same))
 
     @property
     def links_since_boot(self) -> dict[Mac, tuple[LinkRef, ...]]:

@@ -326,8 +326,7 @@ class Engine:
         # compute is pure, and on a quiet host the facts are the same pass after pass.
         if self._computed is None or self._computed[0] != facts:
             before = self._computed[1].enis if self._computed is not None else ()
-            host = compute(facts, self.config, check).in_terms_of(before)
-            self._computed = (facts, host)
+            self._computed = (facts, compute(facts, self.config, check, before))
         host = self._computed[1]
         adjusted = tuple(
             replace(eni, intent=intent, apart=intent.manage.hands_off)
