@@ -177,7 +177,7 @@ class Dumps:
                 datagrams, raws, interrupted = self._once(kind, family, known)
             except OSError as error:
                 if error.errno == errno.EAFNOSUPPORT:
-                    return [], []  # ipv6.disable=1: nobody in the kernel has rules of this family
+                    return [], []  # ipv6.disable=1: the kernel has no rules of this family
                 raise
             if not interrupted:
                 return datagrams, raws
@@ -213,7 +213,7 @@ class Dumps:
                 datagrams.append(self._socket.recv(BUFFER))
             for answer, flags, sequence, raw in messages(datagrams[number]):
                 if sequence != self._sequence:
-                    continue  # of a dump that was given up
+                    continue  # from an abandoned dump
                 interrupted = interrupted or bool(flags & NLM_F_DUMP_INTR)
                 if answer in (NLMSG_DONE, NLMSG_ERROR):
                     check(raw)

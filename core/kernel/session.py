@@ -138,7 +138,7 @@ class Kernel:
             found = self._dumps.read(
                 wire.LINKS, lambda raw: decode.link(decode.message(raw, wire.LINKS))
             )
-            # A link without a MAC is none that a driver is asked for.
+            # A link without a MAC is no ENI, so its driver does not matter.
             return tuple(
                 replace(link, driver=drivers.of(link.name)) if link.mac is not None else link
                 for link in found
@@ -301,7 +301,7 @@ class Kernel:
             with _keeping_secondaries(item):
                 self._change(Verb.REMOVE, item)
         except KernelError as error:
-            # ENXIO: IPv6 is not on the link any more (inet6_addr_del).
+            # ENXIO: the link has no IPv6 any more (inet6_addr_del).
             gone = (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO)
             if error.errno not in gone:
                 raise
@@ -321,7 +321,7 @@ class Kernel:
 
                     nft.remove(item) if verb is Verb.REMOVE else nft.write(item)
                 case LinkSetting(setting=Setting.ACCEPT_RA):
-                    # By its name of now: after a renaming the old one may be another link's.
+                    # By its present name: after a renaming the old one may be another link's.
                     link = socket.if_indextoname(item.link.index)
                     sysctl.write_accept_ra(link, int(item.value))
                 case LinkSetting():

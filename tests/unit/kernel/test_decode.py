@@ -35,7 +35,7 @@ VETH: tuple[Any, ...] = (
 )
 
 
-def test_a_link() -> None:
+def test_a_link_is_decoded() -> None:
     plain = Link(3, "ens6", Mac(MAC), "", "veth", 1500, True, 236, ("eni-1",))
     assert decode.link(link_message(*VETH)) == plain
     down = decode.link(link_message(*VETH, flags=69698))
@@ -60,7 +60,9 @@ def test_a_link() -> None:
         pytest.param([], 65534, None, id="tun: none"),
     ],
 )  # fmt: skip
-def test_the_mac_of_a_link(attrs: list[Any], kind: int, mac: str | None) -> None:
+def test_the_mac_of_a_link_is_the_permanent_one(
+    attrs: list[Any], kind: int, mac: str | None
+) -> None:
     found = decode.link_mac(link_message(*attrs, ifi_type=kind))
     assert found == (Mac(mac) if mac else None)
 
@@ -89,7 +91,7 @@ def packed(text: str) -> bytes:
             address_message((2, 24, 128, 0, 3), _1=packed("10.0.1.4"), _2=packed("10.0.1.4"),
                             _4=packed("10.0.1.255"), _3=b"ens6\0", _8=b"\x80\2\0\0"),
             Found(Address(ENS6, ip_interface("10.0.1.4/24")), 0),
-            id="IPv4, nobody says who made it",
+            id="IPv4, of an unknown creator",
         ),
         pytest.param(
             address_message((2, 32, 128, 0, 3), _1=packed("10.0.1.9"), _2=packed("10.0.1.9"),
@@ -111,7 +113,7 @@ def packed(text: str) -> bytes:
         pytest.param(address_message((35, 0, 0, 0, 3), _2=b"\x10"), None, id="PhoNet"),
     ],
 )  # fmt: skip
-def test_an_address(message: bytes, found: Found[Address] | None) -> None:
+def test_an_address_is_decoded(message: bytes, found: Found[Address] | None) -> None:
     assert decode.address(message, NAMES) == found
 
 
@@ -125,7 +127,7 @@ def test_an_address(message: bytes, found: Found[Address] | None) -> None:
         (0xC8, None, True, None),  # permanent, tentative, dadfailed
     ],
 )
-def test_the_state_of_an_address(
+def test_the_flags_give_the_state_of_an_address(
     flags: int, cache: tuple[int, int] | None, duplicate: bool, valid: int | None
 ) -> None:
     attributes = {"_1": packed("2001:db8::4")}
@@ -194,7 +196,7 @@ MULTIPATH = [{"attrs": [("RTA_GATEWAY", "10.0.1.1")], "flags": 4, "hops": 0, "oi
         ),
     ],
 )  # fmt: skip
-def test_a_route(message: dict[str, Any], route: Route, protocol: int) -> None:
+def test_a_route_is_decoded(message: dict[str, Any], route: Route, protocol: int) -> None:
     found = decode.route(message, NAMES)
     assert found == Found(route, protocol)
     assert found is not None
@@ -202,17 +204,17 @@ def test_a_route(message: dict[str, Any], route: Route, protocol: int) -> None:
 
 
 @pytest.mark.parametrize("message", [route_message(family=128), route_message(flags=0x200)])
-def test_multicast_and_cached_routes_are_none(message: dict[str, Any]) -> None:
+def test_multicast_and_cached_routes_are_omitted(message: dict[str, Any]) -> None:
     assert decode.route(message, NAMES) is None
 
 
 @pytest.mark.parametrize("fields", [{"tos": 0x10}, {"family": 10, "src_len": 64}])
-def test_routes_of_some_traffic_only_are_none(fields: dict[str, int]) -> None:
-    """They stand beside a route of ours, not in its place."""
+def test_routes_for_a_part_of_the_traffic_are_omitted(fields: dict[str, int]) -> None:
+    """They exist in addition to ec2net's route, and do not replace it."""
     message = route_message(("RTA_OIF", 3), **fields)
     assert decode.route(message, NAMES) is None
 
 
-def test_the_largest_mtu_of_a_link() -> None:
+def test_the_largest_mtu_of_a_link_is_decoded() -> None:
     assert decode.link(link_message(("IFLA_MAX_MTU", 3498))).mtu_max == 3498
     assert decode.link(link_message()).mtu_max == 0

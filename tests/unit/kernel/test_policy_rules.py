@@ -57,7 +57,7 @@ NO_SUPPRESSION = ("FRA_SUPPRESS_PREFIXLEN", 0xFFFFFFFF)
         ),
     ],
 )  # fmt: skip
-def test_a_rule(message: bytes, rule: Rule, protocol: int) -> None:
+def test_a_rule_is_decoded(message: bytes, rule: Rule, protocol: int) -> None:
     assert policy_rules.modelled(message) == Found(rule, protocol)
 
 
@@ -94,6 +94,6 @@ SOURCE = ("FRA_SRC", "10.0.1.4")
         ),
     ],
 )
-def test_a_rule_with_more_than_ours_have_is_never_taken_for_one(message: bytes) -> None:
-    """R4: with its extra selector lost it could be removed as ours."""
+def test_a_rule_with_unknown_selectors_never_counts_as_owned(message: bytes) -> None:
+    """R4: with its extra selector lost it could be removed as ec2net's."""
     assert policy_rules.modelled(message) is None
