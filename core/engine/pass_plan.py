@@ -26,7 +26,7 @@ from ec2net.core.state.memory import Memory
 
 
 class Intended(dict[Mac, Remembered[int]]):
-    """A number for what is wanted of each ENI, to tell one intent from another in a later process.
+    """A checksum of each ENI's wanted items, by which a later process sees another intent.
 
     Quicker than all fingerprints, which are for passes that find it changed.
     """

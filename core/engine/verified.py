@@ -22,7 +22,7 @@ class Verified:
         self._right: dict[Mac, EniIntent] = {}
 
     def begin(self, facts: Facts, host: HostIntent, snapshot: Snapshot) -> None:
-        """Forget all ENIs if something is not as it was."""
+        """Forget all ENIs if an input of the lookups has changed."""
         links = frozenset(link.index for eni in host.enis for link in eni.links)
         inputs = (snapshot.state, links, known_subnets(facts.imds.enis))
         if snapshot.state is None or inputs != self._inputs:
@@ -30,14 +30,14 @@ class Verified:
         self._inputs = inputs
 
     def forget(self) -> None:
-        """Something has happened: the next verification asks the kernel about every ENI."""
+        """Make the next verification look up the ways of every ENI."""
         self._right.clear()
 
     def __contains__(self, intent: EniIntent) -> bool:
         return self._right.get(intent.mac) == intent
 
     def note(self, intent: EniIntent, *, right: bool) -> None:
-        """What the kernel has answered about an ENI."""
+        """Record whether the kernel's answers about an ENI are right."""
         if right:
             self._right[intent.mac] = intent
         else:

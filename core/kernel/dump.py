@@ -62,8 +62,8 @@ _KEPT = 4 << 20
 class _Memory:
     """The dump before: its datagrams, and the result of each message.
 
-    Unchanged rules come in the same datagrams. Of other dumps most messages are the same as a
-    whole; those with a lifetime in them are the same but for that.
+    Unchanged rules arrive in the same datagrams. In other dumps most messages are unchanged as a
+    whole, and the others except for a lifetime.
     """
 
     context: object
@@ -73,7 +73,7 @@ class _Memory:
     parts: dict[bytes, Any] = field(default_factory=dict)
     found: tuple[Any, ...] = ()
     state: int = 0
-    """A hash of all messages without their lifetimes, also of those that nobody wanted."""
+    """A hash of all messages without their lifetimes, whether wanted or not."""
 
 
 class Dumps:
