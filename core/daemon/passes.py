@@ -127,6 +127,8 @@ class Passes:
 
     def _to_verify(self, work: Work, only: frozenset[Mac] | None) -> Collection[Mac] | None:
         """The ENIs to verify: None for all, else those of which a part is missing or wrong."""
+        if work.kind is Kind.VERIFY:
+            self._engine.verified.forget()  # what has happened may be undone, and look as before
         if only is None and (self._all or work.kind is Kind.VERIFY):
             self._all = False
             return None

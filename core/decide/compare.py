@@ -52,9 +52,10 @@ class _Present:
     """The present items, by identity. An owned item leaves it when an ENI wants the item."""
 
     def __init__(self, found: InPlace) -> None:
-        self._ours: dict[tuple[object, ...], list[Item]] = {}
+        self._ours: dict[tuple[object, ...], tuple[Item, ...]] = {}
         for item in dict.fromkeys(found.ours):
-            self._ours.setdefault(item.identity, []).append(item)
+            identity = item.identity
+            self._ours[identity] = (*self._ours.get(identity, ()), item)
         self._foreign = {item.identity: item for item in found.foreign}
         self._adjustable = {item.identity: item for item in found.adjustable}
 
@@ -67,11 +68,15 @@ class _Present:
         self, item: Item, identity: tuple[object, ...], mac: Mac
     ) -> Change | Conflict | None:
         """The change or conflict that leads to ``item``; None if it is in place."""
-        same = self._ours.get(identity)
-        if same and item in same:
-            same.remove(item)
+        same = self._ours.pop(identity, ())
+        taken = item if item in same else next(iter(same), None)
+        if len(same) > 1:
+            self._ours[identity] = tuple(
+                other for other in same if other is not taken and other != taken
+            )
+        if taken == item:
             return None
-        present = same.pop(0) if same else self._adjustable.get(identity)
+        present = taken if taken is not None else self._adjustable.get(identity)
         if present is not None:
             replaced = Change(Action.REPLACE, item, mac, before=present)
             return replaced if present != item else None

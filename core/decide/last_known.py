@@ -32,6 +32,8 @@ def with_last_known_good(
 def _merged(now: EniFacts, past: EniFacts | None) -> EniFacts:
     if past is None or _other_eni(now, past):
         return now
+    if now == past:
+        return past  # the same object in each pass is quickly compared
     return EniFacts(
         mac=now.mac,
         interface_id=_either(now.interface_id, past.interface_id),

@@ -33,21 +33,17 @@ from ec2net.core.model.purpose import (
     of_subnet,
     of_table,
 )
-from ec2net.core.model.snapshot import Found, Snapshot
+from ec2net.core.model.snapshot import Snapshot
 
 
 def marked(snapshot: Snapshot, protocol: int) -> tuple[KernelObject, ...]:
     """Addresses, routes and rules that carry our protocol number."""
-    return tuple(found.item for found in snapshot.objects if _is_marked(found, protocol))
+    return snapshot.by_maker(protocol)[0]
 
 
 def unmarked(snapshot: Snapshot, protocol: int) -> tuple[KernelObject, ...]:
     """The foreign objects."""
-    return tuple(found.item for found in snapshot.objects if not _is_marked(found, protocol))
-
-
-def _is_marked(found: Found[KernelObject], protocol: int) -> bool:
-    return found.protocol == protocol and found.item.purpose is not Purpose.FOREIGN
+    return snapshot.by_maker(protocol)[1]
 
 
 _NOBODY = Mac("")
@@ -125,19 +121,23 @@ def plan_for(
     waiting = [eni for eni in host.enis if eni.mac not in without and _waits(eni)]
     keep = held(owned, stays) | _doubtful(found.ours, owned, waiting)
     keep -= _overtaken(owned, host, mine)
-    keep |= _detours(found.ours, keep | {item for items in wanted.values() for item in items})
+    keep |= _detours(found.ours, (*keep, *(item for items in wanted.values() for item in items)))
     if any(eni.links and eni.standing is Standing.PENDING for eni in host.enis):
         keep |= _subnets_in_main(found.ours)
     return make_plan(wanted, found, keep=keep, owners=owned)
 
 
-def _detours(ours: Iterable[Item], staying: Collection[Item]) -> frozenset[Item]:
+def _detours(ours: Iterable[Item], staying: Iterable[Item]) -> frozenset[Item]:
     """Main's routes through the primary ENI to subnets that main goes on to show on-link.
 
     Several ENIs may have one subnet; without such a route theirs would take the primary's traffic.
     """
     routes = {item for item in ours if isinstance(item, Route)}
-    shown = {item.destination for item in routes & set(staying) if item.rank is Rank.SUBNET}
+    shown = {
+        item.destination
+        for item in staying
+        if isinstance(item, Route) and item.rank is Rank.SUBNET and item in routes
+    }
     return frozenset(r for r in routes if r.rank is Rank.DETOUR and r.destination in shown)
 
 
@@ -215,13 +215,13 @@ def _doubtful(
     ENI's number is unknown. Or they lead to main, and the partner that names the table was removed.
     The rules of a detached ENI stay with them, until a pass knows the number.
     """
-    rules = {item for item in ours if isinstance(item, Rule)}
+    if not waiting:
+        return frozenset()
+    rules = [item for item in ours if isinstance(item, Rule)]
     paired = {rule.source for rule in rules if rule.table != MAIN_TABLE}
     no_number = any(eni.table is None for eni in waiting)
     return frozenset(
-        rule
-        for rule in rules
-        if rule not in owned and (no_number or (waiting and rule.source not in paired))
+        rule for rule in rules if rule not in owned and (no_number or rule.source not in paired)
     )
 
 

@@ -10,12 +10,10 @@ or held stays, and a roll-back brings a file back.
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TypeAlias
 
 from ec2net.core.decide.intent import HostIntent, Standing
 from ec2net.core.decide.limits import within_limits
-from ec2net.core.decide.ownership import plan_for
 from ec2net.core.host.files import Environment
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Link
@@ -161,8 +159,7 @@ def _add(
     made.problems += unsupported(backend.kind, ready)
     wanted = {eni.mac: backend.wanted(eni, made.host, seen) for eni in ready}
     which.check()
-    compare = partial(plan_for, made.host, mine, wanted, seen.in_place, which.without)
-    plan = backend.planned(compare)
+    plan = backend.planned(made.host, mine, wanted, seen.in_place, which.without)
     told = tuple(found for mac, found in limited.items() if mac in wanted)
     made.plans[name] = replace(plan, conflicts=(*plan.conflicts, *told))
     made.wanted |= wanted

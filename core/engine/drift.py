@@ -13,9 +13,8 @@ in its place, other tools on the link, and the kernel's own changes when a link 
 """
 
 import logging
-import zlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from ec2net.core.decide.intent import EniIntent
@@ -168,7 +167,7 @@ def _next(
         ),
         tuple(found for found in own.conflicts if _mark(found.item) in told_of),
     )
-    in_place, intended = before.in_place, _intended(view.wanted[intent.mac])
+    in_place, intended = before.in_place, view.intended.of(intent.mac, view.wanted[intent.mac])
     changing = bool(own.changes or own.conflicts)
     if changing or intended != before.intended:
         missing = set(_marks(own)) - made
@@ -241,11 +240,6 @@ def _is_news(before: tuple[Drift, ...], drift: Drift) -> bool:
 
 def _mark(item: Item) -> str:
     return fingerprint(None, (item,))[:_MARK]
-
-
-def _intended(wanted: Iterable[Item]) -> int:
-    """Quicker than all fingerprints, which are for passes that find it changed."""
-    return zlib.crc32("\n".join(sorted(item.describe() for item in wanted)).encode())
 
 
 def _as_it_stays(item: Item) -> Item:

@@ -27,12 +27,13 @@ from ec2net.core.decide.settled import mistaken
 from ec2net.core.engine import drift, rivals, verify
 from ec2net.core.engine.backend_plans import Wanted, chosen, planned
 from ec2net.core.engine.imds_reading import ImdsReading, indices, read_imds
-from ec2net.core.engine.pass_plan import View
+from ec2net.core.engine.pass_plan import Intended, View
 from ec2net.core.engine.reachability import Reachability
 from ec2net.core.engine.rollback import Trial
 from ec2net.core.engine.router_check import found_routers
 from ec2net.core.engine.second_plan import followers, planned_again, together, uncorrected
 from ec2net.core.engine.surroundings import Surroundings, surroundings
+from ec2net.core.engine.verified import Verified
 from ec2net.core.host.files import Environment
 from ec2net.core.host.managers import elsewhere
 from ec2net.core.imds.source import Imds
@@ -51,6 +52,7 @@ from ec2net.core.plugins.guard import GuardedBackend
 from ec2net.core.plugins.loaded import BUILT_IN, Plugins
 from ec2net.core.plugins.report import PassReport, addresses_there
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.runtime.remembered import Remembered
 from ec2net.core.state import boot_enis, last_known, memory, touched_links
 from ec2net.core.state.drift_record import Record
 from ec2net.core.state.last_known import LastKnown
@@ -86,6 +88,11 @@ class Engine:
     _computed: tuple[Facts, HostIntent] | None = field(default=None, init=False)
     _listed: Reading[tuple[Mac, ...]] = field(default=Unknown("IMDS was not asked"), init=False)
     """The last listing of MACs: a pass that does not ask IMDS still knows ENIs without a link."""
+    _there: Remembered[dict[Mac, int]] = field(
+        default_factory=lambda: Remembered(addresses_there), init=False
+    )
+    _intended: Intended = field(default_factory=Intended, init=False)
+    verified: Verified = field(default_factory=Verified, init=False)
 
     def new_pass(self) -> None:
         """Begin another round of IMDS reading with the same connection and token."""
@@ -200,7 +207,8 @@ class Engine:
         recorded = snapshot is not None
         snapshot = snapshot or snapshot_of(self.kernel, drivers, self.run, asked)
         there = before.last_known.with_silent_enis(snapshot.links, drivers)
-        snapshot = replace(snapshot, links=there)
+        if there != snapshot.links:
+            snapshot = replace(snapshot, links=there)
         links = eni_links(there, drivers)
         if reading is None:
             reading = self._read_imds(before.last_known, links, only, deadline)
@@ -274,6 +282,7 @@ class Engine:
             watched - which.without,  # former items are removed, whatever the policy
             seen=made.seen,
             problems=(*self.plugins.problems, *doubled, *made.problems),
+            intended=self._intended,
         )
 
     def apply(
@@ -344,7 +353,8 @@ class Engine:
         back = {change.mac for change in report.undone} | report.held.keys()
         drifts, records = drift.follow(view, report.done, back, environment)
         problems = (*report.problems, *self._remember(view, report, records))
-        there = addresses_there(view.host, view.snapshot if report.undone else after)
+        self._intended.keep_only(view.attached)
+        there = self._there(view.host, view.snapshot if report.undone else after)
         return replace(report, drifts=drifts, there=there, problems=problems)
 
     def _read_imds(
@@ -365,7 +375,8 @@ class Engine:
     def _intents(self, facts: Facts, check: Callable[[], None]) -> HostIntent:
         # compute is pure, and on a quiet host the facts are the same pass after pass.
         if self._computed is None or self._computed[0] != facts:
-            self._computed = (facts, compute(facts, self.config, check))
+            before = self._computed[1].enis if self._computed is not None else ()
+            self._computed = (facts, compute(facts, self.config, check, before))
         host = self._computed[1]
         adjusted = tuple(
             replace(eni, intent=intent, apart=intent.manage.hands_off)
@@ -412,21 +423,36 @@ class Engine:
         deadline: Deadline,
     ) -> tuple[Finding, ...]:
         """The ENIs that were changed, as they are now; of those that failed, what the manager did."""
-        around = self.surroundings(view, snapshot)
+        self.verified.begin(view.facts, view.host, snapshot)
+        there = {link.index for link in snapshot.links}
+        around: Surroundings | None = None
         found: list[Finding] = []
         for intent in view.host.ready:
-            if intent.mac in view.without or intent.link.index not in around.names:
+            if intent.mac in view.without or intent.link.index not in there:
                 continue
             if intent.mac in view.observed_only:
                 continue  # ec2net is not the cause of differences there
             if intent.mac in changed or intent.mac in failed:
                 findings = self._by_backend(intent, view)
-                if intent.mac in changed:
-                    findings += verify.check(intent, self.kernel, around, deadline)
+                if intent.mac in changed and self._has_ways_to_look_up(intent):
+                    around = around or self.surroundings(view, snapshot)
+                    findings += self._by_kernel(intent, around, deadline)
                 # otherwise the ENI was detached meanwhile
                 if findings and link_is_there(intent.link.index):
                     found += findings
         return tuple(found)
+
+    def _has_ways_to_look_up(self, intent: EniIntent) -> bool:
+        forwards = intent.prefixes or intent.routed or intent.configured_sources
+        return bool(forwards) or intent not in self.verified
+
+    def _by_kernel(
+        self, intent: EniIntent, around: Surroundings, deadline: Deadline
+    ) -> tuple[Finding, ...]:
+        known = intent in self.verified
+        found = verify.check(intent, self.kernel, around, deadline, forwarded_alone=known)
+        self.verified.note(intent, right=not found)
+        return found
 
     def check(
         self, intent: EniIntent, view: View, around: Surroundings, deadline: Deadline

@@ -2,6 +2,7 @@
 """The results of a pass's observation, and its conclusions, as data: shown, or settled by the
 engine."""
 
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -17,11 +18,31 @@ from ec2net.core.model.plan import Change, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import Goal, Observed
 from ec2net.core.plugins.choose import Choice
+from ec2net.core.runtime.remembered import Remembered
 from ec2net.core.state import boot_enis, holds
 from ec2net.core.state.boot_enis import AtBoot
 from ec2net.core.state.drift_record import Record
 from ec2net.core.state.holds import Hold
 from ec2net.core.state.memory import Memory
+
+
+class Intended(dict[Mac, Remembered[int]]):
+    """A checksum of each ENI's wanted items, by which a later process sees another intent.
+
+    Quicker than all fingerprints, which are for passes that find it changed.
+    """
+
+    def of(self, mac: Mac, wanted: tuple[Item, ...]) -> int:
+        return self.setdefault(mac, Remembered(_number))(wanted)
+
+    def keep_only(self, attached: Collection[Mac]) -> None:
+        """Forget ENIs that are gone."""
+        for mac in self.keys() - set(attached):
+            del self[mac]
+
+
+def _number(wanted: tuple[Item, ...]) -> int:
+    return zlib.crc32("\n".join(sorted(item.describe() for item in wanted)).encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +69,7 @@ class View:
     """By backend that was asked."""
     memory: Memory = field(default_factory=Memory)
     """The facts that earlier passes stored."""
+    intended: Intended = field(default_factory=Intended, compare=False)
 
     def seen_by(self, backend: str) -> Observed:
         """The backend's observations; empty without an observation."""

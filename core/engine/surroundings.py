@@ -131,10 +131,11 @@ def surroundings(
 ) -> Surroundings:
     """Raises ``KernelError``."""
     links = frozenset(link.index for eni in host.enis for link in eni.links)
-    held = [(found.item.link.index, found.item.interface) for found in snapshot.addresses]
+    on_links = [(found.item.link.index, found.item.interface) for found in snapshot.addresses]
+    held = frozenset((index, interface.ip) for index, interface in on_links)
     devices = [
         (index, interface.network)
-        for index, interface in held
+        for index, interface in on_links
         if index not in links
         and interface.network.num_addresses > 2
         and not (interface.is_loopback or interface.is_link_local)
@@ -145,8 +146,8 @@ def surroundings(
         kernel.foreign_rules(),
         tuple(f.item for f in snapshot.rules if f.protocol == kernel.protocol),
         tuple(found.item for found in snapshot.routes),
-        frozenset(interface.ip for _, interface in held),
-        frozenset((index, interface.ip) for index, interface in held),
+        frozenset(address for _, address in held),
+        held,
         known_subnets(facts.imds.enis),
         tuple(devices[:DEVICES]),
         forwards,

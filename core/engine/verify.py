@@ -79,13 +79,15 @@ def check(
     deadline: Deadline,
     *,
     only: Collection[AnyAddress] | None = None,
+    forwarded_alone: bool = False,
 ) -> tuple[Finding, ...]:
     """The ways of one ENI that are wrong, those with one cause as one finding.
 
-    ``only``: of these sources.
+    ``only``: of these sources; ``forwarded_alone``: of forwarded traffic.
     """
     wrong: dict[tuple[tuple[AnyAddress, ...], str], list[Way]] = {}
-    for way in ways(intent, kernel, around, deadline):
+    asked = _forwarded if forwarded_alone else ways
+    for way in asked(intent, kernel, around, deadline):
         if only is not None and not any(source in only for source in way.sources):
             continue
         if not way.ok(intent, around.enis):
@@ -119,8 +121,7 @@ def ways(
             through=intent.link.index,
         )
         yield from _by_devices(intent, sources, kernel, around)
-    if intent.rules:
-        yield from _forwarded(intent, kernel, around)
+    yield from _forwarded(intent, kernel, around, deadline)
 
 
 def _corrected(
@@ -244,9 +245,14 @@ def _by_devices(
         yield _way(kernel, sources, neighbour, str(network), frozenset((link,)))
 
 
-def _forwarded(intent: EniIntent, kernel: Kernel, around: Surroundings) -> Iterator[Way]:
+def _forwarded(
+    intent: EniIntent, kernel: Kernel, around: Surroundings, deadline: Deadline
+) -> Iterator[Way]:
     """Sources behind another link of the host, as containers are."""
+    if not intent.rules:
+        return
     for network in (*intent.prefixes, *intent.routed, *intent.configured_sources):
+        deadline.check()
         source, destination = network[min(1, network.num_addresses - 1)], ABROAD[network.version]
         if (into := forwarded_from(source, kernel, around)) is not None:
             yield _way(kernel, (source,), destination, str(destination), _own(intent), into=into)

@@ -283,7 +283,7 @@ class _Eni:
         """
         known = self.known.subnet_ipv6
         inside = isinstance(known, Value) and all(
-            any(IPv6Network(one).subnet_of(block) for block in known.value) for one in held
+            any(_is_inside(one, block) for block in known.value) for one in held
         )
         read = self._immutable if inside else self._again
         return read(SUBNET_IPV6, many(ipv6_network), known)
@@ -380,6 +380,10 @@ class _Eni:
             settling = not isinstance(known, Value)
             return Unknown(f"{name} is listed, but IMDS answers 404", settling=settling)
         return reading
+
+
+def _is_inside(held: IPv6Address | IPv6Network, block: IPv6Network) -> bool:
+    return held in block if isinstance(held, IPv6Address) else held.subnet_of(block)
 
 
 def _is_empty(reading: Reading[object]) -> bool:

@@ -5,7 +5,8 @@ from enum import Enum
 from typing import Any
 
 from ec2net.core.kernel import next_hops
-from ec2net.core.kernel.decode import IFF_UP, KINDS, RULE_ACTIONS, family
+from ec2net.core.kernel.decode import IFF_UP, KINDS, family
+from ec2net.core.kernel.policy_rules import MODELLED
 from ec2net.core.kernel.relevance import LAST_SMALL_TABLE
 from ec2net.core.kernel.request import (
     NLM_F_ACK,
@@ -34,7 +35,7 @@ _DELETE = 1
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
 _RTM_F_LOOKUP_TABLE = 0x1000
 _TYPES = {kind: number for number, kind in KINDS.items()}
-_RULE_ACTIONS = {action: number for number, action in RULE_ACTIONS.items()}
+_RULE_ACTIONS = {action: number for number, action in MODELLED.items()}
 
 _IFA_F_NODAD, _IFA_F_NOPREFIXROUTE = 0x02, 0x200
 

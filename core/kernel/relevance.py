@@ -53,12 +53,19 @@ class RelevantRoutes:
 
         Routes of main are relevant if they contain one of ``subnets`` or lead through ``links``.
         """
+        self._inputs = protocol, tables, tuple(subnets), frozenset(links)
         self._protocol = protocol
         self._tables = tables
-        self._around = _around(tuple(subnets))
+        self._around = _around(self._inputs[2])
         self._lengths = {(version, length) for version, length, _ in self._around}
-        self._links = frozenset(links)
+        self._links = self._inputs[3]
         self._through = [struct.pack("=HHI", 8, _RTA_OIF, index) for index in self._links]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RelevantRoutes) and self._inputs == other._inputs
+
+    def __hash__(self) -> int:
+        return hash(self._inputs)
 
     def __call__(self, raw: bytes) -> bool:
         family, length, _, _, table, protocol, _, _, flags = _RTMSG.unpack_from(

@@ -18,6 +18,7 @@ from typing import Self
 from ec2net.core.kernel import decode, dump, encode, policy_rules, pyroute, sysctl, wire
 from ec2net.core.kernel.driver import Drivers
 from ec2net.core.kernel.encode import Verb
+from ec2net.core.kernel.policy_rules import ForeignRule
 from ec2net.core.kernel.relevance import RelevantRoutes
 from ec2net.core.kernel.request import Requests
 from ec2net.core.model.errors import KernelError
@@ -37,8 +38,9 @@ from ec2net.core.model.objects import (
     Setting,
 )
 from ec2net.core.model.policy_rule import PolicyRule
-from ec2net.core.model.purpose import Purpose
-from ec2net.core.model.snapshot import AddressState, Snapshot
+from ec2net.core.model.snapshot import AddressState, Found, Snapshot
+
+_FAMILIES = (socket.AF_INET, socket.AF_INET6)
 
 _RTA_OIF, _RTA_GATEWAY, _RTA_PREFSRC, _RTA_TABLE = 4, 5, 7, 15
 """include/uapi/linux/rtnetlink.h"""
@@ -90,6 +92,7 @@ class Kernel:
         self.protocol = protocol
         self.tables = tables
         self._check: Callable[[], None] = lambda: None
+        self._last: tuple[object, Snapshot] | None = None
 
     @cached_property
     def marks_addresses(self) -> bool:
@@ -132,7 +135,9 @@ class Kernel:
     def links(self) -> tuple[Link, ...]:
         """All links of this network namespace."""
         with self._errors("reading links"), Drivers() as drivers:
-            found = self._dumps.read(wire.LINKS, decode.link)
+            found = self._dumps.read(
+                wire.LINKS, lambda raw: decode.link(decode.message(raw, wire.LINKS))
+            )
             # A link without a MAC is no ENI, so its driver does not matter.
             return tuple(
                 replace(link, driver=drivers.of(link.name)) if link.mac is not None else link
@@ -148,56 +153,79 @@ class Kernel:
     def snapshot(self, drivers: Iterable[str], asked: Asked = NOT_ASKED) -> Snapshot:
         """All relevant objects, by one dump of each kind; sysctls of links with these drivers.
 
-        ``relevance`` selects the foreign routes; ``asked`` adds routes of main.
+        ``relevance`` selects the foreign routes; ``asked`` adds routes of main. The very same
+        snapshot is returned as long as nothing has changed.
         """
         drivers = frozenset(drivers)
         links = tuple(_with_ipv6(link) if link.driver in drivers else link for link in self.links())
         names = {link.index: link.name for link in links}
         with self._errors("reading addresses, routes and rules"):
             addresses = self._dumps.read(
-                wire.ADDRESSES, lambda message: decode.address(message, names), context=names
+                wire.ADDRESSES,
+                lambda raw: decode.address(raw, names),
+                context=names,
             )
             through = [link.index for link in links if link.driver in drivers and asked.about(link)]
             relevant = RelevantRoutes(self.protocol, self.tables, asked.subnets, through)
-            families = [decode.family(version) for version in (4, 6)]
-            routes = [
-                route
-                for family in families
-                for route in self._dumps.read(
-                    wire.ROUTES,
-                    lambda message: decode.route(message, names),
-                    family=family,
-                    wanted=relevant,
-                    context=names,
-                )
-                if route is not None
-            ]
-            rules = [
-                rule
-                for family in families
-                for rule in self._dumps.read(wire.RULES, decode.rule, family=family)
-                # Foreign rules by mark count as rules with unknown selectors.
-                if rule is not None
-                and (rule.item.purpose is not Purpose.ANSWERS or rule.protocol == self.protocol)
-            ]
+            routes = [self._routes(family, relevant, names) for family in _FAMILIES]
+            rules = [self._rules(family) for family in _FAMILIES]
+            state = self._state()
         accept_ra = _accept_ra(link for link in links if link.driver in drivers)
-        return Snapshot(links, tuple(addresses), tuple(routes), tuple(rules), accept_ra)
+        parts = (links, addresses, *routes, *rules, accept_ra, state)
+        if self._last is None or self._last[0] != parts:
+            as_objects = (
+                one.modelled if isinstance(one, ForeignRule) else one
+                for same in rules
+                for one in same
+            )
+            self._last = (
+                parts,
+                Snapshot(
+                    links,
+                    addresses,
+                    tuple(route for same in routes for route in same),
+                    tuple(one for one in as_objects if one is not None),
+                    accept_ra,
+                    state,
+                ),
+            )
+        return self._last[1]
+
+    def _state(self) -> int:
+        """A hash of everything in the dumps that may change the way of a packet."""
+        dumps = [(kind, family) for kind in (wire.ROUTES, wire.RULES) for family in _FAMILIES]
+        dumps += [(wire.LINKS, socket.AF_UNSPEC), (wire.ADDRESSES, socket.AF_UNSPEC)]
+        return hash(tuple(self._dumps.state(*one) for one in dumps))
+
+    def _routes(
+        self, family: int, relevant: RelevantRoutes, names: Mapping[int, str]
+    ) -> tuple[Found[Route], ...]:
+        return self._dumps.read(
+            wire.ROUTES,
+            lambda raw: decode.route(decode.message(raw, wire.ROUTES), names),
+            family=family,
+            wanted=relevant,
+            context=names,
+        )
+
+    def _rules(self, family: int) -> tuple[Found[Rule] | ForeignRule, ...]:
+        return self._dumps.read(
+            wire.RULES, lambda raw: policy_rules.read(raw, self.protocol), family=family
+        )
 
     def addresses(self) -> frozenset[AnyAddress]:
         """Every address of this network namespace, on whatever link."""
         with self._errors("reading addresses"):
-            found = self._dumps.read(wire.ADDRESSES, lambda message: decode.address(message, {}))
+            found = self._dumps.read(wire.ADDRESSES, lambda raw: decode.address(raw, {}))
             return frozenset(entry.item.interface.ip for entry in found)
 
     def address_states(self, names: Mapping[int, str]) -> tuple[AddressState, ...]:
         """The state of every address. ``names``: link names by index."""
         with self._errors("reading addresses"):
-            return tuple(
-                self._dumps.read(
-                    wire.ADDRESS_STATES,
-                    lambda message: decode.address_state(message, names),
-                    context=dict(names),
-                )
+            return self._dumps.read(
+                wire.ADDRESS_STATES,
+                lambda raw: decode.address_state(raw, names),
+                context=dict(names),
             )
 
     def lookup(
@@ -235,13 +263,10 @@ class Kernel:
         """The policy rules of other makers, in the order in which the kernel goes by them."""
         with self._errors("reading rules"):
             return tuple(
-                policy_rules.decoded(raw)
-                for version in (4, 6)
-                for raw in self._dumps.raw(
-                    wire.RULES,
-                    family=decode.family(version),
-                    wanted=lambda raw: not policy_rules.is_by(raw, self.protocol),
-                )
+                found.rule
+                for family in _FAMILIES
+                for found in self._rules(family)
+                if isinstance(found, ForeignRule)
             )
 
     def reply_marks(self) -> tuple[ReplyMarks, ...]:

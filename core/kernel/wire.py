@@ -2,6 +2,7 @@
 """The bytes of netlink: headers, attributes, and what each kind of dump is asked for with."""
 
 import os
+import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,6 +69,12 @@ ROUTES = Kind("rtmsg", 26, 12, frozenset((1, 4, 5, 6, 7, 8, 9, 11, 15, 18, 21, 2
 """With RTA_DST, OIF, GATEWAY, PRIORITY, PREFSRC, METRICS, MULTIPATH, FLOW, TABLE, VIA, ENCAP_TYPE,
 ENCAP and NH_ID."""
 
+_RTA_CACHEINFO = 12
+_CACHEINFO = ATTRIBUTE.pack(36, _RTA_CACHEINFO)
+"""The header of that attribute: struct rta_cacheinfo has 32 bytes."""
+_PREF = 8
+_TAIL = 36 + _PREF
+
 RULES = Kind("fibmsg", 34, 12)
 """With everything: an attribute that is not known makes a rule another one."""
 
@@ -113,6 +120,23 @@ def only(raw: bytes, kind: Kind) -> bytes:
     ]
     rest = b"".join(kept)
     return _U32.pack(_U32.size + len(rest)) + rest
+
+
+def lasting(raw: bytes) -> bytes:
+    """A route without RTA_CACHEINFO, which counts the seconds of an IPv6 route's life.
+
+    The kernel writes it just before RTA_PREF, the last one (rt6_fill_node, net/ipv6/route.c).
+    """
+    if raw[-_TAIL:].startswith(_CACHEINFO):
+        return raw[HEADER.size : -_TAIL] + raw[-_PREF:]
+    if raw[HEADER.size] == socket.AF_INET:
+        return raw[HEADER.size :]
+    others = (
+        raw[offset : offset + length]
+        for number, offset, length in _attributes(raw, ROUTES)
+        if number != _RTA_CACHEINFO
+    )
+    return raw[HEADER.size : HEADER.size + ROUTES.body] + b"".join(others)
 
 
 def _attributes(raw: bytes, kind: Kind) -> Iterator[tuple[int, int, int]]:

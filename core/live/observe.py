@@ -31,7 +31,7 @@ def observe(
             continue
         journal = journals.read(link.mac, link.index)
         held = [found.item.interface for found in snapshot.addresses_on(link.index)]
-        journals.compare(link.mac, journal, {*link.altnames, *held})
+        journals.compare(link.mac, journal, (*link.altnames, *held))
         # Also where addresses are marked: an older pyroute2, which cannot mark, may have added
         # them.
         journaled.update((link.index, address) for address in journal.addresses)

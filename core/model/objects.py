@@ -395,17 +395,7 @@ class Rule(KernelItem):
 
     @property
     def identity(self) -> tuple[object, ...]:
-        return (
-            "rule",
-            self.priority,
-            self.source,
-            self.table,
-            self.suppress_prefixlength,
-            self.suppress_group,
-            self.mark,
-            self.destination,
-            self.action,
-        )
+        return ("rule", self)  # all of it: the kernel keeps rules that differ in anything
 
     def describe(self) -> str:
         words = [f"rule {self.priority}: from {self.source}"]

@@ -3,7 +3,7 @@
 values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, TypeVar
 
@@ -20,6 +20,7 @@ from ec2net.core.model.objects import (
     Rule,
     Setting,
 )
+from ec2net.core.model.purpose import Purpose
 
 K_co = TypeVar("K_co", bound=KernelObject, covariant=True)
 
@@ -54,11 +55,28 @@ class Snapshot:
     routes: tuple[Found[Route], ...] = ()
     rules: tuple[Found[Rule], ...] = ()
     accept_ra: tuple[LinkSetting, ...] = ()
+    state: int | None = field(default=None, compare=False)
+    """Another number whenever anything of the dumps but a lifetime is another; None: not known."""
 
     @property
     def objects(self) -> tuple[Found[KernelObject], ...]:
         """Addresses, routes and rules together."""
         return (*self.addresses, *self.routes, *self.rules)
+
+    def by_maker(self, protocol: int) -> tuple[tuple[KernelObject, ...], tuple[KernelObject, ...]]:
+        """The objects with this mark, and the others. One that is more than modelled is another's."""
+        if protocol not in self._by_maker:
+            ours: list[KernelObject] = []
+            others: list[KernelObject] = []
+            for found in self.objects:
+                marked = found.protocol == protocol and found.item.purpose is not Purpose.FOREIGN
+                (ours if marked else others).append(found.item)
+            self._by_maker[protocol] = tuple(ours), tuple(others)
+        return self._by_maker[protocol]
+
+    @cached_property
+    def _by_maker(self) -> dict[int, tuple[tuple[KernelObject, ...], tuple[KernelObject, ...]]]:
+        return {}
 
     @cached_property
     def _addresses_by_link(self) -> Mapping[int, tuple[Found[Address], ...]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TypeVar
 
 from ec2net.core.decide.intent import EniIntent, HostIntent
+from ec2net.core.decide.ownership import plan_for
 from ec2net.core.host.files import Environment
 from ec2net.core.model.errors import PLUGIN_FAULTS, Ec2netError, PluginError
 from ec2net.core.model.facts import Link
@@ -18,6 +19,7 @@ from ec2net.core.model.plan import Applied, Failure, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import Backend, Goal, Observed
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.runtime.remembered import Remembered
 
 _log = logging.getLogger("ec2net.plugins")
 
@@ -30,6 +32,7 @@ class GuardedBackend:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.kind = type(backend)
+        self._plan = Remembered(plan_for)
 
     @classmethod
     def trusting(cls, backend: Backend, built_in: bool) -> "GuardedBackend":
@@ -49,9 +52,9 @@ class GuardedBackend:
     def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
         return self._guard("wanted", lambda: tuple(self._backend.wanted(intent, host, seen)))
 
-    def planned(self, compare: Callable[[], Plan]) -> Plan:
-        """The plan of ``compare`` for the plugin's items, which may have any type."""
-        return self._guard("wanted", compare)
+    def planned(self, *inputs: object) -> Plan:
+        """The plan for the plugin's items, which may have any type. ``inputs``: of ``plan_for``."""
+        return self._guard("wanted", lambda: self._plan(*inputs))
 
     def apply(
         self, plan: Plan, goals: Mapping[Mac, Goal], seen: Observed, deadline: Deadline

@@ -78,7 +78,7 @@ def count(place: Workplace, report: PassReport) -> PassReport:
     if not place.config.metrics_file:
         return report
     well = report.exit_status is ExitStatus.DONE and not place.loaded.errors
-    added = Counter(_counted(report, stored(place.run)["enis"]))
+    added = Counter(_counted(report, stored(place.run, intents=bool(report.done))["enis"]))
     try:
         _keep(place, added, _gauges(report), well=well)
     except StateError as error:

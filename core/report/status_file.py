@@ -21,7 +21,7 @@ from ec2net.core.report import as_json
 from ec2net.core.report.eni_state import judge
 from ec2net.core.runtime import clock
 from ec2net.core.state.config_in_force import Workplace, remember_config
-from ec2net.core.state.run_dir import RunDir
+from ec2net.core.state.run_dir import RunDir, parsed
 
 STATUS = "status.json"
 
@@ -60,7 +60,7 @@ def publish(
     The caller holds the host lock. A full state directory is one problem of the report, however
     much cannot be kept. ``only``: the ENIs that the pass was for; of others no trouble has ended.
     """
-    before = stored(place.run)
+    before = stored(place.run, intents=False)
     rows = {eni["mac"]: eni for eni in before["enis"]}
     enis = [
         _eni(
@@ -92,13 +92,21 @@ def publish_failure(run: RunDir, error: Ec2netError) -> None:
         run.write(STATUS, {**stored(run), "version": as_json.VERSION, "problems": [str(error)]})
 
 
-def stored(run: RunDir) -> dict[str, Any]:
-    """The last status, as far as it has the form that is written here."""
-    document = run.read(STATUS) or {}
+def stored(run: RunDir, *, intents: bool = True) -> dict[str, Any]:
+    """The last status, as far as it has the form that is written here.
+
+    Without ``intents`` for who does not need them: those of 64 ENIs with 100 addresses are 5 MiB.
+    """
+    document = parsed(run.content(STATUS), None if intents else _without_intent) or {}
     enis, problems = document.get("enis"), document.get("problems")
     rows = [eni for eni in enis if _is_row(eni)] if isinstance(enis, list) else []
     texts = [p for p in problems if isinstance(p, str)] if isinstance(problems, list) else []
     return {**document, "enis": rows, "problems": texts}
+
+
+def _without_intent(row: dict[str, Any]) -> dict[str, Any]:
+    row.pop("intent", None)
+    return row
 
 
 def _is_row(eni: object) -> bool:

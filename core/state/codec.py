@@ -167,7 +167,10 @@ def _decoder(kind: Any) -> _Decode:
         return lambda data: {key(n): one(v) for n, v in _exactly(dict, data).items()}
     assert origin in (tuple, set, frozenset), kind
     item = _decoder(parts[0])
-    return lambda data: origin(map(item, _exactly(list, data)))
+    if origin is tuple:
+        return lambda data: tuple(map(item, _exactly(list, data)))
+    # A copy of a set has half the size of one that has grown.
+    return lambda data: origin({*map(item, _exactly(list, data))})
 
 
 def _exactly(kind: Any, data: Any) -> Any:

@@ -65,8 +65,8 @@ class Journals:
         """
         self._missing[mac] = Journal(
             journal.ifindex,
-            altnames=journal.altnames.difference(map(str, there)),
-            addresses=journal.addresses.difference(there),
+            altnames=journal.altnames.difference(one for one in there if isinstance(one, str)),
+            addresses=journal.addresses.difference(there if journal.addresses else ()),
         )
 
     def expect(self, mac: Mac, what: str | AnyInterface) -> None:

@@ -10,6 +10,7 @@ systemd makes the folder for the units (``RuntimeDirectory=``), the first ``writ
 
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -99,10 +100,15 @@ class RunDir:
                 temporary.unlink(missing_ok=True)
 
 
-def parsed(content: bytes) -> dict[str, Any] | None:
-    """The object that is written there; None if it cannot be parsed."""
+def parsed(
+    content: bytes, each: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+) -> dict[str, Any] | None:
+    """The object that is written there; None if it cannot be parsed.
+
+    ``each`` gets every object in it, inner ones first, and gives what takes its place.
+    """
     try:
-        data = json.loads(content)
+        data = json.loads(content, object_hook=each)
     except (ValueError, RecursionError):
         return None
     return data if isinstance(data, dict) else None

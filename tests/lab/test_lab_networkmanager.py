@@ -267,6 +267,34 @@ def test_a_stopped_networkmanager_causes_a_message_and_affects_no_eni(pair: LabI
     pair.refresh()
 
 
+@pytest.mark.exhaustive
+def test_every_command_ends_while_networkmanager_does_not_answer(pair: LabInstance) -> None:
+    """SIGSTOP: D-Bus delivers each call, and no answer comes. The daemon goes on, and its next poll
+    recovers."""
+    signal = ["systemctl", "kill", "NetworkManager.service", "--signal"]
+    pair.host.wait_until(lambda: pair.at_work() == [], 60, "no pass is running")
+    pair.host.run([*signal, "STOP"])
+    try:
+        address = pair.secondary.assign_ipv4()
+        for command in ("plan", "verify", "doctor", "refresh"):
+            done = pair.host.ec2net(command, check=False)
+            told = done.stdout + done.stderr
+            assert done.returncode != 0, command
+            assert "NetworkManager" in told, command
+            assert "does not answer" in told or "no answer within" in told, (command, told)
+            assert "Traceback" not in told, command
+        assert "NetworkManager" in pair.host.ec2net("status", check=False).stdout
+        assert pair.unreachable() == []
+    finally:
+        pair.host.run([*signal, "CONT"])
+    if pair.setting.resident:
+        show = ["systemctl", "show", "--value", "--property=NRestarts,ActiveState", "ec2net"]
+        assert pair.host.run(show).stdout.split() == ["active", "0"]
+    pair.secondary.unassign_ipv4(address)
+    pair.refresh()
+    pair.complete()
+
+
 @pytest.mark.mode("on-demand")
 def test_without_capabilities_networkmanager_is_still_configured(pair: LabInstance) -> None:
     """ec2net calls NetworkManager as root, which needs no capability; each netlink change names the

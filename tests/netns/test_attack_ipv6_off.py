@@ -100,7 +100,7 @@ def test_a_family_without_rules_has_an_empty_list_of_rules() -> None:
     """With ipv6.disable=1 the kernel answers EAFNOSUPPORT, which made every command fail."""
     dumps = dump.Dumps()
     try:
-        assert dumps.read(wire.RULES, repr, family=MPLS) == []
+        assert dumps.read(wire.RULES, repr, family=MPLS) == ()
         assert dumps.read(wire.RULES, repr, family=socket.AF_INET)
     finally:
         dumps.close()
@@ -115,7 +115,7 @@ def test_a_list_of_links_that_stays_incomplete_is_an_error(
         monkeypatch.setattr(dumps, "_once", lambda *_: ([], True))
         with pytest.raises(OSError, match="keeps changing"):
             dumps.read(wire.LINKS, repr)
-        assert dumps.read(wire.RULES, repr, family=socket.AF_INET) == []
+        assert dumps.read(wire.RULES, repr, family=socket.AF_INET) == ()
     finally:
         dumps.close()
 

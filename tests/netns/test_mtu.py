@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import xdp
 from instance import MANY, Instance, environment, primary, subnets
 
 from ec2net.core.kernel.session import Kernel
@@ -120,3 +121,30 @@ def test_an_mtu_that_already_removed_ipv6_is_refused(instance: Instance) -> None
     instance.guest.sysctl({"net/ipv6/conf/default/disable_ipv6": "1"})
     instance.ec2net("refresh")
     assert mtu_of(instance, eni.name) == 600
+
+
+def test_an_mtu_above_the_maximum_with_xdp_is_reported_and_the_rest_configured(
+    instance: Instance,
+) -> None:
+    """A program of XDP at one end of a veth pair limits the other end to less than a page, as the
+    driver of an ENI limits its own link."""
+    first, second = subnets(instance.vpc, 2)
+    primary(instance.vpc, first)
+    eni = instance.vpc.attach(second, **MANY)
+    instance.guest.ip([f"link set {eni.name} mtu 1500"])
+    instance.vpc.router.call(lambda: xdp.attach(eni.port))
+    shown = instance.guest.run(["ip", "-json", "-details", "link", "show", eni.name]).stdout
+    maximum = json.loads(shown)[0]["max_mtu"]
+    assert 1500 < maximum < 9001
+    instance.configure("[[eni]]\nmatch = { device = 1 }\nmtu = 9001\n")
+    for _ in range(2):
+        done = instance.ec2net("refresh", status=1)
+        assert "EINVAL" not in done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if "mtu" in line]
+        assert f"the device accepts at most {maximum}, so the MTU stays 1500" in line
+    assert instance.unreachable() == []
+    assert instance.plan()["changes"] == []
+    told = instance.ec2net("doctor", status=None).stdout
+    assert f"mtu = 9001 is configured, and the device accepts at most {maximum}" in told
+    instance.configure('[[eni]]\nmatch = { device = 1 }\nmtu = "keep"\n')
+    instance.ec2net("refresh")

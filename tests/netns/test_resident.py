@@ -281,3 +281,23 @@ def test_start_and_stop_extend_the_limits_of_systemd_to_the_configured_time(
         manager.until_configured(2)
         manager.process.send_signal(signal.SIGTERM)
         manager.hear("EXTEND_TIMEOUT_USEC=260")  # 20 + 15 + 3 * 60 + 15 s, and 30
+
+
+def test_a_requested_poll_of_an_unchanged_host_finds_a_foreign_rule(
+    vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
+) -> None:
+    """While nothing changes, the second poll looks up no way again; the rule is a change."""
+    instance.configure(QUICKLY_SETTLED)
+    rule = f"priority 100 from {pair[1].ipv4s[1]} lookup main"
+    with managed(instance) as manager:
+        manager.until_configured(2)
+        manager.rest()
+        instance.ec2net("refresh")
+        manager.stopped(True)
+        vpc.guest.ip([f"rule add {rule}"])
+        manager.stopped(False)
+        for _ in range(2):
+            told = instance.ec2net("refresh", status=1).stderr
+            assert f"rule 100: from {pair[1].ipv4s[1]} lookup main" in told
+        vpc.guest.ip([f"rule del {rule}"])
+        instance.ec2net("refresh")

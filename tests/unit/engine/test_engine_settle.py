@@ -48,6 +48,8 @@ class Kernel:
         self._leaves_by = leaves_by
         self.made: list[KernelObject] = []
         self.refuses: Setting | None = None
+        self.state: int | None = None
+        self.lookups = 0
 
     def add(self, item: KernelObject) -> None:
         if isinstance(item, LinkSetting) and item.setting is self.refuses:
@@ -57,7 +59,7 @@ class Kernel:
     replace = remove = add
 
     def snapshot(self, drivers: Iterable[str], subnets: object = ()) -> Snapshot:
-        return Snapshot(FACTS.links)
+        return Snapshot(FACTS.links, state=self.state)
 
     def foreign_rules(self) -> tuple[()]:
         return ()
@@ -65,6 +67,7 @@ class Kernel:
     def lookup(
         self, destination: AnyAddress, source: AnyAddress | None = None, **_: int
     ) -> RouteAnswer:
+        self.lookups += 1
         held = dict.fromkeys(_addresses(0), 2) | dict.fromkeys(_addresses(1), 1)
         link = self._leaves_by if source is None or self._leaves_by is not None else held[source]
         return RouteAnswer(link or 0, None, None)
@@ -230,3 +233,24 @@ def test_an_eni_without_an_optional_setting_is_verified_too(
     report = one.settled()
     assert report.failed
     assert {finding.mac for finding in report.findings} == {mac(1)}
+
+
+def test_an_unchanged_host_is_verified_without_a_lookup(start: Callable[..., Pass]) -> None:
+    one = start()
+    one.kernel.state = 1
+    counts = []
+    for state in (1, 1, 2, 2):
+        one.kernel.state, before = state, one.kernel.lookups
+        assert one.settled(check=(mac(0), mac(1))).findings == ()
+        counts.append(one.kernel.lookups - before)
+    assert counts == [counts[0], 0, counts[0], 0]
+    assert counts[0] > 0
+
+
+def test_a_finding_is_looked_up_until_it_is_gone(start: Callable[..., Pass]) -> None:
+    one = start(leaves_by=OTHER)
+    one.kernel.state = 1
+    for _ in range(2):
+        assert {found.mac for found in one.settled(check=(mac(1),)).findings} == {mac(1)}
+    one.kernel._leaves_by = None
+    assert one.settled(check=(mac(1),)).findings == ()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages of the kernel, as pyroute2 gave them on Linux 6.18, to values; and values to requests."""
 
+import struct
 from dataclasses import replace
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from ec2net.core.kernel import decode
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import Address, LinkRef, Route, RouteKind, Rule
+from ec2net.core.model.objects import Address, LinkRef, Route, RouteKind
 from ec2net.core.model.snapshot import AddressState, Found
 
 pytestmark = pytest.mark.library
@@ -70,65 +71,69 @@ def test_an_eni_of_hardware_has_no_kind() -> None:
     assert decode.link(link_message(("IFLA_ADDRESS", MAC))).kind == ""
 
 
+def address_message(header: tuple[int, ...], **attributes: bytes) -> bytes:
+    """``header``: family, length, flags, scope, index; ``attributes`` by number, as _2."""
+    body = struct.pack("=4BI", *header)
+    for name, value in attributes.items():
+        attribute = struct.pack("=HH", 4 + len(value), int(name[1:])) + value
+        body += attribute.ljust((len(attribute) + 3) & ~3, b"\0")
+    return struct.pack("=IHHII", 16 + len(body), 20, 2, 1, 0) + body
+
+
+def packed(text: str) -> bytes:
+    return ip_address(text).packed
+
+
 @pytest.mark.parametrize(
     ("message", "found"),
     [
         pytest.param(
-            {
-                "family": 2, "prefixlen": 24, "flags": 128, "scope": 0, "index": 3,
-                "attrs": [("IFA_ADDRESS", "10.0.1.4"), ("IFA_LOCAL", "10.0.1.4"),
-                          ("IFA_LABEL", "ens6"), ("IFA_FLAGS", 640)],
-            },
+            address_message((2, 24, 128, 0, 3), _1=packed("10.0.1.4"), _2=packed("10.0.1.4"),
+                            _4=packed("10.0.1.255"), _3=b"ens6\0", _8=b"\x80\2\0\0"),
             Found(Address(ENS6, ip_interface("10.0.1.4/24")), 0),
             id="IPv4, of an unknown creator",
         ),
         pytest.param(
-            {
-                "family": 2, "prefixlen": 32, "flags": 128, "scope": 0, "index": 3,
-                "attrs": [("IFA_ADDRESS", "10.0.1.9"), ("IFA_LOCAL", "10.0.1.9"),
-                          ("IFA_PROTO", 236)],
-            },
+            address_message((2, 32, 128, 0, 3), _1=packed("10.0.1.9"), _2=packed("10.0.1.9"),
+                            _11=b"\xec"),
             Found(Address(ENS6, ip_interface("10.0.1.9/32")), 236),
             id="IPv4, ours",
         ),
         pytest.param(
-            {
-                "family": 2, "prefixlen": 32, "flags": 128, "scope": 0, "index": 3,
-                "attrs": [("IFA_ADDRESS", "10.9.9.9"), ("IFA_LOCAL", "10.0.1.4")],
-            },
+            address_message((2, 32, 128, 0, 3), _1=packed("10.9.9.9"), _2=packed("10.0.1.4")),
             Found(Address(ENS6, ip_interface("10.0.1.4/32")), 0),
             id="IPv4, point to point: our end",
         ),
         pytest.param(
-            {
-                "family": 10, "prefixlen": 64, "flags": 192, "scope": 253, "index": 9,
-                "attrs": [("IFA_ADDRESS", "fe80::1"), ("IFA_FLAGS", 192), ("IFA_PROTO", 3),
-                          ("UNKNOWN", {"header": {"length": 5, "type": 99}})],
-            },
+            address_message((10, 64, 192, 253, 9), _1=packed("fe80::1"), _8=b"\xc0\0\0\0",
+                            _11=b"\3", _99=b"x"),
             Found(Address(LinkRef(9, "9"), ip_interface("fe80::1/64")), 3),
             id="IPv6, on a link that came since",
         ),
+        pytest.param(address_message((35, 0, 0, 0, 3), _2=b"\x10"), None, id="PhoNet"),
     ],
 )  # fmt: skip
-def test_an_address_is_decoded(message: dict[str, Any], found: Found[Address]) -> None:
+def test_an_address_is_decoded(message: bytes, found: Found[Address] | None) -> None:
     assert decode.address(message, NAMES) == found
 
 
 @pytest.mark.parametrize(
     ("flags", "cache", "duplicate", "valid"),
     [
-        (0x80, [], False, None),
-        (0x80, [("IFA_CACHEINFO", {"ifa_valid": 0xFFFFFFFF})], False, None),
-        (0x0, [("IFA_CACHEINFO", {"ifa_preferred": 100, "ifa_valid": 300})], False, 300),
-        (0x40, [], False, None),  # tentative: it may turn out well
-        (0xC8, [], True, None),  # permanent, tentative, dadfailed
+        (0x80, None, False, None),
+        (0x80, (0xFFFFFFFF, 0xFFFFFFFF), False, None),
+        (0x0, (100, 300), False, 300),
+        (0x40, None, False, None),  # tentative: it may turn out well
+        (0xC8, None, True, None),  # permanent, tentative, dadfailed
     ],
 )
 def test_the_flags_give_the_state_of_an_address(
-    flags: int, cache: list[Any], duplicate: bool, valid: int | None
+    flags: int, cache: tuple[int, int] | None, duplicate: bool, valid: int | None
 ) -> None:
-    attrs = [("IFA_ADDRESS", "2001:db8::4"), *cache]
-    message = {"index": 3, "prefixlen": 128, "flags": flags, "attrs": attrs}
+    attributes = {"_1": packed("2001:db8::4")}
+    if cache is not None:
+        attributes["_6"] = struct.pack("=4I", *cache, 5, 6)
+    message = address_message((10, 128, flags, 0, 3), **attributes)
     address = ip_interface("2001:db8::4/128")
     assert decode.address_state(message, NAMES) == AddressState(ENS6, address, duplicate, valid)
 
@@ -208,82 +213,6 @@ def test_routes_for_a_part_of_the_traffic_are_omitted(fields: dict[str, int]) ->
     """They exist in addition to ec2net's route, and do not replace it."""
     message = route_message(("RTA_OIF", 3), **fields)
     assert decode.route(message, NAMES) is None
-
-
-def rule_message(*attrs: Any, **fields: Any) -> dict[str, Any]:
-    usual = {"family": 2, "dst_len": 0, "src_len": 0, "tos": 0, "table": 254}
-    return {**usual, "action": 1, "flags": 0, **fields, "attrs": list(attrs)}
-
-
-NO_SUPPRESSION = ("FRA_SUPPRESS_PREFIXLEN", 0xFFFFFFFF)
-
-
-@pytest.mark.parametrize(
-    ("message", "rule", "protocol"),
-    [
-        pytest.param(
-            rule_message(("FRA_TABLE", 254), ("FRA_SUPPRESS_PREFIXLEN", 0), ("FRA_PROTOCOL", 236),
-                         ("FRA_PRIORITY", 9999), ("FRA_SUPPRESS_IFGROUP", 236),
-                         ("FRA_SRC", "10.0.1.4"), src_len=32),
-            Rule(ip_network("10.0.1.4/32"), 9999, 254, 0, 236),
-            236,
-            id="main-first",
-        ),
-        pytest.param(
-            rule_message(("FRA_TABLE", 10001), NO_SUPPRESSION, ("FRA_PROTOCOL", 236),
-                         ("FRA_PRIORITY", 10001), ("FRA_SRC", "10.0.1.4"), src_len=32, table=252),
-            Rule(ip_network("10.0.1.4/32"), 10001, 10001),
-            236,
-            id="to a table above 255",
-        ),
-        pytest.param(
-            rule_message(("FRA_TABLE", 255), NO_SUPPRESSION, ("FRA_PROTOCOL", 2), table=255),
-            Rule(ip_network("0.0.0.0/0"), 0, 255),
-            2,
-            id="the kernel's own for local: no priority means 0",
-        ),
-        pytest.param(
-            rule_message(("FRA_TABLE", 254), NO_SUPPRESSION, ("FRA_PRIORITY", 32766), family=10),
-            Rule(ip_network("::/0"), 32766, 254),
-            0,
-            id="IPv6, maker not told",
-        ),
-    ],
-)  # fmt: skip
-def test_a_rule_is_decoded(message: dict[str, Any], rule: Rule, protocol: int) -> None:
-    assert decode.rule(message) == Found(rule, protocol)
-
-
-SOURCE = ("FRA_SRC", "10.0.1.4")
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        pytest.param(
-            rule_message(SOURCE, ("FRA_FWMARK", 7), ("FRA_FWMASK", 0xFFFFFFFF), src_len=32),
-            id="fwmark",
-        ),
-        pytest.param(rule_message(SOURCE, src_len=8, flags=2), id="not"),
-        pytest.param(rule_message(SOURCE, action=7, src_len=16), id="unreachable"),
-        pytest.param(rule_message(SOURCE, ("FRA_IP_PROTO", 6), src_len=16), id="ipproto"),
-        pytest.param(rule_message(SOURCE, dst_len=24, src_len=16), id="to"),
-        pytest.param(
-            rule_message(("FRA_DST", "10.0.1.4"), action=7, dst_len=16), id="unreachable, to"
-        ),
-        pytest.param(
-            rule_message(("FRA_FWMARK", 7), ("FRA_FWMASK", 7), ("FRA_DST", "10.0.1.4"), dst_len=16),
-            id="fwmark, to",
-        ),
-        pytest.param(rule_message(action=6), id="blackhole"),
-        pytest.param(rule_message(SOURCE, tos=16, src_len=16), id="tos"),
-        pytest.param(rule_message(SOURCE, ("FRA_IIFNAME", "docker0"), src_len=16), id="iif"),
-        pytest.param(rule_message(family=128), id="multicast"),
-    ],
-)
-def test_a_rule_with_unknown_selectors_never_counts_as_owned(message: dict[str, Any]) -> None:
-    """R4: with its extra selector lost it could be removed as ec2net's."""
-    assert decode.rule(message) is None
 
 
 def test_the_largest_mtu_of_a_link_is_decoded() -> None:

@@ -39,9 +39,14 @@ class Answered:
         self.dumps.close()
         monkeypatch.setattr(self.dumps, "_socket", ours, raising=True)
         self.kernel.settimeout(0)
+        self.converted = 0
 
     def priorities(self) -> list[int]:
-        return self.dumps.read(wire.RULES, lambda found: int(found.get_attr("FRA_PRIORITY")))
+        return list(self.dumps.read(wire.RULES, self._priority))
+
+    def _priority(self, raw: bytes) -> int | None:
+        self.converted += 1
+        return wire.number(raw, wire.RULES, PRIORITY)
 
     def asked(self) -> int:
         """How many dumps were requested."""
@@ -120,3 +125,41 @@ def test_the_check_of_a_long_dump_can_end_it(answered: Answered) -> None:
     answered.check = lambda: None
     answered.kernel.send(rule(7, 2) + end(2))
     assert answered.priorities() == [7]
+
+
+def test_equal_dumps_are_converted_once_and_have_one_state(answered: Answered) -> None:
+    found = []
+    for _ in range(2):
+        answered.kernel.send(rule(1, 1) + rule(2, 1))
+        answered.kernel.send(rule(3, 1) + end(1))
+        found.append(answered.dumps.read(wire.RULES, answered._priority))
+        found.append((answered.dumps.state(wire.RULES),))
+    assert found[0] == (1, 2, 3)
+    assert found[0] is found[2]
+    assert found[1] == found[3]
+    assert answered.converted == 3
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param([[2, 1], [3]], id="order"),
+        pytest.param([[1, 2], [4]], id="another one"),
+        pytest.param([[1, 2], [3, 4]], id="one more"),
+        pytest.param([[1, 2], [3], [4]], id="one more, in a datagram of its own"),
+        pytest.param([[1], [3]], id="one less"),
+        pytest.param([[1, 2]], id="a datagram less"),
+        pytest.param([[]], id="none"),
+    ],
+)
+def test_whatever_changes_in_a_dump_changes_its_results_and_its_state(
+    answered: Answered, later: list[list[int]]
+) -> None:
+    states = []
+    for datagrams in ([[1, 2], [3]], later):
+        for numbers in datagrams:
+            last = end(1) if numbers is datagrams[-1] else b""
+            answered.kernel.send(b"".join(rule(n, 1) for n in numbers) + last)
+        assert answered.priorities() == [n for numbers in datagrams for n in numbers]
+        states.append(answered.dumps.state(wire.RULES))
+    assert states[0] != states[1]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ec2net.core.kernel import decode, encode, pyroute
+from ec2net.core.kernel import decode, encode, policy_rules, pyroute
 from ec2net.core.kernel import request as request_module
 from ec2net.core.kernel.encode import Verb
 from ec2net.core.kernel.request import Request, encoded
@@ -107,7 +107,7 @@ def test_a_next_hop_object_is_named_alone() -> None:
 @pytest.mark.parametrize("verb", Verb)
 def test_an_encoded_rule_decodes_to_the_same_rule(rule: Rule, verb: Verb) -> None:
     """The mark is in a deletion too: the kernel then deletes no foreign rule."""
-    found = decode.rule(read_back(encode.rule(verb, rule, 236)))
+    found = policy_rules.modelled(encoded(encode.rule(verb, rule, 236), 7))
     assert found is not None
     assert (found.item, found.protocol) == (rule, 236)
 
@@ -119,8 +119,10 @@ def test_an_address_has_no_prefix_route_and_no_duplicate_detection(
     interface: str, flags: int
 ) -> None:
     address = Address(ENS6, ip_interface(interface))
-    message = read_back(encode.address(Verb.ADD, address, None))
-    found = decode.address(message, NAMES)
+    request = encode.address(Verb.ADD, address, None)
+    message = read_back(request)
+    found = decode.address(encoded(request, 7), NAMES)
+    assert found is not None
     assert (found.item, found.protocol) == (address, 0)
     assert message.get_attr("IFA_FLAGS") == flags
 
