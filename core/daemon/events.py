@@ -91,7 +91,7 @@ class HostEvents(KernelEvents):
         """Read the copies of main's routes that an earlier process made. Raises ``OSError``."""
         with closing(Dumps()) as dumps:
             for family in (socket.AF_INET, socket.AF_INET6):
-                for raw in dumps.raw(wire.ROUTES, family=family, wanted=self._is_ours):
+                for raw in dumps.read(wire.ROUTES, bytes, family=family, wanted=self._is_ours):
                     self._note(raw, there=True)
 
     def _is_ours(self, raw: bytes) -> bool:
