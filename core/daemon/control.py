@@ -80,6 +80,11 @@ class ControlSocket:
             client.setblocking(False)
             self._clients.append(client)
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a client waits for an answer."""
+        return bool(self._clients)
+
     def answer(self, document: dict[str, Any]) -> None:
         """To all who wait."""
         clients, self._clients = self._clients, []

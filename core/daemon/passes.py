@@ -160,6 +160,8 @@ class Passes:
         self.failures = self.failures + 1 if imds else 0
         quiet = is_quiet(done.document)
         self._schedule.polled(now, failures=self.failures, quiet=quiet)
+        if not self._control.waiting:
+            return  # the changes of a first pass are 20 MiB of text on the largest instance
         status = self._place.status(done.report.exit_status)
         said = [[line.level, line.text] for line in log_lines.lines(done.report)]
         self._control.answer({**done.to_json(), "lines": said, "exit_status": int(status)})

@@ -112,7 +112,7 @@ def test_a_list_of_links_that_stays_incomplete_is_an_error(
     """An omitted link would count as removed, and ec2net would remove its configuration."""
     dumps = dump.Dumps()
     try:
-        monkeypatch.setattr(dumps, "_once", lambda *_: ([], True))
+        monkeypatch.setattr(dumps, "_once", lambda *_: ([], [], True))
         with pytest.raises(OSError, match="keeps changing"):
             dumps.read(wire.LINKS, repr)
         assert dumps.read(wire.RULES, repr, family=socket.AF_INET) == ()

@@ -49,7 +49,7 @@ class Manager:
         monkeypatch.setattr(schedule, "repaired", self._repaired)
         engine: Any = SimpleNamespace(new_pass=lambda: None, listings=None)
         signals: Any = SimpleNamespace(deadline=None)
-        control: Any = SimpleNamespace(answer=lambda document: None)
+        control: Any = SimpleNamespace(answer=lambda document: None, waiting=True)
         self.passes = Passes(place, engine, signals, schedule, control, Published(run))
 
     def _repaired(self, _: float) -> None:
