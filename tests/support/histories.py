@@ -180,7 +180,7 @@ class Scene:
             self.vpc.guest.ip([f"link set {eni.name} up"])
 
     def show(self, step: int | None) -> None:
-        """Let IMDS be as it is in a step; None: right."""
+        """Give IMDS the state of a step; None: everything right."""
         self._step, self._passes = step, 0
         self._put(step, lies=True)
 
@@ -225,7 +225,7 @@ class Remains:
 
 
 _NEWS = ("status.json", "resident", "imds-", "drift/", "begun/", "metrics", "config.json")
-"""Files that tell of passes, not of ENIs, and marks of links that ec2net has touched."""
+"""Files about passes, not about ENIs, and marks of links that ec2net has touched."""
 
 
 def remains(instance: Instance) -> Remains:
