@@ -80,12 +80,12 @@ def test_a_late_key_is_applied_without_a_poll(
 
 
 WITHIN = 2.0
-"""Seconds from a key in IMDS to an address that works, beside those of the test's own check."""
+"""Seconds from a key in IMDS to an address that works, without the seconds of the test's own check."""
 
 
 @pytest.mark.serial
 @pytest.mark.exhaustive
-def test_what_a_late_key_decides_works_within_two_seconds(
+def test_each_late_key_is_applied_within_two_seconds(
     install: Callable[[SimulatedVpc], Instance],
 ) -> None:
     """Each key in turn, and the listing of the ENI itself; the table is printed."""

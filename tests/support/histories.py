@@ -6,12 +6,14 @@ compared with a host that read right answers from the start.
 """
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import networkd_double
+import networkmanager_double
 from hypothesis import strategies as st
 from instance import MANY, Instance, primary, subnets
 from kernel_state import State
@@ -140,6 +142,8 @@ class Scene:
         """Variables for processes that meet the network manager's double."""
         self.attached: Callable[[Eni], None] = lambda eni: None
         """Tells the double what it leases."""
+        self.leased: Callable[[Eni], None] = lambda eni: None
+        """Lets the double lease the addresses of a link that is there."""
         self.has: Callable[[int], None] = lambda index: None
         """Lets the double have a link."""
         self._reply = self.vpc.imds.reply
@@ -158,6 +162,7 @@ class Scene:
         self.attached(self.enis[0])
         shown = self.vpc.guest.run(["ip", "-j", "link", "show", self.enis[0].name]).stdout
         self.has(json.loads(shown)[0]["ifindex"])
+        self.leased(self.enis[0])
 
     def attach(self) -> None:
         """The two others; IMDS says of them what the first state has."""
@@ -178,9 +183,10 @@ class Scene:
             self.vpc.plug(eni)
             # A link that ec2net set up stays up, also when the ENI turns out to be ignored.
             self.vpc.guest.ip([f"link set {eni.name} up"])
+            self.leased(eni)
 
     def show(self, step: int | None) -> None:
-        """Let IMDS be as it is in a step; None: right."""
+        """Give IMDS the state of a step; None: everything right."""
         self._step, self._passes = step, 0
         self._put(step, lies=True)
 
@@ -224,8 +230,11 @@ class Remains:
     files: dict[str, object]
 
 
-_NEWS = ("status.json", "resident", "imds-", "drift/", "begun/", "metrics", "config.json")
-"""Files that tell of passes, not of ENIs, and marks of links that ec2net has touched."""
+_NEWS = (
+    *("status.json", "resident", "imds-", "drift/", "begun/", "metrics", "config.json"),
+    "networkmanager/",
+)
+"""Files about passes, not about ENIs; marks of touched links, and of activations that were made."""
 
 
 def remains(instance: Instance) -> Remains:
@@ -235,7 +244,7 @@ def remains(instance: Instance) -> Remains:
         for name, content in instance.files().items()
         if name.endswith(".json") and not name.startswith(_NEWS)
     }
-    files |= networkd_double.files()
+    files |= {**networkd_double.files(), **networkmanager_double.files()}
     return Remains(instance.kernel(), files)
 
 
@@ -248,6 +257,17 @@ def different_files(one: Remains, other: Remains) -> Iterator[str]:
 
 
 @contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """With these variables in the environment of this process."""
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name in values:
+            del os.environ[name]
+
+
+@contextmanager
 def scene(install: Any, history: History, backend: str) -> Iterator[Scene]:
     """A VPC of its own, so that every history begins with the same links."""
     with SimulatedVpc(cards=3) as vpc, ExitStack() as stack:
@@ -256,6 +276,10 @@ def scene(install: Any, history: History, backend: str) -> Iterator[Scene]:
             there.env = stack.enter_context(networkd_double.networkd())
             there.attached = networkd_double.leases
             there.has = networkd_double.has
+        elif backend == "networkmanager":
+            double, there.env = stack.enter_context(networkmanager_double.networkmanager(vpc.guest))
+            there.leased = double.lease
+            stack.enter_context(variables(there.env))
         yield there
 
 
