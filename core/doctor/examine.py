@@ -5,9 +5,11 @@ from collections.abc import Collection, Iterator
 
 from ec2net.core.config.files import LoadedConfig
 from ec2net.core.decide.intent import Standing
+from ec2net.core.decide.readiness import BY_CONFIGURATION
 from ec2net.core.doctor import (
     addresses,
     configuration,
+    filters,
     imds,
     links,
     other_tools,
@@ -21,6 +23,7 @@ from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.model import finding
 from ec2net.core.model.errors import DoubleManagement, ImdsError
+from ec2net.core.model.facts import Value
 from ec2net.core.report.text import count, incomplete
 
 
@@ -39,15 +42,25 @@ def examine(
     found += routes.links_down(host, snapshot)
     found += routes.missing_defaults(host, snapshot, others)
     found += routes.silent(readings.silent_gateways or ())
+    found += routes.fixed(readings.fixed_gateways)
     held = other_tools.holdings(view, numbers.protocol)
     found += routes.foreign_objects(host, snapshot, numbers, others, but=held.of)
     found += addresses.duplicates(host, snapshot)
     found += addresses.unassigned(view)
+    found += addresses.lost_leases(view)
     found += addresses.unusable(readings.address_states, host)
     found += addresses.overdue(readings.leases or {}, readings.address_states)
     refused = [conflict for conflict in view.plan.conflicts if conflict.limit]
     found += links.refused_mtus(refused)
-    found += links.wrong_mtus(host, snapshot, {conflict.mac for conflict in refused})
+    small = (*links.without_ipv6(view.facts, host, snapshot),)
+    names = {one.subject for one in small}
+    told = {conflict.mac for conflict in refused} | {
+        intent.mac for intent in host.ready if intent.link.name in names
+    }
+    found += [*small, *links.wrong_mtus(host, snapshot, told)]
+    ruleset = readings.ruleset or filters.Ruleset()
+    found += filters.dropped(ruleset, host, others)
+    found += filters.hiding_imds(ruleset) if no_imds else ()
     found += sysctls.strict_filters(host, readings.sysctls)
     found += sysctls.lost_answers(host, readings.sysctls)
     found += sysctls.lost_advertisements(host, readings.sysctls)
@@ -73,6 +86,9 @@ def _problems(view: View, *, without_imds: bool) -> Iterator[Finding]:
 
 def _standings(view: View) -> Iterator[Finding]:
     doubled = other_tools.refused_macs(view)
+    listed = view.facts.imds.listed
+    there = set(listed.value) if isinstance(listed, Value) else None
+    unlisted = {eni.mac for eni in view.host.enis if there is not None and eni.mac not in there}
     for eni in view.host.enis:
         if eni.mac in doubled:
             continue  # said with the tool
@@ -81,12 +97,23 @@ def _standings(view: View) -> Iterator[Finding]:
             yield Finding(
                 Severity.ERROR, Check.ENI, eni.name, f"the ENI is refused: {eni.reason}", remedy
             )
+        elif eni.standing is Standing.IGNORED and eni.reason != BY_CONFIGURATION:
+            text = f"the ENI is ignored: {eni.reason}"
+            remedy = f"if ec2net is to configure the ENI, see why: ec2net explain {eni.name}"
+            yield Finding(Severity.NOTE, Check.ENI, eni.name, text, remedy)
         elif eni.standing is Standing.ABSENT:
             remedy = (
                 "if the ENI is not EFA-only, look for its link in other namespaces: ip -all "
                 "netns exec ip -br link"
             )
             yield Finding(Severity.NOTE, Check.ENI, eni.name, eni.reason, remedy)
+        elif eni.intent is not None and eni.mac in unlisted:
+            text = "IMDS does not list the ENI any more: ec2net keeps its last known configuration"
+            remedy = (
+                "see whether EC2 has detached it: aws ec2 describe-network-interfaces "
+                f"--network-interface-ids {eni.eni_id}"
+            )
+            yield Finding(Severity.WARNING, Check.ENI, eni.name, text, remedy)
         elif eni.intent is not None and eni.intent.unread:
             remedy = f"wait for IMDS, or see what is missing: ec2net explain {eni.name}"
             text = incomplete(eni.intent.unread)

@@ -23,6 +23,7 @@ class Check(StrEnum):
     IMDS = "imds"
     IMDS_DISABLED = "imds-disabled"
     HOP_LIMIT = "hop-limit"
+    FILTER = "filter"
     RP_FILTER = "rp-filter"
     FORWARDING = "forwarding"
     PUBLISHED_PORTS = "published-ports"

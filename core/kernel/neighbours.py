@@ -40,6 +40,10 @@ class Neighbours(KernelEvents):
         """Whether it is known to have answered (within some 30 s), or needs no asking."""
         return bool(self._state(link, address) & (_REACHABLE | _NOARP | _PERMANENT))
 
+    def is_fixed(self, link: int, address: AnyAddress) -> bool:
+        """Whether a program gave the neighbour its MAC address for good: the kernel never asks."""
+        return bool(self._state(link, address) & _PERMANENT)
+
     def ask(self, link: int, address: AnyAddress) -> None:
         """Resolve the neighbour now, even if it answered a moment ago: ``answers`` is false until
         then.

@@ -52,15 +52,15 @@ def test_a_later_eni_is_left_alone_from_its_attachment_on(instance: Instance) ->
         assert events.taken() == []
     assert_same(before, instance.kernel())
     assert standing(instance, later) == ("ignored", "later")
-    assert standing(instance, boot) == ("configured", "boot")
-    assert standing(instance, main) == ("configured", "boot")
+    assert standing(instance, boot) == ("planned", "boot")
+    assert standing(instance, main) == ("planned", "boot")
     assert instance.unreachable(main, boot) == []
     record = instance.config_root / "record.json"  # it tells the same elsewhere
     instance.ec2net("record", str(record))
     rows = json.loads(instance.ec2net("plan", "--imds", str(record), "--json").stdout)["enis"]
     told = {row["mac"]: (row["standing"], row["attached"]) for row in rows}
     assert told[str(later.mac)] == ("ignored", "later")
-    assert told[str(boot.mac)] == ("configured", "boot")
+    assert told[str(boot.mac)] == ("planned", "boot")
 
 
 def test_the_resident_manager_leaves_a_later_eni_alone(instance: Instance) -> None:
@@ -98,7 +98,7 @@ def test_an_eni_of_the_boot_that_comes_back_is_a_later_one(instance: Instance) -
     assert marked(instance.kernel()) == []
     instance.configure()
     instance.ec2net("refresh")
-    assert standing(instance, again) == ("configured", "later")
+    assert standing(instance, again) == ("planned", "later")
     assert instance.unreachable(main, again) == []
 
 
@@ -127,7 +127,7 @@ def test_what_early_saw_is_the_boots_and_a_pass_much_later_decides_no_more(
     shutil.rmtree(NETWORKD)
     instance.ec2net("refresh")
     assert standing(instance, later) == ("ignored", "later")
-    assert standing(instance, boot) == ("configured", "boot")
+    assert standing(instance, boot) == ("planned", "boot")
 
 
 def test_early_leaves_alone_what_udev_says_is_somebody_elses(
