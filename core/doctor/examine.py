@@ -12,6 +12,7 @@ from ec2net.core.doctor import (
     filters,
     imds,
     links,
+    managers,
     other_tools,
     routes,
     sysctls,
@@ -64,6 +65,7 @@ def examine(
     found += sysctls.strict_filters(host, readings.sysctls)
     found += sysctls.lost_answers(host, readings.sysctls)
     found += sysctls.lost_advertisements(host, readings.sysctls)
+    found += managers.findings(view, environment)
     found += configuration.broken(loaded)
     found += configuration.unused_sections(loaded, view.facts)
     found += units.service(readings.service, readings.last_pass)

@@ -36,6 +36,7 @@ class Check(StrEnum):
     CONFLICT = "conflict"
     MTU = "mtu"
     LEASE = "lease"
+    MANAGER = "manager"
     CONFIGURATION = "configuration"
     SERVICE = "service"
     UNIT_MASKED = "unit-masked"

@@ -9,7 +9,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
+import pytest
 from instance import Instance, below_run, environment
 
 from ec2net.core.simulation.vpc.eni import Eni
@@ -66,12 +68,30 @@ class Row:
 
     @property
     def commands(self) -> dict[str, Said]:
-        return {
-            "status": self.status,
-            "verify": self.verify,
-            "doctor": self.doctor,
-            "explain": self.explain,
-        }
+        return commands_of(self)
+
+
+class _Commands(Protocol):
+    """The expected words of a row."""
+
+    @property
+    def status(self) -> Said: ...
+    @property
+    def verify(self) -> Said: ...
+    @property
+    def doctor(self) -> Said: ...
+    @property
+    def explain(self) -> Said: ...
+
+
+def commands_of(row: _Commands) -> dict[str, Said]:
+    """By the names of the commands."""
+    return {
+        "status": row.status,
+        "verify": row.verify,
+        "doctor": row.doctor,
+        "explain": row.explain,
+    }
 
 
 _UNCHANGED = re.compile(r"(?:would change|left unchanged \(.*\)):\n  nothing")
@@ -699,14 +719,128 @@ HEALTHY = (
     ),
 )
 
+
+@dataclass(frozen=True, slots=True)
+class LabRow:
+    """A host with systemd. ``undo`` restores it; the scripts are for sh."""
+
+    name: str
+    kind: str
+    script: str
+    undo: str
+    status: Said = WELL
+    verify: Said = WELL
+    doctor: Said = WELL
+    explain: Said = WELL
+    until: str = ""
+    """Words of ``status`` to wait for."""
+    backend: str = ""
+    """The only network manager that the row is for."""
+
+    @property
+    def commands(self) -> dict[str, Said]:
+        return commands_of(self)
+
+    @property
+    def marks(self) -> list[pytest.MarkDecorator]:
+        return [pytest.mark.backend(self.backend)] if self.backend else []
+
+
+_DROP_IN = "/run/systemd/system/ec2net.service.d/broken.conf"
+
+BROKEN_UNITS = (
+    LabRow(
+        "the service is stopped",
+        "service stopped",
+        "systemctl stop ec2net.service",
+        "systemctl start ec2net.service",
+        status=said(1, "ec2net.service is stopped", "systemctl start ec2net.service"),
+        doctor=said(1, "[service]", "is stopped", "last pass"),
+    ),
+    LabRow(
+        "the service has failed",
+        "service failed",
+        f"mkdir -p {_DROP_IN.rpartition('/')[0]}\n"
+        f"printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' > {_DROP_IN}\n"
+        "systemctl daemon-reload; systemctl restart ec2net.service || true",
+        f"rm {_DROP_IN}; systemctl daemon-reload; systemctl reset-failed ec2net.service\n"
+        "systemctl start ec2net.service",
+        status=said(1, "ec2net.service", "nothing keeps the ENIs in line with EC2"),
+        doctor=said(1, "[service]", "journalctl -b -u ec2net.service"),
+    ),
+    LabRow(
+        "the service is disabled",
+        "service disabled",
+        "systemctl disable ec2net.service",
+        "systemctl enable ec2net.service",
+        status=said(1, "ec2net.service", "disabled", "after the next boot"),
+        doctor=said(0, "[service]", "systemctl enable ec2net.service"),
+    ),
+    LabRow(
+        "the service is masked",
+        "service masked",
+        "systemctl mask --now ec2net.service",
+        "systemctl unmask ec2net.service; systemctl enable --now ec2net.service",
+        status=said(1, "ec2net.service is masked", "systemctl unmask"),
+        doctor=said(1, "[unit-masked]", "systemctl unmask ec2net.service"),
+    ),
+    *(
+        LabRow(
+            f"{name} is {state}",
+            f"manager {state}",
+            f"systemctl {verb} {units}",
+            f"systemctl unmask {units}; systemctl start {units}",
+            doctor=said(0, "[manager]", f"{name}.service", "nothing renews the leases", "start"),
+            backend=backend,
+        )
+        for name, backend, units in (
+            ("systemd-networkd", "networkd", "systemd-networkd.socket systemd-networkd.service"),
+            ("NetworkManager", "networkmanager", "NetworkManager.service"),
+        )
+        for state, verb in (("dead", "stop"), ("masked", "mask --now"))
+    ),
+    LabRow(
+        "networkd's file of ec2net is missing",
+        "missing file",
+        "mv /usr/lib/systemd/networkd.conf.d/80-ec2net.conf /root/kept.conf",
+        "mv /root/kept.conf /usr/lib/systemd/networkd.conf.d/80-ec2net.conf",
+        doctor=said(0, "[manager]", "ManageForeignRoutes", "80-ec2net.conf"),
+        backend="networkd",
+    ),
+    LabRow(
+        "a user disconnected the ENI from NetworkManager",
+        "link down",
+        "nmcli device disconnect ens6; ec2net refresh || true",
+        "nmcli device connect ens6",
+        status=said(0, "ignored", "a user disconnected it"),
+        doctor=said(0, "[eni]", "a user disconnected it"),
+        explain=said(0, "ignored", "a user disconnected it"),
+        backend="networkmanager",
+    ),
+    LabRow(
+        "another program removes ec2net's rules again and again",
+        "manager fighting",
+        "systemd-run --unit=fight sh -c 'while :; do ip rule del priority 10001; sleep 0.1; done'",
+        "systemctl stop fight.service",
+        until="repairs are limited",
+        status=said(1, "repairs are limited", "another program"),
+        verify=said(4, "is missing"),
+        doctor=said(1, "[drift]", "[routing]", "[imds]"),
+        explain=said(0, "repairs are limited"),
+    ),
+)
+
+
 KINDS = """
     foreign rule, foreign route, foreign table, foreign address, foreign filter, MTU, sysctl,
     neighbour, gateway, missing rule, missing route, missing address, missing file, missing lease,
     link down, link moved, link renamed, link enslaved, configuration broken,
     configuration without effect, configuration of another host, IMDS off, IMDS slow, IMDS wrong,
-    IMDS hop limit, EC2 not assigning, EC2 not detached, wrong subnet, VPN, CNI, other tool
+    IMDS hop limit, EC2 not assigning, EC2 not detached, wrong subnet, VPN, CNI, other tool,
+    manager dead, manager masked, manager fighting, service stopped, service failed,
+    service disabled, service masked
 """
-"""The classes of broken hosts that need no systemd."""
+"""The classes of broken hosts."""
 
 
 def make(instance: Instance, row: Row) -> None:
@@ -736,4 +870,4 @@ def asked(instance: Instance, row: Row) -> list[str]:
 
 
 def kinds() -> set[str]:
-    return {row.kind for row in BROKEN}
+    return {row.kind for row in BROKEN} | {row.kind for row in BROKEN_UNITS}
