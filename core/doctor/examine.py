@@ -39,7 +39,8 @@ def examine(
         *imds.short_hops(readings.reaches_further, readings.sysctls.forwards),
     ]
     no_imds = bool(found) and found[0].severity is Severity.ERROR
-    found += [*_problems(view, without_imds=no_imds), *_standings(view)]
+    dead = tuple(managers.findings(view, environment))
+    found += [*dead, *_problems(view, dead, without_imds=no_imds), *_standings(view)]
     found += routes.links_down(host, snapshot)
     found += routes.missing_defaults(host, snapshot, others)
     found += routes.silent(readings.silent_gateways or ())
@@ -65,22 +66,22 @@ def examine(
     found += sysctls.strict_filters(host, readings.sysctls)
     found += sysctls.lost_answers(host, readings.sysctls)
     found += sysctls.lost_advertisements(host, readings.sysctls)
-    found += managers.findings(view, environment)
     found += configuration.broken(loaded)
     found += configuration.unused_sections(loaded, view.facts)
     found += units.service(readings.service, readings.last_pass)
     found += units.masked(environment)
-    found += units.failed(readings.failed_units or ())
+    found += units.failed(readings.failed_units or (), readings.service)
     found += other_tools.tools(view, environment, held)
     found += [*_plan(view), *_routing(view, readings.wrong_ways), *_unchecked(readings)]
     return in_order(found)
 
 
-def _problems(view: View, *, without_imds: bool) -> Iterator[Finding]:
-    """The problems of the observation itself. ``without_imds``: those of IMDS have a finding
-    already."""
+def _problems(view: View, dead: Collection[Finding], *, without_imds: bool) -> Iterator[Finding]:
+    """The problems of the observation itself. ``dead``: the network managers with a finding.
+    ``without_imds``: those of IMDS have a finding already."""
+    names = {one.subject.removesuffix(".service") for one in dead}
     for problem in view.problems:
-        told = isinstance(problem, DoubleManagement)  # with the tools
+        told = isinstance(problem, DoubleManagement) or problem.subject in names
         if not told and not (without_imds and isinstance(problem, ImdsError)):
             remedy = problem.remedy or "see 'ec2net status' and 'ec2net plan'"
             yield Finding(Severity.ERROR, Check.ENI, problem.subject, problem.problem, remedy)

@@ -3,10 +3,15 @@
 
 from collections.abc import Iterator
 
+from ec2net.core.decide.intent import EniIntent
 from ec2net.core.doctor.finding import Check, Finding, Severity
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
-from ec2net.core.host.managers import NETWORKD_UNIT, NETWORKMANAGER_UNIT
+from ec2net.core.host.managers import (
+    NETWORKD_UNIT,
+    NETWORKMANAGER_LINKS,
+    NETWORKMANAGER_UNIT,
+)
 
 _NETWORKD = "networkd"
 _UNITS = {_NETWORKD: NETWORKD_UNIT, "networkmanager": NETWORKMANAGER_UNIT}
@@ -24,11 +29,7 @@ _NO = ("no", "false", "off", "0", "n", "f")
 def findings(view: View, environment: Environment) -> Iterator[Finding]:
     """For each network manager that a backend uses for an ENI."""
     for backend, unit in _UNITS.items():
-        links = [
-            eni.link.name
-            for eni in view.host.ready
-            if (choice := view.choices.get(eni.mac)) is not None and choice.backend == backend
-        ]
+        links = [eni.link.name for eni in view.host.ready if _has(backend, eni, view, environment)]
         if not links:
             continue
         if not environment.unit_is_active(unit):
@@ -37,12 +38,22 @@ def findings(view: View, environment: Environment) -> Iterator[Finding]:
             yield from _deletes(environment)
 
 
+def _has(backend: str, eni: EniIntent, view: View, environment: Environment) -> bool:
+    """NetworkManager keeps its state files when it stops, so they also show a masked one."""
+    choice = view.choices.get(eni.mac)
+    chosen = choice.backend if choice is not None else None
+    if chosen == "netlink" and backend == "networkmanager":
+        kept = environment.keys(f"{NETWORKMANAGER_LINKS}/{eni.link.index}")
+        return kept.get("managed") in ("true", "yes")
+    return chosen == backend
+
+
 def _dead(unit: str, links: list[str], environment: Environment) -> Finding:
     masked = environment.is_masked(f"/etc/systemd/system/{unit}")
     state = "is masked" if masked else "does not run"
     first = f"systemctl unmask {unit} && " if masked else ""
     return Finding(
-        Severity.WARNING,
+        Severity.ERROR,
         Check.MANAGER,
         unit,
         f"the unit {state}: nothing renews the leases of {', '.join(links)}, and their addresses end "

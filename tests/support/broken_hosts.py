@@ -790,7 +790,9 @@ BROKEN_UNITS = (
             f"manager {state}",
             f"systemctl {verb} {units}",
             f"systemctl unmask {units}; systemctl start {units}",
-            doctor=said(0, "[manager]", f"{name}.service", "nothing renews the leases", "start"),
+            verify=verify,
+            doctor=said(1, "[manager]", f"{name}.service", "nothing renews the leases", "start"),
+            explain=explain,
             backend=backend,
         )
         for name, backend, units in (
@@ -798,6 +800,12 @@ BROKEN_UNITS = (
             ("NetworkManager", "networkmanager", "NetworkManager.service"),
         )
         for state, verb in (("dead", "stop"), ("masked", "mask --now"))
+        # ec2net itself configures the links of a NetworkManager that is masked.
+        for verify, explain in (
+            [(WELL, WELL)]
+            if (backend, state) == ("networkmanager", "masked")
+            else [(said(1, "is not running"), said(0, "is not running"))]
+        )
     ),
     LabRow(
         "networkd's file of ec2net is missing",
@@ -825,7 +833,7 @@ BROKEN_UNITS = (
         until="repairs are limited",
         status=said(1, "repairs are limited", "another program"),
         verify=said(4, "is missing"),
-        doctor=said(1, "[drift]", "[routing]", "[imds]"),
+        doctor=said(1, "[drift]", "[routing]"),
         explain=said(0, "repairs are limited"),
     ),
 )

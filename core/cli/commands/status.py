@@ -98,6 +98,7 @@ def _look(run_dir: RunDir, root: Path) -> _Shown:
         ]
         troubled = document["problems"] or any(eni["trouble"] for eni in document["enis"])
         refused = any(eni["standing"] == "refused" for eni in document["enis"])
+        fight = manager is not None and bool(manager.get("fight"))
     except (KeyError, TypeError, AttributeError) as error:
         raise Ec2netError(
             "another version of ec2net wrote this status",
@@ -109,7 +110,7 @@ def _look(run_dir: RunDir, root: Path) -> _Shown:
         for tool in tools
         if not any(str(text).startswith(f"{tool.tool}: ") for text in document["problems"])
     ]
-    status = ExitStatus.FAILED if troubled or refused or fault else ExitStatus.DONE
+    status = ExitStatus.FAILED if troubled or refused or fault or fight else ExitStatus.DONE
     if status is ExitStatus.DONE and document["config_errors"]:
         status = ExitStatus.USAGE
     return _Shown("\n".join(lines), document, status)

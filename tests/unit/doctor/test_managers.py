@@ -2,7 +2,7 @@
 """A network manager that does not run, or that would delete ec2net's objects, is named."""
 
 import pytest
-from doctor_host import WARNING, told, view
+from doctor_host import ERROR, SECOND, told, view
 from eni_facts import PRIMARY, mac
 from other_tools_host import host as environment
 
@@ -27,7 +27,7 @@ def test_a_host_without_a_network_manager_needs_none() -> None:
 
 def test_one_that_does_not_run_is_named_with_its_enis() -> None:
     (found,) = findings(NETWORKD, environment({OURS: KEEPS}))
-    assert told([found]) == [(WARNING, Check.MANAGER, "systemd-networkd.service")]
+    assert told([found]) == [(ERROR, Check.MANAGER, "systemd-networkd.service")]
     assert "does not run: nothing renews the leases of ens5, ens6" in found.cause
 
 
@@ -49,3 +49,11 @@ def test_settings_that_let_networkd_delete_foreign_objects_are_named(files: dict
 def test_the_main_file_comes_before_its_drop_ins() -> None:
     main = {"/etc/systemd/networkd.conf": KEEPS.replace("=no", "=yes")}
     assert list(findings(NETWORKD, environment({**HEALTHY, **main}, RUNS))) == []
+
+
+def test_a_masked_networkmanager_is_known_by_the_files_that_it_keeps() -> None:
+    kept = {f"/run/NetworkManager/devices/{SECOND.index}": "[device]\nmanaged=true\n"}
+    mask = {"/etc/systemd/system/NetworkManager.service": "/dev/null"}
+    (found,) = findings(view(), environment(kept, mask))
+    assert "is masked: nothing renews the leases of ens6" in found.cause
+    assert found.remedy.startswith("run: systemctl unmask NetworkManager.service && ")
