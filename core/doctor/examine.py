@@ -94,7 +94,7 @@ def _standings(view: View) -> Iterator[Finding]:
     unlisted = {eni.mac for eni in view.host.enis if there is not None and eni.mac not in there}
     for eni in view.host.enis:
         if eni.mac in doubled:
-            continue  # said with the tool
+            continue  # reported with the tool
         if eni.standing is Standing.REFUSED:
             remedy = f"compare this with what IMDS reports: ec2net explain {eni.name}"
             yield Finding(
@@ -131,7 +131,7 @@ def _standings(view: View) -> Iterator[Finding]:
 def _plan(view: View) -> Iterator[Finding]:
     for conflict in view.plan.conflicts:
         if conflict.limit:
-            continue  # told with the MTUs
+            continue  # reported with the MTUs
         eni = view.host.of(conflict.mac)
         yield Finding(
             Severity.ERROR,
