@@ -95,7 +95,7 @@ def test_a_rule_that_may_be_for_other_packets_is_no_finding(
     assert list(dropped(ruleset(*rules), HOST)) == []
 
 
-def test_what_arrives_is_matched_by_its_destination() -> None:
+def test_an_arriving_packet_is_matched_by_its_destination() -> None:
     rules = [[match("ip daddr", OWN), DROP]], [[match("ip saddr", OWN), DROP]]
     found = [list(dropped(ruleset(*one, hook="input"), HOST)) for one in rules]
     assert [told(one) for one in found] == [[(ERROR, Check.FILTER, "ens6")], []]

@@ -46,7 +46,7 @@ def test_settings_that_let_networkd_delete_foreign_objects_are_named(files: dict
     assert OURS in found.remedy
 
 
-def test_the_main_file_comes_before_its_drop_ins() -> None:
+def test_a_drop_in_overrides_the_main_file() -> None:
     main = {"/etc/systemd/networkd.conf": KEEPS.replace("=no", "=yes")}
     assert list(findings(NETWORKD, environment({**HEALTHY, **main}, RUNS))) == []
 

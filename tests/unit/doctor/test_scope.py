@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``doctor`` says what it checked, and what it did not look at."""
+"""``doctor`` says what it checked, and what no check covers."""
 
 from doctor_host import HOST, view
 from eni_facts import mac
@@ -25,7 +25,7 @@ def test_a_check_with_a_finding_did_not_pass() -> None:
     assert Check.MTU not in scope(view(), READ, [found]).passed
 
 
-def test_what_could_not_be_read_is_named_and_did_not_pass() -> None:
+def test_a_subject_that_could_not_be_read_is_named_and_did_not_pass() -> None:
     read = Readings(silent_gateways=None, failed_units=None, out_of_time=True)
     checked = scope(view(), read, [])
     skipped = {Check.FILTER, Check.GATEWAY, Check.UNIT_FAILED, Check.ROUTING, Check.UNCHECKED}
