@@ -28,6 +28,7 @@ from ec2net.core.kernel.nft_events import NftEvents
 from ec2net.core.kernel.router_solicitation import solicit_router
 from ec2net.core.model.errors import Ec2netError, KernelError, Stopped
 from ec2net.core.model.identity import Mac
+from ec2net.core.model.problem_code import code_of
 from ec2net.core.report.eni_state import State
 from ec2net.core.runtime.deadline import readable
 from ec2net.core.runtime.signals import StopSignals
@@ -223,7 +224,7 @@ class Loop:
         try:
             links = eni_links(self._engine.kernel.links(), self._config.drivers)
         except Ec2netError as error:
-            self._passes.complain(str(error))
+            self._passes.complain(str(error), code_of(error))
             self._missed = time.monotonic() + RETRY_LINKS
             return
         there = {link.index: mac for mac, same in links.items() for link in same}
@@ -253,7 +254,7 @@ class Loop:
         try:
             self._refresh_ways(self._engine)
         except Ec2netError as error:
-            self._passes.complain(str(error))
+            self._passes.complain(str(error), code_of(error))
 
     def _is_new(self, index: int, mac: Mac) -> bool:
         """Whether to begin with this link now."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ec2net.core.daemon.control import ControlSocket
 from ec2net.core.daemon.eni_state import SETTLING, EniTrack, Pace, follow
-from ec2net.core.daemon.lasting_problems import LastingProblems
+from ec2net.core.daemon.lasting_problems import LastingProblems, Problem
 from ec2net.core.daemon.published import Published
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
 from ec2net.core.engine.engine import Engine
@@ -16,6 +16,7 @@ from ec2net.core.engine.one_pass import failure_published, one_pass
 from ec2net.core.imds.reader import outdated
 from ec2net.core.model.errors import Ec2netError, ImdsError, Stopped
 from ec2net.core.model.identity import Mac
+from ec2net.core.model.problem_code import Code, code_of
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.report import log_lines
 from ec2net.core.report.eni_state import State
@@ -169,7 +170,7 @@ class Passes:
     def _failed(self, work: Work, error: Ec2netError) -> None:
         """A pass that did not come to its end: nothing is known to be otherwise."""
         now = time.monotonic()
-        self.complain(str(error))
+        self.complain(str(error), code_of(error))
         again = now + max(1.0, self._pace.fast)
         self.tracks = {
             mac: replace(track, again=again) if mac in work.macs else track
@@ -209,18 +210,16 @@ class Passes:
 
     def _log_pass(self, report: PassReport, work: Work, only: frozenset[Mac] | None) -> None:
         """Changes as they are; what lasts when it begins, when it ends, and now and then."""
-        lasting: dict[Mac | str, list[tuple[int, str]]] = {_HOST: []}
+        lasting: dict[Mac | str, list[Problem]] = {_HOST: []}
         for mac, track in self.tracks.items():
             if (only is None or mac in only) and track.state is not State.PENDING:
                 lasting[mac] = []
                 self._identities[mac] = log_lines.identity(report, mac)
         for line in log_lines.lines(report):
             if not line.lasts:
-                _log.log(line.level, "%s", line.text, extra={"fields": line.fields})
-            elif line.mac is None:
-                lasting[_HOST].append((line.level, line.text))
-            elif line.mac in lasting:  # otherwise the ENI is pending
-                lasting[line.mac].append((line.level, line.text))
+                _log.log(line.level, "%s", line.text, extra={"fields": line.journal})
+            elif (subject := line.mac or _HOST) in lasting:  # otherwise the ENI is pending
+                lasting[subject].append(Problem(line.level, line.text, line.code))
         for subject, problems in lasting.items():
             self._report(subject, problems, complete=subject != _HOST or work.kind is Kind.POLL)
 
@@ -228,29 +227,28 @@ class Passes:
         """Tell when a repair has to wait, and when none does any more."""
         before = self._fight
         self._fight = FIGHT if self._schedule.fighting(time.monotonic()) else ""
-        fight = [(logging.WARNING, self._fight)] if self._fight else []
-        self._report("fight", fight, complete=True)
+        fight = Problem(logging.WARNING, self._fight, Code.REPAIRS_LIMITED)
+        self._report("fight", [fight] if self._fight else [], complete=True)
         if self._fight != before:
             self._publish()
 
-    def complain(self, text: str) -> None:
+    def complain(self, text: str, code: Code) -> None:
         """A problem that concerns no single ENI."""
-        self._report(_HOST, [(logging.ERROR, text)], complete=False)
+        self._report(_HOST, [Problem(logging.ERROR, text, code)], complete=False)
 
-    def _report(
-        self, subject: Mac | str, problems: list[tuple[int, str]], *, complete: bool
-    ) -> None:
+    def _report(self, subject: Mac | str, problems: list[Problem], *, complete: bool) -> None:
         now = time.monotonic()
-        for level, text in self._lasting.update(subject, problems, now, complete=complete):
-            fields = log_lines.reported(text, self._identities.get(subject, {}))
-            _log.log(level, "%s", text, extra={"fields": fields})
+        for one in self._lasting.update(subject, problems, now, complete=complete):
+            whose = self._identities.get(subject, {})
+            fields = {**log_lines.reported(one.text, whose), **log_lines.coded(one.code)}
+            _log.log(one.level, "%s", one.text, extra={"fields": fields})
 
     def _publish(self) -> None:
         imds = next((str(p) for p in self._problems if isinstance(p, ImdsError)), "")
         try:
             self._published.write(self.tracks.values(), imds, self._fight)
         except Ec2netError as error:
-            self.complain(str(error))
+            self.complain(str(error), code_of(error))
 
     def summary(self) -> str:
         """One line of how many ENIs are in which state."""

@@ -21,8 +21,8 @@ from ec2net.core.model.purpose import Purpose
 class Standing(Enum):
     """Where an ENI stands after ``compute``."""
 
-    READY = "configured"
-    """There is an intent."""
+    READY = "planned"
+    """There is an intent. Whether it is in place is the ENI's state (``report/eni_state.py``)."""
     PENDING = "pending"
     """The facts of IMDS are incomplete; the next pass reads them again, and nothing is removed."""
     ABSENT = "absent"

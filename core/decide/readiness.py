@@ -14,6 +14,9 @@ from ec2net.core.model.facts import Absent, EniFacts, Facts, Link
 from ec2net.core.model.identity import Mac, OddName
 from ec2net.core.model.numbers import EniNumber
 
+BY_CONFIGURATION = 'the configuration sets manage = "ignore"'
+"""The reason of an ENI that an administrator wants to be ignored."""
+
 
 @dataclass(frozen=True, slots=True)
 class ReadyEni:
@@ -55,7 +58,7 @@ def not_listed(mac: Mac) -> str:
 
 def _check_managed(candidate: Candidate, settings: EniSettings) -> None:
     if settings.manage is Manage.IGNORE:
-        raise NotReady(Standing.IGNORED, 'the configuration sets manage = "ignore"')
+        raise NotReady(Standing.IGNORED, BY_CONFIGURATION)
     if owner := candidate.managed_by(settings):
         raise NotReady(
             Standing.IGNORED, f"udev reports that {owner} manages it (ID_NET_MANAGED_BY)"

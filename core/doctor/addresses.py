@@ -37,6 +37,29 @@ def duplicates(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
         )
 
 
+def lost_leases(view: View) -> Iterator[Finding]:
+    """First IPv4 addresses that no link has and that ec2net does not add: a network manager's."""
+    for intent in view.host.ready:
+        if intent.mac in view.observed_only:
+            continue
+        added = {change.item for change in view.plan.of(intent.mac).changes}
+        there = {f.item.interface.ip for f in view.snapshot.addresses_on(intent.link.index)}
+        for base in intent.base:
+            if base.version == 6 or base.ip in there:
+                continue
+            if any(isinstance(item, Address) and item.interface.ip == base.ip for item in added):
+                continue
+            link = intent.link
+            yield Finding(
+                Severity.ERROR,
+                Check.LEASE,
+                link.name,
+                f"its first address {base.ip} is missing: the lease of its network manager is lost",
+                f"renew the lease: 'networkctl renew {link}' or 'nmcli device reapply {link}'; then: "
+                "ec2net refresh",
+            )
+
+
 def unassigned(view: View) -> Iterator[Finding]:
     """Addresses on links of ENIs that EC2 assigns to none: the commonest cause of all."""
     for one in on_links(view.facts, view.host, view.snapshot):

@@ -5,11 +5,14 @@ from collections.abc import Collection, Iterator
 
 from ec2net.core.config.files import LoadedConfig
 from ec2net.core.decide.intent import Standing
+from ec2net.core.decide.readiness import BY_CONFIGURATION
 from ec2net.core.doctor import (
     addresses,
     configuration,
+    filters,
     imds,
     links,
+    managers,
     other_tools,
     routes,
     sysctls,
@@ -21,6 +24,7 @@ from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.model import finding
 from ec2net.core.model.errors import DoubleManagement, ImdsError
+from ec2net.core.model.facts import Value
 from ec2net.core.report.text import count, incomplete
 
 
@@ -35,19 +39,30 @@ def examine(
         *imds.short_hops(readings.reaches_further, readings.sysctls.forwards),
     ]
     no_imds = bool(found) and found[0].severity is Severity.ERROR
-    found += [*_problems(view, without_imds=no_imds), *_standings(view)]
+    dead = tuple(managers.findings(view, environment))
+    found += [*dead, *_problems(view, dead, without_imds=no_imds), *_standings(view)]
     found += routes.links_down(host, snapshot)
     found += routes.missing_defaults(host, snapshot, others)
     found += routes.silent(readings.silent_gateways or ())
+    found += routes.fixed(readings.fixed_gateways)
     held = other_tools.holdings(view, numbers.protocol)
     found += routes.foreign_objects(host, snapshot, numbers, others, but=held.of)
     found += addresses.duplicates(host, snapshot)
     found += addresses.unassigned(view)
+    found += addresses.lost_leases(view)
     found += addresses.unusable(readings.address_states, host)
     found += addresses.overdue(readings.leases or {}, readings.address_states)
     refused = [conflict for conflict in view.plan.conflicts if conflict.limit]
     found += links.refused_mtus(refused)
-    found += links.wrong_mtus(host, snapshot, {conflict.mac for conflict in refused})
+    small = (*links.without_ipv6(view.facts, host, snapshot),)
+    names = {one.subject for one in small}
+    told = {conflict.mac for conflict in refused} | {
+        intent.mac for intent in host.ready if intent.link.name in names
+    }
+    found += [*small, *links.wrong_mtus(host, snapshot, told)]
+    ruleset = readings.ruleset or filters.Ruleset()
+    found += filters.dropped(ruleset, host, others)
+    found += filters.hiding_imds(ruleset) if no_imds else ()
     found += sysctls.strict_filters(host, readings.sysctls)
     found += sysctls.lost_answers(host, readings.sysctls)
     found += sysctls.lost_advertisements(host, readings.sysctls)
@@ -55,17 +70,18 @@ def examine(
     found += configuration.unused_sections(loaded, view.facts)
     found += units.service(readings.service, readings.last_pass)
     found += units.masked(environment)
-    found += units.failed(readings.failed_units or ())
+    found += units.failed(readings.failed_units or (), readings.service)
     found += other_tools.tools(view, environment, held)
     found += [*_plan(view), *_routing(view, readings.wrong_ways), *_unchecked(readings)]
     return in_order(found)
 
 
-def _problems(view: View, *, without_imds: bool) -> Iterator[Finding]:
-    """The problems of the observation itself. ``without_imds``: those of IMDS have a finding
-    already."""
+def _problems(view: View, dead: Collection[Finding], *, without_imds: bool) -> Iterator[Finding]:
+    """The problems of the observation itself. ``dead``: the network managers with a finding.
+    ``without_imds``: those of IMDS have a finding already."""
+    names = {one.subject.removesuffix(".service") for one in dead}
     for problem in view.problems:
-        told = isinstance(problem, DoubleManagement)  # reported with the tools
+        told = isinstance(problem, DoubleManagement) or problem.subject in names
         if not told and not (without_imds and isinstance(problem, ImdsError)):
             remedy = problem.remedy or "see 'ec2net status' and 'ec2net plan'"
             yield Finding(Severity.ERROR, Check.ENI, problem.subject, problem.problem, remedy)
@@ -73,6 +89,9 @@ def _problems(view: View, *, without_imds: bool) -> Iterator[Finding]:
 
 def _standings(view: View) -> Iterator[Finding]:
     doubled = other_tools.refused_macs(view)
+    listed = view.facts.imds.listed
+    there = set(listed.value) if isinstance(listed, Value) else None
+    unlisted = {eni.mac for eni in view.host.enis if there is not None and eni.mac not in there}
     for eni in view.host.enis:
         if eni.mac in doubled:
             continue  # reported with the tool
@@ -81,12 +100,23 @@ def _standings(view: View) -> Iterator[Finding]:
             yield Finding(
                 Severity.ERROR, Check.ENI, eni.name, f"the ENI is refused: {eni.reason}", remedy
             )
+        elif eni.standing is Standing.IGNORED and eni.reason != BY_CONFIGURATION:
+            text = f"the ENI is ignored: {eni.reason}"
+            remedy = f"if ec2net is to configure the ENI, see why: ec2net explain {eni.name}"
+            yield Finding(Severity.NOTE, Check.ENI, eni.name, text, remedy)
         elif eni.standing is Standing.ABSENT:
             remedy = (
                 "if the ENI is not EFA-only, look for its link in other namespaces: ip -all "
                 "netns exec ip -br link"
             )
             yield Finding(Severity.NOTE, Check.ENI, eni.name, eni.reason, remedy)
+        elif eni.intent is not None and eni.mac in unlisted:
+            text = "IMDS does not list the ENI any more: ec2net keeps its last known configuration"
+            remedy = (
+                "see whether EC2 has detached it: aws ec2 describe-network-interfaces "
+                f"--network-interface-ids {eni.eni_id}"
+            )
+            yield Finding(Severity.WARNING, Check.ENI, eni.name, text, remedy)
         elif eni.intent is not None and eni.intent.unread:
             remedy = f"wait for IMDS, or see what is missing: ec2net explain {eni.name}"
             text = incomplete(eni.intent.unread)

@@ -4,8 +4,10 @@
 from collections.abc import Collection, Iterable, Iterator
 
 from ec2net.core.config.settings import MtuPolicy
+from ec2net.core.decide.addresses import value_of
 from ec2net.core.decide.intent import HostIntent
 from ec2net.core.doctor.finding import Check, Finding, Severity
+from ec2net.core.model.facts import Facts
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import LinkSetting
 from ec2net.core.model.plan import Conflict
@@ -19,6 +21,28 @@ def refused_mtus(conflicts: Iterable[Conflict]) -> Iterator[Finding]:
             cause = f"mtu = {conflict.item.value} is configured, and {conflict.limit}"
             link = str(conflict.item.link)
             yield Finding(Severity.WARNING, Check.MTU, link, cause, conflict.remedy)
+
+
+IPV6_MINIMUM = 1280
+"""RFC 8200, section 5. The kernel turns IPv6 off on a link with a smaller MTU."""
+
+
+def without_ipv6(facts: Facts, host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
+    """Links whose MTU is too small for the IPv6 addresses that EC2 assigns."""
+    assigned = {eni.mac for eni in facts.imds.enis if value_of(eni.ipv6s)}
+    for intent in host.ready:
+        link = snapshot.link(intent.link.index)
+        if link is None or link.mtu >= IPV6_MINIMUM or intent.mac not in assigned:
+            continue
+        yield Finding(
+            Severity.ERROR,
+            Check.MTU,
+            link.name,
+            f"its MTU is {link.mtu}, and IPv6 needs {IPV6_MINIMUM}: the kernel has turned IPv6 off "
+            "on the link",
+            f"run: ip link set {link.name} mtu 9001 && ec2net refresh; correct the setting that "
+            "made the MTU so small",
+        )
 
 
 def wrong_mtus(

@@ -9,6 +9,7 @@ from pathlib import Path
 from ec2net.core.decide.intent import HostIntent
 from ec2net.core.doctor import units
 from ec2net.core.doctor.addresses import Lease
+from ec2net.core.doctor.filters import RULES_MAX, Ruleset, count
 from ec2net.core.doctor.routes import Gateway
 from ec2net.core.doctor.sysctls import LinkSysctls, Sysctls
 from ec2net.core.host.files import Environment
@@ -16,8 +17,10 @@ from ec2net.core.host.service import Fault
 from ec2net.core.host.systemctl import BOOTED, units_in
 from ec2net.core.imds.endpoint import Candidate
 from ec2net.core.imds.ways import Outcome, Way, reaches_further, try_all
+from ec2net.core.kernel import nft
 from ec2net.core.kernel.neighbours import Neighbours
 from ec2net.core.kernel.sysctl import read_number
+from ec2net.core.model.errors import KernelError
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.snapshot import AddressState
 from ec2net.core.runtime.command import CommandFailed
@@ -30,6 +33,8 @@ GATEWAY_SECONDS = 1.5
 """For all gateways together: two questions of the kernel's (neigh/default/retrans_time_ms is 1 s)."""
 
 SYSTEMCTL_SECONDS = 2.0
+
+NFT_SECONDS = 2.0
 
 _CAP_NET_ADMIN = 12
 """include/uapi/linux/capability.h"""
@@ -55,6 +60,9 @@ class Readings:
     """The findings of ``verify``: by the kernel's answers, and by the state of network managers."""
     out_of_time: bool = False
     """Whether the deadline came before all ways were checked."""
+    ruleset: Ruleset | None = None
+    """The tables of nftables."""
+    fixed_gateways: tuple[Gateway, ...] = ()
 
 
 def read_imds(
@@ -108,6 +116,15 @@ def ask_gateways(gateways: Collection[Gateway], deadline: Deadline) -> tuple[Gat
         neighbours.close()
 
 
+def read_fixed_gateways(gateways: Collection[Gateway]) -> tuple[Gateway, ...]:
+    """Those that the kernel does not ask, since a program set their MAC address for good."""
+    neighbours = Neighbours()
+    try:
+        return tuple(g for g in gateways if neighbours.is_fixed(g.link.index, g.address))
+    finally:
+        neighbours.close()
+
+
 def _is_network_admin() -> bool:
     try:
         status = Path("/proc/self/status").read_text()
@@ -134,3 +151,14 @@ def read_failed_units(deadline: Deadline) -> tuple[str, ...] | None:
     except CommandFailed as error:
         _log.debug("systemctl list-units: %s", error)
         return None
+
+
+def read_filters(host: HostIntent, deadline: Deadline) -> Ruleset | None:
+    """The tables of nftables; None without nft or the privilege, and for too many rules."""
+    try:
+        limit = deadline.within(NFT_SECONDS, "nft")
+        found = Ruleset.parse(nft.ruleset(limit))
+    except (KernelError, ValueError, TypeError) as error:
+        _log.debug("nft list ruleset: %s", error)
+        return None
+    return found if count(found, host) <= RULES_MAX else None

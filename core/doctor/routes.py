@@ -57,6 +57,19 @@ def silent(found: Collection[Gateway]) -> Iterator[Finding]:
         )
 
 
+def fixed(found: Collection[Gateway]) -> Iterator[Finding]:
+    """``found`` are gateways with a permanent neighbour entry, which may be wrong."""
+    for gateway in found:
+        yield Finding(
+            Severity.WARNING,
+            Check.GATEWAY,
+            gateway.link.name,
+            f"a program set the MAC address of the gateway {gateway.address} for good, so the kernel "
+            "does not ask for it: if the address is wrong, no traffic leaves the subnet",
+            f"if nothing needs the entry, run: ip neigh del {gateway.address} dev {gateway.link}",
+        )
+
+
 def links_down(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
     for intent in host.ready:
         link = snapshot.link(intent.link.index)

@@ -53,8 +53,11 @@ def service(fault: Fault | None, last_pass: str | None) -> Iterator[Finding]:
         )
 
 
-def failed(units: Iterable[str]) -> Iterator[Finding]:
+def failed(units: Iterable[str], fault: Fault | None = None) -> Iterator[Finding]:
+    """``fault``: the unit with a finding of its own."""
     for unit in units:
+        if fault is not None and unit == fault.unit:
+            continue
         yield Finding(
             Severity.ERROR,
             Check.UNIT_FAILED,

@@ -306,7 +306,7 @@ def cause_of(way: Way, around: Surroundings) -> Cause:
 def _said(way: Way, around: Surroundings) -> str:
     """The kernel's answer, and its cause."""
     if way.answer is None:
-        text = f"the kernel says: {way.error}"
+        text = _refusal(way, around)
     else:
         link = way.answer.link
         text = f"it would leave through {around.names.get(link, f'link {link}')}"
@@ -316,6 +316,15 @@ def _said(way: Way, around: Surroundings) -> str:
         return f"{text} by {rule.describe()} ({owner})"
     by = found.describe()
     return f"{text} by {by}" if by else text
+
+
+def _refusal(way: Way, around: Surroundings) -> str:
+    """The kernel has one error for a blackhole and for a source that the host does not have."""
+    if "EINVAL" not in way.error:
+        return f"the kernel says: {way.error}"
+    if not way.how and way.sources[0] not in around.local:
+        return "the host does not have the address"
+    return "the kernel discards the packets"
 
 
 def _finding(intent: EniIntent, said: str, same: list[Way], around: Surroundings) -> Finding:

@@ -41,6 +41,10 @@ class Neighbours(KernelEvents):
         """Whether it is known to have answered (within some 30 s), or needs no asking."""
         return bool(self._state(link, address) & (_REACHABLE | _NOARP | _PERMANENT))
 
+    def is_fixed(self, link: int, address: AnyAddress) -> bool:
+        """Whether a program gave the neighbour its MAC address for good: the kernel never asks."""
+        return bool(self._state(link, address) & _PERMANENT)
+
     def has_answered(self, link: int, address: AnyAddress) -> bool | None:
         """Whether it ever answered. False: it left three solicitations unanswered. None: the kernel
         does not know yet."""

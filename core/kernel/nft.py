@@ -62,6 +62,11 @@ def remove(marks: ReplyMarks) -> None:
         _nft([f"delete table {_FAMILY} {_name(marks)}"])
 
 
+def ruleset(limit: Deadline) -> list[dict[str, Any]]:
+    """The entries of all tables, also foreign ones (libnftables-json(5)). Raises ``KernelError``."""
+    return _listing(["--stateless", "list", "ruleset"], limit)
+
+
 def is_ours(name: bytes) -> bool:
     """Whether a table of this name, with or without its final zero byte, is ec2net's."""
     return _NAME.fullmatch(name.rstrip(b"\0").decode("utf-8", "replace")) is not None
@@ -84,9 +89,9 @@ def _named() -> dict[str, ReplyMarks]:
     return found
 
 
-def _listing(command: list[str]) -> list[dict[str, Any]]:
+def _listing(command: list[str], limit: Deadline | None = None) -> list[dict[str, Any]]:
     try:
-        entries = json.loads(_run(["nft", "--json", *command]))["nftables"]
+        entries = json.loads(_run(["nft", "--json", *command], limit))["nftables"]
     except (ValueError, KeyError, TypeError) as error:
         raise KernelError(f"nft {' '.join(command)}: not the JSON that was expected") from error
     return [entry for entry in entries if isinstance(entry, dict)]
@@ -96,13 +101,14 @@ def _nft(script: list[str]) -> None:
     _run(["nft", "\n".join(script)])
 
 
-def _run(command: list[str]) -> str:
+def _run(command: list[str], limit: Deadline | None = None) -> str:
     import subprocess  # as in core/runtime/command.py
 
+    limit = limit or Deadline(_SECONDS, "nft")
     try:
-        done = run_bounded(command, Deadline(_SECONDS, "nft"))
+        done = run_bounded(command, limit)
     except (OSError, subprocess.TimeoutExpired) as error:
-        reason = getattr(error, "strerror", None) or f"did not end within {_SECONDS:g} s"
+        reason = getattr(error, "strerror", None) or f"did not end within {limit.seconds:g} s"
         raise KernelError(f"nft cannot be run: {reason}", remedy=_REMEDY) from error
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]

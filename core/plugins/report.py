@@ -10,6 +10,7 @@ from ec2net.core.model.errors import Ec2netError, ExitStatus
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.plan import Change, Conflict, Failure, Plan
+from ec2net.core.model.problem_code import Code, code_of
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.runtime.clock import date
 from ec2net.core.state.drift_record import Drifts
@@ -55,17 +56,19 @@ class PassReport:
         return tuple(found for found in self.plan.conflicts if found.mac not in observed)
 
     @property
-    def wrong(self) -> tuple[tuple[Mac | None, str], ...]:
+    def wrong(self) -> tuple[tuple[Mac | None, Code, str], ...]:
         """Conflicts and findings by ENI, those of one kind as one with their number."""
-        found: list[tuple[Mac | None, str, str]] = [
-            (one.mac, f"{type(one.item).__name__} {one.wanted}", one.describe())
+        found: list[tuple[Mac | None, Code, str, str]] = [
+            (one.mac, Code.CONFLICT, f"{type(one.item).__name__} {one.wanted}", one.describe())
             for one in self.conflicts
         ]
-        found += [(one.mac, one.kind or one.text, one.describe()) for one in self.findings]
-        texts: dict[tuple[Mac | None, str], list[str]] = {}
-        for mac, kind, text in found:
-            texts.setdefault((mac, kind), []).append(text)
-        return tuple((mac, _counted(same)) for (mac, _), same in texts.items())
+        found += [
+            (one.mac, Code.VERIFY, one.kind or one.text, one.describe()) for one in self.findings
+        ]
+        texts: dict[tuple[Mac | None, Code, str], list[str]] = {}
+        for mac, code, kind, text in found:
+            texts.setdefault((mac, code, kind), []).append(text)
+        return tuple((mac, code, _counted(same)) for (mac, code, _), same in texts.items())
 
     @property
     def exit_status(self) -> ExitStatus:
@@ -81,11 +84,17 @@ class PassReport:
 
     def trouble(self, mac: Mac) -> tuple[str, ...]:
         """The problems of one ENI, each once, sorted."""
-        texts = {str(failure.error) for failure in self.failed if failure.change.whose == mac}
-        texts |= {text for of, text in self.wrong if of == mac}
+        return tuple(self.coded_trouble(mac))
+
+    def coded_trouble(self, mac: Mac) -> dict[str, Code]:
+        """The same, each with its code."""
+        own = (failure.error for failure in self.failed if failure.change.whose == mac)
+        texts = {str(error): code_of(error) for error in own}
+        texts |= {text: code for of, code, text in self.wrong if of == mac}
         if hold := self.held.get(mac):
-            texts.add(f"changes are on hold since {date(hold.since)}: {hold.reason}")
-        return tuple(sorted(texts))
+            text = f"changes are on hold since {date(hold.since)}: {hold.reason}"
+            texts[text] = Code.ROLLED_BACK
+        return dict(sorted(texts.items()))
 
 
 def _counted(same: list[str]) -> str:

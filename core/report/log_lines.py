@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from ec2net.core.decide.intent import Standing
 from ec2net.core.model.errors import DeadlineExceeded, ExitStatus
 from ec2net.core.model.identity import Mac
+from ec2net.core.model.problem_code import Code, code_of
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.report import text
 from ec2net.core.report.status_file import Outcome
@@ -28,17 +29,28 @@ class Line:
     lasts: bool = True
     fields: Mapping[str, str] = field(default_factory=dict)
     """Journal fields: ENI_ID, LINK, BACKEND, ACTION, REASON; those without a value are absent."""
+    code: Code = Code.OTHER
+
+    @property
+    def journal(self) -> dict[str, str]:
+        """The fields, with those of the code."""
+        return {**self.fields, **coded(self.code)}
+
+
+def coded(code: Code) -> dict[str, str]:
+    """The journal fields that name the kind of a message."""
+    return {"MESSAGE_ID": code.message_id, "REASON_CODE": code.value}
 
 
 def lines(report: PassReport) -> tuple[Line, ...]:
     """Changes first, then problems."""
-    problems = sorted({str(problem) for problem in report.problems})
+    problems = sorted({(str(problem), code_of(problem)) for problem in report.problems})
     return (
         *_changes(report),
         *_failures(report),
         *_refusals(report),
-        *(_wrong(report, mac, reason) for mac, reason in report.wrong),
-        *map(_of_host, problems),
+        *(_wrong(report, mac, reason, code) for mac, code, reason in report.wrong),
+        *(_of_host(text, code) for text, code in problems),
     )
 
 
@@ -46,13 +58,14 @@ def _changes(report: PassReport) -> Iterator[Line]:
     """Drift first, then the changes of the pass."""
     for mac, drift in report.drifts.news:
         said = f"{_name(report, mac)}: {drift.log_text()}"
-        yield Line(logging.WARNING, said, mac, lasts=False, fields=identity(report, mac))
+        fields = identity(report, mac)
+        yield Line(logging.WARNING, said, mac, lasts=False, fields=fields, code=Code.DRIFT)
     for step in report.done:
         made = f"{_name(report, step.whose)}: {step.action.value} {step.item.describe()}"
         fields = {**identity(report, step.whose), "ACTION": step.action.name.lower()}
         if report.occasion:
             fields["REASON"] = report.occasion
-        yield Line(logging.INFO, made, step.whose, lasts=False, fields=fields)
+        yield Line(logging.INFO, made, step.whose, lasts=False, fields=fields, code=Code.CHANGE)
 
 
 def _failures(report: PassReport) -> Iterator[Line]:
@@ -65,13 +78,15 @@ def _failures(report: PassReport) -> Iterator[Line]:
         error = next(error for _, error in late)
         yield _of_host(
             f"{error}: {sum(late.values())} changes of {len(enis)} ENIs were left out;"
-            " the next pass makes them"
+            " the next pass makes them",
+            code_of(error),
         )
     for (mac, error), changes in errors.items():
         gone = error.exit_status is ExitStatus.LINK_GONE
         more = f"; {changes - 1} more changes were left out" if changes > 1 else ""
         level = logging.INFO if gone else logging.ERROR
-        yield _wrong(report, mac, f"{error}{more}", level=level, lasts=not gone)
+        code = code_of(error)
+        yield _wrong(report, mac, f"{error}{more}", code, level=level, lasts=not gone)
 
 
 def _refusals(report: PassReport) -> Iterator[Line]:
@@ -79,23 +94,25 @@ def _refusals(report: PassReport) -> Iterator[Line]:
         if eni.standing is Standing.REFUSED:
             said = f"{text.title(eni)}: refused: {eni.reason}"
             fields = reported(eni.reason, identity(report, eni.mac))
-            yield Line(logging.ERROR, said, eni.mac, fields=fields)
+            yield Line(logging.ERROR, said, eni.mac, fields=fields, code=Code.REFUSED)
 
 
-def _of_host(problem: str) -> Line:
-    return Line(logging.ERROR, problem, fields=reported(problem, {}))
+def _of_host(problem: str, code: Code) -> Line:
+    return Line(logging.ERROR, problem, fields=reported(problem, {}), code=code)
 
 
 def _wrong(
     report: PassReport,
     mac: Mac | None,
     text: str,
+    code: Code,
     *,
     level: int = logging.ERROR,
     lasts: bool = True,
 ) -> Line:
     fields = reported(text, identity(report, mac))
-    return Line(level, f"{_name(report, mac)}: {text}", mac, lasts=lasts, fields=fields)
+    named = f"{_name(report, mac)}: {text}"
+    return Line(level, named, mac, lasts=lasts, fields=fields, code=code)
 
 
 def reported(reason: str, whose: Mapping[str, str]) -> dict[str, str]:
@@ -124,13 +141,15 @@ def _name(report: PassReport, mac: Mac | None) -> str:
 def report(outcome: Outcome) -> None:
     """Log changes and problems. The caller does not hold the lock, since logging can block.
 
-    The journal gets a lasting problem at its begin and at its end, not each minute (R42).
+    The journal gets a lasting problem at its begin and at its end, not each minute (R42). The end
+    is that of its code: another text is no end.
     """
-    told = set(outcome.before["problems"]) if to_journal() else set()
-    now = {str(problem) for problem in outcome.report.problems}
+    told = outcome.problems_before if to_journal() else {}
+    now = {code_of(problem) for problem in outcome.report.problems}
     for line in lines(outcome.report):
         known = line.mac is None and line.text in told
         level = logging.DEBUG if known else line.level
-        _log.log(level, "%s", line.text, extra={"fields": line.fields})
-    for problem in sorted(told - now):
-        _log.info("resolved: %s", problem)
+        _log.log(level, "%s", line.text, extra={"fields": line.journal})
+    for problem, code in sorted(told.items()):
+        if code not in now:
+            _log.info("resolved: %s", problem, extra={"fields": coded(code)})

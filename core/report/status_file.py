@@ -11,11 +11,13 @@ import logging
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
-from ec2net.core.decide.intent import EniOutcome
+from ec2net.core.decide.intent import EniOutcome, Standing
 from ec2net.core.model.errors import Ec2netError, StateError
 from ec2net.core.model.identity import Mac
+from ec2net.core.model.problem_code import Code, code_of
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.report import as_json
 from ec2net.core.report.eni_state import judge
@@ -37,6 +39,17 @@ class Outcome:
     """The new document for ``status``."""
     before: dict[str, Any]
     """The former document."""
+
+    @property
+    def problems_before(self) -> dict[str, Code]:
+        """The texts of the former document, with their codes."""
+        codes = self.before.get("problem_codes")
+        known = codes if isinstance(codes, list) else []
+        texts = self.before["problems"]
+        return {
+            text: Code(code) if code in Code else Code.OTHER
+            for text, code in zip_longest(texts, known[: len(texts)])
+        }
 
     def to_json(self) -> dict[str, Any]:
         """The document, and what was done in this pass."""
@@ -75,6 +88,7 @@ def publish(
         "version": as_json.VERSION,
         "enis": enis,
         "problems": [str(problem) for problem in report.problems],
+        "problem_codes": [code_of(problem).value for problem in report.problems],
         "config_errors": [str(error) for error in place.loaded.errors],
     }
     try:
@@ -89,7 +103,8 @@ def publish(
 def publish_failure(run: RunDir, error: Ec2netError) -> None:
     """A pass failed: ``status`` must not report the former success any longer."""
     with suppress(StateError):
-        run.write(STATUS, {**stored(run), "version": as_json.VERSION, "problems": [str(error)]})
+        failed = {"problems": [str(error)], "problem_codes": [code_of(error).value]}
+        run.write(STATUS, {**stored(run), "version": as_json.VERSION, **failed})
 
 
 def stored(run: RunDir, *, intents: bool = True) -> dict[str, Any]:
@@ -128,6 +143,15 @@ def _eni(
         "held": as_json.hold(report.held.get(outcome.mac)) if covered else before.get("held"),
     }
     data["state"] = judge(outcome, report)[0].value if covered else before.get("state")
+    data["reason_code"] = _code(outcome, report) if covered else before.get("reason_code")
     same = before.get("standing") == data["standing"] and before.get("reason") == data["reason"]
     data["since"] = before.get("since") if same else clock.now()
     return data
+
+
+def _code(outcome: EniOutcome, report: PassReport) -> str | None:
+    """The code of the reason why the ENI is not configured; None if it is."""
+    if outcome.standing is not Standing.READY:
+        return Code(outcome.standing.value).value
+    codes = report.coded_trouble(outcome.mac).values()
+    return next((code.value for code in codes), None)

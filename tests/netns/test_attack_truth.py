@@ -91,7 +91,7 @@ def test_a_pass_that_runs_out_of_time_reports_its_changes(
     assert done.returncode == 1
     assert f"{eni.name}: + rule 10001" in done.stderr
     assert "did not end within 15 s" in done.stderr
-    assert instance.status()[str(eni.mac)]["standing"] == "configured"
+    assert instance.status()[str(eni.mac)]["state"] == "configured"
     assert instance.refresh() == []
 
 

@@ -52,15 +52,15 @@ def test_a_later_eni_is_unmanaged_from_its_attachment_on(instance: Instance) -> 
         assert events.taken() == []
     assert_same(before, instance.kernel())
     assert standing(instance, later) == ("ignored", "later")
-    assert standing(instance, boot) == ("configured", "boot")
-    assert standing(instance, main) == ("configured", "boot")
+    assert standing(instance, boot) == ("planned", "boot")
+    assert standing(instance, main) == ("planned", "boot")
     assert instance.unreachable(main, boot) == []
     record = instance.config_root / "record.json"  # verify's own output shows the same
     instance.ec2net("record", str(record))
     rows = json.loads(instance.ec2net("plan", "--imds", str(record), "--json").stdout)["enis"]
     told = {row["mac"]: (row["standing"], row["attached"]) for row in rows}
     assert told[str(later.mac)] == ("ignored", "later")
-    assert told[str(boot.mac)] == ("configured", "boot")
+    assert told[str(boot.mac)] == ("planned", "boot")
 
 
 def test_the_daemon_does_not_manage_a_later_eni(instance: Instance) -> None:
@@ -98,7 +98,7 @@ def test_an_eni_of_the_boot_that_is_attached_again_is_a_later_one(instance: Inst
     assert marked(instance.kernel()) == []
     instance.configure()
     instance.ec2net("refresh")
-    assert standing(instance, again) == ("configured", "later")
+    assert standing(instance, again) == ("planned", "later")
     assert instance.unreachable(main, again) == []
 
 
@@ -128,7 +128,7 @@ def test_enis_that_early_saw_belong_to_the_boot_and_a_later_pass_decides_nothing
     shutil.rmtree(NETWORKD)
     instance.ec2net("refresh")
     assert standing(instance, later) == ("ignored", "later")
-    assert standing(instance, boot) == ("configured", "boot")
+    assert standing(instance, boot) == ("planned", "boot")
 
 
 def test_early_does_not_manage_a_link_that_udev_marks_as_unmanaged(

@@ -105,7 +105,7 @@ def test_an_unmanaged_address_is_explained_as_well(
     settled.configure()
     assert "ens6" in story["title"]
     assert story["imds"]["local-ipv4s"].startswith("10.0.2.4, 10.0.2.5")
-    assert story["standing"] == ("ignored" if manage == "ignore" else "configured")
+    assert story["standing"] == ("ignored" if manage == "ignore" else "planned")
     if manage == "ignore":
         assert story["kernel"] == []
 

@@ -46,7 +46,7 @@ def test_findings_and_changes_of_passes_are_counted(instance: Instance, tmp_path
     start = numbers(file)
     assert start['ec2net_passes_total{result="done"}'] == 1
     assert start["ec2net_repairs_total"] == start['ec2net_errors_total{kind="imds"}'] == 0
-    assert start['ec2net_enis{standing="configured"}'] == 2
+    assert start['ec2net_enis{standing="planned"}'] == 2
     assert start["ec2net_pass_duration_seconds_sum"] > 0
     assert list(file.parent.iterdir()) == [file]
 

@@ -87,6 +87,9 @@ def test_the_daemon_runs_the_pass_of_a_refresh(
         assert instance.unreachable(pair[1]) == []
         done = instance.ec2net("refresh")
         assert (done.stdout, done.stderr) == ("", "")
+        shown = instance.ec2net("refresh", "-v").stderr
+        assert "the daemon ran the pass, with " in shown
+        assert "ens6: configured, backend netlink, 7 of 7 addresses" in shown
         pair[1].unassign_ipv4(address)
         assert f"- address {address}/32" in instance.ec2net("refresh").stderr
         assert manager.threads() == 1

@@ -15,6 +15,7 @@ from ec2net.core.doctor.examine import examine
 from ec2net.core.doctor.finding import Finding, Severity
 from ec2net.core.doctor.readings import Readings
 from ec2net.core.doctor.routes import gateways
+from ec2net.core.doctor.scope import Scope, scope
 from ec2net.core.engine.engine import Engine
 from ec2net.core.engine.inspection import inspect
 from ec2net.core.engine.pass_plan import View
@@ -43,10 +44,11 @@ def run(options: Namespace) -> ExitStatus:
         environment = _environment(engine, view)
         read = _read(engine, view, environment, imds, deadline)
     found = examine(view, read, environment, place.loaded)
+    checked = scope(view, read, found)
     if options.json:
-        print(json.dumps(_document(found), indent=2))
+        print(json.dumps(_document(found, checked), indent=2))
     else:
-        print("\n".join(lines(found)))
+        print("\n".join(lines(found, checked)))
     errors = any(one.severity is Severity.ERROR for one in found)
     return ExitStatus.FAILED if errors else place.status(ExitStatus.DONE)
 
@@ -85,6 +87,8 @@ def _read(
         service_fault(manager_runs(engine.run), environment),
         last_pass(engine.run),
         *_wrong_ways(engine, view, deadline),
+        readings.read_filters(host, deadline),
+        readings.read_fixed_gateways(gateways(host, snapshot)),
     )
 
 
@@ -104,10 +108,8 @@ def _wrong_ways(
     return tuple(wrong), False
 
 
-def lines(found: Sequence[Finding]) -> list[str]:
-    """Two for each finding: what and why, and what to do."""
-    if not found:
-        return ["OK: no problems found."]
+def lines(found: Sequence[Finding], checked: Scope) -> list[str]:
+    """Two for each finding: what and why, and what to do. The last one says what was checked."""
     text = []
     for one in found:
         about = f"{one.subject}: " if one.subject else ""
@@ -115,8 +117,13 @@ def lines(found: Sequence[Finding]) -> list[str]:
         text.append(f"     {one.remedy}")
     counts = Counter(one.severity for one in found)
     told = (f"{counts[s]} {s}{'s' * (counts[s] > 1)}" for s in Severity if counts[s])
-    return [*text, f"{', '.join(told)}."]
+    return [*text, f"{', '.join(told) or 'OK'}: {checked.describe()}."]
 
 
-def _document(found: Sequence[Finding]) -> dict[str, object]:
-    return {"version": as_json.VERSION, "findings": [encode(one) for one in found]}
+def _document(found: Sequence[Finding], checked: Scope) -> dict[str, object]:
+    return {
+        "version": as_json.VERSION,
+        "findings": [encode(one) for one in found],
+        "passed": [check.value for check in checked.passed],
+        "not_checked": list(checked.not_checked),
+    }

@@ -9,7 +9,7 @@ from typing import Any
 
 from ec2net.core.daemon.published import published
 from ec2net.core.decide import unassigned
-from ec2net.core.decide.intent import EniIntent, EniOutcome
+from ec2net.core.decide.intent import EniIntent, EniOutcome, Standing
 from ec2net.core.decide.unassigned import has
 from ec2net.core.engine import verify
 from ec2net.core.engine.causes import cause
@@ -23,6 +23,7 @@ from ec2net.core.model.facts import Absent, EniFacts, Unknown, Value, keys_of
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import AnyAddress
 from ec2net.core.report import as_json, text
+from ec2net.core.report.eni_state import State
 from ec2net.core.runtime.clock import date
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.config_in_force import workplace
@@ -135,8 +136,10 @@ def _story(
     intent = outcome.intent
     own, around = view.plan.of(outcome.mac), engine.surroundings(view)
     sources = _asked(intent, address)
+    wrong = _wrong(outcome, sources, view, engine, around, deadline)
     return {
         "title": text.title(outcome),
+        "state": _state(outcome, view, whole=not wrong).value,
         "standing": outcome.standing.value,
         "reason": outcome.reason,
         "backend": choice.backend if choice else None,
@@ -154,13 +157,26 @@ def _story(
             if address is None or route.destination.version == address.version
         ],
         "kernel": [_answer(engine, source, around, deadline) for source in sources],
-        "wrong": _wrong(outcome, sources, view, engine, around, deadline),
+        "wrong": wrong,
         "would_change": [step.action.value + " " + step.item.describe() for step in own.changes]
         + ["! " + found.describe() for found in own.conflicts],
         "held": as_json.hold(view.held.get(outcome.mac)),
         "observed": outcome.mac in view.observed_only,
         "problems": [str(problem) for problem in view.problems],
     }
+
+
+def _state(outcome: EniOutcome, view: View, *, whole: bool) -> State:
+    """The word of ``status``, as the host is now. ``whole``: the kernel answers as intended."""
+    if outcome.standing is not Standing.READY:
+        return State(outcome.standing.value)
+    if outcome.mac in view.observed_only:
+        return State.OBSERVED
+    own, choice = view.plan.of(outcome.mac), view.choices.get(outcome.mac)
+    lacks = own.changes or own.conflicts or outcome.mac in view.held
+    if lacks or not whole or choice is None or choice.backend is None:
+        return State.DEGRADED
+    return State.CONFIGURED
 
 
 def _wrong(
@@ -227,7 +243,7 @@ def _answer(engine: Engine, source: AnyAddress, around: Surroundings, deadline: 
 
 def _print(story: dict[str, Any]) -> None:
     print(story["title"])
-    standing, held = story["standing"], story["held"]
+    state, held = story["state"], story["held"]
     would = (
         f"changes on hold since {date(held['since'])}"
         if held
@@ -235,7 +251,7 @@ def _print(story: dict[str, Any]) -> None:
     )
     if story["observed"]:
         would = 'different, but left unchanged (manage = "observe")'
-    print(f"  {standing}: {story['reason']}" if story["reason"] else f"  {standing}")
+    print(f"  {state}: {story['reason']}" if story["reason"] else f"  {state}")
     print(f"  backend {story['backend'] or 'none'}: {'; '.join(story['backend_reasons'])}")
     for head, lines in (
         ("IMDS reports", [f"{key} {value}" for key, value in story["imds"].items()]),

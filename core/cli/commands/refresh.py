@@ -9,8 +9,10 @@ import logging
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
+from typing import Any
 
 from ec2net.core.daemon.sole import manager_runs
 from ec2net.core.engine.one_pass import failure_published, one_pass
@@ -31,6 +33,9 @@ _log = logging.getLogger("ec2net.pass")
 
 _AGAIN, _TRIES = 2, 10
 """Passes after a change of who does what, at least and at most."""
+
+_USUAL = "configured"
+"""The state that a summary does not name."""
 
 _PAUSE = 1.0
 """Seconds before a pass that follows one that did not end well: a router's advertisement may be late."""
@@ -62,12 +67,23 @@ def run(options: Namespace) -> ExitStatus:
         if stale := list(stale_units()):
             end_units(stale, signals.deadline(timeouts.pass_, "refresh"))
     log_lines.report(done)
-    report = done.report
+    status = place.status(done.report.exit_status)
     if options.json:
         print(json.dumps(done.to_json(), indent=2))
-    elif sys.stdout.isatty() and not report.done:
-        print("Nothing to change.")
-    return place.status(report.exit_status)
+    elif sys.stdout.isatty() and status is ExitStatus.DONE:
+        print(summary(done.to_json()))
+    return status
+
+
+def summary(document: Mapping[str, Any]) -> str:
+    """The result of a pass that ended well, from its document: ``2 ENIs, nothing to change.``"""
+    states = Counter(str(eni["state"]) for eni in document["enis"])
+    enis = states.total()
+    other = [f"{number} {state}" for state, number in states.items() if state != _USUAL]
+    shown = f" ({', '.join(other)})" if other else ""
+    changes = len(document["changes"])
+    made = f"{changes} change{'' if changes == 1 else 's'} made" if changes else "nothing to change"
+    return f"{enis} ENI{'' if enis == 1 else 's'}{shown}, {made}."
 
 
 def again(options: Namespace, between: Callable[[], None] | None = None) -> ExitStatus:
@@ -122,10 +138,28 @@ def _by_manager(place: Workplace, options: Namespace) -> ExitStatus | None:
     status = ExitStatus(int(answer.pop("exit_status", ExitStatus.FAILED)))
     if "error" in answer:
         raise Ec2netError(str(answer["error"]), subject="ec2net.service")
+    _show(answer.get("enis", ()), int(answer.get("requests", 0)))
     for level, text in answer.pop("lines", ()):
         _log.log(int(level), "%s", text)
     if options.json:
         print(json.dumps(answer, indent=2))
-    elif sys.stdout.isatty() and not answer.get("changes"):
-        print("Nothing to change.")
+    elif sys.stdout.isatty() and place.status(status) is ExitStatus.DONE:
+        print(summary(answer))
     return place.status(status)
+
+
+def _show(enis: Iterable[Mapping[str, Any]], requests: int) -> None:
+    """Log the daemon's result for ``--verbose``: the daemon's own log has only the news."""
+    _log.debug("the daemon ran the pass, with %d requests to IMDS", requests)
+    for eni in enis:
+        intent = eni["intent"]
+        wanted = len(intent["base"]) + len(intent["further"]) if intent else 0
+        _log.debug(
+            "%s: %s%s, backend %s, %s of %d addresses",
+            eni["link"] or eni["mac"],
+            eni["state"],
+            f" ({eni['reason']})" if eni["reason"] else "",
+            eni["backend"] or "none",
+            eni["there"] or 0,
+            wanted,
+        )

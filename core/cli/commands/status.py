@@ -27,6 +27,9 @@ from ec2net.core.state.codec import encode
 from ec2net.core.state.last_pass import last_pass
 from ec2net.core.state.run_dir import RunDir
 
+_QUIET = ("ignored", "absent", "no-address")
+"""States that may be intended."""
+
 _CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -95,6 +98,7 @@ def _look(run_dir: RunDir, root: Path) -> _Shown:
         ]
         troubled = document["problems"] or any(eni["trouble"] for eni in document["enis"])
         refused = any(eni["standing"] == "refused" for eni in document["enis"])
+        fight = manager is not None and bool(manager.get("fight"))
     except (KeyError, TypeError, AttributeError) as error:
         raise Ec2netError(
             "another version of ec2net wrote this status",
@@ -106,7 +110,7 @@ def _look(run_dir: RunDir, root: Path) -> _Shown:
         for tool in tools
         if not any(str(text).startswith(f"{tool.tool}: ") for text in document["problems"])
     ]
-    status = ExitStatus.FAILED if troubled or refused or fault else ExitStatus.DONE
+    status = ExitStatus.FAILED if troubled or refused or fault or fight else ExitStatus.DONE
     if status is ExitStatus.DONE and document["config_errors"]:
         status = ExitStatus.USAGE
     return _Shown("\n".join(lines), document, status)
@@ -152,7 +156,9 @@ def _lines(document: dict[str, Any]) -> list[str]:
     lines = [table(_HEAD, rows, width=WIDTH)]
     for eni in document["enis"]:
         name = eni["link"] or eni["eni_id"] or eni["mac"]
-        lines += [f"! {name}: {trouble}" for trouble in (eni["reason"], *eni["trouble"]) if trouble]
+        sign = "-" if eni["standing"] in _QUIET else "!"
+        lines += [f"{sign} {name}: {eni['reason']}"] if eni["reason"] else []
+        lines += [f"! {name}: {trouble}" for trouble in eni["trouble"] if trouble]
         if unread := (eni["intent"] or {}).get("unread"):
             lines.append(f"! {name}: {incomplete(unread)}")
         lines += _drift(name, eni.get("drift"))
@@ -197,7 +203,10 @@ def _row(eni: dict[str, Any], state: dict[str, Any] | None) -> tuple[str, ...]:
 
 def _state(eni: dict[str, Any]) -> str:
     """The state that the last pass published; as far as it can be told of an earlier version's."""
-    return str(eni.get("state") or eni["standing"].replace("ready", "configured"))
+    standing = str(eni["standing"])
+    return str(
+        eni.get("state") or {"ready": "configured", "planned": "configured"}.get(standing, standing)
+    )
 
 
 def _addresses(eni: dict[str, Any]) -> str:

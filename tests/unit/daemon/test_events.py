@@ -149,8 +149,8 @@ def test_copies_of_an_earlier_process_are_followed(
     events: HostEvents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     there = bytes((10, 60, 0, 9))
-    copies = [to(there, OURS, NEWROUTE, 10001)]
-    monkeypatch.setattr(Dumps, "raw", lambda *_, **__: copies)
+    copies = (to(there, OURS, NEWROUTE, 10001),)
+    monkeypatch.setattr(Dumps, "read", lambda *_, **__: copies)
     events.follow()
     replaced = to(there, DHCP, NEWROUTE, MAIN, REPLACE)
     monkeypatch.setattr(events, "queued", lambda: iter([replaced]))

@@ -34,6 +34,7 @@ from ec2net.core.doctor import links, readings, units
 from ec2net.core.doctor.examine import examine
 from ec2net.core.doctor.finding import Check, Finding, in_order
 from ec2net.core.doctor.readings import Readings, read_failed_units
+from ec2net.core.doctor.scope import Scope
 from ec2net.core.host.files import Environment
 from ec2net.core.imds.endpoint import IPV4_ENDPOINT, Candidate
 from ec2net.core.imds.ways import Outcome, Way
@@ -213,16 +214,17 @@ def test_errors_are_first_and_without_duplicates() -> None:
 def test_the_text_has_the_remedy_below_the_cause() -> None:
     error = Finding(ERROR, Check.MTU, "ens6", "its MTU is 1", "run: ip")
     warning = Finding(WARNING, Check.IMDS, "", "it is slow", "wait")
-    assert doctor.lines([error, warning, warning]) == [
+    checked = Scope((Check.DRIFT, Check.ENI), ("security groups",))
+    assert doctor.lines([error, warning, warning], checked) == [
         "!! error [mtu] ens6: its MTU is 1",
         "     run: ip",
         "! warning [imds] it is slow",
         "     wait",
         "! warning [imds] it is slow",
         "     wait",
-        "1 error, 2 warnings.",
+        "1 error, 2 warnings: 2 checks passed; not checked: security groups.",
     ]
-    assert doctor.lines([]) == ["OK: no problems found."]
+    assert doctor.lines([], checked) == ["OK: 2 checks passed; not checked: security groups."]
 
 
 @pytest.mark.parametrize(

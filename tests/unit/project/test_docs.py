@@ -40,6 +40,7 @@ from ec2net.core.host.other_tools import Tool
 from ec2net.core.model.errors import EXIT_MEANING, ExitStatus
 from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.model.plan import Action
+from ec2net.core.model.problem_code import Code
 from ec2net.core.plugins import api, hookspecs
 from ec2net.core.plugins.backend import Backend
 from ec2net.core.report.metrics import KINDS, METRICS
@@ -230,6 +231,11 @@ def _described(function: Callable[..., Any]) -> str:
     return f"### `{function.__name__}`\n\n`{function.__name__}{signature}`\n\n{text}"
 
 
+def codes_table() -> str:
+    rows = [f"| `{code}` | {code.meaning} | `{code.message_id}` |" for code in Code]
+    return "\n".join(("| `REASON_CODE` | meaning | `MESSAGE_ID` |", "| --- | --- | --- |", *rows))
+
+
 def security_contact() -> str:
     """The fork that ships ec2net writes the address into pyproject.toml alone."""
     return f"<{release.identity(TOP)['SECURITY']}>"
@@ -247,6 +253,7 @@ GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/architecture.md", "folders"): layers.folders_table,
     ("CONTRIBUTING.md", "packages"): layers.packages_table,
     ("docs/observation.md", "metrics"): metrics_table,
+    ("docs/observation.md", "codes"): codes_table,
     ("docs/security.md", "files"): written.table,
     ("docs/plugins.md", "hooks"): hook_list,
     ("docs/plugin-interface.md", "backend"): backend_list,

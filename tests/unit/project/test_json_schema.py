@@ -160,7 +160,7 @@ def test_the_schema_rejects_wrong_documents(path: tuple[Any, ...], value: Any, w
         "conflicts": [],
         "enis": [
             dict.fromkeys(("eni_id", "link", "attached", "intent"))
-            | {"mac": "06:00:00:00:00:01", "standing": "configured", "reason": ""}
+            | {"mac": "06:00:00:00:00:01", "standing": "planned", "reason": ""}
         ],
         "held": {
             "06:00:00:00:00:01": {"since": "2026-11-22T06:59:57Z", "reason": "", "changes": []}

@@ -111,7 +111,7 @@ def test_an_eni_with_its_intent_is_written() -> None:
         "eni_id": "eni-00000000000000001",
         "link": "ens6",
         "attached": None,
-        "standing": "configured",
+        "standing": "planned",
         "reason": "",
     }
     assert intent["number"] == {"card": 0, "device": 1}

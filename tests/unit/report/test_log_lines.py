@@ -10,10 +10,11 @@ from eni_facts import eni, host, ipv4, mac
 
 from ec2net.core.config.settings import Config
 from ec2net.core.decide.compute import compute
-from ec2net.core.model.errors import Ec2netError, KernelError, LinkGone
+from ec2net.core.model.errors import Ec2netError, ImdsError, KernelError, LinkGone
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.objects import LinkRef, Rule
 from ec2net.core.model.plan import Action, Change, Conflict, Failure, Plan
+from ec2net.core.model.problem_code import Code
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.report.log_lines import Line, lines
 from ec2net.core.state.drift_record import REPAIRED, Drift, Drifts
@@ -53,7 +54,24 @@ def test_a_change_is_logged_once_with_its_reason_and_its_eni() -> None:
             "ACTION": "add",
             "REASON": "refresh",
         },
+        code=Code.CHANGE,
     )
+    assert line.journal["REASON_CODE"] == "change"
+    assert line.journal["MESSAGE_ID"] == Code.CHANGE.message_id
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({"findings": (Finding(mac(1), "traffic goes astray"),)}, Code.VERIFY),
+        ({"plan": Plan((), (CONFLICT,))}, Code.CONFLICT),
+        ({"problems": (ImdsError("no IMDS"),)}, Code.IMDS),
+        ({"problems": (Ec2netError("odd"),)}, Code.OTHER),
+        ({"failed": (Failure(ADDED, KernelError("EPERM", errno=1)),)}, Code.KERNEL),
+    ],
+)
+def test_a_problem_has_the_code_of_its_kind(wrong: dict[str, object], code: Code) -> None:
+    assert [line.code for line in lines(report(**wrong))] == [code]
 
 
 @pytest.mark.parametrize(

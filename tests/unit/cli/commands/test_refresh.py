@@ -42,3 +42,17 @@ def test_passes_repeat_until_one_succeeds_or_the_limit_is_reached(
     assert refresh.again(Namespace(json=True, unless_quiet=True, retry=True)) is status
     assert len(made) == passes
     assert paused == [1.0] * pauses
+
+
+@pytest.mark.parametrize(
+    ("states", "changes", "said"),
+    [
+        (["configured", "configured"], 0, "2 ENIs, nothing to change."),
+        (["configured"], 0, "1 ENI, nothing to change."),
+        (["configured", "pending", "ignored"], 1, "3 ENIs (1 pending, 1 ignored), 1 change made."),
+        (["configured", "configured"], 12, "2 ENIs, 12 changes made."),
+    ],
+)
+def test_a_success_says_what_is_true(states: list[str], changes: int, said: str) -> None:
+    document = {"enis": [{"state": state} for state in states], "changes": [{}] * changes}
+    assert refresh.summary(document) == said

@@ -64,13 +64,14 @@ def eni(**changes: Any) -> dict[str, Any]:
         "eni_id": "eni-0304feb62015b7959",
         "link": "ens6",
         "attached": "boot",
-        "standing": "configured",
+        "standing": "planned",
         "state": "configured",
         "reason": "",
         "intent": intent(rules=["rule 10001: from 10.0.2.4/31 lookup 10001"]),
         "backend": "networkd",
         "there": 2,
         "trouble": [],
+        "reason_code": None,
         "drift": None,
         "held": None,
         "since": "2026-11-22T06:59:57Z",
@@ -79,7 +80,10 @@ def eni(**changes: Any) -> dict[str, Any]:
 
 
 def publish(run: Path, *enis: dict[str, Any], **more: Any) -> None:
-    RunDir(run).write("status.json", {"version": 1, "enis": list(enis), "problems": [], **more})
+    RunDir(run).write(
+        "status.json",
+        {"version": 1, "enis": list(enis), "problems": [], "problem_codes": [], **more},
+    )
 
 
 @pytest.fixture
