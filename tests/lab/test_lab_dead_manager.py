@@ -151,6 +151,6 @@ def without_broadcast(state: State) -> State:
 
 
 def told(instance: LabInstance) -> str:
-    """What ec2net logged."""
+    """The log lines of ec2net."""
     entries = instance.host.journal()
     return "\n".join(entry.message for entry in entries if entry.identifier == "ec2net")

@@ -35,7 +35,7 @@ def second_pair(instance: LabInstance) -> None:
 
 
 def settled(instance: LabInstance) -> dict[str, list[str]]:
-    """What the kernel has when nothing more is to come."""
+    """The kernel's state after the last event."""
     instance.complete()
     instance.until_at_rest()
     instance.refresh()

@@ -179,8 +179,8 @@ def until_cloud_setup_works(instance: LabInstance) -> None:
 
 @pytest.mark.backend("networkmanager")
 def test_the_units_of_nm_cloud_setup_are_replaced_and_restored(boot: Boot) -> None:
-    """NetworkManager's dispatcher starts the service as long as systemd calls it enabled, and
-    NetworkManager creates the tool's rules again at each activation until it has forgotten them."""
+    """NetworkManager's dispatcher starts the service as long as systemd calls it enabled. Until
+    NetworkManager has forgotten the tool's rules, it creates them again at each activation."""
     wiring = {"files": CLOUD_SETUP_WIRING, "prepare": make_executable}
     with boot(before=three, complete=False, seed=None, **wiring) as instance:
         host = instance.host

@@ -126,8 +126,8 @@ def test_an_mtu_that_already_removed_ipv6_is_refused(instance: Instance) -> None
 def test_an_mtu_above_the_maximum_with_xdp_is_reported_and_the_rest_configured(
     instance: Instance,
 ) -> None:
-    """A program of XDP at one end of a veth pair limits the other end to less than a page, as the
-    driver of an ENI limits its own link."""
+    """A program of XDP at one end of a veth pair limits the other end to less than a page. The
+    driver of an ENI limits its own link in this way."""
     first, second = subnets(instance.vpc, 2)
     primary(instance.vpc, first)
     eni = instance.vpc.attach(second, **MANY)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The promise of routing, asked of the kernel for random hosts and main tables.
 
-A packet leaves through an ENI only if the ENI has its source address, and main's answer is obeyed
-where its link is no ENI or the source's own. Packets without a source, forwarded and marked packets
+A packet leaves through an ENI only if the ENI has its source address. Main's answer is obeyed where
+its link is no ENI or the source's own. Packets without a source, forwarded and marked packets
 go as on the same host without ec2net. A counter-example prints the lines of ``ip`` that make it.
 """
 
@@ -145,7 +145,7 @@ class Host:
         )
 
     def _as_before(self, packet: Packet, way: str) -> str:
-        """What is bound to a link gets there, though ec2net may know another next hop, or any."""
+        """A packet that is bound to a link leaves by it; ec2net may know another next hop."""
         before = self.before[packet]
         if before == NO_IPV4:
             return ""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Histories of IMDS: each key of several ENIs comes late, is missing or empty once, or lies once.
 
-A history is a list of states, one for each pass. Afterwards IMDS is right. What a host then has is
-compared with a host that read right answers from the start.
+A history is a list of states, one for each pass. Afterwards IMDS is right. The host's state is then
+compared with that of a host that read right answers from the start.
 """
 
 import json
@@ -224,7 +224,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Remains:
-    """What a host has in the end."""
+    """The final state of a host."""
 
     kernel: State
     files: dict[str, object]

@@ -63,7 +63,7 @@ def networkd() -> Iterator[dict[str, str]]:
 
 
 def leases(eni: Eni) -> None:
-    """What it leases on an ENI's link."""
+    """Its leases on an ENI's link."""
     assert eni.subnet.ipv4 is not None
     length = eni.subnet.ipv4.prefixlen
     (_LEASES / eni.name).write_text(f"{eni.ipv4s[0]}/{length}\n{eni.ipv6s[0]}/128\n")
@@ -76,7 +76,7 @@ def has(index: int) -> None:
 
 
 def files() -> dict[str, str]:
-    """What ec2net wrote for it."""
+    """The files that ec2net wrote for it."""
     return {
         str(path.relative_to(_FILES)): path.read_text()
         for path in _FILES.rglob("*")

@@ -134,5 +134,5 @@ def networkmanager(guest: Namespace) -> Iterator[tuple[Double, dict[str, str]]]:
 
 
 def files() -> dict[str, str]:
-    """What ec2net wrote for it."""
+    """The files that ec2net wrote for it."""
     return {_CONF.name: _CONF.read_text()} if _CONF.exists() else {}
