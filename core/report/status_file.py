@@ -27,6 +27,8 @@ from ec2net.core.state.run_dir import RunDir, parsed
 
 STATUS = "status.json"
 
+_CODES = {code.value: code for code in Code}
+
 _log = logging.getLogger("ec2net.pass")
 
 
@@ -47,7 +49,7 @@ class Outcome:
         known = codes if isinstance(codes, list) else []
         texts = self.before["problems"]
         return {
-            text: Code(code) if code in Code else Code.OTHER
+            text: _CODES.get(str(code), Code.OTHER)
             for text, code in zip_longest(texts, known[: len(texts)])
         }
 

@@ -280,7 +280,6 @@ BROKEN = (
         doctor=said(1, "[unassigned-address]", "10.0.2.99", "assign-private-ip-addresses"),
         about="10.0.2.99",
         explain=said(1, "EC2 does not assign it", "aws ec2 assign-private-ip-addresses"),
-        quick=True,
     ),
     Row(
         "an address of the secondary on the primary",
