@@ -7,6 +7,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ec2net.core.runtime.colour import AUTO, WHEN
+
 
 def seconds(text: str) -> float:
     """A number of seconds that a command line gives. Raises ``ArgumentTypeError``."""
@@ -79,6 +81,14 @@ COMMON: Arguments = (
     Argument(
         ("-v", "--verbose"),
         {"action": "store_true", "help": "log every decision and why it was made"},
+    ),
+    _value(
+        "--color",
+        choices=WHEN,
+        default=AUTO,
+        metavar="WHEN",
+        help="print colours: auto (on a terminal, unless NO_COLOR is set), always or never (default:"
+        " %(default)s)",
     ),
     _value(
         "--run-dir",
@@ -168,13 +178,19 @@ COMMANDS = (
         "show the state that each ENI had when ec2net last checked all ENIs",
         (
             _value(
+                "eni",
+                metavar="LINK|ENI",
+                nargs="?",
+                help="only the ENI with this link, id or MAC address; write it before --watch",
+            ),
+            _value(
                 "--watch",
                 type=seconds,
                 nargs="?",
                 const=2.0,
                 metavar="SECONDS",
-                help="look every SECONDS seconds (default: 2), and print when something changed; end with"
-                " Ctrl-C",
+                help="look every SECONDS seconds (default: 2), and print when something changed, on a"
+                " terminal with the ages of states; end with Ctrl-C",
             ),
         ),
     ),
@@ -206,7 +222,7 @@ COMMANDS = (
         (
             _value(
                 "what",
-                metavar="LINK|ADDRESS",
+                metavar="LINK|ENI|ADDRESS",
                 nargs="?",
                 help="the link, id or MAC address of an ENI, or an IP address of an ENI",
             ),
@@ -300,6 +316,12 @@ COMMANDS = (
     Command(
         "set-hostname",
         "set the static hostname to the one in IMDS, if the host has none",
+        json=False,
+    ),
+    Command(
+        "help",
+        "describe ec2net, or the arguments of one command",
+        (_value("about", metavar="COMMAND", nargs="?", help="the name of a command"),),
         json=False,
     ),
     Command(

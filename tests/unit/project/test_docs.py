@@ -2,7 +2,7 @@
 """The documents say what is there, and all of it: commands, options, keys, statuses, hooks, files.
 
 With ``EC2NET_WRITE=1`` in the environment the tests first write what is generated: parts of the
-documents, the manual pages, the completion for bash.
+documents, the manual pages, the completions.
 """
 
 import ast
@@ -21,12 +21,14 @@ from types import ModuleType
 from typing import Any
 
 import bash_completion
+import fish_completion
 import json_schema
 import layers
 import manual
 import pytest
 import release
 import written
+import zsh_completion
 from checkout import TOP
 from manual import commands, may_be_left_out, own_arguments, value_name
 
@@ -312,7 +314,8 @@ def _written() -> None:
         for document in sorted({name for name, _ in GENERATED}):
             (TOP / document).write_text(with_generated(document))
         manual.main()
-        bash_completion.main()
+        for module in (bash_completion, fish_completion, zsh_completion):
+            module.main()
 
 
 @pytest.mark.parametrize("document", sorted({name for name, _ in GENERATED}))
