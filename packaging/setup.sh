@@ -44,7 +44,7 @@ if [ "${1:-}" = --packages ]; then
 fi
 
 venv=$1 set=$2
-need_packages python3:python3 iproute2:ip nftables:nft strace:strace faketime:faketime dbus-daemon:dbus-daemon groff-base:groff graphviz:dot mandoc:mandoc zsh:zsh fish:fish
+need_packages python3:python3 iproute2:ip nftables:nft strace:strace faketime:faketime dbus-daemon:dbus-daemon groff-base:groff graphviz:dot mandoc:mandoc zsh:zsh fish:fish shellcheck:shellcheck
 python=${PYTHON:-python3}
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     echo "setup: $python is not Python 3.11 or newer (name another: make PYTHON=...)" >&2

@@ -23,6 +23,21 @@ def seconds(text: str) -> float:
     return number
 
 
+_UNITS = {"m": 60, "h": 3600, "d": 86_400}
+_DAYS_MAX = 30
+
+
+def duration(text: str) -> float:
+    """Seconds of a duration like ``90m``, ``2h`` or ``1d``. Raises ``ArgumentTypeError``."""
+    number, unit = text[:-1], _UNITS.get(text[-1:])
+    seconds = int(number) * unit if unit and number.isdecimal() and len(number) < 6 else 0
+    if not 0 < seconds <= _DAYS_MAX * _UNITS["d"]:
+        raise argparse.ArgumentTypeError(
+            f"{text[:60]!r} is not a duration such as 90m, 2h or 1d, up to {_DAYS_MAX}d"
+        )
+    return seconds
+
+
 def endpoint(text: str) -> tuple[str, int]:
     """An address and a port, such as ``[2001:db8::1]:443``. Raises ``ArgumentTypeError``."""
     host, _, port = text.rpartition(":")
@@ -168,6 +183,23 @@ COMMANDS = (
             _flag("--force", "also for the primary ENI, on which the host's network depends"),
         ),
     ),
+    Command(
+        "pause",
+        "stop all changes on this host for a time; ec2net still watches the ENIs",
+        (
+            _value(
+                "--for",
+                dest="seconds",
+                type=duration,
+                required=True,
+                metavar="DURATION",
+                help="how long, such as 90m, 2h or 1d; at most 30d",
+            ),
+            _value("--reason", default="", metavar="TEXT", help="a reason, which 'status' shows"),
+        ),
+        json=False,
+    ),
+    Command("resume", "end a pause, and make the changes that waited for its end", json=False),
     Command(
         "run",
         "run the daemon, which configures every ENI to match IMDS (ec2net.service)",

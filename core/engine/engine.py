@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from ec2net.core.config.settings import Config, Manage
 from ec2net.core.decide.candidate import eni_links
@@ -50,6 +51,7 @@ from ec2net.core.state import boot_enis, last_known, memory, touched_links
 from ec2net.core.state.drift_record import Record
 from ec2net.core.state.last_known import LastKnown
 from ec2net.core.state.memory import Memory
+from ec2net.core.state.pause import read_safely
 from ec2net.core.state.run_dir import RunDir
 
 _log = logging.getLogger("ec2net.engine")
@@ -75,6 +77,8 @@ class Engine:
     """How backends are called; the second argument tells those of this project."""
     patience: float = PATIENCE
     """Seconds: ``Host.patience``."""
+    pause_file: Path | None = None
+    """Where a pause is recorded, read for each plan; None: without one, as for a record."""
     _host: Host | None = field(default=None, init=False)
     _backends: dict[str, GuardedBackend] = field(default_factory=dict, init=False)
     _computed: tuple[Facts, HostIntent] | None = field(default=None, init=False)
@@ -189,9 +193,10 @@ class Engine:
         facts = Facts(reading.facts, there, attached, elsewhere(links, environment))
         which = Wanted(only, without, check)
         view = self._planned(facts, snapshot, links, environment, which, before.holds, deadline)
-        problems = (*reading.problems, *view.problems)
+        pause, broken = read_safely(self.pause_file)
+        problems = (*reading.problems, *([broken] if broken else ()), *view.problems)
         view = replace(view, memory=before, problems=problems, requests=reading.requests)
-        return view.with_holds()
+        return view.with_holds().paused(pause)
 
     def _planned(
         self,
@@ -249,6 +254,8 @@ class Engine:
             problems=view.problems,
             requests=view.requests,
             held=view.held,
+            pause=view.pause,
+            waiting=view.waiting,
         )
         trial, after = None, view.snapshot
         if any(plans.values()):
@@ -297,7 +304,7 @@ class Engine:
     def _finish(self, view: View, report: PassReport, after: Snapshot) -> PassReport:
         """Notice drift, remember what is good, and report the pass."""
         environment = self._environment(eni_links(view.snapshot.links, self.config.drivers))
-        back = {change.mac for change in report.undone} | report.held.keys()
+        back = {change.mac for change in report.undone} | report.held.keys() | view.waiting_for
         drifts, records = drift.follow(view, report.done, back, environment)
         problems = (*report.problems, *self._remember(view, report, records))
         there = addresses_there(view.host, view.snapshot if report.undone else after)
@@ -368,7 +375,7 @@ class Engine:
         for intent in view.host.ready:
             if intent.mac in view.without or intent.link.index not in around.names:
                 continue
-            if intent.mac in view.observed_only:
+            if intent.mac in view.observed_only or intent.mac in view.waiting_for:
                 continue  # what is not so there is no fault of ours
             if intent.mac in changed or intent.mac in failed:
                 findings = self._by_backend(intent, view)

@@ -12,18 +12,20 @@ _ec2net() {
     case $previous in
         --run-dir|--config-root) files=-d ;;
         --imds) files=-f ;;
-        --timeout|--watch|--to) return ;;
+        --timeout|--for|--reason|--watch|--to) return ;;
         --from) words='amazon-ec2-net-utils nm-cloud-setup cloud-netconfig' ;;
         --color) words='auto always never' ;;
         *) previous= ;;
     esac
     if [[ ! $previous ]]; then
         case $command in
-            '') words='-h --help --version plan refresh start remove run status verify doctor explain record support backends config migrate adopt early set-hostname help demo' ;;
+            '') words='-h --help --version plan refresh start remove pause resume run status verify doctor explain record support backends config migrate adopt early set-hostname help demo' ;;
             plan) words='-h --help -v --verbose --color --run-dir --config-root --json --imds --exit-code' ;;
             refresh) words='-h --help -v --verbose --color --run-dir --config-root --json --unless-quiet --retry' ;;
             start) words='-h --help -v --verbose --color --run-dir --config-root --json --primary --timeout'; links=yes ;;
             remove) words='-h --help -v --verbose --color --run-dir --config-root --json --if-gone --force'; links=yes ;;
+            pause) words='-h --help -v --verbose --color --run-dir --config-root --for --reason' ;;
+            resume) words='-h --help -v --verbose --color --run-dir --config-root' ;;
             run) words='-h --help -v --verbose --color --run-dir --config-root' ;;
             status) words='-h --help -v --verbose --color --run-dir --config-root --json --watch'; links=yes; enis=yes ;;
             verify) words='-h --help -v --verbose --color --run-dir --config-root --json --connect --to' ;;
@@ -37,7 +39,7 @@ _ec2net() {
             adopt) words='-h --help -v --verbose --color --run-dir --config-root --json --undo --apply networkd' ;;
             early) words='-h --help -v --verbose --color --run-dir --config-root' ;;
             set-hostname) words='-h --help -v --verbose --color --run-dir --config-root' ;;
-            help) words='-h --help -v --verbose --color --run-dir --config-root plan refresh start remove run status verify doctor explain record support backends config migrate adopt early set-hostname help demo' ;;
+            help) words='-h --help -v --verbose --color --run-dir --config-root plan refresh start remove pause resume run status verify doctor explain record support backends config migrate adopt early set-hostname help demo' ;;
             demo) words='-h --help -v --verbose --color --run-dir --config-root --keep-going' ;;
         esac
     fi

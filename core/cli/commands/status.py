@@ -28,6 +28,7 @@ from ec2net.core.runtime.clock import age, date, seconds_of, utc
 from ec2net.core.runtime.colour import RED, YELLOW, colours, painted
 from ec2net.core.runtime.deadline import readable
 from ec2net.core.runtime.signals import StopSignals
+from ec2net.core.state import pause
 from ec2net.core.state.codec import encode
 from ec2net.core.state.last_pass import last_pass
 from ec2net.core.state.run_dir import RunDir
@@ -127,12 +128,15 @@ def _look(run_dir: RunDir, root: Path, eni: str | None, style: _Style) -> _Shown
     document["last_pass"] = last_pass(run_dir)
     document["config_errors"] = _config_errors(root, document)
     document["tools"] = [encode(tool) for tool in tools]
+    document["pause"] = pause.to_json(paused := pause.read_safely(root / pause.PLACE)[0])
+    document.setdefault("pending_changes", None)
     document["written"] = _written(run_dir)
     try:
         if eni is not None:
             document["enis"] = _only(eni, document["enis"])
         lines = [
             *_service(fault, document["last_pass"]),
+            *_pause(paused, document["pending_changes"]),
             *(f"! configuration: {error}" for error in document["config_errors"]),
             *_lines(document, style),
         ]
@@ -190,6 +194,13 @@ def _service(fault: Fault | None, last: str | None) -> list[str]:
         return []
     passed = f"last pass {date(last)}, {_age(last)}" if last else "no pass in this boot"
     return [f"! {fault} ({passed}); {fault.remedy}"]
+
+
+def _pause(paused: pause.Pause | None, pending: int | None) -> list[str]:
+    if paused is None:
+        return []
+    wait = f"; {pending} changes wait" if pending else ""
+    return [f"Changes are paused {paused.words()}{wait}; to end the pause, run: ec2net resume"]
 
 
 def _config_errors(root: Path, document: dict[str, Any]) -> list[str]:

@@ -77,7 +77,7 @@ README_LINES = 150
 PAGE = 160
 """Lines of docs/architecture.md: a reason that would make it longer belongs beside its code."""
 
-FOLDERS = ("core", "backends", "systemd", "packaging", "tests", "docs", "src")
+FOLDERS = ("core", "backends", "systemd", "packaging", "tests", "docs", "src", "examples")
 
 
 # What is generated.

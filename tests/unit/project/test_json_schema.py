@@ -165,6 +165,7 @@ def test_it_sees_what_is_wrong(path: tuple[Any, ...], value: Any, wrong: str) ->
         "held": {
             "06:00:00:00:00:01": {"since": "2026-11-22T06:59:57Z", "reason": "", "changes": []}
         },
+        "pause": None,
         "problems": [],
     }
     good["changes"][0]["item"] = {"anything": 1}
