@@ -57,7 +57,7 @@ EXECUTABLE = {
     "/usr/lib/ec2net/setup-policy-routes",
 }
 
-DISTRIBUTED = ("src", "systemd", "tests", "docs", "packaging", "examples")
+DISTRIBUTED = ("src", "systemd", "tests", "docs", "packaging", "examples", "acceptance")
 """Folders that the release tarball has whole. It has no links: src/ec2net/core is the folder."""
 
 

@@ -77,7 +77,17 @@ README_LINES = 150
 PAGE = 160
 """Lines of docs/architecture.md: a reason that would make it longer belongs beside its code."""
 
-FOLDERS = ("core", "backends", "systemd", "packaging", "tests", "docs", "src", "examples")
+FOLDERS = (
+    "core",
+    "backends",
+    "systemd",
+    "packaging",
+    "tests",
+    "docs",
+    "src",
+    "examples",
+    "acceptance",
+)
 
 
 # What is generated.
