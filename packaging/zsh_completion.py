@@ -48,8 +48,10 @@ def script() -> str:
     top = [_spec(action) for action in parser()._actions if action.option_strings]
     described = [f"{name}:{_plain(one.description)}" for name, one in commands().items()]
     lines = [
-        f"    local -a commands=({' '.join(map(_quoted, described))})",
-        f"    _arguments -C {' '.join(top)} '1: :->command' '*:: :->arguments'",
+        "    local -a commands=(",
+        *(f"        {_quoted(one)}" for one in described),
+        "    )",
+        f"    {_broken(['_arguments', '-C', *top, "'1: :->command'", "'*:: :->arguments'"])}",
         "    case $state in",
         "        command) _describe -t commands command commands ;;",
         "        arguments)",
@@ -63,7 +65,12 @@ def script() -> str:
 
 
 def _arguments(command: argparse.ArgumentParser) -> str:
-    return " ".join(["_arguments", *_specs(command)])
+    return _broken(["_arguments", *_specs(command)])
+
+
+def _broken(words: list[str]) -> str:
+    """One command, a word on each line."""
+    return " \\\n            ".join(words)
 
 
 def _specs(command: argparse.ArgumentParser) -> Iterator[str]:
