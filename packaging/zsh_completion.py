@@ -46,12 +46,13 @@ _ACTIONS = {
 def script() -> str:
     """The whole file."""
     top = [_spec(action) for action in parser()._actions if action.option_strings]
+    first = ["_arguments", "-C", *top, "'1: :->command'", "'*:: :->arguments'"]
     described = [f"{name}:{_plain(one.description)}" for name, one in commands().items()]
     lines = [
         "    local -a commands=(",
         *(f"        {_quoted(one)}" for one in described),
         "    )",
-        f"    {_broken(['_arguments', '-C', *top, "'1: :->command'", "'*:: :->arguments'"])}",
+        f"    {_broken(first)}",
         "    case $state in",
         "        command) _describe -t commands command commands ;;",
         "        arguments)",

@@ -9,7 +9,7 @@ from checkout import TOP
 from lab_boot import Boot
 from lab_instance import MANY, LabInstance
 
-pytestmark = [pytest.mark.lab, pytest.mark.backend("networkd"), pytest.mark.first_setting]
+pytestmark = [pytest.mark.lab, pytest.mark.backend("networkd"), pytest.mark.exhaustive]
 
 SCRIPT = (TOP / "acceptance/prove.py").read_text()
 RULES = (TOP / "systemd/tuning/91-ec2net-tuning.rules").read_text()

@@ -108,7 +108,7 @@ def test_after_a_reboot_a_paused_host_has_its_primary_and_the_base(instance: Ins
     assert instance.unreachable(main, other) == []
 
 
-def test_a_broken_file_is_told_and_pauses_nothing(instance: Instance) -> None:
+def test_a_broken_file_is_reported_and_pauses_nothing(instance: Instance) -> None:
     vpc = instance.vpc
     main = primary(vpc, *subnets(vpc, 1), **MANY)
     file(instance).parent.mkdir(parents=True)

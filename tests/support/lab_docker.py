@@ -39,7 +39,7 @@ class Docker:
         (seen,) = json.loads(self._docker("inspect", name))
         (network,) = seen["NetworkSettings"]["Networks"].values()
         assert network["IPAddress"], seen["State"]
-        # By the host's own procfs, since a process has another number outside.
+        # Read the host's own procfs, since a process has another number outside.
         inside = f"/proc/{self.host.leader}/root/proc/{seen['State']['Pid']}/ns/net"
         namespace = Namespace(f"docker-{name}")
         namespace.path.touch()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is counted when there is no report, and what is kept that is no number."""
+"""Counts without a report, and kept values that are no numbers."""
 
 import json
 import platform
@@ -40,7 +40,7 @@ def place(path: Path, metrics_file: object) -> Workplace:
     ("error", "kind"),
     [(ImdsError("x"), "imds"), (DeadlineExceeded("x"), "deadline"), (Ec2netError("x"), "other")],
 )
-def test_a_pass_that_came_to_no_end_is_a_failed_one(
+def test_an_interrupted_pass_counts_as_failed(
     tmp_path: Path, error: Ec2netError, kind: str
 ) -> None:
     file = tmp_path / "ec2net.prom"
@@ -65,7 +65,7 @@ def test_the_version_of_before_an_upgrade_is_not_kept(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_pending_is_told_by_a_pass_over_all_enis(tmp_path: Path) -> None:
+def test_a_pass_over_all_enis_reports_the_pending_changes(tmp_path: Path) -> None:
     file = tmp_path / "ec2net.prom"
     where = place(tmp_path, file)
     step = Change(Action.ADD, LinkSetting(LinkRef(2, "ens6"), Setting.UP, 1), None)
@@ -112,12 +112,12 @@ def test_names_follow_the_conventions_of_prometheus(name: str, kind: str) -> Non
     assert not re.search(r"_(ms|minutes|hours|percent|count|sum)$", name)
 
 
-def test_without_a_file_nothing_is_kept(tmp_path: Path) -> None:
+def test_without_a_file_no_value_is_kept(tmp_path: Path) -> None:
     count_failure(place(tmp_path, ""), ImdsError("x"))
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_kept_is_not_trusted(tmp_path: Path) -> None:
+def test_invalid_kept_values_are_ignored(tmp_path: Path) -> None:
     file = tmp_path / "ec2net.prom"
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / FILE).write_text(json.dumps({"ec2net_repairs_total": "x", "y": 1}))
@@ -126,7 +126,7 @@ def test_what_is_kept_is_not_trusted(tmp_path: Path) -> None:
     assert "y" not in file.read_text().split()
 
 
-def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StateError, match=r"metrics_file: cannot write .*ReadWritePaths="):
         count_failure(place(tmp_path, tmp_path / "file" / "ec2net.prom"), ImdsError("x"))
@@ -138,7 +138,7 @@ def test_a_file_that_the_collector_would_not_read_is_refused(tmp_path: Path, val
     assert "metrics_file" in str(error)
 
 
-def test_a_broken_configuration_is_counted_and_no_pass_is_a_success(tmp_path: Path) -> None:
+def test_a_broken_configuration_is_counted_and_no_pass_succeeds(tmp_path: Path) -> None:
     file = tmp_path / "ec2net.prom"
     good = place(tmp_path, file)
     report = PassReport(HostIntent(()), Plan(), {})
