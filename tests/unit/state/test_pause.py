@@ -82,7 +82,9 @@ def test_a_pause_that_has_ended_is_none(tmp_path: Path) -> None:
         ).encode(),
     ],
 )
-def test_a_file_that_cannot_be_used_is_reported_and_is_no_pause(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_cannot_be_used_is_reported_and_is_no_pause(
+    tmp_path: Path, content: bytes
+) -> None:
     path = tmp_path / pause.PLACE
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
