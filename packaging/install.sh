@@ -29,5 +29,8 @@ for section in 5 7 8; do
 done
 install -D -p -m 644 packaging/completion/ec2net.bash \
     "$root/usr/share/bash-completion/completions/ec2net"
+# Debian's zsh has a folder of its own for packages.
+put 644 "${ZSH_FUNCTIONS:-usr/share/zsh/vendor-completions}" packaging/completion/_ec2net
+put 644 usr/share/fish/vendor_completions.d packaging/completion/ec2net.fish
 # For an image with the mode on demand: copy it to /etc/systemd/system-preset.
-put 644 usr/share/doc/ec2net/examples systemd/preset-on-demand/*.preset
+put 644 usr/share/doc/ec2net/examples systemd/preset-on-demand/*.preset systemd/tuning/*.rules

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import roff
 
-from ec2net.core.cli.main import parser
+from ec2net.core.cli.main import command_parsers, parser
 from ec2net.core.config.kinds import toml_value
 from ec2net.core.config.schema import HOST, MATCH, PER_ENI, Key, Setting
 from ec2net.core.model.errors import EXIT_MEANING
@@ -24,8 +24,7 @@ _TOP = FOLDER.parents[1]
 
 def commands() -> dict[str, argparse.ArgumentParser]:
     """By name, in the order of the help."""
-    action = next(a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
-    return dict(action.choices)
+    return command_parsers(parser())
 
 
 def common_options() -> list[argparse.Action]:
@@ -145,6 +144,20 @@ def _first_step(title: str) -> str:
     return _section("docs/first-steps.md", title)
 
 
+def _diagnostics() -> str:
+    """The messages of docs/troubleshooting.md as definitions: what each means, and the remedy."""
+    rows = re.findall(
+        r"^\| (`[^|]+) \| ([^|]+) \| ([^|]+) \|$",
+        _section("docs/troubleshooting.md", "Messages"),
+        flags=re.MULTILINE,
+    )
+    assert len(rows) > 10
+    return "\n\n".join(
+        f"{message}\n: {_sentence(cause)} Remedy: {remedy.rstrip('.')}."
+        for message, cause, remedy in rows
+    )
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": _commands,
     "json": lambda: _definition(
@@ -161,6 +174,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "find out why an address is unreachable": lambda: _first_step(
         "Find out why an address is unreachable"
     ),
+    "messages": _diagnostics,
     "uninstall": lambda: _first_step("Uninstall"),
     "hooks": lambda: _section("docs/plugins.md", "Hooks"),
     "rules and example of a backend": lambda: _section("docs/plugins.md", "Backends"),

@@ -39,12 +39,12 @@ if [ "${1:-}" = --packages ]; then
         python3-setuptools:/usr/lib/python3/dist-packages/setuptools \
         python3-wheel:/usr/lib/python3/dist-packages/wheel
     # What their tests look at them with.
-    need_packages rpmlint:rpmlint createrepo-c:createrepo_c dnf:dnf lintian:lintian devscripts:uscan autopkgtest:autopkgtest mandoc:mandoc
+    need_packages rpmlint:rpmlint createrepo-c:createrepo_c dnf:dnf lintian:lintian devscripts:uscan autopkgtest:autopkgtest
     exit
 fi
 
 venv=$1 set=$2
-need_packages python3:python3 iproute2:ip nftables:nft strace:strace faketime:faketime dbus-daemon:dbus-daemon groff-base:groff graphviz:dot
+need_packages python3:python3 iproute2:ip nftables:nft strace:strace faketime:faketime dbus-daemon:dbus-daemon groff-base:groff graphviz:dot mandoc:mandoc zsh:zsh fish:fish shellcheck:shellcheck
 python=${PYTHON:-python3}
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     echo "setup: $python is not Python 3.11 or newer (name another: make PYTHON=...)" >&2

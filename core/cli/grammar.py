@@ -7,6 +7,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ec2net.core.runtime.colour import AUTO, WHEN
+
 
 def seconds(text: str) -> float:
     """A number of seconds that a command line gives. Raises ``ArgumentTypeError``."""
@@ -19,6 +21,21 @@ def seconds(text: str) -> float:
             f"{text!r} is not a number of seconds above 0 and up to 3600"
         )
     return number
+
+
+_UNITS = {"m": 60, "h": 3600, "d": 86_400}
+_DAYS_MAX = 30
+
+
+def duration(text: str) -> float:
+    """Seconds of a duration like ``90m``, ``2h`` or ``1d``. Raises ``ArgumentTypeError``."""
+    number, unit = text[:-1], _UNITS.get(text[-1:])
+    seconds = int(number) * unit if unit and number.isdecimal() and len(number) < 6 else 0
+    if not 0 < seconds <= _DAYS_MAX * _UNITS["d"]:
+        raise argparse.ArgumentTypeError(
+            f"{text[:60]!r} is not a duration such as 90m, 2h or 1d, up to {_DAYS_MAX}d"
+        )
+    return seconds
 
 
 def endpoint(text: str) -> tuple[str, int]:
@@ -79,6 +96,14 @@ COMMON: Arguments = (
     Argument(
         ("-v", "--verbose"),
         {"action": "store_true", "help": "log every decision and why it was made"},
+    ),
+    _value(
+        "--color",
+        choices=WHEN,
+        default=AUTO,
+        metavar="WHEN",
+        help="print colours: auto (on a terminal, unless NO_COLOR is set), always or never (default:"
+        " %(default)s)",
     ),
     _value(
         "--run-dir",
@@ -159,6 +184,23 @@ COMMANDS = (
         ),
     ),
     Command(
+        "pause",
+        "stop all changes on this host for a time; ec2net still watches the ENIs",
+        (
+            _value(
+                "--for",
+                dest="seconds",
+                type=duration,
+                required=True,
+                metavar="DURATION",
+                help="how long, such as 90m, 2h or 1d; at most 30d",
+            ),
+            _value("--reason", default="", metavar="TEXT", help="a reason, which 'status' shows"),
+        ),
+        json=False,
+    ),
+    Command("resume", "end a pause, and make the changes that waited for its end", json=False),
+    Command(
         "run",
         "run the daemon, which configures every ENI to match IMDS (ec2net.service)",
         json=False,
@@ -168,13 +210,19 @@ COMMANDS = (
         "show the state that each ENI had when ec2net last checked all ENIs",
         (
             _value(
+                "eni",
+                metavar="LINK|ENI",
+                nargs="?",
+                help="only the ENI with this link, id or MAC address; write it before --watch",
+            ),
+            _value(
                 "--watch",
                 type=seconds,
                 nargs="?",
                 const=2.0,
                 metavar="SECONDS",
-                help="look every SECONDS seconds (default: 2), and print when something changed; end with"
-                " Ctrl-C",
+                help="look every SECONDS seconds (default: 2), and print when something changed, on a"
+                " terminal with the ages of states; end with Ctrl-C",
             ),
         ),
     ),
@@ -206,7 +254,7 @@ COMMANDS = (
         (
             _value(
                 "what",
-                metavar="LINK|ADDRESS",
+                metavar="LINK|ENI|ADDRESS",
                 nargs="?",
                 help="the link, id or MAC address of an ENI, or an IP address of an ENI",
             ),
@@ -300,6 +348,12 @@ COMMANDS = (
     Command(
         "set-hostname",
         "set the static hostname to the one in IMDS, if the host has none",
+        json=False,
+    ),
+    Command(
+        "help",
+        "describe ec2net, or the arguments of one command",
+        (_value("about", metavar="COMMAND", nargs="?", help="the name of a command"),),
         json=False,
     ),
     Command(

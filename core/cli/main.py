@@ -14,11 +14,12 @@ import sys
 import textwrap
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ec2net import __version__
 from ec2net.core.cli.grammar import COMMANDS, COMMON, JSON, Argument, Arguments
-from ec2net.core.cli.output import printable_output
+from ec2net.core.cli.output import lose_output, printable_output
+from ec2net.core.cli.suggestion import suggestion
 from ec2net.core.model.errors import EXIT_MEANING, Ec2netError, ExitStatus, Stopped
 from ec2net.core.model.identity import printable
 
@@ -40,6 +41,20 @@ _DESCRIPTION = "Configure every network interface (ENI) of an EC2 instance to ma
 class _Parser(argparse.ArgumentParser):
     """Complains in one line, as every other error does; the usage is what --help is for."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """The parser that lacks an option reports it, with the one that was probably meant."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            known = [option for action in self._actions for option in action.option_strings]
+            meant = suggestion(unknown[0].partition("=")[0], known)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        return options, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            self.error(f"there is no command '{value[:60]}'{suggestion(value, action.choices)}")
+        super()._check_value(action, value)
+
     def error(self, message: str) -> NoReturn:
         said = printable(f"ec2net: {message} (see '{self.prog} --help')")
         self.exit(ExitStatus.USAGE, f"{said}\n")
@@ -49,9 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the return value is the exit status of the process."""
     _have_streams()
     options = parser().parse_args(arguments)
-    from ec2net.core.runtime import log
+    from ec2net.core.runtime import colour, log
 
     log.set_up(verbose=options.verbose)
+    colour.choose(options.color)
     name = str(options.command).replace("-", "_")
     if arguments is None and options.command != "demo":
         # As an exception, Ctrl-C could be raised anywhere; commands that change things check for
@@ -72,12 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _die_by_signal()
         return error.exit_status
     except BrokenPipeError:
-        _lose_output()
+        lose_output()
         return ExitStatus.FAILED
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EIO):
             raise
-        _lose_output()
+        lose_output()
         print(f"ec2net: cannot write the output: {error.strerror}", file=sys.stderr)
         return ExitStatus.FAILED
     return status
@@ -88,11 +104,6 @@ def _have_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 (it stays open)
-
-
-def _lose_output() -> None:
-    """Drop the buffered output: it would fail once more at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _die_by_signal() -> None:
@@ -119,6 +130,12 @@ def parser() -> argparse.ArgumentParser:
         )
         _add(sub, (*((JSON,) if one.json else ()), *one.arguments))
     return top
+
+
+def command_parsers(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command, by name, in the order of the help."""
+    action = next(a for a in top._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(action.choices)
 
 
 def _add(to: argparse.ArgumentParser, arguments: Arguments) -> None:

@@ -141,6 +141,9 @@ def _plan(view: View) -> Iterator[Finding]:
             "remove that object with the tool that created it; ec2net never replaces foreign "
             "objects",
         )
+    if view.pause is not None:
+        cause = f"changes are paused {view.pause.words()}"
+        yield Finding(Severity.NOTE, Check.PAUSE, "", cause, "to end the pause: ec2net resume")
     changes = view.plan.without(view.observed_only).changes
     if changes:
         yield Finding(
@@ -148,7 +151,8 @@ def _plan(view: View) -> Iterator[Finding]:
             Check.DRIFT,
             "",
             f"the host differs from the intent: {count(changes)}",
-            "see the changes: ec2net plan; make them: ec2net refresh",
+            "see the changes: ec2net plan; make them: ec2net "
+            + ("resume" if view.pause is not None else "refresh"),
         )
 
 
@@ -157,7 +161,7 @@ def _routing(view: View, wrong: Collection[finding.Finding]) -> Iterator[Finding
 
     A refresh is offered only where it would change something of the ENI.
     """
-    plan = view.plan.without(view.observed_only | view.held.keys())
+    plan = view.plan.without(view.observed_only | view.held.keys() | view.waiting_for)
     for eni in view.host.enis:
         same = [found for found in wrong if found.mac == eni.mac]
         if same:

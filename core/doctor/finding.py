@@ -45,6 +45,7 @@ class Check(StrEnum):
     ENI = "eni"
     ROUTING = "routing"
     DRIFT = "drift"
+    PAUSE = "pause"
     UNCHECKED = "unchecked"
 
 

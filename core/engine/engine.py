@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv6Address
+from pathlib import Path
 
 from ec2net.core.config.settings import Config, Manage
 from ec2net.core.decide.candidate import eni_links
@@ -57,6 +58,7 @@ from ec2net.core.state import boot_enis, last_known, memory, touched_links
 from ec2net.core.state.drift_record import Record
 from ec2net.core.state.last_known import LastKnown
 from ec2net.core.state.memory import Memory
+from ec2net.core.state.pause import read_safely
 from ec2net.core.state.run_dir import RunDir
 
 _log = logging.getLogger("ec2net.engine")
@@ -82,6 +84,8 @@ class Engine:
     """How backends are called; the second argument tells those of this project."""
     patience: float = PATIENCE
     """Seconds: ``Host.patience``."""
+    pause_file: Path | None = None
+    """Where a pause is recorded, read for each plan; None: without one, as for a record."""
     _host: Host | None = field(default=None, init=False)
     _backends: dict[str, GuardedBackend] = field(default_factory=dict, init=False)
     _routers: Mapping[Mac, IPv6Address] = field(default_factory=dict, init=False)
@@ -221,9 +225,10 @@ class Engine:
         facts = Facts(reading.facts, there, attached, elsewhere(links, environment), routers)
         which = Wanted(only, without, check)
         view = self._planned(facts, snapshot, links, environment, which, before, deadline)
-        problems = (*reading.problems, *view.problems)
+        pause, broken = read_safely(self.pause_file)
+        problems = (*reading.problems, *([broken] if broken else ()), *view.problems)
         view = replace(view, memory=before, problems=problems, requests=reading.requests)
-        return view.with_holds()
+        return view.with_holds().paused(pause)
 
     def _ipv6_routers(
         self, snapshot: Snapshot, links: Mapping[Mac, tuple[Link, ...]], *, recorded: bool
@@ -302,6 +307,8 @@ class Engine:
             problems=view.problems,
             requests=view.requests,
             held=view.held,
+            pause=view.pause,
+            waiting=view.waiting,
         )
         trial, after = None, view.snapshot
         if any(plans.values()):
@@ -350,7 +357,7 @@ class Engine:
     def _finish(self, view: View, report: PassReport, after: Snapshot) -> PassReport:
         """Notice drift, remember what is good, and report the pass."""
         environment = self._environment(eni_links(view.snapshot.links, self.config.drivers))
-        back = {change.mac for change in report.undone} | report.held.keys()
+        back = {change.mac for change in report.undone} | report.held.keys() | view.waiting_for
         drifts, records = drift.follow(view, report.done, back, environment)
         problems = (*report.problems, *self._remember(view, report, records))
         self._intended.keep_only(view.attached)
@@ -430,7 +437,7 @@ class Engine:
         for intent in view.host.ready:
             if intent.mac in view.without or intent.link.index not in there:
                 continue
-            if intent.mac in view.observed_only:
+            if intent.mac in view.observed_only or intent.mac in view.waiting_for:
                 continue  # ec2net is not the cause of differences there
             if intent.mac in changed or intent.mac in failed:
                 findings = self._by_backend(intent, view)

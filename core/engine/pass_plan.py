@@ -6,15 +6,15 @@ import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
-from ec2net.core.decide.intent import HostIntent, Standing
+from ec2net.core.decide.intent import EniIntent, HostIntent, Standing
 from ec2net.core.decide.last_known import unread
 from ec2net.core.decide.settled import identity
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Facts
 from ec2net.core.model.fingerprint import fingerprint
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import LinkRef
-from ec2net.core.model.plan import Change, Item, Plan
+from ec2net.core.model.objects import Address, KernelItem, LinkRef, LinkSetting
+from ec2net.core.model.plan import Action, Change, Item, Plan
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import Goal, Observed
 from ec2net.core.plugins.choose import Choice
@@ -24,6 +24,7 @@ from ec2net.core.state.boot_enis import AtBoot
 from ec2net.core.state.drift_record import Record
 from ec2net.core.state.holds import Hold
 from ec2net.core.state.memory import Memory
+from ec2net.core.state.pause import Pause
 
 
 class Intended(dict[Mac, Remembered[int]]):
@@ -63,6 +64,10 @@ class View:
     """ENIs with ``manage = "observe"``: in the plan, but never applied."""
     held: Mapping[Mac, Hold] = field(default_factory=dict)
     """ENIs whose changes are not applied: they were rolled back."""
+    pause: Pause | None = None
+    """An administrator's pause, if one is in force."""
+    waiting: frozenset[Change] = frozenset()
+    """The changes that are not made because of the pause."""
     problems: tuple[Ec2netError, ...] = ()
     requests: int = 0
     seen: Mapping[str, Observed] = field(default_factory=dict)
@@ -92,7 +97,8 @@ class View:
         """The plans to apply, by backend: without these ENIs, and first the plan with the primary's
         changes, in case the time does not suffice for all."""
         primary = {eni.mac for eni in self.host.ready if eni.primary}
-        plans = {name: plan.without(not_ours) for name, plan in self.plans.items()}
+        view = self.without_changes(self.waiting)
+        plans = {name: plan.without(not_ours) for name, plan in view.plans.items()}
         return dict(
             sorted(
                 plans.items(),
@@ -148,6 +154,30 @@ class View:
                 before[intent.mac] = now[intent.mac]
         return {mac: one for mac, one in before.items() if mac in left or mac not in self.without}
 
+    @property
+    def waiting_for(self) -> frozenset[Mac | None]:
+        """The ENIs of ``waiting``."""
+        return frozenset(change.whose for change in self.waiting)
+
+    def paused(self, pause: Pause | None) -> "View":
+        """With the changes that wait for the end of ``pause``. ``remove`` does not wait."""
+        if pause is None or self.without:
+            return replace(self, pause=pause)
+        made = self._of_the_boot() if not pause.since_boot else frozenset()
+        waiting = frozenset(change for change in self.plan.changes if change not in made)
+        return replace(self, pause=pause, waiting=waiting)
+
+    def _of_the_boot(self) -> frozenset[Change]:
+        """The changes of the primary ENI, and of the others what a network manager would make."""
+        intents = {intent.mac: intent for intent in self.host.ready}
+        return frozenset(
+            change
+            for change in self.plan.changes
+            if (intent := intents.get(change.whose or Mac(""))) is not None
+            and change.action is not Action.REMOVE
+            and (intent.primary or _is_base(change.item, intent))
+        )
+
     def memory_after(
         self,
         held: Mapping[Mac, Hold],
@@ -172,3 +202,10 @@ class View:
             holds.after(before.holds, held, self.wanted, attached),
             self.boot,
         )
+
+
+def _is_base(item: Item, intent: EniIntent) -> bool:
+    """Whether it belongs to the first addresses, as a network manager configures them."""
+    if isinstance(item, Address):
+        return item.interface in intent.base
+    return isinstance(item, LinkSetting) or not isinstance(item, KernelItem)

@@ -96,6 +96,7 @@ def together(first: PassReport, second: PassReport, macs: Collection[Mac]) -> Pa
         requests=first.requests,
         undone=(*first.undone, *second.undone),
         held={**first.held, **second.held},
+        waiting=first.waiting | second.waiting,
         drifts=Drifts(
             {**first.drifts.latest, **second.drifts.latest},
             (*first.drifts.news, *second.drifts.news),

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from ec2net import __version__
+from ec2net.core.state import pause
 from ec2net.core.state.config_in_force import Workplace
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def opened(place: Workplace, *, link: str = "", imds: bool = True) -> Iterator["
         Kernel(config.numbers.protocol, config.numbers.tables) as kernel,
         closing(Engine(config, place.run, kernel, None, plugins)) as engine,
     ):
+        engine.pause_file = place.root / pause.PLACE
         if not imds:
             yield engine
             return

@@ -15,6 +15,7 @@ from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.runtime.clock import date
 from ec2net.core.state.drift_record import Drifts
 from ec2net.core.state.holds import Hold
+from ec2net.core.state.pause import Pause
 
 SHOWN = 1
 """Findings of one kind that are shown whole."""
@@ -40,6 +41,10 @@ class PassReport:
     """The changes that were rolled back; they are not in ``done``."""
     held: Mapping[Mac, Hold] = field(default_factory=dict)
     """ENIs that stay unchanged, since their intent had cut the host off."""
+    pause: Pause | None = None
+    """An administrator's pause, if one is in force."""
+    waiting: frozenset[Change] = frozenset()
+    """The changes that wait for the end of the pause."""
     drifts: Drifts = field(default_factory=Drifts)
     """The changes by other programs."""
     there: Mapping[Mac, int] = field(default_factory=dict)
@@ -69,6 +74,11 @@ class PassReport:
         for mac, code, kind, text in found:
             texts.setdefault((mac, code, kind), []).append(text)
         return tuple((mac, code, _counted(same)) for (mac, code, _), same in texts.items())
+
+    @property
+    def pending(self) -> int:
+        """The number of planned changes that the pass did not make, for whatever reason."""
+        return len(frozenset(self.plan.changes) - frozenset(self.done))
 
     @property
     def exit_status(self) -> ExitStatus:

@@ -38,6 +38,9 @@ def judge(outcome: EniOutcome, report: PassReport) -> tuple[State, str]:
         return State.OBSERVED, drift.summary if drift is not None and drift.open else ""
     if trouble := report.trouble(outcome.mac):
         return State.DEGRADED, trouble[0]
+    if any(change.whose == outcome.mac for change in report.waiting):
+        assert report.pause is not None
+        return State.DEGRADED, f"changes are paused {report.pause.words()}"
     if outcome.link is not None and report.choices.get(outcome.mac) is None:
         return State.DEGRADED, "no backend has it"
     return State.CONFIGURED, ""

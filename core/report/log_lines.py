@@ -51,7 +51,14 @@ def lines(report: PassReport) -> tuple[Line, ...]:
         *_refusals(report),
         *(_wrong(report, mac, reason, code) for mac, code, reason in report.wrong),
         *(_of_host(text, code) for text, code in problems),
+        *_pause(report),
     )
+
+
+def _pause(report: PassReport) -> Iterator[Line]:
+    if report.pause is not None and report.waiting:
+        said = f"changes are paused {report.pause.words()}; to make them now, run: ec2net resume"
+        yield Line(logging.WARNING, said, fields=reported(said, {}))
 
 
 def _changes(report: PassReport) -> Iterator[Line]:

@@ -6,6 +6,7 @@ lock.
 """
 
 import json
+import platform
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ec2net import __version__
 from ec2net.core.decide.intent import Standing
 from ec2net.core.model.errors import (
     DeadlineExceeded,
@@ -32,6 +34,8 @@ from ec2net.core.state.config_in_force import Workplace
 
 FILE = "metrics.json"
 
+_BUILD = "ec2net_build_info{"
+
 _MODE = 0o644
 _TEMPORARY = ".ec2net-"
 """No name that ends in .prom, so the collector does not read what is half written."""
@@ -49,6 +53,10 @@ KINDS = (*(name for _, name in _KINDS), _CONFLICT, _VERIFY, _HELD, _OTHER)
 """Kinds of errors."""
 
 METRICS = {
+    "ec2net_build_info": (
+        "gauge",
+        "Always 1; the labels are the versions of ec2net and of Python.",
+    ),
     "ec2net_passes_total": ("counter", "Passes, by result."),
     "ec2net_errors_total": ("counter", "Errors in passes, by kind."),
     "ec2net_changes_total": ("counter", "Changes made, by action."),
@@ -57,6 +65,19 @@ METRICS = {
     "ec2net_pass_duration_seconds": ("summary", "Duration of passes, in seconds."),
     "ec2net_enis": ("gauge", "ENIs, by their state after the last pass."),
     "ec2net_addresses_missing": ("gauge", "Intended addresses that are not on their link."),
+    "ec2net_drift": (
+        "gauge",
+        "ENIs with drift that ec2net did not repair, after the last pass over all.",
+    ),
+    "ec2net_pending_changes": (
+        "gauge",
+        "Planned changes that the last pass over all ENIs did not make: paused, on hold, only observed, or failed.",
+    ),
+    "ec2net_open_findings": (
+        "gauge",
+        "Problems, conflicts and differences that the last pass over all ENIs found.",
+    ),
+    "ec2net_paused": ("gauge", "Whether an administrator paused all changes: 1, else 0."),
     "ec2net_config_errors": (
         "gauge",
         "Errors in the configuration files; with one, an earlier configuration is in force.",
@@ -70,8 +91,10 @@ METRICS = {
 """Each with its type and meaning. Names and labels are a contract with dashboards."""
 
 
-def count(place: Workplace, report: PassReport) -> PassReport:
+def count(place: Workplace, report: PassReport, *, whole: bool = True) -> PassReport:
     """Add a pass. The caller holds the host lock and has not published the report yet.
+
+    ``whole``: the pass was for all ENIs.
 
     A file that cannot be written is a problem of the report.
     """
@@ -80,7 +103,8 @@ def count(place: Workplace, report: PassReport) -> PassReport:
     well = report.exit_status is ExitStatus.DONE and not place.loaded.errors
     added = Counter(_counted(report, stored(place.run, intents=bool(report.done))["enis"]))
     try:
-        _keep(place, added, _gauges(report), well=well)
+        gauges = _gauges(report) | (_of_all(report) if whole else {})
+        _keep(place, added, gauges, well=well)
     except StateError as error:
         return replace(report, problems=(*report.problems, error))
     return report
@@ -128,6 +152,17 @@ def _gauges(report: PassReport) -> dict[str, float]:
     return gauges
 
 
+def _of_all(report: PassReport) -> dict[str, float]:
+    """Gauges that a pass for some ENIs cannot count."""
+    problems = (*report.problems, *report.conflicts, *report.findings, *report.failed)
+    return {
+        "ec2net_drift": sum(drift.open for drift in report.drifts.latest.values()),
+        "ec2net_pending_changes": report.pending,
+        "ec2net_open_findings": len(problems),
+        "ec2net_paused": int(report.pause is not None),
+    }
+
+
 def _keep(
     place: Workplace, added: Mapping[str, int], gauges: dict[str, float] | None, *, well: bool
 ) -> None:
@@ -136,6 +171,7 @@ def _keep(
     for name, number in added.items():
         samples[name] = samples.get(name, 0) + number
     samples[f'ec2net_passes_total{{result="{"done" if well else "failed"}"}}'] += 1
+    samples[f'{_BUILD}version="{__version__}",python="{platform.python_version()}"}}'] = 1
     samples["ec2net_config_errors"] = len(place.loaded.errors)
     samples["ec2net_last_pass_timestamp_seconds"] = now = round(time.time(), 3)
     if well:
@@ -169,7 +205,11 @@ def _start() -> dict[str, float]:
 
 
 def _numbers(data: Mapping[str, Any] | None) -> dict[str, float]:
-    return {key: value for key, value in (data or {}).items() if type(value) in (int, float)}
+    return {
+        key: value
+        for key, value in (data or {}).items()
+        if type(value) in (int, float) and not key.startswith(_BUILD)  # of an earlier version
+    }
 
 
 def text(samples: Mapping[str, float]) -> str:

@@ -26,7 +26,7 @@ class StatusPublisher:
         self._lasting = tuple(lasting)
 
     def publish(self, report: PassReport, only: Collection[Mac] | None = None) -> Outcome:
-        report = metrics.count(self._place, report)
+        report = metrics.count(self._place, report, whole=only is None)
         if self._lasting:
             texts = {str(problem): problem for problem in (*self._lasting, *report.problems)}
             report = replace(report, problems=tuple(texts.values()))

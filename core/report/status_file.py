@@ -92,6 +92,7 @@ def publish(
         "problems": [str(problem) for problem in report.problems],
         "problem_codes": [code_of(problem).value for problem in report.problems],
         "config_errors": [str(error) for error in place.loaded.errors],
+        "pending_changes": report.pending if only is None else before.get("pending_changes"),
     }
     try:
         remember_config(place)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Plans and reports for people: diff style, colour on a terminal only."""
+"""Plans and reports for people: diff style, with colour where the user wants it."""
 
-import os
 import sys
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -10,13 +9,9 @@ from typing import TextIO
 from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.plan import Action, Change, Plan
+from ec2net.core.runtime.colour import GREEN, RED, YELLOW, colours, painted
 
-_COLOURS = {Action.ADD: "32", Action.REPLACE: "33", Action.REMOVE: "31"}
-
-
-def colours(stream: TextIO) -> bool:
-    """Whether to use colour: on a terminal, unless NO_COLOR is set (no-color.org)."""
-    return stream.isatty() and not os.environ.get("NO_COLOR")
+_COLOURS = {Action.ADD: GREEN, Action.REPLACE: YELLOW, Action.REMOVE: RED}
 
 
 def title(outcome: EniOutcome) -> str:
@@ -33,7 +28,7 @@ def change(step: Change, *, colour: bool) -> str:
     text = f"{step.action.value} {step.item.describe()}"
     if step.before is not None:
         text += f"   (was: {step.before.describe()})"
-    return f"\x1b[{_COLOURS[step.action]}m{text}\x1b[0m" if colour else text
+    return painted(text, _COLOURS[step.action] if colour else "")
 
 
 def plan(

@@ -173,10 +173,17 @@ def _never() -> float:
     return math.inf
 
 
-def readable(descriptors: Iterable[int], seconds: float) -> frozenset[int]:
-    """The readable ones of ``descriptors``, as soon as there is one; none after ``seconds``."""
+def readable(
+    descriptors: Iterable[int], seconds: float, *, output: int | None = None
+) -> frozenset[int]:
+    """The readable ones of ``descriptors``, as soon as there is one; none after ``seconds``.
+
+    ``output`` is among them as soon as its reader has closed it (POLLERR or POLLHUP of poll(2)).
+    """
     poll = select.poll()
     for descriptor in descriptors:
         poll.register(descriptor, select.POLLIN)
+    if output is not None:
+        poll.register(output, 0)
     left = max(0.0, seconds)
     return frozenset(fd for fd, _ in poll.poll(int(left * 1000) + (1 if left else 0)))

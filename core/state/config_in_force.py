@@ -23,6 +23,8 @@ class Workplace:
 
     run: RunDir
     loaded: LoadedConfig
+    root: Path = Path("/")
+    """The root of the configuration, and of the file of a pause."""
 
     @property
     def config(self) -> Config:
@@ -50,7 +52,7 @@ def workplace(options: Namespace, *, may_fall_back: bool, must_go_on: bool = Fal
             _log.error("%s", error)
         if good:
             _log.error("the last good configuration stays in force until the files are corrected")
-    return Workplace(run, loaded)
+    return Workplace(run, loaded, Path(options.config_root))
 
 
 def remember_config(place: Workplace) -> None:

@@ -12,7 +12,7 @@ from ec2net.core.simulation.vpc.imds_faults import Fault, Status
 
 pytestmark = pytest.mark.netns
 
-SAMPLE = re.compile(r'([a-z0-9_]+(?:\{[a-z]+="[a-z-]+"\})?) (\d+(?:\.\d+)?)')
+SAMPLE = re.compile(r'([a-z0-9_]+(?:\{(?:,?[a-z]+="[a-z0-9.-]+")+\})?) (\d+(?:\.\d+)?)')
 
 
 def numbers(path: Path) -> dict[str, float]:

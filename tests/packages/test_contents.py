@@ -43,9 +43,11 @@ PLACED = """\
 /usr/lib/systemd/system/ec2net@.service
 /usr/lib/udev/rules.d/90-ec2net.rules
 /usr/share/bash-completion/completions/ec2net
+/usr/share/fish/vendor_completions.d/ec2net.fish
 /usr/share/man/man5/ec2net.toml.5
 /usr/share/man/man7/ec2net-backends.7
 /usr/share/man/man8/ec2net.8
+/usr/share/zsh/vendor-completions/_ec2net
 """.splitlines()
 """Files of the deb and of the rpm, except Python modules and documents."""
 
@@ -55,7 +57,7 @@ EXECUTABLE = {
     "/usr/lib/ec2net/setup-policy-routes",
 }
 
-DISTRIBUTED = ("src", "systemd", "tests", "docs", "packaging")
+DISTRIBUTED = ("src", "systemd", "tests", "docs", "packaging", "examples", "acceptance")
 """Folders that the release tarball contains completely. The tarball has no symbolic links:
 src/ec2net/core is the folder."""
 
@@ -157,7 +159,8 @@ def test_the_rpm_puts_each_file_in_its_folder(dist: Path, system: str) -> None:
     python, rest = split(files, "/usr/lib/ec2net/python/")
     assert {name for name in python if name.startswith("ec2net/")} == modules()
     networkd = "/usr/lib/systemd/system-preset/70-ec2net-networkd.preset"
-    assert rest == sorted([*PLACED, networkd] if system == "amzn2023" else PLACED)
+    placed = [path.replace("vendor-completions/_", "site-functions/_") for path in PLACED]
+    assert rest == sorted([*placed, networkd] if system == "amzn2023" else placed)
     assert {path for path, mode in files.items() if mode == "-rwxr-xr-x"} & set(rest) == EXECUTABLE
     assert {owner for _, _, owner in lines} == {"root"}
     assert documents(files) > WRITTEN

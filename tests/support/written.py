@@ -32,6 +32,7 @@ ELSEWHERE = {
     "core/daemon/sole.py": "/run/ec2net/resident.lock",
     "core/state/lock.py": "/run/ec2net/lock",
     "core/migration/record.py": "/var/lib/ec2net/adopted.json",
+    "core/state/pause.py": "/var/lib/ec2net/paused.json",
     "core/migration/kept.py": "/var/lib/ec2net/",
     "core/cli/commands/migrate.py": "a file in /etc/ec2net",
     "core/cli/commands/record.py": "`record FILE`",
@@ -68,6 +69,7 @@ WHAT = {
     "/var/lib/ec2net/": "by `migrate` alone: files of the former tool, as they were",
     "/var/lib/ec2net/adopted.json": "by `adopt networkd` alone: units, DHCP clients with their"
     " arguments, sysctls, as they were",
+    "/var/lib/ec2net/paused.json": "by `pause` alone: the end of the pause, and its reason",
     "a file in /etc/ec2net": "by `migrate --apply` alone: a configuration that has `manage` off",
     "`record FILE`": "a record (see below)",
     "`support FILE`": "an archive with a record, the output of other commands and the journal",

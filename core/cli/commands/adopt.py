@@ -30,6 +30,7 @@ from ec2net.core.runtime.clock import now
 from ec2net.core.runtime.command import CommandFailed, output
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.signals import StopSignals
+from ec2net.core.state import pause
 from ec2net.core.state.config_in_force import Workplace, workplace
 from ec2net.core.state.lock import HostLock, check_lock
 
@@ -52,6 +53,7 @@ def run(options: Namespace) -> ExitStatus:
     # No error of the configuration may prevent that the host's former state is restored.
     place = workplace(options, may_fall_back=options.undo, must_go_on=options.undo)
     if options.apply:
+        pause.refuse(options.config_root)
         check_lock(place.run)
     with StopSignals(reload=True) as signals:
         asked = signals.deadline(place.config.timeouts.pass_, "adopt")

@@ -3,6 +3,7 @@
 
 import json
 import os
+import sys
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Sequence
@@ -27,11 +28,13 @@ from ec2net.core.imds.ways import Way
 from ec2net.core.model import finding
 from ec2net.core.model.errors import DeadlineExceeded, ExitStatus
 from ec2net.core.report import as_json
+from ec2net.core.runtime.colour import RED, YELLOW, colours, painted
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.codec import encode
 from ec2net.core.state.config_in_force import workplace
 from ec2net.core.state.last_pass import last_pass
 
+_COLOURS = {Severity.ERROR: RED, Severity.WARNING: YELLOW, Severity.NOTE: ""}
 _SIGNS = {Severity.ERROR: "!!", Severity.WARNING: "!", Severity.NOTE: "-"}
 
 
@@ -48,7 +51,7 @@ def run(options: Namespace) -> ExitStatus:
     if options.json:
         print(json.dumps(_document(found, checked), indent=2))
     else:
-        print("\n".join(lines(found, checked)))
+        print("\n".join(lines(found, checked, colour=colours(sys.stdout))))
     errors = any(one.severity is Severity.ERROR for one in found)
     return ExitStatus.FAILED if errors else place.status(ExitStatus.DONE)
 
@@ -108,12 +111,13 @@ def _wrong_ways(
     return tuple(wrong), False
 
 
-def lines(found: Sequence[Finding], checked: Scope) -> list[str]:
+def lines(found: Sequence[Finding], checked: Scope, *, colour: bool = False) -> list[str]:
     """Two for each finding: what and why, and what to do. The last one says what was checked."""
     text = []
     for one in found:
         about = f"{one.subject}: " if one.subject else ""
-        text.append(f"{_SIGNS[one.severity]} {one.severity.value} [{one.check}] {about}{one.cause}")
+        kind = f"{_SIGNS[one.severity]} {one.severity.value} [{one.check}]"
+        text.append(f"{painted(kind, _COLOURS[one.severity] if colour else '')} {about}{one.cause}")
         text.append(f"     {one.remedy}")
     counts = Counter(one.severity for one in found)
     told = (f"{counts[s]} {s}{'s' * (counts[s] > 1)}" for s in Severity if counts[s])

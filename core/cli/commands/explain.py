@@ -26,6 +26,7 @@ from ec2net.core.report import as_json, text
 from ec2net.core.report.eni_state import State
 from ec2net.core.runtime.clock import date
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state import pause
 from ec2net.core.state.config_in_force import workplace
 from ec2net.core.state.memory import Memory
 
@@ -162,6 +163,7 @@ def _story(
         + ["! " + found.describe() for found in own.conflicts],
         "held": as_json.hold(view.held.get(outcome.mac)),
         "observed": outcome.mac in view.observed_only,
+        "pause": pause.to_json(view.pause),
         "problems": [str(problem) for problem in view.problems],
     }
 
@@ -249,6 +251,8 @@ def _print(story: dict[str, Any]) -> None:
         if held
         else ("'ec2net refresh' would change")
     )
+    if story["pause"]:
+        would = f"changes paused until {date(story['pause']['until'])}; 'ec2net resume' makes them"
     if story["observed"]:
         would = 'different, but left unchanged (manage = "observe")'
     print(f"  {state}: {story['reason']}" if story["reason"] else f"  {state}")

@@ -31,6 +31,7 @@ from ec2net.core.runtime.command import CommandFailed, output
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.runtime.files import write_whole
 from ec2net.core.runtime.signals import StopSignals
+from ec2net.core.state import pause
 from ec2net.core.state.config_in_force import Workplace, workplace
 from ec2net.core.state.journal import Journals
 from ec2net.core.state.lock import HostLock, check_lock
@@ -54,6 +55,8 @@ def run(options: Namespace) -> ExitStatus:
             )
         if not options.undo:
             return _tell_all(options)
+    if options.apply:
+        pause.refuse(options.config_root)
     place = workplace(options, may_fall_back=True)
     migration = _Migration(place, Rival(options.tool) if options.tool else _recorded(), options)
     return migration.undo() if options.undo else migration.forward()

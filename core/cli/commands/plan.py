@@ -11,6 +11,7 @@ from ec2net.core.model.errors import ExitStatus, ImdsError
 from ec2net.core.model.identity import Mac
 from ec2net.core.report import as_json, text
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state import pause
 from ec2net.core.state.config_in_force import workplace
 
 
@@ -32,6 +33,7 @@ def run(options: Namespace) -> ExitStatus:
     show(view, in_json=options.json)
     if view.problems:
         return ExitStatus.FAILED
+    view = view.without_changes(view.waiting)
     changes = view.plan.without(view.observed_only | view.held.keys()).changes
     return ExitStatus.DRIFT if options.exit_code and changes else ExitStatus.DONE
 
@@ -42,6 +44,7 @@ def show(view: View, *, in_json: bool) -> None:
             "version": as_json.VERSION,
             **as_json.plan(view.plan),
             "enis": [as_json.eni(outcome) for outcome in view.host.enis],
+            "pause": pause.to_json(view.pause),
             "held": {str(mac): as_json.hold(held) for mac, held in view.held.items()},
             "problems": [str(problem) for problem in view.problems],
         }
@@ -49,6 +52,8 @@ def show(view: View, *, in_json: bool) -> None:
         return
     for problem in view.problems:
         print(f"! {problem}")
+    if view.pause is not None:
+        print(f"Changes are paused {view.pause.words()}. To end the pause, run: ec2net resume")
     print(text.plan(view.plan, view.host, not_done=_not_done(view)))
     if any(isinstance(problem, ImdsError) for problem in view.problems):
         print("Cannot tell: IMDS was not read completely, and a refresh may make further changes.")
@@ -57,4 +62,5 @@ def show(view: View, *, in_json: bool) -> None:
 def _not_done(view: View) -> dict[Mac, str]:
     """Why the changes of an ENI are not made, by ENI."""
     observed = dict.fromkeys(view.observed_only, "observed: will not be done")
-    return {**dict.fromkeys(view.held, "on hold: will not be done"), **observed}
+    waiting = {mac: "paused: will not be done now" for mac in view.waiting_for if mac is not None}
+    return {**waiting, **dict.fromkeys(view.held, "on hold: will not be done"), **observed}

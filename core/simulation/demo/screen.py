@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How the demo looks: titles, commands with shortened output, ticks and crosses.
 
-Colour on a terminal only; where the encoding has no tick, words stand for it.
+Colour where the user wants it; where the encoding has no tick, words stand for it.
 """
 
 import re
 from dataclasses import dataclass
 from typing import TextIO
 
-from ec2net.core.report.text import colours
+from ec2net.core.runtime.colour import colours
 
 _BOLD, _DIM, _RED, _GREEN, _YELLOW = "1", "2", "31", "32", "33"
 _DIFF = {"+": _GREEN, "~": _YELLOW, "-": _RED, "!": _RED}

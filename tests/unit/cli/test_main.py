@@ -121,8 +121,20 @@ def test_a_link_name_that_the_kernel_cannot_have_is_refused(
     ("arguments", "problem", "help_of"),
     [
         ([], "the following arguments are required: COMMAND", "ec2net"),
-        (["frobnicate"], "argument COMMAND: invalid choice: 'frobnicate' (choose from ", "ec2net"),
-        (["plan", "--colour"], "unrecognized arguments: --colour", "ec2net"),
+        (["frobnicate"], "there is no command 'frobnicate' (see ", "ec2net"),
+        (["stauts"], "there is no command 'stauts'; did you mean 'status'? (see ", "ec2net"),
+        (["x" * 100_000], f"there is no command '{'x' * 60}' (see ", "ec2net"),
+        (["plan", "ens6"], "unrecognized arguments: ens6 (see ", "ec2net plan"),
+        (
+            ["plan", "--colour=never"],
+            "unrecognized arguments: --colour=never; did you mean '--color'? (see ",
+            "ec2net plan",
+        ),
+        (
+            ["plan", "--color", "red"],
+            "argument --color: invalid choice: 'red' (choose ",
+            "ec2net plan",
+        ),
         (["remove"], "the following arguments are required: LINK", "ec2net remove"),
         (["config"], "one of the arguments --check --show is required", "ec2net config"),
         (
@@ -210,6 +222,17 @@ def test_config_check_warns_of_ipv6_that_a_section_wants_with_a_small_mtu(progra
 def test_config_check_accepts_an_mtu_that_ipv6_allows(program: Program, text: str) -> None:
     program.configure(text)
     assert program("config", "--check") == Outcome(DONE, "OK: 1 file(s), no errors\n", "")
+
+
+def test_help_is_what_the_option_prints(program: Program) -> None:
+    for name in ("plan", "help"):
+        shown = program.bare("help", name)
+        assert (shown.status, shown.err) == (DONE, "")
+        assert shown.out == program.bare(name, "--help").out
+    assert program.bare("help").out == program.bare("--help").out
+    assert program.bare("help", "plna").one_line(USAGE) == (
+        "there is no command 'plna'; did you mean 'plan'? (run 'ec2net help')"
+    )
 
 
 def test_status_before_the_first_pass_says_so(program: Program) -> None:

@@ -39,7 +39,7 @@ def test_the_file_is_up_to_date() -> None:
 
 def test_commands_are_completed() -> None:
     assert set(complete("")) >= {*commands(), "--version", "--help"}
-    assert complete("re") == ["refresh", "remove", "record"]
+    assert complete("re") == ["refresh", "remove", "resume", "record"]
     assert complete("--v") == ["--version"]
 
 

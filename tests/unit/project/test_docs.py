@@ -2,7 +2,7 @@
 """The documents match the program completely: commands, options, keys, statuses, hooks, files.
 
 With ``EC2NET_WRITE=1`` in the environment the tests first write the generated text: parts of the
-documents, the manual pages, the completion for bash.
+documents, the manual pages, the completions.
 """
 
 import ast
@@ -21,12 +21,14 @@ from types import ModuleType
 from typing import Any
 
 import bash_completion
+import fish_completion
 import json_schema
 import layers
 import manual
 import pytest
 import release
 import written
+import zsh_completion
 from checkout import TOP
 from manual import commands, may_be_left_out, own_arguments, value_name
 
@@ -76,7 +78,17 @@ README_LINES = 150
 PAGE = 160
 """Lines of docs/architecture.md: a reason that would make it longer belongs next to its code."""
 
-FOLDERS = ("core", "backends", "systemd", "packaging", "tests", "docs", "src")
+FOLDERS = (
+    "core",
+    "backends",
+    "systemd",
+    "packaging",
+    "tests",
+    "docs",
+    "src",
+    "examples",
+    "acceptance",
+)
 
 
 # Generated text.
@@ -319,7 +331,8 @@ def _written() -> None:
         for document in sorted({name for name, _ in GENERATED}):
             (TOP / document).write_text(with_generated(document))
         manual.main()
-        bash_completion.main()
+        for module in (bash_completion, fish_completion, zsh_completion):
+            module.main()
 
 
 @pytest.mark.parametrize("document", sorted({name for name, _ in GENERATED}))

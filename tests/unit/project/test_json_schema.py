@@ -165,6 +165,7 @@ def test_the_schema_rejects_wrong_documents(path: tuple[Any, ...], value: Any, w
         "held": {
             "06:00:00:00:00:01": {"since": "2026-11-22T06:59:57Z", "reason": "", "changes": []}
         },
+        "pause": None,
         "problems": [],
     }
     good["changes"][0]["item"] = {"anything": 1}

@@ -71,6 +71,25 @@ def test_every_setting_is_in_ec2net_toml_5() -> None:
         assert f" {key} " in shown, key
 
 
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_mandoc_finds_nothing_in_a_page(path: Path, tmp_path: Path) -> None:
+    """With a date, which packaging/release.py fills in."""
+    page = tmp_path / path.name
+    page.write_text(PAGES[path].replace("@PUBLISHED@", "2026-11-29"))
+    done = subprocess.run(
+        ["mandoc", "-Tlint", page], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_a_page_has_the_sections_that_people_search(path: Path) -> None:
+    text = PAGES[path]
+    for section in ("EXIT STATUS", "FILES", "DIAGNOSTICS", "BUGS", "SEE ALSO"):
+        assert f"\n.SH {section}\n" in text, section
+    assert "\n.SH EXAMPLES\n" in text or "\n.SH WRITING A BACKEND\n" in text
+
+
 @pytest.mark.parametrize(
     "words",
     [".TH is no macro here", "'quoted' at the start", "back\\slash", "a-b --option ~ ^ '"],

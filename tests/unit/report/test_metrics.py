@@ -2,12 +2,15 @@
 """Counts without a report, and kept values that are no numbers."""
 
 import json
+import platform
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
+from ec2net import __version__
 from ec2net.core.config.files import load
 from ec2net.core.decide.intent import HostIntent
 from ec2net.core.model.errors import (
@@ -17,10 +20,12 @@ from ec2net.core.model.errors import (
     ImdsError,
     StateError,
 )
-from ec2net.core.model.plan import Plan
+from ec2net.core.model.objects import LinkRef, LinkSetting, Setting
+from ec2net.core.model.plan import Action, Change, Plan
 from ec2net.core.plugins.report import PassReport
-from ec2net.core.report.metrics import FILE, count, count_failure
+from ec2net.core.report.metrics import FILE, METRICS, count, count_failure
 from ec2net.core.state.config_in_force import Workplace
+from ec2net.core.state.pause import Pause
 from ec2net.core.state.run_dir import RunDir
 
 
@@ -46,6 +51,65 @@ def test_an_interrupted_pass_counts_as_failed(
     assert 'ec2net_passes_total{result="done"} 0' in lines
     assert f'ec2net_errors_total{{kind="{kind}"}} 2' in lines
     assert "ec2net_last_success_timestamp_seconds 0" in lines
+
+
+def test_the_version_of_before_an_upgrade_is_not_kept(tmp_path: Path) -> None:
+    file = tmp_path / "ec2net.prom"
+    (tmp_path / "run").mkdir()
+    old = 'ec2net_build_info{version="0.0.1",python="3.11.0"}'
+    (tmp_path / "run" / FILE).write_text(json.dumps({old: 1}))
+    count_failure(place(tmp_path, file), ImdsError("x"))
+    told = [line for line in file.read_text().splitlines() if line.startswith("ec2net_build_info")]
+    assert told == [
+        f'ec2net_build_info{{version="{__version__}",python="{platform.python_version()}"}} 1'
+    ]
+
+
+def test_a_pass_over_all_enis_reports_the_pending_changes(tmp_path: Path) -> None:
+    file = tmp_path / "ec2net.prom"
+    where = place(tmp_path, file)
+    step = Change(Action.ADD, LinkSetting(LinkRef(2, "ens6"), Setting.UP, 1), None)
+    pause = Pause("2026-11-29T12:00:00Z", "2026-11-29T14:00:00Z", "", "x")
+    report = PassReport(
+        HostIntent(()),
+        Plan((step,)),
+        {},
+        pause=pause,
+        waiting=frozenset({step}),
+        problems=(ImdsError("x"),),
+    )
+    wanted = {
+        "ec2net_pending_changes 1",
+        "ec2net_paused 1",
+        "ec2net_open_findings 1",
+        "ec2net_drift 0",
+    }
+    count(where, report)
+    assert wanted <= set(file.read_text().splitlines())
+    count(where, PassReport(HostIntent(()), Plan(), {}), whole=False)
+    assert wanted <= set(file.read_text().splitlines())
+    count(where, PassReport(HostIntent(()), Plan((step,)), {}, done=(step,)))
+    none = {"ec2net_pending_changes 0", "ec2net_paused 0", "ec2net_open_findings 0"}
+    assert none <= set(file.read_text().splitlines())
+
+
+def test_the_parser_of_prometheus_reads_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "ec2net.prom"
+    count(place(tmp_path, file), PassReport(HostIntent(()), Plan(), {}))
+    families = {one.name: one for one in text_string_to_metric_families(file.read_text())}
+    for name, (kind, meaning) in METRICS.items():
+        family = families.pop(name.removesuffix("_total") if kind == "counter" else name)
+        assert (family.type, family.documentation) == (kind, meaning)
+        assert family.samples
+    assert families == {}
+
+
+@pytest.mark.parametrize(("name", "kind"), [(n, kind) for n, (kind, _) in METRICS.items()])
+def test_names_follow_the_conventions_of_prometheus(name: str, kind: str) -> None:
+    """prometheus.io/docs/practices/naming: a prefix, base units, _total for counters alone."""
+    assert re.fullmatch(r"ec2net_[a-z_]*[a-z]", name)
+    assert name.endswith("_total") == (kind == "counter")
+    assert not re.search(r"_(ms|minutes|hours|percent|count|sum)$", name)
 
 
 def test_without_a_file_no_value_is_kept(tmp_path: Path) -> None:

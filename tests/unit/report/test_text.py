@@ -76,24 +76,6 @@ def test_a_terminal_gets_the_same_text_in_colour(monkeypatch: pytest.MonkeyPatch
     assert coloured == GOLDEN
 
 
-@pytest.mark.parametrize(
-    ("stream", "no_color", "expected"),
-    [
-        (Terminal(), None, True),
-        (Terminal(), "", True),
-        (Terminal(), "1", False),
-        (io.StringIO(), None, False),
-    ],
-)
-def test_only_terminals_get_colour(
-    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, no_color: str | None, expected: bool
-) -> None:
-    monkeypatch.delenv("NO_COLOR", raising=False)
-    if no_color is not None:
-        monkeypatch.setenv("NO_COLOR", no_color)
-    assert text.colours(stream) is expected
-
-
 def test_an_empty_plan_names_only_enis_that_are_not_configured() -> None:
     assert text.plan(Plan(), compute(host(eni(0), eni(1)), Config())) == "Nothing to change."
     assert text.plan(Plan(), HOST, stream=io.StringIO()) == (

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ec2net status`` from a published pass: the table, JSON by its schema, and watching."""
 
+import fcntl
 import json
 import os
 import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +247,7 @@ def test_a_signal_ends_watch_at_once(run: Path, number: signal.Signals) -> None:
 
 
 def test_a_terminal_is_redrawn_when_something_changed(run: Path) -> None:
+    """Also when an age grows, but never twice with the same content."""
     publish(run, eni(there=1))
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "ec2net", "status", "--run-dir", str(run), "--watch", "0.05"]
@@ -257,7 +262,77 @@ def test_a_terminal_is_redrawn_when_something_changed(run: Path) -> None:
         finally:
             process.kill()
             os.close(ours)
-    assert seen.count("\x1b[H\x1b[2J") == 2  # many reads, and two screens
+    pictures = seen.split("\x1b[H\x1b[2J")[1:]
+    assert len(pictures) >= 2
+    assert all(one != other for one, other in pairwise(pictures))
+    assert " d ago" in pictures[0]
+
+
+def test_a_terminal_does_not_scroll(run: Path) -> None:
+    publish(run, *(eni(link=f"ens{n}", trouble=["something"]) for n in range(40)))
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 12, 200, 0, 0))
+    command = [sys.executable, "-m", "ec2net", "status", "--run-dir", str(run), "--watch"]
+    with subprocess.Popen(command, stdout=theirs) as process:
+        os.close(theirs)
+        try:
+            seen = read_until(ours, "more lines")
+        finally:
+            process.kill()
+            os.close(ours)
+    assert seen.count("\n") <= 11
+    assert "... and 72 more lines" in seen
+
+
+def test_watching_ends_with_the_reader_of_its_output(run: Path) -> None:
+    publish(run, eni())
+    command = [sys.executable, "-m", "ec2net", "status", "--run-dir", str(run), "--watch", "3600"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith("ENI")
+        process.stdout.close()
+        assert process.wait(LIMIT) == 0
+        assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("name", ["ens7", "eni-07", "06:00:00:00:00:02", "uplink"])
+def test_one_eni_is_shown_by_any_of_its_names(
+    run: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    names = {"link": "ens7", "eni_id": "eni-07", "mac": "06:00:00:00:00:02"}
+    publish(run, eni(trouble=["x"]), eni(**names, intent=intent(altnames=["uplink"])))
+    code, text = status(run, capsys, name)
+    assert [line.split()[0] for line in text.splitlines()] == ["ENI", "eni-07", "Last"]
+    assert code == 0  # the other ENI has the trouble
+    document = json.loads(status(run, capsys, name, "--json")[1])
+    assert [row["link"] for row in document["enis"]] == ["ens7"]
+    assert json_schema.wrong_in(document, "status") == []
+
+
+def test_an_unknown_eni_is_reported_with_the_known_ones(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    publish(run, eni())
+    assert main(["status", "--run-dir", str(run), "esn6"]) == 2
+    assert capsys.readouterr().err == (
+        "ec2net: esn6 is not the link, id or MAC address of an ENI; did you mean 'ens6'?"
+        " (ENIs of this host: ens6)\n"
+    )
+
+
+def test_colours_show_what_is_wrong(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(run, eni(), eni(state="degraded", trouble=["x"]), eni(state="pending"))
+    _, plain = status(run, capsys, "--color", "never")
+    assert "\x1b" not in plain
+    _, coloured = status(run, capsys, "--color", "always")
+    assert re.sub(r"\x1b\[\d+m", "", coloured) == plain
+    rows = coloured.splitlines()
+    assert [row[:5] for row in rows[2:5]] == ["\x1b[31m", "\x1b[33m", "\x1b[31m"]
+    assert rows[0].startswith("ENI")
+    assert rows[1].startswith("eni-")
 
 
 def read_until(terminal: int, *words: str) -> str:
