@@ -42,7 +42,7 @@ def first_boot(
 ) -> Iterator[LabInstance]:
     """A host with two ENIs after all stages of cloud-init on its first boot."""
     layers = [cloud_init_layer(setting.release)]
-    with boot(before=two, layers=layers, prepare=prepare, complete=False) as instance:
+    with boot(before=two, layers=layers, prepare=prepare, complete=False, timer=True) as instance:
         for subnet in (instance.one, instance.two):
             instance.vpc.add_peer(subnet)
         until_done(instance.host)

@@ -17,6 +17,7 @@ class Renderer(Enum):
 
 
 _CONFIG = """\
+locale: false
 datasource_list: [Ec2]
 datasource:
   Ec2:

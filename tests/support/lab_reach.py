@@ -34,7 +34,7 @@ def reach(instance: LabInstance, *enis: Eni, peers: Iterable[Host] = ()) -> Trie
     return tried
 
 
-def until_works(instance: LabInstance, limit: float = COMPLETE_LIMIT) -> None:
+def until_works(instance: LabInstance, limit: float = 2 * COMPLETE_LIMIT) -> None:
     """Wait until every address works, and ec2net has configured every ENI.
 
     The first address of an ENI may be a secondary one: cloud-init's fixed addresses come before the
@@ -45,7 +45,6 @@ def until_works(instance: LabInstance, limit: float = COMPLETE_LIMIT) -> None:
     )
     for eni in instance.vpc.enis:
         instance.until_unit(eni.name, "active", limit)
-    instance.until_at_rest()
 
 
 def until_up(instance: LabInstance) -> None:
