@@ -33,7 +33,8 @@ units=(
     docker.service docker.socket containerd.service keepalived.service bird.service frr.service
     firewalld.service ufw.service
     podman.service podman.socket podman-restart.service podman-auto-update.service
-    podman-auto-update.timer haproxy.service chrony.service
+    podman-auto-update.timer haproxy.service chrony.service chronyd.service chronyd-restricted.service
+    chrony-wait.service cni-dhcp.service cni-dhcp.socket
 )
 
 root=$("$here/rootfs.sh" ${cached:+--cached} "$release")

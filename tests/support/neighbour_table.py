@@ -57,7 +57,8 @@ class Row:
 
     @property
     def cell(self) -> str:
-        wrong = f", {self.wrong_way} packets the wrong way" if self.wrong_way else ""
+        """Without the number of packets, which retransmissions change from run to run."""
+        wrong = ", packets the wrong way" if self.wrong_way else ""
         return f"{self.made} of {self.tried}{wrong}"
 
 
@@ -94,7 +95,7 @@ def markdown(rows: Iterable[Row]) -> str:
             names = [
                 h for h, f in hosts.items() if (f.get(False, ""), f.get(True, "")) == (off, on)
             ]
-            lines.append(f"| {neighbour} | {expectation} | {', '.join(names)} | {off} | {on} |")
+            lines.append(f"| {neighbour} | {expectation} | {'; '.join(names)} | {off} | {on} |")
     return "\n".join(lines)
 
 
