@@ -142,13 +142,8 @@ def test_an_eni_that_cloud_init_configures_when_it_is_attached_works_and_is_deta
     third = vpc.attach(vpc.add_subnet("10.0.2.0/24", "2001:db8:0:12::/64"), ipv4=2, ipv6=2)
     until_works(instance)
     host.wait_until(lambda: third.name in configuration(instance), 120, "cloud-init's files")
-    host.wait_until(
-        lambda: (
-            "activ" not in host.run(["systemctl", "is-active", HOTPLUG], check=False).stdout[:5]
-        ),
-        120,
-        HOTPLUG,
-    )
+    ended = ["systemctl", "show", "--property=ActiveState", HOTPLUG]
+    host.wait_until(lambda: "=inactive" in host.run(ended).stdout, 120, HOTPLUG)
     until_works(instance)
     found = reach(instance, peers=vpc.peers)
     assert (found.failed, found.wrong_way) == ([], 0)
