@@ -93,8 +93,8 @@ def rows(
 ) -> Iterator[tuple[str, str, str]]:
     """Path, type and meaning of each key, in the schema's order.
 
-    ``shown``: where the keys of a definition are told already, by its name; they are not repeated,
-    and what is told here is added.
+    ``shown``: by name, the first path of each definition whose keys are listed; they are not repeated,
+    and the definitions listed here are added.
     """
     shown = {} if shown is None else shown
     for key, one in _resolved(schema, root).get("properties", {}).items():

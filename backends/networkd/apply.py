@@ -158,7 +158,8 @@ def _settle_files(
     if due:
         try:
             if not are_in_force(host.environment):
-                withhold()  # before networkd reads them: as at boot, where the package came later
+                # before networkd reads them: as at boot, where the package was installed later
+                withhold()
             reload(
                 work.deadline.within(RETRY_SECONDS, "networkctl reload") if again else work.deadline
             )

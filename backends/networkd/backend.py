@@ -70,7 +70,7 @@ class NetworkdBackend(Backend):
         unread = self._unread.all()
         said = look(links, self.host.environment, [file.mac for file in unread])
         if not said.up:
-            unread = ()  # nothing can ask it to read them: it does when it starts
+            unread = ()  # no call makes networkd read them: it does when it starts
         found = InPlace(
             (*in_files.ours, *unread, *live_items.ours),
             (*in_files.foreign, *live_items.foreign),
@@ -107,7 +107,7 @@ class NetworkdBackend(Backend):
             if _base(intent, seen) is not Base.OURS
         }
         files.discard_leftovers()
-        # Without ENIs of this backend nothing was observed; files of former ones are left over.
+        # Without ENIs of this backend nothing was observed; files of former ones are leftovers.
         if seen.own is not None and not seen.own.up:
             return apply_while_down(plan, self.host, make_live, deadline)
         return apply(plan, self.host, make_live, leases, deadline)
@@ -115,7 +115,7 @@ class NetworkdBackend(Backend):
     def check(self, intent: EniIntent, seen: Observed) -> tuple[str, ...]:
         """networkd must have ec2net's file in force, or its drop-in for a foreign one."""
         if not is_up(self.host.environment):
-            return ()  # it tells nothing, which is a problem of the pass
+            return ()  # networkd does not answer, which is a problem of the pass
         state = link_state(intent.link.index, self.host.environment)
         used = state.file
         in_force = {used, drop_in_path(used)} if used is not None else set()

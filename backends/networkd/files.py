@@ -41,7 +41,7 @@ def in_folder(folder: Path) -> tuple[NetworkFile, ...]:
             try:
                 found.append(NetworkFile(path, text_of(path)))
             except OSError:
-                continue  # gone meanwhile, or not readable: then it is not ours
+                continue  # deleted meanwhile, or not readable: then it is not ec2net's
     return tuple(found)
 
 

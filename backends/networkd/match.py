@@ -43,7 +43,7 @@ def foreseen(link: Link, folders: tuple[Path, ...] = FOLDERS) -> Foreseen:
         except OSError:
             return Foreseen(certain=False)
         if text.startswith(HEADER) or not text.strip():
-            continue  # ours, or masked by an empty file
+            continue  # ec2net's, or masked by an empty file
         if not _only_ours(name, folders):
             return Foreseen(certain=False)  # a drop-in may change what it matches
         verdict = _matches(link, text)

@@ -31,7 +31,8 @@ def provide(eni: BootEni) -> bool:
     file = network_file(path, eni.early, permanent=link.permanent)
     present_files = files.in_folder(files.FOLDER)
     if any(present.path == file.path and present.owner == link.mac for present in present_files):
-        return True  # not the boot: a pass has written it, knowing more; a new time means a reload
+        # not at boot: a pass has written it, with more facts; a new time means a reload
+        return True
     files.write(file)
     _log.debug("%s: prepared as %s", link.name, "primary" if eni.early.primary else "secondary")
     return True

@@ -36,7 +36,7 @@ def is_running(environment: Environment) -> bool:
 
 
 def is_up(environment: Environment) -> bool:
-    """Whether it runs and has read its files: it tells of a link then, at least of lo."""
+    """Whether it runs and has read its files: it lists a link then, at least lo."""
     return is_running(environment) and any(
         map(str.isdigit, environment.list_folder(NETWORKD_LINKS))
     )

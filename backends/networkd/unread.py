@@ -18,7 +18,7 @@ _NAME = "reload-due.json"
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """In place until networkd has read the file. Nobody wants it: a plan removes it, by a reload.
+    """In place until networkd has read the file. No intent has it: a plan removes it, by a reload.
 
     It has no ``owner``, so that no standing of its ENI keeps it: IMDS may be out of reach for
     the very reason that the file was not read.

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The NetworkManager backend: NetworkManager leases first addresses, the rest is live changes.
 
-NetworkManager could hold addresses, rules and routes by Reapply. Measured, each such Reapply takes
-IPv6 off the link, on 1.42 for good (docs/networkmanager.md, "Why not Reapply").
+NetworkManager could hold addresses, rules and routes by Reapply. Measured, each such Reapply
+removes IPv6 from the link, on 1.42 permanently (docs/networkmanager.md, "Why not Reapply").
 """
 
 from collections.abc import Sequence

@@ -105,8 +105,8 @@ def _make(
         if isinstance(error, Silence):
             work.silence = error
         work.failed.append(Failure(change, error))
-        # Without its routes out of main an ENI's rules would lead replies astray; without the
-        # MTU, or with last time's file, the rest still works.
+        # With its routes in main an ENI's rules would misroute replies; without the MTU, or with
+        # the earlier file, the rest still works.
         if isinstance(item, Activation) and change.mac is not None:
             work.broken[change.mac] = error
     else:
@@ -117,14 +117,14 @@ def _write(change: Change, manager: NetworkManager, deadline: Deadline) -> None:
     assert isinstance(change.item, ConfFile)
     if change.action is Action.REMOVE:
         conf.remove()
-        with suppress(BusError):  # it may be stopped, and the ENIs another backend's
+        with suppress(BusError):  # NetworkManager may be stopped, and the ENIs another backend's
             manager.reload_conf(deadline)
         return
     conf.write(change.item)
     try:
         manager.reload_conf(deadline)
     except Ec2netError:
-        # A file that is there counts as known: it is to be planned again.
+        # An existing file counts as known: it must be planned again.
         if isinstance(change.before, ConfFile):
             conf.write(change.before)
         else:
@@ -141,7 +141,8 @@ def _activate(
     deadline: Deadline,
 ) -> None:
     if item.routes is Routes.NONE:
-        return  # the inverse of one that was made: it is nobody else's, and goes with its link
+        # the inverse of an earlier addition: it is not foreign, and is removed with its link
+        return
     limit = deadline.within(ACTIVATION_SECONDS, f"activating a connection on {item.link}")
     if isinstance(before, Activation) and before.routes is Routes.NONE:
         active = manager.add_and_activate(in_memory(item), device.path, limit)

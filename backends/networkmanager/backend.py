@@ -110,7 +110,7 @@ class NetworkManagerBackend(Backend):
         items = render_live(intent, host, snapshot, self.host.kernel.protocol, base)
         file = _file(intent, host, snapshot, seen.own)
         if _primary(host, snapshot) is None or base is Base.OURS:
-            return (*file, *items)  # what an activation would bring is not known, or not wanted
+            return (*file, *items)  # the result of an activation is not known, or not wanted
         return (*file, *_of_the_manager(intent, seen.own), *items)
 
     def apply(
@@ -123,7 +123,7 @@ class NetworkManagerBackend(Backend):
 
         def make_live(part: Plan, made: Collection[Activation], limit: Deadline) -> Applied:
             for activation in made:
-                if activation in targets:  # else it is the inverse of one
+                if activation in targets:  # otherwise it is the inverse of one
                     part = self._planned_again(part, goals[activation.mac], seen.snapshot)
             coming = bool(made) or any(d.state < State.ACTIVATED for d in devices.values())
             patience = self.host.patience if coming else min(LATE_SECONDS, self.host.patience)
@@ -147,7 +147,7 @@ class NetworkManagerBackend(Backend):
         return Plan((*anew.changes, *others), plan.conflicts)
 
     def check(self, intent: EniIntent, seen: Observed) -> tuple[str, ...]:
-        """An activation that did not move the leased routes is not repeated, so it is told here."""
+        """An activation that did not move the leased routes is not repeated, so it is a problem."""
         device = _devices(seen).get(intent.mac)
         if device is None or intent.primary or routes(device) is not Routes.MAIN:
             return ()
@@ -178,13 +178,13 @@ def _file(
 ) -> tuple[Item, ...]:
     link = _primary(host, snapshot)
     if link is None or said.problem is not None:
-        # The primary is not known, or the file could not be made known: what is there stays.
+        # The primary is not known, or NetworkManager does not answer: the present file stays.
         return (said.file,) if said.file is not None and said.file.ours else ()
     links = {eni.mac: snapshot.link(eni.link.index) for eni in host.enis if eni.link}
     drivers = {found.driver for found in links.values() if found is not None}
-    # Not those that NetworkManager leaves alone now: a user may let it have them again.
+    # Not the devices that NetworkManager does not manage now: a user may return them.
     hands_off = [one for eni in host.enis if eni.apart and (one := links.get(eni.mac))]
-    # An ENI of its own is only asked for the primary's metric while that has no intent yet.
+    # This ENI's intent supplies the primary's metric only while the primary has none.
     early = next((eni.early for eni in host.ready if eni.primary), intent.early)
     # If ec2net ignores later ENIs, the file must not match an unknown one.
     only = [one for one in links.values() if one] if host.later_apart else None
@@ -204,7 +204,7 @@ def _of_the_manager(intent: EniIntent, said: "Seen") -> tuple[Item, ...]:
     tried = where is not target and intent.mac in said.activated
     if where in (Routes.MAIN, Routes.PARKED, Routes.NONE) and not tried:
         found.append(Activation(intent.link, intent.mac, target))
-    # A profile's own MTU wins.
+    # A profile's own MTU takes precedence.
     if isinstance(intent.mtu, int) and not users_own(device.applied, MTU):
         found.append(AppliedMtu(intent.link, intent.mac, intent.mtu))
     return tuple(found)

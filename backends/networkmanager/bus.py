@@ -139,7 +139,7 @@ class Bus:
         def look(check: Callable[[], None]) -> None:
             try:
                 check()
-            except BaseException as error:  # noqa: BLE001 - raised again below, by whoever waits
+            except BaseException as error:  # noqa: BLE001 - raised again below, in the waiting thread
                 interrupted.append(error)
                 task.cancel()
 
@@ -193,7 +193,7 @@ class Bus:
             member=member,
             signature=signature,
             body=[_to_library(value, variant) for value in body],
-            # A daemon that was stopped is not to be started by a question.
+            # A call must not start a stopped daemon.
             flags=constants.MessageFlag.NO_AUTOSTART,
         )
         reply = await self._connection.call(message)

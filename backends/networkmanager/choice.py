@@ -33,7 +33,7 @@ def suits(link: Link, environment: Environment) -> Suitability:
     if manager is Manager.NETWORKMANAGER:
         return Suitability(True, f"NetworkManager manages {link.name}")
     if manager is Manager.LEFT_ALONE:
-        return Suitability(True, f"NetworkManager is told not to manage {link.name}")
+        return Suitability(True, f"NetworkManager's configuration makes {link.name} unmanaged")
     if (name := owner(link, environment)) not in ("", NETWORKMANAGER_OWNER):
         return Suitability(False, f"udev says that {name} manages {link.name}")
     for other in environment.eni_links:

@@ -32,7 +32,7 @@ ABSENT = (
     "org.freedesktop.DBus.Error.ServiceUnknown",
     "org.freedesktop.DBus.Error.NameHasNoOwner",
 )
-"""Nobody has NetworkManager's name on the bus."""
+"""No process has NetworkManager's name on the bus."""
 
 _NOTHING = "/"
 """The object path that stands for none."""

@@ -79,7 +79,7 @@ class Device:
     connected, static ones of the profile, and foreign ones on the link. Sufficient for the policy,
     not for a verification."""
     addresses: tuple[Section, ...] = ()
-    """``AddressData``, whoever made them."""
+    """``AddressData``, foreign and owned."""
 
 
 NOT_MANAGED = "NetworkManager does not manage it"
@@ -117,7 +117,7 @@ def waits(device: Device | None) -> str:
 
 
 def routes(device: Device) -> Routes:
-    """Where its leased routes are, told by those to its subnets: others may be anybody's.
+    """The table of its leased routes, as those to its subnets show: others may be foreign.
 
     If one family has them in main, so has the device: both have one policy.
     """

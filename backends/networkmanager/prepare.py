@@ -15,10 +15,10 @@ def prepare(boot: Boot) -> None:
     links = [eni.link for eni in boot.enis]
     present = conf.in_place()
     if present is not None and present.owner in {link.mac for link in links}:
-        return  # not the boot: a pass has written it, knowing more
+        return  # not at boot: a pass has written it, with more facts
     first = boot.enis[0]
     if first.doubled:
-        return  # all that NetworkManager has is another tool's, also what comes later
+        return  # another tool configures all links of NetworkManager, later ones too
     early = first.early
     hands_off = [eni.link for eni in boot.enis if eni.apart]
     drivers = {link.driver for link in links}

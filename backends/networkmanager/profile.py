@@ -20,7 +20,7 @@ def in_memory(item: Activation) -> Settings:
             "id": Typed("s", f"ec2net {item.link}"),
             "type": Typed("s", "802-3-ethernet"),
             "interface-name": Typed("s", str(item.link)),
-            "autoconnect-priority": Typed("i", -999),  # as of NetworkManager's own default ones
+            "autoconnect-priority": Typed("i", -999),  # like NetworkManager's own default profiles
         },
         "802-3-ethernet": {},
         "ipv4": dict(auto),

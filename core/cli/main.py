@@ -54,10 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.set_up(verbose=options.verbose)
     name = str(options.command).replace("-", "_")
     if arguments is None and options.command != "demo":
-        # As an exception, Ctrl-C could come up anywhere; commands that change things ask for it
-        # themselves (StopSignals), the others can end at once. The demo says good-bye.
+        # As an exception, Ctrl-C could be raised anywhere; commands that change things check for
+        # it themselves (StopSignals), the others can end at once. The demo prints a last line.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        if options.command != "run":  # it waits all its life
+        if options.command != "run":  # the daemon waits all the time
             from ec2net.core.runtime import progress
 
             progress.set_up()

@@ -202,19 +202,19 @@ def _is_null(path: str) -> bool:
     try:
         status = os.stat(path)
     except OSError:
-        return False  # reading it says what is wrong
+        return False  # reading the folder reports the reason
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == _NULL_DEVICE
 
 
 def _read(path: str) -> dict[str, Any]:
     """The file's tree. Raises ``ConfigError``."""
-    import tomllib  # most hosts have no file, and it costs 5 ms
+    import tomllib  # most hosts have no file, and the import takes 5 ms
 
     try:
         text = regular(Path(path), SIZE_MAX, follow=True).decode()
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not os.path.islink(path):
-            return {}  # removed since it was found
+            return {}  # removed since the folder was listed
         raise _unreadable(path, error, "a+r") from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1

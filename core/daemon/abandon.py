@@ -51,7 +51,7 @@ class AbandonableBackend(GuardedBackend):
         def work() -> None:
             try:
                 done.append(call())
-            except BaseException as error:  # noqa: BLE001 (raised again by who waits)
+            except BaseException as error:  # noqa: BLE001 (raised again in the waiting thread)
                 failed.append(error)
             finally:
                 os.close(writer)  # turns the reader readable

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net refresh`` pokes the manager: a stream socket in the state directory, root's alone.
+"""``ec2net refresh`` pokes the daemon: a stream socket in the state directory, root's alone.
 
-One line in (``refresh``), one JSON object out, when the poll that it asked for has ended. Nothing
-here waits for a client: one that does not read what it asked for is dropped.
+A connection asks for a poll. The answer is one JSON object, sent when that poll has ended. A client
+sends nothing: close() would discard an answer while a request is unread (unix(7)). The daemon waits
+for no client: it drops one that does not read its answer.
 """
 
 import json
@@ -18,7 +19,6 @@ from ec2net.core.runtime.files import make_folder
 from ec2net.core.state.run_dir import RunDir
 
 _NAME = "control"
-_REQUEST = b"refresh\n"
 
 CLIENTS = 16
 """Waiting clients at a time; the daemon rejects more."""
@@ -32,14 +32,14 @@ ANSWER_MAX = 32 << 20
 
 
 class ControlSocket:
-    """The manager's end, as a context manager."""
+    """The daemon's end, as a context manager."""
 
     def __init__(self, run: RunDir) -> None:
         self._path = run.path / _NAME
         self._clients: list[socket.socket] = []
 
     def __enter__(self) -> Self:
-        """Raises ``StateError``. The caller is the sole manager: a socket that is there is old."""
+        """Raises ``StateError``. The caller is the only daemon: a socket that exists is an old one."""
         try:
             make_folder(self._path.parent)
             self._path.unlink(missing_ok=True)
@@ -60,7 +60,7 @@ class ControlSocket:
         self._listening.close()
         with suppress(OSError):
             if os.path.samestat(self._path.stat(), self._own):
-                self._path.unlink()  # else another manager's: the directory was deleted
+                self._path.unlink()  # else it belongs to another daemon: the directory was deleted
 
     def fileno(self) -> int:
         """Readable when a client connects."""
@@ -88,36 +88,31 @@ class ControlSocket:
         data = json.dumps(document).encode()
         for client in clients:
             with client, suppress(OSError):
-                # With unread data, close() would discard what was sent (unix(7)).
-                with suppress(BlockingIOError):  # the request of a slow client may be on its way
-                    client.recv(len(_REQUEST))
                 client.settimeout(SEND_SECONDS)
                 client.sendall(data)
 
 
 def poke(run: RunDir, deadline: Deadline) -> dict[str, Any] | None:
-    """Ask the manager for a poll and wait for its end; None if there is none to ask.
+    """Ask the daemon for a poll and wait for its end; None if there is none to ask.
 
     Raises ``Ec2netError`` if it does not answer within the deadline.
     """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as manager:
-        manager.setblocking(False)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as daemon:
+        daemon.setblocking(False)
         try:
-            manager.connect(_address(run.path / _NAME))
+            daemon.connect(_address(run.path / _NAME))
         except (OSError, ValueError):
             return None
-        with suppress(BrokenPipeError):  # answered already, by a poll that was under way
-            manager.send(_REQUEST)
         data = b""
         try:
             while True:  # ends by deadline
-                deadline.wait(manager.fileno())
-                part = manager.recv(1 << 16)
+                deadline.wait(daemon.fileno())
+                part = daemon.recv(1 << 16)
                 if not part:
                     break
                 data += part
                 if len(data) > ANSWER_MAX:
-                    return None  # no manager of ours
+                    return None  # not the daemon
         except DeadlineExceeded as error:
             raise Ec2netError(
                 "the daemon does not answer",

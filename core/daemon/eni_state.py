@@ -15,8 +15,8 @@ from ec2net.core.report.eni_state import State, judge
 _UNSETTLED = (State.PENDING, State.DEGRADED, State.REFUSED)
 
 SETTLING = 5.0
-"""Seconds after its link came in which an ENI is not called degraded: leases and the router's
-advertisement (0.6 to 1.6 s, docs/networkd-measured.md) are on their way."""
+"""Seconds after its link appeared in which an ENI is never degraded: leases and the router's
+advertisement (0.6 to 1.6 s, docs/networkd-measured.md) may be pending."""
 
 FIRST_RETRY = 0.1
 FIRST_RECHECK = 1.0
@@ -57,7 +57,7 @@ class EniTrack:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing of it is on its way."""
+        """Whether nothing of it is pending."""
         return self.state not in _UNSETTLED
 
     @property
@@ -84,7 +84,7 @@ def follow(
 
 
 def _again(track: EniTrack, now: float, pace: Pace) -> float | None:
-    # From when its link came: a state that changes back and forth is no reason to hurry.
+    # From the start of its link: a state that keeps changing is no reason for short intervals.
     share = RETRY_SHARE * (now - track.came)
     soon = now + max(FIRST_RETRY, share)
     if track.state in _UNSETTLED:

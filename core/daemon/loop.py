@@ -99,7 +99,7 @@ class Loop:
     def serve(self) -> None:
         """Until SIGTERM, SIGINT or SIGHUP. Raises ``StateError`` when it is not the only one."""
         self._service.allow(self.allowance)
-        # Ready comes with the end of the round in which the time for the link is over.
+        # READY follows the pass in which the time for the link ends.
         self._service.extend(self._config.timeouts.link + self.allowance)
         if self._ready:
             self._service.ready(self._passes.summary())
@@ -114,10 +114,11 @@ class Loop:
                 self._arrivals(events)
                 while True:  # ends by a signal
                     self._service.alive()
-                    if self._hung_up():  # first: who pokes after it means the new configuration
+                    # first: a client that pokes after the reload expects the new configuration
+                    if self._hung_up():
                         return
                     self._work()
-                    if self._hung_up():  # nothing wakes up for a signal that a pass has heard
+                    if self._hung_up():  # a signal that a pass has handled wakes up no wait
                         return
                     self._wait(events, named, tables)
             except Stopped:
@@ -167,7 +168,7 @@ class Loop:
     def _be_ready(self) -> None:
         self._ready = True
         self._service.ready(self._passes.summary())
-        self._schedule.routed(time.monotonic())  # what was there before is verified as well
+        self._schedule.routed(time.monotonic())  # the existing configuration is verified as well
 
     def _wait(self, events: HostEvents, named: KernelEvents, tables: NftEvents | None) -> None:
         """Until something is due or happens, or the watchdog wants to be fed."""
@@ -193,13 +194,13 @@ class Loop:
             self._schedule.changed(now)
         if self._control.fileno() in woken and self._control.poked():
             if self._engine.listings is not None:
-                self._engine.listings.clear()  # who asks wants to see everything
+                self._engine.listings.clear()  # a client expects all keys to be read
             self._passes.verify_all()
             self._schedule.poke(now)
         if links:
             self._arrivals(events)
         if not self._ready and now - self._began >= self._config.timeouts.link:
-            self._be_ready()  # boot goes on; the primary is waited for all the same
+            self._be_ready()  # boot continues; the daemon still waits for the primary
 
     def _next(self) -> float:
         """When to wake up if nothing happens."""
@@ -242,7 +243,7 @@ class Loop:
         if new:
             for mac in new:
                 self._forget(mac)
-            if self._passes.tracks:  # the first pass of all is for all
+            if self._passes.tracks:  # the first pass covers all ENIs
                 self._passes.do(Work(Kind.ENIS, new))
 
     def _renew_ways(self) -> None:

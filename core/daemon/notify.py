@@ -67,4 +67,4 @@ class ServiceManager:
             if key in ("READY", "STATUS"):
                 self._unsaid[key] = "\n".join(lines)
         except OSError:
-            pass  # nobody listens any more
+            pass  # no process listens any more

@@ -98,7 +98,7 @@ class Passes:
         only = work.macs if work.kind is Kind.ENIS else None
         check = self._to_verify(work, only)
         if work.kind is Kind.ENIS and self._engine.listings is not None:
-            for mac in work.macs:  # something of it is on its way: maybe a key that is not listed
+            for mac in work.macs:  # something of the ENI is pending: maybe a key that is not listed
                 self._engine.listings.pop(mac, None)
         lasting = () if work.kind is Kind.POLL else self._problems
         done = one_pass(
@@ -173,7 +173,7 @@ class Passes:
             self._schedule.polled(now, failures=self.failures, quiet=False)
             self._control.answer({"error": str(error), "exit_status": int(error.exit_status)})
         elif work.kind in (Kind.LOOK, Kind.VERIFY):
-            self._schedule.repaired(now)  # it counts, so that a lasting failure is not a spin
+            self._schedule.repaired(now)  # it counts, so that a lasting failure causes no busy loop
             self._schedule.changed(now)
 
     def _follow(self, report: PassReport, only: frozenset[Mac] | None, now: float) -> None:
@@ -211,7 +211,7 @@ class Passes:
                 _log.log(line.level, "%s", line.text, extra={"fields": line.fields})
             elif line.mac is None:
                 lasting[_HOST].append((line.level, line.text))
-            elif line.mac in lasting:  # else it is on its way
+            elif line.mac in lasting:  # otherwise the ENI is pending
                 lasting[line.mac].append((line.level, line.text))
         for subject, problems in lasting.items():
             self._report(subject, problems, complete=subject != _HOST or work.kind is Kind.POLL)

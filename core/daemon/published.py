@@ -14,7 +14,7 @@ from ec2net.core.report import as_json
 from ec2net.core.runtime.clock import now
 from ec2net.core.state.run_dir import RunDir
 
-if TYPE_CHECKING:  # who only reads it needs no engine
+if TYPE_CHECKING:  # a program that only reads the file needs no engine
     from ec2net.core.daemon.eni_state import EniTrack
 
 FILE = "resident.json"

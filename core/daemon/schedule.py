@@ -3,8 +3,7 @@
 
 Five kinds of work, by their cost: a *poll* reads IMDS's keys and everything of the kernel; a reading
 of the *listings* of keys, half an interval later, finds new keys; a *look* reads only the kernel, and a
-*verification* also asks the kernel for ways; single ENIs are read while something of them is on its
-way.
+*verification* also asks the kernel for ways; single ENIs are read while something of them is pending.
 """
 
 from collections.abc import Callable, Iterable
@@ -61,7 +60,7 @@ class Schedule:
         self._fighting = False
 
     def poke(self, now: float) -> None:
-        """Somebody wants everything to be looked at, now."""
+        """A client wants everything to be read, now."""
         self._poll = now
 
     def routed(self, now: float) -> None:

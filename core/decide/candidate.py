@@ -29,7 +29,7 @@ def eni_links(links: Iterable[Link], drivers: Iterable[str]) -> dict[Mac, tuple[
     return found
 
 
-@dataclass(frozen=True)  # without slots, for what is worked out once
+@dataclass(frozen=True)  # without slots, for cached properties
 class Candidate:
     """An ENI that IMDS lists, or a link that can be one."""
 
@@ -119,4 +119,5 @@ def settled_number(eni: EniFacts, around: Around) -> EniNumber | None:
     try:
         return EniNumber(card=card, device=device)
     except ValueError as error:
-        raise NotReady(Standing.REFUSED, f"IMDS reports impossible numbers: {error}") from error
+        reason = f"IMDS reports {error}: ec2net does not configure the ENI; attach it with a possible number"
+        raise NotReady(Standing.REFUSED, reason) from error

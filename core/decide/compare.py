@@ -34,7 +34,8 @@ def make_plan(
         if other is None:
             claimed[identity] = item
             steps.append(present.step_to(item, identity, mac))
-        elif other != item:  # two ENIs cannot both have it, such as one metric in main
+        # two ENIs cannot both have such an item, for example one metric in main
+        elif other != item:
             steps.append(Conflict(mac, item, other, wanted=True))
     additions = [step for step in steps if isinstance(step, Change)]
     removals = [

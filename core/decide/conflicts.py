@@ -43,7 +43,7 @@ def _without(
 
 
 def await_cards(outcomes: list[EniOutcome], known: Mapping[Mac, EniFacts]) -> list[EniOutcome]:
-    """Two ENIs with one device number are on different network cards, which IMDS does not tell yet."""
+    """Two ENIs with one device number are on different network cards, which IMDS does not report yet."""
     reasons = {
         outcome.mac: f"network-card is not known: absent, and {others} has the same device number on "
         "card 0"

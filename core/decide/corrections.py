@@ -118,7 +118,7 @@ def _routes(
     for network in dict.fromkeys((*stolen, *inside)):
         way = main.way(network, links)
         if way is None or way.kind is not RouteKind.UNICAST:
-            continue  # a kill switch: nothing leads around it
+            continue  # a kill switch: no correction bypasses it
         metric = 0 if network.version == 4 else IPV6_METRIC
         table = main.numbers.table(PRIMARY)
         yield Route(network, table, metric, way.link, way.gateway)

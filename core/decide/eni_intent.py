@@ -91,10 +91,10 @@ def _routed(
     """``intent`` with its rules and routes. Raises ``NotReady``."""
     base, link, number = intent.base, intent.link, intent.number
     passed_on = (*intent.routed, *ruled(intent.prefixes, settings))
-    # What is passed on to containers may be all that it has of a family.
+    # Addresses for containers may be the only ones of a family.
     versions = families((*base, *passed_on))
     subnets = subnets_of(eni.facts, intent.ipv6)
-    gateways = tuple(gateway(subnets, version) for version in versions)
+    gateways = tuple(gateway(subnets, version, eni.ipv6_router) for version in versions)
     intent = replace(
         intent,
         gateways=gateways,
@@ -197,7 +197,7 @@ def _room_for_sources(settings: EniSettings, own_table: bool, families: tuple[in
 
 
 def _room_for_ipv6(settings: EniSettings) -> None:
-    """Raises ``NotReady``: the kernel takes IPv6 off a link below 1280 bytes (RFC 8200, section 5)."""
+    """Raises ``NotReady``: the kernel removes IPv6 from a link below 1280 bytes (RFC 8200, 5)."""
     if settings.removes_ipv6:
         raise NotReady(
             Standing.REFUSED,
@@ -217,11 +217,11 @@ def _without_block(eni: ReadyEni, settings: EniSettings) -> tuple[str, ...]:
 def _wants_ipv6(eni: EniFacts, settings: EniSettings, link: Link) -> bool:
     """Family support comes from IMDS, not from what the link happens to hold (R33, R34).
 
-    But where an administrator has turned IPv6 off, it stays off. An MTU that has taken IPv6 off
-    already is judged as one that is about to.
+    But where an administrator has turned IPv6 off, it stays off. An MTU that already
+    removed IPv6 counts like one that would remove it.
     """
     if settings.ipv6 is Ipv6Policy.AUTO:
-        # Without a subnet block IPv6 waits; all of the ENI does if IPv6 is all that it has.
+        # Without a subnet block IPv6 is pending; the whole ENI is if it has only IPv6.
         waits = not isinstance(eni.local_ipv4s, Absent)
         there = link.ipv6 or (link.ipv6_off_by_mtu and settings.removes_ipv6)
         return there and (isinstance(eni.subnet_ipv6, Value) or not waits)

@@ -24,7 +24,7 @@ class Standing(Enum):
     READY = "configured"
     """There is an intent."""
     PENDING = "pending"
-    """IMDS does not tell enough yet; asked again in the next pass, nothing of it is removed."""
+    """The facts of IMDS are incomplete; the next pass reads them again, and nothing is removed."""
     ABSENT = "absent"
     """IMDS lists it, and the host has no link with its MAC; an EFA-only ENI has none."""
     NO_ADDRESS = "no-address"

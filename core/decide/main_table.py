@@ -25,7 +25,7 @@ def known_subnets(enis: Collection[EniFacts]) -> tuple[AnyNetwork, ...]:
     return tuple(dict.fromkeys(one for eni in enis for one in subnets_of(eni, ipv6=True)))
 
 
-@dataclass(frozen=True)  # without slots, for what is worked out once
+@dataclass(frozen=True)  # without slots, for cached properties
 class MainTable:
     """The inputs that decide which subnets main shows."""
 

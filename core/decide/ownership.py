@@ -80,7 +80,7 @@ def _told_by_host(host: HostIntent) -> dict[Clue, Mac]:
 def _told_by_items(
     known: dict[Clue, Mac], ours: Collection[Item], foreign: Iterable[Item]
 ) -> dict[Clue, Mac]:
-    """A route tells whose its table or the subnet in main is, a rule by its table whose its source is.
+    """A route identifies the ENI of its table or of the subnet in main, a rule the ENI of its source.
 
     Another program may have made that rule before ec2net did.
     """
@@ -185,7 +185,7 @@ def _unjournaled(
 def _overtaken(
     owned: Mapping[Item, Mac], host: HostIntent, mine: Collection[Mac]
 ) -> frozenset[Item]:
-    """Rules that stop to be right when another ENI gets IPv4: they go in a pass for that one too."""
+    """Rules that are wrong once another ENI has IPv4: a pass for that ENI removes them too."""
     right = {intent.mac: intent.every_rule for intent in host.ready if not intent.unread}
     return frozenset(
         item

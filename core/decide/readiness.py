@@ -2,11 +2,13 @@
 """Checks that an ENI passes before it gets an intent: the first that fails is the reason. Pure."""
 
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 
 from ec2net.core.config.settings import EniSettings, Manage
 from ec2net.core.decide.addresses import NotReady, why
 from ec2net.core.decide.candidate import Candidate, settled_number
 from ec2net.core.decide.intent import Standing
+from ec2net.core.decide.routing import IPV6_GATEWAY
 from ec2net.core.decide.settled import CRITERIA, Around, doubt
 from ec2net.core.model.facts import Absent, EniFacts, Facts, Link
 from ec2net.core.model.identity import Mac, OddName
@@ -21,6 +23,7 @@ class ReadyEni:
     link: Link
     number: EniNumber
     around: Around
+    ipv6_router: IPv6Address
 
     @property
     def primary(self) -> bool:
@@ -42,7 +45,8 @@ def check_ready(candidate: Candidate, settings: EniSettings, facts: Facts) -> Re
         raise NotReady(Standing.PENDING, doubt(eni, around, *CRITERIA["card"]))
     if isinstance(eni.local_ipv4s, Absent) and isinstance(eni.ipv6s, Absent):
         raise NotReady(Standing.NO_ADDRESS, "attached without any IP address (EFA-only)")
-    return ReadyEni(eni, _usable_link(candidate, facts), number, around)
+    router = facts.ipv6_routers.get(candidate.mac, IPV6_GATEWAY)
+    return ReadyEni(eni, _usable_link(candidate, facts), number, around, router)
 
 
 def not_listed(mac: Mac) -> str:
@@ -68,7 +72,7 @@ def _usable_link(candidate: Candidate, facts: Facts) -> Link:
             Standing.REFUSED,
             f"its link name {link.name} is not printable: rename the link",
         )
-    if link.master:  # addresses and routes belong on the master, in the hands of its maker
+    if link.master:  # addresses and routes belong on the master, which another tool manages
         by_index = {other.index: f"{other.name}" for other in facts.links}
         master = by_index.get(link.master, str(link.master))
         raise NotReady(

@@ -38,10 +38,10 @@ def families(held: Iterable[AnyInterface | AnyNetwork]) -> tuple[int, ...]:
     return tuple(sorted({one.version for one in held}))
 
 
-def gateway(subnets: tuple[AnyNetwork, ...], version: int) -> AnyAddress:
-    """IPv4: the subnet's base + 1 (AWS, "Subnet CIDR blocks"); IPv6: EC2's constant."""
+def gateway(subnets: tuple[AnyNetwork, ...], version: int, ipv6_router: IPv6Address) -> AnyAddress:
+    """IPv4: the subnet's base + 1 (AWS, "Subnet CIDR blocks"); IPv6: the router of the subnet."""
     if version == 6:
-        return IPV6_GATEWAY
+        return ipv6_router
     return next(subnet[1] for subnet in subnets if subnet.version == 4)
 
 

@@ -173,6 +173,6 @@ def doubts(eni: EniFacts | None, around: Around) -> dict[str, str]:
     if eni is None:
         return dict.fromkeys(CRITERIA, "IMDS does not list the ENI yet")
     found = {name: doubt(eni, around, *keys) for name, keys in CRITERIA.items()}
-    if around.primary:  # its place is settled by its role
+    if around.primary:  # the role settles the numbers of the primary
         del found["card"], found["device"]
     return {name: reason for name, reason in found.items() if reason}

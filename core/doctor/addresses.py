@@ -28,7 +28,7 @@ def duplicates(host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
         wrong = _intruder(ip, list(by_link.values()), host)
         names = " and ".join(item.link.name for item in by_link.values())
         yield Finding(
-            # On lo or a dummy it may be meant so: a load balancer's address.
+            # On lo or a dummy the address may be intended: a load balancer's address.
             Severity.ERROR if len(held_by_enis) > 1 else Severity.WARNING,
             Check.DUPLICATE_ADDRESS,
             wrong.link.name,
@@ -83,7 +83,7 @@ class Lease:
         lifetime, rebinding = seconds(keys.get("LIFETIME", "")), seconds(keys.get("T2", ""))
         if not lifetime:
             return None
-        # T2 may be left out: seven eighths then (RFC 2131, 4.4.5).
+        # T2 may be omitted: seven eighths then (RFC 2131, 4.4.5).
         return cls(keys.get("ADDRESS", ""), rebinding or lifetime * 7 / 8, lifetime)
 
 

@@ -65,7 +65,7 @@ def _problems(view: View, *, without_imds: bool) -> Iterator[Finding]:
     """The problems of the observation itself. ``without_imds``: those of IMDS have a finding
     already."""
     for problem in view.problems:
-        told = isinstance(problem, DoubleManagement)  # with the tools
+        told = isinstance(problem, DoubleManagement)  # reported with the tools
         if not told and not (without_imds and isinstance(problem, ImdsError)):
             remedy = problem.remedy or "see 'ec2net status' and 'ec2net plan'"
             yield Finding(Severity.ERROR, Check.ENI, problem.subject, problem.problem, remedy)
@@ -75,7 +75,7 @@ def _standings(view: View) -> Iterator[Finding]:
     doubled = other_tools.refused_macs(view)
     for eni in view.host.enis:
         if eni.mac in doubled:
-            continue  # said with the tool
+            continue  # reported with the tool
         if eni.standing is Standing.REFUSED:
             remedy = f"compare this with what IMDS reports: ec2net explain {eni.name}"
             yield Finding(
@@ -101,7 +101,7 @@ def _standings(view: View) -> Iterator[Finding]:
 def _plan(view: View) -> Iterator[Finding]:
     for conflict in view.plan.conflicts:
         if conflict.limit:
-            continue  # told with the MTUs
+            continue  # reported with the MTUs
         eni = view.host.of(conflict.mac)
         yield Finding(
             Severity.ERROR,

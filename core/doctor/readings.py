@@ -125,7 +125,7 @@ def read_leases(host: HostIntent, environment: Environment) -> dict[int, Lease]:
 
 
 def read_failed_units(deadline: Deadline) -> tuple[str, ...] | None:
-    """Ours that have failed; none without systemd, None if it does not tell."""
+    """Ours that have failed; none without systemd, None if it does not answer."""
     if not BOOTED.is_dir():
         return ()
     try:

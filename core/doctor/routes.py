@@ -84,7 +84,7 @@ def missing_defaults(
             name = "main" if table == MAIN_TABLE else str(table)
             ours = table != MAIN_TABLE
             yield Finding(
-                # Whoever set up the primary may have left out IPv6 on purpose.
+                # The administrator may have omitted IPv6 on the primary on purpose.
                 Severity.WARNING if version == 6 and not ours else Severity.ERROR,
                 Check.DEFAULT_ROUTE,
                 intent.link.name,

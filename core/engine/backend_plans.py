@@ -88,7 +88,7 @@ def planned(
 ) -> BackendPlans:
     """A backend that fails costs its own plan, and is a problem.
 
-    ``join`` completes the intents by what they have in common; it is told which ENIs are planned for.
+    ``join`` completes the intents by their common part; it gets the ENIs that are planned for.
     """
     host, limited = within_limits(host, snapshot)
     made = BackendPlans(host, {}, {}, {}, [])
@@ -100,7 +100,7 @@ def planned(
         try:
             _observe(made, name, backend, mine, snapshot, which, deadline)
         except Ec2netError as error:
-            which.check()  # the whole plan may be out of time, not the backend alone
+            which.check()  # the time of the whole plan may be over, not the backend's alone
             made.problems.append(error)
     planned_for = {mac for mac in choices if choices[mac].backend in made.seen and mac in which}
     made.host = join(made.host, planned_for)

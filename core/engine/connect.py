@@ -113,7 +113,7 @@ def _end(one: socket.socket, limit: Deadline) -> tuple[Proof, str]:
 
 
 def _begun(source: AnyAddress, target: Target) -> socket.socket:
-    """A connection on its way. Raises ``OSError``, such as for a source that no link has."""
+    """A pending connection. Raises ``OSError``, such as for a source that no link has."""
     family = socket.AF_INET if source.version == 4 else socket.AF_INET6
     one = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     try:

@@ -49,10 +49,10 @@ STORY = 8
 SHOWN = 6
 """Items of one drift that are named."""
 REMINDER = 600.0
-"""Seconds after which one that comes again is told again."""
+"""Seconds after which a repeated drift is logged again."""
 GIVEN = 90.0
-"""Seconds after a network manager was given another file or setting in which nothing is told: what
-it does to the link then, as systemd-networkd 252 takes its leases anew, is by our wish."""
+"""Seconds after a new file or setting for a network manager in which no drift is logged: ec2net
+intends the manager's changes then, such as the new leases of systemd-networkd 252."""
 _DOWN = (Manager.NETWORKD_NOT_UP, Manager.NETWORKMANAGER_NOT_UP)
 _MARK = 16
 """Characters of a fingerprint that are kept."""
@@ -138,7 +138,7 @@ def _after(
         return replace(before, in_place=frozenset(), intended=0)
     gone = {_mark(change.item) for change in done if change.action is Action.REMOVE}
     if gone and not back:
-        return replace(before, in_place=before.in_place - gone)  # for another ENI's sake
+        return replace(before, in_place=before.in_place - gone)  # shared with another ENI
     return None
 
 
@@ -150,14 +150,16 @@ def _next(
     view: View,
     environment: Environment,
 ) -> Record:
-    if intent.mac in view.observed_only:  # whatever is not so, whether it ever was or not
+    # every difference, whether the item was ever in place or not
+    if intent.mac in view.observed_only:
         return replace(before, story=_told(before.story, own, set(), intent, view, environment))
     told_of = before.in_place
     if before.given and 0 <= seconds_between(before.given, now()) < GIVEN:
         told_of = frozenset()
     link = view.snapshot.link(intent.link.index)
     if link is not None and link_manager(link, environment) in _DOWN:
-        told_of = frozenset()  # the pass says that it is down; networkd 252 gives up IPv6 leases
+        # the pass reports the link as down; networkd 252 releases IPv6 leases
+        told_of = frozenset()
     drifted = Plan(
         tuple(
             change
@@ -173,7 +175,7 @@ def _next(
         wanted = frozenset(_mark(_as_it_stays(item)) for item in view.wanted[intent.mac])
         if changing or not wanted <= in_place:
             in_place = (wanted - missing) | (in_place & missing & wanted)
-        else:  # less of it can be told, as while a driver is in a reset: that is no news
+        else:  # the pass reads less, for example while a driver resets: that is no news
             intended = before.intended
     told = _told(before.story, drifted, made, intent, view, environment)
     return replace(before, in_place=in_place, intended=intended, story=told)
@@ -197,7 +199,7 @@ def _told(
         if not items or last.items == items:
             repair = REPAIRED if items else BY_OTHERS
             return (*story[:-1], replace(last, last=now(), repair=repair, open=False))
-        story = (*story[:-1], replace(last, open=False))  # goes on as another one
+        story = (*story[:-1], replace(last, open=False))  # the ENI continues with another link
     if not items:
         return story
     link = view.snapshot.link(intent.link.index)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from ipaddress import IPv6Address
 
 from ec2net.core.config.settings import Config, Manage
 from ec2net.core.decide.candidate import eni_links
@@ -18,14 +19,17 @@ from ec2net.core.decide.compute import compute
 from ec2net.core.decide.copies import copied
 from ec2net.core.decide.corrections import corrected
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent
+from ec2net.core.decide.ipv6_router import other_routers
 from ec2net.core.decide.main import Main
 from ec2net.core.decide.main_table import MainTable, known_subnets
+from ec2net.core.decide.routing import IPV6_GATEWAY
 from ec2net.core.engine import drift, rivals, verify
 from ec2net.core.engine.backend_plans import Wanted, chosen, planned
 from ec2net.core.engine.imds_reading import ImdsReading, read_imds
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.reachability import Reachability
 from ec2net.core.engine.rollback import Trial
+from ec2net.core.engine.router_check import found_routers
 from ec2net.core.engine.second_plan import planned_again, together
 from ec2net.core.engine.surroundings import Surroundings, surroundings
 from ec2net.core.host.files import Environment
@@ -77,6 +81,7 @@ class Engine:
     """Seconds: ``Host.patience``."""
     _host: Host | None = field(default=None, init=False)
     _backends: dict[str, GuardedBackend] = field(default_factory=dict, init=False)
+    _routers: Mapping[Mac, IPv6Address] = field(default_factory=dict, init=False)
     _computed: tuple[Facts, HostIntent] | None = field(default=None, init=False)
 
     def new_pass(self) -> None:
@@ -87,7 +92,7 @@ class Engine:
     def close(self) -> None:
         """End the backends' conversations."""
         for backend in self._backends.values():
-            with suppress(Ec2netError):  # a plugin's that hangs, say
+            with suppress(Ec2netError):  # for example a plugin that hangs
                 backend.close()
 
     def primary(self, deadline: Deadline) -> Mac | None:
@@ -175,6 +180,7 @@ class Engine:
         if reading is None and snapshot is None:
             reading = self.read_imds(deadline, only)
         asked = NOT_ASKED if reading is None else _asked(reading.facts)
+        recorded = snapshot is not None
         snapshot = snapshot or snapshot_of(self.kernel, drivers, self.run, asked)
         there = before.last_known.with_silent_enis(snapshot.links, drivers)
         snapshot = replace(snapshot, links=there)
@@ -186,12 +192,30 @@ class Engine:
         if attached is None:
             attached = boot_enis.when_attached(before.boot, links, time.monotonic())
         environment = self._environment(links)
-        facts = Facts(reading.facts, there, attached, elsewhere(links, environment))
+        routers = self._ipv6_routers(snapshot, links, recorded=recorded)
+        facts = Facts(reading.facts, there, attached, elsewhere(links, environment), routers)
         which = Wanted(only, without, check)
         view = self._planned(facts, snapshot, links, environment, which, before.holds, deadline)
         problems = (*reading.problems, *view.problems)
         view = replace(view, memory=before, problems=problems, requests=reading.requests)
         return view.with_holds()
+
+    def _ipv6_routers(
+        self, snapshot: Snapshot, links: Mapping[Mac, tuple[Link, ...]], *, recorded: bool
+    ) -> Mapping[Mac, IPv6Address]:
+        protocol = self.config.numbers.protocol
+        if recorded:
+            return other_routers(snapshot, links, protocol, lambda _: None)
+        routers = found_routers(snapshot, links, protocol)
+        for mac in routers.keys() - self._routers.keys():
+            _log.info(
+                "%s: %s does not answer; the router of IPv6 traffic is %s, from router advertisements",
+                links[mac][0].name,
+                IPV6_GATEWAY,
+                routers[mac],
+            )
+        self._routers = routers
+        return routers
 
     def _planned(
         self,
@@ -209,7 +233,7 @@ class Engine:
         which.check()
         choices = chosen(host, links, self.backends, environment)
         doubled: tuple[DoubleManagement, ...] = ()
-        if not which.without:  # to take something back is no double work
+        if not which.without:  # removing former items is no double management
             host, choices, doubled = rivals.refuse(host, choices, environment)
 
         def join(host: HostIntent, planned_for: Collection[Mac]) -> HostIntent:
@@ -227,7 +251,7 @@ class Engine:
             made.plans,
             made.wanted,
             which.without,
-            watched - which.without,  # what is to be taken back is, whatever the policy
+            watched - which.without,  # former items are removed, whatever the policy
             seen=made.seen,
             problems=(*self.plugins.problems, *doubled, *made.problems),
         )
@@ -275,8 +299,8 @@ class Engine:
         for name in {eni.name for eni in view.host.enis if eni.link and _changes(eni, plans)}:
             touched_links.mark(self.run, name)
         if deadline.expired():
-            self._remember(view, report, {})  # what IMDS said is not asked for again
-        deadline.check()  # the last moment for SIGTERM or a gone link to stop it
+            self._remember(view, report, {})  # the facts of IMDS are not read again
+        deadline.check()  # the last moment at which SIGTERM or a removed link can stop the pass
         return trial
 
     def _verified(
@@ -290,7 +314,7 @@ class Engine:
             if report.done or report.failed:
                 after = snapshot_of(self.kernel, self.config.drivers, self.run)
             findings = self._verify(view, after, changed, failed, deadline)
-        except Ec2netError as error:  # what was done is remembered and told all the same
+        except Ec2netError as error:  # completed changes are stored and reported all the same
             return after, replace(report, problems=(*report.problems, error))
         return after, replace(report, findings=findings)
 
@@ -369,12 +393,13 @@ class Engine:
             if intent.mac in view.without or intent.link.index not in around.names:
                 continue
             if intent.mac in view.observed_only:
-                continue  # what is not so there is no fault of ours
+                continue  # ec2net is not the cause of differences there
             if intent.mac in changed or intent.mac in failed:
                 findings = self._by_backend(intent, view)
                 if intent.mac in changed:
                     findings += verify.check(intent, self.kernel, around, deadline)
-                if findings and link_is_there(intent.link.index):  # else it went meanwhile
+                # otherwise the ENI was detached meanwhile
+                if findings and link_is_there(intent.link.index):
                     found += findings
         return tuple(found)
 

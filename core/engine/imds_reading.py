@@ -14,7 +14,7 @@ from ec2net.core.model.identity import Mac
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.last_known import LastKnown
 
-if TYPE_CHECKING:  # a pass that does not ask needs no reader
+if TYPE_CHECKING:  # a pass that does not read IMDS needs no reader
     from ec2net.core.imds.reader import Listings
 
 

@@ -26,7 +26,7 @@ Within: TypeAlias = Callable[[float, str], Deadline]
 
 
 class Publisher(Protocol[Published_co]):
-    """Tells of passes."""
+    """Publishes passes."""
 
     def publish(self, report: PassReport, only: Collection[Mac] | None) -> Published_co:
         """Count the pass and store what it found. The host lock is held. ``only``: the ENIs that

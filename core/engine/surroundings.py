@@ -40,7 +40,7 @@ class RuleIndex(Generic[R]):
         self._by_length: dict[tuple[int, int], dict[int, list[R]]] = {}
         for rule in rules:
             network = rule.source
-            if getattr(rule, "inverted", False):  # for all sources but that one
+            if getattr(rule, "inverted", False):  # for all sources except that one
                 network = EVERYTHING[network.version]
             of = self._by_length.setdefault((network.version, network.prefixlen), {})
             of.setdefault(int(network.network_address), []).append(rule)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ask the kernel itself whether traffic would leave as intended.
+"""Ask the kernel itself whether traffic would leave through the right ENI.
 
 Not the text of the rules is checked but their effect: for each owned source, RTM_GETROUTE must
 answer with the ENI's own link. Sources for which the kernel has equal rules get equal answers, so
@@ -240,7 +240,7 @@ def _by_devices(
             continue
         neighbour = around.neighbour(network)
         if neighbour is None or _host_link(kernel, neighbour, around) != link:
-            continue  # such as a bridge that is down
+            continue  # for example a bridge that is down
         yield _way(kernel, sources, neighbour, str(network), frozenset((link,)))
 
 

@@ -59,7 +59,7 @@ def is_wanted(unit: str, by: str, environment: Environment) -> bool:
         return False
     kind, at, instance = unit.partition("@")
     template = f"{kind}@.{instance.rpartition('.')[2]}" if at else unit
-    for name in (unit, template):  # an instance's own file comes first
+    for name in (unit, template):  # the file of an instance precedes the template's
         if environment.is_masked(f"{_UNITS}/{name}"):
             return False
         if any(environment.read_file(f"{folder}/{name}") is not None for folder in UNIT_FOLDERS):
@@ -126,7 +126,7 @@ def link_manager(link: Link, environment: Environment) -> Manager:
 
 
 def _networkd_is_not_up(environment: Environment) -> bool:
-    """Whether systemd-networkd has links, and tells of none, not even lo: it is stopped or starts.
+    """Whether systemd-networkd has links, but lists none, not even lo: it is stopped or starts.
 
     Its folder is there wherever it is installed (tmpfiles.d/systemd-network.conf). A mask says
     nothing of the links that it had: they are those that ec2net gave it files for in this boot.

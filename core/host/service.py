@@ -48,7 +48,7 @@ class Unit:
 
     @property
     def runs(self) -> bool:
-        """Whether it is active, or on its way there for the first time."""
+        """Whether it is active, or starts for the first time."""
         return self.active in ("active", "activating", "reloading") and self.sub != "auto-restart"
 
 

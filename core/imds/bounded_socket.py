@@ -83,7 +83,7 @@ class BoundedSocket(socket.socket):
 
         Raises ``BadAnswer`` once the answer has more than ``ANSWER_LIMIT`` bytes.
         """
-        while True:  # ends by deadline: an endless stream is never "not ready"
+        while True:  # ends by deadline: an endless stream is always ready
             if self.deadline.expired():
                 raise self.deadline.exceeded()
             self.deadline.wait(self.fileno(), select.POLLIN)
@@ -104,12 +104,12 @@ class BoundedSocket(socket.socket):
         while left:  # ends by deadline
             if self.deadline.expired():
                 raise self.deadline.exceeded()
-            try:  # a request fits the socket's buffer, so there is hardly ever anything to wait for
+            try:  # a request fits into the socket's buffer, so this hardly ever waits
                 left = left[super().send(left, flags) :]
             except BlockingIOError:
                 self.deadline.wait(self.fileno(), select.POLLOUT)
             except (BrokenPipeError, ConnectionResetError):
-                raise  # urllib3 knows these two: an answer may have come before
+                raise  # urllib3 handles these two: an answer may have arrived before
             except OSError as error:
                 raise TransportError(_strerror(error)) from error
 

@@ -185,7 +185,7 @@ class ImdsClient:
                 return _reading(answer)
             failure = f"HTTP {answer.status}"
             self._patience.asked(retry_after(answer.retry_after))
-            # The wait that IMDS asks for is not the key's fault.
+            # The pause that IMDS requests does not count against the key.
             share = None
         return self._busy(failure) if answered else self._silence(failure)
 

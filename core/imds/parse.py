@@ -115,7 +115,13 @@ Network = TypeVar("Network", IPv4Network, IPv6Network)
 
 
 def _usable(address: Address) -> Address:
-    if address.is_unspecified or address.is_multicast or address.is_loopback:
+    if (
+        address.is_unspecified
+        or address.is_multicast
+        or address.is_loopback
+        or address.is_link_local  # the link's own, and of IMDS and DNS
+        or (address.version == 6 and address.ipv4_mapped)
+    ):
         raise ValueError("not an address that an ENI can have")
     return address
 

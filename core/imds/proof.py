@@ -44,7 +44,8 @@ class Doubt:
         """Count ``reading`` of ``path``; whether another candidate may be better."""
         needed = path in (MAC_PATH, MACS_PATH)
         match reading:
-            case Value(text) if text.strip() and "<" not in text:  # no key that is read is HTML
+            # no value that ec2net reads is HTML
+            case Value(text) if text.strip() and "<" not in text:
                 self.cleared()
                 return False
             case Absent() | Value() if self._given and not needed:

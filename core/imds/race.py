@@ -63,7 +63,7 @@ class _Race:
         self._deadline = deadline
         self._waiting = list(candidates)
         self._order = {candidate: index for index, candidate in enumerate(candidates)}
-        # All have started when half of the time is over, however many there are.
+        # All have started after half of the time, whatever their number.
         self._stagger = min(STAGGER_SECONDS, deadline.remaining() / 2 / max(1, len(candidates)))
         self._due = time.monotonic()
         self._epoll = select.epoll()  # pollable itself: one descriptor for Deadline.wait

@@ -79,7 +79,8 @@ def read_facts(
         remembered = _remembered(mac, listed, known, listings)
         eni = None
         if remembered is not None:
-            with suppress(_ListingIsOld):  # a key went since: as if there had been no listing
+            # a key was removed since: as if there had been no listing
+            with suppress(_ListingIsOld):
                 eni = _Eni(client, mac, remembered, before, primary, deadline, old=True).read()
         if eni is None:
             keys = _listing(client, mac, listed, known=mac in known, deadline=deadline)
@@ -289,7 +290,7 @@ class _Eni:
     def _place(self) -> tuple[Reading[int], Reading[int]]:
         """Network card and device number; neither is ever assumed."""
         card, device = self.known.network_card, self.known.device_number
-        # Before propagation is over IMDS may know no card, or card 0: kept only when settled.
+        # Before propagation ends IMDS may report no card, or card 0: kept only when settled.
         if isinstance(device, Value) and self._settled(device, card):
             card = self._immutable(NETWORK_CARD, one(number), card)
         else:

@@ -129,7 +129,7 @@ class Session:
         if token is None or not token.fresh():
             token = self._renew(transport, deadline)
         answer = self._get(transport, path, token, deadline)
-        # A 403 may mean that IMDS was disabled meanwhile: once a pass, the PUT decides.
+        # A 403 may mean that IMDS was disabled meanwhile: once in a pass, the PUT decides.
         doubtful = answer.status == 403 and not self._doubted
         if answer.status == 401 or doubtful:
             self._doubted = self._doubted or doubtful
@@ -254,7 +254,8 @@ class Session:
         for attempt in range(tries):
             pause = max(asked, backoff(attempt))
             if pause and pause >= deadline.remaining():
-                # Not the own pause, which is random: the same trouble is to have the same text.
+                # Without ec2net's own pause, which is random: the same problem must have the same
+                # text.
                 when = f", retry in {asked:.3g} s" if asked else ""
                 raise TransportError(f"no token: {failure}{when}")
             deadline.sleep(pause)

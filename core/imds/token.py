@@ -23,7 +23,7 @@ log = logging.getLogger("ec2net.imds")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """``expires``: use it until then (the margin is taken off).
+    """``expires``: use it until then (minus the margin).
 
     CLOCK_BOOTTIME, seconds: it counts suspends, and setting the clock does not move it.
     """

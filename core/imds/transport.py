@@ -77,7 +77,7 @@ class Transport:
             )
             with response:  # closes the connection too, unless all was read
                 return _read(response)
-        except (TransportError, Ec2netError):  # ours, from the socket: also what interrupts
+        except (TransportError, Ec2netError):  # raised by ec2net's socket: also an interruption
             raise
         except Exception as error:
             # Not only the libraries' own errors: a chunk of -8 bytes is a ValueError of http.client.
@@ -112,7 +112,7 @@ def _read(response: requests.Response) -> Answer:
         if size is not None and len(body) != size:
             raise TransportError(f"the answer ended after {len(body)} of {size} bytes")
     elif size is not None and size <= BODY_LIMIT:
-        response.raw.read(size + 1, decode_content=False)  # else the connection is not kept
+        response.raw.read(size + 1, decode_content=False)  # otherwise the connection is not kept
     return Answer(
         status,
         body,

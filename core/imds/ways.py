@@ -20,7 +20,7 @@ HOP_SECONDS = 0.7
 _IP_MINTTL, _IPV6_MINHOPCOUNT = 21, 73
 
 _TTL_SECONDS = "1"
-"""Nobody uses these tokens."""
+"""No request uses these tokens."""
 
 
 class Outcome(Enum):

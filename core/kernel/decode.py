@@ -127,7 +127,8 @@ def route(message: Mapping[str, Any], names: Mapping[int, str]) -> Found[Route] 
     index = attributes.get("RTA_OIF", 0)  # none: multipath, blackhole
     kind = KINDS.get(message["type"], RouteKind.OTHER)
     if "RTA_VIA" in attributes or "RTA_ENCAP_TYPE" in attributes:
-        kind = RouteKind.OTHER  # a gateway of the other family, or a tunnel: more than is modelled
+        # a gateway of the other family, or a tunnel: ec2net does not model these
+        kind = RouteKind.OTHER
     return Found(
         Route(
             destination=_network(message, attributes.get("RTA_DST"), "dst_len"),

@@ -131,7 +131,7 @@ class Dumps:
                 found, interrupted = self._once(kind, family, wanted)
             except OSError as error:
                 if error.errno == errno.EAFNOSUPPORT:
-                    return []  # ipv6.disable=1: nobody in the kernel has rules of this family
+                    return []  # ipv6.disable=1: the kernel has no rules of this family
                 raise
             if not interrupted:
                 return found
@@ -153,7 +153,7 @@ class Dumps:
         while True:  # ends by the kernel's NLMSG_DONE, or by the socket's timeout
             for answer, flags, sequence, raw in messages(self._socket.recv(BUFFER)):
                 if sequence != self._sequence:
-                    continue  # of a dump that was given up
+                    continue  # from an abandoned dump
                 interrupted = interrupted or bool(flags & NLM_F_DUMP_INTR)
                 if answer in (NLMSG_DONE, NLMSG_ERROR):
                     check(raw)

@@ -17,8 +17,9 @@ _RTMGRP_NEIGH = 0x4
 _RTM_NEWNEIGH, _RTM_GETNEIGH = 28, 30
 _NDA_DST = 1
 _NTF_USE = 0x1
-_REACHABLE, _STALE, _DELAY, _PROBE, _NOARP, _PERMANENT = 0x02, 0x04, 0x08, 0x10, 0x40, 0x80
+_REACHABLE, _STALE, _DELAY, _PROBE, _FAILED, _NOARP, _PERMANENT = (1 << bit for bit in range(1, 8))
 """NUD_* (include/uapi/linux/neighbour.h)."""
+_INCOMPLETE = 0x01
 
 _NDMSG = struct.Struct("=BxxxiHBB")
 """struct ndmsg: family, link, state, flags, type."""
@@ -39,6 +40,14 @@ class Neighbours(KernelEvents):
     def answers(self, link: int, address: AnyAddress) -> bool:
         """Whether it is known to have answered (within some 30 s), or needs no asking."""
         return bool(self._state(link, address) & (_REACHABLE | _NOARP | _PERMANENT))
+
+    def has_answered(self, link: int, address: AnyAddress) -> bool | None:
+        """Whether it ever answered. False: it left three solicitations unanswered. None: the kernel
+        does not know yet."""
+        state = self._state(link, address)
+        if state & _FAILED:
+            return False
+        return True if state & ~_INCOMPLETE else None
 
     def ask(self, link: int, address: AnyAddress) -> None:
         """Resolve the neighbour now, even if it answered a moment ago: ``answers`` is false until

@@ -2,7 +2,7 @@
 """The nftables tables of ``published_ports``: one for each ENI, written and read by nft(8).
 
 Each table stores in every connection the ENI on which the connection arrived (ct mark). It marks
-the replies on their way through the host, so that a rule can route them by the ENI's table
+the replies that pass through the host, so that a rule can route them by the ENI's table
 (nft(8), "CT"). ec2net writes a table in one transaction: completely or not at all.
 """
 

@@ -68,7 +68,7 @@ class Requests:
             data = self._socket.recv(wire.BUFFER)
             for kind, _, sequence, raw in wire.messages(data):
                 if sequence != self._sequence:
-                    continue  # to what was sent just before, or to a request that was given up
+                    continue  # the answer to an earlier or abandoned request
                 if kind == wire.NLMSG_ERROR:
                     wire.check(raw)
                     return None
@@ -94,7 +94,7 @@ def encoded(request: Request, sequence: int) -> bytes:
         if len(_templates) >= _SHAPES:
             _templates.clear()
         template = _templates[shape] = _template(request)
-    except TypeError:  # a nested attribute: rare, and none has many like it
+    except TypeError:  # a nested attribute: rare, and none has many of them
         template = None
     if template is None:
         return _by_pyroute(request, sequence)

@@ -133,7 +133,7 @@ class Kernel:
         """All links of this network namespace."""
         with self._errors("reading links"), Drivers() as drivers:
             found = self._dumps.read(wire.LINKS, decode.link)
-            # A link without a MAC is none that a driver is asked for.
+            # A link without a MAC is no ENI, so its driver does not matter.
             return tuple(
                 replace(link, driver=drivers.of(link.name)) if link.mac is not None else link
                 for link in found
@@ -176,7 +176,7 @@ class Kernel:
                 rule
                 for family in families
                 for rule in self._dumps.read(wire.RULES, decode.rule, family=family)
-                # Others' rules by mark are as all that is not modelled.
+                # Foreign rules by mark count as rules with unknown selectors.
                 if rule is not None
                 and (rule.item.purpose is not Purpose.ANSWERS or rule.protocol == self.protocol)
             ]
@@ -276,7 +276,7 @@ class Kernel:
             with _keeping_secondaries(item):
                 self._change(Verb.REMOVE, item)
         except KernelError as error:
-            # ENXIO: IPv6 is not on the link any more (inet6_addr_del).
+            # ENXIO: the link has no IPv6 any more (inet6_addr_del).
             gone = (errno.ENOENT, errno.ESRCH, errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENXIO)
             if error.errno not in gone:
                 raise
@@ -296,7 +296,7 @@ class Kernel:
 
                     nft.remove(item) if verb is Verb.REMOVE else nft.write(item)
                 case LinkSetting(setting=Setting.ACCEPT_RA):
-                    # By its name of now: after a renaming the old one may be another link's.
+                    # By its present name: after a renaming the old one may be another link's.
                     link = socket.if_indextoname(item.link.index)
                     sysctl.write_accept_ra(link, int(item.value))
                 case LinkSetting():

@@ -101,7 +101,7 @@ def _open(
             journals.write(mac, journal)
         except Ec2netError as error:
             broken[mac, _BOTH] = (
-                error  # without a journal nothing could be given back: leave the ENI
+                error  # without a journal no setting could be restored: leave the ENI unchanged
             )
     return found
 
@@ -156,7 +156,7 @@ def _make(change: Change, kernel: Kernel, found: dict[Mac, Journal]) -> Ec2netEr
                 _remove(item, found.get(change.mac) if change.mac else None, kernel)
     except KernelError as error:
         gone = error.errno in (errno.ENODEV, errno.ENXIO, errno.ENETDOWN)
-        # ENODEV also says that IPv6 is off on the link, or that its device is in a reset.
+        # ENODEV also means that IPv6 is off on the link, or that its device resets.
         if gone and item.link is not None and not link_is_there(item.link.index):
             return LinkGone("the link was removed", subject=str(item.link))
         return error
@@ -167,7 +167,7 @@ def _add(item: KernelObject, kernel: Kernel) -> None:
     try:
         kernel.add(item)
     except KernelError as error:
-        # Somebody was quicker with the very same thing, or it could not be seen in a dump.
+        # Another tool added the same item first, or a dump did not show it.
         if error.errno != errno.EEXIST or not isinstance(item, Rule | Address):
             raise
 
@@ -177,7 +177,8 @@ def _replace(item: KernelObject, before: object, kernel: Kernel) -> None:
         if item.interface.version == 4 and item.interface != before.interface:
             kernel.add(item)
             kernel.remove(before)
-        else:  # it is moved; or IPv6, which the kernel holds once, whatever the prefix length
+        # the address is moved; or IPv6, which the kernel holds once, whatever the prefix length
+        else:
             kernel.move(before, item)
         return
     kernel.replace(item)

@@ -32,7 +32,8 @@ def observe(
         journal = journals.read(link.mac, link.index)
         held = [found.item.interface for found in snapshot.addresses_on(link.index)]
         journals.compare(link.mac, journal, {*link.altnames, *held})
-        # Also where addresses are marked: an older pyroute2, which cannot, may have made them.
+        # Also where addresses are marked: an older pyroute2, which cannot mark, may have added
+        # them.
         journaled.update((link.index, address) for address in journal.addresses)
         for item in snapshot.settings(link):
             if item.setting is Setting.ALTNAME:
@@ -40,15 +41,15 @@ def observe(
             elif item.setting in journal.before and _can_be_given_back(item, journal, link):
                 ours.append(item)
             elif item.setting is Setting.GROUP and item.value != 0:
-                foreign.append(item)  # somebody uses the group for something: not ours to take
+                foreign.append(item)  # a user has assigned the group: ec2net does not take it
             else:
                 adjustable.append(item)
     for other in unmarked(snapshot, kernel.protocol):
         mine = isinstance(other, Address) and (other.link.index, other.interface) in journaled
         (ours if mine else foreign).append(other)
-    # Reply marks are never there without their rule, so that nft is hardly ever asked.
+    # Reply marks never exist without their rule, so ec2net hardly ever calls nft.
     if any(purpose_of(item) is Purpose.ANSWERS for item in ours):
-        with suppress(KernelError):  # they count as missing: making them tells what is wrong
+        with suppress(KernelError):  # the marks count as missing: adding them shows the error
             ours += kernel.reply_marks()
     return InPlace(tuple(ours), tuple(foreign), tuple(adjustable))
 
@@ -56,7 +57,7 @@ def observe(
 def _can_be_given_back(item: LinkSetting, journal: Journal, link: Link) -> bool:
     """Not an earlier MTU that the device does not accept any more: each pass would fail with it.
 
-    Nor one that would take IPv6 off the link.
+    Nor one that would remove IPv6 from the link.
     """
     before = journal.before[item.setting]
     keeps_ipv6 = before >= IPV6_MTU_MIN or not link.ipv6

@@ -33,7 +33,7 @@ class Base(Enum):
     LEASED = "leased"
     """A network manager with a DHCP client; it may lease any one of the IPv6 addresses."""
     FOREIGN = "foreign"
-    """Somebody unknown (initrd, dhclient, static): IPv6 may still be on its way."""
+    """An unknown program (initrd, dhclient, static): IPv6 may still be pending."""
 
 
 def render(
@@ -67,7 +67,7 @@ def _settings(
     link = intent.link
     wanted = [LinkSetting(link, Setting.GROUP, intent.link_group)]
     wanted += [LinkSetting(link, Setting.ALTNAME, name) for name in intent.altnames]
-    # A network manager sets the MTU, but for one that it is not given before IMDS is known.
+    # A network manager sets the MTU, unless it gets none before the facts of IMDS (KEEP).
     open_to_us = base is not Base.LEASED or intent.early.mtu is MtuPolicy.KEEP
     mtu = _mtu(intent, host, snapshot) if open_to_us else None
     if mtu is not None:

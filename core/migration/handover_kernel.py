@@ -44,7 +44,7 @@ def clear(
 ) -> None:
     """Remove the rules of the tool, and routes of it that nothing took over."""
     for protocol in (_STATIC, _RA, _DHCP):
-        with Kernel(protocol, range(0)) as theirs:  # removes what has this mark, nothing else
+        with Kernel(protocol, range(0)) as theirs:  # removes items with this mark only
             snapshot = theirs.snapshot(drivers)
             for found in snapshot.rules:
                 rule = found.item

@@ -172,7 +172,7 @@ def forget(rival: Rival, folder: Path = FOLDER) -> None:
     """Delete the record. Raises ``OSError``."""
     path_of(rival, folder).unlink(missing_ok=True)
     with suppress(OSError):
-        folder.rmdir()  # with nothing else in it
+        folder.rmdir()  # without other files in it
 
 
 def all_kept(paths: Iterable[str]) -> tuple[Kept, ...]:

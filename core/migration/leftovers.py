@@ -25,7 +25,7 @@ def clear_routes(links: Collection[int], drivers: Collection[str], parking: int 
     (ManageForeignRoutes=no). A later check reports a failure.
     """
     for protocol in (_DHCP, _RA):
-        with Kernel(protocol, range(0)) as theirs:  # which removes what has this mark, nothing else
+        with Kernel(protocol, range(0)) as theirs:  # which removes items with this mark only
             for found in theirs.snapshot(drivers).routes:
                 route = found.item
                 mine = found.protocol == protocol and route.link.index in links

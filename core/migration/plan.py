@@ -63,7 +63,7 @@ def before(host: Host, when: str) -> Before:
 
 
 def refuse(host: Host) -> None:
-    """Raises ``Ec2netError`` where a handover cannot be made, or not be taken back."""
+    """Raises ``Ec2netError`` where a handover cannot be made, or not be reverted."""
     for unit, package in (
         (units.NETWORKD, "systemd-networkd"),
         (units.RESOLVED, "systemd-resolved"),
@@ -137,11 +137,11 @@ def _disable(host: Host) -> Iterator[Step]:
     by_ifupdown = _is_ifupdowns(host)
     if by_ifupdown and units.is_wanted(units.NETWORKING, present):
         names.append(units.NETWORKING)
-    # Not by systemctl, which for a unit that has a script in /etc/init.d changes that, too.
+    # Not by systemctl, which also changes a unit's script in /etc/init.d.
     yield from map(Delete, deleted := units.links_of(names, present))
     if deleted:
         yield Command(("systemctl", "daemon-reload"))
-    # udev starts an instance for each link that comes, whatever is enabled.
+    # udev starts an instance for each new link, whatever is enabled.
     installed = units.is_installed(units.IFUP, host.environment)
     if by_ifupdown and installed and not units.is_masked(units.IFUP, present):
         yield Command(("systemctl", "mask", units.IFUP))
@@ -157,7 +157,7 @@ def _is_ifupdowns(host: Host) -> bool:
 def _stop(host: Host) -> Iterator[Step]:
     """NetworkManager leaves addresses; units of ifupdown would not, and stay active for the boot."""
     active = [u for u in units.NETWORKMANAGERS if u in host.active]
-    # Its dispatcher may outlive it, and does nothing then.
+    # Its dispatcher may outlive it, without effect.
     if units.NETWORKMANAGER in active or "nm-cloud-setup.timer" in active:
         yield Command(("systemctl", "stop", *active))
     yield from (Signal(signal.SIGSTOP, client) for client in host.clients.of_enis)

@@ -144,7 +144,7 @@ def _callers(wiring: Wiring, environment: Environment) -> Iterator[str]:
         names = environment.list_folder(place)
         for path in [f"{place}/{name}" for name in names] or [place]:
             if wiring.rule and path == wiring.rule_mask():
-                continue  # the mask's place, or an administrator's version of the rule itself
+                continue  # the mask's path, or an administrator's version of the rule itself
             text = environment.read_file(path) or ""
             code = "\n".join(
                 line for line in text.splitlines() if not line.lstrip().startswith("#")

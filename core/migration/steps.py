@@ -42,7 +42,7 @@ class Mask:
     def do(self, deadline: Deadline) -> None:
         Path(self.path).parent.mkdir(parents=True, exist_ok=True)
         if not (os.path.islink(self.path) and os.readlink(self.path) == "/dev/null"):
-            os.symlink("/dev/null", self.path)  # not in place of a file of the administrator's
+            os.symlink("/dev/null", self.path)  # never replace a file of the administrator's
 
 
 @dataclass(frozen=True, slots=True)

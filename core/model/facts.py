@@ -149,3 +149,5 @@ class Facts:
     """When each link came (``core/state/boot_enis.py``); of those that lack it is not known."""
     elsewhere: Mapping[Mac, str] = field(default_factory=dict)
     """Links that udev gives to another manager, and its name (``core/host/managers.py``)."""
+    ipv6_routers: Mapping[Mac, IPv6Address] = field(default_factory=dict)
+    """Routers of subnets without ``fe80:ec2::1`` (``core/decide/ipv6_router.py``)."""

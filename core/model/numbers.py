@@ -57,9 +57,9 @@ class EniNumber:
 
     def __post_init__(self) -> None:
         if not 0 <= self.card < CARDS:
-            raise ValueError(f"network card {self.card} is not in 0..{CARDS - 1}")
+            raise ValueError(f"network card {self.card} (possible: 0 to {CARDS - 1})")
         if not 0 <= self.device < DEVICES:
-            raise ValueError(f"device number {self.device} is not in 0..{DEVICES - 1}")
+            raise ValueError(f"device number {self.device} (possible: 0 to {DEVICES - 1})")
 
     @property
     def n(self) -> int:

@@ -33,7 +33,7 @@ AnyNetwork: TypeAlias = IPv4Network | IPv6Network
 AnyInterface: TypeAlias = IPv4Interface | IPv6Interface
 
 LAST_PRIORITIES = range(32762, 32766)
-"""Before main's (32766; fib_default_rules_init), behind everybody's who wants anything before that."""
+"""Before main's (32766; fib_default_rules_init), and after every rule that must precede main's."""
 
 MAIN_TABLE = 254
 """The number of the table main: RT_TABLE_MAIN (include/uapi/linux/rtnetlink.h)."""
@@ -99,7 +99,7 @@ class LinkRef:
     name: str = field(compare=False)
 
     def __str__(self) -> str:
-        return f"{self.name}"  # escaped, if it is an odd one
+        return f"{self.name}"  # escaped, if the name is odd
 
 
 class KernelItem:
@@ -360,7 +360,7 @@ class Rule(KernelItem):
 class ReplyMarks(KernelItem):
     """An nftables table: what answers connections that came in by ``link`` gets ``mark``.
 
-    Beside a rule that leads packets with this mark to the routing table ``table``.
+    In addition to a rule that leads packets with this mark to the routing table ``table``.
     """
 
     link: LinkRef

@@ -11,7 +11,7 @@ from ec2net.core.model.identity import Mac
 
 
 class Purpose(Enum):
-    """Whoever owns, plans or applies items asks for this, not for a type or a number."""
+    """Code that owns, plans or applies items uses this, not a type or a number."""
 
     LINK = "link"
     """Configures a link or leads through one, and disappears with it."""

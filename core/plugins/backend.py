@@ -38,8 +38,8 @@ class Suitability:
 
 
 PATIENCE = 8.0
-"""Seconds that ``apply`` may wait for what a network manager does in its own time, such as the
-first lease: DHCPv4 asks again after 4 s if its first question is lost (RFC 2131, 4.1)."""
+"""Seconds that ``apply`` may wait for a network manager, such as for the first lease: DHCPv4 repeats
+a lost request after 4 s (RFC 2131, 4.1)."""
 
 
 @dataclass(frozen=True, slots=True)

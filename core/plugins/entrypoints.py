@@ -48,7 +48,7 @@ def installed() -> Iterator["EntryPoint | Unreadable"]:
 
 
 def _path(distribution: "Distribution") -> str:
-    folder = getattr(distribution, "_path", None)  # where it is from has no public name
+    folder = getattr(distribution, "_path", None)  # no public name returns its folder
     return "an entry_points.txt" if folder is None else str(folder / "entry_points.txt")
 
 
@@ -59,6 +59,6 @@ def source(entry: "EntryPoint") -> str:
         if dist is None or not (dist.read_text("METADATA") or dist.read_text("PKG-INFO")):
             return entry.value
         told = (dist.name, dist.version)
-    except (*_FAULTS, KeyError):  # what the metadata lack is None, or one
+    except (*_FAULTS, KeyError):  # a missing value in the metadata is None, or absent
         return entry.value
     return " ".join(told) if all(told) else entry.value

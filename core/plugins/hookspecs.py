@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
-if TYPE_CHECKING:  # the door costs no more than pluggy
+if TYPE_CHECKING:  # so that importing the interface loads only pluggy
     from ec2net.core.decide.intent import EniIntent
     from ec2net.core.model.facts import Facts
     from ec2net.core.plugins.backend import Backend

@@ -110,7 +110,8 @@ class Plugins:
                     plugin = entry.load()
                     self._manager.register(plugin, name)
                     self._manager.check_pending()  # a misspelt hook would silently do nothing
-                except PLUGIN_FAULTS as error:  # whatever importing a third party's module raises
+                # importing a third party's module may raise anything
+                except PLUGIN_FAULTS as error:
                     self._manager.unregister(name=name)
                     raise _broken(subject, "cannot be loaded", error) from error
                 if (version := getattr(plugin, "EC2NET_API", 1)) != hookspecs.API:
@@ -143,7 +144,7 @@ class Plugins:
             try:
                 brought: Any = implementation.function()
                 classes = tuple(brought)
-            except PLUGIN_FAULTS as error:  # whatever a plugin raises: it must not cost the pass
+            except PLUGIN_FAULTS as error:  # a plugin may raise anything: it must not stop the pass
                 self._faults.append(_broken(subject, "failed in ec2net_backends", error))
                 continue
             for backend in classes:
@@ -161,7 +162,7 @@ class Plugins:
         for name, kind in self.backends().items():
             try:
                 made[name] = kind(host)
-            except PLUGIN_FAULTS as error:  # whatever a plugin raises: it must not cost the pass
+            except PLUGIN_FAULTS as error:  # a plugin may raise anything: it must not stop the pass
                 self._faults.append(_broken(f"backend {name}", "cannot be created", error))
         return made
 
@@ -170,7 +171,7 @@ class Plugins:
         contract."""
         try:
             adjusted = self._manager.hook.ec2net_adjust_intent(intent=intent, facts=facts)
-        except PLUGIN_FAULTS:  # whatever a plugin raises: it must not cost the pass
+        except PLUGIN_FAULTS:  # a plugin may raise anything: it must not stop the pass
             _log.exception("%s: a plugin failed in ec2net_adjust_intent; ignored", intent.link)
             return intent
         if adjusted is None:
@@ -186,7 +187,7 @@ class Plugins:
     def pass_finished(self, report: PassReport) -> None:
         try:
             self._manager.hook.ec2net_pass_finished(report=report)
-        except PLUGIN_FAULTS:  # whatever a plugin raises: the pass is done already
+        except PLUGIN_FAULTS:  # a plugin may raise anything: the pass is complete already
             _log.exception("a plugin failed in ec2net_pass_finished; ignored")
 
 

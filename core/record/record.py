@@ -55,7 +55,7 @@ class RecordingImds:
             *folders, key = path.split("/")
             for folder in folders:
                 node = node.setdefault(folder, {})
-            if key:  # none after a listing's slash
+            if key:  # empty after a listing's slash
                 node[key] = reading.value
         return reading
 

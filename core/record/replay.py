@@ -78,7 +78,7 @@ def plan_from_record(
         ) from error
     engine = Engine(
         config,
-        RunDir(Path("/dev/null")),  # nothing is remembered, nothing is written
+        RunDir(Path("/dev/null")),  # no state is read, no state is written
         Kernel(config.numbers.protocol),
         RecordedImds(tree, unread),
         Plugins.of(config),
@@ -158,7 +158,7 @@ def _link(data: dict[str, Any]) -> Link:
         up=_of(bool, data["up"]),
         group=_of(int, data["group"]),
         altnames=tuple(_of(str, name) for name in _of(list, data["altnames"])),
-        # These came later.
+        # Earlier records lack these keys.
         permanent=_of(bool, data.get("permanent", False)),
         ipv6=_of(bool, data.get("ipv6", True)),
         ipv6_off_by_mtu=_of(bool, data.get("ipv6_off_by_mtu", False)),
@@ -193,7 +193,7 @@ def _route(data: dict[str, Any], names: dict[int, LinkRef]) -> Route:
 
 
 def _rule(data: dict[str, Any]) -> Rule:
-    mark = data.get("mark")  # came later
+    mark = data.get("mark")  # earlier records lack it
     return Rule(
         source=ip_network(_of(str, data["source"])),
         priority=int(data["priority"]),

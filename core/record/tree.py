@@ -28,7 +28,7 @@ def imds_tree(document: Mapping[str, Any]) -> dict[str, Any]:
     if whole and all(_is_mac(name) for name in whole):
         return _rooted({"network": {"interfaces": {"macs": whole}}})
     node: Any = document
-    for name in _PATH:  # raises what says where it ends
+    for name in _PATH:  # raises an error that names the wrong position
         node = node[name]
     raise ValueError("it has no ENIs")
 

@@ -13,7 +13,7 @@ from ec2net.core.runtime.bounded_cache import BoundedCache
 from ec2net.core.state.codec import encode
 from ec2net.core.state.holds import Hold
 
-if TYPE_CHECKING:  # who reads a status needs no engine
+if TYPE_CHECKING:  # a program that reads a status needs no engine
     from ec2net.core.state.drift_record import Drift
 
 VERSION = 1

@@ -32,7 +32,7 @@ class State(StrEnum):
 def judge(outcome: EniOutcome, report: PassReport) -> tuple[State, str]:
     """The state of one ENI and the reason for it; an empty reason if the ENI is configured."""
     if outcome.standing is not Standing.READY:
-        return State(outcome.standing.value), outcome.reason  # both use one word
+        return State(outcome.standing.value), outcome.reason  # both have the same word
     if outcome.intent is not None and outcome.intent.manage is Manage.OBSERVE:
         drift = report.drifts.latest.get(outcome.mac)
         return State.OBSERVED, drift.summary if drift is not None and drift.open else ""

@@ -29,7 +29,7 @@ def may_skip(run: RunDir) -> bool:
     try:
         return is_quiet(document) and 0 <= _now() - looked["boottime"] < EVERY - EARLY
     except (AttributeError, KeyError, TypeError):
-        return False  # not as this version writes it
+        return False  # in another form than this version writes
 
 
 def mark_checked(run: RunDir, document: dict[str, Any]) -> None:

@@ -21,7 +21,7 @@ def run_bounded(
     Raises ``OSError`` where it cannot be run, ``subprocess.TimeoutExpired`` when it was killed at
     the deadline.
     """
-    import subprocess  # hardly ever needed, and it costs 3 ms
+    import subprocess  # hardly ever needed, and the import takes 3 ms
 
     seconds = limit.remaining()
     with (
@@ -34,7 +34,7 @@ def run_bounded(
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            process_group=0,  # Ctrl-C is for us, who know what is begun
+            process_group=0,  # Ctrl-C is for ec2net, which knows the changes that have begun
         ) as process,
     ):
         try:
@@ -66,7 +66,7 @@ def output(command: Sequence[str], limit: Deadline) -> str:
     except subprocess.TimeoutExpired as error:
         raise CommandFailed(f"did not end within {error.timeout:.0f} s") from error
     if done.returncode:
-        said = " ".join(done.stderr.split())  # systemctl tells the cause, then where to look
+        said = " ".join(done.stderr.split())  # systemctl prints the cause, then the command to run
         raise CommandFailed(said or f"exit status {done.returncode}")
     return done.stdout
 

@@ -4,7 +4,7 @@
 A ``Deadline`` is made at the top of an operation and handed down; each wait takes what is
 left of it. All waiting goes through :meth:`Deadline.wait`, one poll(2). It also watches events
 that may end the operation early (a signal, the link's disappearance). A waiting process makes no
-periodic system calls and notices every such event. An onlooker is told of each wait, and may
+periodic system calls and notices every such event. An onlooker gets each wait, and may
 interrupt it from time to time (``core/runtime/progress.py``).
 """
 
@@ -29,7 +29,7 @@ class Interruption(Protocol):
 
 
 class Onlooker(Protocol):
-    """The object that the waiting thread tells of each wait."""
+    """The object that gets each wait of the thread."""
 
     def begin(self) -> None:
         """A wait begins; it may be over at once."""
@@ -96,8 +96,7 @@ class Deadline:
 
     @contextmanager
     def looked_at(self) -> Iterator[Callable[[], float]]:
-        """For the time of a wait, however it is made: who looks on is told, by the outermost part
-        that has a name of its own.
+        """For the time of a wait of any kind: the onlooker gets the outermost part that has a name.
 
         The given function is called at the beginning, and again after the seconds that it returns.
         """
@@ -150,7 +149,7 @@ class Deadline:
         watched = {interruption.fileno(): interruption for interruption in self._interruptions}
         for watched_fd in watched:
             poll.register(watched_fd, select.POLLIN)
-        while True:  # ends by deadline: each round takes what is left of it
+        while True:  # ends by deadline: each round uses the remaining time
             left = self.remaining()
             if own_end is not None:
                 left = min(left, max(0.0, own_end - time.monotonic()))

@@ -47,7 +47,7 @@ class JournalHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = self.format(record)  # with its traceback, if it has one
-        except (TypeError, ValueError):  # a log call that is wrong must not cost its caller more
+        except (TypeError, ValueError):  # an invalid log call must not fail its caller
             self.handleError(record)
             return
         fields: Mapping[str, str] = getattr(record, "fields", {})

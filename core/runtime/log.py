@@ -34,7 +34,7 @@ def set_up(*, verbose: bool) -> None:
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     if to_journal():
         handler.setFormatter(_ForJournal("%(message)s"))
-        with suppress(OSError):  # without its socket, the stream will do
+        with suppress(OSError):  # without the journal's socket, the stream suffices
             handler = JournalHandler(handler)
             handler.setFormatter(Printable("%(message)s"))
     else:

@@ -96,10 +96,10 @@ class AtTerminal(_Patient):
         text = f"ec2net: {line(what, seconds)}"
         try:
             columns = os.get_terminal_size(self._stream.fileno()).columns or 80
-            text = text[: columns - 1]  # a line that is full goes on in the next
+            text = text[: columns - 1]  # a full line continues on the next
             self._write(f"\r{text.ljust(self._width)}")
             self._width = len(text)
-        except OSError:  # it was hung up
+        except OSError:  # the terminal was closed
             return math.inf
         return EACH
 

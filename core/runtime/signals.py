@@ -74,5 +74,5 @@ class StopSignals:
         """Take the bytes of signals that end nothing out of the pipe."""
         with suppress(BlockingIOError):
             os.read(self._reader, 512)
-        if self.received is not None:  # a signal came meanwhile, and its byte was among them
+        if self.received is not None:  # a signal arrived meanwhile, and its byte was among them
             os.write(self._writer, b"\0")

@@ -62,7 +62,7 @@ def when_attached(boot: AtBoot | None, links: Links, now: float) -> dict[Mac, At
 def record(run: RunDir, links: Links, now: float) -> None:
     """The record of ``early``, if there is none yet. Raises ``StateError``.
 
-    Without an ENI nothing is begun: the host's own may be on their way.
+    Without an ENI no record is begun: the host's ENIs may be pending.
     """
     if links and read(run) is None:
         write(run, AtBoot(now + SETTLING).with_links(links))

@@ -64,7 +64,7 @@ _TEXTS: Mapping[Any, Callable[[str], object]] = {
 def read(run: RunDir, name: str, kind: type[_T]) -> _T | None:
     """The value stored under ``name``; None if there is none, or none that can be decoded.
 
-    Whoever changes the value copies it first: the next call gives the same one while the file has
+    A caller that changes the value copies it first: the next call gives the same one while the file has
     the same content.
     """
     content = run.content(name)

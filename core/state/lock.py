@@ -104,7 +104,7 @@ _LOCKED, _FAILED = b"x", b"!"
 
 
 class _Waiter:
-    """A thread in flock(2). Whoever gives up leaves it behind, and the next wait takes it up."""
+    """A thread in flock(2). A wait that gives up leaves it, and the next wait reuses it."""
 
     def __init__(self, descriptor: int) -> None:
         """Raises ``StateError`` if no thread can be had."""
@@ -129,10 +129,10 @@ class _Waiter:
                 if self._wanted:
                     os.write(self._writer, answer)
                 else:
-                    self.close()  # gives the lock back
+                    self.close()  # releases the lock
 
     def leave(self) -> bool:
-        """Nobody waits any more; false if it has ended already, for the caller to close."""
+        """No caller waits any more; false if it has ended already, for the caller to close."""
         with self._decision:
             self._wanted = self._ended
             return not self._ended

@@ -59,7 +59,7 @@ class RunDir:
         try:
             try:
                 write_whole(target, content, mode=mode, prefix=_TEMPORARY)
-            except FileNotFoundError:  # discarded by a pass that took it for a killed writer's
+            except FileNotFoundError:  # deleted by a pass that took it for a killed writer's
                 write_whole(target, content, mode=mode, prefix=_TEMPORARY)
         except OSError as error:
             raise StateError(

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What two versions of ec2net cost on the same hosts, in turns: ``make bench AGAINST=REV``.
+"""Cost of two versions of ec2net on the same hosts, in turns: ``make bench AGAINST=REV``.
 
-CPU time as the kernel accounts for it, since other processes change how long a pass takes, and
-hardly what it costs. Both versions measure within the same seconds, and swap who comes first.
+The kernel's CPU time is compared, since other processes change the duration of a pass, and hardly
+its CPU time. Both versions measure within the same seconds, and alternate in order.
 """
 
 import statistics
@@ -19,23 +19,23 @@ RATIO_LIMIT = 1.05
 """CPU of this checkout, as a multiple of the other revision's."""
 
 POLLS = 10
-"""Polls of one manager that count, after some to warm up."""
+"""Measured polls of one daemon, after some to warm up."""
 WARM_UP = 3
 
 _EC2NET = (sys.executable, "-m", "ec2net")
-"""The same command for every revision, wherever its modules stand."""
+"""The same command for every revision, independent of the modules' folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One of the two."""
+    """One of the two versions."""
 
     name: str
     environ: Mapping[str, str]
-    """With this version's modules."""
+    """The environment with this version's modules."""
 
     def on(self, benched: BenchedHost) -> BenchedHost:
-        """The host with this version, which remembers in a state directory of its own."""
+        """The host with this version, with a separate state directory."""
         *configuration, run_dir = benched.where
         where = (*configuration, f"{run_dir}-{self.name}")
         return replace(benched, environ=self.environ, ec2net=_EC2NET, where=where)
@@ -69,7 +69,7 @@ def compared(
     on_demand: Sequence[tuple[int, Mix]],
     resident: Sequence[tuple[int, Mix]],
 ) -> Iterator[Compared]:
-    """One row for ``--help``, and one for each host with an unchanged pass, or with a manager."""
+    """One row for ``--help``, and one for each host with an unchanged pass, or with a daemon."""
     yield Compared("ec2net --help", in_turns([partial(bare, v) for v in (new, old)], runs))
     for kind, hosts, measure in (
         ("refresh", on_demand, unchanged_pass),
@@ -79,14 +79,14 @@ def compared(
             with host(enis, mix, new.environ, _EC2NET, settled=False) as benched:
                 both = [version.on(benched) for version in (new, old)]
                 for one in both:
-                    unchanged_pass(one)  # by the first of them it is not
+                    unchanged_pass(one)  # the first pass has changes
                 pairs = in_turns([partial(measure, one) for one in both], runs)
             yield Compared(f"{kind}, {enis} x ({mix.name})", pairs)
 
 
 @dataclass(frozen=True, slots=True)
 class First:
-    """What the first pass of a large host came to, and what a later one costs."""
+    """The result of a large host's first pass, and the cost of a later pass."""
 
     what: str
     version: str
@@ -100,7 +100,7 @@ class First:
 
 
 def first_passes(versions: Sequence[Version], hosts: Sequence[tuple[int, Mix]]) -> Iterator[First]:
-    """Each version on a host of its own, with a deadline that nothing of it should meet."""
+    """Each version on a separate host, with a deadline that no version should reach."""
     for enis, mix in hosts:
         for version in versions:
             with host(enis, mix, version.environ, _EC2NET, settled=False) as benched:
@@ -117,7 +117,8 @@ def first_passes(versions: Sequence[Version], hosts: Sequence[tuple[int, Mix]]) 
 
 
 def in_turns(measures: Sequence[Callable[[], float]], runs: int) -> list[tuple[float, float]]:
-    """So many pairs of measurements, after one to warm up; each pair begins with the other one."""
+    """This number of paired measurements, after one to warm up; each pair begins with the other
+    one."""
     pairs = []
     for number in range(1 + runs):
         found = {which: measures[which]() for which in ((0, 1) if number % 2 else (1, 0))}
@@ -136,7 +137,7 @@ def unchanged_pass(benched: BenchedHost) -> float:
 
 
 def steady_poll(benched: BenchedHost) -> float:
-    """CPU seconds of a poll by a manager that has made some."""
+    """CPU seconds of one poll by a daemon that has polled before."""
     with resident(benched, benched.environ, "fast_for = 0.1\npoll = 3600") as manager:
         for _ in range(WARM_UP):
             manager.poll()

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a pass costs: ``make bench``. Exit status 1 if a limit is broken.
+"""Cost of a pass: ``make bench``. Exit status 1 if a limit is broken.
 
 ``make bench AGAINST=REV`` compares this checkout with another revision instead (against.py).
 
-Whole processes are measured, as the kernel accounts for them, in the simulated VPC. Times depend
-on the machine and on who else uses it, so they are judged as a ratio to what runs beside them:
-importing the two libraries that a pass cannot do without.
+Whole processes are measured, as the kernel accounts for them, in the simulated VPC. Times depend on
+the machine and its load, so the verdict uses the ratio to a concurrent baseline: importing the two
+libraries that every pass needs.
 """
 
 import argparse
@@ -71,7 +71,7 @@ CONTAINER_LINKS = 2000
 
 @dataclass(slots=True)
 class Bench:
-    """What all measurements have in common."""
+    """The common part of all measurements."""
 
     runs: int
     environ: Mapping[str, str]
@@ -79,13 +79,13 @@ class Bench:
     broken: list[str] = field(default_factory=list)
 
     def judged(self, what: str, value: float, limit: float, shown: str) -> str:
-        """``shown`` with its limit and the verdict on it; ``what`` is said of a broken one."""
+        """``shown`` with its limit and the verdict; ``what`` is the message for a broken limit."""
         if value > limit:
             self.broken.append(f"{what}: {shown}, limit {limit:g}")
         return f"{shown} {'OVER' if value > limit else 'ok'} (<= {limit:g})"
 
     def host(self, enis: int, mix: Mix) -> tuple[str, ...]:
-        """One row: an unchanged pass beside the baseline, in turns."""
+        """One row: an unchanged pass and the baseline, in turns."""
         name = f"{enis} x ({mix.name})"
         with host(enis, mix, self.environ, self.ec2net) as benched:
             refresh = benched.command("refresh")
@@ -124,7 +124,7 @@ class Bench:
         return median(one for one, _ in pairs), median(other for _, other in pairs)
 
     def small(self) -> list[tuple[str, ...]]:
-        """The command that does nothing and the imports, beside a Python that does nothing."""
+        """A command without work and the imports, compared with a Python without work."""
         nothing = python("pass")
         usage, bare = self.beside([*self.ec2net, "--help"], nothing)
         rows: list[tuple[str, ...]] = []
@@ -144,7 +144,8 @@ class Bench:
         return f"{_ms(own)} ({own / other:.2f} of the time that the imports alone take)"
 
     def resident(self, enis: int, mix: Mix) -> tuple[tuple[str, ...], float]:
-        """One row: the manager's cost beside a pass on demand of the same host; CPU of an interval."""
+        """One row: the daemon's cost and that of an on-demand pass of the same host; CPU per
+        interval."""
         name = f"resident, {enis} x ({mix.name})"
         with host(enis, mix, self.environ, self.ec2net) as benched:
             refresh = median(
@@ -190,7 +191,7 @@ class Bench:
         return _ms(statistics.median(seconds))
 
     def worst(self) -> list[tuple[str, ...]]:
-        """Hosts that have much of what is not ours."""
+        """Hosts with many foreign objects."""
         rows = []
         with host(3, DUAL, self.environ, self.ec2net) as benched:
             guest, way = benched.vpc.guest, f"via {benched.vpc.subnets[0].gateway_ipv4}"
@@ -201,7 +202,7 @@ class Bench:
             )
             rows.append(self._pass(f"3 ENIs, {ROUTER_ROUTES} routes in main", benched))
         with host(3, DUAL, self.environ, self.ec2net) as benched:
-            # Not veths: those are ENIs here.
+            # Not veths: ec2net considers veths ENIs here.
             benched.vpc.guest.ip(f"link add link{n} type bridge" for n in range(CONTAINER_LINKS))
             rows.append(self._pass(f"3 ENIs, {CONTAINER_LINKS} other links", benched))
         return rows
@@ -234,7 +235,7 @@ class Bench:
         return rows
 
     def against(self, revision: str, folder: Path) -> list[tuple[str, ...]]:
-        """This checkout beside another revision, which is written into ``folder``."""
+        """This checkout against another revision, which is written into ``folder``."""
         new, old = self.versions(revision, folder)
         found = compared(new, old, self.runs, (*HOSTS, LARGE_HOSTS[0]), RESIDENT_HOSTS)
         return [self.ratio(row) for row in found]
@@ -280,7 +281,7 @@ def measure(bench: Bench) -> None:
     head = ("ENIs", "each with", "CPU", "import", "CPU/import", "forks", "IMDS requests")
     rows = [bench.host(enis, mix) for enis, mix in HOSTS]
     print(table((*head, "system calls", "peak RSS", "time"), rows), flush=True)
-    print("\nResident manager, unchanged host, beside a pass on demand")
+    print("\nDaemon on an unchanged host, compared with a pass on demand")
     head = (
         "ENIs",
         "each with",
@@ -304,7 +305,7 @@ def measure(bench: Bench) -> None:
 
 
 def compare(bench: Bench, revision: str, folder: Path, *, largest: bool) -> None:
-    """Print this checkout beside a revision; ``largest``: on the largest instances alone."""
+    """Print this checkout against a revision; ``largest``: only on the largest instances."""
     if not largest:
         rows = bench.against(revision, folder / "old")
         print(table(("", "new CPU", f"{revision} CPU", "new/old"), rows), flush=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An instance in the simulated VPC with so many ENIs, configured by ec2net and then left alone."""
+"""An instance in the simulated VPC with a number of ENIs, configured by ec2net and then idle."""
 
 import tempfile
 import threading
@@ -18,12 +18,12 @@ from ec2net.core.simulation.vpc.simulated import DEFAULT_IPV4, SimulatedVpc
 from ec2net.core.simulation.vpc.subnet import Subnet
 
 REACHABLE_SECONDS = 20.0
-"""More than a pass may take: what is not reachable then never will be."""
+"""More than a pass may take: an address that is unreachable then stays unreachable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """What each ENI holds: so many addresses and prefixes of each family."""
+    """The number of addresses and prefixes of each family on each ENI."""
 
     name: str
     ipv4: int = 0
@@ -31,7 +31,7 @@ class Mix:
     ipv4_prefixes: int = 0
     ipv6_prefixes: int = 0
     seed: int | None = None
-    """Of random addresses, as EC2 assigns them; None: neighbours, which need few rules."""
+    """Random addresses, as EC2 assigns them; None: adjacent addresses, which need few rules."""
 
     @property
     def keys(self) -> int:
@@ -42,12 +42,12 @@ class Mix:
 
 @dataclass(frozen=True, slots=True)
 class BenchedHost:
-    """A VPC whose guest is settled, and how to run the command there."""
+    """A VPC whose guest is configured, and the command to run there."""
 
     vpc: SimulatedVpc
     mix: Mix
     subnet: Subnet
-    """Where secondary ENIs are."""
+    """The network card and device number of each secondary ENI."""
     environ: Mapping[str, str]
     ec2net: Sequence[str]
     where: tuple[str, ...]
@@ -101,10 +101,10 @@ def host(
     *,
     settled: bool = True,
 ) -> Iterator[BenchedHost]:
-    """A guest with ``enis`` ENIs on which one pass was made, so that the next changes nothing.
+    """A guest with ``enis`` ENIs after one pass, so that the next pass changes nothing.
 
-    Unless ``settled``: no pass was made. With random addresses each card has two ENIs, and subnets
-    are as large as they can be.
+    With ``settled`` false no pass has run. With random addresses each card has two ENIs, and
+    subnets have the largest size.
     """
     cards = 1 if mix.seed is None else (enis + 1) // 2
     vpc_ipv4 = DEFAULT_IPV4 if mix.seed is None else IPv4Network("10.0.0.0/8")

@@ -26,7 +26,7 @@ _FORKS = frozenset(("fork", "vfork", "clone", "clone3"))
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one process used, or the medians of several runs."""
+    """Resources of one process, or the medians of several runs."""
 
     cpu: float
     """User and system time, in seconds."""
@@ -35,7 +35,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What one process asked of the kernel; its children and threads count."""
+    """System calls of one process, with its children and threads."""
 
     calls: Counter[str]
     forks: int
@@ -59,7 +59,7 @@ def script(folder: Path) -> list[str]:
 
 
 def environment(cache: Path, source: Path) -> dict[str, str]:
-    """As for an installed package: its bytecode is kept, and no variable interferes."""
+    """The environment of an installed package: bytecode is kept, and no variable interferes."""
     dropped = ("PYTHON", "AWS_", "JOURNAL_STREAM")
     kept = {key: value for key, value in os.environ.items() if not key.startswith(dropped)}
     return {**kept, "PYTHONPATH": str(source), "PYTHONPYCACHEPREFIX": str(cache)}
@@ -68,9 +68,9 @@ def environment(cache: Path, source: Path) -> dict[str, str]:
 def run(
     command: Sequence[str], environ: Mapping[str, str], inside: Namespace | None = None
 ) -> Usage:
-    """Run it to its end, which comes after ``LIMIT_SECONDS`` at the latest.
+    """Run the command to its end, or for ``LIMIT_SECONDS`` at most.
 
-    Raises ``RuntimeError`` with what it said if it fails.
+    Raises ``RuntimeError`` with the output if the command fails.
     """
     used, status, text = attempt(command, environ, inside)
     if status != 0:
@@ -81,7 +81,7 @@ def run(
 def attempt(
     command: Sequence[str], environ: Mapping[str, str], inside: Namespace | None = None
 ) -> tuple[Usage, int, str]:
-    """As ``run``, with the exit status and what it said, whether it fails or not."""
+    """Like ``run``, but returns the exit status and the output of any run."""
     with tempfile.TemporaryFile() as said:
 
         def start() -> subprocess.Popen[bytes]:
@@ -105,9 +105,9 @@ def attempt(
 def peak(
     code: str, environ: Mapping[str, str], *arguments: str, inside: Namespace | None = None
 ) -> int:
-    """Peak resident set of a Python that runs ``code``, in KiB, by its own word.
+    """Peak resident set of a Python that runs ``code``, in KiB, as that process reports.
 
-    What wait4(2) says is never less than that of the process that it was forked from.
+    The value of wait4(2) is never less than that of the parent at the fork.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "status")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the resident manager costs: per poll, between polls, in memory; and how soon an ENI is usable."""
+"""Cost of the daemon: per poll, between polls, in memory; and the time until an ENI is usable."""
 
 import re
 import signal
@@ -32,17 +32,17 @@ _FORKS = frozenset(("fork", "vfork", "clone", "clone3"))
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one host. CPU in seconds, memory in KiB."""
+    """Values of one host. CPU in seconds, memory in KiB."""
 
     refresh: float
-    """CPU of a poll that somebody asked for: all keys and all listings."""
+    """CPU of a requested poll: all keys and all listings."""
     interval: float
     """CPU of a whole interval: a poll, and the listings of keys half an interval later."""
     requests: int
-    """Of a poll by the timer."""
+    """CPU of a regular poll."""
     listings: int
     calls: int
-    """System calls of a poll that somebody asked for."""
+    """System calls of a requested poll."""
     forks: int
     idle_calls: int
     """In IDLE_SECONDS between two polls."""
@@ -86,7 +86,7 @@ class Manager:
                 strace.send_signal(signal.SIGINT)
                 strace.wait(LIMIT_SECONDS)
             found = (_CALL.match(line) for line in out.read().splitlines())
-            # The poll(2) that strace interrupts when it attaches goes on by restart_syscall(2).
+            # The poll(2) that strace interrupts when it attaches continues by restart_syscall(2).
             calls += [match[1] for match in found if match and match[1] != "restart_syscall"]
 
     def _status(self) -> str:
@@ -109,7 +109,7 @@ class Manager:
 
 @contextmanager
 def resident(benched: BenchedHost, environ: Mapping[str, str], settings: str) -> Iterator[Manager]:
-    """A manager at work, with ``settings`` of the section ``resident``."""
+    """A running daemon, with ``settings`` of the section ``resident``."""
     root = Path(benched.where[1])
     drop_in = root / "etc/ec2net/ec2net.toml.d"
     drop_in.mkdir(exist_ok=True)
@@ -141,9 +141,10 @@ def resident(benched: BenchedHost, environ: Mapping[str, str], settings: str) ->
 
 
 def cost(benched: BenchedHost, environ: Mapping[str, str]) -> Cost:
-    """Measured in three goes: polls that are asked for, one that is traced, and whole intervals.
+    """Measured in three parts: requested polls, one traced poll, and whole intervals.
 
-    (On a host with a single address an interval is five times as long.)"""
+    (On a host with a single address an interval is five times as long.)
+    """
     imds = benched.vpc.imds
     with resident(benched, environ, "fast_for = 0.1\npoll = 3600") as manager:
         for _ in range(3):

@@ -12,8 +12,8 @@ from ec2net.core.simulation.vpc import sandbox
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by markers
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out tests of one network manager, or mode, in the settings of another; mark as exhaustive
-    what ``make test`` shows on another setting."""
+    """Skip tests of one network manager, or mode, in the settings of another; mark as exhaustive
+    the tests that ``make test`` runs on another setting."""
     others = []
     for item in items:
         callspec = getattr(item, "callspec", None)
@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session", autouse=True)
 def _sandbox() -> None:
-    """Network and mount namespaces of our own; there is no way back, nor need for one."""
+    """Separate network and mount namespaces; the process never needs to return."""
     sandbox.enter()
 
 

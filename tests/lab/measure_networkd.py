@@ -69,7 +69,7 @@ def network_file(
 
 @contextmanager
 def bench(release: Release, files: dict[str, str], *, second: bool = True) -> Iterator[Bench]:
-    """A host with these files; with its ENIs complete and what is foreign or ours added."""
+    """A host with these files; with complete ENIs and added objects, foreign and ec2net's."""
     with VpcWithDhcp(seed=None) as vpc:
         one = vpc.add_subnet("10.0.1.0/24", "2001:db8:0:1::/64")
         two = vpc.add_subnet("10.0.2.0/24", "2001:db8:0:2::/64")
@@ -99,7 +99,8 @@ def table(rows: dict[str, dict[str, str]]) -> str:
 
 @dataclass(frozen=True)
 class Setting:
-    """One combination: what is in every .network file, in that of ens6, and in networkd.conf."""
+    """One combination: the contents of every .network file, of ens6's file, and of
+    networkd.conf."""
 
     network: str = ""
     conf: str = ""
@@ -232,7 +233,7 @@ def _rows(b: Bench, setting: Setting) -> dict[str, Outcome]:
         try:
             b.complete()
         except HostError:
-            # Not back 15 s after the last action: said with that one.
+            # Still absent 15 s after the last action: reported with that action.
             last = rows[list(rows)[-1]]
             missing = [w.name for w in THEIRS if not any(w.matches(x) for x in b.dump())]
             last.said.append(f"still lost after {LONGEST:g} s: {', '.join(missing)}")
@@ -320,7 +321,7 @@ def _later(release: Release, files: dict[str, str], change: Step) -> Outcome:
 
 
 def _until_ens6(state: str) -> Step:
-    """Until networkd says so of ens6. No event tells of it."""
+    """Wait until networkd reports this state of ens6. No event announces it."""
 
     def wait(host: LabHost) -> None:
         end = time.monotonic() + LONGEST
@@ -388,7 +389,7 @@ def first_file(release: Release) -> None:
 
 
 def solicitations(release: Release) -> None:
-    """How long after a link appears networkd asks for a router advertisement."""
+    """The seconds from a new link to networkd's request for a router advertisement."""
     print(f"\n### {release.value}: first router solicitation after the link appeared, seconds\n")
     with bench(release, {f"{NETWORK}/80-ec2.network": network_file()}, second=False) as b:
         every = socket.htons(0x0003)  # ETH_P_ALL: before the port hands the frame to its bridge

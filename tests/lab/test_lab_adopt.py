@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host that runs is handed to systemd-networkd and systemd-resolved, and given back as it was."""
+"""A running host is handed to systemd-networkd and systemd-resolved, and given back unchanged."""
 
 import json
 import os
@@ -50,15 +50,16 @@ def disk(instance: LabInstance) -> dict[str, str]:
 
 
 def unit_states(instance: LabInstance) -> str:
-    """Enablement and masks of all of them; which are active, but for the one that comes and goes."""
+    """Enablement and masks of all units, and the active units except one that ends by itself."""
     enabled = ["systemctl", "show", "--property=Id,UnitFileState", *UNITS]
     active = ["systemctl", "is-active", *(unit for unit in UNITS if "dispatcher" not in unit)]
     run = instance.host.run
     return run(enabled).stdout + run(active, check=False).stdout
 
 
-def test_from_networkmanager_and_back(boot: Boot) -> None:
-    """G-b: their installation was a one-way street. Without a gap either way, and nothing is left."""
+def test_a_host_changes_from_networkmanager_and_back(boot: Boot) -> None:
+    """G-b: upstream's installation had no way back. Neither direction has a gap, and no file is
+    left."""
     with boot(before=two) as instance:
         host = instance.host
         instance.until_at_rest()
@@ -67,7 +68,7 @@ def test_from_networkmanager_and_back(boot: Boot) -> None:
         host.write("/etc/resolv.conf", RESOLV_CONF)
         host.run(["chmod", "604", "/etc/resolv.conf"])
         kernel, units, was = instance.kernel(), unit_states(instance), disk(instance)
-        # It ends by itself when it had nothing to do for 10 s.
+        # The unit ends by itself after 10 s without work.
         host.run(["systemctl", "restart", "NetworkManager-dispatcher.service"])
         planned = host.run([*ADOPT]).stdout
         assert "run systemctl stop NetworkManager-dispatcher" in planned
@@ -89,7 +90,8 @@ def test_from_networkmanager_and_back(boot: Boot) -> None:
             found = differences(kernel, instance.kernel())
             return [line for line in found if PREFIX not in line]
 
-        with suppress(HostError):  # IPv6 is leased in its own time; what differs says more
+        # the IPv6 lease may be late; the comparison below shows the differences
+        with suppress(HostError):
             host.wait_until(lambda: changed() == [], 60)
         assert changed() == []
         assert host.run([*ADOPT, "--undo"]).stdout == "Nothing to undo.\n"
@@ -108,12 +110,13 @@ def do(self, deadline):
 run, steps.Command.do = steps.Command.do, do
 main(["adopt", "networkd", "--apply"])
 """
-"""It ends when NetworkManager is stopped and nobody has taken its place."""
+"""A unit that ends when NetworkManager is stopped and no other manager replaces it."""
 
 
-def test_a_boot_in_the_middle_finds_a_manager() -> None:
-    """The same command goes on from there. Given back, NetworkManager is told to take links that
-    somebody else has configured in this boot. And the host outlives the package."""
+def test_a_reboot_between_steps_still_has_a_network_manager() -> None:
+    """The same command continues from there. When the host is given back, NetworkManager takes
+    links that another program configured in this boot. The host also works after the package is
+    removed."""
     with booted(Setting(Release.BOOKWORM, "networkmanager", Mode.RESIDENT), before=two) as instance:
         host = instance.host
         units, was = unit_states(instance), disk(instance)
@@ -154,7 +157,7 @@ def adopted(instance: LabInstance) -> None:
 
 @contextmanager
 def by_ifupdown(release: Release) -> Iterator[LabInstance]:
-    """A host whose primary has its addresses by ifupdown and dhclient."""
+    """A host whose primary gets its addresses from ifupdown and dhclient."""
     with VpcWithDhcp(prefix="i-") as vpc:
         instance = LabInstance(setting := Setting(release, "networkd", Mode.RESIDENT), vpc)
         two(instance)
@@ -172,8 +175,8 @@ def by_ifupdown(release: Release) -> Iterator[LabInstance]:
 
 
 def all_there(instance: LabInstance) -> bool:
-    """After a pass: dhclient takes single addresses off the link at its start, and such an address
-    waits for an answer of IMDS, which no poll of this host asks for."""
+    """The state after a pass: dhclient removes single addresses at its start, and such an address
+    waits for an answer of IMDS, which no poll of this host requests."""
     instance.host.ec2net("refresh", check=False)
     return instance.unreachable() == []
 
@@ -183,9 +186,9 @@ def dhclients(instance: LabInstance) -> list[str]:
     return sorted(p.command.removeprefix("/usr/sbin/") for p in processes if DHCLIENT in p.command)
 
 
-def test_from_ifupdown_and_back() -> None:
-    """ifdown would take the addresses away. Without a lease for the new manager everything is given
-    back at once, and that is told."""
+def test_a_host_changes_from_ifupdown_and_back() -> None:
+    """ifdown would remove the addresses. Without a lease for the new manager the host is given back
+    at once, with a message."""
     with by_ifupdown(Release.TRIXIE) as instance:
         host, server = instance.host, instance.vpc.servers[instance.one].pid
         units, was, ran = unit_states(instance), disk(instance), dhclients(instance)
@@ -205,8 +208,8 @@ def test_from_ifupdown_and_back() -> None:
 
 
 def as_before(instance: LabInstance, units: str, was: dict[str, str], ran: list[str]) -> None:
-    """dhclient runs again and has its lease. At its start it takes IPv6 addresses off the link that
-    it has not leased itself (dhclient-script, PREINIT6), which a pass makes again."""
+    """dhclient runs again and has its lease. At its start it removes IPv6 addresses that it has not
+    leased (dhclient-script, PREINIT6), and a pass restores them."""
     host = instance.host
     host.wait_until(lambda: dhclients(instance) == ran, 60, "dhclient in the background")
     host.wait_until(lambda: all_there(instance), 60, "all addresses")

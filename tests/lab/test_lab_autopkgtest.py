@@ -37,7 +37,7 @@ def stub(folder: Path) -> Path:
 
 @pytest.mark.parametrize("release", list(Release), ids=lambda one: one.value)
 def test_autopkgtest_passes_with_the_built_package(release: Release, tmp_path: Path) -> None:
-    """In a chroot, whose packages are there already: the sandbox has no network."""
+    """In a chroot that has all packages already: the sandbox has no network."""
     sdist = lab_package.built().with_name(f"ec2net-{ec2net.__version__}.tar.gz")
     with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")
@@ -49,7 +49,7 @@ def test_autopkgtest_passes_with_the_built_package(release: Release, tmp_path: P
         for kind in ("proc", "sysfs"):
             place = root / kind.removesuffix("fs")
             subprocess.run(["mount", "-t", kind, kind, place], check=True, timeout=30)
-        # The sandbox isolates as a container does, which a chroot cannot tell.
+        # The sandbox isolates like a container, which a chroot cannot detect.
         options = ("--no-built-binaries", "--ignore-restrictions=isolation-container")
         done = subprocess.run(
             ["autopkgtest", *options, f"{tree}/", "--", "chroot", root],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From power-on: what a booted host looks like, in subnets of every kind, and after a reboot."""
+"""The state of a booted host, in subnets of every kind, and after a reboot."""
 
 import re
 from typing import Any
@@ -56,13 +56,13 @@ DHCP=yes
 
 OTHERS = {
     "10-netplan-ens5.network": NETPLAN,
-    "70-eks-ens5.network": EKS,  # by the MAC, as its nodeadm writes
+    "70-eks-ens5.network": EKS,  # by the MAC, as EKS's nodeadm writes its files
     "50-mine.network": USERS,
 }
 
 
 @pytest.mark.backend("networkd")
-def test_a_booted_host_is_as_its_readme_says(boot: Boot) -> None:
+def test_a_booted_host_matches_its_readme(boot: Boot) -> None:
     """The seed's 'Installation verification'; and with networkd's own journal: each link was
     configured once, no lease was lost (upstream: 'DHCP lease lost' at each boot)."""
 
@@ -113,7 +113,7 @@ def test_a_booted_host_is_as_its_readme_says(boot: Boot) -> None:
 
 
 def until_configured(instance: LabInstance, *links: str) -> None:
-    """The network manager says so some time after the addresses work."""
+    """The network manager reports this some time after the addresses work."""
     instance.host.wait_until(
         lambda: all(instance.setting.has_configured(instance.host, link) for link in links),
         60,
@@ -134,7 +134,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_a_secondary_in_a_subnet_of_one_family(boot: Boot, kind: str) -> None:
+def test_a_secondary_in_a_subnet_of_one_family_works(boot: Boot, kind: str) -> None:
     with boot() as instance:
         cursor = instance.host.cursor()
         subnet = instance.vpc.add_subnet(*KINDS[kind])
@@ -148,7 +148,7 @@ def test_a_secondary_in_a_subnet_of_one_family(boot: Boot, kind: str) -> None:
         until_configured(instance, eni.name)
 
 
-def test_a_primary_in_an_ipv6_only_subnet(boot: Boot) -> None:
+def test_a_primary_in_an_ipv6_only_subnet_works(boot: Boot) -> None:
     def alone(instance: LabInstance) -> None:
         subnet = instance.vpc.add_subnet(None, "2001:db8:0:7::/64")
         instance.vpc.attach(subnet, device=0, ipv6=2)
@@ -162,8 +162,9 @@ def test_a_primary_in_an_ipv6_only_subnet(boot: Boot) -> None:
         assert instance.refresh() == ""
 
 
-def test_two_enis_in_one_subnet_and_a_second_network_card(boot: Boot) -> None:
-    """Replies leave through the ENI that was asked (ENU#55, ENU#174), numbers are of card and device."""
+def test_two_enis_in_one_subnet_and_a_second_network_card_work(boot: Boot) -> None:
+    """Replies leave through the ENI that got the request (ENU#55, ENU#174); numbers derive from
+    card and device."""
 
     def enis(instance: LabInstance) -> None:
         instance.vpc.cards = 2
@@ -182,8 +183,8 @@ def test_two_enis_in_one_subnet_and_a_second_network_card(boot: Boot) -> None:
 
 
 @pytest.mark.backend("networkd")
-def test_an_administrators_file_wins(boot: Boot) -> None:
-    """R7: a file of the same name in /etc; we write none, and say nothing against it."""
+def test_a_file_of_the_administrator_takes_precedence(boot: Boot) -> None:
+    """R7: with a file of the same name in /etc, ec2net writes none and reports no problem."""
     files = {"/etc/systemd/network/70-ens6.network": ADMIN}
     with boot(files=files) as instance:
         eni = instance.attach("ens6", ipv4=2, ipv6=0)
@@ -191,7 +192,7 @@ def test_an_administrators_file_wins(boot: Boot) -> None:
         status = instance.host.networkctl("ens6")
         assert status["Network File"] == "/etc/systemd/network/70-ens6.network"
         assert "/run/systemd/network/70-ens6.network" not in instance.files()
-        # networkd adds the router's routes to main in its own time; the primary is kept from them.
+        # networkd adds the router's routes to main later; the rules keep the primary from them.
         instance.host.wait_until(lambda: instance.refresh() == "", 60, "an empty plan")
         primary = instance.host.networkctl("ens5")
         assert primary["State"] == "routable (configured)"
@@ -199,9 +200,9 @@ def test_an_administrators_file_wins(boot: Boot) -> None:
 
 @pytest.mark.backend("networkd")
 @pytest.mark.parametrize("name", list(OTHERS))
-def test_somebody_elses_file_in_run_gets_a_drop_in(boot: Boot, name: str) -> None:
-    """R7, ENU#101, ENU#146: its name sorts before ours, so it is the one in force; it stays so. The
-    drop-in is there before networkd reads any, so no lease is lost."""
+def test_a_foreign_file_in_run_gets_a_drop_in(boot: Boot, name: str) -> None:
+    """R7, ENU#101, ENU#146: the foreign file sorts before ec2net's, so networkd uses it, and it
+    stays. The drop-in exists before networkd reads any file, so no lease is lost."""
     files = {
         "/etc/systemd/system/others.service": OTHERS_UNIT.format(name=name),
         "/etc/systemd/system-preset/10-others.preset": "enable others.service\n",
@@ -231,9 +232,9 @@ MTU_FILES = {
 }
 
 
-def test_the_mtu_is_the_leases_a_fixed_one_or_untouched(boot: Boot) -> None:
-    """R11, ENU#170: links come with 9001, and the DHCP server says 1500. NetworkManager sets what
-    DHCP says where the profile says nothing, and has no setting against it."""
+def test_the_mtu_is_leased_or_fixed_or_unchanged(boot: Boot) -> None:
+    """R11, ENU#170: links start with 9001, and the DHCP server sends 1500. NetworkManager uses
+    DHCP's MTU when the profile sets none, and has no setting against it."""
     with boot(files=MTU_FILES) as instance:
         instance.vpc.mtu = 1500
         untouched = 9001 if instance.setting.backend == "networkd" else 1500
@@ -273,7 +274,7 @@ def servers_are_asked_as_configured(instance: LabInstance) -> None:
     told = [resolvectl("default-route", link) for link in ("ens5", "ens20", "ens21")]
     assert told == ["yes", "no", "yes"]
     assert resolvectl("dns", "ens20") == ""
-    # What networkd 252 does to the lease with its new file is by our wish.
+    # networkd 252 takes the lease again for its new file, which ec2net intends.
     said = [entry.message for entry in instance.host.journal()]
     assert not [text for text in said if "drift: " in text]
 

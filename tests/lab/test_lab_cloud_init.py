@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beside cloud-init of Debian, which configures every ENI of the first boot by IMDS."""
+"""With cloud-init of Debian, which configures every ENI of the first boot by IMDS."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -133,6 +133,9 @@ def test_the_second_boot_has_the_files_rules_and_routes_of_the_first(
     assert configuration(instance) == files
 
 
+@pytest.mark.parametrize(
+    "renderer", RENDERERS[:1], indirect=True, ids=[Renderer.NETPLAN.value], scope="module"
+)
 def test_an_eni_that_cloud_init_configures_when_it_is_attached_works_and_is_detached_cleanly(
     instance: LabInstance,
 ) -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beside a CNI plugin that has ENIs and secondary addresses of its own, on hosts with a real manager."""
+"""With a CNI plugin that uses ENIs and secondary addresses, on hosts with a real network
+manager."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ REFRESHES = 20
 DEFAULTS = "/run/NetworkManager/conf.d/80-ec2net.conf"
 
 FILES = {
-    # What a package of the plugin ships.
+    # A file of the plugin's package.
     "/usr/lib/ec2net/ec2net.toml.d/50-cni.toml": (
         'profile = "kubernetes"\nipv4_prefix_mode = "local"\n'
     ),
@@ -41,7 +42,7 @@ def attach(instance: LabInstance) -> None:
 
 
 def end_of_boot(instance: LabInstance) -> None:
-    """What comes from now on is none of the boot's ENIs: its seconds are over."""
+    """Later ENIs do not belong to the boot: its seconds are over."""
     path = "/run/ec2net/at-boot.json"
     record = json.loads(instance.host.read(path))
     instance.host.write(path, json.dumps({**record, "until": 0}))
@@ -52,10 +53,11 @@ def until_configured(instance: LabInstance, *enis: Eni) -> None:
         instance.until_unit(eni.name, "active")
 
 
-def test_pods_keep_their_addresses_and_their_traffic_through_everything(boot: Boot) -> None:
-    """Pods on addresses of the primary, of a boot ENI and of the plugin's own ENI. Every 20 ms there
-    are connections both ways, through a hotplug, 20 refreshes, a restart of the network manager and
-    of ec2net. The host's local table never holds an address of a pod, no rule of ours is for one."""
+def test_pods_keep_their_addresses_and_their_traffic_throughout(boot: Boot) -> None:
+    """Pods on addresses of the primary, of a boot ENI and of the plugin's ENI. Every 20 ms the test
+    connects in both directions, during a hotplug, 20 refreshes, a restart of the network manager
+    and of ec2net. The host's local table never contains a pod's address, and no rule of ec2net is
+    for one."""
     with boot(before=attach, files=FILES, complete=False) as instance, ExitStack() as stack:
         vpc, main, eni = instance.vpc, instance.primary, instance.secondary
         until_configured(instance, main, eni)
@@ -67,7 +69,7 @@ def test_pods_keep_their_addresses_and_their_traffic_through_everything(boot: Bo
         assert cni.dead(vpc, pods) == []
         with pods_traffic(vpc, pods) as probes:
             later = instance.attach("ens9", **MANY)
-            until_configured(instance, later)  # it is ignored
+            until_configured(instance, later)  # the ENI is ignored
             cni.set_up(vpc, later)
             address = later.ipv4s[1]
             inside = stack.enter_context(cni.pod(vpc, address, later, "four"))
@@ -101,7 +103,7 @@ def test_pods_keep_their_addresses_and_their_traffic_through_everything(boot: Bo
 
 @contextmanager
 def pods_traffic(vpc: SimulatedVpc, pods: Mapping[IPv4Address, Namespace]) -> Iterator[list[Probe]]:
-    """From and to each of them."""
+    """From and to each pod."""
     outside = vpc.outside.ipv4
     with ExitStack() as stack:
         probes = [Probe(vpc.outside.namespace, [(outside, address) for address in pods])]

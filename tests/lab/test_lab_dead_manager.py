@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network manager that is down keeps its ENIs: live changes go on, and its return costs nothing."""
+"""A stopped network manager keeps its ENIs: live changes continue, and its restart does no harm."""
 
 from collections.abc import Iterator
 
@@ -39,7 +39,7 @@ CELLS = [
 
 @pytest.fixture(scope="module")
 def table(pair: LabInstance) -> Iterator[list[Row]]:
-    """Prints its rows at the end. networkd 252 forgets metrics of its own the first time it stops."""
+    """Prints its rows at the end. networkd 252 forgets its metrics the first time it stops."""
     die(pair, Death.STOP)
     pair.host.ec2net("refresh", check=False)
     come_back(pair, Death.STOP)
@@ -51,8 +51,8 @@ def table(pair: LabInstance) -> Iterator[list[Row]]:
 
 
 def given_up(instance: LabInstance) -> set[str]:
-    """Addresses that the network manager itself takes away when it stops: networkd 252 gives up its
-    DHCPv6 leases."""
+    """Addresses that the network manager removes when it stops: networkd 252 releases its DHCPv6
+    leases."""
     setting = instance.setting
     if setting.release is not Release.BOOKWORM or setting.backend != "networkd":
         return set()
@@ -60,10 +60,11 @@ def given_up(instance: LabInstance) -> set[str]:
 
 
 def made_while_down(instance: LabInstance, death: Death, event: Event, row: Row) -> str:
-    """What works before the network manager is back. A new ENI waits for a NetworkManager that systemd
-    is to start again: it would call an ENI external that another program brought up."""
+    """Traffic that works before the network manager runs again. A new ENI waits for a
+    NetworkManager that systemd is to start again: NetworkManager would call the ENI external if
+    another program brought it up."""
     if event is Event.NEW_ENI and death is Death.KILL:
-        return row.made  # it may be back already
+        return row.made  # the rules may be back already
     if event is Event.NEW_ENI:
         waits = instance.setting.backend == "networkmanager" and death is not Death.MASK
         return "ENI pending" if waits else "ENI works"
@@ -78,8 +79,8 @@ def made_while_down(instance: LabInstance, death: Death, event: Event, row: Row)
 def test_a_dead_network_manager_keeps_its_enis(
     pair: LabInstance, table: list[Row], death: Death, event: Event
 ) -> None:
-    """Every live change is made meanwhile, its files stay, no packet leaves the wrong way, and after
-    its return the state is whole without a repair."""
+    """Every live change is made meanwhile, the files stay, no packet leaves through the wrong ENI,
+    and after the restart the state is complete without a repair."""
     before, files = pair.kernel(), manager_files(pair)
     row, cursor = Row(str(pair.setting), death, event), pair.host.cursor()
     with Scene(pair, event) as scene:
@@ -88,7 +89,7 @@ def test_a_dead_network_manager_keeps_its_enis(
             down = not is_active(pair)
             scene.happen()
             pair.host.ec2net("refresh", check=False)
-            pair.host.ec2net("refresh", check=False)  # where the first one waited for a reload
+            pair.host.ec2net("refresh", check=False)  # where the first pass waited for a reload
             row.made, row.kept = scene.result(), manager_files(pair)
             if death is not Death.KILL:
                 come_back(pair, death)
@@ -109,5 +110,5 @@ def test_a_dead_network_manager_keeps_its_enis(
     assert gaps == [], gaps[:9]
     blamed = [line for line in journal if "changed outside of ec2net" in line]
     changed = [*blamed, *differences(before, pair.kernel())]
-    # Who was first with a lease that was given up, networkd or ec2net, shows in its flags.
+    # The flags show whether networkd or ec2net added the released address first.
     assert [line for line in changed if not any(a in line for a in given_up(pair))] == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ENIs that ec2net gives no file: ignored ones, or all of them where it does not come to work."""
+"""ENIs without a file of ec2net: ignored ENIs, or all of them where ec2net does not run."""
 
 import json
 import re
@@ -36,7 +36,7 @@ def two(instance: LabInstance) -> None:
 
 
 def example() -> str:
-    """Of docs/configuration.md, word for word."""
+    """The example from docs/configuration.md, word for word."""
     text = (TOP / "docs/configuration.md").read_text()
     found = re.search(r"## With a CNI plugin.*?```toml\n(.*?)```", text, re.DOTALL)
     assert found
@@ -49,7 +49,7 @@ def admin_state(instance: LabInstance, link: str) -> str:
 
 
 def shake(instance: LabInstance) -> None:
-    """What a package's upgrade does."""
+    """The commands of a package's upgrade."""
     instance.host.run(["udevadm", "trigger", "--settle", "--subsystem-match=net"])
     instance.host.run(["networkctl", "reload"])
     instance.refresh()
@@ -66,14 +66,14 @@ def until_primary(instance: LabInstance) -> None:
 
 
 def test_the_example_for_a_cni_works_word_for_word(boot: Boot) -> None:
-    """R29, R30: the ENIs of the boot have their first addresses and no other, every later one is left
-    alone: at boot, at an upgrade, at a hotplug."""
+    """R29, R30: the ENIs of the boot have their first addresses and no other, every later one is
+    unmanaged: at boot, at an upgrade, at a hotplug."""
     files = {"/etc/ec2net/ec2net.toml": example()}
     with boot(before=two, files=files, complete=False) as instance:
         until_primary(instance)
         for link in ("ens5", "ens6"):
             instance.until_unit(link, "active")
-        # What comes before is still the boot's: a driver probes one device after the other.
+        # Earlier ENIs still belong to the boot: a driver probes one device after the other.
         until = json.loads(instance.host.read("/run/ec2net/at-boot.json"))["until"]
         instance.host.wait_until(lambda: time.monotonic() > until, 60, "the end of the boot")
         eni = instance.attach("ens20", ipv4=2)
@@ -94,7 +94,7 @@ def test_the_example_for_a_cni_works_word_for_word(boot: Boot) -> None:
         instance.vpc.detach(eni)
 
 
-def test_an_ignored_eni_has_what_others_have_for_it(boot: Boot) -> None:
+def test_an_ignored_eni_keeps_the_foreign_configuration(boot: Boot) -> None:
     """The same at boot, at an upgrade and at a hotplug: a file of the distribution is in force."""
     files = {
         "/etc/ec2net/ec2net.toml.d/20-ignore.toml": IGNORE,
@@ -127,9 +127,9 @@ def has_leases(instance: LabInstance, eni: Eni) -> bool:
     return all(str(a) in held for a in (eni.ipv4s[0], eni.ipv6s[0])) and eni.name in routes
 
 
-def test_a_broken_configuration_at_boot_leaves_the_way_in(boot: Boot) -> None:
-    """Before the first good one: the first ENI comes up, loudly and with a failed unit; no other is
-    touched on a guess. All is well once the file is corrected."""
+def test_after_a_boot_with_a_broken_configuration_ssh_still_works(boot: Boot) -> None:
+    """Without a last good configuration the first ENI is brought up, with an error and a failed
+    unit; ec2net guesses for no other ENI. After the file is corrected, all ENIs are configured."""
     files = {"/etc/ec2net/ec2net.toml": 'ruoting = "strict"\n'}
     with boot(before=two, files=files, complete=False) as instance:
         until_primary(instance)
@@ -147,8 +147,9 @@ def test_a_broken_configuration_at_boot_leaves_the_way_in(boot: Boot) -> None:
         assert len(instance.configured("ens5")) == 1
 
 
-def test_the_default_alone_keeps_the_way_in(boot: Boot) -> None:
-    """The program does not run at all: every ENI has DHCP, and the first one's routes come first."""
+def test_the_default_configuration_alone_keeps_ssh_working(boot: Boot) -> None:
+    """If the program does not run at all, every ENI has DHCP, and the first ENI's routes have the
+    best metric."""
     broken = "[Service]\nExecStart=\nExecStart=/bin/false\nExecStopPost=\n"
     units = ("ec2net", "ec2net-early", "ec2net-primary", "ec2net@", "ec2net-refresh")
     files = {f"/etc/systemd/system/{unit}.service.d/broken.conf": broken for unit in units}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docs/first-steps.md, command by command, as somebody does it who has nothing but the documents."""
+"""docs/first-steps.md, command by command, for a reader who has only the documents."""
 
 import re
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.lab
 DOCUMENT = (TOP / "docs/first-steps.md").read_text()
 
 BACKEND = "ec2net_static.py"
-"""As which the document has a reader save the complete backend of docs/plugins.md."""
+"""The file name under which the reader saves the complete backend of docs/plugins.md."""
 
 
 def sections() -> dict[str, str]:
@@ -26,7 +26,7 @@ def sections() -> dict[str, str]:
 
 
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Each command of the blocks, and the lines that it is said to print."""
+    """Each command of the blocks, and its documented output."""
     for block in re.findall(r"^```console\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
         for told in re.split(r"^# ", block, flags=re.MULTILINE)[1:]:
             command, *lines = told.splitlines()
@@ -41,7 +41,7 @@ def complete_backend() -> str:
 
 
 def pattern(line: str) -> str:
-    """``...`` is whatever there is, and columns are as wide as they are."""
+    """``...`` matches any text, and columns may have any width."""
     words = [re.escape(word).replace(r"\.\.\.", ".*") for word in line.split()]
     return r"^\s*" + r"\s*".join(words)
 
@@ -52,7 +52,7 @@ def test_the_document_has_commands() -> None:
 
 
 @pytest.mark.parametrize("release", list(Release), ids=lambda release: release.value)
-def test_each_command_does_what_the_document_says(release: Release) -> None:
+def test_each_command_has_the_effect_in_the_document(release: Release) -> None:
     with plain(release) as instance:
         host = instance.host
         until_leased(instance)
@@ -68,7 +68,7 @@ def test_each_command_does_what_the_document_says(release: Release) -> None:
                 assert lines or done.returncode == 0, f"{command}:\n{said}"
             if title == "Install":
                 instance.complete()
-            if title == "Write a backend":  # it came and went, and no address meanwhile
+            if title == "Write a backend":  # attached and detached, without an address meanwhile
                 told = host.run(["journalctl", "--unit=ec2net.service", "--output=cat"]).stdout
                 assert "backend can manage this ENI" in told
                 assert "- address" not in told

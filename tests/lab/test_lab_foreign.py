@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Foreign state is untouched on hosts with a real network manager: rules, routes, addresses, files.
+"""Foreign state is unchanged on hosts with a real network manager: rules, routes, addresses, files.
 
 As tests/netns/test_foreign_untouched.py; ``EC2NET_SEED`` replays a failure.
 """
@@ -26,11 +26,12 @@ MASKS = "/run/systemd/network"
 CONFIG = "/etc/ec2net/ec2net.toml.d"
 
 FILES = {
-    # With another MAC from udev a bridge without ports loses its carrier, and its routes say so.
+    # With another MAC from udev a bridge without ports loses its carrier, and its routes show
+    # that.
     "/etc/systemd/network/00-bridges.link": (
         f"[Match]\nOriginalName={BRIDGE} {TUNNEL}\n[Link]\nMACAddressPolicy=none\n"
     ),
-    # A distribution's own, for the primary when nothing of ours is left.
+    # The distribution's file, for the primary when no file of ec2net is left.
     "/usr/lib/systemd/network/85-distribution.network": (
         "[Match]\nName=ens5\n[Network]\nDHCP=yes\nKeepConfiguration=yes\n"
         "IPv6DuplicateAddressDetection=0\n[DHCPv4]\nRouteMetric=512\n[IPv6AcceptRA]\nRouteMetric=512\n"
@@ -40,12 +41,12 @@ FILES = {
 
 @dataclass(kw_only=True)
 class Host(Life):
-    """A booted host, whose resident manager does things at any time."""
+    """A booted host, whose daemon may act at any time."""
 
     instance: LabInstance
     files: ForeignFiles
     links: set[str] = field(default_factory=set)
-    """Of all ENIs so far."""
+    """The MACs of all ENIs so far."""
 
     def ec2net(self, *words: str) -> None:
         self.instance.host.ec2net(*words, check=False)
@@ -60,7 +61,7 @@ class Host(Life):
         self.instance.until_unit(eni.name, "active")
 
     def until_seen(self) -> None:
-        """NetworkManager looks at a link when udev is done with it."""
+        """NetworkManager examines a link after udev has processed it."""
         host = self.instance.host
         host.run(["udevadm", "settle"])
         if self.instance.setting.backend == "networkmanager":
@@ -68,7 +69,7 @@ class Host(Life):
             host.wait_until(lambda: f"{TUNNEL}:connected" in host.run(told).stdout, 60)
 
     def seen(self) -> State:
-        """Nor the network manager's, and nothing of what it sets of an ENI's link."""
+        """Neither the network manager's objects nor its settings of an ENI's link count."""
         self.links |= {eni.name for eni in self.vpc.enis}
         state = super().seen()
         for subject in ("routes 4", "routes 6", "nexthops"):
@@ -99,7 +100,7 @@ class Host(Life):
         return f"configure {text.strip() or 'the defaults'}"
 
     def switch_backend(self) -> str:
-        """To the one without a manager, and back."""
+        """To the backend without a network manager, and back."""
         path = f"{CONFIG}/40-backend.toml"
         self.instance.host.write(path, 'backend = "netlink"\n')
         self._reload()
@@ -130,10 +131,10 @@ class Host(Life):
 
     def write_files(self) -> str:
         self.files.write()
-        return "somebody writes files"
+        return "an administrator writes files"
 
     def settle(self) -> None:
-        """By the defaults, where everything of ours has a double, there is nothing left to do."""
+        """With the default settings, and a double of each object of ec2net, no change is due."""
         self.instance.host.write(f"{CONFIG}/30-life.toml", "")
         self._reload()
         if len(self.here) < 2:
@@ -144,7 +145,7 @@ class Host(Life):
         assert json.loads(done.stdout)["changes"] == [], [*self.story, done.stdout]
 
     def uninstall(self) -> None:
-        """Nor is a file of ours left where the managers look."""
+        """No file of ec2net is left in the folders that network managers read."""
         units = ["ec2net.service", "ec2net-early.service", "ec2net-refresh.timer"]
         self.instance.host.run(["systemctl", "disable", "--now", *units])
         super().uninstall()
@@ -180,7 +181,7 @@ def attach(instance: LabInstance) -> None:
     instance.vpc.attach(instance.two, **MANY)
 
 
-def test_foreign_state_is_the_same_after_each_event_and_after_the_removal_of_all(
+def test_foreign_state_is_the_same_after_each_event_and_after_all_are_removed(
     boot: Boot,
 ) -> None:
     seed = int(os.environ.get("EC2NET_SEED", "20261125"))

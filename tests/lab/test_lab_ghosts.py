@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links that never come, or are gone at once. Upstream: 766 of them left 1787 processes.
+"""Links that never appear, or vanish at once. Upstream: 766 of them left 1787 processes.
 
-``EC2NET_ENDURANCE`` sets how many attachments race with their detachments (tests/support/endurance.py).
+``EC2NET_ENDURANCE`` sets how many attachments race with their detachments
+(tests/support/endurance.py).
 """
 
 import os
@@ -29,11 +30,11 @@ LINK_SECONDS = 40
 DEVICE_SECONDS = 8
 """How long systemd waits for a device unit here (by default 90 s)."""
 WITHIN = 60.0
-"""Seconds; 30 where the machine has nothing else to do."""
+"""Seconds; 30 on an idle machine."""
 TIMER = 4
 """Seconds between passes, 60 outside of tests."""
 TOGETHER = 10
-"""Links whose end udev does not see, at a time."""
+"""Number of concurrent links whose removal udev does not see."""
 
 FILES = {
     "/etc/systemd/system/ec2net-refresh.timer.d/quick.conf": (
@@ -66,15 +67,15 @@ def forks(lone: LabInstance, seconds: float) -> int:
 
 
 @pytest.mark.serial
-def test_units_for_links_that_never_appear_cost_no_process(lone: LabInstance) -> None:
-    """The seed bug, by systemd: no process waits, a pass is not held up, and in the end no unit is
-    left (``BindsTo`` a device that never comes: its job ends by systemd's own limit)."""
+def test_units_for_links_that_never_appear_leave_no_process(lone: LabInstance) -> None:
+    """The seed bug, by systemd: no process waits, no pass is delayed, and in the end no unit is
+    left (``BindsTo`` a device that never appears: its job ends at systemd's own limit)."""
     names = [f"ghost{number}" for number in range(GHOSTS)]
     units = [f"ec2net@{name}.service" for name in names]
     began = time.monotonic()
     lone.host.run(["systemctl", "start", "--no-block", *units])
     assert lone.own_processes() == []
-    # A process of the host's own may begin in one of these spans; a unit that polls shows in each.
+    # A process of the host may begin in one of these spans; a unit that polls shows in each.
     assert 0 in (forks(lone, 2) for _ in range(3))
     assert lone.own_processes() == []
     assert lone.refresh() == ""
@@ -88,7 +89,7 @@ def test_units_for_links_that_never_appear_cost_no_process(lone: LabInstance) ->
 
 
 @pytest.mark.serial
-def test_starts_of_links_that_never_appear_end_by_their_bound(lone: LabInstance) -> None:
+def test_starts_for_links_that_never_appear_end_at_their_limit(lone: LabInstance) -> None:
     """The seed bug, by hand: 20 processes wait in one system call each, hold nothing, and end with
     exit status 3."""
     names = [f"ghost{number}" for number in range(GHOSTS)]
@@ -98,13 +99,14 @@ def test_starts_of_links_that_never_appear_end_by_their_bound(lone: LabInstance)
     try:
         while len(lone.own_processes()) < GHOSTS:
             assert time.monotonic() - began < LINK_SECONDS
-        while True:  # ends when all of them wait, and nobody wakes up for a second
+        while True:  # ends when all starts wait, and none wakes up for a second
             switches = voluntary_switches(lone)
             if forks(lone, 1) == 0 and voluntary_switches(lone) == switches:
                 break
-            assert time.monotonic() - began < LINK_SECONDS - 5  # for what follows
+            # the time limit for the following steps
+            assert time.monotonic() - began < LINK_SECONDS - 5
         assert lone.refresh() == ""
-        assert len(children(lone)) == GHOSTS  # it did not wait for them
+        assert len(children(lone)) == GHOSTS  # the pass did not wait for the starts
         for process in starts:
             assert process.wait(LINK_SECONDS + 60) == 3
             assert process.stderr is not None
@@ -217,7 +219,8 @@ class Races:
                 alive.append((time.monotonic() + self._chance.uniform(0.02, 1.0), eni))
 
     def run_unseen(self, count: int) -> None:
-        """They have lived, with a device unit and one of ours, and udev is deaf when they go."""
+        """The links existed, with a device unit and a unit of ec2net, and udev misses their
+        removal."""
         for _ in range(count // TOGETHER):
             enis = [self.attach() for _ in range(TOGETHER)]
             wanted = {f"ec2net@{eni.name}.service" for eni in enis}
@@ -250,7 +253,7 @@ def test_attach_and_detach_races_leave_nothing(lone: LabInstance) -> None:
         took = time.monotonic() - ended
     finally:
         lone.host.run(["systemctl", "stop", "ec2net-refresh.timer"])
-    # After the last pass, and one more: the state of its unit says how that went.
+    # After the last pass, and one more: the state of the pass's unit shows its result.
     lone.host.wait_until(lambda: lone.own_processes() == [], 60)
     lone.host.run(["systemctl", "start", "ec2net-refresh.service"])
     assert left_of(lone, names) == [], lone.story()
@@ -263,8 +266,8 @@ def test_attach_and_detach_races_leave_nothing(lone: LabInstance) -> None:
     assert lone.unreachable() == []
 
 
-def test_the_tests_would_see_a_unit(setting: Setting, lone: LabInstance) -> None:
-    """What they rest on."""
+def test_the_checks_would_find_a_unit(setting: Setting, lone: LabInstance) -> None:
+    """The other tests depend on this."""
     assert {f"ec2net@{lone.primary.name}.service"} <= lone.eni_units()
     assert any(ENI_UNIT.fullmatch(unit) and "device" in unit for unit in lone.eni_units())
     assert left_of(lone, [lone.primary.name]) != []

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ENIs go from one backend to another: what only one of them makes goes, addresses stay."""
+"""ENIs change from one backend to another: settings of the former backend are removed, addresses
+stay."""
 
 import pytest
 from lab_boot import Boot, assert_ends_as
@@ -11,8 +12,9 @@ pytestmark = [pytest.mark.lab, pytest.mark.backend("networkmanager")]
 CONF = "/run/NetworkManager/conf.d/80-ec2net.conf"
 
 
-def test_a_change_of_backend_hands_over_without_a_gap(pair: LabInstance) -> None:
-    """To the one without a manager, and back: what only one of them makes goes, addresses stay."""
+def test_a_change_of_backend_leaves_no_gap(pair: LabInstance) -> None:
+    """To the backend without a network manager, and back: the former backend's settings are
+    removed, addresses stay."""
     config = "/etc/ec2net/ec2net.toml.d/30-backend.toml"
     before = pair.kernel()
     with Traffic(pair.vpc, pair.vpc.enis) as traffic:
@@ -40,9 +42,9 @@ systemctl enable --now systemd-networkd.service
 """
 
 
-def test_a_change_of_manager_hands_over_without_a_gap(boot: Boot) -> None:
-    """From NetworkManager to networkd, as an administrator does it: the addresses stay, the leases
-    are networkd's, and the defaults for profiles are gone."""
+def test_a_change_of_the_network_manager_leaves_no_gap(boot: Boot) -> None:
+    """From NetworkManager to networkd, by an administrator's commands: the addresses stay, the
+    leases are networkd's, and the defaults for profiles are removed."""
 
     def enis(instance: LabInstance) -> None:
         instance.vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lab itself: what the other tests in here stand on, and the netlink backend beside networkd."""
+"""The lab itself, which the other tests depend on, and the netlink backend with networkd."""
 
 import os
 import select
@@ -50,7 +50,7 @@ FILES = {
     "/etc/ec2net/ec2net.toml": 'backend = "netlink"\n',
 }
 ANSWER_LIMIT = 10.0
-"""Seconds: the simulated bridge may lose the first packets of a link that just came up."""
+"""Seconds: the simulated bridge may lose the first packets of a new link."""
 SYSTEMD = {Release.BOOKWORM: "252", Release.TRIXIE: "257"}
 
 
@@ -61,7 +61,7 @@ def _inside() -> None:
 
 @pytest.fixture(scope="module", params=list(Release), ids=lambda release: release.value)
 def host(request: pytest.FixtureRequest) -> Iterator[LabHost]:
-    """A host with a primary ENI that networkd configures, and nothing of ec2net at work."""
+    """A host with a primary ENI that networkd configures, and without a running ec2net."""
     with VpcWithDhcp(seed=None) as vpc:
         one = vpc.add_subnet("10.0.1.0/24", "2001:db8:0:1::/64")
         vpc.add_subnet("10.0.2.0/24", "2001:db8:0:2::/64")
@@ -78,19 +78,19 @@ def leased(host: LabHost) -> bool:
     return all(part in shown for part in wanted)
 
 
-def test_it_runs_a_real_systemd_with_nothing_failed(host: LabHost) -> None:
-    """PID 1, the version that the release stands for, udevd, networkd; no unit waited in vain."""
+def test_a_real_systemd_runs_without_failed_units(host: LabHost) -> None:
+    """PID 1 of the release's systemd version, udevd, networkd; no unit waited in vain."""
     assert host.run(["systemctl", "is-system-running"]).stdout.strip() == "running"
     version = host.run(["systemctl", "--version"]).stdout.split()
     assert version[:2] == ["systemd", SYSTEMD[host.release]]
     for unit in ("systemd-udevd", "systemd-networkd", "systemd-resolved"):
         assert host.run(["systemctl", "is-active", unit]).stdout.strip() == "active"
     assert host.processes()[0].pid == 1
-    assert host.boot_seconds < 60  # systemd waits 90 s for what does not come
+    assert host.boot_seconds < 60  # systemd waits 90 s for a missing device
 
 
-def test_the_program_runs_on_the_distributions_own_python(host: LabHost) -> None:
-    """R46: no library of ours, none from an index: what the distribution packages is enough."""
+def test_the_program_runs_on_the_python_of_the_distribution(host: LabHost) -> None:
+    """R46: the distribution's packages suffice, without a bundled library or one from an index."""
     shown = host.run(
         [
             *("/usr/bin/python3", "-c"),
@@ -114,8 +114,8 @@ def test_networkd_configures_the_primary_as_in_ec2(host: LabHost) -> None:
 
 
 @pytest.mark.parametrize("how", list(Detach), ids=lambda how: how.value)
-def test_a_link_comes_and_goes_as_a_device_unit(host: LabHost, how: Detach) -> None:
-    """What units bind themselves to; the driver by which udev knows an ENI."""
+def test_a_link_appears_and_disappears_as_a_device_unit(host: LabHost, how: Detach) -> None:
+    """Device units, which units bind to; udev knows an ENI by its driver."""
     unit = "sys-subsystem-net-devices-ens8.device"
 
     def state() -> str:
@@ -133,10 +133,10 @@ def test_a_link_comes_and_goes_as_a_device_unit(host: LabHost, how: Detach) -> N
         host.vpc.detach(eni)
 
 
-def test_the_netlink_backend_works_beside_networkd(host: LabHost) -> None:
-    """networkd leases the primary's first addresses and leaves ens6 alone; ec2net does the rest, and
-    every address works both ways. A restart of networkd takes nothing of it away (C-b, R4), and on
-    257 no nexthop, with which the primary's IPv6 default route would go."""
+def test_the_netlink_backend_works_with_networkd(host: LabHost) -> None:
+    """networkd leases the primary's first addresses and does not manage ens6; ec2net does the rest,
+    and every address works in both directions. A restart of networkd removes nothing of it (C-b,
+    R4), and on 257 no nexthop, which the primary's IPv6 default route depends on."""
     vpc = host.vpc
     eni = vpc.attach(vpc.subnets[1], "ens6", ipv4=4, ipv6=2, ipv4_prefixes=1, ipv6_prefixes=1)
     dropped = vpc.dropped()
@@ -154,7 +154,8 @@ def test_the_netlink_backend_works_beside_networkd(host: LabHost) -> None:
     cursor = host.cursor()
     host.run(["systemctl", "restart", "systemd-networkd"])
     host.wait_for_message("ens5: DHCPv4 address", 60, since=cursor)
-    # What 257 takes away with a nexthop is not back so soon (docs/networkd-measured.md).
+    # networkd 257 restores a route that it removed with a nexthop only later
+    # (docs/networkd-measured.md).
     host.wait_until(lambda: leased(host), 10, "the leases after the restart")
     assert host.run(["sh", "-c", ";".join(secondary)]).stdout == before
     assert [e for e in host.journal(since=cursor) if "ens6: Configuring" in e.message] == []
@@ -163,8 +164,8 @@ def test_the_netlink_backend_works_beside_networkd(host: LabHost) -> None:
     assert "10001" not in host.run(["sh", "-c", ";".join(secondary[1:3])]).stdout
 
 
-def test_a_reboot_keeps_files_and_nothing_of_the_kernel(host: LabHost) -> None:
-    """As a machine does: /run is empty, rules are gone, links are new; /etc stays."""
+def test_a_reboot_keeps_files_and_no_kernel_state(host: LabHost) -> None:
+    """A reboot like a real one: /run is empty, rules are removed, links are new; /etc stays."""
     boot = host.read("/proc/sys/kernel/random/boot_id")
     host.run(["sh", "-c", "touch /run/marker /etc/marker; ip rule add from 192.0.2.1 lookup 77"])
     index = host.ip("link", "show", "ens5")[0]["ifindex"]
@@ -179,7 +180,7 @@ def test_a_reboot_keeps_files_and_nothing_of_the_kernel(host: LabHost) -> None:
     assert [rule.split(":")[0] for rule in rules if rule] == ["0", "32766", "32767"]
 
 
-def test_a_host_leaves_nothing() -> None:
+def test_a_stopped_host_leaves_nothing() -> None:
     """No process, control group, mount or layer."""
     with VpcWithDhcp(prefix="2-") as vpc, LabHost(vpc, Release.BOOKWORM) as host:
         leader, groups, name = host.leader, list(host._group.paths), host.name
@@ -206,7 +207,7 @@ with VpcWithDhcp() as vpc:
 """
 
 
-def test_a_killed_test_takes_its_hosts_with_it() -> None:
+def test_a_killed_test_stops_its_hosts() -> None:
     """Nothing of a run that was killed outlives it; its control groups go at the next start."""
     folders = os.pathsep.join(sys.path)
     with subprocess.Popen(
@@ -227,13 +228,13 @@ def test_a_killed_test_takes_its_hosts_with_it() -> None:
         assert select.select([watch], [], [], 60)[0], f"process {pid} is still there"
         os.close(watch)
     end = time.monotonic() + 60
-    while any(group.exists() for group in groups):  # the file system tells of no change
+    while any(group.exists() for group in groups):  # the file system sends no event
         assert time.monotonic() < end, groups
         time.sleep(0.05)
 
 
-def test_a_group_without_a_guardian_is_swept() -> None:
-    """The next host ends what a run left that was killed with all that it had started."""
+def test_a_group_without_a_guardian_is_removed() -> None:
+    """The next host ends the leftovers of a run that was killed with all its processes."""
     with subprocess.Popen(["true"]) as gone:
         gone.wait(60)
     group = ControlGroup()

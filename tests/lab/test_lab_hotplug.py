@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An ENI is attached to a running host, taken away again, or renamed."""
+"""An ENI is attached to a running host, detached again, or renamed."""
 
 import statistics
 import time
@@ -13,27 +13,29 @@ from ec2net.core.simulation.vpc.eni import Detach, Eni
 pytestmark = pytest.mark.lab
 
 USABLE_WITHIN = 1.7
-"""Seconds after the link appeared, beside those of an idle pass on this machine (0.3 where it has
-nothing else to do). Upstream: 6.9 s, and the second IPv6 address never."""
+"""Seconds after the link appeared, in addition to those of an idle pass on this machine (0.3 on an
+idle one). Upstream: 6.9 s, and the second IPv6 address never."""
 
 AFTER_LEASE = 1.0
-"""Seconds after DHCP granted it, if that is later. NetworkManager asks one millisecond after the
-carrier, when the simulated subnet's bridge may not forward yet, and again after two to three seconds
-(seen in an eighth of all attachments; networkd waits until the kernel calls the link up)."""
+"""Seconds after the DHCP lease, if that is later. NetworkManager sends its request one millisecond
+after the carrier, when the simulated subnet's bridge may not forward yet, and again after two to
+three seconds. An eighth of all attachments had that delay; networkd waits until the kernel reports
+the link up."""
 
 GONE_WITHIN = 5.0
 
 
 @pytest.mark.serial
 def test_a_hotplugged_eni_is_usable_within_two_seconds(pair: LabInstance) -> None:
-    """C-a: its device number reads 0 for 1 s; then all addresses and prefixes work, both ways.
+    """C-a: the ENI's device number reads 0 for 1 s; then all addresses and prefixes work in both
+    directions.
 
-    Outside clients ask each address every 20 ms from the attachment on: no answer ever leaves
-    through another ENI, where the source check drops it. (NetworkManager leases by itself what
-    IMDS tells the number of a second later; so long its own answers do, and nobody else's.)
-    An ENI that is detached leaves open connections behind: the kernel repeats their segments by
-    main's default route. So sources that were detached do not count.
-    All four are printed, the median of their delay beyond what is allowed counts.
+    Outside clients connect to each address every 20 ms from the attachment on: no answer leaves
+    through another ENI, where the source check drops it. NetworkManager leases by itself while IMDS
+    reports the number a second later; only that lease's own answers leave by the primary meanwhile.
+    An ENI that is detached leaves open connections: the kernel repeats their segments by main's
+    default route, so detached sources do not count. All four delays are printed, and the median
+    beyond the allowance counts.
     """
     cursor = pair.host.cursor()
     times: list[float] = []
@@ -59,7 +61,7 @@ def test_a_hotplugged_eni_is_usable_within_two_seconds(pair: LabInstance) -> Non
         if pair.setting.backend == "networkmanager":
             wrong -= {str(address) for address in eni.samples()}
         assert wrong == set(), pair.vpc.drops()
-        assert len(pair.configured(name, cursor)) == 1  # C-b: first by a default, then by ours
+        assert len(pair.configured(name, cursor)) == 1  # C-b: first a default file, then ec2net's
         assert pair.bounces(cursor, but=gone) == []
         alternatives = pair.host.ip("link", "show", name)[0]["altnames"]
         assert set(alternatives) == {str(eni.eni_id), f"device-number-{eni.device}.0"}
@@ -82,7 +84,7 @@ def leased(pair: LabInstance, eni: Eni) -> float:
 
 
 def left_of(pair: LabInstance, link: str, before: tuple[object, ...]) -> list[str]:
-    """What there is of an ENI that is gone."""
+    """Leftovers of a detached ENI."""
     kernel, files, units = pair.kernel(), set(pair.files()), pair.eni_units()
     rules, routes, old_files, old_units = before
     left = [f"rule {line}" for line in rules_of(kernel) if line not in rules]  # type: ignore[operator]
@@ -123,7 +125,7 @@ def test_a_detached_eni_leaves_nothing(pair: LabInstance, how: Detach) -> None:
     assert pair.unreachable() == []
 
 
-def test_an_eni_that_comes_back_is_configured_again(pair: LabInstance) -> None:
+def test_an_eni_that_is_attached_again_is_configured_again(pair: LabInstance) -> None:
     """A task of ECS ends: its ENI moves out and in again under the same name."""
     eni = pair.attach_many("ens31")
     task = pair.vpc.detach(eni, Detach.MOVE)
@@ -136,8 +138,8 @@ def test_an_eni_that_comes_back_is_configured_again(pair: LabInstance) -> None:
 
 
 def test_a_renamed_link_is_the_same_eni(pair: LabInstance) -> None:
-    """Everything is there under the new name, nothing under the old one, others are left alone.
-    The new name needs escaping in the name of a unit."""
+    """Everything exists under the new name, nothing under the old one, and other ENIs are
+    unchanged. The new name needs escaping in the name of a unit."""
     eni = pair.attach_many("ens32")
     cursor = pair.host.cursor()
     pair.vpc.guest.ip(["link set ens32 down", "link set ens32 name lan-0", "link set lan-0 up"])
@@ -150,7 +152,8 @@ def test_a_renamed_link_is_the_same_eni(pair: LabInstance) -> None:
     )
     for other in pair.vpc.enis[:2]:
         assert pair.configured(other.name, cursor) == []
-    pair.refresh()  # networkd 252 takes the lease anew for the new file: it is put first again
+    # networkd 252 takes the lease again for the new file: ec2net puts the address first again
+    pair.refresh()
     assert pair.refresh() == ""
     pair.vpc.detach(eni)
     pair.until_unit("lan-0", "inactive")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IMDS fails in every way that the double knows: with a real network manager, too, nothing is lost."""
+"""Each fault of the simulated IMDS, with a real network manager: the host loses nothing."""
 
 import time
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ def settled(boot: Boot) -> Iterator[LabInstance]:
 
 
 def managers_files(settled: LabInstance) -> dict[str, str]:
-    """What the network manager is given."""
+    """The files for the network manager."""
     found = settled.files().items()
     return {path: t for path, t in found if not path.startswith("/run/ec2net")}
 
@@ -53,7 +53,7 @@ def test_a_fault_changes_nothing(settled: LabInstance, name: str) -> None:
         settled.host.run(["rm", "-f", "/run/ec2net/imds-token.json"])
     with settled.vpc.imds.fault(FAULTS[name]) as active, KernelEvents(settled.vpc.guest) as events:
         if name.startswith("no token") and settled.setting.resident:
-            settled.host.run(["systemctl", "reload", "ec2net.service"])  # it has one in memory
+            settled.host.run(["systemctl", "reload", "ec2net.service"])  # the profile is in memory
         began = time.monotonic()
         done = settled.host.ec2net("refresh", check=False)
         assert time.monotonic() - began < PASS + HANGS
@@ -69,7 +69,9 @@ def test_a_fault_changes_nothing(settled: LabInstance, name: str) -> None:
 @pytest.mark.parametrize(
     "effect", [Fault(Status(503), rate=0.5), Fault(Hang(), count=3)], ids=["503", "hang"]
 )
-def test_a_hotplug_comes_through_when_imds_falters(settled: LabInstance, effect: Fault) -> None:
+def test_a_hotplugged_eni_is_configured_although_imds_is_unreliable(
+    settled: LabInstance, effect: Fault
+) -> None:
     cursor = settled.host.cursor()
     with settled.vpc.imds.fault(effect):
         eni = settled.attach("ens50", **MANY)

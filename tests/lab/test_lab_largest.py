@@ -45,7 +45,7 @@ def missing(vpc: VpcWithDhcp, *enis: Eni) -> int:
 
 
 class Watch:
-    """Notes when all addresses of the ENIs are there, from before the boot on."""
+    """Records when all addresses of the ENIs exist, from before the boot on."""
 
     def __init__(self) -> None:
         self.complete = threading.Event()
@@ -89,8 +89,8 @@ def limit(instance: LabInstance) -> int:
 
 @pytest.mark.backend("networkd")
 @pytest.mark.first_setting
-def test_the_largest_instance_is_configured_within_the_units_memory(boot: Boot) -> None:
-    """It never was: each pass ended at its deadline, and nothing of it was kept."""
+def test_the_largest_instance_is_configured_within_the_memory_limit_of_the_unit(boot: Boot) -> None:
+    """It failed before: each pass ended at its deadline, and none of its results were kept."""
     watch = Watch()
     with boot(before=watch.begin, complete=False, timer=True) as instance:
         assert watch.complete.wait(LIMIT), instance.story()

@@ -47,7 +47,7 @@ def lone(boot: Boot) -> Iterator[LabInstance]:
 
 @contextmanager
 def no_dhcp(instance: LabInstance) -> Iterator[None]:
-    """Nobody hears a DHCPv4 client."""
+    """DHCPv4 requests get no answer."""
     instance.vpc.router.nft(NO_DHCP)
     try:
         yield
@@ -70,15 +70,15 @@ def ipv4s(instance: LabInstance, link: str) -> list[str]:
 
 
 def made_up_for(instance: LabInstance, eni: Eni) -> None:
-    """By one pass networkd has read the file; the lease may be later than a pass waits for it."""
+    """networkd has read the file after one pass; the lease may be later than a pass waits."""
     instance.host.ec2net("refresh", check=False)
     assert "unread file" not in instance.host.ec2net("plan").stdout
     instance.complete(eni)
 
 
-def test_a_reload_that_failed_is_made_up_for(lone: LabInstance) -> None:
-    """The file is as it should be, and networkd has not read it: told so, and read in the next
-    pass (once an ENI was dead for ever then)."""
+def test_a_lost_reload_is_repeated(lone: LabInstance) -> None:
+    """The file is correct, but networkd has not read it: reported, and read in the next pass (an
+    older version never configured the ENI)."""
     cursor = lone.host.cursor()
     lone.host.run(["touch", "/run/lost-reload"])
     eni = lone.attach("ens20", **MANY)
@@ -95,8 +95,8 @@ def test_a_reload_that_failed_is_made_up_for(lone: LabInstance) -> None:
     gone(lone, "ens20")
 
 
-def test_a_kill_before_the_reload_is_made_up_for(lone: LabInstance) -> None:
-    """And a temporary file of a write that was killed is discarded (R25)."""
+def test_a_kill_before_the_reload_is_recovered(lone: LabInstance) -> None:
+    """The next pass also deletes a temporary file of a killed write (R25)."""
     cursor = lone.host.cursor()
     lone.host.run(["touch", "/run/lost-process"])
     eni = lone.attach("ens21", **MANY)
@@ -109,8 +109,9 @@ def test_a_kill_before_the_reload_is_made_up_for(lone: LabInstance) -> None:
     gone(lone, "ens21")
 
 
-def test_a_late_lease_is_waited_for(lone: LabInstance) -> None:
-    """IMDS tells all at once, DHCP is 2 s late: nothing is refused, the leased address is first."""
+def test_a_late_lease_is_awaited(lone: LabInstance) -> None:
+    """IMDS answers completely at once, DHCP 2 s later: no ENI is refused, and the leased address is
+    first."""
     cursor = lone.host.cursor()
     with no_dhcp(lone):
         eni = lone.attach("ens22", **MANY)
@@ -123,9 +124,9 @@ def test_a_late_lease_is_waited_for(lone: LabInstance) -> None:
     gone(lone, "ens22")
 
 
-def test_a_lease_that_does_not_come_holds_nobody_up(lone: LabInstance) -> None:
-    """The other ENI has its new address at once; of the one without lease all is done that does not
-    build on it, and it is told what is missing. IPv6 works meanwhile."""
+def test_a_missing_lease_delays_no_other_eni(lone: LabInstance) -> None:
+    """The other ENI has its new address at once. The ENI without a lease gets everything that does
+    not depend on the lease, and ec2net reports the missing address. IPv6 works meanwhile."""
     cursor = lone.host.cursor()
     with no_dhcp(lone):
         eni = lone.attach("ens23", **MANY)
@@ -139,7 +140,7 @@ def test_a_lease_that_does_not_come_holds_nobody_up(lone: LabInstance) -> None:
         assert str(address) in ipv4s(lone, "ens5")
         assert ipv4s(lone, "ens23") == []
         assert [t for t in lone.unreachable(eni) if ":" in str(t.address)] == []
-        # It waits 1 s for the lease, once, and has time left for everything else.
+        # The pass waits 1 s for the lease, once, and has time left for everything else.
         waits = re.findall(r"got no lease within ([\d.]+) s", done.stderr)
         assert [float(seconds) <= 1 for seconds in waits] == [True], done.stderr
         assert "did not end within" not in done.stderr
@@ -151,14 +152,15 @@ def test_a_lease_that_does_not_come_holds_nobody_up(lone: LabInstance) -> None:
 
 
 @pytest.mark.parametrize("name", ["ens24", "lan-24"])
-def test_a_lost_event_is_made_up_for(lone: LabInstance, name: str) -> None:
-    """R23: udev was down when the ENI came, and nobody triggers it. One pass of the timer."""
+def test_a_lost_event_is_recovered(lone: LabInstance, name: str) -> None:
+    """R23: udev was stopped when the ENI was attached, and no trigger follows. One pass of the
+    timer repairs that."""
     with udev_stopped(lone):
         eni = lone.attach(name, **MANY)
         lone.host.wait_until(lambda: bool(lone.host.ip("link", "show", name)), 60)
     began = time.monotonic()
-    if lone.setting.resident:  # which goes on by itself when the link is there
-        lone.until_well()  # udev that has just begun may be busy: the next poll looks again
+    if lone.setting.resident:  # the pass continues by itself when the link exists
+        lone.until_well()  # udev may be busy after its start: the next poll reads again
     else:
         lone.host.run(["systemctl", "start", "ec2net-refresh.service"])
     took = lone.complete(eni)
@@ -169,9 +171,10 @@ def test_a_lost_event_is_made_up_for(lone: LabInstance, name: str) -> None:
     gone(lone, name)
 
 
-def test_a_networkd_that_is_stopped_for_now_keeps_its_links(lone: LabInstance) -> None:
-    """It takes its state of links away when it stops. A pass meanwhile, as one is made when a restart
-    takes routes away, gave them to the netlink backend, and nobody renewed the leases any more."""
+def test_a_networkd_that_is_stopped_temporarily_keeps_its_links(lone: LabInstance) -> None:
+    """networkd deletes its state of links when it stops. A pass meanwhile, such as one after a
+    restart that removes routes, gave the links to the netlink backend, and no client renewed the
+    leases."""
     host, before = lone.host, lone.files()
     host.run(["systemctl", "stop", "systemd-networkd.socket", "systemd-networkd.service"])
     try:

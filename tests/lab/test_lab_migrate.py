@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host that amazon-ec2-net-utils configures is handed over while it runs, and given back.
+"""A running host is handed over from amazon-ec2-net-utils, and given back.
 
-Debian 12 has 2.3 as a package; 2.7.4 is units of our own, wired as its units are.
+Debian 12 has 2.3 as a package; the tests wire units of their own like those of 2.7.4.
 """
 
 from collections.abc import Iterable
@@ -51,7 +51,7 @@ def until_at_work(instance: LabInstance) -> None:
         running = [unit for unit in units(instance) if unit.split()[2] == "active"]
         return len(rules_by_static(instance)) >= 2 and len(running) == 6
 
-    instance.host.wait_until(works, 90, "the predecessor at work")
+    instance.host.wait_until(works, 90, "the routes of the predecessor")
     unreached = unconfigured(instance)
     instance.host.wait_until(
         lambda: {tick.address for tick in instance.unreachable(limit=1)} <= {*unreached}, 60
@@ -88,7 +88,7 @@ def hand_over(instance: LabInstance) -> None:
     assert not its_files(instance)
     assert rules_by_static(instance) == []
     assert instance.unreachable() == []
-    # What kept the primary from the tool's routes goes after them.
+    # The rule that kept the primary from the tool's routes is removed after them.
     host.wait_until(lambda: instance.refresh() == "", 60, "an empty plan")
     told = host.run([*MIGRATE]).stdout
     assert "and off: systemd runs none of its units" in told
@@ -101,12 +101,12 @@ def give_back(instance: LabInstance, before: dict[str, list[str]]) -> None:
     """``--undo``: files byte for byte, units, rules and routes are as before the migration."""
     instance.host.run(["ec2net", "migrate", "--undo", "--apply"], timeout=150)
     assert marked(instance.kernel()) == []
-    with suppress(HostError):  # what differs says more
+    with suppress(HostError):  # the comparison below shows the differences
         instance.host.wait_until(lambda: differs(before, state(instance)) == [], 90)
     assert differs(before, state(instance)) == []
 
 
-def test_debians_package_is_ended_and_given_back() -> None:
+def test_the_package_of_debian_is_replaced_and_restored() -> None:
     """The real 2.3, with a shorter period, on a boot with both packages."""
     with booted(
         BOOKWORM, before=three, complete=False, prepare=install_debians, seed=None
@@ -124,8 +124,8 @@ def test_debians_package_is_ended_and_given_back() -> None:
 
 
 @pytest.mark.backend("networkd")
-def test_the_wiring_of_2_7_4_is_ended_and_given_back(boot: Boot) -> None:
-    """A timer that only Wants= of another unit starts: nothing but systemd knows that it runs."""
+def test_the_units_of_2_7_4_are_replaced_and_restored(boot: Boot) -> None:
+    """A timer that only Wants= of another unit starts: only systemd knows that it runs."""
     with boot(before=three, files=WIRING, complete=False, seed=None) as instance:
         host = instance.host
         until_at_work(instance)
@@ -142,7 +142,7 @@ def test_the_wiring_of_2_7_4_is_ended_and_given_back(boot: Boot) -> None:
 
 
 @pytest.mark.backend("networkmanager")
-def test_the_wiring_of_nm_cloud_setup_is_ended_and_given_back(boot: Boot) -> None:
+def test_the_units_of_nm_cloud_setup_are_replaced_and_restored(boot: Boot) -> None:
     """NetworkManager's dispatcher starts the service as long as systemd calls it enabled."""
     wiring = {"files": CLOUD_SETUP_WIRING, "prepare": make_executable}
     with boot(before=three, complete=False, seed=None, **wiring) as instance:
@@ -160,7 +160,7 @@ def test_the_wiring_of_nm_cloud_setup_is_ended_and_given_back(boot: Boot) -> Non
             assert instance.bounces(since=cursor, but=[eni.name for eni in others]) == []
         print(f"{traffic.made} connections each way, longest pause {traffic.longest:.3f} s")
         assert traffic.gaps == []
-        # The plan suggests this for what the tool left. It begins DHCP anew, as each Reapply does, and
+        # The plan suggests this for leftovers of the tool. Each Reapply starts DHCP again, and
         # the dispatcher runs.
         ended = host.cursor()
         host.run(["nmcli", "device", "reapply", "ens5"])
@@ -177,7 +177,7 @@ def test_the_wiring_of_nm_cloud_setup_is_ended_and_given_back(boot: Boot) -> Non
 
 
 @pytest.mark.backend("networkd")
-def test_scripts_that_call_its_command_go_on_by_one_link(boot: Boot) -> None:
+def test_scripts_with_the_former_command_still_work(boot: Boot) -> None:
     with boot() as instance:
         host = instance.host
         instance.attach("ens20", ipv4=2)
@@ -192,7 +192,7 @@ def test_scripts_that_call_its_command_go_on_by_one_link(boot: Boot) -> None:
 
 
 @pytest.mark.backend("networkd")
-def test_a_start_beside_it_is_ready_at_once(boot: Boot) -> None:
+def test_a_start_with_the_other_tool_ends_at_once(boot: Boot) -> None:
     """A refused primary is an answer. network-online waited 30 s for it before."""
     with boot(before=three, files=WIRING, complete=False, seed=None) as instance:
         host = instance.host

@@ -139,7 +139,7 @@ def test_a_pod_behind_cni_bridge_and_portmap_is_reached_and_reaches_everything(s
         published(side, "CNI bridge and portmap", inside, address)
 
 
-def test_an_eni_that_cni_moves_into_a_pod_comes_back_as_it_was(side: Side) -> None:
+def test_an_eni_that_cni_moves_into_a_pod_and_back_works_again(side: Side) -> None:
     """The plugin host-device: meanwhile the other ENIs work."""
     host, vpc = side.host, side.vpc
     expectation = "the other ENIs work while the pod has the ENI"

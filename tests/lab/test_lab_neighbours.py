@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beside Docker, a VPN, static routes and keepalived, on hosts with a real network manager.
+"""With Docker, a VPN, static routes and keepalived, on hosts with a real network manager.
 
-The same scenarios as in tests/netns (published_port, ways, vips), on the host of docs/routing.md; its
-tests share one boot, and what others bring stays there.
+The scenarios of tests/netns (published_port, ways, vips), on the host of docs/routing.md; the tests
+share one boot, and foreign objects stay.
 """
 
 from collections import Counter
@@ -61,7 +61,8 @@ def lost(vpc: SimulatedVpc) -> Counter[tuple[str, str]]:
 
 
 def containers_and_host_reach_each_other(vpc: SimulatedVpc) -> None:
-    """The container the host's every address; from outside the port on every one of the primary."""
+    """The container reaches every address of the host; the outside reaches the port on every
+    address of the primary."""
     before, main = lost(vpc), vpc.enis[0]
     own = [str(address) for eni in vpc.enis for address in eni.ipv4s]
     assert who_answers(inside(vpc), own, echo.PORT) == own
@@ -72,10 +73,10 @@ def containers_and_host_reach_each_other(vpc: SimulatedVpc) -> None:
     assert lost(vpc).keys() == before.keys()
 
 
-def test_the_ways_are_those_that_the_document_tells(beside_docker: LabInstance) -> None:
-    """Main-first: a container, a VPN's and a user's static routes in main are obeyed from a
-    secondary's addresses, and a host in another ENI's subnet is answered by the own ENI. No route
-    of others makes the manager's connections anything but what they were."""
+def test_the_routes_match_the_document(beside_docker: LabInstance) -> None:
+    """Main-first: traffic from a secondary's addresses follows a container's, a VPN's and a user's
+    static routes in main. A host in another ENI's subnet is answered through the ENI that it
+    addressed. No foreign route changes the network manager's connections."""
     vpc, cursor = beside_docker.vpc, beside_docker.host.cursor()
     vpc.guest.ip([*TUNNEL, *STATIC])
     beside_docker.refresh()  # the daemon copies routes of others some seconds later
@@ -117,9 +118,9 @@ def test_a_published_port_on_a_secondary_is_reached_with_published_ports(
     assert lost(vpc).keys() == before.keys()
 
 
-def test_vips_are_keepaliveds(beside_docker: LabInstance) -> None:
-    """Two that EC2 never assigns, and two that are assigned and move on: on the primary and on a
-    secondary. Only keepalived takes them away."""
+def test_vips_belong_to_keepalived(beside_docker: LabInstance) -> None:
+    """Two addresses that EC2 never assigns, and two that EC2 assigns and moves: on the primary and
+    on a secondary. Only keepalived removes them."""
     instance, guest = beside_docker, beside_docker.vpc.guest
     both = {instance.primary: ROUTED, instance.secondary: "192.0.2.201"}
     assigned = {eni: eni.subnet.allot_ipv4() for eni in both}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What only NetworkManager has: profiles, a user's edits, devices that are not to be touched."""
+"""Features that only NetworkManager has: profiles, a user's edits, unmanaged devices."""
 
 import json
 import time
@@ -27,7 +27,7 @@ def profiles(instance: LabInstance) -> str:
 
 
 def reason(instance: LabInstance, link: str) -> str:
-    """What the status says of why an ENI is not configured."""
+    """The reasons in the status for ENIs that are not configured."""
     status = json.loads(instance.host.ec2net("status", "--json", check=False).stdout)
     return str(next(eni for eni in status["enis"] if eni.get("link") == link).get("reason"))
 
@@ -40,9 +40,9 @@ def until_state(instance: LabInstance, link: str, number: int) -> None:
     )
 
 
-def test_a_booted_host_is_right_from_the_first_activation(boot: Boot) -> None:
-    """Each link is activated once, since its defaults were there before; a reboot ends the same.
-    DNS comes from the primary only (R12)."""
+def test_a_booted_host_is_correct_from_the_first_activation(boot: Boot) -> None:
+    """Each link is activated once, since its defaults existed before; a reboot has the same result.
+    DNS comes only from the primary (R12)."""
 
     def enis(instance: LabInstance) -> None:
         instance.vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
@@ -53,7 +53,7 @@ def test_a_booted_host_is_right_from_the_first_activation(boot: Boot) -> None:
             assert len(instance.configured(link)) == 1
         assert instance.bounces() == []
         instance.until_at_rest()
-        # The manager puts the first address back in front when NetworkManager has set it anew.
+        # The daemon puts the first address in front again when NetworkManager has added it again.
         instance.host.wait_until(
             lambda: instance.host.ec2net("verify", check=False).returncode == 0, 60, "verified"
         )
@@ -72,9 +72,9 @@ def test_a_booted_host_is_right_from_the_first_activation(boot: Boot) -> None:
         assert instance.refresh() == ""
 
 
-def test_a_wrong_guess_of_the_primary_is_put_right(boot: Boot) -> None:
-    """The kernel found the secondary first: at boot that is taken for the primary, whose own leased
-    routes are not in main then. IMDS tells better, and both are activated again, once."""
+def test_a_wrong_guess_of_the_primary_is_corrected(boot: Boot) -> None:
+    """The kernel found the secondary first: at boot ec2net takes it for the primary, whose leased
+    routes are then not in main. IMDS corrects the guess, and both are activated again, once."""
 
     def enis(instance: LabInstance) -> None:
         instance.vpc.attach(instance.two, "ens6", device=1, ipv4=2, ipv6=2)
@@ -90,11 +90,12 @@ def test_a_wrong_guess_of_the_primary_is_put_right(boot: Boot) -> None:
 
 
 SHARE = 0.25
-"""Seconds from when IMDS told all and NetworkManager had its leases, beside those of an idle pass."""
+"""Seconds from complete facts in IMDS and NetworkManager's leases, in addition to those of an idle
+pass."""
 
 
 @pytest.mark.serial
-def test_our_share_of_a_hotplug(pair: LabInstance) -> None:
+def test_the_share_of_ec2net_in_a_hotplug_is_short(pair: LabInstance) -> None:
     """NetworkManager's own activation takes up to 2 s (random delays before a router solicitation and
     a DHCPv6 one); the best of a few, since the machine has other work too."""
     shares, passes = [], []
@@ -129,9 +130,9 @@ def test_no_profile_is_ever_written(pair: LabInstance) -> None:
     assert profiles(pair) == before
 
 
-def test_a_users_edits_survive_and_what_they_cost_is_repaired(pair: LabInstance) -> None:
-    """``nmcli device modify`` takes off the link what is not NetworkManager's (and IPv6 for an
-    instant); the dispatcher's hook has it back at once, and the edit stays."""
+def test_edits_of_a_user_survive_and_their_damage_is_repaired(pair: LabInstance) -> None:
+    """``nmcli device modify`` removes foreign objects from the link (and IPv6 for an instant); the
+    dispatcher's hook restores them at once, and the edit stays."""
     before = pair.kernel()
     edits = ["ipv4.dns-search", "example.net", "+ipv4.addresses", "10.0.47.99/32"]
     nmcli(pair, "device", "modify", "ens6", *edits)
@@ -151,7 +152,7 @@ def test_a_users_edits_survive_and_what_they_cost_is_repaired(pair: LabInstance)
 
 
 @pytest.mark.mode("on-demand")
-def test_a_connection_that_comes_up_again_is_whole_before_it_counts_as_up(
+def test_a_connection_that_is_activated_again_is_complete_before_it_is_up(
     pair: LabInstance,
 ) -> None:
     """The hook of pre-up: nothing is left to do for a pass when nmcli returns."""
@@ -161,7 +162,7 @@ def test_a_connection_that_comes_up_again_is_whole_before_it_counts_as_up(
     pair.complete()
     assert pair.refresh() == ""
     pair.host.wait_until(lambda: pair.own_processes() == [], 60, "the hook's passes at their end")
-    assert len(pair.configured("ens6", cursor)) == 1  # what the hook does causes no activation
+    assert len(pair.configured("ens6", cursor)) == 1  # the hook's actions cause no activation
     assert_ends_as(pair, before)
     nmcli(pair, "connection", "down", profile)
     until_state(pair, "ens6", 30)
@@ -176,8 +177,9 @@ def test_a_connection_that_comes_up_again_is_whole_before_it_counts_as_up(
 
 
 @pytest.mark.mode("resident")
-def test_the_manager_needs_no_hook(pair: LabInstance) -> None:
-    """It hears of what an activation takes off the link; one that a user took down is left so."""
+def test_networkmanager_works_without_the_hook(pair: LabInstance) -> None:
+    """ec2net notices items that an activation removes from the link; a device that a user
+    deactivated stays so."""
     before, cursor = pair.kernel(), pair.host.cursor()
     profile = connection(pair, "ens6")
     nmcli(pair, "connection", "up", profile)
@@ -203,9 +205,9 @@ def test_without_the_hook_one_pass_is_enough(pair: LabInstance) -> None:
     pair.complete()
 
 
-def test_an_unmanaged_device_is_left_alone(pair: LabInstance) -> None:
-    """Neither touched nor taken for nobody's, and that is no failure. Given back, NetworkManager calls
-    it external (1.42) until somebody activates a profile."""
+def test_an_unmanaged_device_stays_unchanged(pair: LabInstance) -> None:
+    """ec2net neither changes the device nor calls that a failure. When the device is managed again,
+    NetworkManager calls it external (1.42) until a user activates a profile."""
     profile = connection(pair, "ens6")
     nmcli(pair, "device", "set", "ens6", "managed", "no")
     try:
@@ -224,7 +226,7 @@ def test_an_unmanaged_device_is_left_alone(pair: LabInstance) -> None:
     pair.complete()
 
 
-def test_a_device_that_somebody_else_configured_is_not_taken_over(pair: LabInstance) -> None:
+def test_a_device_with_a_foreign_configuration_is_not_taken_over(pair: LabInstance) -> None:
     """NetworkManager shows it as external; a Reapply or an activation would make it its own."""
     pair.host.run(["systemctl", "stop", "NetworkManager.service"])
     eni = pair.attach("ens70")
@@ -245,7 +247,7 @@ def test_a_device_that_somebody_else_configured_is_not_taken_over(pair: LabInsta
     pair.complete()
 
 
-def test_a_stopped_networkmanager_costs_a_message_and_no_eni(pair: LabInstance) -> None:
+def test_a_stopped_networkmanager_causes_a_message_and_affects_no_eni(pair: LabInstance) -> None:
     """SIGSTOP: each call ends at its deadline, the live part of every ENI is done all the same."""
     stop = ["systemctl", "kill", "--signal=STOP", "NetworkManager.service"]
     # A hook's pass would find the address first, and wait for NetworkManager first.
@@ -266,9 +268,9 @@ def test_a_stopped_networkmanager_costs_a_message_and_no_eni(pair: LabInstance) 
 
 
 @pytest.mark.mode("on-demand")
-def test_without_capabilities_networkmanagers_part_is_done(pair: LabInstance) -> None:
-    """It asks NetworkManager as root, and needs no capability for that; what goes by netlink says
-    what it lacks."""
+def test_without_capabilities_networkmanager_is_still_configured(pair: LabInstance) -> None:
+    """ec2net calls NetworkManager as root, which needs no capability; each netlink change names the
+    missing one."""
     address = pair.secondary.assign_ipv4()
     pair.host.run(["rm", CONF])
     command = ["systemd-run", "--wait", "--pipe", "--quiet", "-pCapabilityBoundingSet="]
@@ -285,7 +287,8 @@ def test_without_capabilities_networkmanagers_part_is_done(pair: LabInstance) ->
 
 @pytest.fixture(scope="module")
 def server(boot: Boot) -> Iterator[LabInstance]:
-    """As NetworkManager-config-server has it: no profile is made for an ENI by itself."""
+    """As with NetworkManager-config-server: NetworkManager creates no profile for an ENI by
+    itself."""
     primary = "[connection]\nid=primary\ntype=ethernet\ninterface-name=ens5\n"
     files = {
         "/etc/NetworkManager/conf.d/00-server.conf": "[main]\nno-auto-default=*\n",
@@ -301,7 +304,7 @@ def server(boot: Boot) -> Iterator[LabInstance]:
 
 
 def test_an_eni_without_a_profile_gets_one_in_memory(server: LabInstance) -> None:
-    """It goes with the ENI, and survives a restart of NetworkManager."""
+    """The profile is removed with the ENI, and survives a restart of NetworkManager."""
     before = profiles(server)
     eni = server.attach_many("ens60")
     assert connection(server, "ens60") == "ec2net ens60"
@@ -320,8 +323,8 @@ def test_an_eni_without_a_profile_gets_one_in_memory(server: LabInstance) -> Non
     server.host.wait_until(lambda: profiles(server) == before, 60, "the profile gone")
 
 
-def test_an_eni_that_was_active_before_us_is_activated_again_once(pair: LabInstance) -> None:
-    """As on a host where ec2net is installed later: its leased routes are in main."""
+def test_an_eni_that_was_active_before_ec2net_is_activated_again_once(pair: LabInstance) -> None:
+    """As on a host where ec2net is installed later: the leased routes are in main."""
     before = pair.kernel()
     if pair.setting.resident:
         pair.host.run(["systemctl", "stop", "ec2net.service"])
@@ -331,7 +334,7 @@ def test_an_eni_that_was_active_before_us_is_activated_again_once(pair: LabInsta
     with no_hook(pair):
         nmcli(pair, "connection", "up", connection(pair, "ens6"))
         told = ["-g", "IP4.ROUTE", "device", "show", "ens6"]
-        pair.host.wait_until(  # 1.52 tells of its routes at most three times a second
+        pair.host.wait_until(  # 1.52 reports its routes at most three times a second
             lambda: "dst = 0.0.0.0/0" in (said := nmcli(pair, *told)) and "9999" not in said,
             60,
             "routes told by NetworkManager",
@@ -340,7 +343,7 @@ def test_an_eni_that_was_active_before_us_is_activated_again_once(pair: LabInsta
             pair.host.run(["systemctl", "start", "ec2net.service"])
         said = pair.repaired(cursor)
     assert "connection of ens6 with its leased routes in a table of their own" in said
-    assert len(pair.configured("ens6", cursor)) == 2  # by the user, and by us
+    assert len(pair.configured("ens6", cursor)) == 2  # by the user, and by ec2net
     assert pair.configured("ens5", cursor) == []
     pair.complete()
     assert pair.refresh() == ""
@@ -348,7 +351,7 @@ def test_an_eni_that_was_active_before_us_is_activated_again_once(pair: LabInsta
     assert marked(before) == marked(pair.kernel())
 
 
-def test_beside_nm_cloud_setup_nothing_is_done_unless_that_is_accepted(pair: LabInstance) -> None:
+def test_with_nm_cloud_setup_ec2net_changes_nothing_unless_accepted(pair: LabInstance) -> None:
     wants = "/etc/systemd/system/timers.target.wants"
     pair.host.run(["mkdir", "-p", wants])
     timer = "/run/systemd/system/nm-cloud-setup.timer"

@@ -67,9 +67,9 @@ def dpkg_deb(*arguments: str | Path) -> None:
 
 
 @pytest.mark.parametrize("release", list(Release), ids=lambda release: release.value)
-def test_a_deb_comes_and_goes_on_a_host_that_runs(release: Release, newer: Path) -> None:
-    """ENU#69, R26: no lease is lost, and no file, rule, route or address of others is touched, by
-    installation, upgrade, removal and purge; what was there before is there afterwards."""
+def test_a_deb_is_installed_and_purged_on_a_running_host(release: Release, newer: Path) -> None:
+    """ENU#69, R26: installation, upgrade, removal and purge lose no lease and change no foreign
+    file, rule, route or address; the earlier state is there afterwards."""
     with plain(release) as instance:
         host, vpc = instance.host, instance.vpc
         until_leased(instance)
@@ -82,7 +82,7 @@ def test_a_deb_comes_and_goes_on_a_host_that_runs(release: Release, newer: Path)
         instance.complete()
         later = instance.attach_many()
         assert instance.bounces(began) == []
-        # As on a host that booted with the package: once, by its own file.
+        # As on a host that booted with the package: once, by its file.
         assert len(instance.configured(later.name, began)) == 1
         host.ec2net("verify")
         settled = host.cursor()
@@ -117,8 +117,8 @@ def test_a_deb_comes_and_goes_on_a_host_that_runs(release: Release, newer: Path)
         assert host.run(["ls", "/run/ec2net"], check=False).returncode != 0
 
 
-def test_a_preset_of_the_administrator_chooses_the_mode_on_demand() -> None:
-    """From the installation on; removed, it leaves no unit of an ENI."""
+def test_a_preset_of_the_administrator_selects_the_mode_on_demand() -> None:
+    """In force from the installation on; after its removal no unit of an ENI is left."""
     with plain(Release.BOOKWORM, Mode.ON_DEMAND) as instance:
         host = instance.host
         until_leased(instance)
@@ -138,11 +138,11 @@ def rpm(root: Path, *arguments: str | Path) -> None:
     command = ["rpm", "--force-debian", "--root", root, "--dbpath", "/var/lib/rpm", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    assert not re.search("warning|error|fail", done.stderr), done.stderr  # of scriptlets, too
+    assert not re.search("warning|error|fail", done.stderr), done.stderr  # also of scriptlets
 
 
 def assert_finds_plugins(host: LabHost, python: str) -> None:
-    """One that an administrator put where ``python`` looks for such."""
+    """A library that an administrator installed for ``python``."""
     asked = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = host.run(asked).stdout.strip()
     host.write(f"{site}/ec2net_noop.py", (EXAMPLE / "ec2net_noop.py").read_text())
@@ -160,9 +160,9 @@ def scriptlet(package: Path, tag: str) -> str:
     ).stdout
 
 
-def test_the_rpm_brings_all_that_it_needs() -> None:
-    """On systemd 252 and Python 3.11, as Amazon Linux 2023 has them, and without a library of the
-    distribution: enabled by the presets, it configures ENIs; erased, it leaves nothing."""
+def test_the_rpm_contains_all_dependencies() -> None:
+    """On systemd 252 and Python 3.11, like Amazon Linux 2023, and without a library of the
+    distribution: enabled by the presets, it configures ENIs; after its removal no file is left."""
     package = lab_package.built_rpm("amzn2023")
 
     def install_rpm(root: Path) -> None:
@@ -187,7 +187,7 @@ def test_the_rpm_brings_all_that_it_needs() -> None:
             assert_finds_plugins(host, "python3.11")
 
             kernel, process = instance.kernel(), main_pid(host)
-            host.run(["sh", "-c", scriptlet(package, "POSTUN"), "sh", "1"])  # of an upgrade
+            host.run(["sh", "-c", scriptlet(package, "POSTUN"), "sh", "1"])  # as in an upgrade
             instance.complete()
             assert main_pid(host) != process
             host.run(["sh", "-c", scriptlet(package, "PREUN"), "sh", "0"])

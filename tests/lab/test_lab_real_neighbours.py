@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beside real programs from Debian: Docker, WireGuard, keepalived, BIRD, FRR, firewalld, ufw.
+"""With real programs from Debian: Docker, WireGuard, keepalived, BIRD, FRR, firewalld, ufw.
 
-Each test says what a user expects of the host. The tests of a module share one boot, and each takes
-back what it started.
+Each test states what a user expects of the host. The tests of a module share one boot, and each one
+reverts its changes.
 """
 
 from collections import Counter
@@ -51,8 +51,8 @@ def lost(vpc: SimulatedVpc) -> Counter[tuple[str, str]]:
 
 @contextmanager
 def none_lost(instance: LabInstance) -> Iterator[None]:
-    """No packet leaves the wrong way, every address works afterwards, and soon ec2net has nothing
-    to do."""
+    """No packet leaves through the wrong ENI, every address works afterwards, and soon ec2net has
+    no changes."""
     before = lost(instance.vpc)
     yield
     assert instance.unreachable() == []
@@ -70,7 +70,7 @@ def started(host: LabHost, *units: str) -> Iterator[None]:
 
 
 def restart(host: LabHost, unit: str) -> None:
-    """As often as a test likes: systemd counts the starts of ten minutes."""
+    """Any number of times: systemd counts the starts of ten minutes."""
     host.run(["systemctl", "reset-failed", "ec2net.service"], check=False)
     host.run(["systemctl", "restart", unit], timeout=120)
 
@@ -86,7 +86,7 @@ def docker(instance: LabInstance) -> Iterator[Docker]:
 
 
 @pytest.mark.exhaustive
-def test_a_container_of_docker_is_reached_and_reaches_everything(instance: LabInstance) -> None:
+def test_a_docker_container_is_reached_and_reaches_everything(instance: LabInstance) -> None:
     """Through a published port of the primary's addresses, from hosts of every subnet; outwards; and
     to the host's own addresses. The same after a restart of either program."""
     vpc, host = instance.vpc, instance.host
@@ -126,7 +126,7 @@ def test_a_published_port_is_reached_on_a_secondary_with_published_ports(
         instance.reconfigure()
 
 
-def test_docker_chooses_no_network_that_an_eni_has(instance: LabInstance) -> None:
+def test_docker_uses_no_network_of_an_eni(instance: LabInstance) -> None:
     names = [f"n{number}" for number in range(10)]
     with docker(instance) as real, none_lost(instance):
         chosen = [real.network(name) for name in names]
@@ -150,9 +150,7 @@ vrrp_instance test {{
 
 
 @pytest.mark.parametrize("listed", [False, True], ids=["not in IMDS", "in IMDS"])
-def test_a_vip_of_keepalived_stays_as_long_as_keepalived_has_it(
-    instance: LabInstance, listed: bool
-) -> None:
+def test_a_vip_stays_as_long_as_keepalived_holds_it(instance: LabInstance, listed: bool) -> None:
     host, eni = instance.host, instance.secondary
     vip, peer = eni.subnet.allot_ipv4(), instance.vpc.add_peer(eni.subnet)
     text = _KEEPALIVED.format(link=eni.name, peer=peer.ipv4, vip=vip)
@@ -183,7 +181,7 @@ printf '[Peer]\\nPublicKey=%s\\nAllowedIPs=%s\\n' "$(wg genkey | wg pubkey)" "{}
 
 
 def main_first(host: LabHost) -> list[str]:
-    """ec2net's rules that look into main before an ENI's own table."""
+    """ec2net's rules that look up main before an ENI's table."""
     listed = host.run(["sh", "-c", "ip -4 rule; ip -6 rule"]).stdout.splitlines()
     return [line for line in listed if "suppress_ifgroup" in line]
 
@@ -193,8 +191,8 @@ def of_secondaries(instance: LabInstance) -> tuple[Eni, ...]:
 
 
 @pytest.mark.exhaustive
-def test_a_vpn_to_one_network_takes_that_network_alone(instance: LabInstance) -> None:
-    """Main has its route: it is obeyed from every address (main-first)."""
+def test_a_vpn_to_one_network_takes_only_that_network(instance: LabInstance) -> None:
+    """ec2net obeys the VPN's route in main from every address (main-first)."""
     host, vpc = instance.host, instance.vpc
     host.run(["sh", "-c", _WIREGUARD.format("10.77.0.0/16")])
     with none_lost(instance):
@@ -206,13 +204,14 @@ def test_a_vpn_to_one_network_takes_that_network_alone(instance: LabInstance) ->
         host.run(["wg-quick", "down", "wg0"])
 
 
-def test_a_vpn_to_everywhere_that_is_there_first_leaves_the_secondaries_to_their_enis(
+def test_an_earlier_vpn_to_everywhere_leaves_secondaries_to_their_enis(
     instance: LabInstance,
 ) -> None:
-    """wg-quick's rules get the priority below the lowest: 32764, where ec2net's come later.
+    """wg-quick's rules get the priority below the lowest: 32764, where ec2net adds its own later.
 
-    ``wg-quick down`` deletes rules to main with ``suppress_prefixlength 0`` until its own is gone, and
-    ec2net's come first (wg-quick(8) of 1.0.20210914, ``del_if``). The daemon repairs them.
+    ``wg-quick down`` deletes rules to main with ``suppress_prefixlength 0`` until its own is
+    deleted, and ec2net's precede it (wg-quick(8) of 1.0.20210914, ``del_if``). The daemon repairs
+    them.
     """
     host = instance.host
     host.run(["sh", "-c", _WIREGUARD.format("0.0.0.0/0")])
@@ -241,10 +240,10 @@ _PEER = "[Peer]\nPublicKey = {peer}\nAllowedIPs = 0.0.0.0/0\n"
 
 
 @pytest.mark.exhaustive
-def test_the_documented_vpn_to_everywhere_leaves_every_eni_its_traffic_in_any_order(
+def test_the_documented_vpn_to_everywhere_leaves_each_eni_its_traffic_in_any_order(
     instance: LabInstance,
 ) -> None:
-    """Also the primary its own with ``primary_rules``, and nothing has to be repaired."""
+    """The primary keeps its traffic with ``primary_rules`` too, and no repair is needed."""
     host = instance.host
     key = host.run(["wg", "genkey"]).stdout.strip()
     peer = host.run(["wg", "pubkey"], input=host.run(["wg", "genkey"]).stdout).stdout.strip()
@@ -287,7 +286,7 @@ ROUTES = 20_000
 
 
 @pytest.mark.exhaustive
-def test_bird_installs_its_routes_by_a_neighbour_of_a_secondary(instance: LabInstance) -> None:
+def test_bird_installs_its_routes_through_a_neighbour_of_a_secondary(instance: LabInstance) -> None:
     host, eni = instance.host, instance.secondary
     router = instance.vpc.add_peer(eni.subnet).ipv4
     routes = "".join(f"route {net} via {via}; " for net, via in many_routes(router, ROUTES))
@@ -303,7 +302,7 @@ def test_bird_installs_its_routes_by_a_neighbour_of_a_secondary(instance: LabIns
 
 
 @pytest.mark.exhaustive
-def test_frr_installs_its_routes_by_a_neighbour_of_a_secondary(instance: LabInstance) -> None:
+def test_frr_installs_its_routes_through_a_neighbour_of_a_secondary(instance: LabInstance) -> None:
     host, eni = instance.host, instance.secondary
     router = instance.vpc.add_peer(eni.subnet).ipv4
     lines = [f"ip route {net} {via}" for net, via in many_routes(router, 200)]
@@ -321,7 +320,7 @@ def test_frr_installs_its_routes_by_a_neighbour_of_a_secondary(instance: LabInst
 
 
 def obeyed(instance: LabInstance, eni: Eni, router: object) -> None:
-    """A daemon's route through an ENI counts for the host and for that ENI's addresses."""
+    """A routing daemon's route through an ENI counts for the host and for that ENI's addresses."""
     for source in ((), *(("from", str(one)) for one in eni.ipv4s)):
         get = ["ip", "-o", "-4", "route", "get", "10.100.7.9", *source]
         instance.host.wait_until(

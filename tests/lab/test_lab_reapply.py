@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A hundred times what other tools make by Reapply, and what is made by Reapply here."""
+"""A hundred times the changes that other tools make by Reapply, and the changes that ec2net makes
+by Reapply."""
 
 import pytest
 from kernel_state import assert_same
@@ -17,9 +18,9 @@ def dhcp_messages(instance: LabInstance) -> list[int]:
     return [len(instance.vpc.dhcp_messages(eni)) for eni in instance.vpc.enis]
 
 
-def test_connections_live_through_a_hundred_reapplies(pair: LabInstance) -> None:
-    """Of ours, on every ENI: the MTU in the applied connection, forth and back. No address, lease or
-    connection notices."""
+def test_connections_survive_a_hundred_reapplies(pair: LabInstance) -> None:
+    """Reapply by ec2net, on every ENI: the MTU in the applied connection, back and forth. No
+    address, lease or connection is lost."""
     script = f"""
 from ec2net.backends.networkmanager.apply import set_mtu
 from ec2net.backends.networkmanager.bus import Bus
@@ -35,7 +36,7 @@ with Bus() as bus:
         print(manager.device(link, limit).version - device.version)
 """
     before, messages = pair.kernel(), dhcp_messages(pair)
-    # The hook would make a pass for each; it is not what is tested.
+    # The hook would run a pass for each reapply, which this test does not check.
     with no_hook(pair), Sessions(pair.vpc, pair.vpc.enis) as sessions:
         assert len(sessions) > 6
         done = pair.host.run(["python3", "-c", script])
@@ -46,9 +47,9 @@ with Bus() as bus:
     assert_same(before, pair.kernel())
 
 
-def test_connections_live_through_a_hundred_changes(pair: LabInstance) -> None:
-    """What other tools make by Reapply is live here: an address of each family comes or goes, a pass
-    follows, fifty times on each ENI; no DHCP message is sent."""
+def test_connections_survive_a_hundred_changes(pair: LabInstance) -> None:
+    """Other tools use Reapply for changes that ec2net makes live: an address of each family is
+    assigned or unassigned, a pass follows, fifty times on each ENI; no DHCP message is sent."""
     messages, cursor = dhcp_messages(pair), pair.host.cursor()
     with Sessions(pair.vpc, pair.vpc.enis) as sessions:
         for _ in range(REAPPLIES // 4):
@@ -72,8 +73,8 @@ def until_mtu(instance: LabInstance, value: int) -> None:
     instance.host.wait_until(lambda: mtus(instance, wanted) == wanted, 60, f"MTU {value}")
 
 
-def test_an_mtu_is_set_by_reapply_and_given_back(pair: LabInstance) -> None:
-    """NetworkManager sets its own whenever it sets anything, so it must know."""
+def test_an_mtu_is_set_by_reapply_and_restored(pair: LabInstance) -> None:
+    """NetworkManager sets its MTU with each change, so it needs the configured value."""
     pair.host.write(MTU, "mtu = 1500\n")
     said = pair.reconfigure()
     assert "MTU 1500 in the applied connection of ens6" in said

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What IMDS says changes, or does not: the next pass follows, and nobody's traffic notices."""
+"""IMDS changes, or does not: the next pass follows, and no connection is disturbed."""
 
 import re
 import subprocess
@@ -27,18 +27,18 @@ CHANGING = {
         "destination='org.freedesktop.NetworkManager'",
     ),
 }
-"""What of a manager's interface changes something, and how to match all of it."""
+"""Calls of a manager's interface that change something, and a match for all of them."""
 
 LAST = {
     "networkd": ("network1", "network1.Manager", "ListLinks"),
     "networkmanager": ("NetworkManager", "NetworkManager", "GetAllDevices"),
 }
-"""A call that changes nothing and that the program never makes."""
+"""A call without effect that the program never makes."""
 
 
 @contextmanager
 def reloads(pair: LabInstance) -> Iterator[list[str]]:
-    """Calls that make the network manager do something while it lasts, whoever makes them."""
+    """Recorded calls, by any program, that make the network manager change something."""
     host, backend = pair.host, pair.setting.backend
     changing, match = CHANGING[backend]
     name, interface, last = LAST[backend]
@@ -52,7 +52,7 @@ def reloads(pair: LabInstance) -> Iterator[list[str]]:
     )
     assert monitor.stdout is not None
     try:
-        monitor.stdout.readline()  # it listens
+        monitor.stdout.readline()  # the monitor listens
         yield found
         # The monitor sees this call after all others.
         path = f"/org/freedesktop/{name}"
@@ -69,16 +69,16 @@ def reloads(pair: LabInstance) -> Iterator[list[str]]:
         monitor.stdout.close()
 
 
-def test_the_monitor_of_reloads_sees_one(pair: LabInstance) -> None:
-    """What the other tests rest on."""
+def test_the_monitor_of_reloads_detects_one(pair: LabInstance) -> None:
+    """The other tests depend on this."""
     with reloads(pair) as seen:
         pair.setting.reload(pair.host)
     assert len(seen) == 1
 
 
 def assert_without_a_gap(act: Callable[[], Traffic]) -> None:
-    """In no attempt a gap, and one in which a gap could not hide: now and then a busy machine lets
-    nobody connect every 20 ms."""
+    """No attempt has a gap, and one attempt is dense enough to show any gap: now and then a busy
+    machine delays connections beyond 20 ms."""
     longest: list[float] = []
     for _ in range(ATTEMPTS):
         traffic = act()
@@ -91,11 +91,12 @@ def assert_without_a_gap(act: Callable[[], Traffic]) -> None:
 
 @pytest.mark.serial
 @pytest.mark.parametrize("role", ["primary", "secondary"])
-def test_address_changes_in_imds_cost_no_other_address_a_packet(
+def test_address_changes_in_imds_lose_no_packet_of_another_address(
     pair: LabInstance, role: str
 ) -> None:
-    """R14, R15, R16: what comes and goes is applied by the next pass, live: no lease is lost, nobody
-    reloads, connections to and from every other address succeed every 20 ms."""
+    """R14, R15, R16: the next pass applies assigned and unassigned addresses live: no lease is
+    lost, no manager is reloaded, and connections to and from every other address succeed every 20
+    ms."""
     eni = pair.primary if role == "primary" else pair.secondary
     before, cursor = pair.kernel(), pair.host.cursor()
 
@@ -123,9 +124,10 @@ def test_address_changes_in_imds_cost_no_other_address_a_packet(
     assert pair.configured("ens5", cursor) + pair.configured("ens6", cursor) == []
 
 
-def test_a_hundred_changes_cost_no_connection(pair: LabInstance) -> None:
-    """R14, R16: addresses of one ENI come and go. Its first one stays first, and none is a secondary
-    of another; streams over every other address go on, and connections every 20 ms succeed."""
+def test_a_hundred_changes_lose_no_connection(pair: LabInstance) -> None:
+    """R14, R16: addresses of one ENI are assigned and unassigned. Its first address stays first,
+    and none is a secondary of another; streams over every other address continue, and connections
+    every 20 ms succeed."""
     eni, first = pair.secondary, ipv4s(pair, "ens6")
     cursor = pair.host.cursor()
     with Streams(pair.vpc, pair.vpc.enis) as streams, Traffic(pair.vpc, pair.vpc.enis) as traffic:
@@ -147,7 +149,7 @@ def test_a_hundred_changes_cost_no_connection(pair: LabInstance) -> None:
 
 @pytest.mark.backend("networkd")
 def test_a_renewed_lease_changes_nothing(pair: LabInstance) -> None:
-    """R15, ENU#68: nothing is taken away and made again; the next pass has nothing to do."""
+    """R15, ENU#68: no item is removed and added again; the next pass has no changes."""
     before, cursor, files = pair.kernel(), pair.host.cursor(), pair.files()
     with reloads(pair) as seen, Traffic(pair.vpc, pair.vpc.enis) as traffic:
         for eni in pair.vpc.enis:
@@ -168,7 +170,7 @@ def test_a_renewed_lease_changes_nothing(pair: LabInstance) -> None:
 
 
 def ipv4s(instance: LabInstance, link: str) -> list[dict[str, Any]]:
-    """In the kernel's order, with their flags; a lease's seconds go down as they pass."""
+    """Addresses in the kernel's order, with their flags; a lease's seconds decrease with time."""
     found = instance.host.ip("-4", "addr", "show", "dev", link)
     held = [info for entry in found for info in entry.get("addr_info", ())]
     assert not [info for info in held if info.get("secondary")]
@@ -176,8 +178,9 @@ def ipv4s(instance: LabInstance, link: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.serial
-def test_an_eni_of_another_kind_changes_nothing_for_the_others(pair: LabInstance) -> None:
-    """A hotplug, and its detach, may reload the manager: no other link notices (C-c)."""
+def test_another_kind_of_eni_changes_nothing_for_the_others(pair: LabInstance) -> None:
+    """A hotplug, and its detach, may reload the network manager: no other link is disturbed
+    (C-c)."""
     cursor = pair.host.cursor()
 
     def come_and_go() -> Traffic:
@@ -212,16 +215,16 @@ ACTIONS = {
 
 
 @pytest.mark.parametrize("action", list(ACTIONS))
-def test_what_changes_nothing_does_nothing(pair: LabInstance, action: str) -> None:
-    """R15: start, restart, refresh and what a package's upgrade runs neither touch the kernel nor
-    networkd; a refresh or a start writes no file."""
+def test_commands_without_changes_do_nothing(pair: LabInstance, action: str) -> None:
+    """R15: start, restart, refresh and a package's upgrade change neither the kernel nor networkd;
+    a refresh or a start writes no file."""
     pair.refresh()
     before, files, cursor = pair.kernel(), pair.files(), pair.host.cursor()
     with reloads(pair) as seen, KernelEvents(pair.vpc.guest) as events:
         pair.host.run(ACTIONS[action])
         changes = events.taken() if "udev" not in action else []
     assert seen == []
-    # The manager may renew a lease at that moment, of an address that is there already.
+    # The network manager may renew the lease of an existing address at that moment.
     assert [kind for kind in changes if kind != RTM_NEWADDR] == []
     assert_same(before, pair.kernel())
     assert pair.bounces(cursor) == []
@@ -230,7 +233,7 @@ def test_what_changes_nothing_does_nothing(pair: LabInstance, action: str) -> No
 
 
 def test_a_pass_without_news_logs_nothing(pair: LabInstance) -> None:
-    """R28: not a line of ours, each minute."""
+    """R28: ec2net logs no line, in any minute."""
     pair.refresh()
     cursor = pair.host.cursor()
     pair.host.run(["systemctl", "start", "ec2net-refresh.service"])

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Others act on the host: the manager restarted or reloaded, things deleted by hand, foreign things."""
+"""Foreign actions on the host: network manager restarted or reloaded, items deleted by hand,
+foreign objects."""
 
 import re
 import time
@@ -26,7 +27,7 @@ FOREIGN = [
 
 @pytest.fixture(scope="module")
 def mixed(pair: LabInstance) -> LabInstance:
-    """The pair, with rules, routes and an address of somebody else."""
+    """The pair, with foreign rules, routes and an address."""
     pair.setting.without_hooks(pair.host)
     for line in FOREIGN:
         pair.host.run(["ip", *line.split()])
@@ -46,9 +47,10 @@ def shell(text: str) -> Callable[[LabInstance], None]:
 
 
 def without_metrics(before: State, after: State) -> list[str]:
-    """Neither what networkd 252 forgets at a restart: its own metric of a leased address, and with
-    that of the kernel's connected route; nor who was first with the leased IPv6 address; nor the
-    place of a foreign address, which is not ours to move behind a lease that was taken anew."""
+    """Ignored differences: at a restart networkd 252 forgets the metric of a leased address, and
+    that of the kernel's connected route. Whether networkd or ec2net added the leased IPv6 address
+    first may differ too, and so may the order of a foreign address, which ec2net does not move
+    behind a new lease."""
 
     def plain(state: State) -> State:
         metric = re.compile(r'"metric": \d+, ')
@@ -80,11 +82,11 @@ ACTIONS = [
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_whatever_the_manager_is_told_the_state_is_whole_after_a_pass(
+def test_the_state_is_complete_a_pass_after_any_command_to_the_network_manager(
     mixed: LabInstance, action: str
 ) -> None:
-    """R4, R8, ENU#96: leases are kept, foreign rules, routes and addresses stay, what the manager
-    took away of ours is back after one pass."""
+    """R4, R8, ENU#96: leases are kept, foreign rules, routes and addresses stay, and one pass
+    restores all items of ec2net that the network manager removed."""
     before, cursor = mixed.kernel(), mixed.host.cursor()
     with Traffic(mixed.vpc, mixed.vpc.enis) as traffic:
         MANAGER[action](mixed)
@@ -123,13 +125,13 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("action", list(BY_HAND))
-def test_what_was_deleted_by_hand_is_back_after_a_pass(mixed: LabInstance, action: str) -> None:
-    """R8: and nothing else is touched."""
+def test_items_deleted_by_hand_are_restored_by_a_pass(mixed: LabInstance, action: str) -> None:
+    """R8: and nothing else changes."""
     before, cursor = mixed.kernel(), mixed.host.cursor()
     secondary = mixed.secondary
     command = BY_HAND[action].format(ipv4=secondary.ipv4s[1], ipv6=secondary.ipv6s[1])
     mixed.host.run(["sh", "-c", command])
-    if not mixed.setting.resident:  # the manager may have it back already
+    if not mixed.setting.resident:  # the daemon may have restored the item already
         changed = mixed.kernel()
         assert any(lacking(before[subject], changed[subject]) for subject in before)
     assert mixed.repaired(cursor) != ""

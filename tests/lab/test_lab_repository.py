@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A repository of the rpms, as a fleet would have it: ``dnf`` installs from it and removes.
+"""A repository of the rpms, like a fleet's: ``dnf`` installs from it and removes.
 
-The root file system is one of Debian 12, which is not booted. It has Python 3.11 and systemd 252 as
-Amazon Linux 2023 has them, and a stub tells ``dnf`` that they are there.
+The root file system is Debian 12's, which is not booted. It has Python 3.11 and systemd 252 like
+Amazon Linux 2023, and a stub reports them to ``dnf``.
 """
 
 import shutil

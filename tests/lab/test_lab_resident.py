@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resident manager as a unit of a real systemd: boot, watchdog, stalls of others, modes, races."""
+"""The daemon as a unit of a real systemd: boot, watchdog, processes that hang, modes, races."""
 
 import os
 import random
@@ -50,8 +50,8 @@ def descriptors(instance: LabInstance) -> int:
     return len(instance.host.run(["ls", f"/proc/{main_pid(instance)}/fd"]).stdout.split())
 
 
-def test_it_is_there_before_network_online_and_alone(boot: Boot) -> None:
-    """READY comes with the primary; no unit per ENI, no timer, and one process."""
+def test_the_daemon_sends_ready_before_network_online_and_runs_alone(boot: Boot) -> None:
+    """READY follows the configured primary; no unit per ENI, no timer, and one process."""
     files = {
         "/etc/systemd/system/wants-online.service": (
             "[Unit]\nWants=network-online.target\nAfter=network-online.target\n"
@@ -84,8 +84,8 @@ def test_it_is_there_before_network_online_and_alone(boot: Boot) -> None:
         assert "ec2net" not in timers
 
 
-def test_switching_the_mode_touches_no_network(pair: LabInstance) -> None:
-    """One command there, one back; what the other mode does then is to find nothing to do."""
+def test_switching_the_mode_does_not_change_the_network(pair: LabInstance) -> None:
+    """One command in each direction; the other mode then has no changes."""
     pair.refresh()
     host, before, cursor = pair.host, pair.kernel(), pair.host.cursor()
     with KernelEvents(pair.vpc.guest) as events, Traffic(pair.vpc, pair.vpc.enis) as traffic:
@@ -96,7 +96,7 @@ def test_switching_the_mode_touches_no_network(pair: LabInstance) -> None:
         host.run(["systemctl", "start", "ec2net-refresh.service"])
         assert events.taken() == []
     assert traffic.gaps == []
-    eni = pair.attach("ens40", ipv4=2)  # by a unit of its own now
+    eni = pair.attach("ens40", ipv4=2)  # by a separate unit now
     host.wait_until(lambda: "ec2net@ens40.service" in pair.eni_units(), 60, "its unit")
     host.wait_until(lambda: pair.unreachable(eni) == [], 60, "ens40")
     pair.vpc.detach(eni)
@@ -123,7 +123,7 @@ def test_a_reload_reads_the_configuration_and_changes_nothing_else(pair: LabInst
     assert_same(before, pair.kernel())
 
 
-def test_killed_it_comes_back_and_finds_nothing_to_do(pair: LabInstance) -> None:
+def test_a_killed_daemon_restarts_and_finds_nothing_to_do(pair: LabInstance) -> None:
     pair.refresh()
     before, pid = pair.kernel(), main_pid(pair)
     with Traffic(pair.vpc, pair.vpc.enis) as traffic:
@@ -154,7 +154,7 @@ def ec2net_adjust_intent(intent, facts):
 PLUGIN = "/usr/lib/python3/dist-packages"
 
 
-def test_a_stuck_loop_is_ended_by_the_watchdog_and_the_next_start_converges(boot: Boot) -> None:
+def test_the_watchdog_ends_a_loop_that_hangs_and_the_next_start_converges(boot: Boot) -> None:
     files = {
         f"{PLUGIN}/ec2net_stuck.py": STUCK,
         f"{PLUGIN}/ec2net_stuck-1.dist-info/METADATA": (
@@ -206,8 +206,8 @@ STALLED = {
 }
 
 
-def test_a_repair_is_told_with_fields_and_counted(pair: LabInstance) -> None:
-    """As docs/observation.md has it: in its sandbox the manager can write where the document says."""
+def test_a_repair_is_logged_with_fields_and_counted(pair: LabInstance) -> None:
+    """As in docs/observation.md: the daemon's sandbox allows writing to the documented path."""
     config = "/etc/ec2net/ec2net.toml.d/30-metrics.toml"
     pair.host.write(config, 'metrics_file = "/run/ec2net/ec2net.prom"\n')
     pair.host.run(["systemctl", "reload", "ec2net.service"])
@@ -229,9 +229,9 @@ def test_a_repair_is_told_with_fields_and_counted(pair: LabInstance) -> None:
 
 
 @pytest.mark.parametrize("what", list(STALLED))
-def test_whoever_stalls_holds_nobody_up(pair: LabInstance, what: str) -> None:
-    """Stopped for a while: deadlines hold and the watchdog is fed; what is there stays, and what
-    came meanwhile is whole within one pass after it."""
+def test_a_process_that_hangs_delays_no_other(pair: LabInstance, what: str) -> None:
+    """A process is stopped for a while: deadlines hold and the watchdog is fed. The configuration
+    stays, and one pass after the process continues, new ENIs are complete."""
     pair.refresh()
     before, cursor, pid = pair.kernel(), pair.host.cursor(), main_pid(pair)
     eni = pair.attach("ens41", ipv4=2, presence=Presence.IMDS_ONLY)
@@ -241,8 +241,8 @@ def test_whoever_stalls_holds_nobody_up(pair: LabInstance, what: str) -> None:
             began = time.monotonic()
             pair.vpc.plug(eni)
             while time.monotonic() - began < STALL:
-                # Drift of a live rule is repaired whoever is stopped.
-                pair.vpc.guest.ip_each(["rule del priority 9999"])  # main first: costs nobody
+                # Drift of a live rule is repaired whichever process is stopped.
+                pair.vpc.guest.ip_each(["rule del priority 9999"])
                 pair.host.wait_until(
                     lambda: rules(pair.kernel()) >= rules(before), STALL + 60, "repaired"
                 )
@@ -304,7 +304,7 @@ def test_a_thousand_races_leave_one_process(boot: Boot) -> None:
                     moved += race(pair.vpc, crowd, NAMES, RACES // 10, chance).moved
         took = time.monotonic() - began
         nothing_left(pair)
-        pair.refresh()  # as before: afterwards it waits, and no pass holds a descriptor
+        pair.refresh()  # as before: afterwards the daemon waits, and no pass has an open descriptor
         assert traffic.gaps == []
         assert moved >= RACES / 4
         assert main_pid(pair) == pid

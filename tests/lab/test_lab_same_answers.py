@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""For one set of facts every backend makes the kernel answer the same, on every release."""
+"""With the same facts the kernel gives the same answers for every backend, on every release."""
 
 import json
 from typing import TypeAlias
@@ -13,13 +13,13 @@ pytestmark = pytest.mark.lab
 Answers: TypeAlias = dict[str, str]
 
 _first: dict[str, Answers] = {}
-"""The answers of the setting that came first, and its name."""
+"""The answers of the first setting, and its name."""
 
 NETLINK = 'backend = "netlink"\n'
 
 
 def answers(instance: LabInstance) -> Answers:
-    """The way from each address to each of many destinations, the addresses, the MTUs."""
+    """The route from each address to each of many destinations, the addresses, the MTUs."""
     found: Answers = {}
     for eni in instance.vpc.enis:
         for source in eni.addresses():
@@ -39,7 +39,7 @@ def answers(instance: LabInstance) -> Answers:
 
 
 def destinations(instance: LabInstance, version: int) -> list[str]:
-    """Abroad, IMDS, a neighbour in each subnet, a container."""
+    """A host abroad, IMDS, a neighbour in each subnet, a container."""
     if version == 6:
         return [
             *("2001:db8:ffff::1", "fd00:ec2::254", "2001:db8:9::9"),
@@ -51,9 +51,9 @@ def destinations(instance: LabInstance, version: int) -> list[str]:
     ]
 
 
-def test_all_backends_answer_the_same(boot: Boot) -> None:
-    """Two secondaries with everything, one of them on the second card, beside a container bridge;
-    each host also with the netlink backend, after a change of backend."""
+def test_all_backends_give_the_same_answers(boot: Boot) -> None:
+    """Two secondaries with every kind of address, one of them on the second card, and a container
+    bridge; each host also with the netlink backend, after a change of backend."""
 
     def enis(instance: LabInstance) -> None:
         instance.vpc.cards = 2

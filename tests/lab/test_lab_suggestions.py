@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real systemctl, networkctl, nmcli and journalctl take each command that is suggested."""
+"""The real systemctl, networkctl, nmcli and journalctl accept each suggested command."""
 
 import re
 
@@ -16,8 +16,8 @@ _NOT_TAKEN = re.compile(
 )
 
 
-def test_every_suggested_command_is_taken(boot: Boot) -> None:
-    """A unit that is not there is no fault of the command."""
+def test_every_suggested_command_is_accepted(boot: Boot) -> None:
+    """A missing unit is no fault of the command."""
     with boot() as instance:
         instance.attach("ens6")
         instance.complete()

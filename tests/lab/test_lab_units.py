@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The units: sandboxed, bounded, in order, and what each is for."""
+"""The units: sandboxed, limited, ordered, and the purpose of each."""
 
 import re
 import time
@@ -36,8 +36,8 @@ def show(instance: LabInstance, unit: str, *properties: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_a_unit_is_sandboxed_and_bounded(pair: LabInstance, service: str) -> None:
-    """R21: exposure by systemd's own measure; no start, stop or restart without an end."""
+def test_a_unit_is_sandboxed_and_limited(pair: LabInstance, service: str) -> None:
+    """R21: exposure by systemd's own measure; each start, stop and restart has a time limit."""
     said = pair.host.run(["systemd-analyze", "security", "--no-pager", service]).stdout
     found = re.search(r"Overall exposure level for \S+: ([\d.]+)", said)
     assert found
@@ -54,14 +54,15 @@ def test_a_unit_is_sandboxed_and_bounded(pair: LabInstance, service: str) -> Non
         assert bound["StartLimitIntervalUSec"] not in ("0", "infinity")
 
 
-def test_systemd_analyze_finds_nothing_to_say(pair: LabInstance) -> None:
+def test_systemd_analyze_reports_nothing(pair: LabInstance) -> None:
     paths = [f"/usr/lib/systemd/system/{name}" for name in FILES]
     done = pair.host.run(["systemd-analyze", "verify", "--man=no", *paths], check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_a_secondary_that_never_settles_does_not_delay_network_online(boot: Boot) -> None:
-    """R21: nobody waits for it at boot; the primary is complete before network-online."""
+def test_a_secondary_that_stays_pending_does_not_delay_network_online(boot: Boot) -> None:
+    """R21: no unit waits for the secondary at boot; the primary is complete before
+    network-online."""
 
     def enis(instance: LabInstance) -> None:
         instance.vpc.attach(instance.one, device=0, ipv4=2, ipv6=2)
@@ -91,8 +92,8 @@ def test_a_secondary_that_never_settles_does_not_delay_network_online(boot: Boot
         assert 0 < moments["ec2net-primary.service"] <= moments["network-online.target"]
 
 
-def test_the_hostname_comes_from_imds_where_there_is_none(boot: Boot) -> None:
-    """Only where it is enabled, and only if nobody gave the host a name."""
+def test_a_host_without_a_hostname_gets_the_one_from_imds(boot: Boot) -> None:
+    """Only where the unit is enabled, and only if the host has no name yet."""
     with boot() as instance:
         host = instance.host
         started = ["systemctl", "start", "ec2net-hostname.service"]
@@ -107,7 +108,7 @@ def test_the_hostname_comes_from_imds_where_there_is_none(boot: Boot) -> None:
 
 
 def test_the_timer_refreshes_in_time(boot: Boot) -> None:
-    """R27: each minute, to the second, and what changed in IMDS is there without a hand."""
+    """R27: each minute, to the second, and a change in IMDS is applied without a command."""
     quick = "[Timer]\nOnActiveSec=\nOnActiveSec=3\nOnUnitInactiveSec=4\n"
     files = {
         "/etc/systemd/system/ec2net-refresh.timer.d/quick.conf": quick + "RandomizedDelaySec=0\n"
@@ -131,8 +132,9 @@ def test_the_timer_refreshes_in_time(boot: Boot) -> None:
 PASSES = 10
 
 
-def test_the_journal_can_be_asked_for_an_eni(pair: LabInstance) -> None:
-    """What a pass did is its unit's, though the process has ended when somebody looks whose it was."""
+def test_the_journal_can_be_filtered_by_eni(pair: LabInstance) -> None:
+    """A pass's messages belong to its unit, although the process has ended when journald resolves
+    the unit."""
     eni, cursor = pair.vpc.enis[1], pair.host.cursor()
     for _ in range(PASSES):
         pair.vpc.guest.ip_each(["rule del priority 9999"])
@@ -150,14 +152,14 @@ def test_the_journal_can_be_asked_for_an_eni(pair: LabInstance) -> None:
         assert fields == ["ens6", "refresh", pair.setting.backend, "6", "ec2net"]
 
 
-def test_a_quiet_host_is_asked_seldom(boot: Boot) -> None:
+def test_a_quiet_host_reads_imds_seldom(boot: Boot) -> None:
     """One ENI with one address: four passes of five are left out, without a question to IMDS."""
 
     def plain(instance: LabInstance) -> None:
         instance.vpc.attach(instance.one, device=0, ipv4=1, ipv6=0)
 
     with boot(before=plain) as instance:
-        instance.host.run(["systemctl", "start", "ec2net-refresh.service"])  # this one may look
+        instance.host.run(["systemctl", "start", "ec2net-refresh.service"])  # this pass runs
         instance.vpc.imds.clear_log()
         instance.host.run(["systemctl", "start", "ec2net-refresh.service"])
         assert instance.vpc.imds.count() == 0
@@ -165,9 +167,9 @@ def test_a_quiet_host_is_asked_seldom(boot: Boot) -> None:
         assert instance.vpc.imds.count() > 0
 
 
-def test_a_start_that_fails_is_tried_again_but_not_for_ever(boot: Boot) -> None:
-    """IMDS never lists the ENI: systemd gives up after StartLimitBurst starts, with no process left,
-    and a pass of the timer does the work once IMDS knows it."""
+def test_a_start_that_fails_is_retried_a_limited_number_of_times(boot: Boot) -> None:
+    """IMDS never lists the ENI: systemd gives up after StartLimitBurst starts, with no process
+    left, and a pass of the timer configures the ENI once IMDS lists it."""
     files = {
         "/etc/ec2net/ec2net.toml.d/20-short.toml": "[timeouts]\nlink = 1\n",
         "/etc/systemd/system/ec2net@.service.d/quick.conf": "[Service]\nRestartSec=0.1\n",

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host that runs is upgraded from the old version (tests/support/old_version.py), and downgraded again.
+"""A running host is upgraded from the old version (tests/support/old_version.py), and downgraded
+again.
 
-Nothing changes and nothing is lost: the kernel's state, files, leases and connections stay, and an
-ENI that one version configured leaves nothing behind when it is detached under the other.
-tests/netns/test_upgrade.py looks at each kind of state file, with the netlink backend.
+Nothing changes and nothing is lost: the kernel's state, files, leases and connections stay. An ENI
+that one version configured leaves nothing behind when it is detached under the other.
+tests/netns/test_upgrade.py covers each kind of state file, with the netlink backend.
 """
 
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ NOW = [
     Setting(Release.TRIXIE, "networkd", Mode.RESIDENT),
     Setting(Release.BOOKWORM, "networkmanager", Mode.RESIDENT),
 ]
-"""What ``make test`` runs: each manager and each release once."""
+"""The settings of ``make test``: each network manager and each release once."""
 
 _PARAMS = [
     pytest.param(setting, marks=[] if setting in NOW else pytest.mark.exhaustive, id=str(setting))
@@ -36,26 +37,26 @@ _PARAMS = [
 ]
 
 NEW_LEASE = {"DHCPDISCOVER", "DHCPREQUEST", "DHCPDECLINE", "DHCPRELEASE"}
-"""Messages that a client sends when it takes a lease, or gives one up."""
+"""Messages that a client sends when it takes or releases a lease."""
 
 FILES = {"/etc/ec2net/ec2net.toml.d/20-patient.toml": "[timeouts]\npass = 60\n"}
 APART = "/etc/ec2net/ec2net.toml.d/10-main-table.toml"
-"""The arrangement of main that both versions know, for the version that knows the key."""
-"""A pass that fails writes its status, so none may be too short for a busy machine."""
+"""The arrangement of main that both versions support, for the version that has the key."""
+"""A pass that fails writes its status, so no deadline may be too short for a busy machine."""
 
 DRIFT = "rule del priority 10001"
-"""Somebody's hand, which makes a story to remember."""
+"""A foreign change, which creates a history to keep."""
 
 
 @pytest.fixture(scope="module", params=_PARAMS)
 def setting(request: pytest.FixtureRequest) -> Setting:
-    """All of them; most only in ``make test-all``."""
+    """All settings; most run only in ``make test-all``."""
     found: Setting = request.param
     return found
 
 
 def until_settled(instance: LabInstance) -> None:
-    """Wait for all that the network manager brings late, and for a pass that has nothing to say."""
+    """Wait for the network manager's late configuration, and for a pass that logs nothing."""
 
     def silent() -> bool:
         done = instance.host.ec2net("refresh", check=False)
@@ -66,7 +67,7 @@ def until_settled(instance: LabInstance) -> None:
 
 
 def program(instance: LabInstance) -> str:
-    """What is installed, and the process that runs of it."""
+    """The installed version, and the version of the running process."""
     modules = "find /usr/lib/python3/dist-packages/ec2net -name '*.py' -exec md5sum {} + | md5sum"
     process = "systemctl show --property=MainPID ec2net.service"
     return instance.host.run(["sh", "-c", f"{modules}; {process}"]).stdout
@@ -74,7 +75,7 @@ def program(instance: LabInstance) -> str:
 
 @contextmanager
 def unchanged(instance: LabInstance) -> Iterator[None]:
-    """Whatever is installed inside, nothing happens to the network or to any file."""
+    """During the installation neither the network nor any file changes."""
     earlier = program(instance).split()
     kernel, files, cursor = instance.kernel(), instance.files(), instance.host.cursor()
     leases = [len(instance.vpc.dhcp_messages(eni)) for eni in instance.vpc.enis]
@@ -82,7 +83,7 @@ def unchanged(instance: LabInstance) -> Iterator[None]:
         yield
         later = program(instance).split()
         assert later[0] != earlier[0]
-        assert (later[-1] != earlier[-1]) is instance.setting.resident  # dpkg restarts the manager
+        assert (later[-1] != earlier[-1]) is instance.setting.resident  # dpkg restarts the daemon
         instance.complete()
         assert instance.refresh() == ""
         instance.host.ec2net("verify")
@@ -90,7 +91,7 @@ def unchanged(instance: LabInstance) -> Iterator[None]:
     assert_same(kernel, instance.kernel())
     after = instance.files()
     assert after.keys() == files.keys()
-    # A version may write what it remembers in a form of its own, but no file that a manager reads.
+    # A version may write its state in another form, but no file that a network manager reads.
     assert [name for name in files if after[name] != files[name] and "/ec2net/" not in name] == []
     assert instance.bounces(cursor) == []
     for eni, before in zip(instance.vpc.enis, leases, strict=True):
@@ -100,7 +101,7 @@ def unchanged(instance: LabInstance) -> Iterator[None]:
 
 
 def assert_detached(instance: LabInstance, name: str, before: State) -> None:
-    """The ENI goes, and with it all that any version made for it."""
+    """The ENI is detached, and every item of either version is removed with it."""
     instance.vpc.detach(next(eni for eni in instance.vpc.enis if eni.name == name))
     instance.until_unit(name, "inactive")
     instance.host.wait_until(
@@ -115,7 +116,7 @@ def files_of(instance: LabInstance, name: str) -> list[str]:
     return [path for path in instance.files() if name in path]
 
 
-def test_a_host_that_runs_is_upgraded_and_downgraded(boot: Boot) -> None:
+def test_a_running_host_is_upgraded_and_downgraded(boot: Boot) -> None:
     old, new = lab_package.built_old(), lab_package.built()
 
     def enis(instance: LabInstance) -> None:

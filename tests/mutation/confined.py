@@ -9,7 +9,7 @@ _READ_ONLY = ("/etc", "/usr", "/boot")
 
 
 def confine() -> None:
-    """Enter namespaces of its own: no link, no daemon and no file of the host is in reach.
+    """Enter new namespaces: no link, no daemon and no file of the host is reachable.
 
     Raises ``Ec2netError`` where the kernel does not allow it.
     """

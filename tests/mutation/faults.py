@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faults made by hand, each named by the symbol that it is in.
+"""Faults made by hand, each named by the symbol that contains it.
 
-A fault is found by qualified name and syntax, wherever the symbol stands, and whatever the
-formatter does to it. ``find`` must occur once in all symbols of that name.
+Qualified name and syntax identify a fault, independent of the symbol's file and of the formatter.
+``find`` must occur once in all symbols of that name.
 """
 
 import ast
@@ -33,7 +33,7 @@ def faults() -> list[Fault]:
 
 
 def mutant(fault: Fault, files: Iterable[SourceFile]) -> Mutant:
-    """The program with this fault. Raises ``FaultError`` unless it fits in exactly one place."""
+    """The program with this fault. Raises ``FaultError`` unless exactly one line fits."""
     wanted = _parsed(fault.find)
     shape = ast.dump(wanted)
     found = [

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Faults by a seeded generator over the syntax tree, spread over functions by logical lines.
 
-No edit is made in the simulation, in annotations, docstrings, messages, assertions or calls of
-the log. Each is a change of what the program does, as far as its form can tell.
+No edit is made in the simulation, in annotations, docstrings, messages, assertions or calls of the
+log. Each edit changes behaviour, as far as its form can show.
 """
 
 import ast
@@ -102,7 +102,7 @@ def _in_body(file: SourceFile, body: list[ast.stmt], prefix: str) -> Iterator[_F
             sites: dict[str, list[_Site]] = {}
             for statement in node.body:
                 for site in _sites(statement):
-                    # Without an attribute that it sets, a class is no class of ours any more.
+                    # A class without an attribute that it sets is not usable.
                     if node.name == "__init__" and site.kind == "assignment removed":
                         continue
                     sites.setdefault(site.kind, []).append(site)
@@ -120,7 +120,7 @@ def _sites(node: ast.AST) -> Iterator[_Site]:
     if isinstance(node, ast.expr):
         yield from _of_expression(node)
     if isinstance(node, ast.Raise):
-        return  # what it carries is a message
+        return  # its value is a message
     if isinstance(node, ast.If | ast.IfExp):
         yield _Site("condition", node.test, _negated(node.test))
     if isinstance(node, ast.comprehension):
@@ -192,7 +192,7 @@ def _swapped(node: ast.BoolOp) -> Put:
 
 
 def _is_nothing(value: ast.expr) -> bool:
-    """A value that a caller takes for None anyway, or a constant with an edit of its own."""
+    """A value that a caller treats like None anyway, or a constant with an edit of its own."""
     if isinstance(value, ast.Constant):
         return not value.value or isinstance(value.value, bool)
     return isinstance(value, ast.Tuple | ast.List | ast.Dict) and not ast.unparse(value).strip(

@@ -16,7 +16,7 @@ NETNS_SECONDS = 30.0
 """The tests of one fault take no longer together, by the times that they took without it."""
 
 START_SECONDS = 120.0
-"""For pytest to start and to collect; a busy machine takes its time."""
+"""Time for pytest to start and to collect on a busy machine."""
 
 PATIENCE = 6.0
 """A test may take so many times the time that it took, and ``GRACE`` seconds."""
@@ -38,7 +38,7 @@ class Verdict:
 
     @property
     def counts(self) -> bool:
-        """Whether it says something of the tests."""
+        """Whether the result judges the tests."""
         return self.outcome in ("killed", "survived")
 
 
@@ -68,9 +68,9 @@ class Judge:
         return replace(verdict, seconds=round(time.monotonic() - began, 1))
 
     def _confirmed(self, mutant: Mutant, copy: Copy, tests: dict[str, float]) -> Verdict:
-        """A test that also fails without the fault is left out, and says nothing.
+        """A test that also fails without the fault is omitted, and judges nothing.
 
-        Asked are those of which that is likely: on the real kernel, beside coverage, or late.
+        Only likely tests are run again: those on the real kernel, with coverage, or late.
         """
         while tests:
             verdict = self._run(mutant, copy, tests)

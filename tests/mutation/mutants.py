@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Do the tests catch faults? Make the program faulty, one fault at a time, and run the tests.
+"""Check that the tests catch faults: insert one fault at a time, and run the tests.
 
 ``python tests/mutation/mutants.py`` tries the faults of tests/mutation/faults.toml, which were made
-by hand, and generated ones. A fault is caught only by a failed assertion, or by an exception of the
-program in a test of behaviour. Results are kept for each state of the checkout, so that a second
-run goes on where the first one ended. Exit status 1: a fault made by hand survives, or the
-generated ones that are caught are fewer than FLOOR.
+by hand, and generated ones. Only a failed assertion, or an exception of the program in a test of
+behaviour, catches a fault. Results are kept for each state of the checkout, so that a second run
+continues the first one. Exit status 1: a fault made by hand survives, or fewer generated ones than
+FLOOR are caught.
 """
 
 import argparse
@@ -60,7 +60,7 @@ class Result:
 
 
 class Results:
-    """The results of one state of the checkout, appended to a file as they come."""
+    """The results of one state of the checkout, appended to a file one by one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -76,9 +76,9 @@ class Results:
 
 
 class Queue:
-    """Hands out mutants: those made by hand, then as many generated ones as count in the end.
+    """Supplies mutants: those made by hand, then a fixed number of valid generated ones.
 
-    A generated mutant that says nothing of the tests is replaced by the next one.
+    The next one replaces a generated mutant that does not judge the tests.
     """
 
     def __init__(self, hand: list[Mutant], generated: Iterator[Mutant], results: Results) -> None:
@@ -120,7 +120,7 @@ def work(copies: list[Copy], judge: Callable[[Mutant, Copy], Verdict], queue: Qu
             queue.done(result)
             print(f"{time.strftime('%H:%M:%S')} {result}", flush=True)
 
-    # Not waited for when the run is ended from outside: the tests end with their copies.
+    # No wait for them when a signal ends the run: the tests end with their copies.
     threads = [threading.Thread(target=worker, args=(copy,), daemon=True) for copy in copies]
     for thread in threads:
         thread.start()
@@ -132,7 +132,7 @@ def work(copies: list[Copy], judge: Callable[[Mutant, Copy], Verdict], queue: Qu
 def report(results: Results, hand: list[str], generated: list[str], known: Reach, seed: int) -> int:
     """Print the scores and the survivors; the exit status."""
     if known.failed:
-        print(f"\nTests that fail beside coverage: {', '.join(known.failed)}")
+        print(f"\nTests that fail with coverage: {', '.join(known.failed)}")
     caught = []
     for title, names in (("made by hand", hand), (f"generated with seed {seed}", generated)):
         outcomes = [results.all[name] for name in names]
@@ -184,7 +184,7 @@ def try_one(
     judge: Judge,
     copy: Copy,
 ) -> int:
-    """Judge one mutant, whatever is known of it."""
+    """Judge one mutant, ignoring earlier results."""
     for mutant in hand:
         if mutant.name == options.only:
             break

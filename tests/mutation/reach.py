@@ -25,7 +25,7 @@ NO_JUDGES = {
         "test_demo.py",  # the simulation
         "test_vpc_*.py",
         "test_ways.py",  # compares a generated table
-        # A matrix or endurance, of which quicker tests say as much of one fault.
+        # A matrix or endurance test, which quicker tests replace for a single fault.
         "test_doctor.py",
         "test_engine_bad_input.py",
         "test_engine_imds_faults.py",
@@ -38,7 +38,7 @@ NO_JUDGES = {
 """Test files by folder that kill no mutant here."""
 
 SELECTION = "not exhaustive and not serial"
-"""Marks of tests: the part of ``make test`` that lasts no longer beside other work."""
+"""Marks of tests: the part of ``make test`` that takes no longer under load."""
 
 
 class _Told(TypedDict):
@@ -64,7 +64,7 @@ class Reach:
     seconds: tuple[float, ...]
     lines: dict[str, dict[str, list[int]]]
     failed: tuple[str, ...]
-    """Tests that failed without any fault, as some do beside coverage."""
+    """Tests that failed without any fault, for example with coverage."""
 
     def of(self, mutant: Mutant) -> dict[str, float]:
         """Tests that reach the edit, with their seconds, the quickest first."""
@@ -141,7 +141,7 @@ def _shards(copy: Copy) -> list[tuple[str, list[str]]]:
 def _run_shard(copy: Copy, work: Path, name: str, files: list[str]) -> _Told:
     settings, result = work / f"{name}.ini", work / f"{name}.json"
     if result.exists():
-        return _told(result)  # of a run that was ended before the map was whole
+        return _told(result)  # from a run that ended before the map was complete
     for stale in work.glob(f"data.{name}.*"):
         stale.unlink()
     settings.write_text(
@@ -171,7 +171,7 @@ def _told(result: Path) -> _Told:
 
 
 def _lines(work: Path, names: list[str]) -> dict[str, dict[str, list[int]]]:
-    """Copies have other paths in every run: a file is told by its path in its copy."""
+    """Copies have other paths in every run: the path inside the copy identifies a file."""
     numbers = {name: number for number, name in enumerate(names)}
     found: dict[str, dict[int, set[int]]] = {}
     for path in sorted(work.glob("data.*")):

@@ -19,11 +19,11 @@ _seconds: dict[str, float] = {}
 _failed: set[str] = set()
 
 _END_SECONDS = 3.0
-"""For a process to write which lines it reached, before it is killed."""
+"""Makes a process write the lines that it reached, before it is killed."""
 
 
 def pytest_sessionstart() -> None:
-    """A process that a test kills at its end writes nothing, so it is asked to end before."""
+    """A process that a test kills at its end writes nothing, so it gets a signal before."""
     confine()
     kill = subprocess.Popen.kill
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Places in the program's source where a fault can be made, and the edit that makes it.
+"""Nodes of the program's source that can have a fault, and the edit that inserts it.
 
 An edit replaces the text of one syntax node, so that comments and the other lines stay.
 """
@@ -28,7 +28,7 @@ class Mutant:
     """Qualified name of the function or class that holds the edit."""
     line: int
     lines: tuple[int, ...]
-    """Lines whose execution reaches the edit, the surest first; none if it is reached by import."""
+    """Lines whose execution reaches the edit, the surest first; empty if import reaches it."""
     edit: str
     """The old and the new text, for people."""
     source: bytes
@@ -60,12 +60,12 @@ class SourceFile:
         return cls(path.relative_to(top).as_posix(), text, ast.parse(text))
 
     def offset(self, line: int, column: int) -> int:
-        """The byte at which ast's ``line`` and ``column`` (in UTF-8 bytes) stand."""
+        """The byte offset of ast's ``line`` and ``column`` (in UTF-8 bytes)."""
         lines = self.text.splitlines(keepends=True)
         return sum(map(len, lines[: line - 1])) + column
 
     def replaced(self, node: ast.expr | ast.stmt, put: str) -> bytes:
-        """The file with ``put`` in the place of ``node``. Raises ``FaultError``."""
+        """The file with ``put`` instead of ``node``. Raises ``FaultError``."""
         assert node.end_lineno is not None
         assert node.end_col_offset is not None
         begin = self.offset(node.lineno, node.col_offset)
@@ -109,7 +109,7 @@ def reached_lines(symbol: ast.stmt, node: ast.expr | ast.stmt) -> tuple[int, ...
     inner: ast.stmt = symbol
     for candidate in ast.walk(symbol):
         if isinstance(candidate, ast.stmt) and any(node is below for below in ast.walk(candidate)):
-            inner = candidate  # ast.walk goes from the outside to the inside
+            inner = candidate  # ast.walk yields outer nodes first
     body = getattr(inner, "body", None)
     end = body[0].lineno - 1 if isinstance(body, list) and inner is not node else inner.end_lineno
     others = range(inner.lineno, max(end or 0, inner.lineno) + 1)

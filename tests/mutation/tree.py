@@ -46,7 +46,8 @@ class Copy:
         self._running: subprocess.Popen[bytes] | None = None
 
     def environment(self, **added: str) -> dict[str, str]:
-        """For pytest in this copy: the copy's program, our plugins, and one cache of bytecode."""
+        """The environment of pytest in this copy: the copy's program, the plugins, and one cache of
+        bytecode."""
         paths = f"{self.top / 'src'}:{Path(__file__).parent}"
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("COVERAGE_", "PYTEST_"))}
         return {**kept, "PYTHONPATH": paths, **added}
@@ -94,7 +95,7 @@ class Copy:
 
     @staticmethod
     def _write(path: Path, content: bytes) -> None:
-        """Bytecode is told apart by second and size, which may be the same: it is removed."""
+        """Delete bytecode: Python compares second and size, which may be the same."""
         path.write_bytes(content)
         for cached in (path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"):
             cached.unlink()

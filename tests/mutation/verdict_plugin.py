@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A pytest plugin: runs chosen tests in a given order, and writes why the first one failed.
 
-Tests that exceed their time end the process: then no assertion says that something is wrong.
+A test that exceeds its time ends the process: then no assertion has failed.
 """
 
 import importlib
@@ -30,7 +30,7 @@ def _write(outcome: str, **told: str) -> None:
 
 def pytest_sessionstart() -> None:
     """Have random tests repeat themselves, and find out whether the program can be imported."""
-    # The shrinking of a counterexample takes time and says nothing new.
+    # The shrinking of a counterexample takes time and adds no information.
     settings.register_profile(
         "mutants",
         settings.default,
@@ -73,7 +73,7 @@ def pytest_exception_interact(node: pytest.Item | pytest.Collector, call: Any, r
     lines = str(call.excinfo.value).strip().splitlines()
     how = f"{kind.__name__}: {lines[0] if lines else ''}"[:200]
     if isinstance(report, pytest.TestReport):
-        # A name without a value is no fault that anybody would hand in.
+        # A name without a value is no fault that a developer would submit.
         _write("void" if issubclass(kind, _NO_FAULT) else "killed", by=node.nodeid, how=how)
         node.session.shouldstop = "the first failure is enough"
     else:

@@ -18,7 +18,7 @@ MANUAL = TOP / "packaging/man/ec2net.8.md"
 
 @pytest.fixture(scope="session", autouse=True)
 def _sandbox() -> None:
-    """Network and mount namespaces of our own; there is no way back, nor need for one."""
+    """Separate network and mount namespaces; the process never needs to return."""
     try:
         sandbox.enter()
     except Ec2netError as error:
@@ -29,7 +29,7 @@ def _sandbox() -> None:
 
 @pytest.fixture
 def vpc(request: pytest.FixtureRequest) -> Iterator[SimulatedVpc]:
-    """An empty VPC with an unconfigured guest. It hands out neighbours to tests that name addresses."""
+    """An empty VPC with an unconfigured guest. Tests that name addresses get them in order."""
     named = request.node.get_closest_marker("neighbours")
     with SimulatedVpc(seed=None if named else SEED) as simulated:
         yield simulated
@@ -37,18 +37,18 @@ def vpc(request: pytest.FixtureRequest) -> Iterator[SimulatedVpc]:
 
 @pytest.fixture(scope="session")
 def install() -> Callable[[SimulatedVpc], Instance]:
-    """Gives a VPC's guest the program, with a state and a configuration directory of its own."""
+    """Installs the program in a VPC's guest, with separate state and configuration directories."""
     numbers = itertools.count(1)
     return lambda vpc: Instance(vpc, f"instance{next(numbers)}")
 
 
 @pytest.fixture
 def instance(vpc: SimulatedVpc, install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
-    """The guest of an empty VPC, with the program. Whatever is in its state directory at the end
-    is in the manual."""
+    """The guest of an empty VPC, with the program. The manual lists every file in its state
+    directory at the end."""
     instance = install(vpc)
     yield instance
     manual = MANUAL.read_text()
     there = {name.partition("/")[0] for name in instance.files()}
-    left = {n for n in there if not n.startswith(".tmp-")}  # of a writer that was killed
+    left = {n for n in there if not n.startswith(".tmp-")}  # of a killed writer
     assert {name for name in left if f"/run/ec2net/{name}" not in manual} == set()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The host's own ways and addresses are not taken over, and what is ours is never given up."""
+"""ec2net takes over no route or address of the host, and never gives up its own."""
 
 import json
 import sys
@@ -44,10 +44,11 @@ def _defaults(instance: Instance) -> list[str]:
     ],
     ids=["bridge", "multipath", "blackhole"],
 )
-def test_a_default_route_that_is_not_the_primary_links_is_not_overtaken(
+def test_ec2net_does_not_take_precedence_over_a_default_route_elsewhere(
     vpc: SimulatedVpc, instance: Instance, own: str
 ) -> None:
-    """With the default route on a bridge over the primary (metric 1024), ours (513) took the host.
+    """With the default route on a bridge over the primary (metric 1024), ec2net's (513) took over
+    the host's traffic.
 
     A blackhole is a VPN's kill switch.
     """
@@ -56,7 +57,7 @@ def test_a_default_route_that_is_not_the_primary_links_is_not_overtaken(
     instance.guest.ip(["route del default", f"route add {own}"])
     before = _defaults(instance)
 
-    # An error in main is an answer, that no rule suppresses: then nothing leaves at all.
+    # An error in main is an answer, which no rule suppresses: then no packet leaves at all.
     unreachable = own.startswith("blackhole")
     instance.refresh(status=int(unreachable))
 
@@ -64,7 +65,7 @@ def test_a_default_route_that_is_not_the_primary_links_is_not_overtaken(
     assert instance.way(ABROAD, eni.ipv4s[0]) == ("" if unreachable else eni.name)
 
 
-def test_a_default_route_elsewhere_with_a_lower_metric_leaves_room_behind_it(
+def test_ec2nets_default_route_has_less_precedence_than_one_elsewhere(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     _, eni = _host(vpc)
@@ -75,8 +76,8 @@ def test_a_default_route_elsewhere_with_a_lower_metric_leaves_room_behind_it(
     instance.ec2net("verify")
 
 
-def test_ipv6_addresses_beside_a_lease_outlive_it(vpc: SimulatedVpc, instance: Instance) -> None:
-    """DHCPv6 had leased the second address; when its client died, we withdrew the first."""
+def test_ipv6_addresses_outlive_a_leased_address(vpc: SimulatedVpc, instance: Instance) -> None:
+    """DHCPv6 had leased the second address; when its client ended, ec2net withdrew the first."""
     first, _ = _host(vpc, ipv6=2)
     leased, other = first.ipv6s[1], first.ipv6s[0]
     link = ["dev", first.name]
@@ -93,7 +94,7 @@ def test_ipv6_addresses_beside_a_lease_outlive_it(vpc: SimulatedVpc, instance: I
 
 
 def _refresh_unmarked(instance: Instance) -> str:
-    """What was changed, as it is logged."""
+    """The logged changes."""
     _, _, _, *arguments = instance.argv("refresh")
     command = [sys.executable, "-c", UNMARKED, *arguments]
     done = instance.guest.run(command, timeout=PROGRAM_LIMIT, env=environment())
@@ -101,10 +102,11 @@ def _refresh_unmarked(instance: Instance) -> str:
     return done.stderr
 
 
-def test_addresses_of_an_older_pyroute2_are_still_ours(
+def test_addresses_added_with_an_older_pyroute2_are_still_owned(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """They stand in the journal. After an upgrade an address that moved away stayed here."""
+    """The journal lists these addresses. After an upgrade an address that EC2 had moved away stayed
+    on the host."""
     _, eni = _host(vpc)
     _refresh_unmarked(instance)
     gone = eni.ipv4s[2]
@@ -116,10 +118,11 @@ def test_addresses_of_an_older_pyroute2_are_still_ours(
     assert instance.refresh() == []
 
 
-def test_an_address_of_the_journal_is_somebody_elses_with_another_length(
+def test_a_recorded_address_with_another_length_is_foreign(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """keepalived's 10.0.2.5/24 beside our 10.0.2.5/32 was taken away by the next pass."""
+    """With keepalived's 10.0.2.5/24 and ec2net's 10.0.2.5/32, the next pass removed
+    keepalived's."""
     _, eni = _host(vpc)
     _refresh_unmarked(instance)
     vip = eni.ipv4s[1]
@@ -133,10 +136,10 @@ def test_an_address_of_the_journal_is_somebody_elses_with_another_length(
     assert (f"{vip}/24" in shown, f"{vip}/32" in shown) == (True, False)
 
 
-def test_routes_with_our_mark_that_we_never_make_are_left_alone(
+def test_routes_with_ec2nets_mark_that_ec2net_never_adds_stay_unchanged(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """pyroute2 has no way to delete a route of the type "other": each pass ended in a traceback."""
+    """pyroute2 cannot delete a route of the type "other": each pass ended in a traceback."""
     first, eni = _host(vpc)
     instance.refresh()
     hops = f"nexthop dev {first.name} nexthop dev {eni.name}"
@@ -152,10 +155,9 @@ def test_routes_with_our_mark_that_we_never_make_are_left_alone(
     assert_same(before, instance.kernel())
 
 
-def test_an_eni_that_is_a_port_of_a_bridge_is_left_to_who_made_that(
-    vpc: SimulatedVpc, instance: Instance
-) -> None:
-    """The addresses are on the bridge; our rules led their traffic past it, out of the port."""
+def test_an_eni_in_a_bridge_is_unmanaged(vpc: SimulatedVpc, instance: Instance) -> None:
+    """The addresses are on the bridge; ec2net's rules led their traffic out of the port, past the
+    bridge."""
     _, eni = _host(vpc)
     address = eni.ipv4s[0]
     instance.guest.ip(

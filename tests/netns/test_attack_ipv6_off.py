@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where IPv6 is off, IPv4 works all the same; a change that fails costs nothing that it need not.
+"""Where IPv6 is off, IPv4 works completely; a failed change affects only its dependents.
 
 CIS hardening turns IPv6 off on hosts whose subnets have it.
 """
@@ -36,10 +36,10 @@ def _unreachable_ipv4(instance: Instance, eni: Eni) -> list[object]:
     return [tick for tick in ticks if tick.address.version == 4 and not tick.ok]
 
 
-def test_a_link_with_ipv6_off_gets_all_of_ipv4_and_no_complaint(
+def test_a_link_with_ipv6_off_gets_all_of_ipv4_without_a_problem(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """One IPv6 address that could not be added took all IPv4 routes with it."""
+    """One IPv6 address that could not be added stopped all IPv4 routes."""
     _, eni = _host(vpc)
     _switch_ipv6(instance, eni, off=True)
 
@@ -51,7 +51,9 @@ def test_a_link_with_ipv6_off_gets_all_of_ipv4_and_no_complaint(
     instance.ec2net("start", eni.name)
 
 
-def test_ipv6_turned_off_and_on_again_ends_as_before(vpc: SimulatedVpc, instance: Instance) -> None:
+def test_ipv6_turned_off_and_on_again_is_configured_as_before(
+    vpc: SimulatedVpc, instance: Instance
+) -> None:
     _, eni = _host(vpc)
     instance.refresh()
     before = instance.kernel()
@@ -67,10 +69,10 @@ def test_ipv6_turned_off_and_on_again_ends_as_before(vpc: SimulatedVpc, instance
     assert_same(before, instance.kernel())
 
 
-def test_ipv6_that_is_demanded_and_fails_does_not_hinder_ipv4(
+def test_required_ipv6_that_fails_does_not_affect_ipv4(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """And the error does not say that the link went away, which would be no failure at all."""
+    """The error does not report a removed link, which would be no failure at all."""
     _, eni = _host(vpc)
     instance.configure('ipv6 = "on"\n')
     _switch_ipv6(instance, eni, off=True)
@@ -84,7 +86,7 @@ def test_ipv6_that_is_demanded_and_fails_does_not_hinder_ipv4(
 def test_a_secondary_keeps_ipv6_when_the_primary_gets_a_tiny_mtu(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """Below 1280 bytes the kernel takes IPv6 off a link: nothing to follow the primary in."""
+    """Below 1280 bytes the kernel removes IPv6 from a link, so the secondary keeps its own MTU."""
     first, eni = _host(vpc)
     instance.refresh()
     instance.guest.ip([f"link set {first.name} mtu 1000"])
@@ -94,8 +96,8 @@ def test_a_secondary_keeps_ipv6_when_the_primary_gets_a_tiny_mtu(
     assert instance.unreachable(eni) == []
 
 
-def test_a_family_without_rules_has_an_empty_list_of_them() -> None:
-    """With ipv6.disable=1 the kernel answers EAFNOSUPPORT, which ended every command."""
+def test_a_family_without_rules_has_an_empty_list_of_rules() -> None:
+    """With ipv6.disable=1 the kernel answers EAFNOSUPPORT, which made every command fail."""
     dumps = dump.Dumps()
     try:
         assert dumps.read(wire.RULES, repr, family=MPLS) == []
@@ -107,7 +109,7 @@ def test_a_family_without_rules_has_an_empty_list_of_them() -> None:
 def test_a_list_of_links_that_stays_incomplete_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A link that was left out would count as gone, and all of it would be removed."""
+    """An omitted link would count as removed, and ec2net would remove its configuration."""
     dumps = dump.Dumps()
     try:
         monkeypatch.setattr(dumps, "_once", lambda *_: ([], True))
@@ -118,7 +120,7 @@ def test_a_list_of_links_that_stays_incomplete_is_an_error(
         dumps.close()
 
 
-def test_status_says_nothing_of_ipv6_where_it_is_off(vpc: SimulatedVpc, instance: Instance) -> None:
+def test_status_omits_ipv6_where_it_is_off(vpc: SimulatedVpc, instance: Instance) -> None:
     _, eni = _host(vpc)
     _switch_ipv6(instance, eni, off=True)
     instance.refresh()

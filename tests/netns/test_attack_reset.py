@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A device that does not answer for a moment, and a link with any name, cost no ENI anything."""
+"""A device that does not answer for a moment, and a link with any name, affect no ENI."""
 
 import sys
 
@@ -22,7 +22,7 @@ sys.exit(main(sys.argv[1:]))
 """The program while the driver of one link is in a reset: ETHTOOL_GDRVINFO fails with ENODEV."""
 
 
-def test_an_eni_whose_driver_is_in_a_reset_keeps_everything(
+def test_an_eni_whose_driver_resets_keeps_its_configuration(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     first, second = subnets(vpc, 2)
@@ -41,8 +41,8 @@ def test_an_eni_whose_driver_is_in_a_reset_keeps_everything(
     assert instance.files() == files
 
 
-def test_a_link_whose_name_is_no_text_is_passed_over(vpc: SimulatedVpc, instance: Instance) -> None:
-    """The kernel allows any bytes but blanks, ``/`` and ``:``; a container can choose a name."""
+def test_a_link_with_an_undecodable_name_is_skipped(vpc: SimulatedVpc, instance: Instance) -> None:
+    """The kernel allows any bytes except blanks, ``/`` and ``:``; a container can choose a name."""
     first, second = subnets(vpc, 2)
     primary(vpc, first)
     eni = vpc.attach(second, device=1, **MANY)

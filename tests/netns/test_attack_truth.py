@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is printed, stored and returned is true, whatever state files, streams and IMDS hold."""
+"""Output, stored state and exit status are true, with any content of state files, streams and
+IMDS."""
 
 import json
 import signal
@@ -36,10 +37,10 @@ def _shell(instance: Instance, command: str) -> subprocess.CompletedProcess[str]
         [],
     ],
 )
-def test_a_status_of_any_form_hinders_no_pass(
+def test_a_status_file_of_any_form_does_not_stop_a_pass(
     vpc: SimulatedVpc, instance: Instance, status: object
 ) -> None:
-    """It hindered each, with a traceback after the changes were made."""
+    """Each pass failed, with a traceback after the changes."""
     _host(vpc)
     instance.run_dir.mkdir()
     for arguments in (["refresh", "--unless-quiet"], ["refresh"]):
@@ -48,10 +49,10 @@ def test_a_status_of_any_form_hinders_no_pass(
         instance.ec2net("status")
 
 
-def test_status_tells_of_a_pass_that_failed_as_a_whole(
+def test_status_reports_a_pass_that_failed_as_a_whole(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """It went on saying that all was well, since that is what the last complete pass had left."""
+    """status still reported success, since the last complete pass had left that file."""
     _host(vpc)
     instance.refresh()
     instance.configure('[plugins]\nenabled = ["nope"]\n')
@@ -75,13 +76,13 @@ verify.check = check
 from ec2net.core.cli.main import main
 sys.exit(main(sys.argv[1:]))
 """
-"""The program, as if its time were used up when it comes to verifying."""
+"""The program, with the deadline expired when verification starts."""
 
 
-def test_a_pass_that_runs_out_of_time_tells_what_it_did(
+def test_a_pass_that_runs_out_of_time_reports_its_changes(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """What it had changed was neither told nor stored, and the IMDS facts were not remembered."""
+    """The changes were neither logged nor stored, and the facts of IMDS were not remembered."""
     _, eni = _host(vpc)
     _, _, _, *arguments = instance.argv("refresh")
     done = instance.guest.run(
@@ -94,8 +95,8 @@ def test_a_pass_that_runs_out_of_time_tells_what_it_did(
     assert instance.refresh() == []
 
 
-def test_verify_does_not_vouch_for_a_refused_eni(vpc: SimulatedVpc, instance: Instance) -> None:
-    """It said "leave as intended" of the others and ended with 0."""
+def test_verify_reports_a_refused_eni(vpc: SimulatedVpc, instance: Instance) -> None:
+    """verify reported success for the others and ended with 0."""
     _, eni = _host(vpc)
     instance.refresh()
     _change(vpc, eni, {"local-ipv4s": "192.0.2.1"})
@@ -106,9 +107,7 @@ def test_verify_does_not_vouch_for_a_refused_eni(vpc: SimulatedVpc, instance: In
     assert any("refused" in problem for problem in document["problems"])
 
 
-def test_a_subnet_with_another_ipv6_block_is_followed(
-    vpc: SimulatedVpc, instance: Instance
-) -> None:
+def test_a_new_ipv6_block_of_a_subnet_is_configured(vpc: SimulatedVpc, instance: Instance) -> None:
     """A block can be disassociated and another one associated while instances run.
 
     The first one was remembered for the boot, and the ENI was refused for as long.
@@ -131,10 +130,8 @@ def _change(vpc: SimulatedVpc, eni: Eni, keys: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_hinder_no_command(
-    vpc: SimulatedVpc, instance: Instance, closed: str
-) -> None:
-    """``2>&-`` made each command end with 1 before it did anything."""
+def test_closed_streams_stop_no_command(vpc: SimulatedVpc, instance: Instance, closed: str) -> None:
+    """``2>&-`` made each command end with 1 before its start."""
     _, eni = _host(vpc)
     for command in ("refresh", "refresh --json", "plan", "verify", "status"):
         done = _shell(instance, f"{' '.join(instance.argv(*command.split()))} {closed}")
@@ -142,7 +139,7 @@ def test_closed_streams_hinder_no_command(
     assert instance.unreachable(eni) == []
 
 
-def test_output_without_room_is_one_line(vpc: SimulatedVpc, instance: Instance) -> None:
+def test_output_to_a_full_device_is_one_line(vpc: SimulatedVpc, instance: Instance) -> None:
     _host(vpc)
     instance.refresh()
     for command in ("plan", "status", "verify --json"):
@@ -151,8 +148,8 @@ def test_output_without_room_is_one_line(vpc: SimulatedVpc, instance: Instance) 
         assert done.stderr == "ec2net: cannot write the output: No space left on device\n"
 
 
-def test_a_hardened_umask_hides_nothing(vpc: SimulatedVpc, instance: Instance) -> None:
-    """With umask 077 only root saw the status, and everybody else that no pass had ended."""
+def test_a_hardened_umask_does_not_hide_the_status(vpc: SimulatedVpc, instance: Instance) -> None:
+    """With umask 077 only root could read the status; other users read that no pass had ended."""
     _host(vpc)
     done = _shell(instance, f"umask 077; {' '.join(instance.argv('refresh'))}")
     assert done.returncode == 0, done.stderr
@@ -161,7 +158,7 @@ def test_a_hardened_umask_hides_nothing(vpc: SimulatedVpc, instance: Instance) -
 
 
 def test_a_link_can_be_named_by_an_alternative_name(vpc: SimulatedVpc, instance: Instance) -> None:
-    """``remove`` said that there was no such link, ``start`` that its driver was none of veth."""
+    """``remove`` reported a missing link, ``start`` that its driver was not veth."""
     _, eni = _host(vpc)
     instance.refresh()
     instance.guest.ip([f"link property add dev {eni.name} altname other"])
@@ -171,7 +168,7 @@ def test_a_link_can_be_named_by_an_alternative_name(vpc: SimulatedVpc, instance:
     assert instance.unreachable(eni) == []
 
 
-def test_ctrl_c_is_no_traceback(vpc: SimulatedVpc, instance: Instance) -> None:
+def test_ctrl_c_prints_no_traceback(vpc: SimulatedVpc, instance: Instance) -> None:
     _host(vpc)
     vpc.silence_imds(4)
     vpc.silence_imds(6)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that only show end, whatever hangs: IMDS, a file that is a FIFO."""
+"""Read-only commands end even if IMDS hangs or a file is a FIFO."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -24,8 +24,8 @@ def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_it_ends_while_imds_hangs(settled: Instance, command: list[str]) -> None:
-    """IMDS gets a part of the time, and what was last known is shown."""
+def test_commands_end_while_imds_hangs(settled: Instance, command: list[str]) -> None:
+    """IMDS gets a part of the time, and the command shows the last known values."""
     with settled.imds.fault(Hang()):
         done = settled.ec2net(*command, status=None)
     assert f"did not end within {SECONDS} s" not in done.stderr
@@ -34,8 +34,9 @@ def test_it_ends_while_imds_hangs(settled: Instance, command: list[str]) -> None
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_it_ends_where_state_files_are_fifos(settled: Instance, command: list[str]) -> None:
-    """Opened for reading, a FIFO without a writer blocks for ever. What it stood for is read again."""
+def test_commands_end_where_state_files_are_fifos(settled: Instance, command: list[str]) -> None:
+    """Opening a FIFO without a writer for reading blocks without end. ec2net reads the facts
+    again."""
     files = [path for path in settled.run_dir.rglob("*.json") if path.is_file()]
     assert len(files) > 6
     for path in files:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``setup-policy-routes``, as scripts for amazon-ec2-net-utils call it, on a link that is there."""
+"""``setup-policy-routes``, called like scripts for amazon-ec2-net-utils do, on an existing link."""
 
 import shlex
 import subprocess
@@ -21,7 +21,8 @@ pytestmark = pytest.mark.netns
 def command(
     instance: Instance, tmp_path: Path
 ) -> Callable[[str], subprocess.CompletedProcess[str]]:
-    """It, for the second ENI, where ``ec2net`` is the program in the instance's directories."""
+    """The command for the second ENI, where ``ec2net`` is the program in the instance's
+    directories."""
     line = shlex.join(instance.argv("VERB")).replace("VERB", '"$verb"')
     program = tmp_path / "ec2net"
     program.write_text(f'#!/bin/sh\nverb=$1; shift\nexec {line} "$@"\n')
@@ -35,7 +36,7 @@ def command(
     return call
 
 
-def test_a_link_is_configured_and_given_back(
+def test_setup_policy_routes_configures_a_link_and_gives_it_back(
     vpc: SimulatedVpc,
     instance: Instance,
     command: Callable[[str], subprocess.CompletedProcess[str]],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net demo`` shows what is true: it runs through, and each of its checks can fail."""
+"""``ec2net demo`` shows the truth: it runs to its end, and each of its checks can fail."""
 
 import argparse
 import io
@@ -25,7 +25,7 @@ from ec2net.core.simulation.demo.steps import Check, Command, Event, Step, Verdi
 pytestmark = pytest.mark.netns
 
 AS_A_USER = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
-"""Without any capability (user_namespaces(7)): the sandbox makes a user namespace of its own."""
+"""Without any capability (user_namespaces(7)): the sandbox creates a user namespace."""
 
 
 def run_demo(*prefix: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -46,7 +46,7 @@ def stage() -> Iterator[Stage]:
 
 
 @pytest.mark.parametrize("prefix", [(), AS_A_USER], ids=["root", "user"])
-def test_it_runs_through_in_plain_text(prefix: tuple[str, ...]) -> None:
+def test_the_demo_runs_in_plain_text(prefix: tuple[str, ...]) -> None:
     # A proxy or an IMDS elsewhere in the environment must not matter.
     done = run_demo(
         *prefix,
@@ -62,10 +62,10 @@ def test_it_runs_through_in_plain_text(prefix: tuple[str, ...]) -> None:
     said = re.search(r"(\d+) of (\d+) checks passed in ([\d.]+) s", done.stdout)
     assert said is not None
     assert said[1] == said[2]
-    assert 0 < float(said[3]) < DEMO_LIMIT  # its own bound; it says how long it was
+    assert 0 < float(said[3]) < DEMO_LIMIT  # the program's own limit; its output has the duration
 
 
-def test_where_namespaces_are_forbidden_one_line_says_so() -> None:
+def test_the_demo_prints_one_line_where_namespaces_are_forbidden() -> None:
     forbid = "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all"
     words = ("unshare", "--user", "--map-root-user", "sh", "-c", f'{forbid} "$@"', "sh")
     done = run_demo(*words)
@@ -83,7 +83,7 @@ def test_a_missing_tool_is_named_with_its_package(monkeypatch: pytest.MonkeyPatc
         demo.run(argparse.Namespace(keep_going=False))
 
 
-def test_crosses_are_counted_and_end_the_demo(stage: Stage) -> None:
+def test_failed_checks_are_counted_and_fail_the_demo(stage: Stage) -> None:
     steps = (
         Step("one", (Command("ip rule del priority 4711"), Check("so", lambda _: Verdict(True)))),
         Step("two", (Check("never shown", lambda _: Verdict(True)),)),
@@ -99,7 +99,7 @@ def test_crosses_are_counted_and_end_the_demo(stage: Stage) -> None:
     assert "2 of 3 checks passed" in text.getvalue()
 
 
-def test_a_refresh_that_does_nothing_gets_crosses(
+def test_a_refresh_without_effect_fails_the_checks(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Stage.run
@@ -119,7 +119,7 @@ def test_a_refresh_that_does_nothing_gets_crosses(
         "the VPC's source check dropped nothing",
     ):
         assert any(line.startswith(f"✘ {claim}") for line in crosses), claim
-    # The reason is told address by address.
+    # The output has the reason for each address.
     assert re.search(r"✘ ens6 2001:db8:0:2::4: .*the source check dropped", text.getvalue())
 
 
@@ -182,7 +182,7 @@ def _send_from_the_second(stage: Stage) -> None:
         ),
     ],
 )
-def test_each_check_holds_before_and_fails_after(
+def test_each_check_succeeds_before_and_fails_after(
     stage: Stage, prepare: Breaker, judge: checks.Judge, breaker: Breaker
 ) -> None:
     prepare(stage)
@@ -205,21 +205,21 @@ def test_reachability_of_the_hotplugged_eni_needs_its_configuration(stage: Stage
     assert checks.reachable_in(stage).ok
 
 
-def test_that_the_source_check_drops_is_not_claimed_of_what_gets_through(stage: Stage) -> None:
+def test_the_demo_reports_dropped_packets_only_where_they_are_dropped(stage: Stage) -> None:
     judge = checks.dropped_on_the_way(lambda stage: stage.second.samples())
     assert judge(stage).ok
     assert stage.run("ec2net refresh").status == 0
     assert not judge(stage).ok
 
 
-def test_events_tell_what_happened(stage: Stage) -> None:
+def test_an_event_is_shown_with_its_values(stage: Stage) -> None:
     text = io.StringIO()
     step = Step("x", (Event("EC2 assigns {stage.assigned}.", Stage.assign),))
     assert show((step,), stage, Screen(text), keep_going=False) is ExitStatus.DONE
     assert f"# EC2 assigns {stage.second.ipv4s[-1]}." in text.getvalue()
 
 
-def test_on_a_terminal_it_is_coloured_and_without_unicode_spelt_out(
+def test_a_terminal_gets_colour_and_no_unicode_is_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Terminal(io.StringIO):

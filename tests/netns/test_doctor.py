@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net doctor`` finds nothing on a healthy host, and names what is broken, each fault by itself."""
+"""``ec2net doctor`` reports nothing on a healthy host, and each fault alone on a faulty one."""
 
 import json
 import socket
@@ -26,7 +26,7 @@ BOUND = 60.0
 
 @cache
 def machines_own() -> frozenset[str]:
-    """Subjects of what the machine itself has in /etc, which the sandbox shows as well."""
+    """Subjects of the machine's files in /etc, which the sandbox shows as well."""
     machine = Environment()
     tools = (one.tool.value for one in recognise(machine))
     return frozenset((*tools, *(one.subject for one in masked(machine))))
@@ -57,7 +57,7 @@ def findings(instance: Instance) -> set[tuple[str, str, str]]:
     return {(one["severity"], one["check"], one["subject"]) for one in found}
 
 
-def test_a_healthy_host_has_nothing_and_is_left_as_it_is(healthy: Instance) -> None:
+def test_doctor_reports_nothing_on_a_healthy_host_and_changes_nothing(healthy: Instance) -> None:
     before = healthy.kernel(), healthy.files()
     assert findings(healthy) == set()
     assert (healthy.kernel(), healthy.files()) == before
@@ -75,7 +75,7 @@ def sysctl(instance: Instance, name: str, value: str) -> Iterator[None]:
 
 @contextmanager
 def ip(instance: Instance, do: str, undo: str) -> Iterator[None]:
-    """``undo`` may be empty: what is lost is made again by a refresh."""
+    """``undo`` may be empty: a refresh restores removed items."""
     instance.guest.ip([do])
     try:
         yield
@@ -95,13 +95,13 @@ def silent_imds(instance: Instance) -> Iterator[None]:
 
 
 def imds_only_through(instance: Instance, number: int) -> AbstractContextManager[object]:
-    """It answers one ENI alone."""
+    """IMDS answers only one ENI."""
     return instance.imds.fault(instance.vpc.imds_only_through(instance.vpc.enis[number]))
 
 
 @contextmanager
 def short_hops(instance: Instance) -> Iterator[None]:
-    """The host forwards, and what comes from IMDS has a TTL of 1."""
+    """The host forwards, and packets from IMDS have a TTL of 1."""
     ttl = "net/ipv4/ip_default_ttl"
     with sysctl(instance, "net/ipv4/ip_forward", "1"):
         instance.vpc.router.sysctl({ttl: "1"})
@@ -113,7 +113,7 @@ def short_hops(instance: Instance) -> Iterator[None]:
 
 @contextmanager
 def short_hops_of_ipv6(instance: Instance) -> Iterator[None]:
-    """The same, where the IPv4 endpoint is not there."""
+    """The same, without the IPv4 endpoint."""
     hop_limit = f"net/ipv6/conf/{instance.vpc.enis[0].subnet.bridge}/hop_limit"
     instance.vpc.silence_imds(4)
     instance.vpc.router.sysctl({hop_limit: "1"})
@@ -140,7 +140,7 @@ def silent_gateway(instance: Instance) -> Iterator[None]:
 
 @contextmanager
 def failed_detection(instance: Instance) -> Iterator[None]:
-    """Another node in the subnet has the address, and says so to all nodes."""
+    """Another node in the subnet has the address, and announces it to all nodes."""
     router, eni, address = instance.vpc.router, instance.vpc.enis[1], "fe80::dad/64"
     port = f"link set {eni.port} type bridge_slave neigh_suppress"
     router.ip([f"{port} off", f"addr add {address} dev {eni.subnet.bridge} nodad"])
@@ -162,7 +162,7 @@ def failed_detection(instance: Instance) -> Iterator[None]:
 
 @contextmanager
 def lease_that_ends(instance: Instance) -> Iterator[None]:
-    """As systemd-networkd leaves it when nobody renews it."""
+    """A lease file that systemd-networkd leaves when no client renews the lease."""
     address = instance.vpc.enis[0].ipv4s[0]
     index = instance.guest.call(lambda: socket.if_nametoindex("ens5"))
     lease = f"ADDRESS={address}\nT1=30min\nT2=52min 30s\nLIFETIME=1h\n"
@@ -187,7 +187,7 @@ FAULTS: dict[
         lambda i: i.imds.fault(Status(403)),
         {(ERROR, "imds-disabled", "")},
     ),
-    "IMDS is beside the host's routes": (
+    "IMDS is reached past the host's routes": (
         lambda i: imds_only_through(i, 1),
         {(ERROR, "imds", "")},
     ),
@@ -228,8 +228,8 @@ FAULTS: dict[
         lambda i: ip(i, "addr add 10.0.2.4/32 dev ens5", "addr del 10.0.2.4/32 dev ens5"),
         {(ERROR, "duplicate-address", "ens5")},
     ),
-    "address of somebody else": (failed_detection, {(ERROR, "duplicate-address", "ens6")}),
-    "rule of somebody else": (
+    "foreign address": (failed_detection, {(ERROR, "duplicate-address", "ens6")}),
+    "foreign rule": (
         lambda i: ip(
             i,
             "rule add from 10.0.2.0/24 lookup main priority 10000",
@@ -237,7 +237,7 @@ FAULTS: dict[
         ),
         {(ERROR, "foreign-object", ""), (ERROR, "routing", "ens6")},
     ),
-    "route of somebody else": (
+    "foreign route": (
         lambda i: ip(
             i,
             "route add 203.0.113.0/24 dev ens5 table 10001",
@@ -245,7 +245,7 @@ FAULTS: dict[
         ),
         {(ERROR, "foreign-object", "ens6")},
     ),
-    "default route of somebody else": (
+    "foreign default route": (
         lambda i: ip(
             i,
             "route replace default via 10.0.1.1 dev ens5 table 10001",
@@ -266,7 +266,7 @@ FAULTS: dict[
         lambda _: below_run("systemd/system.control/ec2net.service", target="/dev/null"),
         {(ERROR, "unit-masked", "ec2net.service")},
     ),
-    "another tool at work": (
+    "another active tool": (
         lambda _: below_run("systemd/units/invocation:policy-routes@ens6.service", target="1"),
         {(ERROR, "other-tool", "amazon-ec2-net-utils")},
     ),
@@ -278,19 +278,19 @@ FAULTS: dict[
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_is_named_and_no_other(healthy: Instance, name: str) -> None:
+def test_doctor_reports_each_fault_alone(healthy: Instance, name: str) -> None:
     inject, expected = FAULTS[name]
     with inject(healthy):
         assert findings(healthy) == expected
     assert findings(healthy) == set()
 
 
-def test_without_privileges_it_says_what_it_did_not_look_at(healthy: Instance) -> None:
+def test_without_privileges_doctor_reports_what_was_not_checked(healthy: Instance) -> None:
     done = healthy.ec2net("doctor", under=("setpriv", "--reuid=65534", "--clear-groups"))
     assert "the gateways were not checked" in done.stdout
 
 
-def test_status_shows_a_tool_that_fights(healthy: Instance) -> None:
+def test_status_shows_a_tool_that_conflicts(healthy: Instance) -> None:
     with below_run("systemd/units/invocation:policy-routes@ens6.service", target="1"):
         shown = healthy.ec2net("status").stdout
     assert "! amazon-ec2-net-utils also configures ENIs: policy-routes@ens6.service" in shown

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beside a tool that does the same work nothing is changed, unless that is accepted (R31)."""
+"""With a tool that configures ENIs, ec2net changes nothing unless the tool is accepted (R31)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ def enis(instance: Instance) -> tuple[Eni, Eni, Eni]:
     return main, instance.vpc.attach(second, **MANY), instance.vpc.attach(third, **MANY)
 
 
-def test_of_an_eni_that_another_tool_configures_nothing_is_changed(
+def test_an_eni_that_another_tool_configures_is_not_changed(
     instance: Instance, enis: tuple[Eni, Eni, Eni]
 ) -> None:
     main, doubled, other = enis
@@ -62,7 +62,7 @@ def test_of_an_eni_that_another_tool_configures_nothing_is_changed(
     assert instance.unreachable(*enis) == []
 
 
-def test_what_was_configured_stays_when_another_tool_shows_up(
+def test_the_configuration_stays_when_another_tool_appears(
     instance: Instance, enis: tuple[Eni, Eni, Eni]
 ) -> None:
     _, doubled, other = enis
@@ -78,13 +78,13 @@ def test_what_was_configured_stays_when_another_tool_shows_up(
         assert_same(before, instance.kernel())
         other.assign_ipv4()
         assert instance.refresh(status=1) != []
-        instance.ec2net("remove", doubled.name)  # who wants it back can have it
+        instance.ec2net("remove", doubled.name)  # a user can remove the configuration
         assert instance.unreachable(other) == []
     assert instance.refresh() != []
     assert instance.unreachable(*enis) == []
 
 
-def test_the_resident_manager_stops_and_goes_on(
+def test_the_daemon_stops_changing_an_eni_and_continues_later(
     instance: Instance, enis: tuple[Eni, Eni, Eni]
 ) -> None:
     with managed(instance) as manager:

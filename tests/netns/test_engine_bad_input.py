@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bad input and a hostile place: one clear line each, the right exit status, nothing lost."""
+"""With bad input and on a faulty host: one clear line each, the right exit status, nothing lost."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
 
 @contextmanager
 def tiny_run_dir(instance: Instance, size: str, inodes: int = 0) -> Iterator[None]:
-    """The state directory on a tmpfs of its own, which is full soon."""
+    """The state directory on a separate tmpfs, which fills up soon."""
     instance.run_dir.mkdir(parents=True, exist_ok=True)
     options = f"size={size},mode=755" + (f",nr_inodes={inodes}" if inodes else "")
     mount = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(instance.run_dir)]
@@ -59,8 +59,11 @@ def fill(instance: Instance) -> None:
 @pytest.mark.parametrize(
     ("size", "inodes"), [("4k", 0), ("20k", 0), ("1m", 1), ("1m", 3), ("1m", 8)]
 )
-def test_a_full_run_from_the_beginning(instance: Instance, size: str, inodes: int) -> None:
-    """It says so and ends with 1; the host is not worse off, and a pass with room does all."""
+def test_on_a_full_disk_the_first_pass_reports_and_a_later_one_succeeds(
+    instance: Instance, size: str, inodes: int
+) -> None:
+    """The pass reports the full disk and ends with 1; the host is not worse, and a pass with room
+    completes."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     eni = primary(vpc, first)
@@ -70,7 +73,8 @@ def test_a_full_run_from_the_beginning(instance: Instance, size: str, inodes: in
         assert "No space left on device" in done.stderr
         assert str(instance.run_dir) in done.stderr
         errors = [line for line in done.stderr.splitlines() if "INFO" not in line]
-        # One line for what cannot be kept of the host, and one for each ENI that is left as it is.
+        # One line for the host's state that cannot be written, and one for each ENI that stays
+        # unchanged.
         of_enis = [line for line in errors if re.match(r"ec2net: ERROR: ens[56]: ", line)]
         assert len(of_enis) == len({line.split()[2] for line in of_enis})
         assert len(errors) == len(of_enis) + 1, done.stderr
@@ -79,8 +83,9 @@ def test_a_full_run_from_the_beginning(instance: Instance, size: str, inodes: in
     assert instance.unreachable(*vpc.enis) == []
 
 
-def test_a_run_that_fills_up_loses_nothing(instance: Instance) -> None:
-    """A pass without news needs no room; one with news makes it so, and says what it cannot keep."""
+def test_a_disk_that_fills_up_loses_nothing(instance: Instance) -> None:
+    """A pass without news needs no room; a pass with changes reports each file that it cannot
+    write."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first)
@@ -106,7 +111,7 @@ def test_a_run_that_fills_up_loses_nothing(instance: Instance) -> None:
 WITHOUT_CAPABILITIES = ("setpriv", "--bounding-set", "-all", "--inh-caps", "-all", "--")
 
 
-def test_without_the_privilege_it_says_which(instance: Instance) -> None:
+def test_without_a_privilege_the_error_names_it(instance: Instance) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first)
@@ -119,13 +124,13 @@ def test_without_the_privilege_it_says_which(instance: Instance) -> None:
         assert_same(before, instance.kernel())
 
 
-def test_looking_needs_no_privilege(settled: Instance) -> None:
+def test_read_only_commands_need_no_privilege(settled: Instance) -> None:
     """plan, verify, explain, status, backends, record, config: as an administrator's own user."""
     for command in ("plan", "verify", "explain ens6", "status", "backends", "config --show"):
         settled.ec2net(*command.split(), under=WITHOUT_CAPABILITIES)
 
 
-def test_a_state_directory_of_somebody_else(settled: Instance) -> None:
+def test_a_state_directory_of_another_user_is_refused(settled: Instance) -> None:
     before = settled.kernel()
     settled.run_dir.chmod(0o555)
     (settled.run_dir / "lock").chmod(0o444)
@@ -140,7 +145,7 @@ def test_a_state_directory_of_somebody_else(settled: Instance) -> None:
     assert_same(before, settled.kernel())
 
 
-def test_a_record_goes_through_a_pipe_and_to_nobody_not_at_all(
+def test_a_record_is_written_to_a_pipe_and_not_without_a_reader(
     settled: Instance, tmp_path: Path
 ) -> None:
     """A FIFO without a reader was waited for, without a deadline."""
@@ -169,7 +174,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_configuration_with_a_last_good_one(settled: Instance, name: str) -> None:
+def test_a_broken_configuration_leaves_the_last_good_one_in_force(
+    settled: Instance, name: str
+) -> None:
     """The last good one stays in force, loudly: 2, but the pass is made."""
     vpc, before = settled.vpc, settled.kernel()
     text, words = BROKEN[name]
@@ -197,7 +204,9 @@ def test_a_broken_configuration_with_a_last_good_one(settled: Instance, name: st
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_broken_configuration_before_the_first_good_one(instance: Instance, name: str) -> None:
+def test_a_broken_configuration_without_a_last_good_one_changes_nothing(
+    instance: Instance, name: str
+) -> None:
     """Nothing is guessed: 2, one line, nothing changed."""
     vpc = instance.vpc
     primary(vpc, *subnets(vpc, 1), **MANY)
@@ -215,17 +224,17 @@ def test_a_broken_configuration_before_the_first_good_one(instance: Instance, na
 
 @pytest.mark.parametrize("name", ["../x", "a" * 16, "", ".", "..", "a/b", "a b", "a:b", "ens5\n"])
 @pytest.mark.parametrize("command", ["start", "remove"])
-def test_a_link_name_that_the_kernel_would_not_take(
+def test_a_link_name_that_the_kernel_cannot_have_is_refused(
     settled: Instance, command: str, name: str
 ) -> None:
-    """It is not waited for either: that ends with 3."""
+    """ec2net does not wait for it either: that would end with 3."""
     files = settled.files()
     done = settled.ec2net(command, name, status=2)
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert settled.files() == files
 
 
-def test_no_imds_at_all(settled: Instance) -> None:
+def test_without_imds_a_pass_fails(settled: Instance) -> None:
     before = settled.kernel()
     for version in (4, 6):
         settled.vpc.silence_imds(version)
@@ -234,13 +243,13 @@ def test_no_imds_at_all(settled: Instance) -> None:
     finally:
         settled.vpc.unsilence_imds()
     assert len(done.stderr.splitlines()) == 1
-    # The search ended by its own bound (R19): the pass's would be told in these words.
+    # The search ended at its own limit (R19): the pass's limit has the same words.
     assert "no IMDS endpoint answers" in done.stderr
     assert "did not end within" not in done.stderr
     assert_same(before, settled.kernel())
 
 
-def test_imds_is_disabled_before_the_first_pass(instance: Instance) -> None:
+def test_disabled_imds_fails_the_first_pass(instance: Instance) -> None:
     vpc = instance.vpc
     primary(vpc, *subnets(vpc, 1), **MANY)
     before = instance.kernel()
@@ -256,8 +265,8 @@ def manage(role: str, how: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["ignore", "observe"])
-def test_an_eni_that_is_not_managed_is_not_touched(instance: Instance, how: str) -> None:
-    """R29: over its hotplug, refresh, start and removal; observe tells what would be done."""
+def test_an_unmanaged_eni_is_not_changed(instance: Instance, how: str) -> None:
+    """R29: during its hotplug, refresh, start and removal; observe reports the intended changes."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     main = primary(vpc, first, **MANY)
@@ -279,8 +288,8 @@ def test_an_eni_that_is_not_managed_is_not_touched(instance: Instance, how: str)
     assert sysctl.stdout.strip() == "1"
 
 
-def test_an_eni_that_is_ignored_later_keeps_what_it_has(instance: Instance) -> None:
-    """Handing an ENI over to a CNI takes nothing away under its pods."""
+def test_an_eni_that_is_ignored_later_keeps_its_configuration(instance: Instance) -> None:
+    """Handing an ENI over to a CNI removes nothing that its pods use."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first)
@@ -293,7 +302,7 @@ def test_an_eni_that_is_ignored_later_keeps_what_it_has(instance: Instance) -> N
         assert_same(before, instance.kernel())
 
 
-def test_no_rules(instance: Instance) -> None:
+def test_rules_off_adds_no_rules(instance: Instance) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first, **MANY)
@@ -313,9 +322,9 @@ def test_no_rules(instance: Instance) -> None:
     assert_same(state, instance.kernel())
 
 
-def test_no_addresses(instance: Instance) -> None:
-    """R30: pods' addresses never land on the host, whose local table would swallow their traffic
-    (K-a); rules for them are left to whoever made the pods."""
+def test_addresses_off_adds_no_addresses(instance: Instance) -> None:
+    """R30: pods' addresses are never on the host, whose local table would take their traffic (K-a);
+    their rules are left to the tool that created the pods."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     main = primary(vpc, first, **MANY)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Addresses, prefixes and ENIs come and go; what stays does not notice (R8, R9, R16)."""
+"""EC2 assigns and detaches addresses, prefixes and ENIs; the others are not disturbed (R8, R9,
+R16)."""
 
 import errno
 import json
@@ -23,24 +24,24 @@ from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 pytestmark = [pytest.mark.netns, pytest.mark.library]
 
 DISCARD = 9
-"""A UDP port that nobody listens on; what counts is what the source check sees."""
+"""A UDP port without a listener; only the source check's counters matter."""
 
 
 @pytest.fixture(scope="module")
 def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
-    """The primary, a secondary with everything, configured; each test leaves it so."""
+    """The primary and a complete secondary, configured; each test restores this state."""
     with two_enis(install, "changes-") as instance:
         yield instance
 
 
 @dataclass
 class Connections:
-    """TCP connections that stay open; each can be asked for a round trip."""
+    """TCP connections that stay open; each can make a round trip."""
 
     pairs: list[tuple[str, socket.socket, socket.socket]] = field(default_factory=list)
 
     def add(self, vpc: SimulatedVpc, eni: Eni) -> None:
-        """From each address to the outside, and from the outside to each."""
+        """From each address to the outside, and from the outside to each address."""
         for address in eni.addresses():
             outside = vpc.outside.address(address.version)
             for client, here, server, there in (
@@ -59,7 +60,7 @@ class Connections:
                     self.pairs.append((f"{here} to {there}", one.dup(), other))
 
     def dead(self) -> list[str]:
-        """Which connections do not carry a byte both ways."""
+        """The connections that do not carry a byte in both directions."""
         found = []
         for name, one, other in self.pairs:
             try:
@@ -82,8 +83,8 @@ def vpc_socket(namespace: Any, family: socket.AddressFamily) -> socket.socket:
     return made
 
 
-def test_connections_live_through_changes_of_other_addresses(settled: Instance) -> None:
-    """R16: not one packet of any address that stays goes astray, in both families."""
+def test_connections_survive_changes_of_other_addresses(settled: Instance) -> None:
+    """R16: no packet of a remaining address is lost or misrouted, in both families."""
     vpc, eni = settled.vpc, settled.vpc.enis[1]
     before, dropped = settled.kernel(), vpc.dropped()
     held4, held6 = eni.ipv4s[1:3], eni.ipv6s[1]
@@ -126,10 +127,10 @@ def test_connections_live_through_changes_of_other_addresses(settled: Instance) 
 
 @contextmanager
 def flood(vpc: SimulatedVpc, sources: list[Any]) -> Iterator[list[int]]:
-    """Packets from each of these addresses to the outside, without a pause; how many were sent.
+    """Packets from each of these addresses to the outside, without a pause; returns their number.
 
-    The route is looked up for each packet: one that meets a gap leaves through the primary, and
-    the source check counts it.
+    The kernel looks up the route of each packet: during a gap a packet leaves through the primary,
+    and the source check counts it.
     """
     sockets = []
     for source in sources:
@@ -147,7 +148,7 @@ def flood(vpc: SimulatedVpc, sources: list[Any]) -> Iterator[list[int]]:
                     one.sendto(b"x", to)
                     sent[0] += 1
                 except OSError as error:
-                    # Nobody listens: what the outside says to that comes back as an error.
+                    # No program listens: an error returns from the outside.
                     if error.errno not in (errno.ECONNREFUSED, errno.EAGAIN, errno.ENOBUFS):
                         failed.append(error)
             time.sleep(0)
@@ -164,8 +165,9 @@ def flood(vpc: SimulatedVpc, sources: list[Any]) -> Iterator[list[int]]:
     assert failed == []
 
 
-def test_a_cover_that_is_split_or_merged_leaves_no_gap(settled: Instance) -> None:
-    """One address of four leaves and comes back: the others' rules change, their way never."""
+def test_splitting_or_merging_a_source_leaves_no_gap(settled: Instance) -> None:
+    """One address of four is removed and added again: the rules of the others change, their route
+    never."""
     vpc, eni = settled.vpc, settled.vpc.enis[1]
     before, dropped = settled.kernel(), vpc.dropped()
     rules = set(settled.kernel()["rules 4"])
@@ -197,8 +199,11 @@ def files_of(instance: Instance, eni: Eni) -> list[str]:
 
 @pytest.mark.parametrize("imds", ["imds up", "imds down"])
 @pytest.mark.parametrize("how", Detach)
-def test_an_eni_comes_and_goes_without_a_trace(settled: Instance, how: Detach, imds: str) -> None:
-    """ENU#166: what a detached ENI left won over the next one. Also while IMDS hangs."""
+def test_an_eni_is_attached_and_detached_without_a_trace(
+    settled: Instance, how: Detach, imds: str
+) -> None:
+    """ENU#166: leftovers of a detached ENI took precedence over the next one. Also while IMDS
+    hangs."""
     vpc, before, files = settled.vpc, settled.kernel(), set(settled.files())
     dropped = vpc.dropped()
     connections = Connections()
@@ -227,7 +232,7 @@ def test_an_eni_comes_and_goes_without_a_trace(settled: Instance, how: Detach, i
     assert vpc.dropped() == dropped
 
 
-def test_it_comes_back_under_another_name_and_number(instance: Instance) -> None:
+def test_an_eni_returns_under_another_name_and_number(instance: Instance) -> None:
     """The same ENI, detached as ens6 and device 1, attached as ens8 and device 2 (R8)."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
@@ -242,7 +247,7 @@ def test_it_comes_back_under_another_name_and_number(instance: Instance) -> None
     assert not [line for line in marked(instance.kernel()) if '"10001"' in line]
     assert instance.status()[mac]["intent"]["table"] == 10002
     assert instance.plan()["changes"] == []
-    # And once more at its old place, with no pass in between.
+    # And once more as its old device, with no pass between.
     vpc.detach(again)
     vpc.attach(second, "ens6", device=1, mac=mac, eni_id=eni_id, **MANY)
     instance.ec2net("start", "ens6")
@@ -250,7 +255,7 @@ def test_it_comes_back_under_another_name_and_number(instance: Instance) -> None
     assert not [line for line in marked(instance.kernel()) if '"10002"' in line]
 
 
-def test_a_link_that_moves_away_and_back_is_configured_again(instance: Instance) -> None:
+def test_a_link_that_leaves_and_returns_is_configured_again(instance: Instance) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first)
@@ -265,8 +270,9 @@ def test_a_link_that_moves_away_and_back_is_configured_again(instance: Instance)
     assert instance.unreachable(*vpc.enis) == []
 
 
-def test_a_link_that_is_renamed_keeps_everything(settled: Instance) -> None:
-    """No decision is keyed on a name (R39): the pass repairs what 'down' took, under the new one."""
+def test_a_renamed_link_keeps_its_configuration(settled: Instance) -> None:
+    """No decision depends on a name (R39): the pass restores the items lost by 'down', under the
+    new name."""
     vpc, eni = settled.vpc, settled.vpc.enis[1]
     before = settled.kernel()
     for old, new in ((eni.name, "enp39s0"), ("enp39s0", eni.name)):
@@ -275,14 +281,16 @@ def test_a_link_that_is_renamed_keeps_everything(settled: Instance) -> None:
         assert settled.refresh() == []
         assert settled.unreachable(*vpc.enis) == []
     after = settled.kernel()
-    for state in (before, after):  # the kernel gives labels anew when a link is renamed
+    for state in (before, after):  # the kernel changes labels when a link is renamed
         labelled = state["addresses"]
         state["addresses"] = [re.sub(r'"label": "[^"]*", ', "", line) for line in labelled]
     assert_same(before, after)
 
 
-def test_imds_that_no_longer_lists_an_attached_eni_takes_nothing_away(settled: Instance) -> None:
-    """Detach ends with the link, not with IMDS, which may be ahead or wrong."""
+def test_an_attached_eni_that_imds_no_longer_lists_keeps_its_configuration(
+    settled: Instance,
+) -> None:
+    """A detach ends with the link, not with IMDS, which may be early or wrong."""
     vpc, eni = settled.vpc, settled.vpc.enis[1]
     before = settled.kernel()
     vpc.unregister(eni)
@@ -292,8 +300,9 @@ def test_imds_that_no_longer_lists_an_attached_eni_takes_nothing_away(settled: I
     assert settled.refresh() == []
 
 
-def test_remove_gives_everything_back(instance: Instance) -> None:
-    """As before the first pass: addresses, routes, rules, names, group, MTU, sysctl, files."""
+def test_remove_restores_the_first_state(instance: Instance) -> None:
+    """The state before the first pass: addresses, routes, rules, names, group, MTU, sysctl,
+    files."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first, **MANY)
@@ -307,7 +316,7 @@ def test_remove_gives_everything_back(instance: Instance) -> None:
     instance.ec2net("remove", eni.name)
     assert instance.unreachable(vpc.enis[0], other) == []
     assert f"journal/{eni.mac}.json" not in instance.files()
-    # The next pass brings it back, as it was.
+    # The next pass restores it completely.
     instance.ec2net("refresh")
     assert_same(full, instance.kernel())
     for one in vpc.enis:
@@ -319,10 +328,10 @@ def test_remove_gives_everything_back(instance: Instance) -> None:
     assert_same(before, instance.kernel())
 
 
-def test_remove_with_a_lost_journal_takes_back_what_tells_that_it_is_ours(
+def test_with_a_lost_journal_remove_deletes_each_mark_of_ec2net(
     instance: Instance,
 ) -> None:
-    """Settings of which nothing says what they were before stay: group, MTU, accept_ra."""
+    """Settings whose earlier value is unknown stay: group, MTU, accept_ra."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first)
@@ -340,7 +349,7 @@ def test_remove_with_a_lost_journal_takes_back_what_tells_that_it_is_ours(
     assert instance.unreachable(*vpc.enis) == []
 
 
-def test_remove_needs_no_imds_and_collects_what_a_gone_link_left(settled: Instance) -> None:
+def test_remove_works_without_imds_and_cleans_up_after_a_detached_link(settled: Instance) -> None:
     vpc, before = settled.vpc, settled.kernel()
     eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
     settled.ec2net("refresh")
@@ -354,7 +363,7 @@ def test_remove_needs_no_imds_and_collects_what_a_gone_link_left(settled: Instan
     settled.ec2net("refresh")
 
 
-def test_a_primary_ipv4_stays_first(settled: Instance) -> None:
+def test_a_primary_ipv4_address_stays_first(settled: Instance) -> None:
     """R14, AL#998: through additions and removals of others, and of lower ones too."""
     vpc, eni = settled.vpc, settled.vpc.enis[1]
 
@@ -376,8 +385,8 @@ def test_a_primary_ipv4_stays_first(settled: Instance) -> None:
     assert all(f"src {eni.ipv4s[0]}" in line for line in routes)
 
 
-def test_a_subnet_gets_ipv6_later(instance: Instance) -> None:
-    """V-c: no on-link route came for it until the unit was restarted (R3)."""
+def test_a_subnet_can_get_ipv6_later(instance: Instance) -> None:
+    """V-c: the on-link route was missing until a restart of the unit (R3)."""
     vpc = instance.vpc
     subnet = vpc.add_subnet("10.0.2.0/24", "2001:db8:0:2::/64")
     primary(vpc, vpc.add_subnet("10.0.1.0/24", "2001:db8:0:1::/64"))

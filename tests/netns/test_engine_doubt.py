@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In doubt everything stays: which link an ENI is, what IMDS said once, whose a rule is."""
+"""In doubt nothing changes: which link an ENI has, a single answer of IMDS, the owner of a rule."""
 
 import json
 
@@ -30,10 +30,10 @@ def indices(instance: Instance) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("order", ["before", "after"])
-def test_a_second_link_with_an_enis_mac_takes_nothing_from_it(
+def test_a_second_link_with_the_mac_of_an_eni_removes_nothing_from_it(
     vpc: SimulatedVpc, instance: Instance, order: str
 ) -> None:
-    """Whichever has the lower index: the ENI is refused, loudly, and loses nothing."""
+    """Independent of the lower index: the ENI is refused, with an error, and loses nothing."""
     instance.guest.ip(["link add gap type bridge"])
     _, eni = settled(vpc, instance)
     files = instance.files()
@@ -55,10 +55,11 @@ def test_a_second_link_with_an_enis_mac_takes_nothing_from_it(
     assert {name for name in files if "token" not in name} <= set(instance.files())
 
 
-def test_rules_whose_table_was_flushed_stay_while_imds_is_down(
+def test_rules_of_a_flushed_table_stay_while_imds_is_unreachable(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """With the state lost nothing tells whose they are; they were removed as a gone ENI's."""
+    """Without the state no file identifies their owner; they were removed as those of a detached
+    ENI."""
     settled(vpc, instance)
     before = instance.kernel()
     instance.forget()
@@ -73,7 +74,7 @@ def test_rules_whose_table_was_flushed_stay_while_imds_is_down(
         assert sorted(instance.kernel()[subject]) == sorted(before[subject])
 
 
-def test_a_gone_enis_rules_wait_for_the_number_of_a_new_one_and_then_go(
+def test_rules_of_a_detached_eni_stay_until_the_number_of_a_new_one_is_known(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     _, eni = settled(vpc, instance)
@@ -91,7 +92,7 @@ def test_a_gone_enis_rules_wait_for_the_number_of_a_new_one_and_then_go(
 
 
 @pytest.mark.parametrize("command", [["refresh"], ["start", "--primary"]], ids=" ".join)
-def test_one_wrong_answer_about_the_primary_does_not_stand_for_the_boot(
+def test_one_wrong_answer_about_the_primary_is_corrected(
     vpc: SimulatedVpc, instance: Instance, command: list[str]
 ) -> None:
     first, second = subnets(vpc, 2)
@@ -106,7 +107,7 @@ def test_one_wrong_answer_about_the_primary_does_not_stand_for_the_boot(
     assert instance.refresh() == []
 
 
-def test_a_wrong_answer_that_is_given_all_the_time_takes_no_eni_for_another(
+def test_a_constant_wrong_answer_mistakes_no_eni_for_another(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     first, second = subnets(vpc, 2)
@@ -121,10 +122,10 @@ def test_a_wrong_answer_that_is_given_all_the_time_takes_no_eni_for_another(
     assert instance.unreachable(*vpc.enis) == []
 
 
-def test_a_list_of_addresses_that_is_cut_short_once_removes_nothing(
+def test_a_list_of_addresses_that_is_short_once_removes_nothing(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
-    """It is well-formed, so it was believed at once."""
+    """The list is well-formed, so an older version believed it at once."""
     _, eni = settled(vpc, instance)
     before = instance.kernel()
     short = {"local-ipv4s": eni.ipv4s[0], "ipv6s": eni.ipv6s[0]}
@@ -134,7 +135,7 @@ def test_a_list_of_addresses_that_is_cut_short_once_removes_nothing(
         ):
             assert instance.refresh() == []
         assert_same(before, instance.kernel())
-    # One more request, and only in the pass that takes something away.
+    # One more request, and only in a pass that removes something.
     eni.unassign_ipv4(eni.ipv4s[-1])
     for asked in (2, 1):
         instance.imds.clear_log()

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is not ours is the same before and after every pass (R4; ENU#96, ENU#167, keepalived#836)."""
+"""Foreign objects are the same before and after every pass (R4; ENU#96, ENU#167,
+keepalived#836)."""
 
 import json
 from typing import Any
@@ -27,7 +28,7 @@ BANDS = (1, 500, 9998, 9999, 10000, 10001, 10002, 20000, 32765, 32766, 40000)
 
 
 def foreign_rules(version: int, eni: Eni) -> list[str]:
-    """In every band, ours included, and rules that look like ours but lack our mark."""
+    """Rules in every band, also in ec2net's, and rules that equal ec2net's except for the mark."""
     address = next(a for a in eni.addresses() if a.version == version)
     own_network = "192.0.2.0/24", "192.0.2.7", "198.51.100.0/25"
     lines = []
@@ -55,7 +56,7 @@ def foreign_rules(version: int, eni: Eni) -> list[str]:
 
 
 def disturb(instance: Instance, first: Eni, second: Eni) -> None:
-    """Everything that an administrator, a CNI, a VPN or keepalived may have put here."""
+    """Every kind of object of an administrator, a CNI, a VPN or keepalived."""
     instance.guest.ip(
         [
             "link add docker0 mtu 1400 group 7 type bridge",
@@ -65,7 +66,8 @@ def disturb(instance: Instance, first: Eni, second: Eni) -> None:
             f"link set {second.name} up alias mine txqueuelen 500",
             f"link property add dev {second.name} altname customer-a",
             f"link property add dev {first.name} altname customer-b",
-            # Virtual addresses, labelled and not, and addresses of ours that were quicker.
+            # Virtual addresses, labelled and not, and assigned addresses that another tool added
+            # first.
             f"addr add 10.0.1.200/32 dev {first.name} label {first.name}:vip",
             f"addr add 10.0.2.200/32 dev {second.name}",
             f"addr add 2001:db8:0:2::200/128 dev {second.name} nodad",
@@ -73,7 +75,7 @@ def disturb(instance: Instance, first: Eni, second: Eni) -> None:
             f"addr add {second.ipv6s[1]}/64 dev {second.name} nodad noprefixroute",
             f"addr add {first.ipv4s[1]}/32 dev {first.name} preferred_lft 0",
             f"addr add {second.ipv4s[2]}/32 dev lo",
-            # Routes in main, in tables of others, and in tables of ours.
+            # Routes in main, in foreign tables, and in ec2net's tables.
             "route add 192.0.2.0/24 dev docker0 metric 77",
             "route add blackhole 192.0.2.128/25",
             f"route add 203.0.113.0/24 dev {second.name} table 77 mtu 1400",
@@ -100,8 +102,8 @@ def links(state: State, drop: tuple[str, ...]) -> dict[str, dict[str, Any]]:
 
 
 def assert_foreign_is_the_same(before: State, after: State, enis: list[Eni]) -> None:
-    """All that there was is there, rules in the same order; of the ENIs' links only what is ours
-    to set differs."""
+    """Every earlier object exists, rules in the same order; of the ENIs' links only ec2net's
+    settings differ."""
     for subject in ("addresses", "routes 4", "routes 6"):
         assert lacking(before[subject], after[subject]) == [], subject
     for subject in ("rules 4", "rules 6"):
@@ -129,10 +131,11 @@ def disturbed(instance: Instance) -> Instance:
     return instance
 
 
-def test_no_pass_touches_anything_foreign(disturbed: Instance) -> None:
-    """Whatever the pass: first, second, of one link, after changes in IMDS, removal.
+def test_no_pass_changes_anything_foreign(disturbed: Instance) -> None:
+    """After every pass: first, second, of one link, after changes in IMDS, removal.
 
-    Some of the foreign rules take traffic, which a pass reports: its exit status is not the question.
+    Some of the foreign rules redirect traffic, which a pass reports: its exit status does not
+    matter here.
     """
     vpc, (first, second) = disturbed.vpc, disturbed.vpc.enis
     before = disturbed.kernel()
@@ -151,7 +154,7 @@ def test_no_pass_touches_anything_foreign(disturbed: Instance) -> None:
     check()
     second.unassign_ipv4(extra)
     second.unassign_ipv6_prefix(prefix)
-    gone = second.ipv4s[1]  # somebody else's doing: it stays, although IMDS does not know it
+    gone = second.ipv4s[1]  # a foreign change: it stays, although IMDS does not list it
     second.unassign_ipv4(gone)
     assert disturbed.refresh(status=None) != []
     check()
@@ -170,8 +173,8 @@ def test_no_pass_touches_anything_foreign(disturbed: Instance) -> None:
     assert_same(before, disturbed.kernel())
 
 
-def test_everything_works_between_foreign_things(instance: Instance) -> None:
-    """The disturbances above that do not redirect our traffic leave every address working."""
+def test_every_address_works_among_foreign_objects(instance: Instance) -> None:
+    """The objects above that do not redirect ec2net's traffic leave every address working."""
     vpc = instance.vpc
     where = subnets(vpc, 2)
     first, second = primary(vpc, where[0], **MANY), vpc.attach(where[1], **MANY)
@@ -185,7 +188,7 @@ def test_everything_works_between_foreign_things(instance: Instance) -> None:
     assert instance.plan()["changes"] == []
 
 
-def test_a_rule_like_ours_counts_as_in_place_until_its_maker_takes_it_away(
+def test_a_foreign_rule_counts_as_in_place_until_its_owner_removes_it(
     instance: Instance,
 ) -> None:
     vpc = instance.vpc
@@ -201,11 +204,11 @@ def test_a_rule_like_ours_counts_as_in_place_until_its_maker_takes_it_away(
     assert instance.refresh() == [f"add rule 10001: from {source}/32 lookup 10001"]
 
 
-def test_a_rule_like_ours_costs_its_main_first_rule_nothing_in_passes_for_other_enis(
+def test_a_foreign_rule_does_not_remove_its_main_first_rule_in_another_pass(
     instance: Instance,
 ) -> None:
-    """Without a partner of ours nobody seemed to own it: each pass for another ENI removed it, the
-    next one made it again, and the resident manager, which sees both, never came to rest."""
+    """Without its table rule the main-first rule seemed to have no owner: each pass for another ENI
+    removed it, the next pass restored it, and the daemon, which sees both, never stopped."""
     vpc = instance.vpc
     where = subnets(vpc, 2)
     primary(vpc, where[0])
@@ -234,8 +237,9 @@ CONFLICTS = {
 
 
 @pytest.mark.parametrize("kind", CONFLICTS)
-def test_what_stands_in_the_way_is_reported_and_stays(instance: Instance, kind: str) -> None:
-    """Never overwritten; everything else is configured, and each pass says it again."""
+def test_a_conflicting_foreign_object_is_reported_and_stays(instance: Instance, kind: str) -> None:
+    """ec2net never overwrites it; everything else is configured, and each pass reports the
+    conflict."""
     vpc = instance.vpc
     where = subnets(vpc, 3)
     primary(vpc, where[0])
@@ -257,7 +261,7 @@ def test_what_stands_in_the_way_is_reported_and_stays(instance: Instance, kind: 
     instance.ec2net("verify", status=4)
 
 
-def test_an_alternative_name_of_ours_on_another_link_costs_nothing_else(
+def test_an_alternative_name_on_another_link_affects_only_itself(
     instance: Instance,
 ) -> None:
     vpc = instance.vpc
@@ -272,8 +276,8 @@ def test_an_alternative_name_of_ours_on_another_link_costs_nothing_else(
     assert link["altnames"] == [str(eni.eni_id)]
 
 
-def test_a_default_route_that_dhcp_made_counts_as_in_place(instance: Instance) -> None:
-    """A DHCP client that is left on a secondary's link is not fought with."""
+def test_a_default_route_of_dhcp_counts_as_in_place(instance: Instance) -> None:
+    """ec2net does not fight a DHCP client that runs on a secondary's link."""
     vpc = instance.vpc
     where = subnets(vpc, 2)
     primary(vpc, where[0])
@@ -304,15 +308,16 @@ def test_a_default_route_that_dhcp_made_counts_as_in_place(instance: Instance) -
     ],
     ids=["tos", "tos-elsewhere", "source"],
 )
-def test_a_route_of_some_traffic_only_does_not_stand_for_ours(
+def test_a_route_for_a_part_of_the_traffic_does_not_replace_the_default_route(
     instance: Instance, route: str
 ) -> None:
-    """It counted as our default route, so that the ENI's other traffic left by the primary."""
+    """The route counted as ec2net's default route, so the ENI's other traffic left through the
+    primary."""
     vpc = instance.vpc
     where = subnets(vpc, 2)
     primary(vpc, where[0])
     eni = vpc.attach(where[1])
-    # With a link's last IPv4 address the kernel takes its routes, so one stays.
+    # With a link's last IPv4 address the kernel removes its routes, so one address stays.
     stays = f"addr add 192.0.2.1/32 dev {eni.name}"
     vpc.guest.ip([f"link set {eni.name} up", stays, f"route add {route} table 10001"])
     before = instance.kernel()
@@ -323,8 +328,10 @@ def test_a_route_of_some_traffic_only_does_not_stand_for_ours(
 
 
 @pytest.mark.parametrize("promoted", ["0", "1"])
-def test_addresses_in_the_subnet_of_ours_outlive_it(instance: Instance, promoted: str) -> None:
-    """The kernel, which has them as secondaries of ours, removed them along with it."""
+def test_foreign_addresses_in_the_subnet_of_an_owned_one_outlive_it(
+    instance: Instance, promoted: str
+) -> None:
+    """The kernel, which has them as secondaries of ec2net's address, removed them together."""
     vpc = instance.vpc
     where = subnets(vpc, 2)
     primary(vpc, where[0])
@@ -340,7 +347,7 @@ def test_addresses_in_the_subnet_of_ours_outlive_it(instance: Instance, promoted
     assert instance.kernel()["sysctls"] == sysctls
 
 
-def test_behind_an_address_of_its_subnet_the_first_of_ours_moves_no_other(
+def test_behind_a_foreign_address_the_first_of_ec2nets_moves_no_other(
     instance: Instance,
 ) -> None:
     """The kernel keeps it last, as a secondary: each pass took all others away and back again.

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whatever IMDS does wrong: the configuration stays, the pass ends in time, a good one follows.
+"""With any fault of IMDS the configuration stays, the pass ends in time, and a later pass succeeds.
 
-ENU#161, ENU#120, ENU#118: an error that was taken for 'there is none' wiped addresses and rules.
+ENU#161, ENU#120, ENU#118: an error that was taken for 'there is none' removed addresses and rules.
 """
 
 import re
@@ -43,7 +43,7 @@ def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
 
 
 def broken_pass(instance: Instance, fault: Effect | Fault, limit: float) -> str:
-    """A pass of so many seconds during the fault, which leaves everything as it is; what it said."""
+    """A pass of this many seconds during the fault, which changes nothing; returns its output."""
     before, facts = instance.kernel(), known_facts(instance)
     instance.configure(f"[timeouts]\npass = {limit}\n")
     with instance.imds.fault(fault) as active, KernelEvents(instance.guest) as events:
@@ -54,7 +54,7 @@ def broken_pass(instance: Instance, fault: Effect | Fault, limit: float) -> str:
         assert events.taken() == []
     instance.configure()  # a good pass has the default
     assert done.returncode in (0, 1)
-    assert seconds < limit + HANGS  # faults that hang or drip have no end of their own
+    assert seconds < limit + HANGS  # faults that hang or drip do not end by themselves
     told = re.findall(r"did not end within ([\d.]+) s", done.stderr)
     assert all(float(bound) <= limit for bound in told), done.stderr
     assert len(done.stderr.splitlines()) <= 4, done.stderr
@@ -70,7 +70,8 @@ def known_facts(instance: Instance) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_changes_nothing_and_ends_in_time(settled: Instance, name: str) -> None:
-    """Kernel and known facts before, during and after; the next good pass equals the state before."""
+    """Kernel and known facts before, during and after; the next good pass leads to the state
+    before."""
     before = settled.kernel()
     settled.imds.drop_connections()
     if name.startswith(("no token", "drip", "hang", "40", "50")):
@@ -86,7 +87,7 @@ def test_a_fault_changes_nothing_and_ends_in_time(settled: Instance, name: str) 
     ids=["drip", "hang on keys"],
 )
 def test_the_default_deadline_bounds_a_pass(settled: Instance, fault: Effect | Fault) -> None:
-    """15 s; 2.7.4 took 37 s, and a drip that sends a byte a second has no end of its own."""
+    """15 s; 2.7.4 took 37 s, and a drip that sends a byte a second does not end by itself."""
     broken_pass(settled, fault, DEFAULT)
     assert settled.refresh() == []
 
@@ -100,7 +101,9 @@ def test_the_default_deadline_bounds_a_pass(settled: Instance, fault: Effect | F
         ("everything is on-link", "0.0.0.0/0"),
     ],
 )
-def test_what_keeps_imds_from_being_used_is_said(settled: Instance, name: str, words: str) -> None:
+def test_the_error_names_the_reason_why_imds_is_unusable(
+    settled: Instance, name: str, words: str
+) -> None:
     (settled.run_dir / "imds-token.json").unlink(missing_ok=True)
     assert words in broken_pass(settled, FAULTS[name], DEFAULT)
     assert words in settled.ec2net("status", status=1).stdout
@@ -108,7 +111,7 @@ def test_what_keeps_imds_from_being_used_is_said(settled: Instance, name: str, w
     settled.ec2net("status")
 
 
-def test_the_pass_after_a_fault_brings_what_changed_during_it(settled: Instance) -> None:
+def test_the_pass_after_a_fault_applies_changes_made_during_it(settled: Instance) -> None:
     eni = settled.vpc.enis[1]
     before = settled.kernel()
     with settled.imds.fault(Fault(Status(503), KEYS)):
@@ -124,7 +127,7 @@ def test_the_pass_after_a_fault_brings_what_changed_during_it(settled: Instance)
     assert_same(before, settled.kernel())
 
 
-def test_one_enis_fault_does_not_hold_up_the_news_of_another(settled: Instance) -> None:
+def test_a_fault_of_one_eni_does_not_delay_another(settled: Instance) -> None:
     healthy, sick = settled.vpc.enis[1], settled.vpc.enis[2]
     before = settled.kernel()
     with settled.imds.fault(Fault(Garbage(), f"{sick.mac}/")):
@@ -153,8 +156,9 @@ FIRST: dict[str, Effect | Fault] = {
 
 
 @pytest.mark.parametrize("name", FIRST)
-def test_a_fault_in_the_first_pass_of_all(instance: Instance, name: str) -> None:
-    """Nothing is defaulted (R2; items 46 and 47): the host stays as it came up, then is configured."""
+def test_a_fault_in_the_very_first_pass_is_survived(instance: Instance, name: str) -> None:
+    """No value is a guess (R2; items 46 and 47): the host stays unconfigured, then is
+    configured."""
     vpc = instance.vpc
     instance.configure(f"[timeouts]\npass = {PASS}\n")
     first, second = subnets(vpc, 2)
@@ -174,8 +178,8 @@ def test_a_fault_in_the_first_pass_of_all(instance: Instance, name: str) -> None
     assert instance.unreachable(*vpc.enis) == []
 
 
-def test_every_key_failing_once_at_any_position_of_a_first_pass(instance: Instance) -> None:
-    """R2: at whatever request the answer is lost, the end is the same (a 404 is not 'none')."""
+def test_every_key_can_fail_once_at_any_position_of_a_first_pass(instance: Instance) -> None:
+    """R2: whichever request loses its answer, the result is the same (a 404 is not 'none')."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first, ipv4=2, ipv6=0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IMDS is found wherever it answers, and the good way is remembered (R19)."""
+"""ec2net finds IMDS on any route that works, and remembers that route (R19)."""
 
 import re
 import socket
@@ -16,7 +16,7 @@ from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 pytestmark = pytest.mark.netns
 
 UNPROVEN = 1.0
-"""Seconds that the remembered way has for its first answer. The search has its own 2 s, and fails the
+"""Seconds that the remembered route has for its first answer. The search has 2 s, and fails the
 pass if they do not suffice: 3 s in all."""
 
 
@@ -39,7 +39,7 @@ def only_from(settled: Instance, link: str) -> Fault:
 
 @contextmanager
 def way(settled: Instance, name: str) -> Iterator[None]:
-    """Only this way leads to IMDS; every other one is silence or a refusal."""
+    """Only this route leads to IMDS; every other one is silent or refuses."""
     vpc, imds = settled.vpc, settled.imds
     links = [eni.name for eni in vpc.enis]
     families = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -83,14 +83,15 @@ WAYS = (
 
 
 def waited(said: str) -> float:
-    """The seconds that the program gave to requests that nobody answered, by its log."""
+    """The seconds that the program gave to unanswered requests, from its log."""
     bounds = re.findall(r"is dropped: .* did not end within ([\d.]+) s", said)
     return sum(map(float, bounds))
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_the_one_way_is_found_and_remembered(settled: Instance, name: str) -> None:
-    """ENU#117: a default route that leads where IMDS is not. From whatever worked before."""
+def test_the_only_route_to_imds_is_found_and_remembered(settled: Instance, name: str) -> None:
+    """ENU#117: a default route that does not lead to IMDS. Started with each earlier route that
+    worked."""
     before = settled.kernel()
     with way(settled, name):
         said = settled.ec2net("refresh", "-v").stderr
@@ -100,13 +101,13 @@ def test_the_one_way_is_found_and_remembered(settled: Instance, name: str) -> No
         said = settled.ec2net("refresh", "-v").stderr
         assert "used again, with the saved token" in said
         assert waited(said) == 0
-        # Not one request went another way, nor was another token asked for.
+        # No request used another route, and no other token was requested.
         assert {logged.status for logged in settled.imds.requests} == {200}
         assert settled.imds.count(method="PUT") == 0
     assert_same(before, settled.kernel())
 
 
-def test_an_address_that_is_new_is_configured_whatever_the_way(settled: Instance) -> None:
+def test_a_new_address_is_configured_whatever_the_route_to_imds(settled: Instance) -> None:
     vpc, eni = settled.vpc, settled.vpc.enis[1]
     with way(settled, "only ens7"):
         address = eni.assign_ipv4()
@@ -116,14 +117,14 @@ def test_an_address_that_is_new_is_configured_whatever_the_way(settled: Instance
         settled.ec2net("refresh")
 
 
-def test_the_primary_without_a_way_out_is_no_obstacle(settled: Instance) -> None:
-    """Somebody flushed main: the ENIs' own tables still lead to IMDS."""
+def test_a_primary_without_a_default_route_does_not_stop_a_pass(settled: Instance) -> None:
+    """Main was flushed: the ENIs' tables still lead to IMDS."""
     shown = settled.guest.run(["ip", "route", "show", "dev", "ens5"]).stdout.splitlines()
     routes = sorted(shown, key=lambda line: line.startswith("default"))
     before = settled.kernel()
     settled.guest.ip(["route flush table main"])
     try:
-        # The primary's own traffic is lost, and a refresh says so.
+        # The primary's own traffic is lost, and a refresh reports that.
         assert "should leave through ens5" in settled.ec2net("refresh", status=1).stderr
         assert settled.unreachable(*settled.vpc.enis[1:]) == []
     finally:
@@ -132,8 +133,8 @@ def test_the_primary_without_a_way_out_is_no_obstacle(settled: Instance) -> None
     assert_same(before, settled.kernel())
 
 
-def test_the_endpoint_that_the_environment_names_is_the_only_one(settled: Instance) -> None:
-    """As AWS's SDKs do; and no other is tried, even if it does not answer."""
+def test_only_the_endpoint_in_the_environment_is_used(settled: Instance) -> None:
+    """Like AWS's SDKs; ec2net tries no other endpoint, even if this one does not answer."""
     settled.imds.clear_log()
     endpoint = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": "http://[fd00:ec2::254]"}
     settled.ec2net("refresh", env=endpoint)

@@ -27,8 +27,8 @@ pytestmark = pytest.mark.netns
 KILLS = rounds(50)
 RTM_NEWRULE = 32
 ATTEMPTS = 8
-"""To send a signal in the middle: the first event may be one that a link makes by itself, before the
-pass, and on a busy machine the pass may be over when it is heard of."""
+"""For a signal during the changes: the first event may be one of the link itself, before the pass,
+and on a busy machine the pass may be over when the event is read."""
 SEED = 20240817
 
 OTHER = """\
@@ -58,7 +58,7 @@ def host(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
 
 
 def reset(instance: Instance) -> None:
-    """As before the first pass: by ip(8), with neither the program nor other links."""
+    """The state before the first pass: by ip(8), without the program and without other links."""
     instance.configure()
     instance.forget()
     lines = []
@@ -99,13 +99,13 @@ def remembered(instance: Instance) -> dict[str, object]:
 
 @dataclass
 class Watched:
-    """What was seen of one pass. Times in seconds since the process was started."""
+    """Observations of one pass. Times in seconds since the start of the process."""
 
     exit_status: int = 0
     events: int = 0
-    """Of the kernel, about links, addresses, routes and rules."""
+    """Events of the kernel, about links, addresses, routes and rules."""
     first: float = 0.0
-    """When the first of them came."""
+    """When the first event arrived."""
     seconds: float = 0.0
 
 
@@ -133,7 +133,7 @@ def watch(
 
 @dataclass
 class Leg:
-    """What a pass has to do, and what an undisturbed one comes to."""
+    """The changes of a pass, and the result of an undisturbed one."""
 
     begin: Callable[[], None]
     whole: Watched
@@ -151,9 +151,9 @@ def undisturbed(instance: Instance, begin: Callable[[], None]) -> Leg:
 
 def kill_everywhere(instance: Instance, kills: int, *begins: Callable[[], None]) -> None:
     """Kill passes on legs in turn: at points spread over their kernel events, and at random times
-    from just before the first change to the end. The next pass must come to the same.
+    from just before the first change to the end. The next pass must reach the same state.
 
-    Only kills that met an apply halfway count; others are made good as well, and made again.
+    Only kills during an apply count; others are corrected as well, and repeated.
     """
     legs = [undisturbed(instance, begin) for begin in begins]
     chance = random.Random(SEED)
@@ -180,8 +180,8 @@ def kill_everywhere(instance: Instance, kills: int, *begins: Callable[[], None])
             assert instance.refresh() == []
 
 
-def test_reset_is_the_state_before_the_first_pass(host: Instance) -> None:
-    """What the next test rests on."""
+def test_reset_restores_the_state_before_the_first_pass(host: Instance) -> None:
+    """The next test depends on this."""
     reset(host)
     host.ec2net("refresh")  # a link that was never up has another qdisc
     reset(host)
@@ -192,12 +192,12 @@ def test_reset_is_the_state_before_the_first_pass(host: Instance) -> None:
     assert_same(before, host.kernel())
 
 
-def test_first_passes_killed_anywhere(host: Instance) -> None:
+def test_first_passes_can_be_killed_anywhere(host: Instance) -> None:
     """R25, items 49 and 50: a leftover was taken for configuration; locks outlived their holder."""
     kill_everywhere(host, KILLS // 2, lambda: reset(host))
 
 
-def test_changes_killed_anywhere(host: Instance) -> None:
+def test_changes_can_be_killed_anywhere(host: Instance) -> None:
     """Replacements and removals too: from one configuration to another, and back."""
     reset(host)
     host.ec2net("refresh")
@@ -215,7 +215,7 @@ def fresh(host: Instance) -> tuple[State, int]:
     return good, whole.events
 
 
-def test_sigterm_after_the_first_change_lets_the_pass_complete(
+def test_sigterm_after_the_first_change_lets_the_pass_finish(
     host: Instance, fresh: tuple[State, int]
 ) -> None:
     """Half an apply may cut the host off IMDS (nm-cloud-setup learnt it: B-b)."""
@@ -238,10 +238,10 @@ def test_sigterm_after_the_first_change_lets_the_pass_complete(
 
 
 def ends_at_once(process: subprocess.Popen[str], by: signal.Signals) -> str:
-    """Send the signal; what was said. It ends as if by the default action of SIGTERM.
+    """Send the signal; returns the output. The process ends as if by the default action of SIGTERM.
 
-    The signal comes while the process is stopped, so it is there when the process goes on: no bound
-    of its own ends a wait before it.
+    The signal is sent while the process is stopped, so it is pending when the process continues: no
+    limit of the process ends a wait before it.
     """
     process.send_signal(signal.SIGSTOP)
     process.send_signal(by)
@@ -296,8 +296,8 @@ def waiting(process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
-def test_a_half_written_file_is_never_read_and_is_gone_after_the_next_pass(host: Instance) -> None:
-    """What a kill between writing and renaming leaves (item 49)."""
+def test_a_half_written_file_is_never_read_and_the_next_pass_deletes_it(host: Instance) -> None:
+    """Leftovers of a kill between writing and renaming (item 49)."""
     reset(host)
     host.ec2net("refresh")
     before, files = host.kernel(), remembered(host)
@@ -307,7 +307,7 @@ def test_a_half_written_file_is_never_read_and_is_gone_after_the_next_pass(host:
     assert host.refresh() == []
     assert remembered(host) == files
     assert_same(before, host.kernel())
-    # A file that is cut short, by whatever it was, counts as none.
+    # A truncated file, from any cause, counts as absent.
     for name in files:
         if name.endswith(".json"):
             (host.run_dir / name).write_bytes(host.files()[name][:-20])

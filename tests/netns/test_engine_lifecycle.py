@@ -33,7 +33,8 @@ def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
     with SimulatedVpc(prefix="life-") as vpc:
         instance = install(vpc)
         (first,) = subnets(vpc, 1)
-        # Room for a delegated prefix of each ENI that comes and goes here; none is given twice.
+        # Room for a delegated prefix of each ENI that is attached here; no prefix is assigned
+        # twice.
         second = vpc.add_subnet("10.0.32.0/20", "2001:db8:0:2::/64")
         primary(vpc, first)
         vpc.attach(second, **MANY)
@@ -68,7 +69,7 @@ def switches(pid: int) -> list[str]:
     return [line for line in lines if line.startswith("voluntary_ctxt_switches")]
 
 
-def test_a_link_that_never_comes_ends_start_with_3_at_its_deadline(settled: Instance) -> None:
+def test_a_link_that_never_appears_ends_start_with_3_at_its_deadline(settled: Instance) -> None:
     started = time.monotonic()
     done = settled.ec2net("start", "ghost0", "--timeout", "5", status=3)
     seconds = time.monotonic() - started
@@ -78,13 +79,14 @@ def test_a_link_that_never_comes_ends_start_with_3_at_its_deadline(settled: Inst
 
 
 MEMORY = ("brk(", "mmap(", "munmap(", "madvise(")
-"""Of the interpreter, which may give memory back at any time."""
+"""Calls of the interpreter, which may free memory at any time."""
 A_HANDFUL = 5
-"""System calls from the first poll(2) of the wait until its end is told: what was open is closed."""
+"""System calls from the first poll(2) of the wait until its end is logged: open files are
+closed."""
 
 
 def test_waiting_for_a_link_makes_no_system_calls(settled: Instance, tmp_path: Path) -> None:
-    """All calls between the first poll(2) and what is said at the deadline, by strace."""
+    """All calls between the first poll(2) and the output at the deadline, by strace."""
     trace = tmp_path / "trace"
     command = ["strace", "-f", "-ttt", "-qq", "-s", "200", "-o", str(trace)]
     argv = [*command, *settled.argv("start", "ghost0", "--timeout", "3")]
@@ -105,24 +107,24 @@ def test_waiting_for_a_link_makes_no_system_calls(settled: Instance, tmp_path: P
     assert len(made) <= A_HANDFUL, made
 
 
-def test_a_waiting_process_is_never_woken(settled: Instance) -> None:
+def test_no_timer_wakes_a_waiting_process(settled: Instance) -> None:
     with settled.running("start", "ghost0") as process:
         waits_in_poll(process)
         before = switches(process.pid)
         assert before
-        time.sleep(1)  # nothing to wait for: that nothing happens is what is tested
+        time.sleep(1)  # no event to wait for: the test checks that nothing happens
         assert switches(process.pid) == before
 
 
-def test_a_wait_for_a_link_delays_nobody(settled: Instance) -> None:
-    """ENU#160: 2.7.4 took the lock before it looked for the link."""
+def test_a_wait_for_a_link_delays_no_other_command(settled: Instance) -> None:
+    """ENU#160: 2.7.4 took the lock before it waited for the link."""
     with settled.running("start", "ghost0", "--timeout", "600") as process:
         waits_in_poll(process)
-        assert settled.refresh() == []  # it would fail after 20 s without the lock
+        assert settled.refresh() == []  # without the lock the pass would fail after 20 s
         assert process.poll() is None
 
 
-def test_twenty_ghosts_at_once_cost_no_process_afterwards(settled: Instance) -> None:
+def test_twenty_links_that_never_appear_leave_no_process(settled: Instance) -> None:
     with ExitStack() as stack:
         ghosts = [
             stack.enter_context(settled.running("start", f"ghost{n}", "--timeout", "3"))
@@ -148,11 +150,11 @@ def programs() -> list[str]:
     return found
 
 
-def test_start_configures_the_link_as_soon_as_it_comes(settled: Instance) -> None:
+def test_start_configures_the_link_as_soon_as_it_appears(settled: Instance) -> None:
     vpc = settled.vpc
     with settled.running("start", "ens9") as process:
         waits_in_poll(process)
-        # Other links' comings and goings are not what is waited for.
+        # The wait does not react to other links.
         settled.guest.ip(["link add br9 type bridge", "link del br9"])
         assert process.poll() is None
         eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
@@ -166,9 +168,11 @@ def test_start_configures_the_link_as_soon_as_it_comes(settled: Instance) -> Non
 def goes_during_a_wait(
     instance: Instance, process: subprocess.Popen[str], eni: Eni, how: Detach
 ) -> list[str]:
-    """What a process says that is stopped while the link goes, without what only ``-v`` shows.
+    """The output of a process that is stopped while the link is removed, without lines that only
+    ``-v`` prints.
 
-    It finds the event first when it goes on: no bound of its own ends the wait before it.
+    The event is pending when the process continues: no limit of the process ends the wait before
+    it.
     """
     process.send_signal(signal.SIGSTOP)
     if how is Detach.DELETE:
@@ -182,7 +186,7 @@ def goes_during_a_wait(
 
 
 @pytest.mark.parametrize("how", Detach)
-def test_a_link_that_goes_mid_way_ends_start_at_once(settled: Instance, how: Detach) -> None:
+def test_a_link_removed_during_start_ends_it_at_once(settled: Instance, how: Detach) -> None:
     """Deleted, or moved into a task's namespace (ENU#148); while IMDS hangs, too."""
     vpc = settled.vpc
     eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
@@ -201,7 +205,9 @@ def test_a_link_that_goes_mid_way_ends_start_at_once(settled: Instance, how: Det
 
 
 @pytest.mark.parametrize("how", Detach)
-def test_a_link_that_goes_while_its_number_is_awaited(settled: Instance, how: Detach) -> None:
+def test_a_link_removed_while_its_number_is_awaited_ends_start(
+    settled: Instance, how: Detach
+) -> None:
     """The pauses between two passes are not deaf either."""
     vpc = settled.vpc
     eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
@@ -218,7 +224,8 @@ def test_a_link_that_goes_while_its_number_is_awaited(settled: Instance, how: De
 
 
 def unplugged_during_start(instance: Instance, many: int) -> tuple[int, str]:
-    """Exit status of ``start``, and what it said, when the link goes after so many kernel events."""
+    """Exit status of ``start``, and its output, when the link is removed after this many kernel
+    events."""
     vpc, seen = instance.vpc, 0
     eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
     try:
@@ -233,17 +240,17 @@ def unplugged_during_start(instance: Instance, many: int) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("many", [2, 15, 25, 35])
-def test_a_link_that_goes_during_an_apply_is_no_error(settled: Instance, many: int) -> None:
+def test_a_link_removed_during_an_apply_is_no_error(settled: Instance, many: int) -> None:
     """After so many kernel events, verification included; and nothing of it stays behind."""
     before = settled.kernel()
     for _ in range(ATTEMPTS):
         status, said = unplugged_during_start(settled, many)
         assert status in (0, 3), said
-        # While the kernel takes a link down, for an instant it is there and answers so.
+        # While the kernel removes a link, the link exists for an instant and answers so.
         assert "ERROR" not in said or "Network is down" in said
         settled.ec2net("refresh")
         assert_same(before, settled.kernel())
-        # The later the link goes, the likelier all was done and looked at before.
+        # The later the link is removed, the likelier ec2net had finished and verified before.
         if status == 3 or many > 2:
             return
     pytest.fail("the link never went before all was done")
@@ -259,7 +266,7 @@ def test_an_eni_whose_keys_hang_delays_no_other(settled: Instance, command: list
         hanging = Fault(Hang(), f"{eni.mac}/")
         with settled.imds.fault(hanging), settled.running(*command) as process:
             assert settled.imds.wait_for(f"{eni.mac}/", timeout=HANGS)
-            process.send_signal(signal.SIGSTOP)  # and keeps for ever what it holds
+            process.send_signal(signal.SIGSTOP)  # and holds its objects without end
             settled.ec2net("start", "ens5")
             settled.ec2net("start", "--primary")
             process.send_signal(signal.SIGCONT)
@@ -269,8 +276,8 @@ def test_an_eni_whose_keys_hang_delays_no_other(settled: Instance, command: list
     settled.ec2net("refresh")
 
 
-def test_what_another_pass_learnt_meanwhile_is_not_undone(settled: Instance) -> None:
-    """IMDS is read before the lock is taken, so what was read may be old when it is used."""
+def test_a_slow_pass_does_not_undo_a_later_one(settled: Instance) -> None:
+    """ec2net reads IMDS before it takes the lock, so the facts may be old when they are used."""
     vpc = settled.vpc
     eni = vpc.attach(vpc.subnets[1], "ens9", ipv4=2, ipv6=2)
     settled.ec2net("start", "ens9")
@@ -296,7 +303,7 @@ def test_what_another_pass_learnt_meanwhile_is_not_undone(settled: Instance) -> 
     settled.ec2net("refresh")
 
 
-def test_a_slow_imds_is_told_of_on_a_terminal(settled: Instance) -> None:
+def test_a_terminal_shows_that_imds_is_slow(settled: Instance) -> None:
     ours, theirs = pty.openpty()
     command = ["ip", "netns", "exec", settled.guest.name, *settled.argv("refresh")]
     try:
@@ -334,7 +341,7 @@ def test_a_busy_lock_is_waited_for_no_longer_than_configured(settled: Instance) 
     assert settled.refresh() == []
 
 
-def test_passes_at_once_come_to_the_same_as_one(settled: Instance) -> None:
+def test_concurrent_passes_have_the_same_result_as_one(settled: Instance) -> None:
     vpc, before = settled.vpc, settled.kernel()
     eni = vpc.attach(vpc.subnets[1], "ens9", **MANY)
     with ExitStack() as stack:

@@ -55,7 +55,7 @@ def test_a_peer_in_any_subnet_reaches_every_address_and_is_reached(instance: Ins
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["own-subnets", "one-subnet"])
-def test_prefix_mode_local_makes_every_address_of_a_prefix_the_hosts_own(
+def test_prefix_mode_local_puts_every_address_of_a_prefix_on_the_host(
     instance: Instance, shared: bool
 ) -> None:
     """Without any application's doing (R10, ENU#109)."""
@@ -89,7 +89,7 @@ def test_a_prefix_works_without_an_address_of_its_family(instance: Instance) -> 
     assert '"table": "10001"' not in str(instance.kernel()["routes 6"])
 
 
-def test_a_prefix_without_a_mode_is_left_alone(instance: Instance) -> None:
+def test_a_prefix_without_a_mode_stays_unchanged(instance: Instance) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first)
@@ -102,7 +102,7 @@ def test_a_prefix_without_a_mode_is_left_alone(instance: Instance) -> None:
         assert instance.way(vpc.outside.address(address.version), address) == eni.name
 
 
-def test_enis_on_two_network_cards(install: Callable[[SimulatedVpc], Instance]) -> None:
+def test_enis_on_two_network_cards_work(install: Callable[[SimulatedVpc], Instance]) -> None:
     """Tables by card and device number (ENU#104, ENU#153); 0 is a number like any other on card 1.
 
     2.7.4 took a failed read for 0 and led traffic into a black hole (item 47 of its analysis).
@@ -129,7 +129,7 @@ def test_enis_on_two_network_cards(install: Callable[[SimulatedVpc], Instance]) 
     ids=["ipv4-only", "ipv6-only"],
 )
 @pytest.mark.parametrize("primary_too", [False, True], ids=["secondary", "both"])
-def test_a_subnet_of_one_family(
+def test_a_subnet_of_one_family_works(
     instance: Instance, ipv4: str | None, ipv6: str | None, primary_too: bool
 ) -> None:
     """No probing for, and nothing configured of, the family that is not there (ENU#40, AL#569)."""
@@ -150,7 +150,7 @@ def test_a_subnet_of_one_family(
     assert ours == []
 
 
-def test_an_eni_without_addresses_is_reported_and_left_alone(instance: Instance) -> None:
+def test_an_eni_without_addresses_is_reported_and_stays_unchanged(instance: Instance) -> None:
     """EFA-only (EKS#2031, R38): neither an error nor a reason to wait."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
@@ -165,7 +165,7 @@ def test_an_eni_without_addresses_is_reported_and_left_alone(instance: Instance)
     assert_settled(instance)
 
 
-def test_start_waits_for_the_device_number_to_settle(instance: Instance) -> None:
+def test_start_waits_for_the_final_device_number(instance: Instance) -> None:
     """ENU#90: with the number read too early, two ENIs shared a table."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
@@ -183,7 +183,7 @@ def test_start_waits_for_the_device_number_to_settle(instance: Instance) -> None
     assert_settled(instance)
 
 
-def test_start_gives_up_a_pending_eni_at_its_deadline_and_the_next_refresh_goes_on(
+def test_start_gives_up_a_pending_eni_at_its_deadline_and_the_next_refresh_continues(
     instance: Instance,
 ) -> None:
     vpc = instance.vpc
@@ -202,7 +202,7 @@ def test_start_gives_up_a_pending_eni_at_its_deadline_and_the_next_refresh_goes_
 
 
 def reaches(instance: Instance, source: object, destination: str, link: str) -> bool:
-    """By a real connection, and by what the kernel says."""
+    """By a real connection, and by the kernel's answer."""
     there = instance.way(destination, source) == link
     seconds = CHECK_SECONDS if there else FAILING
     answer = instance.vpc.connect(
@@ -215,7 +215,9 @@ def reaches(instance: Instance, source: object, destination: str, link: str) -> 
 
 
 @pytest.mark.parametrize("routing", ["main-first", "strict"])
-def test_a_container_is_reached_from_a_secondarys_address(instance: Instance, routing: str) -> None:
+def test_a_container_is_reached_from_an_address_of_a_secondary(
+    instance: Instance, routing: str
+) -> None:
     """Rules that bypass main cut containers and VPNs off (moby#35251, R5); strict does so."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
@@ -233,7 +235,7 @@ def test_a_container_is_reached_from_a_secondarys_address(instance: Instance, ro
     assert_settled(instance)
 
 
-def test_main_first_of_a_single_route_to_a_tunnel(instance: Instance) -> None:
+def test_main_first_follows_a_single_route_to_a_tunnel(instance: Instance) -> None:
     """wg0, tun0: any route in main to a link that is no ENI, IPv6 too; but no default route."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
@@ -258,7 +260,7 @@ def test_main_first_of_a_single_route_to_a_tunnel(instance: Instance) -> None:
         assert instance.way(destination, source) == link
 
 
-def test_routing_off_leaves_rules_and_tables_alone(instance: Instance) -> None:
+def test_routing_off_leaves_rules_and_tables_unchanged(instance: Instance) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first)
@@ -273,14 +275,14 @@ def test_routing_off_leaves_rules_and_tables_alone(instance: Instance) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["own-subnets", "one-subnet"])
-def test_primary_rules_treat_the_primary_as_the_others(instance: Instance, shared: bool) -> None:
+def test_primary_rules_treat_the_primary_like_the_others(instance: Instance, shared: bool) -> None:
     """R6: replies of the primary are symmetric too, and a bridge still works."""
     vpc = instance.vpc
     where = subnets(vpc, 1) * 2 if shared else subnets(vpc, 2)
     main = primary(vpc, where[0], **MANY)
     eni = vpc.attach(where[1], **MANY)
     peer = vpc.add_peer(where[1])
-    # Whoever made the secondary's default the better one: with rules that does not matter.
+    # A secondary's default route with the better metric: with rules that does not matter.
     instance.configure("primary_rules = true\n")
     instance.ec2net("refresh")
     vpc.guest.ip(
@@ -309,7 +311,7 @@ def test_the_primary_has_no_rules_by_default(instance: Instance) -> None:
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_link_local_services_answer_every_address(instance: Instance, version: int) -> None:
-    """From each owned source; lost where a table had only its subnet (R32, K-g)."""
+    """From each owned source; packets were lost where a table had only its subnet (R32, K-g)."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     primary(vpc, first, **MANY)
@@ -339,10 +341,11 @@ def metrics(instance: Instance, version: int) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize(("primarys", "ours"), [(512, True), (100, True), (600, False)])
-def test_a_secondarys_default_in_main_stands_behind_the_primarys(
+def test_the_default_route_of_a_secondary_in_main_is_behind_that_of_the_primary(
     instance: Instance, primarys: int, ours: bool
 ) -> None:
-    """Else the host's own traffic would move: with a higher metric ours is left out."""
+    """Otherwise the host's own traffic would move: with a higher metric ec2net's route is
+    omitted."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     eni = vpc.attach(first, device=0)

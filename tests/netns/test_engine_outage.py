@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An IMDS outage is said when it begins and when it ends, and each time to a person (R28, R42)."""
+"""The log has the start and the end of an IMDS outage, and a terminal each failure (R28, R42)."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ def settled(install: Callable[[SimulatedVpc], Instance]) -> Iterator[Instance]:
 
 
 def as_unit(instance: Instance, log: Path) -> tuple[int, str]:
-    """A refresh whose standard error is the journal: exit status, and what it logged."""
+    """A refresh whose standard error is the journal: exit status, and its messages."""
     with log.open("w+b") as stream:
         status = os.fstat(stream.fileno())
         done = subprocess.run(
@@ -41,7 +41,7 @@ def as_unit(instance: Instance, log: Path) -> tuple[int, str]:
     return done.returncode, log.read_text()
 
 
-def test_a_person_is_told_each_time(settled: Instance) -> None:
+def test_each_command_reports_an_outage(settled: Instance) -> None:
     with settled.imds.fault(Status(503)):
         for _ in range(2):
             said = settled.ec2net("refresh", status=1).stderr
@@ -50,11 +50,9 @@ def test_a_person_is_told_each_time(settled: Instance) -> None:
             assert "ec2net keeps the last known values" in said
 
 
-def test_the_journal_is_told_when_it_begins_and_when_it_ends(
-    settled: Instance, tmp_path: Path
-) -> None:
+def test_the_log_has_the_start_and_the_end_of_an_outage(settled: Instance, tmp_path: Path) -> None:
     log = tmp_path / "journal"
-    as_unit(settled, log)  # ends what an earlier test began
+    as_unit(settled, log)  # ends the outage of an earlier test
     assert as_unit(settled, log) == (0, "")
     with settled.imds.fault(Status(503)):
         status, said = as_unit(settled, log)
@@ -68,7 +66,7 @@ def test_the_journal_is_told_when_it_begins_and_when_it_ends(
     assert as_unit(settled, log) == (0, "")
 
 
-def test_an_eni_that_imds_does_not_know_yet_is_no_outage(settled: Instance) -> None:
+def test_an_eni_that_imds_does_not_list_yet_is_no_outage(settled: Instance) -> None:
     subnet = settled.vpc.subnets[0]
     new = settled.vpc.attach(subnet, propagation=None)
     settled.vpc.unregister(new)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which ENIs are ours: by when they were attached, and beside a CNI plugin (R29, R30)."""
+"""Which ENIs ec2net manages: by the time of their attachment, and with a CNI plugin (R29, R30)."""
 
 import json
 import shutil
@@ -23,7 +23,7 @@ NETWORKD, UDEV = Path("/run/systemd/network"), Path("/run/udev/data")
 
 @pytest.fixture
 def udev(instance: Instance) -> Iterator[Path]:
-    """The data of a udev that is done with every link that there is when it is asked for."""
+    """The data of a udev that has processed every link that exists at the call."""
     UDEV.mkdir(parents=True)
     yield UDEV
     for folder in (UDEV.parent, NETWORKD.parent):
@@ -35,7 +35,7 @@ def standing(instance: Instance, eni: Eni) -> tuple[str, str]:
     return row["standing"], row["attached"]
 
 
-def test_a_later_eni_is_left_alone_from_its_attachment_on(instance: Instance) -> None:
+def test_a_later_eni_is_unmanaged_from_its_attachment_on(instance: Instance) -> None:
     """R29: not one change over hotplug and refreshes, and none to undo."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
@@ -55,7 +55,7 @@ def test_a_later_eni_is_left_alone_from_its_attachment_on(instance: Instance) ->
     assert standing(instance, boot) == ("configured", "boot")
     assert standing(instance, main) == ("configured", "boot")
     assert instance.unreachable(main, boot) == []
-    record = instance.config_root / "record.json"  # it tells the same elsewhere
+    record = instance.config_root / "record.json"  # verify's own output shows the same
     instance.ec2net("record", str(record))
     rows = json.loads(instance.ec2net("plan", "--imds", str(record), "--json").stdout)["enis"]
     told = {row["mac"]: (row["standing"], row["attached"]) for row in rows}
@@ -63,8 +63,8 @@ def test_a_later_eni_is_left_alone_from_its_attachment_on(instance: Instance) ->
     assert told[str(boot.mac)] == ("configured", "boot")
 
 
-def test_the_resident_manager_leaves_a_later_eni_alone(instance: Instance) -> None:
-    """Also after a restart, and when the CNI sets it up."""
+def test_the_daemon_does_not_manage_a_later_eni(instance: Instance) -> None:
+    """Also after a restart, and when the CNI brings the link up."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     main, boot = primary(vpc, first), vpc.attach(second, **MANY)
@@ -85,7 +85,7 @@ def test_the_resident_manager_leaves_a_later_eni_alone(instance: Instance) -> No
     assert instance.unreachable(main, boot) == []
 
 
-def test_an_eni_of_the_boot_that_comes_back_is_a_later_one(instance: Instance) -> None:
+def test_an_eni_of_the_boot_that_is_attached_again_is_a_later_one(instance: Instance) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     main, boot = primary(vpc, first), vpc.attach(second, **MANY)
@@ -102,7 +102,7 @@ def test_an_eni_of_the_boot_that_comes_back_is_a_later_one(instance: Instance) -
     assert instance.unreachable(main, again) == []
 
 
-def test_what_early_saw_is_the_boots_and_a_pass_much_later_decides_no_more(
+def test_enis_that_early_saw_belong_to_the_boot_and_a_later_pass_decides_nothing(
     instance: Instance, udev: Path
 ) -> None:
     vpc = instance.vpc
@@ -122,7 +122,8 @@ def test_what_early_saw_is_the_boots_and_a_pass_much_later_decides_no_more(
     shorten(instance)
     later = vpc.attach(second, "ens9")
     (udev / f"n{index(instance, later)}").touch()
-    instance.ec2net("early")  # as after an installation: it knows that this one is none of the boot
+    # as after an installation: ec2net knows that this ENI was not attached at boot
+    instance.ec2net("early")
     assert not (NETWORKD / "70-ens9.network").exists()
     shutil.rmtree(NETWORKD)
     instance.ec2net("refresh")
@@ -130,7 +131,7 @@ def test_what_early_saw_is_the_boots_and_a_pass_much_later_decides_no_more(
     assert standing(instance, boot) == ("configured", "boot")
 
 
-def test_early_leaves_alone_what_udev_says_is_somebody_elses(
+def test_early_does_not_manage_a_link_that_udev_marks_as_unmanaged(
     instance: Instance, udev: Path
 ) -> None:
     vpc = instance.vpc
@@ -159,7 +160,7 @@ def index(instance: Instance, eni: Eni) -> int:
 
 
 def shorten(instance: Instance) -> None:
-    """The seconds are over in which what comes is still the boot's."""
+    """The seconds in which new ENIs still belong to the boot are over."""
     path = instance.run_dir / "at-boot.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "until": 0}))
 
@@ -198,7 +199,7 @@ def test_the_kubernetes_profile_leaves_pods_and_their_enis_to_the_cni(instance: 
     assert vpc.dropped() == 0
 
 
-def test_a_section_of_the_users_own_counts_more_than_the_profile(instance: Instance) -> None:
+def test_a_section_of_the_user_takes_precedence_over_the_profile(instance: Instance) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     main, boot = primary(vpc, first, **MANY), vpc.attach(second, **MANY)
@@ -209,7 +210,9 @@ def test_a_section_of_the_users_own_counts_more_than_the_profile(instance: Insta
     assert instance.unreachable(boot) == []
 
 
-def test_what_the_backend_does_not_have_is_said_and_all_else_is_done(instance: Instance) -> None:
+def test_a_missing_feature_of_the_backend_is_reported_and_the_rest_is_applied(
+    instance: Instance,
+) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     main, other = primary(vpc, first), vpc.attach(second, **MANY)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""R26: an apply that costs IMDS or the default gateway is taken back and not tried again."""
+"""R26: an apply that makes IMDS or the default gateway unreachable is rolled back and not
+retried."""
 
 import json
 import select
@@ -52,7 +53,7 @@ def ec2net_adjust_intent(intent, facts):
         mtu=order.get("mtu", intent.mtu),
     )
 """
-"""Adds to an ENI what a test orders. Whatever a plugin wants, the engine may have to take it back."""
+"""Adds the test's items to an ENI. The engine must be able to roll back any item of a plugin."""
 
 
 @dataclass
@@ -81,7 +82,7 @@ class Host:
         )
 
     def order(self, **orders: Any) -> None:
-        """By index of the ENI (``eni1``); None of them: as if there was no plugin."""
+        """By index of the ENI (``eni1``); without items the plugin has no effect."""
         enis = self.instance.vpc.enis
         self.orders.write_text(
             json.dumps({str(enis[int(k[3:])].mac): v for k, v in orders.items()})
@@ -128,12 +129,12 @@ def _tidy(host: Host) -> Iterator[None]:
 
 
 def stored(instance: Instance) -> dict[str, bytes]:
-    """The state directory but for what tells of passes."""
+    """The state directory except for files about passes."""
     telling = ("status.json", "held.json", "config.json", "imds-token.json", "facts/")
     return {k: v for k, v in instance.files().items() if not k.startswith(telling)}
 
 
-def test_a_change_that_cuts_imds_off_comes_back_and_is_not_tried_again(host: Host) -> None:
+def test_a_change_that_blocks_imds_is_rolled_back_and_not_retried(host: Host) -> None:
     """R-j: an update that made an instance unreachable. It was left so."""
     instance, eni = host.instance, host.instance.vpc.enis[1]
     before, files = instance.kernel(), stored(instance)
@@ -155,7 +156,7 @@ def test_a_change_that_cuts_imds_off_comes_back_and_is_not_tried_again(host: Hos
         in done.stderr
     )
 
-    # Told by everything that tells, and by nothing else changed.
+    # Every report mentions the hold, and nothing else has changed.
     (row,) = (row for row in document["enis"] if row["mac"] == str(eni.mac))
     assert [text[2:] for text in row["held"]["changes"]] == undone
     for command in (["explain", "ens6"], ["plan"], ["status"]):
@@ -173,7 +174,7 @@ def test_a_change_that_cuts_imds_off_comes_back_and_is_not_tried_again(host: Hos
         assert events.taken() == []
     host.configure()
 
-    # Another intent is another try: now the address comes.
+    # Another intent is another attempt: now the address is added.
     host.order()
     assert any(str(address) in change["text"] for change in host.refresh()["changes"])
     assert "held.json" not in instance.files()
@@ -182,7 +183,7 @@ def test_a_change_that_cuts_imds_off_comes_back_and_is_not_tried_again(host: Hos
     eni.unassign_ipv4(address)
 
 
-def test_another_intent_that_fails_too_is_held_in_its_turn(host: Host) -> None:
+def test_another_intent_that_fails_is_held_too(host: Host) -> None:
     host.order(eni1=host.cut_off())
     host.refresh(status=1)
     (first,) = json.loads(host.instance.files()["held.json"]).values()
@@ -193,7 +194,7 @@ def test_another_intent_that_fails_too_is_held_in_its_turn(host: Host) -> None:
     assert host.refresh(status=1)["rolled_back"] == []
 
 
-def test_a_hold_is_for_one_eni_and_ends_by_an_explicit_wish(host: Host) -> None:
+def test_a_hold_covers_one_eni_and_ends_on_request(host: Host) -> None:
     instance, (first, second) = host.instance, host.instance.vpc.enis
     host.order(eni1=host.cut_off())
     host.refresh(status=1)
@@ -204,7 +205,7 @@ def test_a_hold_is_for_one_eni_and_ends_by_an_explicit_wish(host: Host) -> None:
     first.unassign_ipv4(address)
     host.refresh(status=1)
     assert host.refresh("--retry", status=1)["rolled_back"] != []
-    # What is held hinders neither 'remove' nor the collection of what a gone link left.
+    # A hold prevents neither 'remove' nor the cleanup after a removed link.
     before = instance.kernel()
     gone = instance.vpc.attach(second.subnet, "ens9", **MANY)
     assert len(host.refresh(status=1)["changes"]) > 10
@@ -216,8 +217,8 @@ def test_a_hold_is_for_one_eni_and_ends_by_an_explicit_wish(host: Host) -> None:
     host.refresh()
 
 
-def test_what_was_replaced_and_removed_comes_back_too(host: Host) -> None:
-    """Addresses, rules of a split cover, prefixes, an MTU that the journal gives back."""
+def test_replaced_and_removed_items_are_restored_too(host: Host) -> None:
+    """Addresses, rules of a split cover, prefixes, an MTU that the journal restores."""
     instance, eni = host.instance, host.instance.vpc.enis[1]
     host.order(eni1={"mtu": 1500})
     host.refresh()
@@ -237,10 +238,10 @@ def test_what_was_replaced_and_removed_comes_back_too(host: Host) -> None:
     eni.assign_ipv4_prefix(prefix)
 
 
-def test_a_first_pass_is_taken_back_whole_and_only_the_culprit_is_held(
+def test_a_first_pass_is_rolled_back_whole_and_only_the_failing_eni_is_held(
     instance: Instance, tmp_path: Path
 ) -> None:
-    """Links down again, no rules, no names, no journal; what did no harm comes with the next."""
+    """Links down again, no rules, no names, no journal; the next pass applies the harmless part."""
     vpc = instance.vpc
     first, second = subnets(vpc, 2)
     eni = primary(vpc, first, **MANY)
@@ -276,8 +277,9 @@ table ip6 by_group {
 """A host's own firewall, which lets links of a group ask for no neighbour."""
 
 
-def test_a_gateway_that_no_longer_resolves(host: Host) -> None:
-    """IMDS goes on for a while by what the kernel knows of its neighbours; that is not waited for."""
+def test_a_gateway_that_no_longer_resolves_causes_a_rollback(host: Host) -> None:
+    """IMDS works for a while with the kernel's neighbour entry; the test does not wait for its
+    end."""
     instance = host.instance
     instance.guest.ip(["link set ens5 group 0"])
     before = instance.kernel()
@@ -299,7 +301,7 @@ def test_a_gateway_that_no_longer_resolves(host: Host) -> None:
 
 
 @pytest.mark.parametrize("how", [Hang(), Reset()], ids=["hang", "reset"])
-def test_an_imds_that_dies_during_an_apply_is_not_the_plan_s_fault(
+def test_an_imds_that_fails_during_an_apply_is_not_blamed_on_the_plan(
     host: Host, how: Hang | Reset
 ) -> None:
     """Rolled back, but not held: the next pass with a live IMDS does it."""
@@ -316,8 +318,8 @@ def test_an_imds_that_dies_during_an_apply_is_not_the_plan_s_fault(
     eni.unassign_ipv4(address)
 
 
-def test_an_answer_that_is_an_error_is_an_answer(host: Host) -> None:
-    """The way to IMDS is open: nothing is waited for or taken back."""
+def test_an_error_of_imds_is_an_answer(host: Host) -> None:
+    """IMDS is reachable: ec2net neither waits nor rolls back."""
     instance, eni = host.instance, host.instance.vpc.enis[1]
     address = eni.assign_ipv4()
     with instance.imds.fault(Fault(Status(503), "/meta-data/mac$")) as busy:
@@ -326,8 +328,8 @@ def test_an_answer_that_is_an_error_is_an_answer(host: Host) -> None:
     eni.unassign_ipv4(address)
 
 
-def test_sigterm_does_not_end_the_wait_for_what_is_lost(host: Host) -> None:
-    """Else a stop would leave the host cut off."""
+def test_sigterm_does_not_end_the_wait_for_imds(host: Host) -> None:
+    """Otherwise a stop would leave the host without IMDS."""
     instance = host.instance
     before = instance.kernel()
     host.order(eni1=host.cut_off())
@@ -344,20 +346,20 @@ def test_sigterm_does_not_end_the_wait_for_what_is_lost(host: Host) -> None:
     assert "held.json" in instance.files()
 
 
-def test_zero_seconds_turn_it_off(host: Host) -> None:
+def test_zero_seconds_turn_the_check_off(host: Host) -> None:
     instance = host.instance
     host.configure(after=0)
     host.order(eni1=host.cut_off())
     instance.imds.clear_log()
     changes = host.refresh(status=1)["changes"]
     assert [c["text"].split()[1] for c in changes] == ["169.254.169.254/32"]
-    # Nothing is asked again: nothing is waited for.
+    # No request is repeated: ec2net waits for nothing.
     assert len({(r.path, r.method) for r in instance.imds.requests}) == len(instance.imds.requests)
     instance.guest.ip(["route del 169.254.169.254/32 table main"])
 
 
-def test_a_change_costs_one_request_and_no_wait(host: Host) -> None:
-    """The gateways are asked by the kernel; the entries that somebody fixed stay as they are."""
+def test_the_check_costs_one_request_and_no_wait(host: Host) -> None:
+    """The kernel resolves the gateways; permanent neighbour entries stay unchanged."""
     instance, eni = host.instance, host.instance.vpc.enis[1]
     mac = instance.vpc.subnets[0].gateway_mac
     gateway = instance.vpc.subnets[0].gateway_ipv4
@@ -376,14 +378,15 @@ def test_a_change_costs_one_request_and_no_wait(host: Host) -> None:
     eni.unassign_ipv4(address)
 
 
-def test_the_resident_manager_rolls_back_and_holds_too(host: Host) -> None:
-    """A hold outlives its polls and looks; 'refresh --retry' reaches it through the manager."""
+def test_the_daemon_rolls_back_and_holds_too(host: Host) -> None:
+    """A hold outlives the daemon's polls and passes; 'refresh --retry' reaches it through the
+    daemon."""
     instance, eni = host.instance, host.instance.vpc.enis[1]
     before = instance.kernel()
     with managed(instance, env=host.env) as manager:
 
         def rolled_back() -> int:
-            """How often; by the pass that was asked for, or by one of its own that came first."""
+            """How often; by the requested pass, or by an earlier pass of the daemon."""
             return manager.log().count("ERROR: 1 changes were rolled back at ")
 
         manager.until_configured(2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pass without news does nothing, and a pass after somebody's hand repairs exactly that."""
+"""A pass without news changes nothing, and a pass after a foreign removal repairs exactly that."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def identities(folder: Path) -> dict[str, tuple[int, int, int]]:
 
 
 def test_a_second_pass_writes_nothing_to_the_kernel_or_to_disk(settled: Instance) -> None:
-    """R15: an identical intent costs no event, no new inode and no new time of a file, but for the
+    """R15: an identical intent causes no event, no new inode and no new time of a file, except the
     empty file whose time is that of the last pass."""
     before, files = settled.kernel(), identities(settled.run_dir)
     with KernelEvents(settled.guest) as events:
@@ -69,9 +69,7 @@ WRITING = re.compile(
 HARMLESS = re.compile(r'"(/dev/null|/proc/self/|[^"]*/lock"|[^"]*/last-pass")|ENOENT|EEXIST')
 
 
-def test_a_second_pass_opens_nothing_for_writing_but_the_lock(
-    settled: Instance, tmp_path: Path
-) -> None:
+def test_a_second_pass_opens_only_the_lock_for_writing(settled: Instance, tmp_path: Path) -> None:
     """Seen by strace: no temporary file that would be gone again either, and no sysctl."""
     trace = tmp_path / "trace"
     command = ["strace", "-f", "-qq", "-e", "trace=%file,fchmod,ftruncate", "-o", str(trace)]
@@ -82,13 +80,13 @@ def test_a_second_pass_opens_nothing_for_writing_but_the_lock(
     assert [line for line in writing if "__pycache__" not in line] == []
 
 
-def test_a_second_pass_says_nothing(settled: Instance) -> None:
+def test_a_second_pass_logs_nothing(settled: Instance) -> None:
     """R28."""
     done = settled.ec2net("refresh")
     assert (done.stdout, done.stderr) == ("", "")
 
 
-def test_what_a_steady_pass_asks_imds(settled: Instance) -> None:
+def test_a_steady_pass_reads_few_keys_of_imds(settled: Instance) -> None:
     """R20: the MACs, each ENI's listing and its keys of addresses, nothing twice, no token."""
     settled.imds.clear_log()
     assert settled.refresh() == []
@@ -100,7 +98,7 @@ def test_what_a_steady_pass_asks_imds(settled: Instance) -> None:
     assert asked == sorted(expected)
 
 
-def test_a_steady_pass_over_an_ipv4_address_alone_asks_three_times(instance: Instance) -> None:
+def test_a_steady_pass_over_one_ipv4_address_reads_three_keys(instance: Instance) -> None:
     vpc = instance.vpc
     primary(vpc, vpc.add_subnet("10.0.1.0/24"))
     instance.ec2net("refresh")
@@ -146,12 +144,12 @@ BY_HAND = {
     "address of the primary": ("addr del 10.0.1.6/32 dev ens5", ["add address 10.0.1.6/32"]),
     "altname": (f"link property del dev ens6 altname {E_SECOND}", [f"altname {E_SECOND}"]),
     "group": ("link set ens6 group 0", ["replace link ens6 group 236"]),
-    "somebody's group": ("link set ens6 group 3", ["replace link ens6 group 236"]),
+    "a foreign group": ("link set ens6 group 3", ["replace link ens6 group 236"]),
 }
 
 
 @pytest.mark.parametrize("what", BY_HAND)
-def test_the_next_pass_repairs_exactly_what_a_hand_did(settled: Instance, what: str) -> None:
+def test_the_next_pass_repairs_exactly_the_removed_items(settled: Instance, what: str) -> None:
     command, expected = BY_HAND[what]
     version = 6 if what.endswith("6") and "link" not in command else None
     before = settled.kernel()
@@ -165,8 +163,8 @@ def test_the_next_pass_repairs_exactly_what_a_hand_did(settled: Instance, what: 
     assert settled.refresh() == []
 
 
-def test_changed_by_hand_is_repaired_too(settled: Instance) -> None:
-    """A route of ours that points elsewhere, with our mark, as 'ip route change' keeps it."""
+def test_items_changed_by_hand_are_repaired_too(settled: Instance) -> None:
+    """A route with ec2net's mark that points elsewhere, as 'ip route change' leaves it."""
     before = settled.kernel()
     settled.guest.ip(["route replace default via 10.0.2.77 dev ens6 onlink table 10001 proto 236"])
     (change,) = settled.refresh()
@@ -174,7 +172,7 @@ def test_changed_by_hand_is_repaired_too(settled: Instance) -> None:
     assert_same(before, settled.kernel())
 
 
-def test_what_is_set_down_or_flushed_comes_back_whole(settled: Instance) -> None:
+def test_a_link_that_was_set_down_or_flushed_is_restored(settled: Instance) -> None:
     """'ip link set down' takes all routes and all IPv6 addresses along."""
     vpc, before = settled.vpc, settled.kernel()
     settled.guest.ip(["link set ens6 down"])
@@ -202,7 +200,7 @@ def test_a_lost_state_directory_changes_nothing(settled: Instance) -> None:
     assert settled.refresh() == []
 
 
-def test_a_changed_mtu_of_the_configuration(settled: Instance) -> None:
+def test_a_changed_mtu_of_the_configuration_is_applied(settled: Instance) -> None:
     def mtus() -> dict[str, int]:
         return {x["ifname"]: x["mtu"] for x in map(json.loads, settled.kernel()["links"])}
 
@@ -214,7 +212,7 @@ def test_a_changed_mtu_of_the_configuration(settled: Instance) -> None:
     settled.configure()
     settled.refresh()
     assert mtus()["ens6"] == 9001
-    # dhcp, the default: as the primary's client was told (ENU#170).
+    # dhcp, the default: the MTU that the primary's client received (ENU#170).
     settled.guest.ip(["link set ens5 mtu 8500"])
     assert settled.refresh() == ["replace link ens6 mtu 8500", "replace link ens7 mtu 8500"]
     settled.guest.ip(["link set ens5 mtu 9001"])
@@ -222,7 +220,7 @@ def test_a_changed_mtu_of_the_configuration(settled: Instance) -> None:
     assert set(mtus().values()) == {9001, 65536}
 
 
-def test_a_timed_pass_without_news_writes_the_time_only_where_little_goes_on(
+def test_a_timed_pass_without_news_writes_only_the_time_on_a_quiet_host(
     settled: Instance, install: Callable[[SimulatedVpc], Instance]
 ) -> None:
     before = identities(settled.run_dir)
@@ -237,7 +235,7 @@ def test_a_timed_pass_without_news_writes_the_time_only_where_little_goes_on(
         instance.ec2net("refresh", "--unless-quiet")
         assert instance.imds.requests == ()
         assert identities(instance.run_dir) == files
-        # In place of a manager that failed for good it is no timer's.
+        # After a failure of the daemon its unit runs the pass, not the timer.
         env = {"MONITOR_UNIT": "ec2net.service", "MONITOR_SERVICE_RESULT": "success"}
         instance.ec2net("refresh", "--unless-quiet", env=env)
         assert instance.imds.requests == ()
@@ -246,7 +244,7 @@ def test_a_timed_pass_without_news_writes_the_time_only_where_little_goes_on(
         assert instance.imds.requests != ()
         instance.imds.clear_log()
         files = identities(instance.run_dir)
-        # A pass that somebody asks for looks, whatever the time.
+        # A requested pass runs at any time.
         instance.ec2net("refresh")
         assert instance.imds.requests != ()
         assert identities(instance.run_dir) == files

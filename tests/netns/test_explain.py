@@ -47,7 +47,7 @@ def picture(dot: str) -> tuple[dict[str, str], list[tuple[str, str, str]]]:
     return nodes, edges
 
 
-def test_the_picture_leads_from_each_source_to_its_link(settled: Instance) -> None:
+def test_the_picture_connects_each_source_with_its_link(settled: Instance) -> None:
     nodes, edges = picture(settled.ec2net("explain", "--dot").stdout)
     ways = {(one, other) for one, other, _ in edges}
     for source in ("10.0.2.4/30", "2001:db8:0:2::4/127", "2001:db8:0:2:1::/80"):
@@ -59,7 +59,7 @@ def test_the_picture_leads_from_each_source_to_its_link(settled: Instance) -> No
     assert not any("style" in attributes for _, _, attributes in edges)
 
 
-def test_the_picture_shows_what_a_pass_would_change(settled: Instance) -> None:
+def test_the_picture_shows_the_changes_of_a_pass(settled: Instance) -> None:
     settled.guest.ip(["rule del priority 10001 from 10.0.2.4/30"])
     settled.guest.ip(["rule add priority 10001 from 10.0.2.99 lookup 10001 protocol 236"])
     _, edges = picture(settled.ec2net("explain", "--dot", "ens6").stdout)
@@ -70,7 +70,7 @@ def test_the_picture_shows_what_a_pass_would_change(settled: Instance) -> None:
     settled.ec2net("refresh")
 
 
-def test_one_eni_alone_and_an_odd_name(settled: Instance) -> None:
+def test_one_eni_and_an_odd_name_are_drawn(settled: Instance) -> None:
     name = 'a"\\b'
     settled.guest.ip(["link set ens6 down", f"link set ens6 name {name}", f"link set {name} up"])
     settled.ec2net("refresh")
@@ -80,8 +80,8 @@ def test_one_eni_alone_and_an_odd_name(settled: Instance) -> None:
     settled.ec2net("refresh")
 
 
-def test_the_picture_can_be_drawn(settled: Instance) -> None:
-    """By graphviz itself, so it is of its language, and what is in it can be read."""
+def test_the_picture_can_be_rendered(settled: Instance) -> None:
+    """graphviz accepts the picture's language, and the rendered text can be read."""
     nodes, edges = picture(settled.ec2net("explain", "--dot", "ens6").stdout)
     drawn = ElementTree.fromstring(settled.ec2net("explain", "--svg", "ens6").stdout)
     titles = [title.text or "" for title in drawn.iter(f"{SVG}title")]
@@ -90,16 +90,16 @@ def test_the_picture_can_be_drawn(settled: Instance) -> None:
     assert "card 0 device 1" in [text.text for text in drawn.iter(f"{SVG}text")]
 
 
-def test_without_a_link_or_an_address_there_is_nothing_to_tell(settled: Instance) -> None:
+def test_without_a_link_or_an_address_explain_has_nothing_to_show(settled: Instance) -> None:
     assert "--svg" in settled.ec2net("explain", status=2).stderr
 
 
 @pytest.mark.parametrize("manage", ["ignore", "no-addresses"])
 @pytest.mark.parametrize("address", ["10.0.2.5", "10.0.2.225", "2001:db8:0:2::5"])
-def test_an_address_that_is_left_alone_has_a_story_as_well(
+def test_an_unmanaged_address_is_explained_as_well(
     settled: Instance, manage: str, address: str
 ) -> None:
-    """Why it cannot be reached is asked of such an address more than of any other."""
+    """Users ask most often why such an address is unreachable."""
     settled.configure(f'[[eni]]\nmatch = {{ device = 1 }}\nmanage = "{manage}"\n')
     story = json.loads(settled.ec2net("explain", address, "--json").stdout)
     settled.configure()
@@ -135,7 +135,7 @@ def test_a_record_gives_the_same_plan_also_without_ids(settled: Instance) -> Non
     settled.ec2net("refresh")
 
 
-def test_a_record_tells_of_the_host_and_no_secret_of_imds(settled: Instance) -> None:
+def test_a_record_contains_the_host_and_no_secret_of_imds(settled: Instance) -> None:
     text, _ = replayed(settled)
     token = json.loads((settled.run_dir / "imds-token.json").read_text())
     assert str(token["token"]) not in text

@@ -31,7 +31,7 @@ STEPS = 14
 
 @dataclass(kw_only=True)
 class Guest(Life):
-    """In a namespace, by processes of its own, or by a manager that runs meanwhile."""
+    """Events in a namespace, by separate processes, or by a daemon that runs meanwhile."""
 
     instance: Instance
     manager: Manager | None = None
@@ -89,13 +89,13 @@ class Guest(Life):
         self.manager = self.stack.enter_context(managed(self.instance))
 
     def stop(self) -> None:
-        """By SIGKILL, if it runs."""
+        """By SIGKILL, if the daemon runs."""
         self.stack.close()
         self.manager = None
 
     def settle(self) -> None:
-        """By the defaults, with a secondary ENI, where everything of ours has a double: there is
-        nothing left to do then, for a process of its own nor for the manager."""
+        """With the default settings, a secondary ENI, and a double of each of ec2net's objects: no
+        change is due then, neither for a separate process nor for the daemon."""
         self.stop()
         self.instance.configure()
         if len(self.here) < 2:
@@ -111,7 +111,7 @@ class Guest(Life):
 
 
 def files_of_others(instance: Instance) -> dict[Path, bytes]:
-    """Beside the program's own directories."""
+    """In addition to the program's own directories."""
     run = instance.run_dir.parent
     found = (path for path in run.rglob("*") if instance.run_dir not in path.parents)
     return {path: path.read_bytes() for path in found if path.is_file()}

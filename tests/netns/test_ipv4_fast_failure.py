@@ -19,7 +19,8 @@ CONFIGURATION = "ipv4_fast_failure = true\n"
 
 
 def ipv6_only(vpc: SimulatedVpc) -> Eni:
-    """The primary, with what DHCPv4 leaves in such a subnet: a link-local address, a default route."""
+    """The primary, with DHCPv4's leftovers in such a subnet: a link-local address, a default
+    route."""
     eni = primary(vpc, vpc.add_subnet(None, "2001:db8:0:1::/64"))
     gateway, mac = "169.254.0.1", eni.subnet.gateway_mac
     vpc.guest.ip(
@@ -34,7 +35,7 @@ def ipv6_only(vpc: SimulatedVpc) -> Eni:
 
 
 def connecting(vpc: SimulatedVpc, address: str) -> int:
-    """The error with which connect(2) comes back before any packet; EINPROGRESS: it waits."""
+    """The error of connect(2) before any packet; EINPROGRESS: the call waits."""
 
     def attempt() -> int:
         with socket.socket() as tcp:
@@ -44,7 +45,7 @@ def connecting(vpc: SimulatedVpc, address: str) -> int:
     return vpc.guest.call(attempt)
 
 
-def test_a_connection_abroad_fails_at_once(instance: Instance) -> None:
+def test_a_connection_outwards_fails_at_once(instance: Instance) -> None:
     vpc = instance.vpc
     eni = ipv6_only(vpc)
     instance.refresh()
@@ -54,11 +55,12 @@ def test_a_connection_abroad_fails_at_once(instance: Instance) -> None:
         f"add rule {priority}" for priority in (32762, 32763, 32764, 32765)
     ]
     assert connecting(vpc, ABROAD) == errno.ENETUNREACH
-    assert instance.refresh() == []  # the gateway that no way leads to any more is not missed
+    # no route leads to the gateway any more, and ec2net does not report that
+    assert instance.refresh() == []
     assert instance.unreachable(eni) == []
 
 
-def test_every_other_way_of_ipv4_stays(instance: Instance) -> None:
+def test_every_other_use_of_ipv4_still_works(instance: Instance) -> None:
     """EC2's services, containers, a route of the user's, a VPN's default route."""
     vpc = instance.vpc
     eni = ipv6_only(vpc)
@@ -81,7 +83,7 @@ def test_every_other_way_of_ipv4_stays(instance: Instance) -> None:
         assert instance.refresh() == []
 
 
-def test_a_pass_for_another_eni_changes_nothing_of_it_until_that_has_ipv4(
+def test_a_pass_for_another_eni_keeps_the_failing_until_ipv4_exists(
     instance: Instance,
 ) -> None:
     vpc = instance.vpc
@@ -102,7 +104,9 @@ def test_a_pass_for_another_eni_changes_nothing_of_it_until_that_has_ipv4(
 
 
 @pytest.mark.parametrize("end", ["setting", "IPv4"])
-def test_it_ends_with_the_setting_and_with_the_first_ipv4(instance: Instance, end: str) -> None:
+def test_the_failing_ends_with_the_setting_or_with_the_first_ipv4(
+    instance: Instance, end: str
+) -> None:
     vpc = instance.vpc
     eni = ipv6_only(vpc)
     instance.configure(CONFIGURATION)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each command prints with --json is as docs/json.schema.json says (``Instance.ec2net`` looks),
-when all is well and when it is not."""
+"""The output of each command with --json obeys docs/json.schema.json (``Instance.ec2net`` checks),
+on a healthy host and on a faulty one."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -40,13 +40,13 @@ def document(instance: Instance, command: str, status: int | None = 0) -> dict[s
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_of_a_host_that_is_well(settled: Instance, command: str) -> None:
+def test_json_of_a_healthy_host_obeys_the_schema(settled: Instance, command: str) -> None:
     status = None if command == "doctor" else 0
     assert document(settled, command, status)["version"] == 1
 
 
-def test_of_a_host_that_is_ill(settled: Instance) -> None:
-    """Somebody took a rule and an address away, and put a route of theirs in the place of one."""
+def test_json_of_a_faulty_host_obeys_the_schema(settled: Instance) -> None:
+    """Remove a rule and an address, and add a foreign route with the key of ec2net's."""
     settled.guest.ip(
         [
             "rule del priority 10001 from 10.0.2.4/30",
@@ -66,10 +66,10 @@ def test_of_a_host_that_is_ill(settled: Instance) -> None:
 
 
 @pytest.mark.parametrize("command", ["plan", "refresh", "verify"])
-def test_without_imds(settled: Instance, command: str) -> None:
+def test_json_without_imds_obeys_the_schema(settled: Instance, command: str) -> None:
     with settled.imds.fault(Fault(Status(403), "")):
         assert document(settled, command, 1)["problems"]
 
 
-def test_of_what_is_taken_back(settled: Instance) -> None:
+def test_json_of_removals_obeys_the_schema(settled: Instance) -> None:
     assert document(settled, "remove ens6")["changes"]

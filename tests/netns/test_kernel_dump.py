@@ -50,7 +50,7 @@ def found(snapshot: Snapshot, link: str) -> Link:
     return next(one for one in snapshot.links if one.name == link)
 
 
-def test_a_link_is_read_with_all_that_is_used_of_it(host: Namespace) -> None:
+def test_a_link_is_read_with_all_used_attributes(host: Namespace) -> None:
     link = found(snapshot(host), "eth0")
     assert (str(link.mac), link.mtu, link.group, link.up) == ("06:00:00:00:00:01", 9001, 7, True)
     assert (link.kind, link.driver) == ("veth", "veth")
@@ -64,7 +64,7 @@ def test_the_largest_mtu_of_a_device_is_read(host: Namespace) -> None:
     assert found(snapshot(host), "tap0").mtu_max == 65535 - 14
 
 
-def test_routes_that_matter_are_read_from_every_table(host: Namespace) -> None:
+def test_relevant_routes_are_read_from_every_table(host: Namespace) -> None:
     host.ip(
         [
             "route add default via 10.0.1.1 dev eth0 proto dhcp metric 512",
@@ -92,7 +92,7 @@ def test_routes_that_matter_are_read_from_every_table(host: Namespace) -> None:
     assert routes["0.0.0.0/0", MAIN_TABLE, 16].metric == 512
 
 
-def test_a_rule_with_a_selector_that_is_not_modelled_is_not_taken_for_ours(host: Namespace) -> None:
+def test_a_rule_with_an_unknown_selector_is_not_owned(host: Namespace) -> None:
     host.ip(
         [
             f"rule add from 10.0.1.5 lookup 10001 priority 10001 protocol {OURS}",
@@ -105,7 +105,7 @@ def test_a_rule_with_a_selector_that_is_not_modelled_is_not_taken_for_ours(host:
     ]
 
 
-def test_a_dump_of_many_parts_is_whole(host: Namespace) -> None:
+def test_a_dump_of_many_parts_is_complete(host: Namespace) -> None:
     """The kernel answers in parts of 32 KiB at most."""
     host.ip(f"addr add 10.2.{n // 250}.{1 + n % 250}/32 dev eth0" for n in range(2000))
     addresses = {str(f.item.interface.ip) for f in snapshot(host).addresses}
@@ -147,7 +147,7 @@ def test_a_refused_dump_is_an_error_with_its_errno(host: Namespace) -> None:
     assert raised.value.errno == errno.EOPNOTSUPP
 
 
-def test_links_are_named_by_their_driver_alone(host: Namespace) -> None:
+def test_only_the_driver_identifies_an_eni(host: Namespace) -> None:
     host.ip(["link add bridge0 type bridge"])
 
     def names() -> tuple[str, ...]:
@@ -157,7 +157,7 @@ def test_links_are_named_by_their_driver_alone(host: Namespace) -> None:
     assert sorted(host.call(names)) == ["eth0", "peer0"]
 
 
-def test_states_of_addresses_are_no_addresses(host: Namespace) -> None:
+def test_states_of_addresses_are_not_addresses(host: Namespace) -> None:
     """Two dumps of one kind of message, each remembered for itself."""
 
     def read() -> tuple[object, ...]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What counts as an event of the kernel, for tests that say that nothing happened."""
+"""The definition of a kernel event, for tests that assert that nothing happened."""
 
 import select
 
@@ -27,24 +27,25 @@ def until(events: KernelEvents, kind: int, times: int = 1) -> list[int]:
 
 
 def add(guest: Namespace, address: str) -> None:
-    """Add an IPv6 address; the kernel tells of it now, and again when a work queue has ended its
+    """Add an IPv6 address; the kernel reports it now, and again when a work queue has ended its
     duplicate detection."""
     with KernelEvents(guest) as events:
         guest.ip([address])
         until(events, NEWADDR, times=2)
 
 
-def test_a_lease_that_is_renewed_is_no_event(vpc: SimulatedVpc) -> None:
+def test_a_renewed_lease_is_no_event(vpc: SimulatedVpc) -> None:
     guest = vpc.guest
     guest.ip(["link set lo up"])
     add(guest, LEASED.format(verb="add", life=100))
     with KernelEvents(guest) as events:
         guest.ip([LEASED.format(verb="change", life=200), "addr add 192.0.2.7/32 dev lo"])
-        assert until(events, NEWADDR).count(NEWADDR) == 1  # of the address that came after it
+        assert until(events, NEWADDR).count(NEWADDR) == 1  # of the later address
 
 
-def test_any_other_address_is_an_event(vpc: SimulatedVpc) -> None:
-    """A new lease, one that ends and comes again, and one of ours that is written once more."""
+def test_any_other_change_of_an_address_is_an_event(vpc: SimulatedVpc) -> None:
+    """A new lease, a lease that ends and starts again, and an address of ec2net that is written
+    again."""
     guest = vpc.guest
     guest.ip(["link set lo up"])
     add(guest, "addr add 2001:db8::6/128 dev lo")
@@ -54,6 +55,6 @@ def test_any_other_address_is_an_event(vpc: SimulatedVpc) -> None:
         guest.ip([LEASED.format(verb="del", life=100)])
         until(events, DELADDR)
         guest.ip([LEASED.format(verb="add", life=100)])
-        until(events, NEWADDR)  # its tentative form is known from before
+        until(events, NEWADDR)  # the tentative form was reported before
         guest.ip(["addr change 2001:db8::6/128 dev lo preferred_lft 0"])
         assert until(events, NEWADDR) == [NEWADDR]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a gateway answers, asked of the real kernel, from every state of its entry."""
+"""Whether a gateway answers on the real kernel, from every state of its neighbour entry."""
 
 import socket
 import struct
@@ -26,7 +26,7 @@ def index(vpc: SimulatedVpc) -> int:
 
 
 def asked(vpc: SimulatedVpc, address: AnyAddress, seconds: float) -> bool:
-    """Whether it answers in time. Ends with the event that says so."""
+    """Whether the gateway answers in time. Ends with the event that shows the answer."""
     link = index(vpc)
     neighbours = vpc.guest.call(Neighbours)
     with neighbours:
@@ -48,10 +48,10 @@ def gateways(vpc: SimulatedVpc) -> tuple[AnyAddress, ...]:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_one_that_is_there_answers_at_once(
+def test_a_present_neighbour_answers_at_once(
     vpc: SimulatedVpc, gateways: tuple[AnyAddress, ...], state: str
 ) -> None:
-    """From DELAY on its own the kernel would take 5 s to ask."""
+    """From DELAY on the kernel itself would wait 5 s before its request."""
     mac = vpc.subnets[0].gateway_mac
     for gateway in gateways:
         if state:
@@ -64,10 +64,10 @@ def test_one_that_is_there_answers_at_once(
 
 
 @pytest.mark.parametrize("state", [s for s in STATES if s not in ("permanent", "noarp")])
-def test_one_that_is_silent_does_not(
+def test_a_silent_neighbour_does_not_answer(
     vpc: SimulatedVpc, gateways: tuple[AnyAddress, ...], state: str
 ) -> None:
-    """Nor does it count as there because it was a moment ago."""
+    """An answer of a moment ago does not count either."""
     mac = vpc.subnets[0].gateway_mac
     vpc.router.ip([f"link set {vpc.subnets[0].bridge} down"])
     for gateway in gateways:
@@ -76,7 +76,7 @@ def test_one_that_is_silent_does_not(
         assert not asked(vpc, gateway, 0.2)
 
 
-def test_a_link_or_a_family_that_is_not_there_answers_nothing(vpc: SimulatedVpc) -> None:
+def test_without_the_link_or_the_family_there_is_no_answer(vpc: SimulatedVpc) -> None:
     (subnet,) = subnets(vpc, 1)
     primary(vpc, subnet, ipv6=0)
     vpc.guest.sysctl({"net/ipv6/conf/ens5/disable_ipv6": "1"})

@@ -77,7 +77,7 @@ def test_a_rule_is_read_whole_and_its_command_removes_it(host: Namespace, text: 
         assert foreign(host) == before
 
 
-def test_a_rule_of_ours_is_none_of_these(host: Namespace) -> None:
+def test_a_rule_of_ec2net_is_not_listed_as_foreign(host: Namespace) -> None:
     before = foreign(host)
     host.ip(["rule add pref 10001 from 10.0.2.21 lookup 10001 proto 236"])
     ipv6(host, "rule add pref 10001 from 2001:db8::1 lookup 10001 proto 236")
@@ -86,7 +86,7 @@ def test_a_rule_of_ours_is_none_of_these(host: Namespace) -> None:
     assert all(rule.maker == "the kernel" for rule in before)
 
 
-def test_an_ipv6_rule_takes_what_the_kernel_says(host: Namespace) -> None:
+def test_an_ipv6_rule_matches_as_the_kernel_reports(host: Namespace) -> None:
     ipv6(host, "rule add pref 100 from 2001:db8::/64 prohibit")
     (found,) = (rule for rule in foreign(host) if rule.priority == 100)
     assert found.describe() == "rule 100: from 2001:db8::/64 prohibit"
@@ -107,13 +107,13 @@ def test_an_ipv6_rule_takes_what_the_kernel_says(host: Namespace) -> None:
         ("pref 100 from 10.0.2.21 oif lo lookup 7", False),
     ],
 )
-def test_a_rule_takes_a_packet_without_a_mark(host: Namespace, rule: str, takes: bool) -> None:
+def test_a_rule_matches_a_packet_without_a_mark(host: Namespace, rule: str, takes: bool) -> None:
     host.ip([f"rule add {rule}"])
     (found,) = (one for one in foreign(host) if one.priority == 100)
     assert found.takes(ip_address("10.0.2.21"), ip_address("198.51.100.1")) is takes
 
 
-def test_a_lookup_tells_the_table(host: Namespace) -> None:
+def test_a_lookup_returns_the_table(host: Namespace) -> None:
     host.ip(
         [
             "link add eth0 type veth peer name peer0",

@@ -35,7 +35,7 @@ def withheld(vpc: SimulatedVpc, key: str) -> Eni:
 
 
 def complete(instance: Instance, eni: Eni) -> bool:
-    """Whether each address of the ENI leaves by it, and a rule is there for each prefix."""
+    """Whether each address of the ENI leaves by it, and each prefix has a rule."""
     rules = [
         line
         for f in ("-4", "-6")
@@ -50,10 +50,10 @@ def complete(instance: Instance, eni: Eni) -> bool:
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_what_a_late_key_decides_is_there_without_a_poll(
+def test_a_late_key_is_applied_without_a_poll(
     install: Callable[[SimulatedVpc], Instance], key: str
 ) -> None:
-    """How soon, `test_resident_eni_state` says: two seconds on an idle host."""
+    """`test_resident_eni_state` has the delay: two seconds on an idle host."""
     with SimulatedVpc(cards=2) as vpc:
         instance = install(vpc)
         instance.configure("[resident]\npoll = 3600\n")
@@ -79,7 +79,7 @@ def test_what_a_late_key_decides_is_there_without_a_poll(
 
 
 @pytest.mark.parametrize("resident", [False, True], ids=["on demand", "resident"])
-def test_an_eni_that_turns_out_to_be_ignored_is_never_touched(
+def test_an_eni_that_a_late_key_ignores_is_never_changed(
     install: Callable[[SimulatedVpc], Instance], resident: bool
 ) -> None:
     with SimulatedVpc(cards=2) as vpc:
@@ -111,7 +111,7 @@ def test_an_eni_that_turns_out_to_be_ignored_is_never_touched(
 
 
 def test_start_waits_for_the_network_card(install: Callable[[SimulatedVpc], Instance]) -> None:
-    """The ENI is read alone: the primary tells that the host has network cards."""
+    """The ENI is read alone: the primary's keys show that the host has network cards."""
     with SimulatedVpc(cards=2) as vpc:
         instance = install(vpc)
         primary(vpc, subnets(vpc, 2)[0], **MANY)

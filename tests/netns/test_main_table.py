@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Main shows a secondary's subnet: other programs find it, and no packet goes another way."""
+"""Main shows a secondary's subnet: other programs find it, and no packet takes another route."""
 
 import json
 import subprocess
@@ -42,14 +42,16 @@ NEXT_HOPS = (
 """In IPv6 with ``onlink``: the kernel refuses it where main has a route to it by another link."""
 
 
-def test_a_next_hop_in_a_secondarys_subnet_is_accepted(instance: Instance) -> None:
+def test_a_next_hop_in_the_subnet_of_a_secondary_is_accepted(instance: Instance) -> None:
     """The kernel refused it: 'Nexthop has invalid gateway', as well as bird's and frr's routes."""
     two(instance)
     for route in NEXT_HOPS:
         assert add_route(instance, route).returncode == 0, route
 
 
-def test_a_route_through_a_secondary_is_not_for_the_primarys_addresses(instance: Instance) -> None:
+def test_a_route_through_a_secondary_does_not_serve_the_primarys_addresses(
+    instance: Instance,
+) -> None:
     main, _ = two(instance)
     for route in NEXT_HOPS:
         add_route(instance, route)
@@ -60,14 +62,14 @@ def test_a_route_through_a_secondary_is_not_for_the_primarys_addresses(instance:
         assert instance.way(host, None) == "ens6"
 
 
-def test_without_the_subnet_in_main_it_is_refused(instance: Instance) -> None:
+def test_without_the_subnet_in_main_the_next_hop_is_refused(instance: Instance) -> None:
     instance.configure(APART)
     two(instance)
     assert [add_route(instance, route).returncode for route in NEXT_HOPS] == [2, 2, 0]
 
 
 def test_docker_sees_a_route_of_scope_link(instance: Instance) -> None:
-    """It chose the secondary's own subnet for a new network."""
+    """Docker chose the secondary's own subnet for a new network."""
     _, eni = two(instance)
     detour, on_link = shown(instance, "10.0.2.0/24")
     assert detour == "via 10.0.1.1 dev ens5 proto 236 metric 512 onlink"
@@ -91,7 +93,7 @@ def ways(instance: Instance, main: Eni, container: str) -> list[str]:
     return [" ".join(way.split()) for way in found]
 
 
-def test_what_is_not_bound_to_the_secondary_goes_as_before(instance: Instance) -> None:
+def test_traffic_that_is_not_bound_to_the_secondary_keeps_its_route(instance: Instance) -> None:
     instance.configure(APART)
     main, _ = two(instance)
     instance.guest.sysctl({"net/ipv4/ip_forward": "1"})
@@ -100,7 +102,7 @@ def test_what_is_not_bound_to_the_secondary_goes_as_before(instance: Instance) -
         instance.configure()
         assert len(instance.refresh()) == 2
         after = ways(instance, main, container)
-    # The table is the same, and so the first words; IPv6 tells the gateway as well.
+    # The table is the same, and so the first words; IPv6 prints the gateway as well.
     assert after == before
     assert all("dev ens5" in way for way in after)
 
@@ -121,7 +123,7 @@ def test_every_address_works_from_every_subnet(instance: Instance, backend: str)
         assert instance.unreachable(main, eni, host=peer) == []
 
 
-def test_an_eni_in_the_primarys_subnet_leaves_main_as_it_is(instance: Instance) -> None:
+def test_an_eni_in_the_subnet_of_the_primary_leaves_main_unchanged(instance: Instance) -> None:
     (first,) = subnets(instance.vpc, 1)
     primary(instance.vpc, first)
     instance.vpc.attach(first)
@@ -146,7 +148,7 @@ def test_two_enis_in_one_subnet_share_the_detour(instance: Instance, leaving: in
     assert instance.way("10.0.2.3", None) == "ens5"
 
 
-def test_the_routes_go_with_the_eni(instance: Instance) -> None:
+def test_the_routes_are_removed_with_the_eni(instance: Instance) -> None:
     _, eni = two(instance)
     instance.vpc.detach(eni)
     removed = instance.refresh()
@@ -155,7 +157,7 @@ def test_the_routes_go_with_the_eni(instance: Instance) -> None:
 
 
 @pytest.mark.parametrize("how", ["remove", "apart", "vpn"])
-def test_the_detour_goes_behind_what_it_guards(instance: Instance, how: str) -> None:
+def test_the_detour_is_removed_after_the_route_that_needs_it(instance: Instance, how: str) -> None:
     _, eni = two(instance)
     if how == "remove":
         changes = json.loads(instance.ec2net("remove", eni.name, "--json").stdout)["changes"]
@@ -172,7 +174,7 @@ def test_the_detour_goes_behind_what_it_guards(instance: Instance, how: str) -> 
     assert shown(instance, "10.0.2.0/24") == []
 
 
-def test_what_is_lost_is_made_again(instance: Instance) -> None:
+def test_a_removed_route_is_repaired(instance: Instance) -> None:
     two(instance)
     before = instance.kernel()
     instance.guest.ip(["route del 10.0.2.0/24 dev ens5", "route del 10.0.2.0/24 dev ens6"])
@@ -180,7 +182,7 @@ def test_what_is_lost_is_made_again(instance: Instance) -> None:
     assert instance.kernel() == before
 
 
-def test_a_pass_for_the_secondary_alone_brings_the_detour(instance: Instance) -> None:
+def test_a_pass_for_the_secondary_alone_adds_the_detour(instance: Instance) -> None:
     first, second = subnets(instance.vpc, 2)
     primary(instance.vpc, first)
     instance.ec2net("refresh")
@@ -192,7 +194,7 @@ def test_a_pass_for_the_secondary_alone_brings_the_detour(instance: Instance) ->
     assert instance.plan()["changes"] == []
 
 
-def test_a_vpn_keeps_what_goes_through_it(instance: Instance) -> None:
+def test_a_vpn_keeps_its_traffic(instance: Instance) -> None:
     first, second = subnets(instance.vpc, 2)
     primary(instance.vpc, first)
     eni = instance.vpc.attach(second)
@@ -217,10 +219,11 @@ def connected_first(instance: Instance) -> tuple[Eni, Eni]:
 
 
 @pytest.mark.parametrize("settings", ["", "primary_rules = false\n"], ids=["auto", "none"])
-def test_the_primary_answers_hosts_of_a_secondarys_subnet(
+def test_the_primary_answers_hosts_in_the_subnet_of_a_secondary(
     instance: Instance, settings: str
 ) -> None:
-    """By others' connected route they left through the secondary, and the VPC dropped them."""
+    """By the foreign connected route the packets left through the secondary, and the VPC dropped
+    them."""
     main, eni = connected_first(instance)
     peer = instance.vpc.add_peer(eni.subnet)
     instance.configure(settings)
@@ -233,7 +236,7 @@ def test_the_primary_answers_hosts_of_a_secondarys_subnet(
         instance.ec2net("verify")
 
 
-def test_corrections_hide_nothing_else_of_main(instance: Instance) -> None:
+def test_corrections_hide_nothing_else_in_main(instance: Instance) -> None:
     """A bridge inside of the subnet, a VPN's default route, others' rules without priority."""
     main, _ = connected_first(instance)
     lines = ["link add br9 type bridge", "link set br9 up", "route add 10.0.2.128/25 dev br9"]
@@ -244,20 +247,20 @@ def test_corrections_hide_nothing_else_of_main(instance: Instance) -> None:
     instance.guest.ip(["route add default dev br9 metric 50"])
     assert instance.way("198.51.100.9", main.ipv4s[1]) == "br9"
     instance.ec2net("refresh")
-    # As main had it without the other ENI: a VPN does not leak.
+    # As main routed it without the other ENI: a VPN does not leak.
     assert instance.way("10.0.2.3", main.ipv4s[1]) == "br9"
     rules = instance.guest.run(["ip", "rule"]).stdout.splitlines()
     assert [line.split(":")[0] for line in rules[-4:]] == ["32765", "32765", "32766", "32767"]
 
 
-def test_what_names_no_source_goes_as_main_says(instance: Instance) -> None:
+def test_traffic_without_a_source_follows_main(instance: Instance) -> None:
     """Programs that do not bind may use the secondary's subnet on link: its address is chosen."""
     connected_first(instance)
     instance.ec2net("refresh")
     assert instance.way("10.0.2.3", None) == "ens6"
 
 
-def test_corrections_go_with_their_reason(instance: Instance) -> None:
+def test_corrections_are_removed_with_their_reason(instance: Instance) -> None:
     _, eni = connected_first(instance)
     instance.ec2net("refresh")
     assert "32764" in instance.guest.run(["ip", "rule"]).stdout
@@ -274,7 +277,7 @@ def test_corrections_go_with_their_reason(instance: Instance) -> None:
     assert instance.guest.run(["ip", "-6", "route", "show", "table", "10000"]).stdout == ""
 
 
-def test_an_ignored_eni_takes_nothing_from_the_primary_either(instance: Instance) -> None:
+def test_an_ignored_eni_takes_no_traffic_from_the_primary_either(instance: Instance) -> None:
     main, eni = connected_first(instance)
     peer = instance.vpc.add_peer(eni.subnet)
     instance.configure(f'[[eni]]\nmatch = {{ mac = "{eni.mac}" }}\nmanage = "ignore"\n')
@@ -286,7 +289,7 @@ def test_an_ignored_eni_takes_nothing_from_the_primary_either(instance: Instance
 def test_a_route_through_the_secondary_counts_for_its_addresses(
     instance: Instance, host: str, version: int
 ) -> None:
-    """An appliance: packets from the secondary's addresses went around it, by the gateway."""
+    """An appliance: packets from the secondary's addresses bypassed it, by the gateway."""
     main, eni = two(instance)
     hops = [instance.vpc.add_peer(eni.subnet).address(version) for _ in range(2)]
     own, other = (
@@ -312,7 +315,7 @@ def test_a_route_through_the_secondary_counts_for_its_addresses(
     assert instance.plan()["changes"] == []
 
 
-def test_what_a_copy_cannot_say_is_not_copied(instance: Instance) -> None:
+def test_a_route_that_a_copy_cannot_express_is_not_copied(instance: Instance) -> None:
     """Several next hops, a tunnel, a gateway of the other family."""
     two(instance)
     routes = (
@@ -344,9 +347,7 @@ def test_the_daemon_follows_routes_and_next_hop_objects(instance: Instance) -> N
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_a_kill_switch_in_main_is_obeyed_from_every_address(
-    instance: Instance, version: int
-) -> None:
+def test_a_kill_switch_in_main_applies_to_every_address(instance: Instance, version: int) -> None:
     """An error route is not suppressed by a rule: where it is main's best, everything fails."""
     main, eni = two(instance)
     host = {4: "198.51.100.9", 6: "2001:db8:ffff::9"}[version]
@@ -354,11 +355,11 @@ def test_a_kill_switch_in_main_is_obeyed_from_every_address(
     for kind in ("blackhole", "unreachable", "prohibit"):
         instance.guest.ip([f"route add {kind} default metric 5"], version=version)
         assert [instance.way(host, source) for source in sources] == ["", ""]
-        # Nor is there a way around it to the subnet.
+        # No route leads to the subnet past the kill switch.
         instance.ec2net("refresh", status=None)
         assert instance.way({4: "10.0.2.3", 6: "2001:db8:0:2::3"}[version], None) == ""
         instance.guest.ip([f"route del {kind} default metric 5"], version=version)
-    # Behind another default route it counts for nobody.
+    # Behind another default route it affects no traffic.
     instance.ec2net("refresh")
     instance.guest.ip(["route add blackhole default metric 4096"], version=version)
     assert [instance.way(host, source) for source in sources] == ["ens5", "ens6"]

@@ -16,7 +16,7 @@ SAMPLE = re.compile(r'([a-z0-9_]+(?:\{[a-z]+="[a-z-]+"\})?) (\d+(?:\.\d+)?)')
 
 
 def numbers(path: Path) -> dict[str, float]:
-    """The samples of a file; every line must be of Prometheus' text format, with a known name."""
+    """The samples of a file; every line must have Prometheus' text format, with a known name."""
     found: dict[str, float] = {}
     described: list[str] = []
     for line in path.read_text().splitlines():
@@ -33,7 +33,7 @@ def numbers(path: Path) -> dict[str, float]:
     return found
 
 
-def test_what_passes_find_and_do_is_counted(instance: Instance, tmp_path: Path) -> None:
+def test_findings_and_changes_of_passes_are_counted(instance: Instance, tmp_path: Path) -> None:
     vpc, file = instance.vpc, tmp_path / "metrics" / "ec2net.prom"
     first, second = subnets(vpc, 2)
     primary(vpc, first)
@@ -77,7 +77,9 @@ def test_what_passes_find_and_do_is_counted(instance: Instance, tmp_path: Path) 
     assert ill["ec2net_last_pass_timestamp_seconds"] > ill[success] == then[success] > 0
 
 
-def test_a_file_that_cannot_be_written_is_told_and_costs_nothing(instance: Instance) -> None:
+def test_a_file_that_cannot_be_written_is_reported_and_does_not_stop_a_pass(
+    instance: Instance,
+) -> None:
     vpc = instance.vpc
     primary(vpc, *subnets(vpc, 1), ipv4=2)
     instance.configure('metrics_file = "/proc/ec2net/ec2net.prom"\n')

@@ -39,7 +39,7 @@ LINKS = (
 
 
 def ipv4(instance: Instance) -> dict[str, list[str]]:
-    """Rules and routes of IPv4; those of IPv6 link-local addresses come in the kernel's own time."""
+    """Rules and routes of IPv4; the kernel adds those of IPv6 link-local addresses with a delay."""
     state = instance.kernel()
     return {subject: state[subject] for subject in ("rules 4", "routes 4")}
 
@@ -51,7 +51,7 @@ def indices(instance: Instance) -> tuple[list[int], list[int]]:
     return [links["ens5"], links["ens6"]], [links["ens6"]]
 
 
-def test_what_is_its_goes_and_what_is_not_stays(instance: Instance) -> None:
+def test_only_objects_of_the_predecessor_are_removed(instance: Instance) -> None:
     first, second = subnets(instance.vpc, 2)
     primary(instance.vpc, first)
     instance.vpc.attach(second)
@@ -78,7 +78,7 @@ def test_what_is_its_goes_and_what_is_not_stays(instance: Instance) -> None:
     assert ipv4(instance) == before
 
 
-def test_without_the_mark_the_routes_go(instance: Instance) -> None:
+def test_without_the_mark_the_routes_are_removed(instance: Instance) -> None:
     """A refusal to take over leaves no route of it behind."""
     first, second = subnets(instance.vpc, 2)
     primary(instance.vpc, first)

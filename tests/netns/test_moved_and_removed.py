@@ -25,10 +25,10 @@ def has(instance: Instance, address: object) -> bool:
     return any(f'"{address}"' in line for line in instance.kernel()["addresses"])
 
 
-def test_an_eni_that_moved_is_absent_at_once_and_one_that_was_detached_is_gone(
+def test_a_moved_eni_is_absent_at_once_and_a_detached_one_is_deleted(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """It was in no line of ``status`` until the next poll."""
+    """No line of ``status`` listed it until the next poll."""
     with managed(instance) as manager:
         manager.until_configured(2)
         manager.poke()
@@ -38,16 +38,16 @@ def test_an_eni_that_moved_is_absent_at_once_and_one_that_was_detached_is_gone(
         assert "absent" in instance.ec2net("status", status=None).stdout
         third = vpc.attach(pair[1].subnet, device=2)
         manager.until(lambda: manager.states().get(str(third.mac)) == "configured")
-        assert manager.states()[moved] == "absent"  # also after passes that are for another ENI
+        assert manager.states()[moved] == "absent"  # also after passes for another ENI
         vpc.detach(third)
         manager.until(lambda: str(third.mac) not in manager.states(), what="gone")
         assert manager.states()[moved] == "absent"
 
 
-def test_a_removed_address_comes_back_only_when_imds_confirms_it(
+def test_a_removed_address_returns_only_after_imds_confirms_it(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """It was back 0.25 s later, on a host that had given it up."""
+    """The address was back 0.25 s later, on a host that had released it."""
     with managed(instance) as manager:
         manager.until_configured(2)
         manager.poke()
@@ -67,7 +67,7 @@ def test_a_removed_address_comes_back_only_when_imds_confirms_it(
         assert instance.unreachable() == []
 
 
-def test_an_address_that_went_with_more_of_its_eni_is_back_at_once(
+def test_an_address_removed_with_other_items_of_its_eni_returns_at_once(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """No user did that: a link was set down, or a network manager activated a profile."""

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MTUs that a device refuses: told with the reason, and everything else of the ENI is configured."""
+"""MTUs that a device refuses: ec2net reports the reason, and configures everything else of the
+ENI."""
 
 import json
 from collections.abc import Callable
@@ -31,7 +32,7 @@ def mtu_of(instance: Instance, link: str) -> int:
     return int(found["mtu"])
 
 
-def test_an_mtu_above_the_device_maximum_is_asked_for_never_and_told(
+def test_an_mtu_above_the_device_maximum_is_never_set_and_is_reported(
     instance: Instance, tmp_path: Path
 ) -> None:
     """Each refresh sent it, failed with EINVAL and did not verify the ENI."""
@@ -61,7 +62,7 @@ def test_an_mtu_above_the_device_maximum_is_asked_for_never_and_told(
     assert "conflict" not in told
 
 
-def test_a_refusal_of_the_kernel_is_told_in_its_own_words(instance: Instance) -> None:
+def test_a_refusal_of_the_kernel_is_reported_in_its_words(instance: Instance) -> None:
     eni = primary(instance.vpc, *subnets(instance.vpc, 1))
 
     def ask() -> str:
@@ -75,10 +76,10 @@ def test_a_refusal_of_the_kernel_is_told_in_its_own_words(instance: Instance) ->
     assert told.endswith('Invalid argument (EINVAL), "mtu greater than device maximum"')
 
 
-def test_an_mtu_that_the_kernel_refuses_anyway_costs_nothing_else_of_the_eni(
+def test_an_mtu_that_the_kernel_refuses_affects_nothing_else_of_the_eni(
     vpc: SimulatedVpc, install: Callable[[SimulatedVpc], Instance]
 ) -> None:
-    """A macvlan has a maximum of 65535 and refuses what is above the MTU of the link below it."""
+    """A macvlan has a maximum of 65535 and refuses an MTU above that of its lower link."""
     instance = install(vpc)
     first, second = subnets(vpc, 2)
     primary(vpc, first)
@@ -106,8 +107,9 @@ def test_an_mtu_that_the_kernel_refuses_anyway_costs_nothing_else_of_the_eni(
     assert all(f'"{address}"' in addresses for address in eni.addresses())
 
 
-def test_an_mtu_that_has_taken_ipv6_off_already_is_refused(instance: Instance) -> None:
-    """The ENI silently had no IPv6. An MTU of an administrator who has IPv6 off is not refused."""
+def test_an_mtu_that_already_removed_ipv6_is_refused(instance: Instance) -> None:
+    """The ENI silently had no IPv6. An MTU of an administrator who turned IPv6 off is not
+    refused."""
     first, second = subnets(instance.vpc, 2)
     primary(instance.vpc, first)
     eni = instance.vpc.attach(second, **MANY)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Links whose names no terminal should get: every command works, and the others are configured."""
+"""Links with names that no terminal should get: every command works, and other ENIs are
+configured."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ def ip(instance: Instance, *arguments: str) -> None:
     instance.guest.run(["ip", *arguments]).check_returncode()
 
 
-def test_links_are_read_to_the_last_byte(odd: Instance) -> None:
+def test_link_names_are_read_to_the_last_byte(odd: Instance) -> None:
     def look() -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
         with Kernel(236) as kernel:
             return {link.name: link.altnames for link in kernel.links()}, kernel.names(["veth"])
@@ -50,7 +51,7 @@ def test_links_are_read_to_the_last_byte(odd: Instance) -> None:
     assert links["ens99"] == (os.fsdecode(ALTNAME),)
 
 
-def test_each_odd_eni_costs_itself_alone_and_every_command_works(odd: Instance) -> None:
+def test_each_odd_eni_is_refused_alone_and_every_command_works(odd: Instance) -> None:
     vpc = odd.vpc
     done = odd.ec2net("refresh", status=1)
     refused = [line for line in done.stderr.splitlines() if "rename the link" in line]

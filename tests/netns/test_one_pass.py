@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One pass is enough: after it the plan is empty, whatever changed before.
+"""One pass is enough: after it the plan is empty, after any earlier change.
 
-``EC2NET_SEED`` replays a failure, ``EC2NET_ENDURANCE`` sets how many changes are made.
+``EC2NET_SEED`` replays a failure, ``EC2NET_ENDURANCE`` sets the number of changes.
 """
 
 import json
@@ -27,7 +27,7 @@ SETTINGS = (
     "mtu = 1280\n",
     "mtu = 1500\n",
     'mtu = "keep"\n',
-    # Not for the primary: a pass that costs the host its IPv6 gateway is rolled back.
+    # Not for the primary: a pass that loses the host's IPv6 gateway is rolled back.
     '[[eni]]\nmatch = { role = "secondary" }\nmtu = 600\nipv6 = "off"\n',
     'routing = "strict"\n',
     'routing = "off"\n',
@@ -43,7 +43,7 @@ SETTINGS = (
 
 @dataclass
 class Changes:
-    """Random changes of a host; each says what it did."""
+    """Random changes of a host; each returns its description."""
 
     instance: Instance
     chance: random.Random
@@ -83,7 +83,7 @@ class Changes:
         return f"unassign {gone} from {eni.name}"
 
     def other_first_address(self) -> str:
-        """Of those that it has, or a new one."""
+        """One of the present addresses, or a new one."""
         eni = self.eni
         if self.chance.random() < 0.5:
             eni.assign_ipv4()
@@ -99,7 +99,7 @@ class Changes:
         return f"configure {self.settings!r}"
 
     def other_mtu(self) -> str:
-        """Not one below 1280 for the primary: nobody here advertises its IPv6 routes again."""
+        """Never below 1280 for the primary: no router here advertises its IPv6 routes again."""
         eni = self.chance.choice(self.instance.vpc.enis)
         mtu = self.chance.choice((1400, 1000 if eni.device else 1300))
         self.instance.guest.ip([f"link set {eni.name} mtu {mtu}"])
@@ -152,8 +152,8 @@ def host(vpc: SimulatedVpc, install: Callable[[SimulatedVpc], Instance]) -> Inst
 
 
 @pytest.mark.parametrize("order", [[1, 0, 2, 3], [3, 2, 1, 0], [1, 2, 3], [1]])
-def test_another_first_address_costs_one_pass(host: Instance, order: list[int]) -> None:
-    """Addresses that stand before it were moved behind it by the next pass only."""
+def test_another_first_address_needs_one_pass(host: Instance, order: list[int]) -> None:
+    """Only the next pass moved addresses behind it that preceded it."""
     eni = host.vpc.enis[1]
     gone = [address for n, address in enumerate(eni.ipv4s) if n not in order]
     eni.ipv4s[:] = [eni.ipv4s[n] for n in order]
@@ -164,8 +164,8 @@ def test_another_first_address_costs_one_pass(host: Instance, order: list[int]) 
     assert host.unreachable(eni) == []
 
 
-def test_an_mtu_that_brings_ipv6_back_costs_one_pass(host: Instance) -> None:
-    """IPv6 comes back on the link as soon as its MTU is 1280 or more."""
+def test_an_mtu_that_allows_ipv6_again_needs_one_pass(host: Instance) -> None:
+    """IPv6 returns on the link as soon as its MTU is 1280 or more."""
     eni = host.vpc.enis[1]
     host.guest.ip([f"link set {eni.name} mtu 1000"])
     assert f"replace link {eni.name} mtu 9001" in host.refresh()
@@ -173,7 +173,7 @@ def test_an_mtu_that_brings_ipv6_back_costs_one_pass(host: Instance) -> None:
     assert host.unreachable(eni) == []
 
 
-def test_an_mtu_that_takes_unwanted_ipv6_off_costs_one_pass(host: Instance) -> None:
+def test_an_mtu_that_removes_unwanted_ipv6_needs_one_pass(host: Instance) -> None:
     """The kernel removes IPv6 addresses with the MTU. Their removal by ec2net failed then."""
     host.configure(SETTINGS[4])
     host.refresh()

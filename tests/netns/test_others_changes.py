@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What somebody else takes away is told once, and explained; with ``observe`` it is only told."""
+"""Foreign removals are reported once, and explained; with ``observe`` they are only reported."""
 
 import json
 from typing import Any
@@ -29,7 +29,7 @@ def pair(instance: Instance) -> tuple[Eni, Eni]:
 
 
 def told(instance: Instance, *, status: int = 0) -> list[str]:
-    """What a refresh says of others' changes, and of their end."""
+    """A refresh's lines about foreign changes, and about their end."""
     said = instance.ec2net("refresh", status=status).stderr.splitlines()
     return [line for line in said if SOMEBODY in line or "resolved" in line]
 
@@ -40,7 +40,7 @@ def story(instance: Instance, what: str = "ens6") -> list[dict[str, Any]]:
     return found
 
 
-def test_what_was_taken_away_is_told_once_and_explained(
+def test_a_foreign_removal_is_reported_once_and_explained(
     instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     _, eni = pair
@@ -65,7 +65,7 @@ def test_what_was_taken_away_is_told_once_and_explained(
     assert f"drift (changes outside of ec2net):\n  {drift['noticed']}, 2 times until" in shown
     assert "(2 times, last " in instance.ec2net("status").stdout
 
-    eni.unassign_ipv4(eni.ipv4s[1])  # that is nobody's hand
+    eni.unassign_ipv4(eni.ipv4s[1])  # a change in IMDS is no foreign removal
     eni.assign_ipv4()
     instance.ec2net("refresh")
     instance.configure('[[eni]]\nmatch = { name = "ens6" }\nmtu = 1400\nrouting = "strict"\n')
@@ -76,7 +76,7 @@ def test_what_was_taken_away_is_told_once_and_explained(
     assert story(instance, "ens5") == []
 
 
-def test_what_is_known_of_who_it_was_is_said(instance: Instance, pair: tuple[Eni, Eni]) -> None:
+def test_the_report_names_the_known_author(instance: Instance, pair: tuple[Eni, Eni]) -> None:
     instance.guest.ip(["link set ens6 down"])
     with below_run("systemd/network/70-eks-ens6.network"):
         (line,) = told(instance)
@@ -86,9 +86,7 @@ def test_what_is_known_of_who_it_was_is_said(instance: Instance, pair: tuple[Eni
     assert "link ens6 up differs (link ens6 down)" in line
 
 
-def test_what_stands_in_the_way_stays_open_until_it_goes(
-    instance: Instance, pair: tuple[Eni, Eni]
-) -> None:
+def test_a_conflict_stays_reported_until_it_ends(instance: Instance, pair: tuple[Eni, Eni]) -> None:
     instance.guest.ip(
         [
             "route del default table 10001",
@@ -152,7 +150,7 @@ def test_an_observed_eni_is_only_reported(instance: Instance, pair: tuple[Eni, E
     assert "protocol 4 (static)" in line
 
 
-def test_the_resident_manager_only_reports_of_an_observed_eni(
+def test_the_daemon_only_reports_on_an_observed_eni(
     instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     instance.configure(OBSERVE)
@@ -164,5 +162,5 @@ def test_the_resident_manager_only_reports_of_an_observed_eni(
         assert manager.poke()["changes"] == []
         assert manager.states()[str(eni.mac)] == "observed"
         assert manager.log().count(SOMEBODY) == 1
-        assert len(events.taken()) == 1  # of the hand's
+        assert len(events.taken()) == 1  # of the foreign removal
         assert f"! ens6: {RULE} is missing: not repaired" in instance.ec2net("status").stdout

@@ -34,12 +34,12 @@ def enis(instance: Instance) -> tuple[Eni, Eni]:
 
 
 def our_tables(guest: Namespace) -> list[str]:
-    """The nftables tables of ours."""
+    """The nftables tables of ec2net."""
     return re.findall(r'"(ec2net_\w+)"', guest.nft_json("list", "tables"))
 
 
 def rules_in(guest: Namespace, name: str) -> list[str]:
-    """What the rules of a table do, without their handles."""
+    """The rules of a table, without their handles."""
     entries = json.loads(guest.nft_json("list", "table", "inet", name))["nftables"]
     return [json.dumps(entry["rule"]["expr"]) for entry in entries if "rule" in entry]
 
@@ -60,7 +60,7 @@ def test_a_published_port_is_reached_on_every_address_of_the_primary(
 def test_a_published_port_on_a_secondary_is_answered_by_the_primary(
     instance: Instance, enis: tuple[Eni, Eni]
 ) -> None:
-    """A limit of rules by source: the answer gets the host's address when its way is chosen."""
+    """A limit of rules by source: the answer gets the host's address when its route is chosen."""
     vpc, (main, eni) = instance.vpc, enis
     with docker0(vpc):
         publish(vpc.guest)
@@ -71,7 +71,7 @@ def test_a_published_port_on_a_secondary_is_answered_by_the_primary(
     }
 
 
-def test_with_published_ports_it_is_reached_on_a_secondary_too(
+def test_with_published_ports_the_port_is_reached_on_a_secondary_too(
     instance: Instance, enis: tuple[Eni, Eni]
 ) -> None:
     vpc, (main, eni) = instance.vpc, enis
@@ -90,7 +90,7 @@ def test_with_published_ports_it_is_reached_on_a_secondary_too(
     assert vpc.dropped() == 0
 
 
-def test_what_marks_answers_is_made_again_when_somebody_flushes_the_ruleset(
+def test_flushed_rules_that_mark_answers_are_repaired(
     instance: Instance, enis: tuple[Eni, Eni]
 ) -> None:
     """``systemctl reload nftables`` does; an emptied table is no table either."""
@@ -105,10 +105,10 @@ def test_what_marks_answers_is_made_again_when_somebody_flushes_the_ruleset(
         assert rules_in(instance.vpc.guest, name) == whole
 
 
-def test_the_daemon_repairs_what_marks_answers_at_once(
+def test_the_daemon_repairs_the_marking_rules_at_once(
     instance: Instance, enis: tuple[Eni, Eni]
 ) -> None:
-    """By the kernel's event and not at the next poll, which does not come here."""
+    """By the kernel's event and not at the next poll, which does not happen here."""
     instance.configure("published_ports = true\n[resident]\npoll = 3600\nfast_for = 0.1\n")
     guest = instance.vpc.guest
     with managed(instance) as manager:
@@ -122,10 +122,10 @@ def test_the_daemon_repairs_what_marks_answers_at_once(
             print(f"repaired {took:.2f} s after nft {harm}")
 
 
-def test_what_marks_answers_goes_with_the_setting_and_with_the_eni(
+def test_the_marking_rules_are_removed_with_the_setting_and_with_the_eni(
     instance: Instance, enis: tuple[Eni, Eni]
 ) -> None:
-    """And others' tables and marks stay."""
+    """Foreign tables and marks stay."""
     vpc, (_, eni) = instance.vpc, enis
     vpc.guest.nft("table inet theirs { chain c { meta mark set 0x1; }; }")
     vpc.guest.ip(["rule add priority 9000 fwmark 0x200000/0xfff00000 lookup 10001"])
@@ -145,7 +145,7 @@ def test_what_marks_answers_goes_with_the_setting_and_with_the_eni(
     assert '"theirs"' in vpc.guest.nft_json("list", "tables")
 
 
-def test_without_nft_everything_else_is_configured_and_that_is_told(
+def test_without_nft_everything_else_is_configured_and_the_gap_is_reported(
     instance: Instance, enis: tuple[Eni, Eni]
 ) -> None:
     instance.configure("published_ports = true\n")
@@ -153,21 +153,21 @@ def test_without_nft_everything_else_is_configured_and_that_is_told(
     assert "nft cannot be run: No such file or directory" in done.stderr
     assert "install nft" in done.stderr
     assert any('"fwmark": "0x200000"' in rule for rule in instance.kernel()["rules 4"])
-    # Nor does it keep anything else from being done, then or later.
+    # The error does not prevent any other change, then or later.
     enis[1].unassign_ipv4(enis[1].ipv4s[-1])
     done = instance.ec2net("refresh", status=1, under=["/usr/bin/env", "PATH=/nowhere"])
     assert "install nft" in done.stderr
-    assert instance.plan()["changes"] != []  # what marks answers
+    assert instance.plan()["changes"] != []  # the rules that mark answers
     instance.configure("")
     instance.ec2net("refresh", under=["/usr/bin/env", "PATH=/nowhere"])
     assert not any("fwmark" in rule for rule in instance.kernel()["rules 4"])
     assert instance.plan()["changes"] == []
 
 
-def test_a_table_that_cannot_be_removed_keeps_the_rule_that_tells_of_it(
+def test_a_table_that_cannot_be_removed_keeps_the_rule_that_reveals_it(
     instance: Instance, enis: tuple[Eni, Eni], tmp_path: Path
 ) -> None:
-    """Else nobody would ever look for it again."""
+    """Otherwise no later pass would search for it."""
     instance.configure("published_ports = true\n")
     instance.ec2net("refresh")
     broken = tmp_path / "nft"
@@ -183,7 +183,7 @@ def test_a_table_that_cannot_be_removed_keeps_the_rule_that_tells_of_it(
 
 
 @pytest.mark.parametrize("routing", ["main-first", "strict"])
-def test_a_container_reaches_the_hosts_addresses_and_the_outside(
+def test_a_container_reaches_the_addresses_of_the_host_and_the_outside(
     instance: Instance, enis: tuple[Eni, Eni], routing: str
 ) -> None:
     """In strict mode a secondary's answer leaves by its ENI, although the bridge is next to it."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resident manager at its daily work, on the real kernel, with the netlink backend."""
+"""The daemon in normal operation, on the real kernel, with the netlink backend."""
 
 import shutil
 import signal
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.library]
 
 SETTLED = "[resident]\nfast_for = 0.1\n"
 QUICKLY_SETTLED = SETTLED + "poll = 3600\n"
-"""No looks of its own at IMDS for an hour."""
+"""The daemon starts no poll for an hour."""
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def pair(vpc: SimulatedVpc) -> tuple[Eni, Eni]:
     return primary(vpc, first), vpc.attach(second, device=1, **MANY)
 
 
-def test_it_is_ready_when_the_primary_is(
+def test_the_daemon_sends_ready_when_the_primary_is_configured(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     with managed(instance) as manager:
@@ -38,10 +38,10 @@ def test_it_is_ready_when_the_primary_is(
         assert manager.stop() == 0
 
 
-def test_an_eni_is_followed_from_its_link_to_its_end(
+def test_an_eni_is_managed_from_its_attachment_to_its_detachment(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """Nobody calls: the kernel's events do. What is left of it goes, too."""
+    """No command runs: the kernel's events cause the passes. The leftovers are removed, too."""
     with managed(instance) as manager:
         manager.until_configured(2)
         before = instance.kernel()
@@ -54,7 +54,7 @@ def test_an_eni_is_followed_from_its_link_to_its_end(
         manager.until(lambda: differences(before, instance.kernel()) == [], what="nothing left")
 
 
-def test_what_is_taken_away_comes_back_without_a_question_to_imds(
+def test_a_removed_item_is_repaired_without_a_request_to_imds(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     instance.configure(QUICKLY_SETTLED)
@@ -72,10 +72,10 @@ def test_what_is_taken_away_comes_back_without_a_question_to_imds(
         manager.until(lambda: "+ rule 10001" in manager.log())
 
 
-def test_a_refresh_is_done_by_the_manager(
+def test_the_daemon_runs_the_pass_of_a_refresh(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """What it did is told to who asked, as if they had done it themselves."""
+    """The client gets the daemon's changes, as if its own process had made them."""
     instance.configure(QUICKLY_SETTLED)
     with managed(instance) as manager:
         manager.until_configured(2)
@@ -92,23 +92,23 @@ def test_a_refresh_is_done_by_the_manager(
         assert manager.threads() == 1
 
 
-def test_a_refresh_is_not_left_alone_by_a_manager_that_is_stopped(
+def test_refresh_reports_a_stopped_daemon_at_its_deadline(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     with managed(instance) as manager:
         manager.until_configured(2)
-        instance.configure("[timeouts]\nlock = 1\npass = 1\n")  # for who asks
+        instance.configure("[timeouts]\nlock = 1\npass = 1\n")  # for the client
         manager.process.send_signal(signal.SIGSTOP)
         began = time.monotonic()
         done = instance.ec2net("refresh", status=1)
-        assert time.monotonic() - began < HANGS  # by default it is 70 s
+        assert time.monotonic() - began < HANGS  # by default 70 s
         assert "ec2net.service: the daemon does not answer (" in done.stderr
         instance.configure()
         manager.process.send_signal(signal.SIGCONT)
         instance.ec2net("refresh")
 
 
-def test_there_is_one_manager(vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]) -> None:
+def test_only_one_daemon_runs(vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]) -> None:
     with managed(instance) as manager:
         done = instance.ec2net("run", status=1)
         assert done.stderr == (
@@ -116,19 +116,19 @@ def test_there_is_one_manager(vpc: SimulatedVpc, instance: Instance, pair: tuple
             " (see 'systemctl status ec2net.service')\n"
         )
         assert manager.stop() == 0
-    with managed(instance) as manager:  # its lock can be taken by another one now: it makes way
+    with managed(instance) as manager:  # another process can take its lock now: the daemon yields
         shutil.rmtree(instance.run_dir)
         manager.process.send_signal(signal.SIGHUP)  # a poll, at once
         assert manager.process.wait(LIMIT) == 1
         assert "resident.lock was deleted or replaced (the daemon must start again" in manager.log()
-    with managed(instance) as manager:  # killed: the lock goes with it
+    with managed(instance) as manager:  # killed: the lock is free
         manager.process.kill()
         manager.process.wait(LIMIT)
     with managed(instance) as manager:
         assert manager.stop() == 0
 
 
-def test_nothing_is_removed_that_the_manager_would_bring_back(
+def test_remove_is_refused_while_the_daemon_would_restore_the_eni(
     instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     with managed(instance) as manager:
@@ -147,7 +147,7 @@ def test_nothing_is_removed_that_the_manager_would_bring_back(
         instance.ec2net("status")
 
 
-def test_status_shows_what_the_manager_knows_and_anybody_may_look(
+def test_status_shows_the_daemon_to_any_user(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     with managed(instance) as manager:
@@ -164,7 +164,7 @@ def test_status_shows_what_the_manager_knows_and_anybody_may_look(
     assert "daemon is running" not in instance.ec2net("status").stdout
 
 
-def test_a_steady_poll_reads_little_and_writes_and_says_nothing(
+def test_a_steady_poll_reads_little_and_writes_and_logs_nothing(
     vpc: SimulatedVpc, instance: Instance
 ) -> None:
     """R15, R20, R28: 1 + 2 requests per dual-stack ENI, and the listings of keys at another time."""
@@ -178,14 +178,15 @@ def test_a_steady_poll_reads_little_and_writes_and_says_nothing(
         manager.rest()
         vpc.imds.clear_log()
         manager.poke()
-        assert vpc.imds.count() == 46  # who asks sees new keys, too
+        assert vpc.imds.count() == 46  # the client sees new keys, too
         instance.configure(SETTLED + "poll = 3\n")
         manager.process.send_signal(signal.SIGHUP)
         manager.poke()
         files, said = instance.files(), manager.log()
         vpc.imds.clear_log()
         with KernelEvents(vpc.guest) as events:
-            # Each poll begins with the list of MACs, and the listings come half an interval later.
+            # Each poll begins with the list of MACs, and the listings follow half an interval
+            # later.
             manager.until(lambda: _polls(vpc) >= 4)
             assert events.taken() == []
         requests = [request.path for request in vpc.imds.requests]
@@ -212,10 +213,10 @@ def _polls(vpc: SimulatedVpc) -> int:
     return sum(request.path.endswith("interfaces/macs/") for request in vpc.imds.requests)
 
 
-def test_a_key_that_is_new_is_found_within_a_poll(
+def test_a_new_key_is_found_within_a_poll(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """An ENI's first IPv6 address or prefix makes a key that no poll asks for."""
+    """An ENI's first IPv6 address or prefix creates a key that no poll reads."""
     first = pair[0]
     instance.configure(SETTLED + "poll = 4\n")
     with managed(instance) as manager:
@@ -226,15 +227,16 @@ def test_a_key_that_is_new_is_found_within_a_poll(
         polls = _polls(vpc)
         manager.until(lambda: str(address) in manager.log())
         print(f"polls: {_polls(vpc) - polls}")
-        assert _polls(vpc) - polls <= 2  # listings come between two of them, then the ENI is read
+        # the listings follow between two polls, then the ENI is read
+        assert _polls(vpc) - polls <= 2
         first.unassign_ipv4_prefix(prefix)
         pair[1].unassign_ipv6(address)
         manager.until(lambda: f"- address {address}" in manager.log())
-        # The key has gone with its last value: no error, and it is asked for no more.
+        # The key is removed with its last value: no error, and no further request.
         assert "could not be read" not in manager.log()
 
 
-def test_the_configuration_is_read_again_without_a_change_of_anything(
+def test_a_reload_of_the_configuration_changes_nothing(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     with managed(instance) as manager:
@@ -268,7 +270,7 @@ def test_the_configuration_is_read_again_without_a_change_of_anything(
         manager.until_configured(2)
 
 
-def test_a_start_and_a_stop_may_take_as_long_as_the_configuration_says(
+def test_start_and_stop_extend_the_limits_of_systemd_to_the_configured_time(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     """systemd's 90 s and 60 s are less than what timeouts.link and rollback.after can be."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resident manager when something hangs, dies or lies: IMDS, a plugin, the clock, itself."""
+"""The daemon when something hangs, dies or is wrong: IMDS, a plugin, the clock, itself."""
 
 import json
 import random
@@ -39,11 +39,11 @@ def pair(vpc: SimulatedVpc) -> tuple[Eni, Eni]:
     return primary(vpc, first), vpc.attach(second, device=1, **MANY)
 
 
-def test_killed_during_applies_fifty_times(
+def test_the_daemon_survives_fifty_kills_during_applies(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """By SIGKILL at a random point of an apply; the next start makes it good, and touches nothing
-    foreign. The last one finds nothing to do."""
+    """By SIGKILL at a random point of an apply; the next start completes it, and changes nothing
+    foreign. The last start has no changes."""
     chance = random.Random(SEED)
     instance.configure(POLLING)
     instance.ec2net("refresh")
@@ -79,7 +79,7 @@ def test_killed_during_applies_fifty_times(
     print(f"{halfway} of {tried} kills left half an apply")
 
 
-def test_imds_that_hangs_costs_nothing_and_is_told_once(
+def test_imds_that_hangs_has_no_effect_and_is_reported_once(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
     instance.configure(QUICK)
@@ -105,11 +105,11 @@ def test_imds_that_hangs_costs_nothing_and_is_told_once(
         manager.until_configured(2)
 
 
-def test_events_that_were_lost_are_made_good(
+def test_lost_events_are_recovered(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """A process that is stopped while ENIs come and go and thousands of routes change: its queue
-    runs over (ENOBUFS)."""
+    """A process that is stopped while ENIs are attached and detached and thousands of routes
+    change: its queue overflows (ENOBUFS)."""
     with managed(instance) as manager:
         manager.until_configured(2)
         manager.process.send_signal(signal.SIGSTOP)
@@ -126,10 +126,10 @@ ROUTES = 20_000
 
 
 @pytest.mark.serial
-def test_a_routing_daemon_at_work_does_not_keep_it_busy(
+def test_a_routing_daemon_does_not_keep_ec2net_busy(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """Others' routes and links are told apart by their bytes."""
+    """ec2net recognizes foreign routes and links by their bytes."""
     instance.configure("[resident]\nfast_for = 0.1\n")
     with managed(instance) as manager:
         manager.until_configured(2)
@@ -142,10 +142,10 @@ def test_a_routing_daemon_at_work_does_not_keep_it_busy(
         assert manager.log() == said
 
 
-def test_a_fight_over_a_rule_ends_in_patience(
+def test_a_conflict_over_a_rule_ends_with_limited_repairs(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """Another tool takes away what is repaired, each time: no spinning, and one line about it."""
+    """Another tool removes each repaired rule: no busy loop, and one line about it."""
     instance.configure("[resident]\nfast_for = 0.1\nrepairs = 4\ndebounce = 0.05\n")
     with managed(instance) as manager:
         manager.until_configured(2)
@@ -170,10 +170,10 @@ def test_a_fight_over_a_rule_ends_in_patience(
         assert " times until " in explained
 
 
-def test_enis_that_go_are_no_fight(
+def test_detaching_enis_is_no_conflict(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """What they leave is taken back, which is no repair of what somebody took away."""
+    """ec2net removes their leftovers, which is no repair of a foreign removal."""
     instance.configure("[resident]\nfast_for = 0.1\nrepairs = 4\ndebounce = 0.05\n")
     with managed(instance) as manager:
         manager.until_configured(2)
@@ -216,7 +216,7 @@ def ec2net_adjust_intent(intent, facts):
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> dict[str, str]:
-    """Environment with a plugin ``hung`` from somebody else; a file ``stuck`` makes a hook hang."""
+    """Environment with a foreign plugin ``hung``; a file ``stuck`` makes a hook hang."""
     from instance import environment
 
     (tmp_path / "ec2net_hung.py").write_text(HUNG)
@@ -228,7 +228,7 @@ def plugin(tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": path, "STUCK": str(tmp_path / "stuck")}
 
 
-def test_a_backend_that_hangs_is_given_up_and_the_others_go_on(
+def test_a_backend_that_hangs_is_abandoned_and_the_others_continue(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni], plugin: dict[str, str]
 ) -> None:
     instance.configure(QUICK + '[[eni]]\nmatch = { device = 2 }\nbackend = "hung"\n')
@@ -248,7 +248,7 @@ def test_a_backend_that_hangs_is_given_up_and_the_others_go_on(
         assert manager.log().count("hangs in apply") == 2
 
 
-def test_a_loop_that_is_stuck_feeds_no_watchdog(
+def test_a_loop_that_hangs_feeds_no_watchdog(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni], plugin: dict[str, str]
 ) -> None:
     """No side thread does. (That systemd ends it then is shown in the lab.)"""
@@ -264,7 +264,7 @@ def test_a_loop_that_is_stuck_feeds_no_watchdog(
 
 
 def _silent(notify: object, seconds: float) -> bool:
-    """Whether nothing is heard for so long."""
+    """Whether no message arrives for this time."""
     import socket
 
     assert isinstance(notify, socket.socket)
@@ -305,7 +305,7 @@ def test_a_wall_clock_that_jumps_changes_nothing(
         assert "PUT" not in {request.method for request in vpc.imds.requests}
         assert instance.files() == files
         assert manager.log() == said
-        # It does see that clock: what is written for people is by it.
+        # The daemon does use that clock: for times that people read.
         clock.write_text("-86400000")
         vpc.attach(pair[1].subnet, device=2)
         manager.until_configured(3)
@@ -317,10 +317,10 @@ def _polls(vpc: SimulatedVpc) -> int:
     return sum(request.path.endswith("interfaces/macs/") for request in vpc.imds.requests)
 
 
-def test_a_link_that_is_renamed_before_its_event_is_read_is_seen(
+def test_a_link_renamed_before_its_event_is_read_is_seen(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """As udev does while the manager is in a pass: the event has a name that is gone."""
+    """As udev does while the daemon runs a pass: the event has the old name."""
     instance.configure("[resident]\nfast_for = 0.1\n")
     with managed(instance) as manager:
         manager.until_configured(2)
@@ -331,13 +331,13 @@ def test_a_link_that_is_renamed_before_its_event_is_read_is_seen(
             [f"link set {eni.name} down", f"link set {eni.name} name ens99", "link set ens99 up"]
         )
         manager.stopped(False)
-        manager.until_configured(3)  # not by a poll, which comes in a minute
+        manager.until_configured(3)  # not by a poll, which follows in a minute
 
 
-def test_every_reload_is_made_and_none_costs_memory(
+def test_every_reload_is_done_and_none_uses_more_memory(
     vpc: SimulatedVpc, instance: Instance, pair: tuple[Eni, Eni]
 ) -> None:
-    """A SIGHUP right after READY, between two looks at the flag, is not lost."""
+    """A SIGHUP right after READY, between two reads of the flag, is not lost."""
     instance.configure("[resident]\nfast_for = 0.1\n")
     with managed(instance) as manager:
         manager.until_configured(2)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """An hour of an instance's life in a minute: random events from a seed, invariants after each.
 
-    EC2NET_SEED=7 EC2NET_ENDURANCE=5 .venv/bin/pytest -s tests/netns/test_resident_hour.py
+EC2NET_SEED=7 EC2NET_ENDURANCE=5 .venv/bin/pytest -s tests/netns/test_resident_hour.py
 
-The manager's intervals are a sixtieth of the real ones (``SCALED``).
+The daemon's intervals are a sixtieth of the real ones (``SCALED``).
 """
 
 import json
@@ -50,7 +50,7 @@ FOREIGN = [
 
 @dataclass
 class Life:
-    """An instance with its manager, and what may happen to it."""
+    """An instance with its daemon, and its possible events."""
 
     vpc: SimulatedVpc
     instance: Instance
@@ -128,7 +128,7 @@ class Life:
         return f"unassign {one} from {eni.name}"
 
     def vandal(self) -> str:
-        """Somebody deletes what is not theirs."""
+        """Another program deletes objects of ec2net."""
         name = self.chance.choice(self.vpc.enis).name
         number = 10000 + self.chance.choice(self.vpc.enis).device
         line = self.chance.choice(
@@ -174,7 +174,7 @@ class Life:
         return f"ec2net {verb} by hand"
 
     def owned(self) -> list[str]:
-        """Rules and routes that are ours."""
+        """Rules and routes of ec2net."""
         state = self.instance.kernel()
         return sorted(
             f"{subject} {line}"
@@ -185,7 +185,7 @@ class Life:
         )
 
     def foreign(self) -> State:
-        """Rules and routes that are not ours and not the kernel's, and foreign addresses."""
+        """Rules and routes that neither ec2net nor the kernel added, and foreign addresses."""
         state = self.instance.kernel()
         kept: State = {}
         for subject, lines in state.items():
@@ -199,7 +199,7 @@ class Life:
         return kept
 
     def wrong(self) -> list[str]:
-        """What is not as it should be, by another process and by connections."""
+        """Differences from the intended state, by another process and by connections."""
         assert self.manager is not None
         if self.manager.process.poll() is not None:
             return [f"the manager ended: {self.manager.log()}"]
@@ -209,7 +209,9 @@ class Life:
         return found or [f"{tick}" for tick in self.instance.unreachable()]
 
 
-def test_an_hour_of_random_events(vpc: SimulatedVpc, instance: Instance) -> None:
+def test_an_hour_of_random_events_leaves_the_intended_state(
+    vpc: SimulatedVpc, instance: Instance
+) -> None:
     seed = int(os.environ.get("EC2NET_SEED", "20261125"))
     print(f"seed {seed}")
     instance.configure(SCALED)
@@ -238,7 +240,7 @@ def test_an_hour_of_random_events(vpc: SimulatedVpc, instance: Instance) -> None
         polls = (time.monotonic() - began) / 1.0
         requests = vpc.imds.count()
         print(f"{steps} steps, {requests} requests in {polls:.0f} intervals")
-        # Each interval 1 + 5 per ENI and their listings; each event a few looks at an ENI.
+        # Each interval 1 + 5 per ENI and their listings; each event a few reads of an ENI.
         assert requests < polls * (2 + 6 * ENIS) + steps * 12 * (2 + 6)
     finally:
         life.stack.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The seed bug and the manager: ghosts by the hundred, and one process before and after."""
+"""The seed bug and the daemon: hundreds of links that vanish, and one process before and after."""
 
 import random
 import time
@@ -22,9 +22,9 @@ SEED = 20261125
 
 
 def test_a_thousand_races_leave_nothing(vpc: SimulatedVpc, instance: Instance) -> None:
-    """R17: a third of the links moves into another namespace, the manager is stopped now and then,
-    so that its events are lost. One process, descriptors and memory as at the start; nothing on
-    disk or in the kernel; the traffic of other ENIs has no gap."""
+    """R17: a third of the links moves into another namespace, and the daemon is stopped now and
+    then, so that it misses their events. One process, descriptors and memory as at the start;
+    nothing on disk or in the kernel; the traffic of other ENIs has no gap."""
     chance = random.Random(SEED)
     first, second = subnets(vpc, 2)
     primary(vpc, first)
@@ -71,7 +71,7 @@ def test_a_thousand_races_leave_nothing(vpc: SimulatedVpc, instance: Instance) -
 
 
 def _own_files(vpc: SimulatedVpc, instance: Instance) -> set[str]:
-    """Files that are about no ENI, or about one that is there."""
+    """Files about the host, or about an attached ENI."""
     macs = {str(eni.mac) for eni in vpc.enis} | {eni.name for eni in vpc.enis}
     return {
         name

@@ -22,7 +22,7 @@ VIP = "192.168.55.5"
 
 @pytest.fixture
 def eni(instance: Instance) -> Eni:
-    """A secondary in a subnet of its own."""
+    """A secondary in a separate subnet."""
     first, second = subnets(instance.vpc, 2)
     primary(instance.vpc, first, **MANY)
     return instance.vpc.attach(second, **MANY)
@@ -70,12 +70,12 @@ def destination(instance: Instance, version: int) -> IPv4Address | IPv6Address:
 
 
 def answers(instance: Instance, client: Namespace, *attempts: Attempt) -> list[str]:
-    """The source that the far end saw; empty if no connection came about."""
+    """The source that the far end saw; empty if the connection failed."""
     found = connect_all(client, attempts, CHECK_SECONDS, patient=True)
     return [str(one.seen) if isinstance(one, Answer) else "" for one in found]
 
 
-def test_a_container_has_single_addresses_of_an_eni(
+def test_a_container_can_have_single_addresses_of_an_eni(
     instance: Instance, eni: Eni, container: Namespace
 ) -> None:
     instance.ec2net("refresh")
@@ -104,7 +104,7 @@ def test_a_container_has_single_addresses_of_an_eni(
     assert all(str(address) in instance.guest.run(["ip", "addr"]).stdout for address in mine)
 
 
-def test_a_container_network_leaves_by_the_eni_that_the_configuration_names(
+def test_a_container_network_leaves_through_the_configured_eni(
     instance: Instance, eni: Eni
 ) -> None:
     vpc = instance.vpc
@@ -126,7 +126,7 @@ def test_a_container_network_leaves_by_the_eni_that_the_configuration_names(
     assert vpc.dropped() == 0
 
 
-def test_a_vip_that_imds_does_not_list_leaves_by_its_eni(instance: Instance, eni: Eni) -> None:
+def test_a_vip_that_imds_does_not_list_leaves_through_its_eni(instance: Instance, eni: Eni) -> None:
     instance.configure(f'[[eni]]\nmatch = {{ mac = "{eni.mac}" }}\nsources = ["{VIP}"]\n')
     instance.ec2net("refresh")
     instance.guest.ip([f"addr add {VIP}/32 dev lo"])
@@ -138,7 +138,7 @@ def test_a_vip_that_imds_does_not_list_leaves_by_its_eni(instance: Instance, eni
     assert instance.way("198.51.100.1", VIP) != eni.name
 
 
-def test_one_wrong_source_is_named_with_its_remedy(instance: Instance, eni: Eni) -> None:
+def test_a_wrong_source_is_reported_with_its_remedy(instance: Instance, eni: Eni) -> None:
     instance.configure(f'[[eni]]\nmatch = {{ mac = "{eni.mac}" }}\nsources = ["10.0.0.0/8"]\n')
     said = instance.ec2net("plan", status=None)
     assert "sources contains 10.0.0.0/8" in said.stdout + said.stderr

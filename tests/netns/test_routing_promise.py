@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The promise of routing, asked of the kernel for random hosts and main tables.
+"""The promise of routing, checked on the kernel for random hosts and main tables.
 
-A packet leaves through an ENI only if the ENI has its source address, and main's answer is obeyed
-wherever its link is no ENI. A counter-example prints the lines of ``ip`` that make it.
+A packet leaves through an ENI only if the ENI has its source address, and ec2net obeys main
+wherever main's link is no ENI. A counterexample prints the lines of ``ip`` that build it.
 """
 
 import json
@@ -28,7 +28,8 @@ OUTSIDE: tuple[AnyAddress, ...] = (ip_address("203.0.113.9"), ip_address("2001:d
 EXAMPLES, SEED = 12, 20261129
 
 Ways = Mapping[tuple[AnyAddress | None, AnyAddress], str]
-"""By source (None: not named) and destination the link and the gateway; the error if there is none."""
+"""By source (None: not named) and destination the link and the gateway; the error if the lookup
+fails."""
 
 
 def asked(guest: Namespace, sources: list[AnyAddress | None]) -> Ways:
@@ -61,7 +62,7 @@ def _way(
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What stands after two passes, and how it was without ec2net."""
+    """The routing after two passes, and the routing without ec2net."""
 
     enis: list[Eni]
     before: Ways
@@ -86,7 +87,8 @@ class Host:
         return found
 
     def _is_killed(self, to: AnyAddress) -> bool:
-        """With a kill switch no way is left to the primary: its packets are lost there or in the VPC."""
+        """With a kill switch no route leads to the primary: its packets are lost there or in the
+        VPC."""
         outside = next(one for one in OUTSIDE if one.version == to.version)
         return self.before[None, outside].startswith("error")
 

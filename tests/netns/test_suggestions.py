@@ -24,13 +24,13 @@ NO_LINK = LinkRef(0, "")
 
 
 def rules_and_routes(instance: Instance) -> list[list[str]]:
-    """But for the kernel's own, which IPv6 link-local addresses bring in their own time."""
+    """Except the kernel's own, which appear with IPv6 link-local addresses."""
     state = instance.kernel()
     found = [state[f"{kind} {version}"] for kind in ("rules", "routes") for version in (4, 6)]
     return [[line for line in lines if "fe80::/64" not in line] for lines in found]
 
 
-def test_every_command_of_ip_is_taken(instance: Instance) -> None:
+def test_ip_accepts_every_suggested_command(instance: Instance) -> None:
     first, second = subnets(instance.vpc, 2)
     primary(instance.vpc, first)
     instance.vpc.attach(second)
@@ -87,6 +87,6 @@ def _index() -> int:
         Rule(ip_network("10.0.1.4/32"), 10001, 0, action=RuleAction.UNREACHABLE),
     ],
 )
-def test_what_no_command_identifies_gets_none(item: Rule | Route) -> None:
+def test_an_object_that_no_command_identifies_gets_no_suggestion(item: Rule | Route) -> None:
     """doctor printed 'ip -6 route del other default dev 0 ...' before."""
     assert deletion(item) == ""

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host that one version configured is taken over by another one: nothing changes, nothing is lost.
+"""One version takes over a host that another one configured: nothing changes, nothing is lost.
 
-Both ways between this checkout and the old version (tests/support/old_version.py), with every kind of
-state file that the netlink backend has. tests/lab/test_lab_upgrade.py has the network managers'.
+In both directions between this checkout and the old version (tests/support/old_version.py), with
+every kind of state file that the netlink backend has. tests/lab/test_lab_upgrade.py has the network
+managers'.
 """
 
 import json
@@ -38,8 +39,8 @@ fast_for = 0.1
 [timeouts]
 pass = 60
 """
-"""Settings by which a lost state file shows: a later ENI that counts as one of the boot gets a default
-route in main, and without its journal a link does not get its MTU back."""
+"""Settings by which a lost state file shows: a later ENI that counts as one of the boot gets a
+default route in main, and without its journal a link does not get its MTU back."""
 
 CUTS_OFF = """\
 from dataclasses import replace
@@ -63,10 +64,10 @@ def ec2net_adjust_intent(intent, facts):
 
 
 def use_version(instance: Instance, source: Path) -> None:
-    """Have this version at ``ec2net``, with the arrangement of main that both versions know."""
+    """Use this version as ``ec2net``, with the arrangement of main that both versions support."""
     apart = instance.config_root / "etc/ec2net/ec2net.toml.d/10-main-table.toml"
     apart.unlink(missing_ok=True)
-    if source == SOURCE:  # the old version knows no such key
+    if source == SOURCE:  # the old version does not have this key
         apart.write_text('main_table = "apart"\n')
     instance.source = source
 
@@ -76,7 +77,7 @@ DIRECTIONS = ("old to new and back", "new to old and back")
 
 @pytest.fixture(scope="session")
 def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the old version is imported from."""
+    """The folder from which the old version is imported."""
     return unpacked_or_not_run(tmp_path_factory.mktemp("old")) / "src"
 
 
@@ -143,8 +144,8 @@ def host(versions: tuple[Path, Path], instance: Instance, tmp_path: Path) -> Hos
 
 @contextmanager
 def unchanged(host: Host) -> Iterator[None]:
-    """Whatever happens inside: the kernel has no event, no word on any stream is lost, and no state file
-    comes or goes. A version may write one in a form of its own, which the other has to read."""
+    """Inside the block the kernel has no event, no message on any stream is lost, and no state file
+    is created or deleted. A version may write one in another form, which the other has to read."""
     instance = host.instance
     before, marks, memory = instance.kernel(), ruleset(instance), host.memory()
     with Streams(instance.vpc, host.enis) as streams, KernelEvents(instance.guest) as events:
@@ -157,7 +158,7 @@ def unchanged(host: Host) -> Iterator[None]:
 
 
 def ruleset(instance: Instance) -> str:
-    """What nft has for ``published_ports``."""
+    """The nftables rules for ``published_ports``."""
     done = instance.guest.run(["nft", "--stateless", "list", "ruleset"])
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -169,12 +170,12 @@ def explained(instance: Instance, link: str) -> dict[str, Any]:
 
 
 def assert_takes_over(host: Host) -> None:
-    """The version that is in use knows all that the other one knew, and does nothing."""
+    """The version in use has all the state of the other one, and makes no change."""
     instance = host.instance
     counted = host.passes()
     with unchanged(host):
         with instance.vpc.imds.fault(Fault(Status(503))):
-            # All that it can know is what the other one remembered.
+            # All facts in its files came from the other version.
             done = instance.ec2net("refresh", "--json", status=1)
             assert json.loads(done.stdout)["changes"] == []
             known = [row["standing"] for row in instance.status().values()]
@@ -198,7 +199,7 @@ def assert_takes_over(host: Host) -> None:
 
 @contextmanager
 def configured(host: Host, text: str) -> Iterator[None]:
-    """With other words in ec2net.toml inside."""
+    """With another text in ec2net.toml inside."""
     host.instance.configure(text)
     try:
         yield
@@ -207,7 +208,7 @@ def configured(host: Host, text: str) -> Iterator[None]:
 
 
 def assert_pass_by(manager: Manager, host: Host) -> None:
-    """A refresh by the version in use, which the manager makes: it has not read this file."""
+    """A refresh by the version in use, which the daemon runs: the daemon has not read this file."""
     with configured(host, "mtu = 1300\n"):
         assert manager.poke()["changes"] == []
 
@@ -219,8 +220,8 @@ def test_another_version_takes_a_host_over_and_changes_nothing(host: Host) -> No
     assert_takes_over(host)
 
 
-def test_another_version_takes_back_what_was_made_for_an_eni(host: Host) -> None:
-    """For one that is detached, by its marker and its marks; for one that is there, by its journal."""
+def test_another_version_removes_the_configuration_of_an_eni(host: Host) -> None:
+    """For a detached ENI, by its marker and its marks; for an attached one, by its journal."""
     instance, (_, second, third) = host.instance, host.enis
     host.use(1)
     instance.vpc.detach(third, Detach.DELETE)
@@ -235,8 +236,9 @@ def test_another_version_takes_back_what_was_made_for_an_eni(host: Host) -> None
     assert [line for line in found if own.search(line)] == []
 
 
-def test_another_version_takes_over_from_a_manager_that_runs(host: Host) -> None:
-    """While it runs, commands of the other version reach it; afterwards a manager takes over."""
+def test_another_version_takes_over_from_a_running_daemon(host: Host) -> None:
+    """While the daemon runs, commands of the other version reach it; afterwards a daemon takes
+    over."""
     instance = host.instance
     with managed(instance) as manager:
         manager.until_configured(3)
@@ -259,7 +261,7 @@ def test_another_version_takes_over_from_a_manager_that_runs(host: Host) -> None
                 assert_pass_by(back, host)
 
 
-def test_another_version_leaves_a_quiet_host_alone(
+def test_another_version_leaves_a_quiet_host_unchanged(
     versions: tuple[Path, Path], instance: Instance
 ) -> None:
     primary(instance.vpc, *subnets(instance.vpc, 1)[:1], ipv6=0)
@@ -273,10 +275,11 @@ def test_another_version_leaves_a_quiet_host_alone(
     assert instance.vpc.imds.count() > 0
 
 
-def test_another_version_holds_what_was_rolled_back(
+def test_another_version_keeps_a_hold(
     versions: tuple[Path, Path], instance: Instance, tmp_path: Path
 ) -> None:
-    """The same is wanted of the ENI, so the change that cut the host off is not tried again."""
+    """The intent of the ENI is the same, so the change that made IMDS unreachable is not
+    retried."""
     first, second = subnets(instance.vpc, 2)
     primary(instance.vpc, first, **MANY)
     eni = instance.vpc.attach(second, **MANY)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What takes an ENI's traffic is named by verify, doctor and explain, each with its own words."""
+"""verify, doctor and explain each name the cause that redirects an ENI's traffic."""
 
 import json
 import tarfile
@@ -59,7 +59,7 @@ def routing(instance: Instance) -> dict[str, Any]:
 
 @contextmanager
 def ip(instance: Instance, *do: str) -> Iterator[None]:
-    """Add these, and take them away again."""
+    """Add these, and remove them again."""
     instance.guest.ip(do)
     try:
         yield
@@ -67,7 +67,7 @@ def ip(instance: Instance, *do: str) -> Iterator[None]:
         instance.guest.ip([line.replace(" add ", " del ", 1) for line in reversed(do)])
 
 
-def test_a_settled_host_is_as_intended(settled: Instance) -> None:
+def test_verify_finds_nothing_on_a_configured_host(settled: Instance) -> None:
     assert verified(settled, status=0) == []
 
 
@@ -116,7 +116,7 @@ TAKEN = {
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_the_rule_that_takes_a_source_is_named_and_refresh_is_not_offered(
+def test_the_rule_that_redirects_a_source_is_named_and_refresh_is_not_suggested(
     settled: Instance, name: str
 ) -> None:
     do, said, remedy = TAKEN[name]
@@ -137,7 +137,7 @@ def test_the_rule_that_takes_a_source_is_named_and_refresh_is_not_offered(
     assert verified(settled, status=0) == []
 
 
-def test_the_suggested_command_removes_what_takes_the_source(settled: Instance) -> None:
+def test_the_suggested_command_removes_the_redirecting_rule(settled: Instance) -> None:
     settled.guest.ip(["rule add pref 100 from 10.0.2.5 lookup main"])
     (found,) = verified(settled)
     done = settled.guest.run(found["remedy"].partition("run: ")[2].split())
@@ -145,21 +145,21 @@ def test_the_suggested_command_removes_what_takes_the_source(settled: Instance) 
     assert verified(settled, status=0) == []
 
 
-def test_a_foreign_route_in_the_table_of_an_eni_is_named(settled: Instance) -> None:
+def test_a_foreign_route_in_the_table_of_an_eni_is_reported(settled: Instance) -> None:
     with ip(settled, "route add 169.254.169.123/32 dev ens5 table 10001"):
         (found,) = verified(settled)
         assert "to 169.254.169.123 should leave through ens6, but" in found["text"]
         assert "route 169.254.169.123/32 dev ens5 table 10001" in found["text"]
 
 
-def test_what_is_missing_is_repaired_by_a_refresh_which_doctor_offers(settled: Instance) -> None:
+def test_doctor_suggests_a_refresh_that_repairs_missing_items(settled: Instance) -> None:
     settled.guest.ip(["route del default table 10001"])
     assert "repair: ec2net refresh" in routing(settled)["remedy"]
     settled.refresh()
     assert verified(settled, status=0) == []
 
 
-def test_an_answer_tells_its_rule_table_and_route(settled: Instance) -> None:
+def test_a_finding_names_the_rule_and_the_table_and_the_route(settled: Instance) -> None:
     story = json.loads(settled.ec2net("explain", "10.0.2.5", "--json").stdout)
     (answer,) = story["kernel"]
     assert "dev ens6 by rule 10001: from 10.0.2.4/30 lookup 10001, route default via" in answer
@@ -208,7 +208,7 @@ def test_an_address_that_ec2_does_not_assign_is_the_cause(
         assert assign in found["remedy"]
 
 
-def test_an_address_of_no_subnet_here_may_be_meant_so(settled: Instance) -> None:
+def test_an_address_outside_all_subnets_may_be_intended(settled: Instance) -> None:
     """Such as a virtual address that a VPC's route table leads here."""
     with ip(settled, "addr add 192.0.2.77/32 dev ens6"):
         document = json.loads(settled.ec2net("doctor", "--json", status=None).stdout)["findings"]
@@ -217,8 +217,8 @@ def test_an_address_of_no_subnet_here_may_be_meant_so(settled: Instance) -> None
 
 
 @pytest.mark.parametrize("name", ["main", "blackhole"])
-def test_a_finding_stays_open_until_it_is_gone(settled: Instance, name: str) -> None:
-    """The second refresh ended with 0, and status said nothing, while verify ended with 4."""
+def test_a_finding_lasts_until_its_cause_is_gone(settled: Instance, name: str) -> None:
+    """The second refresh ended with 0, and status reported nothing, while verify ended with 4."""
     do, said, _ = TAKEN[name]
     with ip(settled, *do):
         for _ in range(3):
@@ -231,7 +231,7 @@ def test_a_finding_stays_open_until_it_is_gone(settled: Instance, name: str) -> 
     assert said not in settled.ec2net("status").stdout
 
 
-def test_the_daemon_verifies_what_was_there_before_and_what_others_change(
+def test_the_daemon_verifies_earlier_state_and_foreign_changes(
     settled: Instance,
 ) -> None:
     eni = str(settled.vpc.enis[1].mac)
@@ -282,7 +282,7 @@ def test_a_source_whose_packets_the_vpc_drops_is_not_connected(settled: Instance
     ]
 
 
-def test_without_imds_s_ipv6_endpoint_a_target_is_needed(settled: Instance) -> None:
+def test_without_imds_over_ipv6_a_target_is_needed(settled: Instance) -> None:
     settled.vpc.silence_imds(6)
     try:
         document = json.loads(settled.ec2net("verify", "--connect", "--json").stdout)
@@ -296,7 +296,7 @@ def test_without_imds_s_ipv6_endpoint_a_target_is_needed(settled: Instance) -> N
     assert len(failed["connections"]) == len(document["connections"]) + len(ipv6)
 
 
-def test_plan_tells_by_its_exit_status_whether_there_is_something_to_change(
+def test_the_exit_status_of_plan_says_whether_changes_are_due(
     settled: Instance,
 ) -> None:
     settled.ec2net("plan", "--exit-code")
@@ -317,7 +317,7 @@ def test_plan_tells_by_its_exit_status_whether_there_is_something_to_change(
         settled.vpc.unsilence_imds()
 
 
-def test_the_primary_is_removed_by_force_alone(settled: Instance) -> None:
+def test_the_primary_is_removed_only_with_force(settled: Instance) -> None:
     before = settled.kernel()
     done = settled.ec2net("remove", "ens5", status=2)
     assert "ens5 is the primary ENI: the host may lose its network (" in done.stderr
@@ -326,7 +326,7 @@ def test_the_primary_is_removed_by_force_alone(settled: Instance) -> None:
     settled.refresh()
 
 
-def test_one_archive_has_what_a_bug_report_needs(settled: Instance, tmp_path: Path) -> None:
+def test_one_archive_has_all_data_for_a_bug_report(settled: Instance, tmp_path: Path) -> None:
     eni = settled.vpc.enis[1]
     whole, hidden = tmp_path / "whole.tar.gz", tmp_path / "hidden.tar.gz"
     before = settled.kernel()

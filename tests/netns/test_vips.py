@@ -23,7 +23,7 @@ Pass = Callable[[], object]
 
 @contextmanager
 def passes(instance: Instance, resident: bool) -> Iterator[Pass]:
-    """How a pass is made: by a process of its own, or by the manager that runs."""
+    """The process that runs a pass: a separate one, or the daemon."""
     if not resident:
         yield lambda: instance.ec2net("refresh")
         return
@@ -39,7 +39,7 @@ def eni(request: pytest.FixtureRequest, instance: Instance) -> Eni:
 
 
 @pytest.mark.parametrize("resident", [False, True], ids=["on-demand", "resident"])
-def test_a_vip_that_ec2_does_not_know_comes_and_goes_as_keepalived_says(
+def test_keepalived_adds_and_removes_a_vip_that_ec2_does_not_know(
     instance: Instance, eni: Eni, resident: bool
 ) -> None:
     with passes(instance, resident) as run_pass:
@@ -57,7 +57,7 @@ def test_a_vip_that_ec2_does_not_know_comes_and_goes_as_keepalived_says(
 
 
 @pytest.mark.parametrize("resident", [False, True], ids=["on-demand", "resident"])
-def test_a_vip_that_ec2_assigns_stays_keepaliveds_and_works(
+def test_a_vip_that_ec2_assigns_belongs_to_keepalived_and_works(
     instance: Instance, eni: Eni, resident: bool
 ) -> None:
     vip = eni.subnet.allot_ipv4()
@@ -73,7 +73,7 @@ def test_a_vip_that_ec2_assigns_stays_keepaliveds_and_works(
             run_pass()
             assert lines(instance.guest, vip) == held
             assert instance.unreachable(eni) == []
-            # Another host has it now. Here it stays until keepalived takes it away.
+            # Another host has it now. Here it stays until keepalived removes it.
             eni.unassign_ipv4(vip)
             run_pass()
             assert lines(instance.guest, vip) == held
@@ -82,8 +82,10 @@ def test_a_vip_that_ec2_assigns_stays_keepaliveds_and_works(
             assert_same(without, instance.kernel())
 
 
-def test_a_vip_that_imds_lists_first_goes_with_its_listing(instance: Instance, eni: Eni) -> None:
-    """It was ours then: nothing of it may be left on a host that it has moved away from."""
+def test_a_vip_that_imds_lists_first_is_removed_with_its_listing(
+    instance: Instance, eni: Eni
+) -> None:
+    """ec2net had added it: nothing of it may be left on a host that has lost the address."""
     vip = eni.subnet.allot_ipv4()
     instance.ec2net("refresh")
     without = instance.kernel()

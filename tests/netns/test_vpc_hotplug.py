@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ENIs come and go in the simulated VPC, and nothing is left when it is over."""
+"""ENIs are attached and detached in the simulated VPC, and nothing is left at the end."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def macs(vpc: SimulatedVpc) -> list[str]:
     return [] if found is None else sorted(found["interfaces"]["macs"])  # type: ignore[index]
 
 
-def test_a_fresh_eni_is_down_and_has_its_mac_and_mtu(vpc: SimulatedVpc) -> None:
+def test_a_new_eni_is_down_and_has_its_mac_and_mtu(vpc: SimulatedVpc) -> None:
     eni = vpc.attach(vpc.add_subnet("10.0.1.0/24"), "ens5")
     link = links(vpc.guest)["ens5"]
     assert link["address"] == str(eni.mac)
@@ -38,12 +38,12 @@ def test_a_fresh_eni_is_down_and_has_its_mac_and_mtu(vpc: SimulatedVpc) -> None:
     assert "UP" not in link["flags"]  # type: ignore[operator]
 
 
-def test_sysfs_shows_the_guest(vpc: SimulatedVpc) -> None:
+def test_sysfs_shows_the_links_of_the_guest(vpc: SimulatedVpc) -> None:
     vpc.attach(vpc.add_subnet("10.0.1.0/24"))
     assert vpc.guest.run(["ls", "/sys/class/net"]).stdout.split() == ["ens5", "lo"]
 
 
-def test_detach_deletes_link_mapping_and_metadata(vpc: SimulatedVpc) -> None:
+def test_detach_deletes_link_and_mapping_and_metadata(vpc: SimulatedVpc) -> None:
     subnet = vpc.add_subnet("10.0.1.0/24", "2001:db8:0:1::/64")
     primary = vpc.attach(subnet)
     eni = vpc.attach(subnet, ipv4=3, ipv4_prefixes=1, ipv6_prefixes=1)
@@ -87,7 +87,7 @@ def test_link_and_metadata_are_independent(vpc: SimulatedVpc) -> None:
     vpc.detach(ghost)
 
 
-def test_several_cards(vpc: SimulatedVpc) -> None:
+def test_an_instance_can_have_several_cards(vpc: SimulatedVpc) -> None:
     subnet = vpc.add_subnet("10.0.1.0/24")
     numbers = [(0, 0), (0, 1), (1, 0), (1, 1)]
     assert [
@@ -104,12 +104,12 @@ def test_sixty_enis_are_attached_quickly(vpc: SimulatedVpc) -> None:
         started = time.monotonic()
         vpc.attach(subnet, ipv4=4, ipv6=4)
         seconds.append(time.monotonic() - started)
-    # The quickest of the first and of the last ones: says whether it grows.
+    # The quickest of the first and of the last attachments: shows whether the time grows.
     assert min(seconds[-10:]) < max(0.1, 4 * min(seconds[:10]))
     assert len(links(vpc.guest)) == 60
 
 
-def test_what_the_ec2_api_refuses(vpc: SimulatedVpc) -> None:
+def test_the_ec2_api_refuses_impossible_requests(vpc: SimulatedVpc) -> None:
     subnet = vpc.add_subnet("10.0.1.0/27")
     eni = vpc.attach(subnet)
     with pytest.raises(UsageError, match="is the primary address"):
@@ -127,12 +127,12 @@ def test_a_command_that_fails_is_named_with_its_line(vpc: SimulatedVpc) -> None:
         vpc.guest.ip(["link set lo up", "link set nosuch up"])
 
 
-def test_a_command_in_the_guest_is_bounded(vpc: SimulatedVpc) -> None:
+def test_a_command_in_the_guest_has_a_deadline(vpc: SimulatedVpc) -> None:
     with pytest.raises(DeadlineExceeded, match=r"did not end within 0\.1 s"):
         vpc.guest.run(["sleep", "60"], timeout=0.1)
 
 
-def test_calling_into_a_namespace_leaves_the_caller_where_it_is(vpc: SimulatedVpc) -> None:
+def test_a_call_in_a_namespace_leaves_the_caller_in_its_own(vpc: SimulatedVpc) -> None:
     def here() -> str:
         return os.readlink("/proc/thread-self/ns/net")
 
@@ -144,7 +144,7 @@ def test_calling_into_a_namespace_leaves_the_caller_where_it_is(vpc: SimulatedVp
     assert here() == before
 
 
-def test_nothing_is_left() -> None:
+def test_a_closed_vpc_leaves_nothing() -> None:
     descriptors, threads = len(os.listdir("/proc/self/fd")), threading.active_count()
     with SimulatedVpc(prefix="one-") as vpc:
         subnet = vpc.add_subnet("10.0.1.0/24")
@@ -175,7 +175,7 @@ import ctypes
 import os
 from ec2net.core.simulation.vpc import sandbox
 from ec2net.core.simulation.vpc.simulated import SimulatedVpc
-# Not by exec: nobody may not be allowed to run the interpreter of the tests.
+# Not by exec: the user 65534 may lack permission to run the interpreter of the tests.
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)
 os.setresuid(65534, 65534, 65534)
@@ -205,7 +205,7 @@ def run_script(script: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="every other test does this without root")
-def test_without_root() -> None:
+def test_a_vpc_works_without_root() -> None:
     done = run_script(AS_NOBODY)
     if "cannot make a private network namespace" in done.stderr:
         pytest.skip(done.stderr)
@@ -226,4 +226,4 @@ def test_a_process_with_threads_cannot_enter() -> None:
         "try:\n    sandbox.enter()\nexcept Ec2netError as error:\n    print(error)\n"
     )
     done = run_script(script)
-    assert "several threads cannot enter a sandbox (enter it before" in done.stdout
+    assert "has 2 threads and cannot enter a network namespace of its own" in done.stdout

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""IMDS inside the simulated VPC: both endpoints, what ENIs look like there, and silence."""
+"""IMDS inside the simulated VPC: both endpoints, the keys of ENIs, and silence."""
 
 import http.client
 import socket
@@ -62,13 +62,13 @@ def primary(vpc: SimulatedVpc) -> Eni:
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_both_endpoints(vpc: SimulatedVpc, primary: Eni, version: int) -> None:
+def test_both_endpoints_answer(vpc: SimulatedVpc, primary: Eni, version: int) -> None:
     assert GuestClient(vpc, version).get("mac") == str(primary.mac)
     own = primary.ipv4s[0] if version == 4 else primary.ipv6s[0]
     assert {logged.source for logged in vpc.imds.requests} == {own}
 
 
-def test_the_keys_of_an_eni(vpc: SimulatedVpc, primary: Eni) -> None:
+def test_an_eni_has_its_keys(vpc: SimulatedVpc, primary: Eni) -> None:
     eni = vpc.attach(
         vpc.add_subnet("10.0.2.0/24", "2001:db8:0:2::/64"),
         ipv4=2,
@@ -98,7 +98,7 @@ def test_the_keys_of_an_eni(vpc: SimulatedVpc, primary: Eni) -> None:
     }
 
 
-def test_assigning_shows_and_the_order_stays(vpc: SimulatedVpc, primary: Eni) -> None:
+def test_an_assignment_shows_and_the_order_stays(vpc: SimulatedVpc, primary: Eni) -> None:
     added = primary.assign_ipv4()
     prefix = primary.assign_ipv4_prefix()
     assert keys_of(vpc, primary)["local-ipv4s"] == f"{primary.ipv4s[0]}\n{added}"
@@ -114,20 +114,20 @@ def test_an_efa_only_eni_has_no_address_keys(vpc: SimulatedVpc, primary: Eni) ->
     assert not {"local-ipv4s", "ipv6s", "local-hostname", "ipv4-prefix"} & set(keys)
 
 
-def test_an_eni_of_an_ipv6_only_subnet(vpc: SimulatedVpc) -> None:
+def test_an_eni_of_an_ipv6_only_subnet_has_its_keys(vpc: SimulatedVpc) -> None:
     keys = keys_of(vpc, vpc.attach(vpc.add_subnet(None, "2001:db8:0:6::/64")))
     assert [key for key in keys if "ipv4" in key] == []
     assert keys["local-hostname"] == f"{vpc.instance_id}.ec2.internal"
 
 
-def test_network_cards_are_told_on_instances_with_several_only() -> None:
+def test_network_cards_are_listed_only_on_instances_with_several() -> None:
     for cards, told in ((1, False), (2, True)):
         with SimulatedVpc(cards=cards) as vpc:
             keys = keys_of(vpc, vpc.attach(vpc.add_subnet("10.0.1.0/24")))
             assert ("network-card" in keys) is told
 
 
-def test_a_fresh_eni_settles(vpc: SimulatedVpc, primary: Eni) -> None:
+def test_a_new_eni_becomes_complete(vpc: SimulatedVpc, primary: Eni) -> None:
     eni = vpc.attach(vpc.subnets[0], propagation=Propagation(settled=None))
     client = GuestClient(vpc)
     assert client.get(f"{MACS}/{eni.mac}/device-number") == "0"
@@ -135,7 +135,7 @@ def test_a_fresh_eni_settles(vpc: SimulatedVpc, primary: Eni) -> None:
     assert client.get(f"{MACS}/{eni.mac}/device-number") == "1"
 
 
-def test_it_answers_through_one_eni_only(vpc: SimulatedVpc, primary: Eni) -> None:
+def test_imds_can_answer_through_one_eni_only(vpc: SimulatedVpc, primary: Eni) -> None:
     second = primary.assign_ipv4()
     vpc.guest.ip([f"addr add {second}/32 dev {primary.name}"])
     eni = vpc.attach(vpc.subnets[0])
@@ -147,7 +147,7 @@ def test_it_answers_through_one_eni_only(vpc: SimulatedVpc, primary: Eni) -> Non
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_one_endpoint_is_dead(vpc: SimulatedVpc, primary: Eni, version: int) -> None:
+def test_one_endpoint_can_be_silent(vpc: SimulatedVpc, primary: Eni, version: int) -> None:
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     dead, alive = GuestClient(vpc, version, timeout=SHORT), GuestClient(vpc, 10 - version)
     vpc.imds.kill_endpoint(family)
@@ -163,7 +163,7 @@ def test_one_endpoint_is_dead(vpc: SimulatedVpc, primary: Eni, version: int) -> 
     assert GuestClient(vpc, version).get("mac") == str(primary.mac)
 
 
-def test_closing_the_vpc_ends_what_hangs() -> None:
+def test_closing_the_vpc_ends_requests_that_hang() -> None:
     with SimulatedVpc() as vpc:
         vpc.configure_primary_base(vpc.attach(vpc.add_subnet(*DUAL)))
         vpc.imds.inject(Hang())

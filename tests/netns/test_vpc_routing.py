@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The simulated VPC tells right routing from wrong: configured here by hand, with ``ip`` alone."""
+"""The simulated VPC distinguishes right routing from wrong: the tests configure it with ``ip``
+alone."""
 
 from ipaddress import IPv6Address
 
@@ -43,7 +44,7 @@ def failed(ticks: list[Tick]) -> list[Tick]:
     return [tick for tick in ticks if not tick.ok]
 
 
-def test_the_primary_works_as_dhcp_leaves_it(vpc: SimulatedVpc) -> None:
+def test_the_primary_works_with_the_configuration_of_dhcp(vpc: SimulatedVpc) -> None:
     primary = vpc.attach(vpc.add_subnet(*DUAL))
     vpc.configure_primary_base(primary)
     ticks = vpc.check_out(primary) + vpc.check_in(primary)
@@ -52,7 +53,7 @@ def test_the_primary_works_as_dhcp_leaves_it(vpc: SimulatedVpc) -> None:
     assert vpc.dropped() == 0
 
 
-def test_a_check_ticks_every_address_and_three_of_each_prefix(vpc: SimulatedVpc) -> None:
+def test_a_check_covers_every_address_and_three_of_each_prefix(vpc: SimulatedVpc) -> None:
     vpc.configure_primary_base(vpc.attach(vpc.add_subnet(*DUAL)))
     eni = vpc.attach(vpc.add_subnet(*DUAL_2), ipv4=3, ipv6=2, ipv4_prefixes=1, ipv6_prefixes=1)
     configure(vpc, eni)
@@ -64,7 +65,7 @@ def test_a_check_ticks_every_address_and_three_of_each_prefix(vpc: SimulatedVpc)
     assert vpc.dropped() == 0
 
 
-def test_without_rules_the_source_check_drops_and_says_what(vpc: SimulatedVpc) -> None:
+def test_without_rules_the_source_check_drops_packets_and_names_them(vpc: SimulatedVpc) -> None:
     vpc.configure_primary_base(vpc.attach(vpc.add_subnet(*DUAL)))
     eni = vpc.attach(vpc.add_subnet(*DUAL_2))
     vpc.guest.ip(
@@ -82,7 +83,7 @@ def test_without_rules_the_source_check_drops_and_says_what(vpc: SimulatedVpc) -
     assert not any(tick.ok for tick in vpc.check_in(eni, timeout=SHORT))
 
 
-def test_a_rule_that_breaks_moves_the_counter(vpc: SimulatedVpc) -> None:
+def test_a_wrong_rule_increments_the_counter(vpc: SimulatedVpc) -> None:
     vpc.configure_primary_base(vpc.attach(vpc.add_subnet(*DUAL)))
     eni = vpc.attach(vpc.add_subnet(*DUAL_2), ipv4=2, ipv6=0)
     configure(vpc, eni)
@@ -93,7 +94,7 @@ def test_a_rule_that_breaks_moves_the_counter(vpc: SimulatedVpc) -> None:
     assert vpc.dropped() > 0
 
 
-def test_addresses_come_and_go(vpc: SimulatedVpc) -> None:
+def test_addresses_can_be_assigned_and_unassigned(vpc: SimulatedVpc) -> None:
     vpc.configure_primary_base(vpc.attach(vpc.add_subnet(*DUAL)))
     eni = vpc.attach(vpc.add_subnet(*DUAL_2))
     address, prefix = eni.assign_ipv4(), eni.assign_ipv4_prefix()
@@ -114,7 +115,7 @@ def test_addresses_come_and_go(vpc: SimulatedVpc) -> None:
     assert {drop.source for drop in vpc.drops()} == {str(address), str(address6)}
 
 
-def test_prefixes_as_they_are_need_somebody_who_holds_them(vpc: SimulatedVpc) -> None:
+def test_prefixes_as_routes_need_an_owner_of_their_addresses(vpc: SimulatedVpc) -> None:
     vpc.configure_primary_base(vpc.attach(vpc.add_subnet(*DUAL)))
     eni = vpc.attach(vpc.add_subnet(*DUAL_2), ipv4_prefixes=1, ipv6_prefixes=1)
     configure(vpc, eni)
@@ -137,7 +138,7 @@ def test_a_check_leaves_no_routes_in_the_guest(vpc: SimulatedVpc) -> None:
     assert routes() == before
 
 
-def test_two_enis_in_one_subnet(vpc: SimulatedVpc) -> None:
+def test_two_enis_in_one_subnet_work(vpc: SimulatedVpc) -> None:
     subnet = vpc.add_subnet(*DUAL)
     vpc.configure_primary_base(vpc.attach(subnet))
     eni = vpc.attach(subnet, ipv4=2, ipv6=2)
@@ -156,7 +157,7 @@ def test_a_reply_through_the_wrong_eni_of_the_subnet_is_dropped(vpc: SimulatedVp
     configure(vpc, eni)
     peer = vpc.add_peer(subnet)
     for version in (4, 6):
-        # What NetworkManager's and SUSE's rule does: main's connected subnet leads to ens5.
+        # The rule of NetworkManager and SUSE: main's connected subnet leads to ens5.
         rule = "rule add priority 100 lookup main suppress_prefixlength 0"
         vpc.guest.ip([rule], version=version)
     assert not failed(vpc.check_in(eni))
@@ -174,7 +175,7 @@ def test_only_the_mapping_answers_for_an_address(vpc: SimulatedVpc) -> None:
     assert not any(tick.ok for tick in vpc.check_in(eni, timeout=SHORT))
 
 
-def test_ipv6_only(vpc: SimulatedVpc) -> None:
+def test_an_ipv6_only_subnet_works(vpc: SimulatedVpc) -> None:
     primary = vpc.attach(vpc.add_subnet(None, "2001:db8:0:1::/64"))
     vpc.configure_primary_base(primary)
     eni = vpc.attach(vpc.add_subnet(None, "2001:db8:0:2::/64"), ipv6=2, ipv6_prefixes=1)
@@ -196,13 +197,13 @@ def test_link_local_services_answer_every_source(vpc: SimulatedVpc) -> None:
         answer = vpc.connect(vpc.guest, source, service)
         assert isinstance(answer, Answer)
         assert (answer.seen, str(answer.local)) == (source, service)
-    # As on-link destinations too, which needs ARP and neighbour discovery to answer.
+    # As on-link destinations too, which need answers to ARP and neighbour discovery.
     vpc.guest.ip(f"route add {service} dev ens6 table 10001" for _, service in services)
     for source, service in services:
         assert isinstance(vpc.connect(vpc.guest, source, service), Answer)
 
 
-def test_three_enis_with_twenty_addresses_are_checked_at_once(vpc: SimulatedVpc) -> None:
+def test_three_enis_with_twenty_addresses_are_checked_concurrently(vpc: SimulatedVpc) -> None:
     vpc.configure_primary_base(vpc.attach(vpc.add_subnet(*DUAL)))
     for number in (2, 3, 4):
         subnet = vpc.add_subnet(f"10.0.{number}.0/24", f"2001:db8:0:{number}::/64")

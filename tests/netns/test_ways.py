@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which way a packet takes, by routing mode, source and destination: the table of docs/routing.md.
+"""The route of a packet, by routing mode, source and destination: the table of docs/routing.md.
 
-With ``EC2NET_WRITE=1`` it writes what was measured into the document.
+With ``EC2NET_WRITE=1`` the test writes the measured routes into the document.
 """
 
 import os
@@ -41,7 +41,7 @@ def table(instance: Instance) -> Iterator[str]:
         yield f"| {to.name} | {' | '.join(ways)} |"
 
 
-def test_the_ways_are_those_that_the_document_tells(instance: Instance) -> None:
+def test_the_routes_match_the_document(instance: Instance) -> None:
     before, told, after = document()
     found = "".join(f"{line}\n" for line in table(instance))
     if os.environ.get("EC2NET_WRITE"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Tests of what "make packages" has built; it is built anew if a source is younger."""
+"""Tests of the output of "make packages", which is built again if a source is younger."""
 
 import subprocess
 from pathlib import Path

@@ -23,14 +23,14 @@ VERSION = ec2net.__version__
 BIN = Path(sys.executable).parent
 
 
-def test_lintian_finds_nothing_that_is_not_overridden_with_a_reason(dist: Path) -> None:
+def test_lintian_reports_only_tags_that_are_overridden_with_a_reason(dist: Path) -> None:
     """The overrides are in packaging/debian, each below its reason."""
     debs = (dist / f"ec2net_{VERSION}-1.dsc", dist / f"ec2net_{VERSION}-1_all.deb")
     said = output("lintian", "--allow-root", "-EIL", "+pedantic", *debs)
     assert [line for line in said.splitlines() if not line.startswith("N: ")] == []
 
 
-def test_rpmlint_finds_nothing_that_is_not_filtered_with_a_reason(dist: Path) -> None:
+def test_rpmlint_reports_only_tags_that_are_filtered_with_a_reason(dist: Path) -> None:
     """The filters are in packaging/rpm/rpmlint.toml."""
     rpms = sorted(dist.glob("*.rpm"))
     assert len(rpms) == 3
@@ -38,7 +38,9 @@ def test_rpmlint_finds_nothing_that_is_not_filtered_with_a_reason(dist: Path) ->
     assert "3 packages and 0 specfiles checked; 0 errors, 0 warnings" in said, said
 
 
-def test_mandoc_finds_nothing_in_the_manual_pages_of_a_release(dist: Path, tmp_path: Path) -> None:
+def test_mandoc_reports_nothing_in_the_manual_pages_of_a_release(
+    dist: Path, tmp_path: Path
+) -> None:
     with tarfile.open(dist / f"ec2net-{VERSION}.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     pages = sorted(tmp_path.glob("*/packaging/man/*.[578]"))
@@ -55,7 +57,7 @@ def test_twine_accepts_the_archives_for_pypi(dist: Path) -> None:
     assert said.count("PASSED") == 2
 
 
-def test_the_wheel_tells_pypi_who_what_where_and_under_which_licence(dist: Path) -> None:
+def test_the_wheel_has_all_its_metadata_for_pypi(dist: Path) -> None:
     with zipfile.ZipFile(dist / f"ec2net-{VERSION}-py3-none-any.whl") as archive:
         text = archive.read(f"ec2net-{VERSION}.dist-info/METADATA").decode()
         names = archive.namelist()
@@ -70,12 +72,12 @@ def test_the_wheel_tells_pypi_who_what_where_and_under_which_licence(dist: Path)
     assert any(name.endswith("/LICENSE") for name in names)
 
 
-def test_the_bill_of_materials_is_cyclonedx(dist: Path) -> None:
+def test_the_bill_of_materials_is_valid_cyclonedx(dist: Path) -> None:
     text = (dist / f"ec2net-{VERSION}.cdx.json").read_text()
     assert JsonStrictValidator(SchemaVersion.V1_5).validate_str(text) is None
 
 
-def test_the_workflows_are_as_github_wants_them() -> None:
+def test_the_workflows_obey_the_schema_of_github() -> None:
     workflows = sorted((TOP / ".github/workflows").glob("*.yml"))
     output(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", *workflows)
 
@@ -100,7 +102,7 @@ def releases(tmp_path: Path) -> Iterator[str]:
 
 
 def test_uscan_finds_a_newer_release(dist: Path, tmp_path: Path, releases: str) -> None:
-    """By debian/watch of the Debian source, whose address is a local one here."""
+    """With debian/watch of the Debian source, whose address is a local one here."""
     with tarfile.open(dist / f"ec2net_{VERSION}-1.debian.tar.xz") as archive:
         archive.extractall(tmp_path, filter="data")
     watch = tmp_path / "debian/watch"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in each package: all that the program needs, at its place, and nothing else."""
+"""Contents of each package: all files that the program needs, in their folders, and no others."""
 
 import hashlib
 import os
@@ -47,7 +47,7 @@ PLACED = """\
 /usr/share/man/man7/ec2net-backends.7
 /usr/share/man/man8/ec2net.8
 """.splitlines()
-"""Of the deb and of the rpm, but for Python modules and documents."""
+"""Files of the deb and of the rpm, except Python modules and documents."""
 
 EXECUTABLE = {
     "/usr/bin/ec2net",
@@ -56,7 +56,8 @@ EXECUTABLE = {
 }
 
 DISTRIBUTED = ("src", "systemd", "tests", "docs", "packaging")
-"""Folders that the release tarball has whole. It has no links: src/ec2net/core is the folder."""
+"""Folders that the release tarball contains completely. The tarball has no symbolic links:
+src/ec2net/core is the folder."""
 
 
 def below(folder: str) -> set[str]:
@@ -70,12 +71,12 @@ def below(folder: str) -> set[str]:
 
 
 def modules() -> set[str]:
-    """The import package, from its own folder."""
+    """The import package, from its folder."""
     return {path.removeprefix("src/") for path in below("src")}
 
 
 def split(paths: Iterable[str], python: str) -> tuple[set[str], list[str]]:
-    """What is below a folder for Python, without bytecode; the rest, without documents."""
+    """Files in a folder for Python, without bytecode; all others, without documents."""
     documents = ("/usr/share/doc/", "/usr/share/licenses/")
     all_paths = set(paths)
     inside = {path.removeprefix(python) for path in all_paths if path.startswith(python)}
@@ -86,12 +87,12 @@ def split(paths: Iterable[str], python: str) -> tuple[set[str], list[str]]:
 
 
 def documents(paths: Iterable[str]) -> set[str]:
-    """Names of what is below a folder for documents; tools of packages compress large ones."""
+    """Names of the files in a folder for documents; packaging tools compress large ones."""
     return {Path(p).name.removesuffix(".gz") for p in paths if p.startswith("/usr/share/doc/")}
 
 
 WRITTEN = {path.name for path in (TOP / "docs").iterdir()}
-"""What documents refer to each other by."""
+"""References from one document to another."""
 
 
 def test_the_tarball_has_every_source_and_the_tests(dist: Path) -> None:
@@ -108,14 +109,14 @@ def test_the_tarball_has_every_source_and_the_tests(dist: Path) -> None:
     }
 
 
-def test_the_wheel_has_the_import_package_alone(dist: Path) -> None:
+def test_the_wheel_has_only_the_import_package(dist: Path) -> None:
     with zipfile.ZipFile(dist / f"ec2net-{VERSION}-py3-none-any.whl") as archive:
         names = set(archive.namelist())
     about = f"ec2net-{VERSION}.dist-info/"
     assert {name for name in names if not name.startswith(about)} == modules()
 
 
-def test_the_deb_puts_each_file_at_its_place(dist: Path) -> None:
+def test_the_deb_puts_each_file_in_its_folder(dist: Path) -> None:
     listed = output("dpkg-deb", "--contents", dist / DEB).splitlines()
     lines = [line.split(maxsplit=5) for line in listed if not line.startswith("d")]
     paths = {words[5].partition(" -> ")[0].removeprefix(".") for words in lines}
@@ -133,7 +134,8 @@ PREDECESSORS = ("amazon-ec2-net-utils", "cloud-setup", "cloud-netconfig")
 
 
 def test_no_package_removes_another_tool(dist: Path) -> None:
-    """docs/packaging.md says why: the other package's scripts would leave the host half migrated."""
+    """docs/packaging.md has the reason: the other package's scripts would leave the host half
+    migrated."""
     control = output("dpkg-deb", "--field", dist / DEB)
     told = [line for line in control.splitlines() if line.startswith(RELATIONS)]
     for rpm in RPMS.values():
@@ -145,7 +147,7 @@ def test_no_package_removes_another_tool(dist: Path) -> None:
 
 
 @pytest.mark.parametrize("system", RPMS)
-def test_the_rpm_puts_each_file_at_its_place(dist: Path, system: str) -> None:
+def test_the_rpm_puts_each_file_in_its_folder(dist: Path, system: str) -> None:
     query = ("rpm", "--query", "--package", "--queryformat")
     told = output(
         *query, r"[%{FILENAMES} %{FILEMODES:perms} %{FILEUSERNAME}\n]", dist / RPMS[system]
@@ -161,8 +163,8 @@ def test_the_rpm_puts_each_file_at_its_place(dist: Path, system: str) -> None:
     assert documents(files) > WRITTEN
 
 
-def test_the_rpm_brings_the_libraries_that_the_project_names(dist: Path) -> None:
-    """And for every architecture: nothing that is compiled."""
+def test_the_rpm_contains_the_libraries_that_the_project_names(dist: Path) -> None:
+    """The rpm is for every architecture, so it contains no compiled file."""
     files = output("rpm", "--query", "--package", "--list", dist / RPMS["el9"]).splitlines()
     python, _ = split(files, "/usr/lib/ec2net/python/")
     brought = {name.partition("/")[0] for name in python if name.endswith("/__init__.py")}
@@ -177,8 +179,9 @@ def test_the_rpm_brings_the_libraries_that_the_project_names(dist: Path) -> None
     ]
 
 
-def test_no_script_of_a_package_touches_a_network_manager(dist: Path, tmp_path: Path) -> None:
-    """G-b: upstream's hand the host to another one. ``sh`` understands each."""
+def test_no_script_of_a_package_changes_a_network_manager(dist: Path, tmp_path: Path) -> None:
+    """G-b: upstream's scripts hand the host to another network manager. ``sh`` parses each
+    script."""
     output("dpkg-deb", "--control", dist / DEB, tmp_path / "deb")
     scripts = [tmp_path / "deb" / name for name in ("postinst", "prerm", "postrm")]
     assert not (tmp_path / "deb/preinst").exists()
@@ -193,7 +196,7 @@ def test_no_script_of_a_package_touches_a_network_manager(dist: Path, tmp_path: 
         assert re.findall(r"(?i)networkd|NetworkManager|networking|resolv", text) == []
 
 
-def test_the_bundled_tarball_has_the_libraries_and_all_that_the_sdist_has(dist: Path) -> None:
+def test_the_bundled_tarball_has_the_libraries_and_all_files_of_the_sdist(dist: Path) -> None:
     def names(archive: str) -> set[str]:
         with tarfile.open(dist / archive) as opened:
             return {member.name for member in opened.getmembers() if member.isfile()}
@@ -203,7 +206,7 @@ def test_the_bundled_tarball_has_the_libraries_and_all_that_the_sdist_has(dist: 
 
 
 @pytest.mark.parametrize("archive", ["-bundled.tar.gz", ".tar.gz"])
-def test_a_tarball_alone_builds_rpms(dist: Path, tmp_path: Path, archive: str) -> None:
+def test_the_tarball_alone_builds_rpms(dist: Path, tmp_path: Path, archive: str) -> None:
     """The sdist for a distribution that has packages of the libraries."""
     shutil.copy(dist / f"ec2net-{VERSION}{archive}", tmp_path)
     bundled = ("--with", "bundled") if "bundled" in archive else ("--without", "bundled")
@@ -223,7 +226,7 @@ def test_a_tarball_alone_builds_rpms(dist: Path, tmp_path: Path, archive: str) -
     assert ("pyroute2" in licences) is (bundled[0] == "--with")
 
 
-def test_the_checksums_are_of_all_files(dist: Path) -> None:
+def test_the_checksums_cover_all_files(dist: Path) -> None:
     lines = [line.split() for line in (dist / "SHA256SUMS").read_text().splitlines()]
     assert {name for _, name in lines} == {p.name for p in dist.iterdir()} - {
         "SHA256SUMS",
@@ -234,7 +237,7 @@ def test_the_checksums_are_of_all_files(dist: Path) -> None:
 
 
 def test_a_second_build_has_the_same_checksums(dist: Path, tmp_path: Path) -> None:
-    """In another folder, in another time zone, with another umask, in a locale of its own."""
+    """In another folder, in another time zone, with another umask and locale."""
     with tarfile.open(dist / f"ec2net-{VERSION}.tar.gz") as archive:
         date = int(archive.getmembers()[0].mtime)
     environment = {**os.environ, "SOURCE_DATE_EPOCH": str(date), "TZ": "Asia/Tokyo", "LANG": "C"}

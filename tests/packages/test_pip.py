@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The wheel and the sdist in environments of their own."""
+"""The wheel and the sdist in separate environments."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ COMMANDS = (("--version",), ("backends",), ("config", "--show"))
 def environment(
     request: pytest.FixtureRequest, dist: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A clean one with that archive in it, and what it depends on."""
+    """A clean environment with that archive and its dependencies."""
     folder = tmp_path_factory.mktemp("venv")
     output(sys.executable, "-m", "venv", "--without-pip", folder)
     pip = (sys.executable, "-m", "pip", "--python", folder / "bin/python", "--quiet")
@@ -28,10 +28,10 @@ def environment(
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_an_installed_archive_answers_as_the_checkout(
+def test_an_installed_archive_answers_like_the_checkout(
     environment: Path, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
-    """As a command and as a module."""
+    """Both as a command and as a module."""
 
     def answer(*command: str | Path) -> tuple[int, str]:
         done = subprocess.run(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``make release-check`` finds what is in the way of a release."""
+"""``make release-check`` finds the obstacles to a release."""
 
 import re
 import shutil
@@ -59,20 +59,20 @@ def test_a_release_in_order_passes_before_and_after_its_tag(tree: Path) -> None:
     assert complaints(tree) == []
 
 
-def test_what_is_not_committed_is_in_the_way(tree: Path) -> None:
+def test_an_uncommitted_change_blocks_a_release(tree: Path) -> None:
     (tree / "new").touch()
     assert len(complaints(tree)) == 1
 
 
-def test_a_changelog_without_the_version_is_in_the_way(tree: Path) -> None:
+def test_a_changelog_without_the_version_blocks_a_release(tree: Path) -> None:
     (tree / "CHANGELOG.md").write_text(f"# Changelog\n\n## {VERSION} - unreleased\n")
     commit(tree)
     [said] = complaints(tree)
     assert "CHANGELOG.md" in said
 
 
-def test_an_address_that_is_a_placeholder_is_in_the_way(tree: Path) -> None:
-    """The project's own tree has them; a fork writes its own into pyproject.toml."""
+def test_a_placeholder_address_blocks_a_release(tree: Path) -> None:
+    """The project's tree has placeholders; a fork writes its addresses into pyproject.toml."""
     shutil.copy(TOP / "pyproject.toml", tree)
     commit(tree)
     said = "\n".join(complaints(tree))
@@ -81,7 +81,7 @@ def test_an_address_that_is_a_placeholder_is_in_the_way(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("tags", [[f"v{VERSION}"], ["v99.0.0"]], ids=["same", "newer"])
-def test_a_tag_of_another_commit_is_in_the_way(tree: Path, tags: list[str]) -> None:
+def test_a_tag_of_another_commit_blocks_a_release(tree: Path, tags: list[str]) -> None:
     for tag in tags:
         git(tree, "tag", tag)
     commit(tree)

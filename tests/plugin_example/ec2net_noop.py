@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A backend that changes nothing: it tells what it would do, and remembers nothing.
+"""A backend that changes nothing: it logs the intended changes, and keeps no state.
 
-It also shows the other two hooks: jumbo frames are taken from ENIs on further network cards, and
-the end of each pass is logged.
+It also shows the other two hooks: it lowers jumbo frames on ENIs of further network cards, and logs
+the end of each pass.
 """
 
 import logging

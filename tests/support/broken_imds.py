@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What IMDS may do wrong, by name, and the keys of which it does so."""
+"""Faults of IMDS, by name, and the keys that they affect."""
 
 from ec2net.core.simulation.vpc.imds_faults import (
     Delay,

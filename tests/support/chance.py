@@ -8,7 +8,7 @@ from ec2net.core.simulation.vpc.eni import Eni
 
 
 def assign(chance: random.Random, enis: Sequence[Eni]) -> str:
-    """An address or a prefix for one of them; what was done."""
+    """Assign or unassign an address or a prefix; returns a description of the change."""
     eni = chance.choice(enis)
     kinds: list[Callable[[], object]] = [
         eni.assign_ipv4,

@@ -8,7 +8,7 @@ TOP = Path(__file__).resolve().parents[2]
 
 
 def output(*command: str | Path) -> str:
-    """What a command prints; ``CalledProcessError`` where it fails."""
+    """The output of a command; ``CalledProcessError`` if the command fails."""
     return subprocess.run(
         command, check=True, stdout=subprocess.PIPE, text=True, timeout=300
     ).stdout

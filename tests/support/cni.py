@@ -19,7 +19,7 @@ TO_POD, FROM_POD = 512, 1536
 
 
 def table(eni: Eni) -> int:
-    """Of an ENI on card 0."""
+    """The device number of an ENI on card 0."""
     return eni.device + 1
 
 
@@ -41,7 +41,7 @@ def set_up(vpc: SimulatedVpc, eni: Eni) -> None:
 
 
 def add_table(vpc: SimulatedVpc, eni: Eni) -> None:
-    """The way out for the pods on a secondary ENI."""
+    """The default route of the pods on a secondary ENI."""
     router = eni.subnet.gateway_ipv4
     vpc.guest.ip(
         [
@@ -90,7 +90,8 @@ def pod(
 def three_pods(
     stack: ExitStack, vpc: SimulatedVpc, main: Eni, eni: Eni
 ) -> dict[IPv4Address, Namespace]:
-    """By their addresses: one of the primary, one of another ENI, and one of its delegated prefix."""
+    """Pods by their addresses: one of the primary, one of another ENI, and one of its delegated
+    prefix."""
     return {
         address: stack.enter_context(pod(vpc, address, on, name))
         for address, on, name in (
@@ -115,7 +116,7 @@ def dead(vpc: SimulatedVpc, pods: Mapping[IPv4Address, Namespace]) -> list[str]:
 
 
 def locals_of(guest: Namespace) -> list[str]:
-    """What the host's local table takes for its own."""
+    """Destinations that the host's local table delivers to the host."""
     found = []
     for version in "46":
         command = ["ip", "-j", f"-{version}", "route", "show", "table", "local"]
@@ -124,7 +125,7 @@ def locals_of(guest: Namespace) -> list[str]:
 
 
 def taken(guest: Namespace, *pods: object) -> list[str]:
-    """Where an address of these is the host's, or a rule of ours is for it."""
+    """Assert that none of these addresses is on the host and that no rule of ec2net is for one."""
     networks = [ip_network(text) for text in locals_of(guest) if text != "default"]
     state = kernel_state(guest)
     rules = [json.loads(line) for version in "46" for line in state[f"rules {version}"]]

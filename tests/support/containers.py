@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What Docker leaves on a host: a bridge with a container behind it, and published ports."""
+"""The objects that Docker creates on a host: a bridge with a container, and published ports."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -54,7 +54,7 @@ def docker0(vpc: SimulatedVpc) -> Iterator[str]:
             "route add default via 172.17.0.1",
         ]
     )
-    # The bridge forwards when the kernel has heard of the other end of its port.
+    # The bridge forwards once the kernel has seen a frame from the other end of its port.
     deadline = Deadline(60, "docker0")
     while "state UP" not in vpc.guest.run(["ip", "link", "show", "docker0"]).stdout:
         deadline.check()
@@ -64,7 +64,7 @@ def docker0(vpc: SimulatedVpc) -> Iterator[str]:
 
 
 def publish(guest: Namespace) -> None:
-    """As ``docker run -p``: forwarding, DNAT to the container, masquerade for what it sends."""
+    """Publish a port as ``docker run -p``: forwarding, DNAT to the container, and masquerading."""
     guest.sysctl({"net/ipv4/ip_forward": "1"})
     guest.nft(_PUBLISH)
 
@@ -77,7 +77,7 @@ def inside(vpc: SimulatedVpc) -> Namespace:
 def who_answers(
     client: Namespace, hosts: Iterable[object], port: int, timeout: float = CHECK_SECONDS
 ) -> list[str]:
-    """The address that the far end of each connection has; empty if none came about."""
+    """The address that the far end of each connection reports; empty if the connection failed."""
     attempts = [Attempt(None, ip_address(str(host)), port) for host in hosts]
     found = connect_all(client, attempts, timeout, patient=True)
     return [str(answer.local) if isinstance(answer, Answer) else "" for answer in found]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A network manager dies while EC2 changes something: the cells of a table, and what is measured."""
+"""A network manager stops while EC2 changes something: the table's cells and the measurements."""
 
 import time
 from collections import Counter, defaultdict
@@ -17,18 +17,18 @@ from ec2net.core.simulation.vpc.eni import Eni
 
 
 class Death(Enum):
-    """How the network manager goes down."""
+    """Ways in which the network manager stops."""
 
     STOP = "stop"
     KILL = "kill -9"
     """systemd starts it again at once."""
     BUS = "restart dbus"
-    """NetworkManager exits when its bus goes; systemd-networkd connects again."""
+    """NetworkManager exits when its bus stops; systemd-networkd connects again."""
     MASK = "mask"
 
 
 class Event(Enum):
-    """What EC2 does meanwhile."""
+    """Changes that EC2 makes meanwhile."""
 
     NEW_ENI = "new ENI"
     NEW_ADDRESS = "new address"
@@ -44,9 +44,9 @@ class Row:
     death: Death
     event: Event
     made: str = ""
-    """What works before the network manager is back."""
+    """Traffic that works before the network manager has started again."""
     kept: list[str] = field(default_factory=list)
-    """Files for the network manager while it is down."""
+    """Files that ec2net writes for the network manager while it is stopped."""
     wrong: int = 0
     """Packets that left through an ENI that does not hold their source."""
     gaps: list[Gap] = field(default_factory=list)
@@ -85,13 +85,13 @@ def runs(gaps: Iterable[Gap]) -> Iterator[tuple[float, float]]:
 
 
 def is_active(instance: LabInstance) -> bool:
-    """Whether the network manager's unit is."""
+    """Whether the network manager's unit runs."""
     unit = f"{instance.setting.manager}.service"
     return instance.host.run(["systemctl", "is-active", unit], check=False).returncode == 0
 
 
 def die(instance: LabInstance, death: Death) -> None:
-    """End the network manager."""
+    """Stop the network manager."""
     host, units = instance.host, _units(instance)
     if death is Death.STOP:
         host.run(["systemctl", "stop", *units])
@@ -104,7 +104,7 @@ def die(instance: LabInstance, death: Death) -> None:
 
 
 def come_back(instance: LabInstance, death: Death) -> None:
-    """Start it, and wait until it says that it is done with its ENIs."""
+    """Start the network manager, and wait until it has configured its ENIs."""
     host, units = instance.host, _units(instance)
     if death is Death.MASK:
         host.run(["systemctl", "unmask", *units])
@@ -136,7 +136,7 @@ def manager_files(instance: LabInstance) -> list[str]:
 
 @contextmanager
 def measured(instance: LabInstance, row: Row, enis: Iterable[Eni]) -> Iterator[None]:
-    """Count lost connections of these ENIs, and packets of attached ENIs that leave the wrong way."""
+    """Count lost connections of these ENIs, and packets that leave through the wrong ENI."""
     before = Counter({(d.port, d.source, d.destination): d.packets for d in instance.vpc.drops()})
     with Traffic(instance.vpc, enis) as traffic:
         yield
@@ -144,13 +144,13 @@ def measured(instance: LabInstance, row: Row, enis: Iterable[Eni]) -> Iterator[N
     row.gaps = traffic.gaps
     held = [network for eni in instance.vpc.enis for network in eni.holds()]
     for drop in instance.vpc.drops():
-        # Connections of an ENI that was lost end late, and have no way of their own any more.
+        # Connections of a detached ENI end late, and no route is left for them.
         if any(ip_address(drop.source) in network for network in held):
             row.wrong += drop.packets - before[drop.port, drop.source, drop.destination]
 
 
 class Scene:
-    """What EC2 changes, on a host with two ENIs, and that it ends as it began."""
+    """One change by EC2 on a host with two ENIs, and its inverse."""
 
     def __init__(self, instance: LabInstance, event: Event) -> None:
         self._instance = instance
@@ -177,7 +177,7 @@ class Scene:
             self._instance.vpc.detach(self._third)
 
     def result(self) -> str:
-        """What of it is true on the host now."""
+        """The parts of the change that are visible on the host now."""
         instance = self._instance
         if self.new is not None:
             return f"ENI {'works' if self.works(self.new) else 'pending'}"
@@ -191,7 +191,8 @@ class Scene:
         return "-"
 
     def works(self, eni: Eni) -> bool:
-        """Asked only when its rules are there: without them its answers leave the wrong way."""
+        """Called only when the ENI's rules exist: without them the answers leave through the
+        primary."""
         if not any(str(eni.ipv4s[0]) in line for line in _rules(self._instance)):
             return False
         return self._instance.unreachable(eni) == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A healthy host for tests of ``doctor``: two dual-stack ENIs, and what is in place for them."""
+"""A healthy host for tests of ``doctor``: two dual-stack ENIs and their configuration."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -43,7 +43,7 @@ def default(version: int, table: int, on: LinkRef, **values: Any) -> Route:
 
 
 def in_place(host: HostIntent = HOST) -> Snapshot:
-    """What makes a host healthy."""
+    """The parts of a healthy host."""
     routes = [Found(default(version, MAIN_TABLE, FIRST), STATIC) for version in (4, 6)]
     routes += [Found(r, OURS) for i in host.ready for r in i.table_routes if i.rules]
     held = [Found(Address(i.link, a), OURS) for i in host.ready for a in i.sources]
@@ -55,7 +55,7 @@ SNAPSHOT = in_place()
 
 
 def view(**values: Any) -> View:
-    """What a pass found on the healthy host, with other values."""
+    """The result of a pass on the healthy host, with other values."""
     choices = {PRIMARY: Choice("netlink", ()), mac(1): Choice("netlink", ())}
     return replace(View(FACTS, SNAPSHOT, HOST, choices, {"netlink": Plan()}, {}), **values)
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ENI facts for tests: a good ENI to begin from, and random ones of every kind for hypothesis.
+"""ENI facts for tests: a plain ENI as a start, and random ENIs of every kind for hypothesis.
 
-Random facts hold whatever ``imds.parse`` lets through: well-formed, but not at all plausible.
+Random facts contain any values that ``imds.parse`` accepts: well-formed, but not plausible.
 """
 
 from dataclasses import fields, replace
@@ -64,9 +64,9 @@ def prefixes6(*texts: str) -> Value[tuple[IPv6Network, ...]]:
 
 
 def eni(n: int, **readings: Any) -> EniFacts:
-    """ENI ``n`` in a subnet of its own, dual-stack, with two addresses of each family.
+    """ENI ``n`` in its own subnet, dual-stack, with two addresses of each family.
 
-    It sits at device ``n`` of card 0; ENI 0 is the primary.
+    The ENI is device ``n`` of card 0; ENI 0 is the primary.
     """
     plain = EniFacts(
         mac=mac(n),
@@ -174,7 +174,7 @@ _ANYTHING: dict[str, SearchStrategy[Any]] = {
 }
 
 garbage_readings = {name: readings(values) for name, values in _ANYTHING.items()}
-"""For each key, whatever could be read."""
+"""For each key an absent, unknown or known value."""
 
 
 def garbage(n: int) -> SearchStrategy[EniFacts]:

@@ -29,7 +29,7 @@ SETTINGS = (
 
 @dataclass
 class Life:
-    """``chance`` decides what happens; ``story`` tells what did, for messages."""
+    """``chance`` selects the events; ``story`` lists the events so far, for messages."""
 
     vpc: SimulatedVpc
     chance: random.Random
@@ -42,7 +42,7 @@ class Life:
         raise NotImplementedError
 
     def log(self) -> str:
-        """The end of what the program said by itself."""
+        """The end of the program's own output."""
         raise NotImplementedError
 
     def remove_one(self, eni: Eni) -> None:
@@ -53,7 +53,7 @@ class Life:
         """Wait for a new ENI, where something is done for it by itself."""
 
     def until_seen(self) -> None:
-        """Wait until whoever looks after links has seen those of others."""
+        """Wait until udev and the network manager have processed new foreign links."""
 
     @property
     def here(self) -> list[Eni]:
@@ -70,7 +70,7 @@ class Life:
             self.plant(eni)
 
     def seen(self) -> State:
-        """What is not ours, nor the kernel's."""
+        """Objects that neither ec2net nor the kernel created."""
         names = {eni.name for eni in self.vpc.enis}
         planter = self.planter
         return foreign(kernel_state(self.vpc.guest), names, planter.addresses, planter.altnames)
@@ -87,12 +87,12 @@ class Life:
         assert not found, "\n".join([*self.story, *found, self.log()])
 
     def plant(self, eni: Eni) -> None:
-        """Somebody puts things on an ENI and into tables; from now on they are expected."""
+        """Add foreign objects to an ENI and to tables; from now on the test expects them."""
         self.planter.plant_on(eni, [other for other in self.vpc.enis if other is not eni])
         self.more()
 
     def more(self) -> None:
-        """What is new now is expected from now on, beside all that was."""
+        """Expect new foreign objects from now on, in addition to the earlier ones."""
         seen = self.seen()
         gone = [line for s, lines in self.expected.items() for line in lacking(lines, seen[s])]
         assert not gone, "\n".join([*self.story, *gone, self.log()])
@@ -165,13 +165,13 @@ class Life:
         return f"move {eni.name} away"
 
     def lose(self, eni: Eni) -> None:
-        """The kernel takes with a link what is on it."""
+        """The kernel removes the objects on a link together with the link."""
         self.expected = without_link(self.expected, eni.name)
         addresses = {(link, a) for link, a in self.planter.addresses if link != eni.name}
         self.planter.addresses = addresses
 
     def refresh(self) -> str:
-        # What stands in the way is a failure each time (1).
+        # A conflicting object is a failure in each pass (1).
         self.ec2net("refresh")
         return "refresh"
 
@@ -184,38 +184,41 @@ class Life:
         return f"ec2net {' '.join(words)}"
 
     def remove(self) -> str:
-        """By hand; a manager that runs refuses it."""
+        """Remove by hand; a running daemon refuses the command."""
         name = self.chance.choice(self.here).name
         self.ec2net("remove", name)
         return f"remove {name}"
 
     def take_away(self) -> str:
-        """Somebody takes an address of theirs away; nobody may make it again for them."""
+        """Remove a foreign address; no tool may restore it."""
         addresses = sorted(self.planter.addresses)
         if not addresses:
             return "nothing: no foreign address"
         link, interface = one = self.chance.choice(addresses)
-        # With the kernel's default an address takes those that came after it in its subnet along.
+        # By the kernel's default an address is removed with later addresses of its subnet.
         if not interface.endswith(("/32", "/128")):
             return "nothing: it has a subnet"
-        # And when a link loses its last IPv4 address, the kernel takes all its IPv4 routes.
+        # When a link loses its last IPv4 address, the kernel removes all its IPv4 routes.
         if sum(where == link and "." in text for where, text in addresses) < 2:
             return "nothing: it is the last one there"
         self.check()
         self.vpc.guest.ip([f"addr del {interface} dev {link}"])
         self.planter.addresses.remove(one)
         self.expected = self.seen()
-        return f"somebody takes {interface} from {link}"
+        return f"a user deletes {interface} from {link}"
 
     def imitate(self) -> str:
         chosen = [e for e in self.here if e.device and self.planter.keeps_ipv4(e.name)]
         for eni in chosen:
             self.planter.imitate(eni)
             self.more()
-        return f"somebody imitates us on {', '.join(eni.name for eni in chosen) or 'nothing'}"
+        return (
+            f"another tool imitates ec2net on {', '.join(eni.name for eni in chosen) or 'nothing'}"
+        )
 
     def uninstall(self) -> None:
-        """All ENIs are removed, one after the other: nothing of ours is left, all of others'."""
+        """All ENIs are detached in turn: no object of ec2net is left, and all foreign objects
+        are."""
         here = self.here
         for eni in here:
             self.remove_one(eni)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What others have on an EC2 host, made at random: rules, routes, addresses, nexthops, names.
+"""Random foreign objects of an EC2 host: rules, routes, addresses, nexthops, names.
 
-Every priority that peers use is among them, and everything that looks like ours but for the mark.
-None of it leads the host's own traffic or IMDS astray. They are lines for ``ip -batch``, so that
-any namespace will do.
+The priorities include those of similar tools, and some objects equal ec2net's except for the mark.
+No object redirects the host's own traffic or IMDS. The objects are lines for ``ip -batch``, so that
+they work in any namespace.
 """
 
 import random
@@ -25,19 +25,19 @@ BANDS = {
     "nm-cloud-setup": (30200, 30201, 30350, 30400, 30401),
     "the kernel": (32766, 32767),
 }
-"""Rule priorities in use on EC2 hosts (docs/routing.md, "Numbers"), and some of everybody."""
+"""Rule priorities in use on EC2 hosts (docs/routing.md, "Numbers"), and some common ones."""
 
 TABLES = (2, 52, 77, 101, 1000, 10000, 10001, 10002, 10005, 10101, 30201, 30401)
 METRICS = ("", " metric 9", " metric 512", " metric 513", " metric 514", " metric 1024")
 PROTOCOLS = ("", "", " protocol static", " protocol bird", " protocol dhcp", " protocol 235")
 GOTO_TARGET = 20000
-"""Of nobody here but users: whether a target exists is shown with the rule."""
+"""Tables that only users have: the rule shows whether its target exists."""
 
 _NETWORKS = {4: "192.0.2.0/24", 6: "2001:db8:9::/64"}
 
 
 def in_the_way(eni: Eni) -> list[str]:
-    """Routes with the place, or nearly the place, of one of ours."""
+    """Routes with the key, or nearly the key, of a route of ec2net."""
     own, gateway = 10000 + eni.device, eni.subnet.gateway_ipv4
     return [
         f"route add default via {gateway} dev {eni.name} onlink tos 0x10 table {own}",
@@ -60,13 +60,14 @@ class Planter:
     addresses: set[tuple[str, str]] = field(default_factory=set)
     """Foreign ones on ENIs' links: link and address with prefix length."""
     altnames: dict[str, str] = field(default_factory=dict)
-    """By link: a name that somebody gave it."""
+    """By link: an alternative name that a user assigned."""
     obstacles: float = 0.3
-    """Share of ENIs with a route in the place of one of ours: a failure until it goes."""
+    """Share of ENIs with a route that conflicts with ec2net's: a failure until the route is
+    removed."""
     _number: int = 0
 
     def plant_host(self) -> None:
-        """A bridge and a tunnel with what is theirs, routes and rules that need no ENI."""
+        """A bridge and a tunnel with their addresses, and routes and rules that need no ENI."""
         self.guest.ip(
             [
                 f"link add {BRIDGE} mtu 1400 group 7 type bridge",
@@ -90,7 +91,7 @@ class Planter:
         )
 
     def plant_on(self, eni: Eni, others: Sequence[Eni]) -> None:
-        """Everything that somebody may have put on, or because of, an ENI."""
+        """All foreign objects on an ENI, or for an ENI."""
         name = eni.name
         lines = [f"link set {name} up alias of-{name} txqueuelen 500"]
         self.altnames[name] = f"customer-{name}"
@@ -99,14 +100,14 @@ class Planter:
             lines += [self._route(eni, version) for _ in range(8)]
         lines += self._nexthop_lines(eni)
         self.guest.ip(lines)
-        if self.chance.random() < self.obstacles:  # unless something is there already
+        if self.chance.random() < self.obstacles:  # unless an equal object exists already
             self.guest.ip_each([self.chance.choice(in_the_way(eni))])
         self._add_addresses(eni, others)
         for version in (4, 6):
             self.guest.ip(dict.fromkeys(self.rules(eni, version)), version=version)
 
     def imitate(self, eni: Eni) -> None:
-        """Somebody does what we do, beside what is there of ours: only the mark differs."""
+        """Copy objects of ec2net with another mark, in addition to ec2net's."""
         own, name, gateway = 10000 + eni.device, eni.name, eni.subnet.gateway_ipv4
         mark = self.chance.choice(("", " protocol static", " protocol 235"))
         verb = self.chance.choice(("append", "prepend"))
@@ -120,7 +121,8 @@ class Planter:
         )
 
     def keeps_ipv4(self, link: str) -> bool:
-        """Whether it has an IPv4 address beside ours: with the last one the kernel takes routes."""
+        """Whether the link has a foreign IPv4 address: with the last address the kernel removes
+        routes."""
         return any(where == link and "." in text for where, text in self.addresses)
 
     # Addresses
@@ -130,7 +132,7 @@ class Planter:
         vip = eni.subnet.allot_ipv4()
         self.add_address(name, f"{vip}/32", f"label {name}:vip")
         self.add_address(name, f"{eni.subnet.allot_ipv6()}/128")
-        if chance.random() < 0.5:  # by hand, as people type it
+        if chance.random() < 0.5:  # by hand, as a user types the command
             self.add_address(name, f"{eni.subnet.allot_ipv4()}/24")
         if len(eni.addresses()) > 2:  # quicker than we
             listed = chance.choice(eni.addresses()[1:])
@@ -142,7 +144,7 @@ class Planter:
             self.add_address(link, f"{lent}/{lent.max_prefixlen}")
 
     def add_address(self, link: str, interface: str, flags: str = "") -> None:
-        """It becomes a foreign one, unless it is there already."""
+        """Make the object foreign, unless it exists already."""
         words = f"ip addr add {interface} dev {link} {flags}" + " nodad" * (":" in interface)
         if self.guest.run(words.split()).returncode == 0:
             self.addresses.add((link, interface))
@@ -173,13 +175,13 @@ class Planter:
         way = chance.choice([*ways, "multipath"])
         if way == "multipath":
             hops = f"nexthop dev {BRIDGE} weight 2 nexthop dev {eni.name}"
-            if not four:  # a route with one way less would stay when the ENI goes
+            if not four:  # a multipath route with one path less would stay when the ENI is detached
                 hops = f"nexthop via fe80::1 dev {BRIDGE} nexthop via fe80::2 dev {TUNNEL}"
             return f"route add {net} {rest} {hops}"
         return f"route add {way} {rest}"
 
     def _network(self, version: int) -> IPv4Network | IPv6Network:
-        """One that nobody had yet, for tests (RFC 2544) and for documents (RFC 3849)."""
+        """An unused address of the ranges for tests (RFC 2544) and for documents (RFC 3849)."""
         self._number += 1
         if version == 4:
             return IPv4Network((int(IPv4Address("198.18.0.0")) + 16 * self._number, 28))
@@ -201,7 +203,7 @@ class Planter:
         for bands in BANDS.values():
             for priority in bands:
                 if self.chance.random() < 0.1:
-                    # It matches nearly everything, so it leads where nothing is found.
+                    # The rule matches nearly all packets, so its table has no route.
                     self._number += 1
                     rule = f"not from {_NETWORKS[version]} lookup {3000 + self._number}"
                     yield f"rule add priority {priority} {rule}"

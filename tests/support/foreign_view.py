@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is foreign in a namespace's state, and what of it the kernel itself takes with a link.
+"""The foreign part of a namespace's state, and the part that the kernel removes with a link.
 
-Ours is what carries our mark; the kernel's is what it makes for addresses and links of ENIs.
+ec2net's objects carry its mark; the kernel creates some for addresses and links of ENIs.
 """
 
 import json
@@ -23,7 +23,7 @@ def foreign(
     addresses: Collection[tuple[str, str]],
     altnames: Mapping[str, str],
 ) -> State:
-    """All that is not ours. Of ENIs' links only ``addresses`` and ``altnames`` are somebody's."""
+    """All foreign objects. Of ENIs' links only ``addresses`` and ``altnames`` can be foreign."""
     found: State = {"nexthops": state["nexthops"]}
     for version in "46":
         found[f"rules {version}"] = [
@@ -50,7 +50,7 @@ def foreign(
 
 
 def without_link(state: State, link: str) -> State:
-    """The same after the link has gone: the kernel takes what is on it and what leads to it."""
+    """The foreign state after a detach: the kernel removes objects on the link and routes to it."""
     left = {
         subject: [line for line in lines if not _leads_to(json.loads(line), link)]
         for subject, lines in state.items()
@@ -64,7 +64,7 @@ def without_link(state: State, link: str) -> State:
 
 
 def is_link(line: str, links: Collection[str]) -> bool:
-    """Whether a line of ``addresses`` is of one of these links."""
+    """Whether a line of ``addresses`` belongs to one of these links."""
     return line.split()[0] in links
 
 
@@ -73,8 +73,8 @@ def _ours(line: str) -> bool:
 
 
 def _made_for_an_eni(route: dict[str, Any], enis: Collection[str]) -> bool:
-    """By the kernel: routes of its addresses, and what every IPv6 link has. A subnet's has no
-    metric; that of the primary is a DHCP client's."""
+    """Created by the kernel: routes of its addresses, and the usual objects of an IPv6 link. A
+    subnet's route has no metric; a DHCP client adds that of the primary."""
     if route.get("protocol") != _KERNEL or route.get("dev") not in {*enis, "lo"}:
         return False
     return (
@@ -97,13 +97,13 @@ def _address(line: str) -> tuple[str, str]:
 
 
 def _without_order(line: str) -> str:
-    """Which IPv4 address of a subnet came first on the link is for the kernel to say."""
+    """The kernel decides which IPv4 address of a subnet is the first on the link."""
     name, _, text = line.partition(" ")
     return f"{name} {_text({k: v for k, v in json.loads(text).items() if k != 'secondary'})}"
 
 
 def _named(link: dict[str, Any], altnames: Mapping[str, str]) -> str:
-    """Of an ENI's link what somebody set."""
+    """Settings of an ENI's link that a user made."""
     shown = {key: link[key] for key in _SHOWN_OF_AN_ENI if key in link}
     named = altnames[link["ifname"]] in link.get("altnames", ())
     return _text({**shown, "named": named})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host that is handed over to systemd-networkd, by its links, its files and what is active."""
+"""A host that is handed over to systemd-networkd: its links, its files and its active units."""
 
 from collections.abc import Mapping
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A real IMDS over a real socket, that can misbehave in every way a test asks for."""
+"""A real IMDS over a real socket, with every fault that a test needs."""
 
 import socket
 import struct
@@ -40,7 +40,7 @@ class ImdsServer:
         self.listings: dict[str, str] = {}
         """Listings that lie; the others follow from the tree."""
         self.faults: dict[str, Fault] = {}
-        """By path; the one of "*" for every path that has none of its own."""
+        """Faults by path; "*" covers every path without a fault."""
         self.requests: list[tuple[str, str]] = []
         self.agents: set[str] = set()
         self.connections = 0
@@ -101,7 +101,7 @@ class _Server(ThreadingHTTPServer):
     imds: ImdsServer
 
     def server_bind(self) -> None:
-        """Without HTTPServer's reverse look-up of the address."""
+        """HTTPServer without its reverse lookup of the address."""
         TCPServer.server_bind(self)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -109,7 +109,7 @@ class _Server(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that hang up are what is tested."""
+        """Clients that disconnect are part of the tests."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -211,7 +211,7 @@ def hang(handler: Handler) -> bool:
 
 
 def drip(head: bytes, data: bytes, interval: float = 0.05) -> Fault:
-    """``head`` at once, then ``data`` a byte at a time for ever: no read ever waits long."""
+    """Send ``head`` at once, then ``data`` one byte at a time without end: no read waits long."""
 
     def fault(handler: Handler) -> bool:
         handler.wfile.write(head)

@@ -33,17 +33,17 @@ HANGS = 30.0
 """Seconds after which something that is to end at once, or by a bound of a few seconds, hangs."""
 
 CHECK_SECONDS = 10.0
-"""For connections that should come about, though a SYN is sent again; the source check counts what
-it drops."""
+"""Timeout of connections that should succeed although a SYN is lost; the source check counts
+dropped packets."""
 
 FAILING = 0.3
 """Seconds for connections that are meant to fail."""
 
 MANY: dict[str, Any] = {"ipv4": 4, "ipv6": 2, "ipv4_prefixes": 1, "ipv6_prefixes": 1}
-"""What an ENI is attached with where every kind of address is to be there."""
+"""Arguments that give an ENI every kind of address."""
 
 SOURCE = Path(ec2net.__file__).parents[1]
-"""Of this checkout's package."""
+"""The ``src`` folder of this checkout."""
 
 _STATE = Path("/run")
 
@@ -67,9 +67,9 @@ class Instance:
         self.run_dir = _STATE / name / "state"
         self.config_root = _STATE / name / "root"
         self.source = SOURCE
-        """Where its ``ec2net`` is imported from: this checkout, or another version of it."""
+        """The folder from which ``ec2net`` is imported: this checkout or another version."""
         self.mixed = False
-        """Whether another version may write a document, which then obeys the schema of its own."""
+        """Whether another version may write a document, which then obeys that version's schema."""
         etc = self.config_root / "etc/ec2net/ec2net.toml.d"
         etc.mkdir(parents=True)
         (etc / "00-veth.toml").write_text('[links]\ndrivers = ["veth"]\n')
@@ -109,7 +109,7 @@ class Instance:
 
     @contextmanager
     def running(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-        """A command that is under way; it is killed if the block leaves it behind."""
+        """A running command; it is killed at the end of the block."""
         # ip netns exec replaces itself by the program, so the pid is the program's.
         command = ["ip", "netns", "exec", self.guest.name, *self.argv(*arguments)]
         with subprocess.Popen(
@@ -127,7 +127,7 @@ class Instance:
 
     @contextmanager
     def locked(self) -> Iterator[subprocess.Popen[bytes]]:
-        """Somebody holds the host lock: a process, which is killed at the end of the block."""
+        """Another process holds the host lock; the end of the block kills it."""
         self.run_dir.mkdir(parents=True, exist_ok=True)
         path = self.run_dir / "lock"
         with (
@@ -144,7 +144,7 @@ class Instance:
                 process.kill()
 
     def refresh(self, *, status: int | None = 0) -> list[str]:
-        """One pass; the changes that were made, such as ``add rule 10001: from ...``."""
+        """Run one pass; returns its changes, such as ``add rule 10001: from ...``."""
         done = self.ec2net("refresh", "--json", status=status)
         changes = json.loads(done.stdout)["changes"]
         return [f"{change['action']} {change['text']}" for change in changes]
@@ -162,8 +162,8 @@ class Instance:
         return kernel_state(self.guest)
 
     def files(self) -> dict[str, bytes]:
-        """The state directory: names and contents. A manager that runs may delete some meanwhile.
-        Not the time of the last pass, which each pass marks."""
+        """The state directory: names and contents. A running daemon may delete files meanwhile. The
+        file with the time of the last pass is excluded, because each pass writes it."""
         found = {}
         for path in self.run_dir.rglob("*"):
             with suppress(FileNotFoundError):
@@ -210,7 +210,7 @@ def below_run(path: str, *, target: str = "", text: str = "") -> Iterator[None]:
 
 
 def environment(source: Path = SOURCE) -> dict[str, str]:
-    """As the tests', without proxies or the like from outside, with the package in ``source``."""
+    """The tests' environment without proxies, with the package in ``source``."""
     kept = {key: value for key, value in command_path().items() if "AWS_" not in key}
     return {**kept, "PYTHONPATH": str(source)}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Virtual addresses as keepalived puts them on a link and takes them away."""
+"""Virtual addresses that keepalived adds to a link and removes."""
 
 from kernel_state import kernel_state
 
@@ -7,7 +7,7 @@ from ec2net.core.simulation.vpc.eni import Eni
 from ec2net.core.simulation.vpc.namespace import Namespace
 
 ROUTED = "192.0.2.200"
-"""Of no subnet: EC2 never assigns it."""
+"""An address of no subnet: EC2 never assigns it."""
 
 
 def keepalived(guest: Namespace, verb: str, address: object, eni: Eni) -> None:
@@ -16,5 +16,5 @@ def keepalived(guest: Namespace, verb: str, address: object, eni: Eni) -> None:
 
 
 def lines(guest: Namespace, address: object) -> list[str]:
-    """All that the kernel has of an address, on whatever link."""
+    """All kernel objects of an address, on any link."""
     return [line for line in kernel_state(guest)["addresses"] if f'"{address}"' in line]

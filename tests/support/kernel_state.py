@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the kernel of a namespace says of itself, as data that two moments can be compared by.
+"""The state of a namespace's kernel, as data that two moments can be compared by.
 
-All of ``ip -j -d``: links, addresses, the routes of all tables and the rules of both families,
-nexthop objects, and the sysctls per link. Timers and counters are left out, and what has no order is sorted.
+All output of ``ip -j -d``: links, addresses, the routes of all tables and the rules of both
+families, nexthop objects, and the sysctls per link. Timers and counters are omitted, and unordered
+lists are sorted.
 """
 
 import json
@@ -15,7 +16,7 @@ from typing import Any, Self
 from ec2net.core.simulation.vpc.namespace import Namespace
 
 PROTOCOL = "236"
-"""The mark of ours, as ``ip -N`` prints it."""
+"""The mark of ec2net, as ``ip -N`` prints it."""
 
 State = dict[str, list[str]]
 
@@ -46,10 +47,10 @@ def kernel_state(namespace: Namespace) -> State:
 
 
 def _links(namespace: Namespace) -> list[dict[str, Any]]:
-    """With their addresses, when none is on its way any more: a worker of the kernel makes a new link's own
-    one usable a moment after it was set up, also where no duplicates are looked for."""
+    """Links with their addresses, once no address is pending: a kernel worker makes the link-local
+    address of a new link usable a moment after the link is up, even without duplicate detection."""
     ends = time.monotonic() + _TENTATIVE_SECONDS
-    while True:  # ends by time; each look is a process of its own
+    while True:  # the loop ends by time; each read is a separate process
         links = _ip(namespace, "address")
         waiting = [a for link in links for a in link["addr_info"] if a.get("tentative")]
         if all(a.get("dadfailed") for a in waiting) or time.monotonic() > ends:
@@ -57,10 +58,10 @@ def _links(namespace: Namespace) -> list[dict[str, Any]]:
 
 
 def differences(before: State, after: State) -> list[str]:
-    """What is not the same, one line each: ``-`` gone, ``+`` new, ``~`` another primary address.
+    """The differences, one line each: ``-`` removed, ``+`` added, ``~`` another primary address.
 
-    Otherwise the order says nothing: that of rules with one priority and disjoint sources, or of
-    an ENI's /32 addresses, has no effect.
+    No other order matters: that of rules with one priority and disjoint sources, or of an ENI's /32
+    addresses, has no effect.
     """
     found = []
     for subject, old in before.items():
@@ -74,13 +75,13 @@ def differences(before: State, after: State) -> list[str]:
 
 
 def _first_ipv4s(state: State) -> dict[str, str]:
-    """By link; the first one is the source of what does not name one (R14)."""
+    """By link; the kernel uses the first address as the source where a program names none (R14)."""
     ipv4s = [line for line in state["addresses"] if '"family": "inet"' in line]
     return {line.split()[0]: line for line in reversed(ipv4s)}
 
 
 def assert_same(before: State, after: State) -> None:
-    """Both are equal; else it fails with the differences."""
+    """Fail with the differences unless both are equal."""
     found = differences(before, after)
     assert not found, "\n".join(found)
 
@@ -135,8 +136,8 @@ def _timeless(data: Any) -> Any:
 class KernelEvents:
     """Notifications of links, addresses, routes and rules in a namespace, from now on.
 
-    But for those that only tell a leased address to live longer: leases are renewed by their own
-    clock (DHCPv6 after 225 s), and nothing else changes by it.
+    Notifications that only extend the life of a leased address are excluded: leases are renewed on
+    their own schedule (DHCPv6 after 225 s), and nothing else changes by that.
     """
 
     # RTMGRP_* and 1 << (RTNLGRP_* - 1) (include/uapi/linux/rtnetlink.h).
@@ -163,7 +164,7 @@ class KernelEvents:
         return events
 
     def fileno(self) -> int:
-        """For select(2): readable when there was an event."""
+        """For select(2): readable when an event has arrived."""
         return self._socket.fileno()
 
     def taken(self) -> list[int]:
@@ -202,7 +203,7 @@ def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _lifeless(body: bytes) -> bytes | None:
-    """An address without its lifetimes; None if it lives for ever (struct ifaddrmsg, IFA_*)."""
+    """An address without its lifetimes; None if it has no end (struct ifaddrmsg, IFA_*)."""
     rest, attributes = body[:8], body[8:]
     forever = True
     while len(attributes) >= 4:

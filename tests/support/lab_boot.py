@@ -17,7 +17,7 @@ class Boot(Protocol):
 
 
 def rules_and_routes(state: dict[str, list[str]]) -> dict[str, list[str]]:
-    """Rules and routes: links are made anew at a reboot."""
+    """Rules and routes: a reboot creates the links again."""
     return {
         subject: lines if subject.startswith(("rules", "routes")) else []
         for subject, lines in state.items()
@@ -25,10 +25,10 @@ def rules_and_routes(state: dict[str, list[str]]) -> dict[str, list[str]]:
 
 
 def assert_ends_as(instance: LabInstance, before: dict[str, list[str]]) -> None:
-    """Rules and routes become those of ``before``: an IPv6 lease, and the manager's route to it, may
-    come later than every address works."""
+    """Wait until rules and routes equal ``before``: an IPv6 lease, and its route, may arrive after
+    every address works."""
     wanted = rules_and_routes(before)
-    with suppress(HostError):  # what differs says more
+    with suppress(HostError):  # the comparison below shows the differences
         instance.host.wait_until(
             lambda: not differences(wanted, rules_and_routes(instance.kernel())), 60
         )

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A control group for each booted host, so that two hosts (and the machine) never share one.
 
-A booted systemd takes over the group in which systemd-nspawn was started. The group's guardian
-ends all processes in it and removes it, when told to or when the process that made it is gone:
-what systemd-nspawn started outlives it. A group without guardian is swept at the next start.
+A booted systemd takes over the group in which systemd-nspawn was started. The group's guardian ends
+all processes in the group and removes it, on request or when the creating process has ended: the
+processes of systemd-nspawn outlive it. The next start removes a group without a guardian.
 """
 
 import os
@@ -59,7 +59,7 @@ class ControlGroup:
         return ["sh", "-c", _JOIN, "join", *map(str, self.paths), "--", *command]
 
     def remove(self) -> None:
-        """End what is left in it, and remove it."""
+        """End the remaining processes of the group, and remove it."""
         assert self._guardian.stdin is not None
         self._guardian.stdin.close()
         self._guardian.wait(_LIMIT)

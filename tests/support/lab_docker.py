@@ -57,7 +57,7 @@ class Docker:
         (seen,) = json.loads(self._docker("inspect", name))
         (network,) = seen["NetworkSettings"]["Networks"].values()
         assert network["IPAddress"], seen["State"]
-        # By the host's own procfs, since a process has another number outside.
+        # Read the host's own procfs, since a process has another number outside.
         inside = f"/proc/{seen['State']['Pid']}/ns/net"
         with joined(self.host, f"{self.command}-{name}", inside) as namespace:
             yield namespace, network["IPAddress"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files of others on a host, where network managers and we have theirs."""
+"""Foreign files on a host, in the folders where network managers and ec2net have theirs."""
 
 import random
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ org.example.note={note}
 _PATTERNS = {
     "/etc/systemd/network/10-mine{number}.network": "[Match]\nName=other{number}\n# {note}\n",
     "/etc/systemd/network/10-mine{number}.link": "[Match]\nOriginalName=other{number}\n# {note}\n",
-    # Named as ours are.
+    # Named like ec2net's files.
     "/run/systemd/network/70-other{number}.network": "[Match]\nName=other{number}\n# {note}\n",
     "/run/systemd/network/70-other{number}.network.d/60-mine.conf": "# {note}\n",
     "/run/systemd/network/95-mine{number}.network.d/50-mine.conf": "# {note}\n",
@@ -38,13 +38,13 @@ _PATTERNS = {
 }
 
 _OTHERS_ALONE = ("/etc/systemd/network", "/etc/systemd/networkd.conf.d", "/etc/NetworkManager")
-"""Where we write nothing, nor does a manager by itself: whatever comes there is wrong, too."""
+"""Folders where neither ec2net nor a network manager writes: any new file is wrong."""
 
 _STAT = r"%p %m %U %i %s %T@\n"
 
 
 class ForeignFiles:
-    """What is written into them; each is to stay as it is, its times and inode too."""
+    """Contents of the foreign files; each file is to stay unchanged, its times and inode too."""
 
     def __init__(self, instance: LabInstance, chance: random.Random) -> None:
         self._instance = instance
@@ -78,14 +78,14 @@ class ForeignFiles:
         return [path for path in self.paths if path.endswith(".nmconnection")]
 
     def check(self, story: Sequence[str]) -> None:
-        """They are as they were written; ``story`` is for the message."""
+        """Assert that the foreign files are unchanged; ``story`` is for the message."""
         seen = self._seen()
         found = [f"- {line}" for line in lacking(self._expected, seen)]
         found += [f"+ {line}" for line in lacking(seen, self._expected)]
         assert not found, "\n".join([*story, *found])
 
     def _seen(self) -> list[str]:
-        """Contents and what the file system says of them, and what nmcli says of the profiles."""
+        """Contents and metadata of the files, and nmcli's list of the profiles."""
         files = " ".join(self.paths)
         script = (
             f"find {' '.join(_OTHERS_ALONE)} {files} -printf '{_STAT}' | sort -u; cat {files}; "
@@ -96,5 +96,5 @@ class ForeignFiles:
                 script += (
                     f"nmcli connection show mine{number}; nmcli connection show nmcli{number};"
                 )
-        # One that is gone is missing from what is said.
+        # A deleted file is missing from the output.
         return self._instance.host.run(["sh", "-c", script], check=False).stdout.splitlines()

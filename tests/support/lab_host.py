@@ -28,7 +28,8 @@ _FOR_NEIGHBOURS = (
     "--bind=/dev/net/tun",
     "--bind=/dev/kmsg",
 )
-"""What Docker and WireGuard in user space need; the sandbox keeps them from the machine's network."""
+"""Rights of Docker and WireGuard in user space; the sandbox separates them from the machine's
+network."""
 
 BOOT_LIMIT = 180.0
 """Seconds; 2 to 4 on an idle machine."""
@@ -44,7 +45,7 @@ _INITIAL_RULES = (("local", 0), ("main", 32766), ("default", 32767))
 
 
 class HostError(AssertionError):
-    """A command in a host failed, or what was waited for did not come."""
+    """A command in a host failed, or a wait ended without success."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +75,11 @@ class LabHost:
         layers: Sequence[Path] = (),
         before_boot: Callable[[Path], None] | None = None,
     ) -> None:
-        """``files``: path (as in the host) to text, written before the boot. ``installed``: what of
-        the package is there; its units are enabled as the presets say, those of ``files``, too.
-        ``deb``: the package (None: this checkout's). ``neighbours``: with the other programs of
-        tests/lab/neighbours.sh, and with what they need of the machine. ``layers``: further layers
-        over the root file system, the uppermost first."""
+        """``files``: path (in the host) to text, written before the boot. ``installed``: the
+        installed parts of the package; presets enable its units and those of ``files``. ``deb``:
+        the package (None: this checkout's). ``neighbours``: with the other programs of
+        tests/lab/neighbours.sh, and with the rights that they need. ``layers``: further layers over
+        the root file system, the uppermost first."""
         self.vpc = vpc
         self.release = release
         LabHost._made += 1
@@ -120,7 +121,7 @@ class LabHost:
         if self._installed is Installed.PROGRAM:
             lab_package.drop_units(self.root)
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
-        # A DHCP client's identity comes from it: it must outlive a reboot.
+        # A DHCP client derives its identity from the machine id, which must outlive a reboot.
         number = f"{LabHost._made:032x}"
         (self.root / "etc/machine-id").write_text(f"{number[:-8]}ec2e{number[-4:]}\n")
         for path, text in self._files.items():
@@ -142,7 +143,7 @@ class LabHost:
                 self._await_ready(ready, began + BOOT_LIMIT)
             finally:
                 path.unlink()
-        # PID 1 starts before udevd, and so watches no devices until it starts anew.
+        # PID 1 starts before udevd, and so watches no devices until it is executed again.
         self.run(["systemctl", "daemon-reexec"])
         self.boot_seconds = time.monotonic() - began
 
@@ -203,7 +204,8 @@ class LabHost:
         if self._nspawn is None:
             return
         with suppress(ProcessLookupError):
-            # Twice: nspawn asks the host to halt at the first, and ends at once at the second.
+            # Twice: nspawn requests a halt of the host at the first signal, and ends at once at
+            # the second.
             self._nspawn.terminate()
             self._nspawn.terminate()
         try:
@@ -214,8 +216,8 @@ class LabHost:
         self._nspawn = None
 
     def reboot(self) -> None:
-        """Reboot in good order; files stay but those in /run, and the kernel starts anew: links
-        come fresh and unconfigured, rules and routes are gone."""
+        """Reboot in good order; files stay except in /run, and the kernel state is new: links are
+        unconfigured, rules and routes are removed."""
         assert self._nspawn is not None
         self.run(["systemctl", "reboot"], check=False)
         status = self._nspawn.wait(STOP_LIMIT)
@@ -229,7 +231,7 @@ class LabHost:
             self.vpc.guest.ip(["rule flush"], version=family)
             # Priority 0 survives a flush.
             self.vpc.guest.ip(
-                # Not marked as the kernel's own, networkd would take them for foreign ones.
+                # Without the kernel's mark, networkd would consider these routes foreign.
                 [f"rule add lookup {t} priority {n} protocol kernel" for t, n in tables[1:]],
                 version=family,
             )
@@ -274,7 +276,7 @@ class LabHost:
         return self.run(["ec2net", *arguments], timeout=timeout, check=check)
 
     def dpkg(self, *arguments: str) -> None:
-        """Run dpkg inside, which asks nothing."""
+        """Run dpkg inside, without questions."""
         self.run(["env", "DEBIAN_FRONTEND=noninteractive", "dpkg", *arguments])
 
     def install(self, deb: Path) -> None:
@@ -363,9 +365,9 @@ class LabHost:
     def wait_until(self, predicate: Callable[[], bool], timeout: float, what: str = "") -> float:
         """Wait until ``predicate`` holds, and return how many seconds that took.
 
-        It is asked at the start and after each change in the kernel's links, addresses, routes
-        and rules or a line in the journal, and each second, since the journal's notification
-        comes late or (252, rarely) not at all. ``HostError`` after ``timeout``.
+        The predicate is called at the start, after each change of the kernel's links, addresses,
+        routes and rules, after each line in the journal, and each second: the journal's
+        notification may be late or missing (252, rarely). ``HostError`` after ``timeout``.
         """
         began = time.monotonic()
         events = self.vpc.guest.call(_rtnetlink)
@@ -373,7 +375,7 @@ class LabHost:
             [
                 # Without the process namespace, which would put a fork between us and it.
                 *("nsenter", "--target", str(self.leader), "--mount", "--"),
-                # The last line that is there already comes when it has begun to follow.
+                # The last existing line arrives once journalctl follows the journal.
                 *("journalctl", "--follow", "--lines=1", "--output=cat"),
             ],
             stdout=subprocess.PIPE,
@@ -419,7 +421,7 @@ def _rtnetlink() -> socket.socket:
 
 
 def _drain(events: socket.socket, pipe: int) -> None:
-    """Read what is there; overruns do not matter, since the predicate looks for itself."""
+    """Read the pending data; overruns do not matter, since the predicate reads the state itself."""
     os.set_blocking(pipe, False)
     for descriptor in (events.fileno(), pipe):
         with suppress(OSError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An instance: a booted host with ec2net's units and one backend, and what can be asked of it."""
+"""An instance: a booted host with ec2net's units and one backend, and queries about it."""
 
 import itertools
 import json
@@ -27,13 +27,13 @@ from ec2net.core.simulation.vpc.imds import Propagation
 from ec2net.core.simulation.vpc.simulated import SEED
 
 MANY: dict[str, Any] = {"ipv4": 3, "ipv6": 2, "ipv4_prefixes": 1, "ipv6_prefixes": 1}
-"""What the issue wants an ENI to have."""
+"""The time limit from the issue for a complete ENI."""
 
 COMPLETE_LIMIT = 60.0
-"""Seconds for an ENI to become complete where the time is not what is tested."""
+"""Seconds for an ENI to become complete where the test does not measure time."""
 
 CHECK_LIMIT = 0.3
-"""Seconds for one round of connections where they are tried until they come about."""
+"""Seconds for one round of connections that are retried until they succeed."""
 
 ANSWER_LIMIT = 10.0
 """Seconds for connections that are tried once. A busy machine may be late; a SYN that the kernel sends
@@ -63,12 +63,12 @@ class Mode(Enum):
 _ON_DEMAND = TOP / "systemd/preset-on-demand/79-ec2net-on-demand.preset"
 
 _QUIET = "[resident]\npoll = 3600\nfast_for = 0.1\n"
-"""A manager that looks by itself only when an event tells it to, as nobody's timer runs."""
+"""Settings of a daemon that acts only on events, as there is no timer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the tests are repeated for."""
+    """The settings that the tests are repeated for."""
 
     release: Release
     backend: str
@@ -88,44 +88,44 @@ class Setting:
 
     @property
     def once(self) -> bool:
-        """Whether ``make test`` runs tests on it that ask for no network manager. In the two modes
-        together each release meets each manager."""
+        """Whether ``make test`` runs tests without a network manager of their own on this setting.
+        The two modes together cover each release with each network manager."""
         mixed = (self.release is Release.BOOKWORM) == (self.backend == "networkd")
         return mixed == self.resident
 
     def files(self, *, timer: bool) -> dict[str, str]:
-        """What makes a host one of this mode."""
+        """The parts that give a host this mode."""
         if not self.resident:
             return {"/etc/systemd/system-preset/79-ec2net-on-demand.preset": _ON_DEMAND.read_text()}
         return {} if timer else {"/etc/ec2net/ec2net.toml.d/15-quiet.toml": _QUIET}
 
     @property
     def manager(self) -> str:
-        """Who logs about leases: a journal identifier."""
+        """The program that logs about leases: a journal identifier."""
         return _MANAGERS[self.backend].identifier
 
     def prepare(self, root: Path) -> None:
-        """Make a root file system one with this manager."""
+        """Prepare a root file system for this network manager."""
         if self.backend == "networkmanager":
             lab_manager.use_networkmanager(root)
 
     def bounces(self, entries: Iterable[Entry]) -> list[str]:
-        """Lines by which the network manager says that it took a configuration down."""
+        """Lines by which the network manager reports that it removed a configuration."""
         said = (entry.message for entry in entries if entry.identifier == self.manager)
         return [message for message in said if re.search(_MANAGERS[self.backend].down, message)]
 
     def configured(self, link: str, entries: Iterable[Entry]) -> list[str]:
-        """Lines by which it says that it began to configure a link."""
+        """Lines by which the network manager reports that it began to configure a link."""
         begins = _MANAGERS[self.backend].begins.format(link=link)
         said = (entry.message for entry in entries if entry.identifier == self.manager)
         return [message for message in said if re.search(begins, message)]
 
     def restart(self, host: LabHost) -> None:
-        """Let the manager start anew."""
+        """Restart the network manager."""
         host.run(["systemctl", "restart", f"{self.manager}.service"])
 
     def reload(self, host: LabHost) -> None:
-        """Let the manager read its configuration again."""
+        """Make the network manager read its configuration again."""
         host.run(list(_MANAGERS[self.backend].reload))
 
     def without_hooks(self, host: LabHost) -> None:
@@ -135,7 +135,7 @@ class Setting:
             host.run(["chmod", "-x", f"{folder}/80-ec2net", f"{folder}/pre-up.d/80-ec2net"])
 
     def has_configured(self, host: LabHost, link: str) -> bool:
-        """Whether the manager says that it is done with a link, by a configuration of its own."""
+        """Whether the network manager reports a link as configured by its own configuration."""
         if self.backend == "networkd":
             return host.networkctl(link)["State"] == "routable (configured)"
         shown = ["nmcli", "-g", "GENERAL.STATE", "device", "show", link]
@@ -144,7 +144,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class _Manager:
-    """How a network manager speaks in its journal."""
+    """The messages of a network manager in the journal."""
 
     identifier: str
     down: str
@@ -203,8 +203,8 @@ class LabInstance:
         return eni
 
     def complete(self, *enis: Eni, limit: float = COMPLETE_LIMIT) -> float:
-        """Wait until every address works both ways, the ENIs' units are done and their first IPv4
-        addresses lead; seconds until the addresses worked."""
+        """Wait until every address works in both directions, the ENIs' units have ended and their
+        first IPv4 addresses are in front; returns the seconds until the addresses worked."""
         began = time.monotonic()
         wanted = enis or tuple(self.vpc.enis)
         while bad := self.unreachable(*wanted, limit=CHECK_LIMIT):
@@ -217,15 +217,15 @@ class LabInstance:
         self.host.wait_until(
             lambda: all(self.advertised_routes(name) for name in advertised), limit, "RA"
         )
-        # Behind a lease that came late the others are made again, which may be yet to come.
+        # After a late lease the other addresses are added again, which may still be due.
         self.host.wait_until(
             lambda: all(map(self.leads, wanted)), limit, "the first IPv4 addresses first"
         )
         return took
 
     def until_at_rest(self, *enis: Eni, limit: float = COMPLETE_LIMIT) -> None:
-        """Wait for what a network manager brings in its own time, though every address works before:
-        the router's advertisement, and the IPv6 lease, which may be asked for after it."""
+        """Wait for late configuration of a network manager, although every address works before:
+        the router's advertisement, and the IPv6 lease, which may be requested after it."""
         names = [eni.name for eni in enis or self.vpc.enis if eni.ipv6s]
         self.host.wait_until(
             lambda: all(self.advertised_routes(n) and self.leases_ipv6(n) for n in names),
@@ -241,7 +241,7 @@ class LabInstance:
             raise HostError(f"{error}: {link} {self.unit_state(link)}\n{self.story()}") from None
 
     def refresh(self) -> str:
-        """One pass; what was changed, as it is logged."""
+        """Run one pass; returns the logged changes."""
         done = self.host.ec2net("refresh", check=False)
         assert done.returncode == 0, f"{done.stdout}{done.stderr}\n{self.story()}"
         return done.stderr
@@ -255,7 +255,7 @@ class LabInstance:
         )
 
     def reconfigure(self) -> str:
-        """Let a changed configuration count; what was changed, as it is logged."""
+        """Apply a changed configuration; returns the logged changes."""
         if not self.setting.resident:
             return self.refresh()
         cursor = self.host.cursor()
@@ -263,7 +263,7 @@ class LabInstance:
         return self.repaired(cursor)  # a poll, by the new configuration
 
     def repaired(self, since: str) -> str:
-        """One pass; what it changed, or the manager by itself since then."""
+        """Run one pass; returns its changes and those of the daemon since then."""
         said = self.refresh()
         if not self.setting.resident:
             return said
@@ -280,8 +280,8 @@ class LabInstance:
         return [tick for tick in ticks if not tick.ok]
 
     def unit_state(self, link: str) -> str:
-        """``active``, ``activating``, ``inactive`` ... of the ENI's unit, or what the manager says
-        of it in these words."""
+        """``active``, ``activating``, ``inactive`` ... of the ENI's unit, or the daemon's state in
+        these words."""
         if self.setting.resident:
             return self._managed_state(link)
         instance = link.replace("-", r"\x2d")  # systemd.unit(5), "String Escaping"
@@ -305,17 +305,17 @@ class LabInstance:
         return _STATES.get(states[0], "activating")
 
     def advertised_routes(self, link: str) -> list[str]:
-        """Default routes that the router's advertisement brought, in whatever table."""
+        """Default routes from the router's advertisement, in any table."""
         found = self.host.ip("-6", "route", "show", "table", "all", "dev", link, "proto", "ra")
         return [route["dst"] for route in found if route["dst"] == "default"]
 
     def leases_ipv6(self, link: str) -> bool:
-        """Whether an IPv6 address has the lifetime of a lease: ours have none."""
+        """Whether an IPv6 address has the lifetime of a lease: ec2net's have none."""
         found = self.host.ip("-6", "addr", "show", "dev", link, "scope", "global", "dynamic")
         return any(entry.get("addr_info") for entry in found)
 
     def leads(self, eni: Eni) -> bool:
-        """Whether an ENI's first IPv4 address stands before its others (R14)."""
+        """Whether an ENI's first IPv4 address precedes its others (R14)."""
         own = [str(address) for address in eni.ipv4s]
         shown = self.host.ip("-4", "addr", "show", "dev", eni.name)
         held = [info.get("local") for entry in shown for info in entry.get("addr_info", ())]
@@ -330,16 +330,17 @@ class LabInstance:
         command = ["find", *STATE, "-printf", "%p %i %T@ %C@\n"]
         lines = self.host.run(command, check=False).stdout.splitlines()
         files = dict(line.split(" ", 1) for line in lines)
-        # Of one run of the resident manager: its folder's time changes with them.
+        # Files of one run of the daemon: the time of its folder changes with them.
         return {name: moment for name, moment in files.items() if name not in _OF_A_RUN}
 
     def bounces(self, since: str = "", but: Iterable[str] = ()) -> list[str]:
-        """What the network manager took down since a cursor; ``but``: not of these links."""
+        """Configurations that the network manager removed since a cursor; ``but``: not of these
+        links."""
         said = self.setting.bounces(self.host.journal(since=since))
         return [line for line in said if not any(re.search(rf"\b{name}\b", line) for name in but)]
 
     def configured(self, link: str, since: str = "") -> list[str]:
-        """How often the manager began to configure a link, as it says."""
+        """How often the network manager reported that it began to configure a link."""
         return self.setting.configured(link, self.host.journal(since=since))
 
     def own_processes(self) -> list[Process]:
@@ -347,11 +348,11 @@ class LabInstance:
         return [p for p in self.host.processes() if re.search(r"ec2net( |$)", p.command)]
 
     def at_work(self) -> list[Process]:
-        """Those that end by themselves: not the resident manager."""
+        """Units that end by themselves: not the daemon."""
         return [p for p in self.own_processes() if not p.command.endswith("ec2net run")]
 
     def eni_units(self) -> set[str]:
-        """Loaded units of ENIs, device units included, in whatever state."""
+        """Loaded units of ENIs, device units included, in any state."""
         command = ["systemctl", "list-units", "--all", "--plain", "--no-legend", "--full"]
         words = (line.split() for line in self.host.run(command).stdout.splitlines())
         return {found[0] for found in words if found and ENI_UNIT.fullmatch(found[0])}
@@ -377,9 +378,9 @@ def booted(
 ) -> Iterator[LabInstance]:
     """A booted host with one ENI (``before`` attaches others, or that one differently), complete.
 
-    ``deb``: the package that it has (None: this checkout's). ``prepare`` changes its root file system
-    before the boot. ``seed`` is the VPC's. Without ``timer`` passes come only from
-    units of ENIs, events and the test.
+    ``deb``: its package (None: this checkout's). ``prepare`` changes its root file system before
+    the boot. ``seed`` is the VPC's. Without ``timer`` passes start only from units of ENIs, events
+    and the test.
     """
     files = {**setting.files(timer=timer), **(files or {})}
     with VpcWithDhcp(prefix=f"{next(_numbers)}-", seed=seed) as vpc:
@@ -413,21 +414,22 @@ def booted(
 
 
 def idle_pass(instance: LabInstance) -> float:
-    """Seconds of a pass by hand that finds nothing to do: what this machine, as busy as it is now,
-    takes for a start of the program and its work."""
+    """Seconds of a pass by hand without changes: the time of this machine, under its present load,
+    for a start of the program and its work."""
     began = time.monotonic()
     instance.refresh()
     return time.monotonic() - began
 
 
 def late(seconds: float = 1.0) -> Propagation:
-    """IMDS as it is right after an attachment."""
+    """IMDS right after an attachment."""
     return Propagation(listed=0.2, settled=seconds)
 
 
 @contextmanager
 def udev_stopped(instance: LabInstance) -> Iterator[None]:
-    """Uevents meanwhile are lost: nobody holds the socket, and nobody asks for them again."""
+    """Uevents meanwhile are lost: no process has the socket open, and none requests the events
+    again."""
     sockets = ["systemd-udevd-kernel.socket", "systemd-udevd-control.socket"]
     instance.host.run(["systemctl", "stop", "systemd-udevd.service", *sockets])
     try:

@@ -31,7 +31,7 @@ def parse(lines: Iterable[str]) -> Iterator[Entry]:
                 message = bytes(message).decode("utf-8", "replace")
             yield Entry(
                 seconds=int(fields["__MONOTONIC_TIMESTAMP"]) / 1e6,
-                # What PID 1 says about a unit has UNIT, what the unit says _SYSTEMD_UNIT.
+                # Messages of PID 1 about a unit have UNIT, those of the unit have _SYSTEMD_UNIT.
                 unit=fields.get("UNIT") or fields.get("_SYSTEMD_UNIT") or "",
                 identifier=fields.get("SYSLOG_IDENTIFIER") or "",
                 priority=int(fields.get("PRIORITY", 6)),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which network manager a host runs: the root file systems have networkd enabled, NetworkManager
+"""The network manager that a host runs: the root file systems have networkd enabled, NetworkManager
 masked."""
 
 from pathlib import Path
@@ -14,7 +14,7 @@ _NETWORKD = (
 _NETWORKMANAGER = {
     "NetworkManager.service": "multi-user.target.wants",
     "NetworkManager-wait-online.service": "network-online.target.wants",
-    # It is started by D-Bus, which systemd forgets when the lab lets it start anew after the boot.
+    # D-Bus starts it, and systemd forgets that when the lab executes it again after the boot.
     "NetworkManager-dispatcher.service": "multi-user.target.wants",
 }
 

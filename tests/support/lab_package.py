@@ -24,8 +24,8 @@ _LIMIT = 300.0
 _ENV = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"}
 
 _LAB = {
-    # A veth counts as an ENI (the two documented ways to widen what is one), but for what container
-    # runtimes and CNI plugins make.
+    # A veth counts as an ENI (the two documented settings that widen the match), except the veths
+    # of container runtimes and CNI plugins.
     "etc/ec2net/ec2net.toml.d/10-lab.toml": '[links]\ndrivers = ["veth"]\n',
     "etc/udev/rules.d/85-ec2net-lab.rules": (
         'SUBSYSTEM=="net", ENV{ID_NET_DRIVER}=="veth", KERNEL!="veth*|eni*", ENV{EC2NET_LINK}="1"\n'
@@ -50,7 +50,7 @@ _UNITS = (
 
 
 class Installed(Enum):
-    """What of the package a host has."""
+    """The parts of the package on a host."""
 
     NOTHING = "nothing"
     PROGRAM = "program"
@@ -60,13 +60,13 @@ class Installed(Enum):
 
 @cache
 def built() -> Path:
-    """The deb, made anew if a source is younger."""
+    """The deb, built again if a source is younger."""
     return _made(f"ec2net_{ec2net.__version__}-1_all.deb")
 
 
 @cache
 def built_rpm(system: str) -> Path:
-    """The rpm for ``amzn2023`` or ``el9``, made anew, with all packages, if a source is younger."""
+    """The rpm for ``amzn2023`` or ``el9``; all packages are built again if a source is younger."""
     return _made("complete").with_name(f"ec2net-{ec2net.__version__}-1.{system}.noarch.rpm")
 
 
@@ -85,7 +85,8 @@ def built_old() -> Path:
         kept.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             tree = unpacked_or_not_run(Path(folder, "tree"))
-            (tree / "PKG-INFO").touch()  # as in a release tarball, by which build.sh dates it
+            # as in a release tarball, which build.sh takes the date from
+            (tree / "PKG-INFO").touch()
             build = f"{tree}/packaging/build.sh"
             subprocess.run(
                 [build, sys.executable, f"{folder}/dist", "deb"], check=True, timeout=_LIMIT
@@ -98,8 +99,8 @@ def built_old() -> Path:
 
 @cache
 def layer(release: Release, deb: Path) -> Path:
-    """What the installation of a package adds to a root file system: a layer that all hosts of
-    a run share. It goes with the sandbox."""
+    """Files that the installation of a package adds to a root file system: a layer that all hosts
+    of a run share. The end of the sandbox deletes the layer."""
     base = LAYERS / f"package-{release.value}-{deb.parent.name}"
     with overlay(base, cached_root(release)) as root:
         install(root, deb)
@@ -124,7 +125,7 @@ def install(root: Path, deb: Path) -> None:
 
 
 def preset(root: Path) -> None:
-    """Enable what the presets say, those, too, that came after the package."""
+    """Apply the presets, including those written after the package."""
     for command in (["preset", *_ENABLED], ["preset-all", "--preset-mode=enable-only"]):
         subprocess.run(
             ["chroot", root, "systemctl", *command], check=True, capture_output=True, timeout=60
@@ -139,7 +140,7 @@ def drop_units(root: Path) -> None:
 
 
 def add_lab(root: Path) -> None:
-    """What makes the lab's veth links look like ENIs."""
+    """Settings that make the lab's veth links count as ENIs."""
     for name, text in _LAB.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from checkout import TOP
 
 LAYERS = Path("/run/ec2net-lab")
-"""Inside the sandbox, whose /run is a tmpfs of its own: all of it goes with the process."""
+"""A folder inside the sandbox, whose /run is a private tmpfs: the end of the process deletes it."""
 
 
 class Release(Enum):
@@ -24,7 +24,7 @@ class Release(Enum):
 
 
 class LabUnavailable(Exception):
-    """The lab cannot run here; says what is missing."""
+    """The lab cannot run here; the message names the missing requirement."""
 
 
 def cached_root(release: Release) -> Path:
@@ -46,7 +46,7 @@ def _cached(script: str, release: Release, *kind: str) -> Path:
 
 
 def neighbours_layer(release: Release) -> Path:
-    """What other programs add to the root file system. Raises ``LabUnavailable``."""
+    """The layer of other programs for the root file system. Raises ``LabUnavailable``."""
     return _cached("neighbours.sh", release)
 
 
@@ -57,8 +57,8 @@ def cloud_init_layer(release: Release) -> Path:
 
 @contextmanager
 def overlay(base: Path, *below: Path) -> Iterator[Path]:
-    """A writable root file system over others, the uppermost first; what is written goes to memory
-    and is afterwards in the folder ``upper`` of ``base``."""
+    """A writable root file system over others, the uppermost first; writes stay in memory, in the
+    folder ``upper`` of ``base``."""
     if os.path.ismount("/run") is False:
         raise LabUnavailable("enter a sandbox first (ec2net.core.simulation.vpc.sandbox)")
     upper, work, root = (base / part for part in ("upper", "work", "root"))
@@ -77,7 +77,7 @@ def overlay(base: Path, *below: Path) -> Iterator[Path]:
 
 @contextmanager
 def layered_root(name: str, *below: Path) -> Iterator[Path]:
-    """As :func:`overlay`, and all is gone afterwards."""
+    """Like :func:`overlay`, but deleted afterwards."""
     base = LAYERS / name
     try:
         with overlay(base, *below) as root:

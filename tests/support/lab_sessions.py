@@ -16,7 +16,7 @@ _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 class Sessions:
-    """As a context manager; every connection is there when it is entered."""
+    """As a context manager; every connection is open at its start."""
 
     def __init__(self, vpc: SimulatedVpc, enis: Iterable[Eni]) -> None:
         self._vpc = vpc
@@ -50,7 +50,7 @@ class Sessions:
         return len(self._pairs)
 
     def broken(self) -> list[str]:
-        """The addresses whose connection does not carry both ways any more, and why."""
+        """The addresses whose connection no longer works in both directions, and the reason."""
         found = []
         for source, (client, server) in self._pairs.items():
             try:

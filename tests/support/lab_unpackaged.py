@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host that has never seen the package, and what an installation may leave on its disk."""
+"""A host that never had the package, and the files that an installation may leave on its disk."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ _LEFT_OUT = [
     for path in ("/var/log/*", "/var/tmp/*", "/var/lib/dpkg/*")
     for word in ("-not", "-path", path)
 ]
-"""Journals, private folders of running units, and what dpkg knows."""
+"""Journals, private folders of running units, and dpkg's database."""
 
 
 @contextmanager
@@ -56,7 +56,7 @@ def until_leased(instance: LabInstance) -> None:
 
 
 def files(host: LabHost) -> dict[str, str]:
-    """Every file, folder and link of the host's disk, and what is in it."""
+    """Every file, folder and link of the host's disk, with its content."""
     find = ["find", "/etc", "/usr", "/var", *_LEFT_OUT]
     listed = host.run([*find, "-printf", r"%p\t%y %m %l\n"]).stdout.splitlines()
     summed = host.run([*find, "-type", "f", "-exec", "md5sum", "{}", "+"]).stdout.splitlines()

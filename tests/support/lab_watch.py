@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What becomes of addresses, routes and rules while something is done to a host's networkd."""
+"""The fate of addresses, routes and rules during an action on a host's networkd."""
 
 import re
 import subprocess
@@ -18,19 +18,19 @@ from ec2net.core.simulation.vpc.eni import Eni
 from ec2net.core.simulation.vpc.subnet import Subnet
 
 QUIET = 2.5
-"""Seconds without an event in the kernel after which an action counts as over: networkd waits up
-to 1.5 s before it asks for a router advertisement."""
+"""Seconds without an event in the kernel after which an action counts as complete: networkd waits
+up to 1.5 s before it requests a router advertisement."""
 
 LONGEST = 15.0
 
 
-# What is watched: an object of the kernel, recognised in a line of `ip -o monitor` or a dump.
+# A watched object of the kernel, recognised in a line of `ip -o monitor` or of a dump.
 @dataclass(frozen=True)
 class Watched:
     name: str
     pattern: str
     add: str = ""
-    """An ip command that adds it, for what is not networkd's."""
+    """An ip command that adds the object, if networkd does not."""
 
     def matches(self, line: str) -> bool:
         return re.search(self.pattern, line) is not None
@@ -89,12 +89,13 @@ EVERYTHING = (*THEIRS, *FOREIGN, *OURS)
 
 @dataclass
 class Outcome:
-    """What an action did."""
+    """The effects of an action."""
 
     cells: dict[str, str]
-    """By name of what is watched: ``stays``, ``gone``, how long it was away, when it came."""
+    """By name of the watched object: ``stays``, ``gone``, for how long it was absent, when it
+    appeared."""
     said: list[str]
-    """What networkd logged of it."""
+    """networkd's log of the action."""
     dhcp: dict[str, int]
     """How many DHCPv4 messages each ENI sent."""
 
@@ -119,7 +120,7 @@ class Bench:
         return self.host.run(["sh", "-c", script]).stdout.splitlines()
 
     def complete(self) -> None:
-        """Wait for the leases, and add what is not networkd's where it is missing."""
+        """Wait for the leases, and add missing objects that networkd does not."""
         links = [eni.name for eni in self.enis]
         needed = [w for w in THEIRS if "/32" not in w.name and w.name.split()[0] in links]
 
@@ -136,7 +137,7 @@ class Bench:
                 self.ip(watched.add)
 
     def act(self, action: Callable[[], object]) -> Outcome:
-        """Do it, wait until it is quiet, and say what became of what is watched."""
+        """Perform the action, wait until the kernel is quiet, and report on the watched objects."""
         before = self.dump()
         cursor = self.host.cursor()
         messages = {eni: len(self.vpc.dhcp_messages(eni)) for eni in self.enis}
@@ -198,7 +199,7 @@ class Events:
                 pass
 
     def arrival(self, item: Watched, began: float) -> str:
-        """When what was not there came first, if it did."""
+        """When an absent object first appeared, if it did."""
         for moment, line in self.lines:
             if item.matches(line):
                 return f"after {(moment - began) * 1000:.0f} ms"
@@ -236,7 +237,7 @@ def monitor(vpc: VpcWithDhcp) -> Iterator[Events]:
         stdout=subprocess.PIPE,
         text=True,
     )
-    time.sleep(0.2)  # it says nothing when it has begun to listen
+    time.sleep(0.2)  # no output marks the start of listening
     events = Events(process)
     try:
         yield events

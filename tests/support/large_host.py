@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Facts of EC2's largest hosts, with addresses as EC2 assigns them: at random within the subnet.
+"""Facts of EC2's largest hosts, with addresses as EC2 assigns them: random within the subnet.
 
-Neighbouring addresses collapse into few sources and hide what a host costs.
+Adjacent addresses collapse into few sources and hide the cost of a host.
 """
 
 import random

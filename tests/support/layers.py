@@ -40,7 +40,7 @@ MAY_IMPORT: Mapping[str, frozenset[str]] = {
 """The folders of core/, by the flow of data: each may import those that are named, and itself."""
 
 BUILT_INS = "core/plugins/loaded.py"
-"""The one module of core/ that knows which backends there are: its table has their names."""
+"""The one module of core/ that contains the backends' names, in its table."""
 
 
 API = "core/plugins/api.py"
@@ -49,7 +49,7 @@ API = "core/plugins/api.py"
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """One line that imports, wherever in its file it stands. Paths are relative to the top."""
+    """One line that imports, at any level of its file. Paths are relative to the top."""
 
     file: str
     line: int
@@ -63,7 +63,7 @@ class Import:
 
 @cache
 def imports() -> tuple[Import, ...]:
-    """Every import of ours in core/ and backends/, those in functions included."""
+    """Every import of ec2net's modules in core/ and backends/, those in functions included."""
     return tuple(
         found for top in ("core", "backends") for path in _files(top) for found in _imports(path)
     )
@@ -91,7 +91,7 @@ def _imports(path: Path) -> Iterator[Import]:
 
 @cache
 def _file_of(name: str) -> str | None:
-    """The file that holds a module, or something in one; None if it is not ours."""
+    """The file of a module, or of a name inside it; None if it is not ec2net's."""
     if not name.startswith(("ec2net.core", "ec2net.backends")):
         return None
     parts = name.split(".")[1:]
@@ -116,7 +116,7 @@ def sentence(package: str) -> str:
 
 
 def folders_table() -> str:
-    """For docs/architecture.md."""
+    """The table for docs/architecture.md."""
     rows = ["| folder | what it is | may import |", "| --- | --- | --- |"]
     for name, others in MAY_IMPORT.items():
         listed = ", ".join(f"`{other}`" for other in MAY_IMPORT if other in others)
@@ -126,7 +126,7 @@ def folders_table() -> str:
 
 
 def packages_table() -> str:
-    """For the map in CONTRIBUTING.md: every package of core/ and backends/."""
+    """The map for CONTRIBUTING.md: every package of core/ and backends/."""
     rows = ["| path | what it is |", "| --- | --- |", f"| `core/` | {sentence('core')} |"]
     core = [f"core/{name}" for name in MAY_IMPORT]
     for name in (*core, "backends"):

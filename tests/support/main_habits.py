@@ -11,7 +11,7 @@ BRIDGES = (
     "link add wg0 type bridge",
     "link set wg0 up",
 )
-"""Stand-ins for a container bridge and a tunnel; they are always there."""
+"""Stand-ins for a container bridge and a tunnel; every host has them."""
 
 _OF_ENIS = (
     "route add 10.6{n}.0.0/16 via 10.0.{n}.1 dev ens{l} onlink",
@@ -62,7 +62,7 @@ class Habits:
 
 @st.composite
 def habits(draw: st.DrawFn) -> Habits:
-    """One to three ENIs, in subnets of their own or shared, also the primary's."""
+    """One to three ENIs, each in a new subnet or in a shared one, also the primary's."""
     secondaries = tuple(draw(st.lists(st.integers(1, 3), max_size=2)))
     enis = [(1, 5), *((n, 6 + place) for place, n in enumerate(secondaries))]
     possible = [line.format(n=n, l=link) for n, link in enis for line in _OF_ENIS]

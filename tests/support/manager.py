@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resident manager as a real process in the guest of a simulated VPC, and what it costs."""
+"""The daemon as a real process in the guest of a simulated VPC, and its cost."""
 
 import json
 import os
@@ -22,7 +22,7 @@ LIMIT = 60.0
 
 
 class Manager:
-    """One that runs. It says what a service manager is told, and what it logs."""
+    """A running daemon, with its messages to the service manager and its log."""
 
     def __init__(
         self,
@@ -45,7 +45,8 @@ class Manager:
         return self._log.read()
 
     def hear(self, wanted: str, limit: float = LIMIT) -> str:
-        """Wait until the service manager is told something that begins so; all of it."""
+        """Wait until the service manager gets a message with this prefix; returns the whole
+        message."""
         end = time.monotonic() + limit
         seen = len(self.told)
         while True:
@@ -74,7 +75,7 @@ class Manager:
         return time.monotonic() - began
 
     def until_configured(self, count: int, limit: float = LIMIT) -> float:
-        """Wait until so many ENIs are, and no other is there."""
+        """Wait until exactly this number of ENIs is configured and no other ENI is attached."""
 
         def done() -> bool:
             return list(self.states().values()) == ["configured"] * count
@@ -82,13 +83,13 @@ class Manager:
         return self.until(done, limit, f"{count} configured: {self.states()}")
 
     def poke(self) -> dict[str, Any]:
-        """A refresh by hand, which the manager does."""
+        """A refresh by hand, which the daemon performs."""
         done = self.instance.ec2net("refresh", "--json", status=None)
         document: dict[str, Any] = json.loads(done.stdout)
         return document
 
     def rest(self) -> None:
-        """Wait until it has nothing to do: what is counted then is of no pass that is under way."""
+        """Wait until the daemon is idle: later counts then include no earlier pass."""
         self.until(lambda: self.poke()["changes"] == [], what="at rest")
 
     def stop(self) -> int:
@@ -100,7 +101,7 @@ class Manager:
         """SIGSTOP or SIGCONT."""
         self.process.send_signal(signal.SIGSTOP if stopped else signal.SIGCONT)
 
-    # What it costs
+    # Cost
 
     def cpu(self) -> float:
         """Seconds of user and system time so far, threads included."""
@@ -137,7 +138,7 @@ def managed(
     under: tuple[str, ...] = (),
     arguments: tuple[str, ...] = (),
 ) -> Iterator[Manager]:
-    """A manager at work; killed if the block leaves it behind. ``ready``: wait until it says so."""
+    """A running daemon; the end of the block kills it. ``ready``: wait for its READY=1."""
     with (
         tempfile.TemporaryDirectory() as folder,
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A host by its files and links, and the paths by which other tools are known."""
+"""A host with files and links, and the paths that identify other tools."""
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
@@ -36,8 +36,8 @@ def host(
     shipped: Iterable[str] = SHIPPED,
     working: Iterable[str] = (),
 ) -> Environment:
-    """A host with these files and symbolic links, the folders that they are in, and the units of every
-    package, unless ``shipped`` says otherwise. ``working``: units that systemd runs."""
+    """A host with these files and symbolic links, their folders, and the units of every package,
+    unless ``shipped`` lists others. ``working``: units that systemd runs."""
     files, links = {**dict.fromkeys(shipped, "[Unit]\n"), **(files or {})}, links or {}
 
     def names(folder: str) -> tuple[str, ...]:
@@ -79,4 +79,4 @@ WHOLE = host(
         f"{ACTIVE}refresh-policy-routes@ens6.timer": "1",
     },
 )
-"""A host with everything that amazon-ec2-net-utils leaves, and files of others beside it."""
+"""A host with all files of amazon-ec2-net-utils, and with foreign files."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How long a test waits before it calls something hung, and a bound as a message tells it."""
+"""Limits after which a test considers a process hung, and a limit as a message prints it."""
 
 import re
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""amazon-ec2-net-utils on lab hosts: Debian's 2.3 itself, and units of our own wired as 2.7.4's are.
+"""amazon-ec2-net-utils on lab hosts: Debian's 2.3 itself, and test units wired like 2.7.4's.
 
 The lab's links are veth, so the real rule and the real .network file get that driver.
 """
@@ -218,13 +218,13 @@ def units(instance: LabInstance) -> list[str]:
 
 
 def state(instance: LabInstance) -> dict[str, list[str]]:
-    """Rules, routes, files and units: what a migration changes."""
+    """Rules, routes, files and units: the state that a migration changes."""
     kernel = rules_and_routes(instance.kernel())
     return {**kernel, "files": files(instance).splitlines(), "units": units(instance)}
 
 
 def differs(before: dict[str, list[str]], after: dict[str, list[str]]) -> list[str]:
-    """How the states differ; rules of one priority have no order of their own."""
+    """The differences of the states; rules of one priority have no order."""
     return differences(
         {key: sorted(lines) for key, lines in before.items()},
         {key: sorted(lines) for key, lines in after.items()},

@@ -36,7 +36,7 @@ class Refusal(Exception):
 
 
 class PrivateBus:
-    """A dbus-daemon at an address that stays the same when it is started anew."""
+    """A dbus-daemon whose address stays the same after a restart."""
 
     def __init__(self, folder: Path) -> None:
         self.address = f"unix:path={folder}/bus"
@@ -62,7 +62,7 @@ class PrivateBus:
 
 
 class FakeNetworkManager:
-    """Answers what it has been told to answer, by the member's name, and remembers each call."""
+    """Returns prepared answers by the member's name, and records each call."""
 
     def __init__(self, address: str) -> None:
         self._address = address
@@ -70,7 +70,7 @@ class FakeNetworkManager:
         self.silent: set[str] = set()
         """Members that are never answered."""
         self.kept_silent = threading.Event()
-        """One of them was called."""
+        """A recorded call."""
         self.calls: list[tuple[str, list[Any]]] = []
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -116,7 +116,7 @@ class FakeNetworkManager:
         if not gone.done():
             bus.disconnect()
             await asyncio.wait((gone,), timeout=STARTED_WITHIN)
-        gone.exception()  # looked at, so that nobody complains of it
+        gone.exception()  # retrieved, so that asyncio does not warn
         self._loop.remove_reader(self._bus._sock)
         self._bus._sock.close()
         self._bus._stream.close()
@@ -128,7 +128,7 @@ class FakeNetworkManager:
         self.calls.append((message.member, message.body))
         if message.member in self.silent:
             self.kept_silent.set()
-            return True  # it counts as handled
+            return True  # the message counts as handled
         try:
             signature, body = self.answers[message.member](message.body)
         except Refusal as refusal:
@@ -159,7 +159,7 @@ def fake_networkmanager(bus: PrivateBus) -> Iterator[FakeNetworkManager]:
 
 
 def descriptors() -> set[str]:
-    """What this process has open, by kind and number."""
+    """The open descriptors of this process, by kind and number."""
     found = set()
     for entry in os.listdir("/proc/self/fd"):
         try:

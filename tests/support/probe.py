@@ -35,7 +35,7 @@ _AT_ONCE = struct.pack("ii", 1, 0)
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A connection that did not come about."""
+    """A connection that failed."""
 
     seconds: float
     """After the start."""
@@ -47,7 +47,7 @@ class Gap:
 class Probe:
     """Connects from ``namespace`` by pairs of source and destination, as a context manager.
 
-    Threads are made inside the namespace, and stay there (setns(2) concerns a thread).
+    Threads are started inside the namespace, and stay there (setns(2) concerns a thread).
     """
 
     def __init__(self, namespace: Namespace, pairs: Iterable[tuple[object, object]]) -> None:
@@ -58,7 +58,7 @@ class Probe:
         self.gaps: list[Gap] = []
         self.made = 0
         self.longest = 0.0
-        """Seconds between two rounds: what a gap in the traffic could hide in."""
+        """Seconds between two rounds: the longest gap in the traffic that can stay unnoticed."""
 
     def __enter__(self) -> Self:
         self._namespace.call(self._thread.start)
@@ -80,7 +80,8 @@ class Probe:
                     for pair in self._pairs:
                         self._begin(selector, pair, now - began)
                     due = max(due + EVERY, now)
-                # When it was asked, and not after it: this thread may have had to wait, and no answer.
+                # The time of the request, not of the end: this thread may have waited for the
+                # processor.
                 asked = time.monotonic() - began
                 for key, _ in selector.select(max(0.001, due - time.monotonic())):
                     self._end(selector, key)
@@ -130,7 +131,7 @@ class Probe:
 
 
 class Traffic:
-    """Probes both ways between the outside and the single addresses of ENIs, as they are now."""
+    """Probes in both directions between the outside and the present single addresses of ENIs."""
 
     def __init__(self, vpc: SimulatedVpc, enis: Iterable[Eni], but: Iterable[object] = ()) -> None:
         own = [a for eni in enis for a in eni.addresses() if a not in but]

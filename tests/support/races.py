@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ENIs that come and go in a hurry: attached and taken away again while they are configured."""
+"""ENIs that are attached and detached again while ec2net configures them."""
 
 import heapq
 import itertools
@@ -13,7 +13,7 @@ from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 from ec2net.core.simulation.vpc.subnet import Subnet
 
 SHORTEST, LONGEST = 0.02, 1.0
-"""Seconds that a link is there."""
+"""Seconds that a link exists."""
 
 MOVED = 1 / 3
 """Share of links that leave by a move into another namespace."""
@@ -21,7 +21,7 @@ MOVED = 1 / 3
 
 @dataclass(slots=True)
 class Raced:
-    """What happened."""
+    """Counts of events."""
 
     attached: int = 0
     moved: int = 0

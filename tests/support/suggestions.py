@@ -30,7 +30,7 @@ SAMPLES = {
     "TOOL": "amazon-ec2-net-utils",
     "_UNDO": "ec2net adopt networkd --undo --apply",
 }
-"""By the expression; anything else is the name of a link."""
+"""By the expression; any other word is the name of a link."""
 
 LINK = "ens6"
 
@@ -46,7 +46,7 @@ _NO_SUGGESTION = re.compile(
 
 
 def commands() -> dict[str, str]:
-    """Each command, with one place that suggests it."""
+    """Each command, with one line of code that suggests it."""
     found: dict[str, str] = {}
     for folder in ("core", "backends"):
         for path in sorted((TOP / folder).rglob("*.py")):

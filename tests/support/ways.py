@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which way packets take from an ENI's addresses to destinations of every kind."""
+"""The routes that packets take from an ENI's addresses to destinations of every kind."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ _BEGIN = "<!-- generated: ways (EC2NET_WRITE=1 pytest tests/netns/test_ways.py) 
 _END = "<!-- end -->"
 
 ATTEMPT_SECONDS = 10.0
-"""For all connections, at once: some of them are meant to fail."""
+"""Timeout for all concurrent connections: some of them must fail."""
 
 TUNNEL = ("link add wg0 type bridge", "link set wg0 up")
 STATIC = (
@@ -34,11 +34,11 @@ STATIC = (
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where to. ``answers``: a host that can be connected to is there."""
+    """A destination. ``answers``: a host there accepts connections."""
 
     name: str
     addresses: tuple[object, ...]
-    """One of each family, or of IPv4 only."""
+    """One address of each family, or only of IPv4."""
     answers: bool = False
 
 
@@ -66,7 +66,8 @@ def measured(
 ) -> list[dict[str, str]]:
     """For each ENI, by destination, the device, which must be one for all addresses of the ENI.
 
-    The kernel says which; whether somebody answers, or the packets are dropped, is tried out.
+    The kernel reports the device; real connections show whether a host answers or the packets are
+    dropped.
     """
     tried = [
         (eni, to, Attempt(source, ip_address(str(address))))
@@ -95,7 +96,8 @@ def measured(
 
 
 def document() -> tuple[str, str, str]:
-    """The document of routing: what is before its table of ways, the table, and what follows."""
+    """The document of routing: the text before its table of routes, the table, and the text after
+    it."""
     before, mark, rest = DOCUMENT.read_text().partition(_BEGIN)
     table, end, after = rest.partition(_END)
     assert mark
@@ -104,7 +106,7 @@ def document() -> tuple[str, str, str]:
 
 
 def told(column: int) -> dict[str, str]:
-    """By destination what a column of the table says (0: the first behind the destinations)."""
+    """By destination one column of the table (0: the first after the destinations)."""
     rows = [line.strip("| ").split(" | ") for line in document()[1].splitlines()[2:]]
     return {cells[0]: cells[1 + column] for cells in rows}
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files that the program writes, as its sources say: the table of docs/security.md.
+"""The files that the program writes, from its sources: the table of docs/security.md.
 
-State files are found by the calls that write them, with the names and modes of these calls. Writers
-of other files are found as well, and ``ELSEWHERE`` has to say where each of them writes.
+The calls that write state files contain their names and modes. Writers of other files are found as
+well, and ``ELSEWHERE`` must list the paths of each.
 """
 
 import ast
@@ -42,7 +42,7 @@ ELSEWHERE = {
     "backends/networkd/files.py": "/run/systemd/network/",
     "backends/networkmanager/conf.py": "/run/NetworkManager/conf.d/80-ec2net.conf",
 }
-"""Where these modules write; empty: no file."""
+"""Paths that these modules write; empty: no file."""
 
 WHAT = {
     "/run/ec2net/at-boot.json": "the ENIs that the host had at boot",
@@ -73,7 +73,7 @@ WHAT = {
     "`support FILE`": "an archive with a record, the output of other commands and the journal",
     "the file of `metrics_file`": "the metrics, for every user to read",
 }
-"""What is in each of them. The tests compare the keys with what is found."""
+"""The content of each file. The tests compare the keys with the sources."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -94,7 +94,8 @@ def modules() -> Iterator[tuple[str, ast.Module]]:
 
 
 def state_files() -> Iterator[Written]:
-    """By the calls ``run.write(NAME, ...)``, ``codec.write(run, NAME, ...)``, ``per_eni.write``."""
+    """From the calls ``run.write(NAME, ...)``, ``codec.write(run, NAME, ...)``,
+    ``per_eni.write``."""
     for module, tree in modules():
         if module in PARTS:
             continue

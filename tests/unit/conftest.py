@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for every unit test, in whatever order they run."""
+"""Fixtures of every unit test, in any order of the tests."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ settings.load_profile("patient")
 
 @pytest.fixture(autouse=True)
 def _logging() -> Iterator[None]:
-    """What ``main`` does to the logger ends with the test that called it."""
+    """The changes of ``main`` to the logger end with the test that called it."""
     logger = logging.getLogger("ec2net")
     before = logger.handlers[:], logger.propagate, logger.level
     yield

@@ -117,7 +117,7 @@ class _Adoption:
             perform(steps, limit, subject="adopt", remedy="")
         except StepFailed as error:
             raise self._undo(error) from error
-        except Exception as bug:  # whatever it is, the host is half handed over
+        except Exception as bug:  # after any failure the host is half handed over
             self._undo(StepFailed(f"{type(bug).__name__}: {bug}", subject="adopt"))
             raise
         return True
@@ -175,7 +175,7 @@ class _Adoption:
         )
 
     def _record(self, deadline: Deadline) -> None:
-        if record.read() is None:  # of the first time, where it goes on
+        if record.read() is None:  # from the first run, where this one continues
             record.write(plan.before(self._look(), now()))
 
     def _prepare(self, deadline: Deadline) -> None:

@@ -17,7 +17,7 @@ from ec2net.core.state.config_in_force import workplace
 def run(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=True)
     known = origins()
-    if not options.json:  # a plugin that cannot be loaded may be one that is not there
+    if not options.json:  # a plugin that cannot be loaded may be missing
         print(table(("PLUGIN", "FROM"), [(origin.name, origin.source) for origin in known]))
     with opened(place, imds=False) as engine:
         view = engine.plan(Deadline(place.config.timeouts.pass_, "backends"))

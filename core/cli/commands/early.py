@@ -44,8 +44,9 @@ def run(options: Namespace) -> ExitStatus:
         links = [] if others else _named_links(kernel, place, deadline)
         _begin_record(eni_links(kernel.links(), place.config.drivers), place)
     if not links:
-        return place.status(ExitStatus.DONE)  # the default has to bring up what comes
-    if place.loaded.source is Source.BUILT_IN:  # of half a configuration, only the way in
+        return place.status(ExitStatus.DONE)  # the default has to configure later ENIs
+    # with half a configuration, only the default that keeps SSH working
+    if place.loaded.source is Source.BUILT_IN:
         _log.error(
             "ec2net configures only the first network interface until the files are corrected"
         )

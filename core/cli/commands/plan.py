@@ -51,7 +51,7 @@ def show(view: View, *, in_json: bool) -> None:
         print(f"! {problem}")
     print(text.plan(view.plan, view.host, not_done=_not_done(view)))
     if any(isinstance(problem, ImdsError) for problem in view.problems):
-        print("Cannot tell: IMDS did not answer, and a refresh may make further changes.")
+        print("Cannot tell: IMDS was not read completely, and a refresh may make further changes.")
 
 
 def _not_done(view: View) -> dict[Mac, str]:

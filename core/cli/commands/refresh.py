@@ -92,7 +92,7 @@ def _by_manager(place: Workplace, options: Namespace) -> ExitStatus | None:
 
     timeouts = place.config.timeouts
     with StopSignals() as signals:
-        seconds = 2 * (timeouts.lock + timeouts.pass_)  # it may be in the middle of a pass
+        seconds = 2 * (timeouts.lock + timeouts.pass_)  # the daemon may be in the middle of a pass
         manager = signals.deadline(seconds, "waiting for the daemon")
         answer = poke(place.run, manager)
     if answer is None:

@@ -61,8 +61,8 @@ def _remove(name: str, options: Namespace) -> ExitStatus:
         )
         if not options.if_gone:
             _check(name, macs, place, force=options.force)
-        # Nothing is done for other ENIs: to remove one after the other removes all. Without a link
-        # its rules are leftovers, which every pass collects.
+        # Other ENIs are not changed: removing one after the other removes all. Without a link its
+        # rules are leftovers, which every pass removes.
         done = one_pass(
             engine,
             StatusPublisher(place),

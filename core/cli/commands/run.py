@@ -26,7 +26,8 @@ def run(options: Namespace) -> ExitStatus:
     place = workplace(options, may_fall_back=True)
 
     def stopping() -> None:
-        service.extend(place.config.pass_seconds + MARGIN)  # a pass that changes things ends first
+        # a pass that changes something ends first
+        service.extend(place.config.pass_seconds + MARGIN)
 
     with (
         StopSignals(reload=True, stopping=stopping) as signals,
@@ -42,16 +43,16 @@ def run(options: Namespace) -> ExitStatus:
                 engine.patience = PATIENCE
                 sources = (signals, control, service, published, refresh_ways, sole.check)
                 loop = Loop(place, engine, *sources, booting=booting)
-                gc.unfreeze()  # what was before a reload may go
+                gc.unfreeze()  # objects from before a reload may be freed
                 gc.collect()
-                gc.freeze()  # what is there now stays: no collection needs to look at it
+                gc.freeze()  # present objects stay: no collection needs to visit them
                 loop.serve()
             if signals.received is not None:
                 service.stopping()
                 return ExitStatus.DONE
             service.reloading()
             booting = False
-            signals.hangup = False  # another one from here on is another reload
+            signals.hangup = False  # a later SIGHUP is another reload
             place = _reread(place, options)
             _log.info("configuration reloaded")
 

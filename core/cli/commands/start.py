@@ -183,7 +183,7 @@ def _awaited(report: "PassReport", mac: "Mac") -> str:
 
 
 def _not_yet(report: "PassReport", mac: "Mac") -> bool:
-    """Whether something of the ENI waits for what its network manager does in its own time."""
+    """Whether a part of the ENI waits for its network manager."""
     return any(f.change.mac == mac and isinstance(f.error, NotYet) for f in report.failed)
 
 

@@ -59,7 +59,7 @@ def _watch(run_dir: RunDir, root: Path, seconds: float, *, as_json: bool) -> Exi
                 shown = _look(run_dir, root)
                 text = json.dumps(shown.document) if as_json else shown.text
                 status, news = shown.status, {**shown.document, "last_pass": None}
-            except Ec2netError as error:  # no pass yet: there may be one soon
+            except Ec2netError as error:  # no pass yet: the first one may end soon
                 news = {"error": str(error)}
                 text = json.dumps(news) if as_json else f"! {error}"
                 status = error.exit_status

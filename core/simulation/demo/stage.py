@@ -95,7 +95,7 @@ class Stage:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            # Inside the sandbox /run is private, and gone with it.
+            # Inside the sandbox /run is private, and the end of the sandbox deletes it.
             self._folder = Path(stack.enter_context(TemporaryDirectory(dir="/run")))
             settings = self._folder / "etc/ec2net/ec2net.toml"
             settings.parent.mkdir(parents=True)

@@ -26,7 +26,7 @@ class Command:
 
     line: str
     statuses: tuple[int, ...] = (ExitStatus.DONE,)
-    """Any of these is right. One that is not 0 is told."""
+    """Any of these is right. The demo prints one that is not 0."""
     show: Excerpt = EVERYTHING
     """The part of the output that is shown."""
 
@@ -35,7 +35,7 @@ class Command:
 class Event:
     """Something that happens outside of the guest's command line.
 
-    ``text`` tells what, afterwards: ``{stage...}`` in it is filled in; "" tells nothing.
+    ``text`` describes the event afterwards, with ``{stage...}`` filled in; "" prints nothing.
     """
 
     text: str

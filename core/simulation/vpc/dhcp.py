@@ -60,7 +60,7 @@ class SubnetServer:
             raise Ec2netError("there is no dnsmasq command", remedy="install dnsmasq-base")
         self.subnet = subnet
         self._mtu = mtu
-        # A sandbox has a /run of its own: there it goes with the process, however that ends.
+        # A sandbox has a private /run: the end of its process deletes the folder in any case.
         self._folder = Path(tempfile.mkdtemp(prefix=f"ec2net-{subnet.bridge}-", dir="/run"))
         self._hosts = self._folder / "hosts"
         self._hosts.write_text("")
@@ -118,7 +118,7 @@ class SubnetServer:
         return subprocess.Popen(
             [
                 *("ip", "netns", "exec", router.name),
-                # Ends with the calling thread, were that to be killed before close().
+                # Ends with the calling thread, if that is killed before close().
                 *("setpriv", "--pdeathsig=KILL", "dnsmasq"),
                 *_options(self.subnet, self._hosts, self._mtu),
             ],

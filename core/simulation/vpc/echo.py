@@ -63,7 +63,7 @@ def _listeners() -> list[socket.socket]:
 
 
 def _answer(listener: socket.socket) -> None:
-    # The client may be gone by now; that is its affair.
+    # The client may have disconnected by now, which is no error here.
     with contextlib.suppress(OSError):
         connection, client = listener.accept()
         with connection:

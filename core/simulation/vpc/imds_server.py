@@ -154,7 +154,7 @@ class HttpServer:
                 if request.headers.get("connection", "").lower() == "close":
                     break
         except (OSError, ValueError):
-            pass  # the client went away or talks no HTTP: its affair
+            pass  # the client disconnected or sent no HTTP: no error of the server
         finally:
             with self._lock:
                 del self._connections[connection]

@@ -41,10 +41,11 @@ def enter() -> None:
     global _entered
     if _entered:
         return
-    if len(os.listdir("/proc/self/task")) > 1:
+    if (threads := len(os.listdir("/proc/self/task"))) > 1:
         raise Ec2netError(
-            "a process with several threads cannot enter a sandbox",
-            remedy="enter it before threads are started",
+            f"this process has {threads} threads and cannot enter a network namespace of its own; "
+            "the host is unchanged",
+            remedy="run 'ec2net demo' as a command, or enter the sandbox before any thread starts",
         )
     _unshare()
     try:
@@ -73,7 +74,7 @@ def _unshare() -> None:
         try:
             _call("unshare", _libc.unshare(CLONE_NEWNS | CLONE_NEWNET))
         except PermissionError:
-            pass  # root without CAP_SYS_ADMIN, as in most containers: try as everybody else
+            pass  # root without CAP_SYS_ADMIN, as in most containers: try as an ordinary user
         else:
             return
     try:

@@ -16,10 +16,10 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 TABLE = "source_check"
 
-# A full set of drop details (size) does not stop the drop: the failing 'add' only ends its
-# own rule. ARP requests and neighbour solicitations never leave through an ENI's port,
-# since in a VPC it is the mapping service that answers them, not the instances; except for
-# link-local targets (@th,64,16 is where the target begins), which only the guest knows.
+# A full set of drop details (size) does not stop the drop: the failing 'add' only ends its own
+# rule. ARP requests and neighbour solicitations never leave through an ENI's port, since a VPC's
+# mapping service answers them, not the instances. Link-local targets (@th,64,16 is the target's
+# beginning) are the exception, which only the guest has.
 _RULESET = f"""
 table bridge {TABLE} {{
     set ports {{ type ifname; }}

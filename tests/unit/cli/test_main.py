@@ -34,7 +34,7 @@ class Outcome:
     err: str
 
     def one_line(self, status: int) -> str:
-        """What follows ``ec2net: `` in the only line."""
+        """The text after ``ec2net: `` in the only line."""
         assert (self.status, self.out) == (status, "")
         assert self.err.startswith("ec2net: ")
         assert self.err.count("\n") == 1, self.err
@@ -80,7 +80,7 @@ def program(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Prog
     logger.propagate, logger.level = before
 
 
-def test_a_process_of_its_own_ends_with_the_line_and_the_status(tmp_path: Path) -> None:
+def test_a_separate_process_ends_with_the_line_and_the_status(tmp_path: Path) -> None:
     packages = Path(sys.modules["ec2net"].__path__[0]).parent
     done = subprocess.run(
         [sys.executable, "-m", "ec2net", "start", "../x"],
@@ -107,7 +107,7 @@ def test_a_process_of_its_own_ends_with_the_line_and_the_status(tmp_path: Path) 
         ("x" * 100_000, "'" + "x" * 57 + "...' is longer than 15 bytes"),
     ],
 )
-def test_a_name_that_no_link_can_have(
+def test_a_link_name_that_the_kernel_cannot_have_is_refused(
     program: Program, command: str, name: str, problem: str
 ) -> None:
     assert (
@@ -146,7 +146,7 @@ def test_a_name_that_no_link_can_have(
         ),
     ],
 )
-def test_a_wrong_command_line(
+def test_a_wrong_command_line_is_refused(
     program: Program, arguments: list[str], problem: str, help_of: str
 ) -> None:
     line = program.bare(*arguments).one_line(USAGE)
@@ -174,7 +174,7 @@ def test_a_wrong_command_line(
     ],
 )
 @pytest.mark.parametrize("command", ["plan", "verify", "refresh"])
-def test_a_broken_configuration_names_file_key_and_what_is_allowed(
+def test_an_error_of_the_configuration_names_file_key_and_allowed_values(
     program: Program, command: str, text: str, problem: str
 ) -> None:
     file = program.configure(text)
@@ -182,7 +182,7 @@ def test_a_broken_configuration_names_file_key_and_what_is_allowed(
     assert line.startswith(f"{file}: {problem}")
 
 
-def test_of_several_errors_the_first_is_told_and_how_many_there_are(program: Program) -> None:
+def test_the_first_of_several_errors_is_shown_with_their_count(program: Program) -> None:
     file = program.configure("mtu = 1\nprimary_rules = 1\nmanege = 1\n")
     line = program("plan").one_line(USAGE)
     assert line.startswith(f"{file}: mtu = 1: must be ")
@@ -207,14 +207,12 @@ def test_config_check_warns_of_ipv6_that_a_section_wants_with_a_small_mtu(progra
 
 
 @pytest.mark.parametrize("text", ["mtu = 1280\n", 'mtu = "keep"\n', 'mtu = 600\nipv6 = "off"\n'])
-def test_config_check_does_not_warn_of_an_mtu_that_ipv6_can_have(
-    program: Program, text: str
-) -> None:
+def test_config_check_accepts_an_mtu_that_ipv6_allows(program: Program, text: str) -> None:
     program.configure(text)
     assert program("config", "--check") == Outcome(DONE, "OK: 1 file(s), no errors\n", "")
 
 
-def test_status_before_the_first_pass(program: Program) -> None:
+def test_status_before_the_first_pass_says_so(program: Program) -> None:
     assert program("status").one_line(FAILED) == (
         f"{program.run_dir}/status.json: there is no status yet: no pass has ended since "
         "boot (run 'ec2net refresh')"
@@ -222,7 +220,7 @@ def test_status_before_the_first_pass(program: Program) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"enis": 5}', '{"enis": [{}]}'])
-def test_a_status_that_cannot_be_used(program: Program, content: str) -> None:
+def test_an_unusable_status_file_is_reported(program: Program, content: str) -> None:
     program.run_dir.mkdir()
     (program.run_dir / "status.json").write_text(content)
     line = program("status").one_line(FAILED)
@@ -230,7 +228,7 @@ def test_a_status_that_cannot_be_used(program: Program, content: str) -> None:
     assert line.endswith("(run 'ec2net refresh')")
 
 
-def test_a_state_directory_that_cannot_be_made(program: Program) -> None:
+def test_a_state_directory_that_cannot_be_created_is_an_error(program: Program) -> None:
     program.run_dir.touch()
     line = program("refresh").one_line(FAILED)
     assert line.startswith(f"cannot open {program.run_dir}/lock: File exists (run as root")
@@ -248,7 +246,9 @@ def test_a_state_directory_that_cannot_be_made(program: Program) -> None:
         (b"[" * 100_000, "is not a record of ec2net or a tree of IMDS: maximum recursion depth"),
     ],
 )
-def test_a_record_that_is_none(program: Program, content: bytes | None, problem: str) -> None:
+def test_an_invalid_record_is_refused(
+    program: Program, content: bytes | None, problem: str
+) -> None:
     file = program.path / "record.json"
     if content is not None:
         file.write_bytes(content)
@@ -258,24 +258,24 @@ def test_a_record_that_is_none(program: Program, content: bytes | None, problem:
         assert line.endswith("(create one with 'ec2net record FILE')")
 
 
-def test_a_record_that_never_ends(program: Program) -> None:
-    """It was read until the memory was full."""
+def test_a_record_without_an_end_is_refused(program: Program) -> None:
+    """ec2net read it until the memory was full."""
     line = program("plan", "--imds", "/dev/zero").one_line(USAGE)
     assert line.startswith(
         "/dev/zero: is not a record of ec2net or a tree of IMDS: larger than the limit of "
     )
 
 
-def test_a_record_that_nobody_writes_is_waited_for_until_the_deadline(program: Program) -> None:
+def test_a_record_without_a_writer_is_awaited_until_the_deadline(program: Program) -> None:
     program.configure("timeouts.pass = 1\n")
     fifo = program.path / "fifo"
     os.mkfifo(fifo)
     line = program("plan", "--imds", str(fifo)).one_line(FAILED)
     assert line.startswith(f"reading {fifo} did not end within ")
-    assert told_bound(line) <= 1  # less by what the program had used before
+    assert told_bound(line) <= 1  # less by the program's earlier usage
 
 
-def test_a_folder_in_the_place_of_a_record(program: Program) -> None:
+def test_a_folder_instead_of_a_record_is_refused(program: Program) -> None:
     line = program("plan", "--imds", str(program.path)).one_line(USAGE)
     assert line == f"{program.path}: cannot be read: Is a directory"
 
@@ -376,7 +376,7 @@ def places(node: Any, before: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]
         yield from places(value, (*before, key))
 
 
-def test_the_record_as_it_is_gives_a_plan(tmp_path: Path) -> None:
+def test_an_unchanged_record_gives_a_plan(tmp_path: Path) -> None:
     (tmp_path / "record").write_text(json.dumps(RECORD))
     view = plan_from_record(tmp_path / "record", Config(), Deadline(10))
     assert view.problems == ()
@@ -385,7 +385,7 @@ def test_the_record_as_it_is_gives_a_plan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", list(places(RECORD)), ids=lambda place: ".".join(map(str, place)))
-def test_a_record_that_somebody_edited_gives_a_plan_or_a_clear_error(
+def test_an_edited_record_gives_a_plan_or_a_clear_error(
     tmp_path: Path, place: tuple[Any, ...]
 ) -> None:
     file = tmp_path / "record"
@@ -400,7 +400,7 @@ def test_a_record_that_somebody_edited_gives_a_plan_or_a_clear_error(
             plan_from_record(file, Config(), Deadline(10))
 
 
-def test_random_bytes_are_no_record(tmp_path: Path) -> None:
+def test_random_bytes_are_refused_as_a_record(tmp_path: Path) -> None:
     chance = random.Random(1)
     for length in (1, 10, 1000):
         (tmp_path / "record").write_bytes(chance.randbytes(length))
@@ -416,7 +416,7 @@ def test_random_bytes_are_no_record(tmp_path: Path) -> None:
         ('[plugins]\nenabled = ["netlnk"]\n', "netlink"),
     ],
 )
-def test_check_knows_the_names_of_backends_and_plugins(
+def test_config_check_accepts_only_known_names_of_backends_and_plugins(
     program: Program, text: str, name: str
 ) -> None:
     program.configure(text)

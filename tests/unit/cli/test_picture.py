@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A picture that cannot be drawn, and why. What is drawn: tests/netns/test_explain.py."""
+"""The error for a picture that cannot be drawn. tests/netns/test_explain.py tests the picture."""
 
 from pathlib import Path
 

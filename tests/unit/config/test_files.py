@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which files count, in which order, and what stands when one is broken."""
+"""Which files count, in which order, and which values are in force when one file is broken."""
 
 import errno
 import json
@@ -49,7 +49,7 @@ def metric(number: int) -> str:
         ({VENDOR: MASK, ADMIN: metric(2)}, ADMIN),
         ({ADMIN: metric(1), VENDOR_D + "a.toml": metric(2)}, VENDOR_D + "a.toml"),
         ({ADMIN: MASK, VENDOR_D + "a.toml": metric(2)}, VENDOR_D + "a.toml"),
-        # by name, not by directory
+        # sorted by name, not by directory
         (
             {ADMIN_D + "10.toml": metric(1), RUN_D + "20.toml": metric(2)},
             RUN_D + "20.toml",
@@ -62,14 +62,14 @@ def metric(number: int) -> str:
             },
             VENDOR_D + "30.toml",
         ),
-        # of one name, /etc before /run before /usr/lib
+        # of files with one name, /etc before /run before /usr/lib
         ({VENDOR_D + "a.toml": metric(1), RUN_D + "a.toml": metric(2)}, RUN_D + "a.toml"),
         ({RUN_D + "a.toml": metric(1), ADMIN_D + "a.toml": metric(2)}, ADMIN_D + "a.toml"),
         ({VENDOR_D + "a.toml": metric(1), ADMIN_D + "a.toml": ""}, None),
         ({VENDOR_D + "a.toml": metric(1), RUN_D + "a.toml": MASK}, None),
         ({RUN_D + "a.toml": metric(1), ADMIN_D + "a.toml": MASK}, None),
         ({VENDOR_D + "a.toml": MASK, ADMIN_D + "a.toml": metric(1)}, ADMIN_D + "a.toml"),
-        # what is masked need not be right
+        # a masked file need not be valid
         ({VENDOR_D + "a.toml": "= broken", ADMIN_D + "a.toml": MASK}, None),
         # no drop-ins
         ({ADMIN_D + ".a.toml": metric(1), ADMIN_D + "a.toml~": metric(1)}, None),
@@ -77,7 +77,9 @@ def metric(number: int) -> str:
         ({}, None),
     ],
 )
-def test_precedence(tmp_path: Path, files: dict[str, str], winner: str | None) -> None:
+def test_a_later_file_takes_precedence(
+    tmp_path: Path, files: dict[str, str], winner: str | None
+) -> None:
     write(tmp_path, files)
     loaded = load(tmp_path)
     assert loaded.errors == ()
@@ -90,7 +92,7 @@ def test_precedence(tmp_path: Path, files: dict[str, str], winner: str | None) -
         assert loaded.origins["main_default"] == str(tmp_path / winner)
 
 
-def test_files_are_merged_key_by_key_and_sections_follow_each_other(tmp_path: Path) -> None:
+def test_files_are_merged_key_by_key_and_their_sections_are_concatenated(tmp_path: Path) -> None:
     section = "[[eni]]\nmatch = {{ card = {} }}\n"
     write(
         tmp_path,
@@ -158,7 +160,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
 
 @pytest.mark.parametrize("place", [VENDOR, ADMIN, RUN_D + "a.toml"])
 @pytest.mark.parametrize(("make", "message"), BROKEN, ids=range(len(BROKEN)))
-def test_a_broken_file(
+def test_a_broken_file_is_an_error(
     tmp_path: Path, place: str, make: Callable[[Path], object], message: str
 ) -> None:
     path = tmp_path / place
@@ -181,7 +183,9 @@ def test_dots_in_a_comment_do_not_count(tmp_path: Path) -> None:
     assert load(tmp_path).config.eni.mtu == 1500
 
 
-def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_without_read_permission_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Simulated, since the tests may run as root."""
     write(tmp_path, {ADMIN: ""})
 
@@ -198,7 +202,9 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ]
 
 
-def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_read_permission_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(path: str) -> list[str]:
         if "/etc/" in path:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -214,7 +220,7 @@ def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.Monke
     ]
 
 
-def test_a_drop_in_folder_that_is_a_file(tmp_path: Path) -> None:
+def test_a_drop_in_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, {ADMIN_D.rstrip("/"): ""})
     folder = tmp_path / ADMIN_D
     assert [str(error) for error in load(tmp_path).errors] == [
@@ -241,7 +247,7 @@ def test_errors_of_all_files_are_collected(tmp_path: Path) -> None:
     assert names == ["ec2net.toml", "ec2net.toml", "ec2net.toml", "a.toml"]
 
 
-def test_errors_of_one_file_are_bounded(tmp_path: Path) -> None:
+def test_errors_of_one_file_are_limited(tmp_path: Path) -> None:
     write(tmp_path, {ADMIN: "".join(f"key{i} = 1\n" for i in range(50_000))})
     errors = load(tmp_path).errors
     assert len(errors) == 101
@@ -251,7 +257,7 @@ def test_errors_of_one_file_are_bounded(tmp_path: Path) -> None:
 GOOD = Config(eni=EniSettings(manage=Manage.NO_RULES, mtu=9001))
 
 
-def test_the_last_good_one_stands(tmp_path: Path) -> None:
+def test_the_last_good_configuration_stays_in_force(tmp_path: Path) -> None:
     write(tmp_path, {ADMIN: "mtu = 1500", RUN_D + "a.toml": "mtu = true"})
     loaded = load(tmp_path, to_dict(GOOD))
     assert loaded.config == GOOD
@@ -260,7 +266,7 @@ def test_the_last_good_one_stands(tmp_path: Path) -> None:
     assert len(loaded.errors) == 1
 
 
-def test_the_last_good_one_does_not_matter_without_errors(tmp_path: Path) -> None:
+def test_the_last_good_configuration_is_not_used_without_errors(tmp_path: Path) -> None:
     loaded = load(tmp_path, {"not": "good"})
     assert (loaded.config, loaded.source, loaded.errors) == (Config(), Source.FILES, ())
 
@@ -272,7 +278,7 @@ def test_the_last_good_one_does_not_matter_without_errors(tmp_path: Path) -> Non
         ({"eni": 1}, "eni = 1: must be sections, each headed [[eni]]"),
     ],
 )
-def test_a_last_good_one_that_is_not(
+def test_an_invalid_last_good_configuration_is_not_used(
     tmp_path: Path, last_good: dict[str, Any], message: str
 ) -> None:
     write(tmp_path, {ADMIN: "mtu = true"})
@@ -287,7 +293,7 @@ def shown(tmp_path: Path) -> LoadedConfig:
     return load(tmp_path)
 
 
-def test_show(tmp_path: Path) -> None:
+def test_config_show_lists_the_effective_values(tmp_path: Path) -> None:
     rows = show(shown(tmp_path))
     path = str(tmp_path / ADMIN)
     assert [key for key, _, _ in rows[: len(SETTINGS)]] == list(SETTINGS)
@@ -300,14 +306,14 @@ def test_show(tmp_path: Path) -> None:
     ]
 
 
-def test_show_of_the_last_good_one(tmp_path: Path) -> None:
+def test_config_show_lists_the_last_good_values(tmp_path: Path) -> None:
     good = to_dict(shown(tmp_path).config)
     write(tmp_path, {ADMIN: "="})
     rows = show(load(tmp_path, good))
     assert rows[-1] == ("eni[0].altnames", [], "last good")
 
 
-def test_show_for_machines(tmp_path: Path) -> None:
+def test_config_show_writes_json(tmp_path: Path) -> None:
     data = json.loads(json.dumps(show_dict(shown(tmp_path))))
     path = str(tmp_path / ADMIN)
     assert data["source"] == "files"
@@ -315,13 +321,13 @@ def test_show_for_machines(tmp_path: Path) -> None:
     assert {"key": "mtu", "value": 1500, "origin": path} in data["settings"]
 
 
-def test_loading_without_files_is_cheap(tmp_path: Path) -> None:
+def test_loading_without_files_is_quick(tmp_path: Path) -> None:
     times = []
     for _ in range(10):
         start = time.thread_time()
         load(tmp_path)
         times.append(time.thread_time() - start)
-    assert min(times) < 0.002  # of CPU; it is 0.03 ms
+    assert min(times) < 0.002  # of CPU; it takes 0.03 ms
 
 
 def test_loading_without_files_imports_no_parser(tmp_path: Path) -> None:

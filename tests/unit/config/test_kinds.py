@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each value that is not allowed gives one message: key, value, what is allowed, a hint."""
+"""Each value that is not allowed gives one message: key, value, allowed values, a hint."""
 
 import datetime
 import tomllib
@@ -118,7 +118,7 @@ def problems(text: str) -> list[str]:
         ("eni = [1]", "must be sections, each headed [[eni]]"),
     ],
 )
-def test_a_value_that_is_not_allowed(text: str, message: str) -> None:
+def test_a_value_that_is_not_allowed_is_refused(text: str, message: str) -> None:
     assert problems(text) == [f"{text}: {message}"]
 
 
@@ -150,13 +150,13 @@ def test_a_value_that_is_not_allowed(text: str, message: str) -> None:
         ("match = []", "must be a table, such as { card = 1 }"),
     ],
 )
-def test_a_criterion_that_is_not_allowed(text: str, message: str) -> None:
+def test_a_criterion_that_is_not_allowed_is_refused(text: str, message: str) -> None:
     sections = f"[[eni]]\nmatch.card = 0\n[[eni]]\n{text}\n"
     assert problems(sections) == [f"[[eni]] 2: {text}: {message}"]
 
 
 @pytest.mark.parametrize("text", ["", "match = {}", "mtu = 1500"])
-def test_a_section_for_nothing(text: str) -> None:
+def test_a_section_that_matches_nothing_is_refused(text: str) -> None:
     assert problems(f"[[eni]]\n{text}") == [
         f"[[eni]] 1: match: must have at least one of {CRITERIA}"
     ]
@@ -232,11 +232,11 @@ def test_a_section_for_nothing(text: str) -> None:
         ),
     ],
 )
-def test_a_key_that_does_not_exist(text: str, message: str) -> None:
+def test_an_unknown_key_is_refused(text: str, message: str) -> None:
     assert problems(text) == [message]
 
 
-def test_all_problems_are_reported_and_the_rest_is_kept() -> None:
+def test_all_problems_are_reported_and_valid_keys_are_kept() -> None:
     found: list[str] = []
     tree = tomllib.loads('mtu = 1\nbackend = "netlink"\nipv6 = 6\n[[eni]]\n[[eni]]\nmatch.card = 1')
     settings = read_tree(tree, lambda problem, _: found.append(problem.partition(":")[0]))
@@ -267,12 +267,12 @@ def test_the_ends_of_ranges_are_allowed(key: str, values: tuple[float, ...]) -> 
 
 
 def test_the_highest_numbers_fit_the_kernel() -> None:
-    """The rule of card 127, device 99 comes before the last ones; its table and metric fit 32 bits."""
+    """The rule of card 127, device 99 precedes the last ones; its table and metric fit 32 bits."""
     assert LAST_PRIORITIES.start - 1 == 19962 + HIGHEST
     assert 4294954496 + HIGHEST == 2**32 - 1
 
 
-def test_yes_is_no_metric() -> None:
+def test_yes_is_not_a_valid_metric() -> None:
     assert from_dict({"main_default": "no"}).eni.main_default is MainDefault.NO
     assert from_dict({"main_default": 700}).eni.main_default == 700
 

@@ -27,17 +27,17 @@ from ec2net.core.config.tree import from_dict, read_tree
 PACKAGED = TOP / "packaging/ec2net.toml"
 
 
-def test_the_packaged_file_is_in_step_with_the_schema() -> None:
+def test_the_packaged_file_matches_the_schema() -> None:
     assert PACKAGED.read_text() == example_text(), (
         "write config_schema.example_text() to packaging/ec2net.toml"
     )
 
 
-def test_the_example_as_it_is_changes_nothing() -> None:
+def test_the_unchanged_example_changes_nothing() -> None:
     assert from_dict(tomllib.loads(example_text())) == Config()
 
 
-def test_the_example_uncommented_is_the_default_and_names_every_setting() -> None:
+def test_the_uncommented_example_is_the_default_and_names_every_setting() -> None:
     text = re.sub(r"^#(?=[a-z\[])", "", example_text(), flags=re.MULTILINE)
     problems: list[str] = []
     tree = tomllib.loads(text)
@@ -56,13 +56,13 @@ def test_the_example_fits_a_terminal() -> None:
 
 
 @pytest.mark.parametrize("setting", SETTINGS.values(), ids=lambda s: s.key)
-def test_a_default_is_allowed_and_a_meaning_is_one_sentence(setting) -> None:  # type: ignore[no-untyped-def]
+def test_each_default_is_allowed_and_each_meaning_is_one_sentence(setting) -> None:  # type: ignore[no-untyped-def]
     setting.kind.parse(setting.default)
     assert setting.meaning.endswith(".")
     assert "\n" not in setting.meaning
 
 
-def test_sections_can_set_what_an_eni_has() -> None:
+def test_sections_can_set_each_setting_of_an_eni() -> None:
     settings = [f.name for f in fields(EniSettings)]
     assert list(SECTION_SETTINGS) == settings
     assert [f.name for f in fields(Match)] == list(MATCH)

@@ -70,7 +70,7 @@ UNKNOWN = EniIdentity(mac=MAC)
         (Match(card=1, device=3, name=("ens*",)), False),
     ],
 )
-def test_match(match: Match, expected: bool) -> None:
+def test_a_section_matches_by_its_criteria(match: Match, expected: bool) -> None:
     assert match.matches(KNOWN) is expected
 
 
@@ -89,7 +89,7 @@ def test_match(match: Match, expected: bool) -> None:
         Match(attached=Attached.LATER),
     ],
 )
-def test_what_is_not_known_does_not_match(match: Match) -> None:
+def test_an_unknown_fact_does_not_match(match: Match) -> None:
     assert not match.matches(UNKNOWN)
 
 
@@ -97,12 +97,12 @@ def test_card_and_device_0_match() -> None:
     assert Match(card=0, device=0).matches(replace(KNOWN, card=0, device=0))
 
 
-def test_without_sections_every_eni_has_the_general_settings() -> None:
+def test_without_sections_every_eni_gets_the_general_settings() -> None:
     config = Config(eni=EniSettings(manage=Manage.OBSERVE))
     assert config.for_eni(KNOWN) == EniSettings(manage=Manage.OBSERVE)
 
 
-def test_later_sections_win_key_by_key() -> None:
+def test_a_later_section_takes_precedence_key_by_key() -> None:
     config = Config(
         eni=EniSettings(primary_rules=True, backend="netlink"),
         sections=(
@@ -121,7 +121,7 @@ def test_later_sections_win_key_by_key() -> None:
     )
 
 
-def test_a_section_that_sets_nothing_changes_nothing() -> None:
+def test_a_section_without_settings_changes_nothing() -> None:
     config = Config(eni=EniSettings(mtu=9001), sections=(EniSection(Match(card=1), {}),))
     assert config.for_eni(KNOWN) == EniSettings(mtu=9001)
 
@@ -137,13 +137,13 @@ KUBERNETES = Config(profile=Profile.KUBERNETES)
         (None, Manage.FULL),
     ],
 )
-def test_the_kubernetes_profile(attached: Attached | None, manage: Manage) -> None:
+def test_the_kubernetes_profile_sets_its_values(attached: Attached | None, manage: Manage) -> None:
     """R30."""
     assert KUBERNETES.for_eni(replace(KNOWN, attached=attached)) == EniSettings(manage=manage)
     assert Config().for_eni(replace(KNOWN, attached=attached)) == EniSettings()
 
 
-def test_a_profile_comes_before_every_section_and_after_the_general_settings() -> None:
+def test_a_profile_applies_before_every_section_and_after_the_general_settings() -> None:
     config = Config(
         eni=EniSettings(manage=Manage.OBSERVE, mtu=1500),
         profile=Profile.KUBERNETES,
@@ -153,7 +153,7 @@ def test_a_profile_comes_before_every_section_and_after_the_general_settings() -
     assert config.for_eni(replace(KNOWN, card=2)) == EniSettings(manage=Manage.IGNORE, mtu=1500)
 
 
-def test_what_is_known_of_an_eni_before_it_comes() -> None:
+def test_settings_of_an_eni_are_partly_known_before_its_attachment() -> None:
     assert KUBERNETES.for_eni(ANY_LATER).manage.hands_off
     named = EniSection(Match(mac=(MAC,)), {"manage": Manage.IGNORE})
     assert not Config(sections=(named,)).for_eni(ANY_LATER).manage.hands_off

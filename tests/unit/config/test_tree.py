@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Config to plain data and back; whatever a file holds, reading ends in messages."""
+"""Config to plain data and back; any content of a file gives settings or messages."""
 
 import json
 from ipaddress import IPv4Network, IPv6Network
@@ -152,7 +152,7 @@ trees = st.dictionaries(
 
 
 @given(configs)
-def test_roundtrip_through_json(config: Config) -> None:
+def test_a_tree_survives_json(config: Config) -> None:
     assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
 
 
@@ -168,7 +168,7 @@ def test_the_stored_form_has_every_key() -> None:
 
 @given(trees)
 @example({"after": ["\U000e0001" * 80] * 3})
-def test_any_tree_gives_settings_or_messages_of_one_line(tree: dict[str, Any]) -> None:
+def test_any_tree_gives_settings_or_one_line_messages(tree: dict[str, Any]) -> None:
     messages: list[str] = []
     read_tree(tree, lambda problem, remedy: messages.extend((problem, remedy)))
     for message in messages:

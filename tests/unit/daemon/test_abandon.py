@@ -62,14 +62,14 @@ def observe(one: GuardedBackend) -> Observed:
     return one.observe(cast(Any, None), (), Deadline(0.1))
 
 
-def test_a_call_that_hangs_is_left_behind_at_its_deadline() -> None:
+def test_a_call_that_hangs_is_abandoned_at_its_deadline() -> None:
     one, began = backend(), time.monotonic()
     with pytest.raises(PluginError, match="backend hanging: did not return from observe"):
         observe(one)
     assert time.monotonic() - began < HANGS
 
 
-def test_it_is_not_called_again_until_it_returns_and_threads_do_not_grow() -> None:
+def test_an_abandoned_call_is_not_repeated_and_threads_do_not_accumulate() -> None:
     one = backend()
     with pytest.raises(PluginError, match="did not return"):
         observe(one)
@@ -88,7 +88,7 @@ def test_it_is_not_called_again_until_it_returns_and_threads_do_not_grow() -> No
     assert ours() == []
 
 
-def test_a_reload_calls_it_no_more_either() -> None:
+def test_a_reload_does_not_repeat_an_abandoned_call() -> None:
     with pytest.raises(PluginError, match="did not return"):
         observe(backend())
     for _ in range(3):
@@ -97,7 +97,7 @@ def test_a_reload_calls_it_no_more_either() -> None:
     assert len(ours()) == 1
 
 
-def test_errors_come_through_as_they_are() -> None:
+def test_exceptions_pass_through_unchanged() -> None:
     one = backend()
     assert (
         one.apply(Plan(), {}, cast(Any, None), Deadline(1)) == Applied()
@@ -106,7 +106,7 @@ def test_errors_come_through_as_they_are() -> None:
         one.check(cast(Any, None), cast(Any, None))
 
 
-def test_backends_of_this_project_are_called_directly() -> None:
+def test_built_in_backends_are_called_directly() -> None:
     made = AbandonableBackend.unless_built_in(Hanging(cast(Host, None)), True)
     assert type(made) is GuardedBackend
     other = AbandonableBackend.unless_built_in(Hanging(cast(Host, None)), False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How ``refresh`` pokes the manager, and is answered."""
+"""How ``refresh`` pokes the daemon, and is answered."""
 
 import socket
 import stat
@@ -47,7 +47,7 @@ def poked(control: ControlSocket) -> bool:
     return control.poked()
 
 
-def test_who_pokes_gets_the_answer_of_the_poll_that_follows(
+def test_a_client_that_pokes_gets_the_answer_of_the_next_poll(
     run: RunDir, control: ControlSocket
 ) -> None:
     assert not control.poked()
@@ -60,7 +60,7 @@ def test_who_pokes_gets_the_answer_of_the_poll_that_follows(
     assert not control.poked()
 
 
-def test_all_who_wait_are_answered_once(run: RunDir, control: ControlSocket) -> None:
+def test_all_waiting_clients_get_one_answer(run: RunDir, control: ControlSocket) -> None:
     clients = [Client(run) for _ in range(3)]
     seen = 0
     while seen < len(clients):
@@ -73,7 +73,9 @@ def test_all_who_wait_are_answered_once(run: RunDir, control: ControlSocket) -> 
     assert [client.answers for client in clients] == [[{"number": 1}]] * 3
 
 
-def test_a_client_that_went_costs_the_others_nothing(run: RunDir, control: ControlSocket) -> None:
+def test_a_client_that_disconnects_does_not_affect_other_clients(
+    run: RunDir, control: ControlSocket
+) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gone:
         gone.connect(str(run.path / "control"))
     assert poked(control)
@@ -84,7 +86,7 @@ def test_a_client_that_went_costs_the_others_nothing(run: RunDir, control: Contr
     assert client.answers == [{"number": 1}]
 
 
-def test_more_clients_than_can_wait_are_turned_away(run: RunDir, control: ControlSocket) -> None:
+def test_clients_beyond_the_limit_are_refused(run: RunDir, control: ControlSocket) -> None:
     waiting = []
     for _ in range(CLIENTS):
         client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -100,7 +102,7 @@ def test_more_clients_than_can_wait_are_turned_away(run: RunDir, control: Contro
         client.close()
 
 
-def test_without_a_manager_there_is_nobody_to_ask(run: RunDir) -> None:
+def test_without_a_daemon_the_client_finds_no_socket(run: RunDir) -> None:
     assert poke(run, Deadline(LIMIT, "test")) is None
     with ControlSocket(run):
         pass
@@ -108,14 +110,14 @@ def test_without_a_manager_there_is_nobody_to_ask(run: RunDir) -> None:
     assert poke(run, Deadline(LIMIT, "test")) is None
 
 
-def test_a_manager_that_does_not_answer_is_an_error_at_the_deadline(
+def test_a_daemon_that_does_not_answer_is_an_error_at_the_deadline(
     run: RunDir, control: ControlSocket
 ) -> None:
     with pytest.raises(Ec2netError, match=r"ec2net\.service: the daemon does not answer"):
         poke(run, Deadline(0.05, "test"))
 
 
-def test_only_root_may_poke_and_an_old_socket_is_replaced(run: RunDir) -> None:
+def test_only_root_may_poke_and_a_stale_socket_is_replaced(run: RunDir) -> None:
     run.path.mkdir()
     (run.path / "control").write_text("left by a manager that was killed")
     with ControlSocket(run):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the manager makes of an ENI's outcome, and when it looks again."""
+"""The daemon's state of an ENI after an outcome, and the time of its next poll."""
 
 from dataclasses import replace
 
@@ -55,13 +55,13 @@ def after(
         (outcome(Standing.NO_ADDRESS), State.NO_ADDRESS),
     ],
 )
-def test_the_state_of_each_standing(said: EniOutcome, state: State) -> None:
+def test_each_standing_gives_a_state(said: EniOutcome, state: State) -> None:
     track = after(said)
     assert track.state is state
     assert track.reason == said.reason
 
 
-def test_trouble_in_the_first_seconds_is_something_on_its_way() -> None:
+def test_a_problem_in_the_first_seconds_is_pending() -> None:
     first = after(outcome(Standing.READY), "leaves through ens5")
     assert first.state is State.PENDING
     later = after(outcome(Standing.READY), "leaves through ens5", before=first, now=105.0)
@@ -69,14 +69,14 @@ def test_trouble_in_the_first_seconds_is_something_on_its_way() -> None:
     assert after(outcome(Standing.READY), before=later, now=106.0).state is State.CONFIGURED
 
 
-def test_a_link_that_no_backend_has_is_degraded() -> None:
+def test_a_link_without_a_backend_is_degraded() -> None:
     first = after(outcome(Standing.READY), backend=None)
     assert after(outcome(Standing.READY), before=first, now=200.0, backend=None).state is (
         State.DEGRADED
     )
 
 
-def test_since_moves_with_the_state_and_with_nothing_else() -> None:
+def test_since_changes_only_with_the_state() -> None:
     first = after(outcome(Standing.PENDING), now=10.0)
     second = after(outcome(Standing.PENDING, reason="other"), before=first, now=20.0)
     assert (second.since, second.reason, second.came) == (10.0, "other", 10.0)
@@ -84,14 +84,14 @@ def test_since_moves_with_the_state_and_with_nothing_else() -> None:
     assert (third.since, third.came) == (30.0, 10.0)
 
 
-def test_another_link_begins_anew() -> None:
+def test_another_link_starts_with_a_new_state() -> None:
     first = after(outcome(Standing.PENDING), now=10.0)
     other = after(outcome(Standing.PENDING, LinkRef(8, "ens6")), before=first, now=50.0)
     assert other.came == 50.0
 
 
-def test_the_news_of_a_pending_eni_is_seen_a_fifth_later_at_most() -> None:
-    """And it is asked for seldom when it lasts (R38: no tight loop)."""
+def test_news_of_a_pending_eni_is_read_at_most_a_fifth_later() -> None:
+    """A lasting state is polled seldom (R38: no tight loop)."""
     track = after(outcome(Standing.PENDING), now=0.0)
     looks, now = 0, 0.0
     while track.again is not None:
@@ -101,24 +101,24 @@ def test_the_news_of_a_pending_eni_is_seen_a_fifth_later_at_most() -> None:
         if track.again is not None:
             assert track.again - now <= max(0.1, 0.2 * now) + 1e-9
     assert looks < 50
-    assert now >= 250  # from then on each poll looks
+    assert now >= 250  # from then on each poll reads it
 
 
-def test_an_eni_that_has_just_come_is_looked_at_often() -> None:
+def test_a_new_eni_is_polled_often() -> None:
     track, now, looks = after(outcome(Standing.READY), now=0.0), 0.0, 0
     while track.again is not None:
         now = track.again
         track = after(outcome(Standing.READY), before=track, now=now)
         looks += 1
-        if now < 10:  # keys come late in these seconds
+        if now < 10:  # keys appear late in these seconds
             assert track.again is not None
             assert track.again - now <= 2
     assert looks <= 20
     assert 50 < now < 60
 
 
-def test_an_eni_without_an_address_is_looked_at_while_it_is_new() -> None:
-    """IMDS may not list its addresses yet; an EFA-only ENI is not asked for without end."""
+def test_a_new_eni_without_an_address_is_polled_often() -> None:
+    """IMDS may not list its addresses yet; an EFA-only ENI is not polled without end."""
     track, now = after(outcome(Standing.NO_ADDRESS), now=0.0), 0.0
     while track.again is not None:
         assert track.again - now <= max(0.1, 0.2 * now) + 1e-9
@@ -127,7 +127,7 @@ def test_an_eni_without_an_address_is_looked_at_while_it_is_new() -> None:
     assert 40 < now < 60
 
 
-def test_one_enis_failure_is_no_others() -> None:
+def test_a_failure_of_one_eni_does_not_affect_another() -> None:
     intent = compute(host_facts(eni(0), eni(1), eni(2)), Config())
     first, second = intent.ready[1:3]
     change = Change(Action.ADD, first.rules[0], first.mac)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The resident manager reads the kernel's events by their bytes."""
+"""The daemon reads the kernel's events by their bytes."""
 
 import struct
 from collections.abc import Iterator
@@ -81,7 +81,7 @@ def events() -> Iterator[HostEvents]:
         ([rule(OURS), address(NEWADDR, ENI)], Changes(drift=True, addresses=True)),
     ],
 )
-def test_what_events_mean(
+def test_each_event_has_its_effect(
     events: HostEvents,
     monkeypatch: pytest.MonkeyPatch,
     queued: list[bytes | None],
@@ -91,7 +91,7 @@ def test_what_events_mean(
     assert events.taken() == changes
 
 
-def test_a_route_that_is_announced_again_is_no_news(
+def test_a_repeated_announcement_of_a_route_has_no_effect(
     events: HostEvents, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As systemd-networkd does with each router advertisement."""

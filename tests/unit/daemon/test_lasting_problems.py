@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""R42: a problem is told when it begins and when it ends, with a reminder each ten minutes."""
+"""R42: a problem is logged at its start and at its end, with a reminder each ten minutes."""
 
 import logging
 
@@ -21,7 +21,7 @@ def test_an_hour_without_imds_is_at_most_ten_lines() -> None:
     assert list(lasting.update("host", [], 3660.0)) == []
 
 
-def test_subjects_do_not_mix() -> None:
+def test_problems_of_different_subjects_stay_separate() -> None:
     lasting = LastingProblems()
     assert list(lasting.update("ens5", [DOWN], 0.0)) == [DOWN]
     assert list(lasting.update("ens6", [DOWN], 0.0)) == [DOWN]
@@ -31,21 +31,21 @@ def test_subjects_do_not_mix() -> None:
     assert list(lasting.update("ens6", [DOWN], 1.0)) == []
 
 
-def test_what_is_not_all_ends_nothing() -> None:
+def test_a_partial_pass_resolves_no_problem() -> None:
     lasting = LastingProblems()
     list(lasting.update("host", [DOWN], 0.0))
     assert list(lasting.update("host", [], 1.0, complete=False)) == []
     assert list(lasting.update("host", [DOWN], 2.0)) == []
 
 
-def test_what_is_gone_is_told_anew_when_it_comes_back() -> None:
+def test_a_resolved_problem_that_returns_is_logged_again() -> None:
     lasting = LastingProblems()
     list(lasting.update("ens6", [DOWN], 0.0))
     lasting.forget(["ens6"])
     assert list(lasting.update("ens6", [DOWN], 1.0)) == [DOWN]
 
 
-def test_the_same_problem_with_another_time_is_no_other_problem() -> None:
+def test_the_same_problem_with_another_time_is_the_same_problem() -> None:
     """A deadline's rest, in its text, differs from pass to pass."""
     lasting = LastingProblems()
     first = (logging.ERROR, "GET x did not end within 0.6 s")

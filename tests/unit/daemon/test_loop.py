@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the resident manager's loop does about links that are new, renamed, or as before."""
+"""The daemon's loop with links that are new, renamed, or unchanged."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,13 +21,13 @@ LISTED = frozenset({"local-ipv4s"})
 
 
 class Host:
-    """A loop on a host whose links the test sets, and what the loop asked for."""
+    """A loop on a host whose links the test sets, and the requests of the loop."""
 
     def __init__(self, folder: Path) -> None:
         self.links: tuple[Link, ...] = (link(0), link(1))
         self.listings: dict[Mac, frozenset[str]] = {}
         self.renewed = 0
-        """How often the loop gave the IMDS client the ways out anew."""
+        """How often the loop renewed the IMDS client's routes."""
         self.watched: list[int] = []
         nothing: Any = None
         engine: Any = SimpleNamespace(
@@ -58,7 +58,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return made
 
 
-def test_a_link_that_is_known_is_no_new_eni(host: Host) -> None:
+def test_a_known_link_is_not_a_new_eni(host: Host) -> None:
     """Each event of another link would cost a pass, and the ENI's listing of keys."""
     assert [work.macs for work in host.done] == [{mac(0), mac(1)}]
     host.listings.update({mac(0): LISTED, mac(1): LISTED})
@@ -67,7 +67,7 @@ def test_a_link_that_is_known_is_no_new_eni(host: Host) -> None:
     assert host.listings == {mac(0): LISTED, mac(1): LISTED}
 
 
-def test_a_link_that_is_new_is_begun_with_and_its_keys_are_listed_anew(host: Host) -> None:
+def test_a_new_link_has_its_keys_listed_again(host: Host) -> None:
     host.listings.update({mac(0): LISTED, mac(2): LISTED})
     host.links += (link(2),)
     host.look()
@@ -76,7 +76,7 @@ def test_a_link_that_is_new_is_begun_with_and_its_keys_are_listed_anew(host: Hos
     assert link(2).index in host.watched
 
 
-def test_the_ways_to_imds_are_renewed_only_when_a_link_came_or_has_another_name(
+def test_routes_to_imds_are_renewed_only_when_a_link_is_new_or_renamed(
     host: Host,
 ) -> None:
     assert host.renewed == 1

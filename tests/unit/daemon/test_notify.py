@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the service manager is told, by datagrams on a real socket."""
+"""Messages to the service manager, by datagrams on a real socket."""
 
 import os
 import socket
@@ -32,7 +32,9 @@ def heard(listener: socket.socket) -> list[str]:
             return found
 
 
-def test_it_says_what_it_is_told_and_a_status_once(listener: socket.socket) -> None:
+def test_systemd_gets_each_notification_and_an_unchanged_status_only_once(
+    listener: socket.socket,
+) -> None:
     service = ServiceManager()
     service.ready("ENIs: 1 configured")
     service.status("ENIs: 1 configured")
@@ -41,7 +43,7 @@ def test_it_says_what_it_is_told_and_a_status_once(listener: socket.socket) -> N
     assert heard(listener) == ["READY=1", "STATUS=ENIs: 1 configured", "WATCHDOG=1", "STOPPING=1"]
 
 
-def test_the_watchdog_is_never_made_shorter(
+def test_the_watchdog_interval_is_never_shortened(
     listener: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WATCHDOG_USEC", "120000000")
@@ -53,25 +55,25 @@ def test_the_watchdog_is_never_made_shorter(
     assert (service.watchdog, heard(listener)) == (700, ["WATCHDOG_USEC=700000000"])
 
 
-def test_no_child_inherits_it(listener: socket.socket) -> None:
+def test_a_child_does_not_inherit_the_notify_socket(listener: socket.socket) -> None:
     ServiceManager()
     assert "NOTIFY_SOCKET" not in os.environ
 
 
-def test_a_service_manager_that_does_not_read_delays_nobody(listener: socket.socket) -> None:
+def test_a_service_manager_that_does_not_read_delays_no_caller(listener: socket.socket) -> None:
     """A full queue made the loop spin for a second at each feeding."""
     service = ServiceManager()
     began = time.monotonic()
     for _ in range(1000):
         service.alive()
     service.ready("late")
-    assert time.monotonic() - began < HANGS  # with a second for each it was 1000 s
+    assert time.monotonic() - began < HANGS  # with a second for each it took 1000 s
     assert "READY=1" not in heard(listener)
-    service.alive()  # what it had no room for is said again
+    service.alive()  # a message that found no room is sent again
     assert heard(listener)[:3] == ["WATCHDOG=1", "READY=1", "STATUS=late"]
 
 
-def test_without_a_service_manager_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_service_manager_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     monkeypatch.setenv("WATCHDOG_USEC", "nonsense")
     service = ServiceManager()
@@ -79,7 +81,7 @@ def test_without_a_service_manager_nothing_is_said(monkeypatch: pytest.MonkeyPat
     assert service.watchdog is None
 
 
-def test_an_abstract_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_abstract_socket_is_supported(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(f"\0ec2net-test-{os.getpid()}")
         monkeypatch.setenv("NOTIFY_SOCKET", f"@ec2net-test-{os.getpid()}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What follows from passes of the resident manager: polls that IMDS did not answer, and repairs."""
+"""Results of the daemon's passes: polls that IMDS did not answer, and repairs."""
 
 from ipaddress import ip_network
 from pathlib import Path
@@ -32,7 +32,7 @@ GONE, THERE = mac(1), mac(0)
 
 
 class Manager:
-    """Passes that come to what the test gives, and what the schedule was told."""
+    """Passes with the test's results, and their reports to the schedule."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         run = RunDir(folder)
@@ -40,7 +40,7 @@ class Manager:
         self._report = PassReport(compute(host(eni(0), links=(link(0),)), Config()), Plan(), {})
         monkeypatch.setattr(module, "one_pass", lambda *_, **__: Outcome(self._report, {}, {}))
         self.failures: list[int] = []
-        """As the schedule was told after each poll."""
+        """The reports after each poll."""
         self.repairs = 0
         schedule = Schedule(place.config.resident, 0.0, lambda low, high: low)
         monkeypatch.setattr(
@@ -59,7 +59,7 @@ class Manager:
         self._do(Kind.POLL, problems=problems)
 
     def look(self, of: Mac) -> None:
-        """A look that removes a rule of this ENI."""
+        """A pass that removes a rule of this ENI."""
         rule = Rule(ip_network("10.0.1.4/32"), 10001, 10001)
         self._do(Kind.LOOK, done=(Change(Action.REMOVE, rule, of),))
 
@@ -79,7 +79,7 @@ def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Manager:
     return Manager(tmp_path, monkeypatch)
 
 
-def test_polls_without_imds_are_counted_until_imds_answers(manager: Manager) -> None:
+def test_failed_polls_are_counted_until_imds_answers(manager: Manager) -> None:
     """The schedule waits longer after each of them, and boot is not called ready."""
     for problems in ((SILENT,), (SILENT,), WELL, (Ec2netError("the disk is full"),), (SILENT,)):
         manager.poll(problems)
@@ -87,7 +87,7 @@ def test_polls_without_imds_are_counted_until_imds_answers(manager: Manager) -> 
     assert manager.passes.failures == 1
 
 
-def test_a_refused_primary_is_known_as_the_primary(manager: Manager) -> None:
+def test_a_refused_primary_is_still_the_primary(manager: Manager) -> None:
     """The loop reports READY when the primary has an answer. Boot waited 30 s for it before."""
     manager.refuse(mac(0))
     manager.poll(WELL)
@@ -95,7 +95,7 @@ def test_a_refused_primary_is_known_as_the_primary(manager: Manager) -> None:
     assert manager.passes.tracks[mac(0)].settled is False
 
 
-def test_what_the_first_look_takes_back_of_an_eni_that_went_is_no_repair(
+def test_changes_of_the_first_pass_for_a_detached_eni_are_no_repair(
     manager: Manager,
 ) -> None:
     manager.passes.link_left(mac(1))
@@ -103,14 +103,14 @@ def test_what_the_first_look_takes_back_of_an_eni_that_went_is_no_repair(
     assert manager.repairs == 0
 
 
-def test_a_look_repairs_whatever_it_changes_of_an_eni_that_is_there(manager: Manager) -> None:
+def test_any_change_to_an_attached_eni_is_a_repair(manager: Manager) -> None:
     manager.passes.link_left(mac(1))
     manager.look(THERE)
     assert manager.repairs == 1
 
 
-def test_only_the_first_look_after_an_eni_went_is_excused(manager: Manager) -> None:
-    """A fight about the rules of an ENI that went must use up the budget of repairs."""
+def test_only_the_first_pass_after_a_detach_is_excused(manager: Manager) -> None:
+    """A conflict over the rules of a detached ENI must use up the budget of repairs."""
     manager.passes.link_left(mac(1))
     manager.look(GONE)
     manager.look(GONE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When the resident manager does what: pure, with a clock of the test's own."""
+"""When the daemon does what: pure, with the test's own clock."""
 
 import itertools
 
@@ -22,7 +22,7 @@ def middle(low: float, high: float) -> float:
 
 
 def schedule() -> Schedule:
-    """One whose first poll is behind it, at time 0."""
+    """A schedule after its first poll, at time 0."""
     made = Schedule(SETTINGS, 0.0, middle)
     assert made.due([], 0.0) == Work(Kind.POLL)
     made.polled(0.0, failures=0, quiet=False)
@@ -42,7 +42,7 @@ def test_the_first_poll_is_due_at_once_and_the_next_after_the_interval() -> None
     assert made.due([], 60.0) == Work(Kind.POLL)
 
 
-def test_one_look_serves_all_events_of_a_quarter_of_a_second() -> None:
+def test_one_pass_serves_all_events_of_a_quarter_of_a_second() -> None:
     made = schedule()
     made.changed(1.0)
     made.changed(1.2)
@@ -52,7 +52,7 @@ def test_one_look_serves_all_events_of_a_quarter_of_a_second() -> None:
     assert made.due([], 1.25) is None
 
 
-def test_routes_of_others_are_looked_at_every_ten_seconds_and_cost_no_repair() -> None:
+def test_foreign_route_events_cause_a_pass_every_ten_seconds_and_use_no_repair() -> None:
     made = schedule()
     made.rerouted(1.0)
     assert made.next([]) == 1.25
@@ -67,7 +67,7 @@ def test_routes_of_others_are_looked_at_every_ten_seconds_and_cost_no_repair() -
     assert not made.fighting(13.25)
 
 
-def test_a_poll_covers_a_look() -> None:
+def test_a_poll_includes_a_pass() -> None:
     made = schedule()
     made.changed(59.9)
     assert made.due([], 60.2) == Work(Kind.POLL)
@@ -75,7 +75,7 @@ def test_a_poll_covers_a_look() -> None:
     assert made.due([], 61.0) is None
 
 
-def test_an_eni_that_is_not_done_is_looked_at_alone() -> None:
+def test_a_pending_eni_is_polled_alone() -> None:
     made = schedule()
     assert made.next([track(2.0), track(None)]) == 2.0
     assert made.due([track(2.0)], 2.0) == Work(Kind.ENIS, frozenset({MAC}))
@@ -88,7 +88,7 @@ def test_a_poke_is_served_at_once() -> None:
     assert made.due([], 5.0) == Work(Kind.POLL)
 
 
-def test_two_tools_that_fight_do_not_spin() -> None:
+def test_two_conflicting_tools_do_not_cause_a_busy_loop() -> None:
     """Each repair is undone at once: twelve of them, then one in five seconds."""
     made, now, repairs = schedule(), 0.0, []
     while now < 59.0:
@@ -101,12 +101,12 @@ def test_two_tools_that_fight_do_not_spin() -> None:
     assert len(repairs) <= 12 + 12
     assert made.fighting(now)
     early = [at for at in repairs if at <= 4.0]
-    assert len(early) >= 12  # a short quarrel is settled quickly
+    assert len(early) >= 12  # a short conflict ends quickly
     late = [b - a for a, b in itertools.pairwise(repairs[14:])]
     assert min(late) > 4.5
 
 
-def test_a_fight_is_over_when_nobody_takes_anything_away_any_more() -> None:
+def test_a_conflict_is_over_when_repairs_stop() -> None:
     made, now = schedule(), 0.0
     for _ in range(14):
         made.changed(now)
@@ -117,7 +117,7 @@ def test_a_fight_is_over_when_nobody_takes_anything_away_any_more() -> None:
     assert not made.fighting(now + 6.0)
 
 
-def test_looks_that_find_nothing_cost_nothing() -> None:
+def test_passes_without_changes_use_no_budget() -> None:
     made = schedule()
     for number in range(100):
         made.changed(number * 0.3)
@@ -131,7 +131,7 @@ def test_listings_are_not_read_while_imds_fails() -> None:
     assert made.due([], 59.0) is None
 
 
-def test_an_outage_stretches_the_interval_and_a_hiccup_does_not() -> None:
+def test_an_outage_stretches_the_interval_and_a_single_failure_does_not() -> None:
     def at(failures: int, *, quiet: bool = False) -> float:
         return poll_interval(60, failures=failures, quiet=quiet, uniform=middle)
 
@@ -142,7 +142,7 @@ def test_an_outage_stretches_the_interval_and_a_hiccup_does_not() -> None:
 
 
 @given(st.floats(1, 3600), st.integers(0, 100), st.booleans(), st.floats(0, 1))
-def test_an_interval_has_bounds_and_jitter(
+def test_the_interval_has_limits_and_jitter(
     poll: float, failures: int, quiet: bool, where: float
 ) -> None:
     got = poll_interval(
@@ -152,7 +152,7 @@ def test_an_interval_has_bounds_and_jitter(
 
 
 @given(st.lists(st.floats(0, 10), max_size=200), st.integers(1, 600))
-def test_a_budget_is_never_exceeded(pauses: list[float], per_minute: int) -> None:
+def test_the_budget_is_never_exceeded(pauses: list[float], per_minute: int) -> None:
     budget, now, taken = RepairBudget(per_minute, 0.0), 0.0, 0
     for pause in pauses:
         now += pause
@@ -162,7 +162,7 @@ def test_a_budget_is_never_exceeded(pauses: list[float], per_minute: int) -> Non
     assert taken <= per_minute + now * per_minute / 60 + 1e-6
 
 
-def test_foreign_changes_are_verified_a_second_later_and_every_ten_seconds_at_most() -> None:
+def test_foreign_changes_are_verified_after_a_second_and_every_ten_seconds_at_most() -> None:
     made = schedule()
     made.routed(1.0)
     made.routed(1.9)
@@ -175,7 +175,7 @@ def test_foreign_changes_are_verified_a_second_later_and_every_ten_seconds_at_mo
     assert made.due([], 12.0) is None
 
 
-def test_a_verification_serves_what_a_look_was_for() -> None:
+def test_a_verification_also_serves_a_pending_pass() -> None:
     made = schedule()
     made.routed(1.0)
     made.changed(1.9)

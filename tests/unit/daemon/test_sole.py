@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether a resident manager runs, where the lock file's filesystem does not tell."""
+"""Whether a daemon runs, where the lock file's filesystem does not show that."""
 
 import errno
 import fcntl
@@ -12,10 +12,10 @@ from ec2net.core.daemon.sole import SoleManager, manager_runs
 from ec2net.core.state.run_dir import RunDir
 
 
-def test_a_manager_that_cannot_be_told_of_does_not_run(
+def test_a_daemon_that_cannot_create_its_socket_does_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """``refresh`` makes the pass itself then, instead of waiting for the answer of no manager."""
+    """``refresh`` runs the pass itself then, instead of waiting for a daemon's answer."""
     run = RunDir(tmp_path)
     with SoleManager(run):
         pass

@@ -38,14 +38,14 @@ RULE = Rule(ip_network("10.0.1.4/32"), 10001, 10001)
 WANTED: tuple[KernelObject, ...] = (RULE, DEFAULT, ROUTE, ADDRESS, UP)
 
 
-def test_nothing_differs_nothing_changes() -> None:
+def test_equal_states_need_no_changes() -> None:
     """R15."""
     plan = make_plan({MAC: WANTED}, InPlace(ours=WANTED))
     assert plan == Plan()
     assert not plan
 
 
-def test_additions_go_up_the_ranks_then_removals_go_down() -> None:
+def test_additions_precede_removals_in_rank_order() -> None:
     """Make before break."""
     old: list[Item] = [
         Address(LINK, ip_interface("10.0.1.99/32")),
@@ -62,7 +62,7 @@ def test_additions_go_up_the_ranks_then_removals_go_down() -> None:
     assert Rank.LINK < Rank.ADDRESS < Rank.ROUTE  # the kernel insists: up, then source, then route
 
 
-def test_what_has_ipv4_fail_comes_last_and_goes_first() -> None:
+def test_the_ipv4_failure_route_is_added_last_and_removed_first() -> None:
     """No ENI's services are cut off in between, nor by a kill."""
     rules = fast_failure(Config().numbers)
     made = make_plan({MAC: (*rules, *WANTED)}, InPlace())
@@ -70,14 +70,14 @@ def test_what_has_ipv4_fail_comes_last_and_goes_first() -> None:
     assert make_plan({MAC: ()}, InPlace(ours=rules)).changes[0].item == rules[-1]
 
 
-def test_what_is_ours_and_different_is_replaced_and_says_what_it_was() -> None:
+def test_an_owned_item_that_differs_is_replaced_and_the_plan_shows_its_old_value() -> None:
     before = replace(DEFAULT, gateway=ip_address("10.0.1.254"))
     (change,) = make_plan({MAC: [DEFAULT]}, InPlace(ours=(before,))).changes
     assert (change.action, change.item, change.before) == (Action.REPLACE, DEFAULT, before)
     assert change.mac == MAC
 
 
-def test_what_may_be_adjusted_is_replaced_but_never_removed() -> None:
+def test_an_adjustable_item_is_replaced_but_never_removed() -> None:
     before = replace(MTU, value=1500)
     assert make_plan({MAC: [MTU]}, InPlace(adjustable=(before,))).changes[0].before == before
     assert not make_plan({}, InPlace(adjustable=(before,)))
@@ -100,10 +100,10 @@ def test_a_renamed_link_changes_nothing() -> None:
         pytest.param(ROUTE, replace(ROUTE, kind=RouteKind.UNREACHABLE), False, id="another kind"),
         pytest.param(RULE, RULE, True, id="the same rule"),
         pytest.param(LinkSetting(LINK, Setting.GROUP, 236), LinkSetting(LINK, Setting.GROUP, 7),
-                     False, id="a link group in somebody's use"),
+                     False, id="a link group that a user assigned"),
     ],
 )  # fmt: skip
-def test_what_somebody_else_made_counts_or_conflicts_and_stays(
+def test_a_foreign_item_satisfies_or_conflicts_and_stays(
     wanted: KernelObject, foreign: KernelObject, enough: bool
 ) -> None:
     """R4."""
@@ -116,9 +116,9 @@ def test_what_somebody_else_made_counts_or_conflicts_and_stays(
         assert foreign.describe() in conflict.describe()
 
 
-def test_what_two_enis_share_is_in_place_for_both() -> None:
-    """NetworkManager's file was planned again for the second ENI while NetworkManager restarted, and
-    taken away when nobody could be told of it."""
+def test_an_item_shared_by_two_enis_serves_both() -> None:
+    """NetworkManager's file was planned again for the second ENI while NetworkManager restarted,
+    and deleted when NetworkManager could not be notified."""
     assert not make_plan({MAC: WANTED, OTHER: WANTED}, InPlace(ours=WANTED))
     plan = make_plan({MAC: WANTED, OTHER: WANTED}, InPlace())
     assert sorted(change.item.describe() for change in plan.changes) == sorted(
@@ -126,14 +126,14 @@ def test_what_two_enis_share_is_in_place_for_both() -> None:
     )
 
 
-def test_what_must_stay_stays_although_nobody_wants_it() -> None:
+def test_a_protected_item_stays_without_an_owner() -> None:
     found = InPlace(ours=WANTED)
     assert not make_plan({}, found, keep=frozenset(WANTED))
     plan = make_plan({}, found, keep=frozenset(WANTED) - {RULE}, owners={RULE: MAC})
     assert [(change.item, change.mac) for change in plan.changes] == [(RULE, MAC)]
 
 
-def test_of_two_enis_that_want_one_thing_the_first_gets_it() -> None:
+def test_the_first_of_two_enis_gets_what_both_want() -> None:
     other = replace(DEFAULT, link=LinkRef(4, "ens7"))
     plan = make_plan({MAC: [DEFAULT], OTHER: [other]}, InPlace())
     assert [(change.item, change.mac) for change in plan.changes] == [(DEFAULT, MAC)]
@@ -159,7 +159,7 @@ several = st.lists(items, max_size=6)
 
 @st.composite
 def found(draw: st.DrawFn) -> InPlace:
-    """What is in place: one thing of each identity."""
+    """The items in place: one item of each identity."""
     parts: tuple[list[Item], list[Item], list[Item]] = ([], [], [])
     for item in {item.identity: item for item in draw(st.lists(items, max_size=12))}.values():
         kinds = 3 if isinstance(item, LinkSetting) else 2
@@ -188,7 +188,7 @@ def follow(plan: Plan, before: InPlace) -> InPlace:
 
 
 @given(several, several, found(), st.randoms(use_true_random=False))
-def test_following_a_plan_leads_to_what_is_wanted_and_touches_nothing_foreign(
+def test_a_plan_leads_to_the_intent_and_leaves_foreign_items_unchanged(
     mine: list[Item], others: list[Item], before: InPlace, chance: object
 ) -> None:
     keep = frozenset(before.ours[::2])
@@ -212,7 +212,9 @@ def test_following_a_plan_leads_to_what_is_wanted_and_touches_nothing_foreign(
 
 
 @given(several, found())
-def test_the_order_is_always_additions_up_removals_down(mine: list[Item], before: InPlace) -> None:
+def test_a_plan_orders_additions_then_updates_then_removals(
+    mine: list[Item], before: InPlace
+) -> None:
     changes = make_plan({MAC: mine}, before).changes
     removals = [change.action is Action.REMOVE for change in changes]
     ranks = [
@@ -224,23 +226,24 @@ def test_the_order_is_always_additions_up_removals_down(mine: list[Item], before
 
 
 @given(several, several, found(), st.integers(0, 40))
-def test_the_inverse_of_what_was_done_leads_back(
+def test_the_inverse_of_a_plan_restores_the_state(
     mine: list[Item], others: list[Item], before: InPlace, length: int
 ) -> None:
-    """However far the plan was followed. What was adjustable is ours meanwhile, and then again."""
+    """After any number of applied steps. An adjustable item is ec2net's meanwhile, and adjustable
+    again afterwards."""
     plan = make_plan({MAC: mine, OTHER: others}, before)
     done = replace(plan, changes=plan.changes[:length])
     back = replace(plan, changes=inverse(done.changes))
     after = follow(back, follow(done, before))
     assert {*after.ours, *after.adjustable} == {*before.ours, *before.adjustable}
     assert inverse(back.changes) == done.changes
-    # Each step finds what was there when its inverse had been made.
+    # Each step finds the state that its inverse was computed for.
     assert [c.item.identity for c in reversed(back.changes)] == [
         c.item.identity for c in done.changes
     ]
 
 
-def test_two_enis_that_want_one_thing_in_two_ways_are_a_conflict() -> None:
+def test_two_enis_that_want_different_values_conflict() -> None:
     """One metric in main for two ENIs: the second would silently get nothing."""
     other_link = LinkRef(9, "ens9")
     mine = Route(ip_network("0.0.0.0/0"), 254, 700, LINK, ip_address("10.0.1.1"))
@@ -254,15 +257,15 @@ def test_two_enis_that_want_one_thing_in_two_ways_are_a_conflict() -> None:
     )
 
 
-def test_what_a_killed_replacement_left_beside_the_new_is_removed() -> None:
-    """IPv4 keeps 10.0.1.5/24 beside 10.0.1.5/32; one hid the other, and it stayed for good."""
+def test_the_rest_of_an_interrupted_replacement_is_removed() -> None:
+    """IPv4 keeps 10.0.1.5/24 and 10.0.1.5/32; one hid the other, which stayed for good."""
     wanted, old = (Address(LINK, ip_interface(f"10.0.1.5/{length}")) for length in (24, 32))
     for ours in ((wanted, old), (old, wanted)):
         (change,) = make_plan({MAC: [wanted]}, InPlace(ours)).changes
         assert (change.action, change.item) == (Action.REMOVE, old)
 
 
-def test_of_several_in_the_way_one_is_replaced_and_the_others_go() -> None:
+def test_one_of_several_conflicting_owned_items_is_replaced_and_others_are_removed() -> None:
     routes = [
         Route(ip_network("0.0.0.0/0"), 10001, 0, LINK, ip_address(f"10.0.1.{n}")) for n in (1, 2, 3)
     ]
@@ -271,6 +274,6 @@ def test_of_several_in_the_way_one_is_replaced_and_the_others_go() -> None:
     assert (remove.action, remove.item) == (Action.REMOVE, routes[2])
 
 
-def test_the_same_thing_seen_twice_is_one() -> None:
+def test_an_item_observed_twice_counts_once() -> None:
     address = Address(LINK, ip_interface("10.0.1.5/24"))
     assert not make_plan({MAC: [address]}, InPlace((address, address)))

@@ -57,7 +57,7 @@ def steps(work: Callable[[], object]) -> int:
 
 
 def planned(host: HostIntent, snapshot: Snapshot) -> Plan:
-    """As the netlink backend plans, with all links its own."""
+    """A plan of the netlink backend that manages all links."""
     wanted = {eni.mac: render(eni, host, snapshot, PROTOCOL, Base.OURS) for eni in host.ready}
     found = InPlace(tuple(marked(snapshot, PROTOCOL)), tuple(unmarked(snapshot, PROTOCOL)))
     return plan_for(host, set(wanted), wanted, found, frozenset())
@@ -102,7 +102,7 @@ def without_cards(enis: int) -> Facts:
     return replace(facts, imds=replace(facts.imds, enis=Passes(on_card_0)))
 
 
-def test_compute_goes_through_the_enis_as_often_on_a_host_with_twice_as_many() -> None:
+def test_compute_iterates_over_enis_as_often_on_a_host_with_twice_as_many() -> None:
     counts = []
     for enis in (64, 128):
         facts = without_cards(enis)
@@ -131,7 +131,7 @@ def test_the_work_of_a_plan_grows_with_the_number_of_enis(each: Each) -> None:
     assert steady[1] <= 1.25 * GROWTH * steady[0]
 
 
-def test_every_eni_of_the_largest_hosts_is_ready() -> None:
+def test_every_eni_of_the_largest_hosts_has_an_intent() -> None:
     for enis, each in ((64, Each(50, 50)), (80, Each(64)), (15, Each(50, 50))):
         host = compute(large_host(enis, each), Config())
         assert [eni.reason for eni in host.enis if eni.standing is not Standing.READY] == []
@@ -143,7 +143,7 @@ def test_every_eni_of_the_largest_hosts_is_ready() -> None:
     st.lists(st.integers(2**128 - 300, 2**128 - 1) | st.integers(0, 2**128 - 1)),
     st.lists(st.tuples(st.integers(0, 2**128 - 1), st.integers(0, 128))),
 )
-def test_sources_are_collapsed_as_the_standard_library_does(
+def test_sources_collapse_as_in_the_standard_library(
     ipv4s: list[int],
     ipv4_prefixes: list[tuple[int, int]],
     ipv6s: list[int],
@@ -171,7 +171,7 @@ def _sources(outcome: EniOutcome) -> Iterable[AnyNetwork]:
 
 
 @given(any_facts())
-def test_of_enis_that_share_a_source_the_lowest_number_keeps_it(facts: Facts) -> None:
+def test_the_lowest_number_keeps_a_source_that_enis_share(facts: Facts) -> None:
     """Compared with each source against each other one, of the intents before any was refused."""
     alone = []
     for eni in facts.imds.enis:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What holds for the intent whatever IMDS and the kernel say."""
+"""Properties of the intent for all facts of IMDS and the kernel."""
 
 import random
 from dataclasses import replace
@@ -42,13 +42,13 @@ def alone(facts: Facts, mac: Mac) -> Facts:
 
 
 def of_its_own(outcome: EniOutcome) -> EniOutcome:
-    """Without what is of the whole host: any ENI with IPv4 ends ``ipv4_fast_failure``."""
+    """The intent without its host-wide part: any ENI with IPv4 ends ``ipv4_fast_failure``."""
     intent = outcome.intent
     return outcome if intent is None else replace(outcome, intent=replace(intent, no_ipv4=()))
 
 
 def addresses(networks: tuple[AnyNetwork, ...]) -> list[tuple[int, int, int]]:
-    """The same set of addresses as merged ranges (version, first, last): not by ipaddress."""
+    """The same set of addresses as merged ranges (version, first, last): without ipaddress."""
     ranges = sorted((n.version, int(n.network_address), int(n.broadcast_address)) for n in networks)
     merged: list[tuple[int, int, int]] = []
     for version, first, last in ranges:
@@ -136,7 +136,7 @@ def test_any_facts_give_each_eni_a_valid_intent_or_a_named_reason(
 
 @settings(max_examples=120)
 @given(any_facts(), configs)
-def test_an_eni_gets_what_it_would_get_alone_or_is_refused_for_a_clash(
+def test_an_eni_gets_the_same_intent_alone_or_a_conflict_refuses_it(
     facts: Facts, config: Config
 ) -> None:
     for outcome in compute(facts, config).enis:
@@ -148,7 +148,7 @@ def test_an_eni_gets_what_it_would_get_alone_or_is_refused_for_a_clash(
 
 @settings(max_examples=80)
 @given(any_facts(), configs, st.randoms(use_true_random=False))
-def test_the_order_of_what_was_read_decides_nothing(
+def test_the_order_of_the_facts_does_not_matter(
     facts: Facts, config: Config, shuffled: random.Random
 ) -> None:
     enis, links = list(facts.imds.enis), list(facts.links)
@@ -160,7 +160,7 @@ def test_the_order_of_what_was_read_decides_nothing(
 
 @settings(max_examples=80)
 @given(any_facts(), configs, st.sampled_from(["eth{}", "ens{}4", "enp{}s0", "eni{:011x}", "wan{}"]))
-def test_no_decision_depends_on_a_link_s_name(facts: Facts, config: Config, form: str) -> None:
+def test_no_decision_depends_on_the_name_of_a_link(facts: Facts, config: Config, form: str) -> None:
     """R39: names of tools break where names differ (ens5, eth0, enp39s0, eni* veths)."""
     renamed = tuple(replace(found, name=form.format(found.index)) for found in facts.links)
     before, after = compute(facts, config), compute(replace(facts, links=renamed), config)
@@ -212,9 +212,7 @@ def test_the_rules_cover_exactly_the_sources(own: EniFacts, config: Config) -> N
 
 @settings(max_examples=80)
 @given(any_facts(), configs)
-def test_each_rule_of_main_first_goes_before_the_rule_of_the_eni(
-    facts: Facts, config: Config
-) -> None:
+def test_each_main_first_rule_precedes_the_rule_of_the_eni(facts: Facts, config: Config) -> None:
     for intent in compute(facts, config).ready:
         own = [r for r in intent.rules if r.table == intent.table and r.mark is None]
         before = [rule for rule in intent.rules if rule.table == MAIN_TABLE]
@@ -231,9 +229,7 @@ def test_each_rule_of_main_first_goes_before_the_rule_of_the_eni(
 
 @settings(max_examples=120)
 @given(st.data(), configs)
-def test_what_could_not_be_read_leaves_the_intent_as_it_was(
-    data: st.DataObject, config: Config
-) -> None:
+def test_unread_facts_leave_the_intent_unchanged(data: st.DataObject, config: Config) -> None:
     """R1: an error on any key of any ENI, on the listing or on ``mac``, changes nothing."""
     facts = data.draw(any_facts())
     primary = facts.imds.primary
@@ -241,7 +237,7 @@ def test_what_could_not_be_read_leaves_the_intent_as_it_was(
     now = tuple(
         with_readings(e, dict.fromkeys(data.draw(failing), TIMEOUT))
         for e in facts.imds.enis
-        if data.draw(st.booleans())  # else it could not be listed
+        if data.draw(st.booleans())  # otherwise it could not be listed
     )
     lost = isinstance(primary, Value) and data.draw(st.booleans())
     merged = with_last_known_good(
@@ -259,7 +255,7 @@ def test_what_could_not_be_read_leaves_the_intent_as_it_was(
 
 @settings(max_examples=80)
 @given(st.data(), configs)
-def test_news_beside_what_could_not_be_read_only_adds(data: st.DataObject, config: Config) -> None:
+def test_news_next_to_unread_facts_only_adds(data: st.DataObject, config: Config) -> None:
     """A partly failed reading: known keys that failed stay, keys that were read may grow."""
     past = data.draw(plausible(1))
     more = {"local_ipv4s": ipv4("10.0.1.200"), "ipv6s": ipv6("2001:db8:0:1::200")}
@@ -289,7 +285,7 @@ def test_news_beside_what_could_not_be_read_only_adds(data: st.DataObject, confi
         assert inside(rule.source, [r.source for r in after.intent.rules if r.table == rule.table])
 
 
-def test_no_two_places_share_a_number_up_to_128_cards_of_100_devices() -> None:
+def test_no_two_enis_share_a_number_up_to_128_cards_of_100_devices() -> None:
     """R37, M-a: ENIs of different cards once shared a table (ENU#104)."""
     plan = NumberPlan()
     places = [EniNumber(card, device) for card in range(CARDS) for device in range(DEVICES)]
@@ -320,7 +316,7 @@ def test_a_number_outside_the_range_costs_that_eni_alone(card: int, device: int)
         st.tuples(st.integers(0, CARDS - 1), st.integers(1, DEVICES - 1)), min_size=1, max_size=60
     )
 )
-def test_every_place_on_every_card_is_ready_with_numbers_of_its_own(
+def test_each_device_of_each_card_gets_its_own_numbers(
     places: set[tuple[int, int]],
 ) -> None:
     enis = [
@@ -345,7 +341,7 @@ def test_every_place_on_every_card_is_ready_with_numbers_of_its_own(
     st.sampled_from(PrefixMode),
     st.booleans(),
 )
-def test_with_the_kubernetes_profile_no_address_of_a_pod_is_the_hosts(
+def test_with_the_kubernetes_profile_no_pod_address_is_on_the_host(
     enis: tuple[EniFacts, ...],
     attached: list[Attached | None],
     mode: PrefixMode,
@@ -356,7 +352,7 @@ def test_with_the_kubernetes_profile_no_address_of_a_pod_is_the_hosts(
     when = {own.mac: told for own, told in zip(enis, attached, strict=False) if told is not None}
     facts = Facts(there.imds, there.links, when)
     general = EniSettings(
-        manage=Manage.OBSERVE,  # what a section does not say again shows itself
+        manage=Manage.OBSERVE,  # a key that a section omits keeps its own value
         ipv4_prefix_mode=mode,
         ipv6_prefix_mode=mode,
         primary_rules=primary_rules,

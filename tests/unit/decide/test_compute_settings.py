@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What each per-ENI setting does to the intent, and that it does nothing else."""
+"""The effect of each setting of an ENI on the intent, and no other effect."""
 
 from dataclasses import fields, replace
 from ipaddress import ip_network
@@ -55,7 +55,7 @@ def differing(one: EniIntent, other: EniIntent) -> set[str]:
 DEFAULT = intent()
 
 
-def test_no_addresses_leaves_secondary_addresses_to_somebody_else() -> None:
+def test_addresses_off_leaves_secondary_addresses_unmanaged() -> None:
     """R30, K-a: addresses of pods on the host's link took their traffic (ENU#100)."""
     mine = intent(manage=Manage.NO_ADDRESSES, ipv4_prefix_mode=PrefixMode.LOCAL)
     assert mine.base == DEFAULT.base
@@ -67,7 +67,7 @@ def test_no_addresses_leaves_secondary_addresses_to_somebody_else() -> None:
     assert {rule.source.num_addresses for rule in mine.rules} == {1}
 
 
-def test_no_rules_makes_no_rule_and_no_table() -> None:
+def test_rules_off_gives_no_rule_and_no_table() -> None:
     mine = intent(manage=Manage.NO_RULES)
     assert (mine.rules, mine.table_routes) == ((), ())
     assert differing(mine, DEFAULT) == {
@@ -79,7 +79,7 @@ def test_no_rules_makes_no_rule_and_no_table() -> None:
     }
 
 
-def test_observe_tells_the_whole_intent() -> None:
+def test_observe_gives_the_whole_intent() -> None:
     assert differing(intent(manage=Manage.OBSERVE), DEFAULT) == {"manage"}
 
 
@@ -90,14 +90,14 @@ def test_ignore_gives_no_intent() -> None:
     assert outcome.reason == 'the configuration sets manage = "ignore"'
 
 
-def test_strict_has_no_rules_for_main() -> None:
+def test_strict_omits_rules_for_main() -> None:
     mine = intent(routing=Routing.STRICT)
     assert differing(mine, DEFAULT) == {"rules", "follows_main"}
     assert {rule.table for rule in mine.rules} == {mine.table}
     assert set(mine.rules) == {rule for rule in DEFAULT.rules if rule.table != MAIN_TABLE}
 
 
-def test_routing_off_makes_no_rule_and_no_table() -> None:
+def test_routing_off_gives_no_rule_and_no_table() -> None:
     mine = intent(routing=Routing.OFF)
     assert (mine.rules, mine.table_routes) == ((), ())
     assert mine.main_routes == DEFAULT.main_routes
@@ -125,7 +125,7 @@ def test_the_primary_has_no_rules_by_default() -> None:
         {"manage": Manage.NO_RULES},
     ],
 )
-def test_the_primary_is_corrected_only_where_rules_are_left_to_ec2net(
+def test_the_primary_is_corrected_only_where_ec2net_manages_rules(
     settings: dict[str, Any],
 ) -> None:
     assert intent(0, **settings).correctable == ()
@@ -141,8 +141,8 @@ def test_primary_rules_give_the_primary_the_same_treatment() -> None:
     assert intent(1, primary_rules=True) == DEFAULT
 
 
-def test_published_ports_lead_what_is_marked_as_an_answer_to_the_own_table() -> None:
-    """R5: a container's answer has its own source when its way is chosen."""
+def test_published_ports_route_marked_answers_by_the_own_table() -> None:
+    """R5: a container's answer has its own source when its route is chosen."""
     mark = Mark(2 << 20, 0xFFF << 20)
     added = [rule for rule in intent(published_ports=True).rules if rule not in DEFAULT.rules]
     assert added == [Rule(ip_network(s), 10001, 10001, mark=mark) for s in ("0.0.0.0/0", "::/0")]
@@ -151,7 +151,7 @@ def test_published_ports_lead_what_is_marked_as_an_answer_to_the_own_table() -> 
 
 
 @pytest.mark.parametrize(("key", "version"), [("ipv4_prefix_mode", 4), ("ipv6_prefix_mode", 6)])
-def test_prefix_modes(key: str, version: int) -> None:
+def test_each_prefix_mode_has_its_effect(key: str, version: int) -> None:
     """R10."""
     (prefix,) = (p for p in DEFAULT.prefixes if p.version == version)
     rules, local, none = (intent(1, **dict[str, Any]({key: mode})) for mode in PrefixMode)
@@ -162,7 +162,8 @@ def test_prefix_modes(key: str, version: int) -> None:
     assert local.rules == rules.rules
     assert prefix not in {rule.source for rule in none.rules}
     assert none.local_routes == ()
-    assert none.prefixes == DEFAULT.prefixes  # it is still the ENI's, nobody else can have it
+    # the address still belongs to the ENI, no other ENI can have it
+    assert none.prefixes == DEFAULT.prefixes
 
 
 @pytest.mark.parametrize(
@@ -180,7 +181,7 @@ def test_the_default_route_in_main(setting: MainDefault | int, metrics: list[int
     assert mine.metric == (metrics or [513])[0]
 
 
-def test_main_shows_the_ipv4_subnet_unless_it_is_kept_apart() -> None:
+def test_main_shows_the_ipv4_subnet_unless_the_configuration_separates_it() -> None:
     assert [str(subnet) for subnet in DEFAULT.main_subnets] == ["10.0.1.0/24"]
     apart = intent(main_table=MainTable.APART)
     assert apart.main_subnets == ()
@@ -189,13 +190,13 @@ def test_main_shows_the_ipv4_subnet_unless_it_is_kept_apart() -> None:
     assert intent(routing=Routing.OFF).main_subnets == ()
 
 
-def test_a_metric_of_its_own_is_also_the_primary_s() -> None:
-    """Whoever writes the primary's default route gets it from the intent."""
+def test_a_configured_metric_also_applies_to_the_primary() -> None:
+    """The program that adds the primary's default route takes the metric from the intent."""
     assert intent(0, main_default=700).metric == 700
     assert intent(0).metric == 512
 
 
-def test_ipv6_off_leaves_nothing_of_ipv6() -> None:
+def test_ipv6_off_gives_no_ipv6() -> None:
     """R34."""
     mine = intent(ipv6=Ipv6Policy.OFF)
     parts = (*mine.sources, *mine.prefixes, *mine.gateways, *(rule.source for rule in mine.rules))
@@ -244,7 +245,7 @@ def test_an_mtu_that_removes_ipv6_refuses_an_eni_with_ipv6_addresses(
         (1280, True, False),  # the pass that sets it plans for IPv6 once more
     ],
 )
-def test_an_mtu_that_has_removed_ipv6_already_is_refused_like_one_that_would(
+def test_an_mtu_that_already_removed_ipv6_is_refused_too(
     mtu: int | MtuPolicy, by_mtu: bool, refused: bool
 ) -> None:
     """Such a host silently had no IPv6."""
@@ -275,7 +276,7 @@ def test_the_early_intent_sets_no_mtu_that_removes_ipv6(
 
 
 @pytest.mark.parametrize("mtu", ["keep", 1500])
-def test_the_mtu_is_handed_to_the_backend(mtu: str | int) -> None:
+def test_the_backend_receives_the_mtu(mtu: str | int) -> None:
     """R11."""
     mine = intent(mtu=mtu)
     assert mine.mtu == mtu
@@ -293,13 +294,15 @@ def test_the_mtu_is_handed_to_the_backend(mtu: str | int) -> None:
         ),
     ],
 )
-def test_alternative_names(forms: tuple[Altname, ...], names: tuple[str, ...]) -> None:
+def test_alternative_names_follow_the_configuration(
+    forms: tuple[Altname, ...], names: tuple[str, ...]
+) -> None:
     mine = intent(altnames=forms)
     assert mine.altnames == names
     assert differing(mine, DEFAULT) <= {"altnames"}
 
 
-def test_the_bases_of_all_numbers() -> None:
+def test_the_bases_of_all_numbers_follow_the_configuration() -> None:
     numbers = NumberPlan(
         table_base=20000, priority_base=3000, metric_base=100, protocol=200, link_group=7
     )
@@ -328,12 +331,12 @@ def test_a_section_changes_only_the_enis_that_it_matches(match: Match, matching:
     assert {int(i.mac.text[-2:], 16) for i in ready if i.mtu == 1400} == matching
 
 
-def test_who_may_be_at_work_beside_us_changes_nothing_of_the_eni() -> None:
+def test_accepted_tools_do_not_change_the_intent() -> None:
     accepted = intent(coexist_with=(Rival.NM_CLOUD_SETUP,))
     assert differing(accepted, DEFAULT) == {"coexist_with"}
 
 
-def test_whose_dns_servers_are_asked_is_for_who_makes_the_base() -> None:
+def test_the_dns_setting_only_concerns_the_backend_that_writes_files() -> None:
     asked = intent(dns_default_route=DnsDefaultRoute.YES)
     assert differing(asked, DEFAULT) == {"early"}
     assert replace(asked.early, dns=DnsDefaultRoute.AUTO) == DEFAULT.early
@@ -343,8 +346,8 @@ ONLY_IPV6 = host(eni(0, **IPV6_ONLY), eni(1, **IPV6_ONLY))
 FAST = Config(eni=EniSettings(ipv4_fast_failure=True))
 
 
-def test_ipv4_fails_at_once_where_no_eni_has_it() -> None:
-    """R33: as the last of all rules, after every way that is not an ENI's."""
+def test_ipv4_fails_at_once_where_no_eni_has_ipv4() -> None:
+    """R33: as the last of all rules, after every route that is not an ENI's."""
     first, second = compute(ONLY_IPV6, FAST).ready
     assert [(r.priority, r.table, r.action) for r in first.no_ipv4] == [
         (32762, MAIN_TABLE, RuleAction.LOOKUP),
@@ -376,11 +379,11 @@ def test_ipv4_fails_at_once_where_no_eni_has_it() -> None:
         "subnet not told",
     ],
 )
-def test_ipv4_does_not_fail_where_it_is_or_may_be(facts: Facts) -> None:
+def test_ipv4_is_not_made_to_fail_where_it_exists_or_is_unknown(facts: Facts) -> None:
     assert {intent.no_ipv4 for intent in compute(facts, FAST).ready} <= {()}
 
 
-def test_ipv4_does_not_fail_where_an_ignored_eni_has_it() -> None:
+def test_ipv4_is_not_made_to_fail_where_an_ignored_eni_has_ipv4() -> None:
     ignored = EniSection(Match(mac=(mac(1),)), {"manage": Manage.IGNORE})
     config = replace(FAST, sections=(ignored,))
     (first,) = compute(host(eni(0, **IPV6_ONLY), eni(1)), config).ready
@@ -389,7 +392,7 @@ def test_ipv4_does_not_fail_where_an_ignored_eni_has_it() -> None:
     assert first.no_ipv4 != ()
 
 
-def test_an_eni_without_a_link_here_brings_no_ipv4() -> None:
+def test_an_eni_without_a_local_link_provides_no_ipv4() -> None:
     """Its IPv4 is in another namespace, or a driver of user space has it."""
     facts = host(eni(0, **IPV6_ONLY), eni(1))
     facts = replace(facts, links=facts.links[:1])
@@ -422,7 +425,7 @@ def test_the_rules_of_routed_addresses_stay_when_a_cni_has_all_others() -> None:
     assert ip_network("2001:db8:0:1::9") not in {rule.source for rule in mine.rules}
 
 
-def test_an_eni_all_of_whose_ipv6_addresses_are_routed_has_an_ipv6_gateway() -> None:
+def test_an_eni_with_only_routed_ipv6_addresses_has_an_ipv6_gateway() -> None:
     mine = intent(routed=networks("2001:db8:0:1::/64"))
     assert {address.version for address in mine.base + mine.further} == {4}
     assert mine.gateways == DEFAULT.gateways
@@ -454,7 +457,7 @@ def test_configured_sources_get_the_rules_of_an_address() -> None:
     ],
     ids=["no-rules", "routing off", "primary", "a family it has not", "another ENI's address"],
 )
-def test_sources_that_can_have_no_effect_are_refused_with_the_reason(
+def test_sources_without_effect_are_refused_with_the_reason(
     n: int, settings: dict[str, Any], words: str
 ) -> None:
     refused = outcome(n, **{"sources": networks("172.18.0.0/16", "fd00::/64"), **settings})
@@ -465,7 +468,7 @@ def test_sources_that_can_have_no_effect_are_refused_with_the_reason(
     assert other.standing is Standing.READY
 
 
-def test_of_two_enis_with_one_configured_source_the_first_keeps_it() -> None:
+def test_the_first_of_two_enis_keeps_a_shared_configured_source() -> None:
     sections = tuple(
         EniSection(Match(mac=(mac(n),)), {"sources": networks("172.18.0.0/16")}) for n in (1, 2)
     )
@@ -473,7 +476,7 @@ def test_of_two_enis_with_one_configured_source_the_first_keeps_it() -> None:
     assert [one.standing for one in found.enis] == [Standing.READY] * 2 + [Standing.REFUSED]
 
 
-def test_every_per_eni_setting_has_a_test_here() -> None:
+def test_each_setting_of_an_eni_has_a_test_here() -> None:
     source = Path(__file__).read_text()
     tested = {setting.field.removeprefix("eni.") for setting in PER_ENI} - {"backend"}
     assert {

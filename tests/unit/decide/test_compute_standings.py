@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where an ENI stands, and the reason that people are told, case by case."""
+"""The standing of an ENI, and the reason in its message, case by case."""
 
 from dataclasses import replace
 from ipaddress import IPv4Interface, IPv4Network, ip_interface
@@ -86,13 +86,15 @@ def secondary(**readings: Reading[Any]) -> EniFacts:
         pytest.param(
             {"device_number": Value(100)},
             REFUSED,
-            "IMDS reports impossible numbers: device number 100 is not in 0..99",
+            "IMDS reports device number 100 (possible: 0 to 99): ec2net does not configure the ENI; "
+            "attach it with a possible number",
             id="device number too high",
         ),
         pytest.param(
             {"network_card": Value(128)},
             REFUSED,
-            "IMDS reports impossible numbers: network card 128 is not in 0..127",
+            "IMDS reports network card 128 (possible: 0 to 127): ec2net does not configure the ENI; "
+            "attach it with a possible number",
             id="card too high",
         ),
         pytest.param(
@@ -168,7 +170,7 @@ def secondary(**readings: Reading[Any]) -> EniFacts:
         ),
     ],
 )
-def test_where_a_secondary_stands(
+def test_the_facts_give_the_standing_of_a_secondary(
     readings: dict[str, Reading[Any]], standing: Standing, reason: str
 ) -> None:
     outcome = outcome_of(1, host(eni(0), secondary(**readings)))
@@ -209,7 +211,7 @@ def test_where_a_secondary_stands(
         ),
     ],
 )
-def test_where_a_secondary_stands_by_what_is_around_it(
+def test_the_other_enis_change_the_standing_of_a_secondary(
     changes: dict[str, Any], standing: Standing, reason: str
 ) -> None:
     outcome = outcome_of(1, host(eni(0), secondary(), **changes))
@@ -223,7 +225,7 @@ def test_a_link_that_imds_does_not_list_is_pending() -> None:
     assert str(outcome.link) == "ens6"
 
 
-def test_a_listed_mac_without_a_link_is_told_and_costs_nothing() -> None:
+def test_a_listed_mac_without_a_link_is_reported_and_has_no_effect() -> None:
     """R38: EFA-only ENIs have no netdev."""
     outcome = outcome_of(7, host(eni(0), listed=Value((PRIMARY, mac(7)))))
     assert (outcome.standing, outcome.link) == (ABSENT, None)
@@ -242,10 +244,10 @@ def test_an_ignored_eni_is_ignored_before_imds_knows_it() -> None:
 @pytest.mark.parametrize(
     ("backend", "standing"), [("auto", Standing.IGNORED), ("netlink", Standing.READY)]
 )
-def test_a_link_that_udev_says_is_somebody_elses_is_left_alone(
+def test_a_link_that_udev_marks_as_unmanaged_stays_unmanaged(
     backend: str, standing: Standing
 ) -> None:
-    """But for a backend that the configuration names, which counts whoever manages the link."""
+    """Except for a backend that the configuration names, which counts with any network manager."""
     known = host(eni(0), eni(1))
     facts = Facts(known.imds, known.links, elsewhere={mac(1): "org.cni"})
     outcome = outcome_of(1, facts, backend=backend)
@@ -255,8 +257,8 @@ def test_a_link_that_udev_says_is_somebody_elses_is_left_alone(
     assert outcome_of(0, facts).standing is Standing.READY
 
 
-def test_an_ignored_eni_is_ignored_whatever_place_imds_gives_it() -> None:
-    """It is nothing of ours: that cannot be an error in each pass."""
+def test_an_ignored_eni_is_ignored_whatever_numbers_imds_reports() -> None:
+    """ec2net does not manage it: that cannot be an error in each pass."""
     outcome = outcome_of(1, host(eni(0), secondary(device_number=Value(100))), manage=Manage.IGNORE)
     assert (outcome.standing, outcome.apart) == (Standing.IGNORED, True)
 
@@ -279,19 +281,19 @@ def test_an_ignored_eni_is_ignored_whatever_place_imds_gives_it() -> None:
     ],
 )
 @pytest.mark.parametrize("told", [True, False], ids=["told", "not told yet"])
-def test_whether_an_eni_is_anothers_does_not_depend_on_what_imds_tells(
+def test_a_refusal_for_another_tool_does_not_depend_on_imds(
     facts: dict[str, Any], settings: dict[str, Any], apart: bool, told: bool
 ) -> None:
     known = host(eni(0), eni(1)) if told else host(eni(0), links=(link(0), link(1)))
     assert outcome_of(1, replace(known, **facts), **settings).apart is apart
 
 
-def test_the_primary_is_card_0_device_0_whatever_imds_says_of_its_place() -> None:
+def test_the_primary_is_card_0_device_0_whatever_imds_reports() -> None:
     intent = intent_of(0, host(eni(0, device_number=TIMEOUT, network_card=Value(3))))
     assert (intent.primary, intent.number.n, intent.table, intent.metric) == (True, 0, 10000, 512)
 
 
-def test_ipv6_forced_on_waits_for_the_subnet() -> None:
+def test_forced_ipv6_waits_for_the_subnet() -> None:
     """An unread subnet is no contradiction: pending, not refused."""
     outcome = outcome_of(1, host(eni(0), secondary(subnet_ipv6=TIMEOUT)), ipv6=Ipv6Policy.ON)
     assert (outcome.standing, outcome.reason) == (
@@ -300,13 +302,13 @@ def test_ipv6_forced_on_waits_for_the_subnet() -> None:
     )
 
 
-def test_what_was_never_read_is_named_in_the_intent() -> None:
+def test_the_intent_names_keys_that_were_never_read() -> None:
     intent = intent_of(1, host(eni(0), secondary(ipv6s=TIMEOUT, ipv4_prefixes=Unknown("garbage"))))
     assert intent.unread == ("ipv6s", "ipv4-prefix")
     assert [i.version for i in intent.sources] == [4, 4]
 
 
-def test_two_enis_on_one_number_are_both_refused_and_the_others_are_not() -> None:
+def test_two_enis_with_one_number_are_refused_and_others_are_not() -> None:
     card = {"network_card": Value(0)}
     facts = host(eni(0), eni(1, **card), eni(2, device_number=Value(1), **card), eni(3, **card))
     host_intent = compute(facts, Config())
@@ -315,7 +317,7 @@ def test_two_enis_on_one_number_are_both_refused_and_the_others_are_not() -> Non
     assert reason(host_intent, 2) == "shares card 0 device 1 with ens6"
 
 
-def test_of_two_enis_with_one_address_the_lower_number_keeps_it() -> None:
+def test_the_lower_number_of_two_enis_keeps_a_shared_address() -> None:
     facts = host(
         eni(0),
         eni(1, ipv4_prefixes=prefixes4("10.0.1.16/28")),
@@ -327,7 +329,7 @@ def test_of_two_enis_with_one_address_the_lower_number_keeps_it() -> None:
     assert reason(host_intent, 2) == "ens6 has 10.0.1.20/32 as well, at least in part"
 
 
-def test_which_number_is_lower_is_not_told_by_the_mac() -> None:
+def test_the_mac_does_not_decide_the_order_of_numbers() -> None:
     subnet = Value(IPv4Network("10.0.1.0/24"))
     facts = host(
         eni(0),
@@ -347,7 +349,7 @@ def reason(host_intent: HostIntent, n: int) -> str:
     return outcome.reason
 
 
-def test_the_primary_comes_first_then_by_number_then_those_without_an_intent() -> None:
+def test_intents_are_ordered_by_primary_then_number_then_the_rest() -> None:
     facts = host(
         eni(1, network_card=Value(1)),
         eni(0),
@@ -358,7 +360,7 @@ def test_the_primary_comes_first_then_by_number_then_those_without_an_intent() -
     assert order == [PRIMARY, mac(3), mac(1), mac(2)]
 
 
-def test_the_first_address_is_the_base_and_all_others_are_single() -> None:
+def test_the_first_address_is_the_base_and_others_are_single() -> None:
     """R14: the primary address has the subnet's length and stays first."""
     intent = intent_of(1, host(eni(0), secondary()))
     assert intent.base == (ip_interface("10.0.1.4/24"), ip_interface("2001:db8:0:1::4/128"))
@@ -414,7 +416,7 @@ def test_the_whole_intent_of_a_secondary_with_prefixes() -> None:
     assert intent.unread == ()
 
 
-def test_a_prefix_has_a_way_out_where_it_is_all_that_the_eni_has_of_its_family() -> None:
+def test_a_prefix_has_a_default_route_where_the_eni_has_no_address_of_the_family() -> None:
     """Its rule led to a table without a default route, and the source check dropped its traffic."""
     prefix = prefixes6("2001:db8:0:1:1::/80")
     facts = host(eni(0), secondary(ipv6s=Absent(), ipv6_prefixes=prefix))
@@ -426,12 +428,13 @@ def test_a_prefix_has_a_way_out_where_it_is_all_that_the_eni_has_of_its_family()
         "route fe80::/64 dev ens6 table 10001 metric 1024",
         "route -6 default via fe80:ec2::1 dev ens6 table 10001 metric 1024",
     ]
-    assert [route.destination.version for route in intent.main_routes] == [4]  # it has no address
+    # the ENI has no address of the family
+    assert [route.destination.version for route in intent.main_routes] == [4]
     without = intent_of(1, facts, ipv6_prefix_mode=PrefixMode.NONE)
     assert [gateway.version for gateway in without.gateways] == [4]
 
 
-def test_a_prefix_without_an_address_leaves_the_router_its_own() -> None:
+def test_a_prefix_without_an_address_leaves_the_router_unchanged() -> None:
     facts = host(eni(0), secondary(local_ipv4s=Absent(), ipv4_prefixes=prefixes4("10.0.1.0/28")))
     outcome = outcome_of(1, facts)
     assert outcome.standing is Standing.REFUSED
@@ -462,8 +465,8 @@ def test_every_subnet_block_of_ipv6_is_on_link() -> None:
 
 
 @pytest.mark.parametrize("prefix", ["10.0.1.0/24", "10.0.1.0/28"])
-def test_a_prefix_that_holds_the_router_is_refused(prefix: str) -> None:
-    """With ipv4_prefix_mode = "local" the host would take itself for its router."""
+def test_a_prefix_that_contains_the_router_is_refused(prefix: str) -> None:
+    """With ipv4_prefix_mode = "local" the host would consider itself its router."""
     found = host(eni(0), eni(1, ipv4_prefixes=prefixes4(prefix)))
     outcome = compute(found, Config()).enis[-1]
     assert outcome.standing is Standing.REFUSED

@@ -48,7 +48,7 @@ def copies_of(n: int, *routes: Found[Route], **settings: object) -> list[str]:
     return [found.describe() for found in intents(*routes, **settings)[n].copied_routes]
 
 
-def test_a_route_through_an_eni_is_copied_to_its_table_alone() -> None:
+def test_a_route_through_an_eni_is_copied_only_to_its_table() -> None:
     found = (
         route("198.51.100.7/32", gateway="10.0.1.5"),
         route("10.60.0.0/16", gateway="10.0.1.1", metric=20),
@@ -98,7 +98,7 @@ def test_the_best_of_several_routes_is_copied() -> None:
     assert copies_of(1, *found) == ["route 10.60.0.0/16 via 10.0.1.3 dev ens6 table 10001 metric 3"]
 
 
-def test_a_family_without_a_way_out_gets_no_copy() -> None:
+def test_a_family_without_a_default_route_gets_no_copy() -> None:
     assert copies_of(2, route("2001:db8:60::/48", ENS7, "fe80::9")) == []
 
 
@@ -111,19 +111,19 @@ def test_a_family_without_a_way_out_gets_no_copy() -> None:
         {"primary_rules": True, "routing": Routing.STRICT},
     ],
 )
-def test_main_is_followed_only_where_main_comes_first(settings: dict[str, object]) -> None:
+def test_main_is_copied_only_where_main_takes_precedence(settings: dict[str, object]) -> None:
     found = route("10.60.0.0/16", gateway="10.0.1.5"), route("10.61.0.0/16", ENS5, "10.0.0.5")
     assert {i.copied_routes for i in intents(*found, **settings).values()} == {()}
 
 
-def test_a_copy_that_the_kernel_refuses_costs_the_eni_nothing_else() -> None:
+def test_a_copy_that_the_kernel_refuses_does_not_affect_the_rest_of_the_eni() -> None:
     (copy,) = intents(route("10.60.0.0/16", gateway="10.0.1.5"))[1].copied_routes
     assert copy.optional
     needed = (*intents()[1].table_routes, *intents()[1].main_routes)
     assert not any(route.optional for route in needed)
 
 
-def test_there_is_a_limit_and_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_copies_have_a_limit_that_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copies, "MOST", 3)
     found = [route(f"10.{n}.0.0/{16 if n < 62 else 24}", gateway="10.0.1.5") for n in range(60, 65)]
     intent = intents(*found)[1]

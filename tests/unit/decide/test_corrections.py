@@ -47,7 +47,7 @@ CONNECTED = route("10.0.1.0/24", ENS6, metric=0, protocol=KERNEL)
 
 
 def primary(*routes: Found[Route], facts: Facts = FACTS, config: Config | None = None) -> EniIntent:
-    """The primary's intent where main has ``routes`` beside its own."""
+    """The primary's intent where main has ``routes`` in addition to its own."""
     snapshot = Snapshot(facts.links, (), (*routes, *DEFAULTS))
     main = Main(snapshot, NUMBERS, tuple(mac(n) for n in range(3)))
     outcome = corrected(compute(facts, config or Config()), main).of(mac(0))
@@ -73,7 +73,7 @@ def test_without_a_route_through_another_eni_the_primary_has_no_rules() -> None:
     assert (intent.corrections, intent.correction_routes, intent.main_remarks) == ((), (), ())
 
 
-def test_a_connected_route_of_another_eni_is_led_by_the_primarys_gateway() -> None:
+def test_the_gateway_of_the_primary_leads_a_connected_route_of_another_eni() -> None:
     intent = primary(CONNECTED)
     assert routes(intent) == ["route 10.0.1.0/24 via 10.0.0.1 dev ens5 table 10000"]
     assert rules(intent) == [
@@ -84,7 +84,7 @@ def test_a_connected_route_of_another_eni_is_led_by_the_primarys_gateway() -> No
     ]
 
 
-def test_ipv6_is_corrected_for_itself() -> None:
+def test_each_family_is_corrected_separately() -> None:
     intent = primary(route("2001:db8:0:1::/64", ENS6, metric=256))
     assert routes(intent) == [
         "route 2001:db8:0:1::/64 via fe80::1 dev ens5 table 10000 metric 1024"
@@ -93,23 +93,23 @@ def test_ipv6_is_corrected_for_itself() -> None:
 
 
 @pytest.mark.parametrize("network", ["fe80::/64", "ff00::/8", "224.0.0.0/4", "0.0.0.0/0"])
-def test_link_local_multicast_and_default_routes_are_no_matter(network: str) -> None:
+def test_link_local_multicast_and_default_routes_need_no_correction(network: str) -> None:
     assert primary(route(network, ENS6, metric=1)).corrections == ()
 
 
-def test_a_better_route_for_the_same_destination_leaves_nothing_to_correct() -> None:
+def test_a_better_route_for_the_same_destination_needs_no_correction() -> None:
     """The detour of ``main_table`` is better than what systemd-networkd makes."""
     detour = route("10.0.1.0/24", ENS5, "10.0.0.1", protocol=NUMBERS.protocol)
     assert primary(detour, route("10.0.1.0/24", ENS6, metric=1024)).corrections == ()
     assert primary(detour, CONNECTED).corrections != ()
 
 
-def test_a_vpn_keeps_what_would_go_through_it_without_the_other_eni() -> None:
+def test_without_the_other_eni_a_vpn_keeps_its_traffic() -> None:
     intent = primary(CONNECTED, route("0.0.0.0/0", TUNNEL, metric=50))
     assert routes(intent) == ["route 10.0.1.0/24 dev wg0 table 10000"]
 
 
-def test_nothing_leads_around_a_kill_switch() -> None:
+def test_no_correction_bypasses_a_kill_switch() -> None:
     blackhole = route("0.0.0.0/0", LinkRef(0, "0"), metric=1)
     blackhole = replace(blackhole, item=replace(blackhole.item, kind=RouteKind.OTHER))
     assert primary(CONNECTED, blackhole).corrections == ()
@@ -129,7 +129,7 @@ def test_the_primarys_own_subnet_stays_on_link() -> None:
 
 
 def test_a_link_outside_of_the_group_has_no_first_rule() -> None:
-    """It would obey the very route that takes the traffic: an ignored ENI's."""
+    """The rule would obey the very route that takes the traffic: an ignored ENI's."""
     ignored = EniSection(Match(mac=(mac(1),)), {"manage": Manage.IGNORE})
     intent = primary(CONNECTED, config=Config(sections=(ignored,)))
     assert {rule.priority for rule in intent.corrections} == {32765}
@@ -138,14 +138,14 @@ def test_a_link_outside_of_the_group_has_no_first_rule() -> None:
     assert {rule.priority for rule in intent.corrections} == {32764, 32765}
 
 
-def test_a_table_that_others_use_is_not_looked_up() -> None:
+def test_a_table_with_a_foreign_use_is_not_used_for_lookups() -> None:
     other = route("0.0.0.0/0", ENS5, "10.0.0.1", table=10000)
     intent = primary(CONNECTED, other)
     assert (intent.corrections, intent.correction_routes) == ((), ())
     assert "foreign routes use its table" in intent.main_remarks[0]
 
 
-def test_a_whole_internet_is_not_corrected() -> None:
+def test_a_route_to_the_whole_internet_is_not_corrected() -> None:
     many = [route(f"100.{n // 250}.{n % 250}.0/24", ENS6, "10.0.1.9") for n in range(MOST + 1)]
     intent = primary(*many)
     assert len(intent.correction_routes) == MOST
@@ -154,7 +154,7 @@ def test_a_whole_internet_is_not_corrected() -> None:
     )
 
 
-def test_the_routes_come_before_the_rules_and_go_behind_them() -> None:
+def test_the_routes_are_added_before_the_rules_and_removed_after_them() -> None:
     intent = primary(CONNECTED)
     assert {found.rank for found in intent.correction_routes} == {Rank.ROUTE}
     assert {rule.rank for rule in intent.corrections} == {Rank.CORRECTION}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a backend's remarks do to an intent."""
+"""The effect of a backend's remarks on an intent."""
 
 from eni_facts import PRIMARY, eni, link, mac
 
@@ -9,7 +9,7 @@ from ec2net.core.decide.intent import Standing
 from ec2net.core.model.facts import Facts, ImdsFacts, Value
 
 
-def test_an_eni_that_is_to_be_left_alone_is_wanted_nothing_of() -> None:
+def test_an_unmanaged_eni_has_an_empty_intent() -> None:
     enis = tuple(eni(n) for n in range(3))
     imds = ImdsFacts(Value(PRIMARY), Value(tuple(e.mac for e in enis)), enis)
     host = compute(Facts(imds, tuple(link(n) for n in range(3))), Config(drivers=("ena",)))
@@ -22,5 +22,5 @@ def test_an_eni_that_is_to_be_left_alone_is_wanted_nothing_of() -> None:
     assert (found.standing, found.reason) == (Standing.IGNORED, "a user disconnected it")
     assert found.link == before.link
     assert host.without({}, Standing.PENDING) is host
-    # What another reason keeps from being ready keeps that reason.
+    # An ENI that is refused for another reason keeps that reason.
     assert left.without({mac(2): "not yet"}, Standing.PENDING) is left

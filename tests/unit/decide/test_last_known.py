@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The last known good facts: what stands in for what, and what is never taken back."""
+"""The last known good facts: which values replace unread ones, and which never do."""
 
 from dataclasses import replace
 from typing import Any
@@ -37,7 +37,7 @@ def merged(now: EniFacts, *past: EniFacts) -> EniFacts:
         pytest.param(ABSENT, TIMEOUT, ABSENT, id="absent over unknown"),
     ],
 )
-def test_what_stands_in(
+def test_the_last_known_value_replaces_an_unread_one(
     key: str, now: Reading[Any], past: Reading[Any], result: Reading[Any]
 ) -> None:
     if key == "interface_id":
@@ -47,7 +47,7 @@ def test_what_stands_in(
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_an_absence_is_news_except_of_what_no_eni_can_lose(key: str) -> None:
+def test_an_absent_key_is_believed_except_where_an_eni_always_has_it(key: str) -> None:
     """The primary address stays for an ENI's life, so an IMDS that denies it is wrong."""
     one, other = (eni(1, **{key: reading}) for reading in (ABSENT, OLD))
     keeps = key in ("local_ipv4s", "subnet_ipv4", "subnet_ipv6")
@@ -75,7 +75,7 @@ def test_another_order_of_ipv6_addresses_changes_nothing(now: str, past: str, re
     assert merged(ipv4s, eni(1)).local_ipv4s == ipv4s.local_ipv4s  # AWS: the first is the primary
 
 
-def test_nothing_stands_in_at_the_first_pass() -> None:
+def test_nothing_replaces_unread_facts_in_the_first_pass() -> None:
     now = eni(1, ipv6s=TIMEOUT)
     assert merged(now) == now
     assert merged(now, eni(2)) == now
@@ -86,7 +86,7 @@ def test_a_mac_with_another_eni_id_is_another_eni() -> None:
     assert merged(now, eni(1)) == now
 
 
-def test_an_eni_that_imds_stopped_listing_stays_as_it_was() -> None:
+def test_an_eni_that_imds_no_longer_lists_keeps_its_facts() -> None:
     """Detach ends with the link, not with IMDS."""
     facts = with_last_known_good(
         ImdsFacts(Value(PRIMARY), Value(()), ()), {mac(1): eni(1)}, PRIMARY
@@ -104,7 +104,7 @@ def test_an_eni_that_imds_stopped_listing_stays_as_it_was() -> None:
         (TIMEOUT, None, TIMEOUT),
     ],
 )
-def test_the_primary(now: Reading[Any], past: Any, result: Reading[Any]) -> None:
+def test_the_primary_is_remembered(now: Reading[Any], past: Any, result: Reading[Any]) -> None:
     assert with_last_known_good(ImdsFacts(now, TIMEOUT, ()), {}, past).primary == result
 
 
@@ -113,7 +113,7 @@ def test_unread_facts_have_a_reason_for_every_key() -> None:
     assert {getattr(facts, key) for key in KEYS} == {Unknown("gone")}
 
 
-def test_a_subnets_ipv6_block_goes_only_with_the_addresses_from_it() -> None:
+def test_the_ipv6_block_of_a_subnet_is_dropped_only_with_its_addresses() -> None:
     past = eni(1)
     assert isinstance(past.subnet_ipv6, Value)
     lying = merged(eni(1, subnet_ipv6=ABSENT), past)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An MTU that the device does not accept is a conflict of its ENI alone, and nothing is asked for it."""
+"""An MTU that the device refuses is a conflict of its ENI alone, and no backend gets it."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def limited(mtu: Any, **limits: int) -> tuple[list[Any], dict[Any, str]]:
         (1500, {"mtu_min": 1600}, "at least 1600, so the MTU stays 1500 (set mtu to 1600 or more"),
     ],
 )
-def test_an_mtu_outside_the_limits_is_a_conflict_of_that_eni_alone(
+def test_an_mtu_outside_the_limits_is_a_conflict_of_that_eni_only(
     mtu: int, limits: dict[str, int], told: str
 ) -> None:
     """Each pass sent it to the kernel again, and failed with EINVAL."""

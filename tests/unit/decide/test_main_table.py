@@ -59,7 +59,7 @@ def shown(intent: EniIntent) -> list[str]:
     return [found.describe() for found in intent.subnet_routes]
 
 
-def test_main_shows_a_subnet_through_the_primary_and_behind_that_on_link() -> None:
+def test_main_shows_a_subnet_through_the_primary_and_as_on_link_after_it() -> None:
     intent = joined(*DEFAULTS)
     assert shown(intent) == [
         "route 10.0.1.0/24 via 10.0.0.1 dev ens5 table main metric 512",
@@ -68,7 +68,7 @@ def test_main_shows_a_subnet_through_the_primary_and_behind_that_on_link() -> No
     assert intent.main_remarks == ()
 
 
-def test_the_route_through_the_primary_comes_first_and_goes_last() -> None:
+def test_the_route_through_the_primary_is_added_first_and_removed_last() -> None:
     detour, on_link, *_ = joined(*DEFAULTS).subnet_routes
     assert (detour.rank, on_link.rank) == (Rank.DETOUR, Rank.SUBNET)
     assert Rank.ROUTE < Rank.DETOUR < Rank.SUBNET
@@ -83,16 +83,14 @@ def test_a_connected_route_of_its_own_link_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("metric", "is_shown"), [(511, True), (512, False), (1024, False), (16384, True)]
 )
-def test_a_worse_route_of_others_through_the_eni_goes_on_to_count(
-    metric: int, is_shown: bool
-) -> None:
-    """A detour would take its traffic. What a lease brought at first goes in the same pass."""
+def test_a_worse_foreign_route_through_the_eni_stays_in_force(metric: int, is_shown: bool) -> None:
+    """A detour would take its traffic. The first leased routes are removed in the same pass."""
     intent = joined(route("10.0.1.0/24", ENS6, metric=metric), *DEFAULTS)
     assert bool(intent.subnet_routes) is is_shown
     assert len(intent.main_remarks) == (not is_shown)
 
 
-def test_the_most_specific_way_counts_and_then_the_best_metric() -> None:
+def test_the_most_specific_route_wins_and_then_the_best_metric() -> None:
     worse = route("0.0.0.0/0", TUNNEL, metric=600)
     around = route("10.0.0.0/16", ENS5, "10.0.0.9")
     assert shown(joined(worse, around, *DEFAULTS))[0] == (
@@ -115,8 +113,8 @@ def test_the_most_specific_way_counts_and_then_the_best_metric() -> None:
     ],
     ids=["a VPN", "half of a VPN", "a network", "the subnet", "another ENI", "a blackhole"],
 )
-def test_what_main_sends_elsewhere_stays_there(way: Found[Route]) -> None:
-    """A detour would take from a VPN what goes through it now."""
+def test_traffic_that_main_routes_elsewhere_stays_there(way: Found[Route]) -> None:
+    """A detour would take traffic from a VPN."""
     intent = joined(way, *DEFAULTS)
     assert intent.subnet_routes == ()
     assert intent.main_remarks == (
@@ -142,8 +140,10 @@ NEIGHBOUR = eni(0, local_ipv4s=ipv4("10.0.1.99"), subnet_ipv4=eni(1).subnet_ipv4
     ],
     ids=["around it, the primary's", "the primary's", "a part of it"],
 )
-def test_a_subnet_that_overlaps_another_eni_s_is_not_shown(other: EniFacts, overlap: str) -> None:
-    """It may be another VPC's, with other hosts at the same addresses."""
+def test_a_subnet_that_overlaps_the_subnet_of_another_eni_is_not_shown(
+    other: EniFacts, overlap: str
+) -> None:
+    """The subnet may be another VPC's, with other hosts at the same addresses."""
     facts = host(*{each.mac: each for each in (eni(0), eni(1), other)}.values())
     intent = joined(*DEFAULTS, facts=facts, applied=(mac(0), mac(1)))
     assert intent.subnet_routes == ()
@@ -170,10 +170,11 @@ def test_an_ignored_eni_counts_for_an_overlap() -> None:
         (236, True, True, Manage.IGNORE, False),
     ],
 )
-def test_a_main_first_rule_has_to_pass_over_the_detour(
+def test_a_main_first_rule_ignores_the_detour(
     group: int, up: bool, applied: bool, manage: Manage, is_shown: bool
 ) -> None:
-    """It does so by the link group of the primary. Else the ENI's own subnet would be dropped."""
+    """The rule does so by the link group of the primary. Otherwise packets of the ENI's own subnet
+    would be dropped."""
     facts = replace(FACTS, links=(link(0, group=group, up=up), link(1)))
     section = EniSection(Match(role=Role.PRIMARY), {"manage": manage})
     intent = joined(
@@ -223,7 +224,7 @@ def test_an_eni_without_ipv4_is_not_shown() -> None:
     assert (intent.subnet_routes, intent.main_remarks) == ((), ())
 
 
-def test_the_subnets_that_are_known_are_each_read_once() -> None:
+def test_each_known_subnet_is_read_once() -> None:
     same = eni(2, subnet_ipv4=eni(1).subnet_ipv4, subnet_ipv6=eni(1).subnet_ipv6)
     assert list(map(str, known_subnets((eni(1), same)))) == ["10.0.1.0/24", "2001:db8:0:1::/64"]
 
@@ -234,14 +235,14 @@ def removed(facts: Facts, found: InPlace, wanted: dict[Mac, tuple[Item, ...]]) -
     return [change.item for change in plan.changes if change.action is Action.REMOVE]
 
 
-def test_a_detour_stays_as_long_as_the_route_that_it_guards() -> None:
+def test_a_detour_stays_as_long_as_the_route_that_needs_it() -> None:
     """Without it the primary's answers to the subnet would leave through the secondary."""
     routes = joined(*DEFAULTS).subnet_routes
     pending = host(eni(0), eni(1, device_number=Value(0)))
     assert removed(pending, InPlace(routes), {mac(0): ()}) == []
 
 
-def test_the_routes_of_a_detached_eni_go_and_the_detour_goes_last() -> None:
+def test_the_routes_of_a_detached_eni_are_removed_and_the_detour_last() -> None:
     routes = joined(*DEFAULTS).subnet_routes
     gone = removed(host(eni(0)), InPlace(routes), {mac(0): ()})
     assert set(gone) == set(routes)

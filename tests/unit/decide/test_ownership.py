@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is ours, and for which ENI it is."""
+"""Which items ec2net owns, and their ENIs."""
 
 from dataclasses import replace
 from ipaddress import ip_interface, ip_network
@@ -48,12 +48,12 @@ def route(table: int, to: LinkRef) -> Route:
     return Route(ip_network("10.0.1.0/24"), table, 0, to)
 
 
-def test_whose_a_rule_is_by_its_table_and_of_main_first_by_its_source() -> None:
+def test_a_table_or_a_source_identifies_the_owner_of_a_rule() -> None:
     ours = (own("10.0.1.4/32", 1), main_first("10.0.1.4/32"), own("10.0.2.4/32", 2))
     assert owners(ours, HOST) == {ours[0]: mac(1), ours[1]: mac(1), ours[2]: mac(2)}
 
 
-def test_whose_an_address_a_setting_or_a_route_is_by_its_link() -> None:
+def test_a_link_identifies_the_owner_of_an_address_or_setting_or_route() -> None:
     ours: tuple[Item, ...] = (
         Address(FIRST, ip_interface("10.0.1.9/32")),
         LinkSetting(SECOND, Setting.GROUP, 236),
@@ -68,7 +68,7 @@ def test_whose_an_address_a_setting_or_a_route_is_by_its_link() -> None:
     }
 
 
-def test_rules_of_an_eni_without_an_intent_are_told_by_the_routes_of_their_table() -> None:
+def test_a_route_in_its_table_identifies_the_owner_of_a_rule_without_an_intent() -> None:
     """A pending ENI has no number, yet nothing of it may be removed."""
     pending = compute(host(eni(0), eni(1, device_number=Absent())), Config())
     ours: tuple[Item, ...] = (route(10001, FIRST), own("10.0.1.4/32", 1), main_first("10.0.1.4/32"))
@@ -77,26 +77,27 @@ def test_rules_of_an_eni_without_an_intent_are_told_by_the_routes_of_their_table
 
 
 def guard(table: int) -> Route:
-    """As ``core/live/guard.py`` puts it; it stays when its link goes."""
+    """As ``core/live/guard.py`` adds it; the guard stays when its link is removed."""
     nowhere = LinkRef(0, "none")
     return Route(ip_network("0.0.0.0/0"), table, 2**32 - 1, nowhere, kind=RouteKind.UNREACHABLE)
 
 
-def test_a_guard_is_for_the_eni_of_its_table() -> None:
+def test_a_guard_belongs_to_the_eni_of_its_table() -> None:
     assert owners((guard(10001), guard(10009)), HOST) == {guard(10001): mac(1)}
-    # Where the table's number is not known, its routes tell; the guard does not hide them.
+    # Where the table's number is not known, its routes name the ENI; the guard does not hide
+    # them.
     ours: tuple[Item, ...] = (guard(10009), route(10009, SECOND), own("10.0.9.4/32", 9))
     assert owners(ours, HOST) == dict.fromkeys(ours, mac(2))
 
 
-def test_whose_a_file_is_by_its_own_word_and_only_while_that_eni_is_there() -> None:
+def test_a_file_names_its_owner_and_counts_only_while_that_eni_is_attached() -> None:
     known = OwnedFile(Path("/run/a"), f"{HEADER} ens6 {mac(1)}\n")
     gone = OwnedFile(Path("/run/b"), f"{HEADER} ens9 {mac(9)}\n")
     nobodys = OwnedFile(Path("/run/c"), "# by hand\n")
     assert owners((known, gone, nobodys), HOST) == {known: mac(1)}
 
 
-def test_what_is_nobody_s_has_no_owner() -> None:
+def test_an_unrelated_item_has_no_owner() -> None:
     gone = LinkRef(99, "ens9")
     ours = (
         own("10.0.9.4/32", 9),
@@ -112,20 +113,20 @@ def test_a_rule_of_main_first_without_its_table_rule_has_no_owner() -> None:
     assert owners((main_first("10.0.1.4/32"),), HOST) == {}
 
 
-def test_the_table_rule_that_tells_whose_main_first_is_may_be_somebody_elses() -> None:
-    """A rule like ours counts as in place, and then there is none of ours beside it."""
+def test_the_table_rule_that_identifies_main_first_may_be_foreign() -> None:
+    """An equal foreign rule counts as in place, and then ec2net adds none."""
     ours = (main_first("10.0.1.4/32"),)
     assert owners(ours, HOST, [own("10.0.1.4/32", 1)]) == {ours[0]: mac(1)}
     assert owners(ours, HOST, [own("10.0.1.4/32", 9)]) == {}
 
 
-def test_what_is_held_is_of_these_enis_only() -> None:
+def test_a_hold_covers_only_items_of_its_enis() -> None:
     ours = (own("10.0.1.4/32", 1), own("10.0.2.4/32", 2))
     assert held(owners(ours, HOST), {mac(2)}) == {ours[1]}
     assert held(owners(ours, HOST), ()) == frozenset()
 
 
-def test_ours_is_what_carries_our_mark() -> None:
+def test_an_item_with_ec2nets_mark_is_owned() -> None:
     """R4."""
     ours, theirs = own("10.0.1.4/32", 1), own("10.0.1.5/32", 1)
     address = Address(FIRST, ip_interface("10.0.1.4/24"))
@@ -135,7 +136,8 @@ def test_ours_is_what_carries_our_mark() -> None:
 
 
 def settled_host(n: int = 3) -> tuple[Facts, InPlace, dict[Item, Mac]]:
-    """A host whose ENIs are configured: its facts, what is in place, and whose each of it is."""
+    """A host whose ENIs are configured: its facts, the items in place, and the owner of each
+    item."""
     facts = host(*(eni(number) for number in range(n)))
     made: dict[Item, Mac] = {}
     for intent in compute(facts, Config()).ready:
@@ -161,8 +163,8 @@ def lost(facts: Facts, found: InPlace, made: dict[Item, Mac]) -> set[Mac]:
 
 
 @pytest.mark.parametrize("index", [2, 100])
-def test_a_second_link_with_its_mac_takes_nothing_from_an_eni(index: int) -> None:
-    """Whichever of the two was there first: both are its links, and a refused ENI loses nothing."""
+def test_a_second_link_with_the_mac_of_an_eni_removes_nothing_from_it(index: int) -> None:
+    """Independent of their order: both are its links, and a refused ENI loses nothing."""
     facts, found, made = settled_host(2)
     twin = replace(link(1), index=index, name="twin")
     links = sorted((*facts.links, twin), key=lambda link: link.index)
@@ -170,8 +172,8 @@ def test_a_second_link_with_its_mac_takes_nothing_from_an_eni(index: int) -> Non
 
 
 @pytest.mark.parametrize("key", ["ipv6s", "ipv4_prefixes", "subnet_ipv6"])
-def test_an_eni_of_which_something_could_not_be_read_loses_nothing(key: str) -> None:
-    """It is ready with what is known; what it has beyond that may be what was not told."""
+def test_an_eni_with_unread_facts_loses_nothing(key: str) -> None:
+    """It is configured with the known facts; any further items may belong to unread ones."""
     facts, found, made = settled_host(2)
     unread = (eni(0), eni(1, **{key: TIMEOUT}))
     intents = compute(replace(facts, imds=replace(facts.imds, enis=unread)), Config())
@@ -183,7 +185,7 @@ def test_an_eni_of_which_something_could_not_be_read_loses_nothing(key: str) -> 
     gone = {change.item for change in plan.changes if change.action is Action.REMOVE}
     assert surplus not in gone
     assert not gone & {item for item, owner in made.items() if owner == mac(1)}
-    assert gone, waits  # of the other ENI, since nothing wants its addresses here
+    assert gone, waits  # of the other ENI, since no intent has its addresses here
 
 
 COUNT = 3
@@ -198,7 +200,7 @@ MADE = len(settled_host(COUNT)[2])
     primary=st.booleans(),
     missing=st.sets(st.integers(0, MADE - 1)),
 )
-def test_an_eni_that_waits_loses_nothing_whatever_is_left_of_it(
+def test_a_pending_eni_loses_nothing(
     twins: set[int], listed: set[int], unread: dict[int, set[str]], primary: bool, missing: set[int]
 ) -> None:
     """Links doubled, facts lost, tables flushed by the kernel: 'gone' is only what surely is."""
@@ -211,7 +213,7 @@ def test_an_eni_that_waits_loses_nothing_whatever_is_left_of_it(
 
 
 def without_the_last(facts: Facts, **readings: Any) -> HostIntent:
-    """The host after ENI 2 went, with ENI 1 reading so."""
+    """The host after ENI 2 was detached, with ENI 1 reading like this."""
     enis = tuple(replace(e, **readings) if e.mac == mac(1) else e for e in facts.imds.enis[:2])
     return compute(Facts(replace(facts.imds, enis=enis), facts.links[:2]), Config())
 
@@ -223,10 +225,10 @@ def without_the_last(facts: Facts, **readings: Any) -> HostIntent:
         pytest.param({"local_ipv4s": ipv4("192.0.2.1")}, id="refused, its number is known"),
     ],
 )
-def test_what_a_gone_eni_left_goes_when_the_numbers_of_the_others_are_known(
+def test_leftovers_of_a_detached_eni_are_removed_once_all_numbers_are_known(
     readings: dict[str, Any],
 ) -> None:
-    """Even if the routes that tell whose a table is are lost: its link was set down."""
+    """Even if the routes that name a table's ENI are lost: its link was set down."""
     facts, found, made = settled_host()
     flushed = tuple(i for i in found.ours if not (isinstance(i, Route) and i.table == 10001))
     intents = without_the_last(facts, **readings)
@@ -238,7 +240,7 @@ def test_what_a_gone_eni_left_goes_when_the_numbers_of_the_others_are_known(
     assert removed == {item for item, owner in made.items() if owner == mac(2)}
 
 
-def test_rules_that_lead_nowhere_stay_while_a_number_is_not_known() -> None:
+def test_rules_without_a_route_stay_while_a_number_is_unknown() -> None:
     facts, found, _ = settled_host()
     rules = tuple(item for item in found.ours if isinstance(item, Rule))
     intents = without_the_last(facts, device_number=TIMEOUT)
@@ -260,17 +262,18 @@ def removed_without_the_primary(second: dict[str, Any], mine: set[Mac]) -> set[I
 
 
 @pytest.mark.parametrize("mine", [{mac(1)}, {mac(0), mac(1)}], ids=["backend", "pass"])
-def test_a_plan_without_the_primary_leaves_ipv4_failing(mine: set[Mac]) -> None:
-    """Of a backend that does not have it, of a pass for another ENI."""
+def test_a_plan_without_the_primary_keeps_ipv4_failing(mine: set[Mac]) -> None:
+    """From a backend without that item, in a pass for another ENI."""
     assert removed_without_the_primary(IPV6_ONLY, mine) == set()
 
 
-def test_a_pass_for_an_eni_with_ipv4_ends_its_failing() -> None:
+def test_a_pass_for_an_eni_with_ipv4_ends_the_failing() -> None:
     assert removed_without_the_primary({}, {mac(0), mac(1)}) == set(NO_IPV4)
 
 
-def test_names_whose_journal_was_lost_are_taken_back_and_others_are_not() -> None:
-    """The link's group, which is ours, tells that they are; before that they are somebody's."""
+def test_names_with_a_lost_journal_are_removed_and_other_names_are_not() -> None:
+    """The link's group, which ec2net sets, shows that they are owned; before that they are
+    foreign."""
     facts, _, _ = settled_host(2)
     intents = compute(facts, Config())
     (intent,) = (one for one in intents.ready if one.mac == mac(1))
@@ -291,13 +294,13 @@ def test_names_whose_journal_was_lost_are_taken_back_and_others_are_not() -> Non
         pytest.param(Attached.LATER, False, True, id="came back: nothing is on its new link"),
         pytest.param(Attached.LATER, True, False, id="ignored since it was configured"),
         pytest.param(Attached.BOOT, False, False, id="never went"),
-        pytest.param(None, False, False, id="nobody knows"),
+        pytest.param(None, False, False, id="the owner is unknown"),
     ],
 )
-def test_rules_of_an_earlier_attachment_of_an_ignored_eni_go(
+def test_rules_of_an_earlier_attachment_of_an_ignored_eni_are_removed(
     attached: Attached | None, rest: bool, goes: bool
 ) -> None:
-    """They would take the traffic of pods whose addresses it has now."""
+    """They would take the traffic of pods whose addresses the ENI has now."""
     facts, found, made = settled_host(2)
     ignore = EniSection(Match(mac=(mac(1),)), {"manage": Manage.IGNORE})
     told = {} if attached is None else {mac(1): attached}
@@ -311,8 +314,9 @@ def test_rules_of_an_earlier_attachment_of_an_ignored_eni_go(
     assert {change.item for change in plan.changes} == (set(left) if goes else set())
 
 
-def test_an_ignored_link_that_is_no_eni_does_not_keep_what_a_gone_one_left() -> None:
-    """A container's veth where that driver counts: its number is never known, and nobody waits."""
+def test_an_ignored_link_that_is_no_eni_does_not_protect_leftovers() -> None:
+    """A container's veth where that driver counts: its number stays unknown, and no ENI waits for
+    it."""
     facts = host(eni(0), eni(1), eni(2))
     there = Facts(replace(facts.imds, enis=facts.imds.enis[:1]), (facts.links[0], link(7)))
     ignore = EniSection(Match(mac=(mac(7),)), {"manage": Manage.IGNORE})

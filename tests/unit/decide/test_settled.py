@@ -45,7 +45,7 @@ def ignoring(**match: Any) -> Config:
     return Config(sections=(EniSection(Match(**match), {"manage": Manage.IGNORE}),))
 
 
-def test_the_table_has_every_key_that_is_read() -> None:
+def test_the_table_lists_every_key_that_is_read() -> None:
     fields = {FIELDS[key] for key in settled.KEYS if key != "mac"}
     assert fields == set(KEYS)
     assert set(settled.CRITERIA) <= set(MATCH)
@@ -67,13 +67,13 @@ def test_a_late_network_card_is_not_card_0_while_another_eni_has_one() -> None:
     )
 
 
-def test_no_eni_with_a_network_card_makes_its_absence_card_0() -> None:
+def test_without_a_witness_a_missing_network_card_is_not_card_0() -> None:
     intent = outcome_of(1, host(eni(0), eni(1))).intent
     assert intent is not None
     assert intent.number.card == 0
 
 
-def test_a_witness_that_was_not_read_counts_as_well() -> None:
+def test_an_unread_witness_counts_as_well() -> None:
     facts = host(eni(1), links=(link(0), link(1)))
     with_cards = replace(facts, imds=replace(facts.imds, cards=True))
     assert outcome_of(1, facts).standing is READY
@@ -121,7 +121,7 @@ LATE = [
 
 
 @pytest.mark.parametrize(("match", "late", "then"), LATE)
-def test_an_eni_waits_for_each_key_that_a_section_matches_on(
+def test_an_eni_is_pending_until_each_key_of_a_matching_section_is_read(
     match: dict[str, Any], late: dict[str, Any], then: dict[str, Any]
 ) -> None:
     """Nothing of an ENI that turns out to be ignored is ever configured."""
@@ -142,7 +142,7 @@ def test_an_eni_waits_for_each_key_that_a_section_matches_on(
     ],
     ids=["another MAC", "rename the link"],
 )
-def test_an_eni_does_not_wait_for_a_section_that_cannot_be_for_it(match: dict[str, Any]) -> None:
+def test_an_eni_does_not_wait_for_a_section_that_cannot_match(match: dict[str, Any]) -> None:
     facts = host(eni(0), eni(1, interface_id=TIMEOUT))
     assert outcome_of(1, facts, ignoring(**match)).standing is READY
 
@@ -153,8 +153,8 @@ def test_an_eni_does_not_wait_for_a_section_that_changes_nothing() -> None:
     assert outcome_of(1, facts, Config(sections=(same,))).standing is READY
 
 
-def test_an_eni_that_only_a_section_configures_waits_as_well() -> None:
-    """It is not called ignored, so that the manager looks at it again soon."""
+def test_an_eni_that_only_a_section_manages_waits_as_well() -> None:
+    """The standing is not ignored, so that the daemon reads the ENI again soon."""
     section = EniSection(Match(card=1), {"manage": Manage.FULL})
     config = Config(eni=EniSettings(manage=Manage.IGNORE), sections=(section,))
     facts = host(eni(0, network_card=Value(0)), eni(1))
@@ -165,13 +165,13 @@ def test_an_eni_that_only_a_section_configures_waits_as_well() -> None:
     assert outcome.reason.startswith("IMDS does not list its MAC")
 
 
-def test_a_subnet_that_the_eni_surely_lacks_is_settled() -> None:
+def test_a_subnet_is_settled_once_the_eni_cannot_have_it() -> None:
     facts = host(eni(0), eni(1, **IPV6_ONLY))
     config = ignoring(subnet=IPv4Network("10.0.0.0/16"))
     assert outcome_of(1, facts, config).standing is READY
 
 
-def test_ipv6_addresses_without_a_subnet_block_wait_and_that_is_told() -> None:
+def test_ipv6_addresses_without_a_subnet_block_wait_and_that_is_reported() -> None:
     facts = host(eni(0), eni(1, subnet_ipv6=Absent()))
     intent = outcome_of(1, facts).intent
     assert intent is not None
@@ -186,13 +186,13 @@ def test_ipv6_addresses_without_a_subnet_block_wait_and_that_is_told() -> None:
     assert none.unread == ()
 
 
-def test_an_id_of_another_form_names_the_eni_and_no_link() -> None:
+def test_an_id_of_another_form_names_the_eni_but_no_link() -> None:
     intent = outcome_of(1, host(eni(0), eni(1, interface_id=Value(EniId("ens5"))))).intent
     assert intent is not None
     assert (str(intent.eni_id), intent.altnames) == ("ens5", ("device-number-1.0",))
 
 
-def test_the_primary_waits_for_no_number() -> None:
+def test_the_primary_does_not_wait_for_its_number() -> None:
     facts = host(eni(0, device_number=TIMEOUT, network_card=TIMEOUT))
     assert outcome_of(0, facts, ignoring(card=1)).standing is READY
 
@@ -222,7 +222,7 @@ CARD_OF_FIRST = f"{MACS}{FIRST}/network-card"
     ("answer", "cards"),
     [(status(200, "0"), True), (status(404), False), (status(503), True), (None, False)],
 )
-def test_an_eni_that_is_read_alone_has_the_primarys_keys_as_a_witness(
+def test_a_pass_for_one_eni_uses_the_keys_of_the_primary_as_a_witness(
     server: ImdsServer, answer: Any, cards: bool
 ) -> None:
     if answer is not None:
@@ -233,7 +233,7 @@ def test_an_eni_that_is_read_alone_has_the_primarys_keys_as_a_witness(
     assert CARD_OF_FIRST in server.paths()
 
 
-def test_no_witness_is_asked_for_what_is_known(server: ImdsServer) -> None:
+def test_no_witness_is_read_for_known_facts(server: ImdsServer) -> None:
     server.tree |= tree_of(SECOND, 1, network_card="1")
     read_second(server)
     assert CARD_OF_FIRST not in server.paths()

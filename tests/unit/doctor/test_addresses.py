@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``doctor`` finds wrong with addresses and leases."""
+"""``doctor``'s findings about addresses and leases."""
 
 from dataclasses import replace
 from ipaddress import ip_interface
@@ -42,11 +42,11 @@ def holding(*more: tuple[LinkRef, str]) -> Snapshot:
         (holding((SECOND, "10.0.1.4/24")), []),  # twice on the same link, as with a lease
     ],
 )
-def test_an_address_on_two_links_is_named(snapshot: Snapshot, expected: object) -> None:
+def test_an_address_on_two_links_is_reported(snapshot: Snapshot, expected: object) -> None:
     assert told(addresses.duplicates(HOST, snapshot)) == expected
 
 
-def test_of_two_enis_the_one_that_imds_does_not_give_it_to_is_named() -> None:
+def test_the_eni_that_imds_does_not_assign_a_shared_address_to_is_named() -> None:
     """Whichever the kernel lists first."""
     snapshot = holding((FIRST, "10.0.1.4/32"))
     snapshot = replace(snapshot, addresses=snapshot.addresses[::-1])
@@ -59,7 +59,7 @@ def state(on: LinkRef, text: str, *, duplicate: bool = False, valid: int | None 
     return AddressState(on, ip_interface(text), duplicate, valid)
 
 
-def test_an_address_that_somebody_else_has_is_named() -> None:
+def test_an_address_in_use_by_another_host_is_reported() -> None:
     states = [
         state(SECOND, "2001:db8:0:1::4/128", duplicate=True),
         state(SECOND, "2001:db8:0:1::9/128"),
@@ -84,7 +84,7 @@ def test_an_address_that_somebody_else_has_is_named() -> None:
         ("1h -3s", None),
     ],
 )
-def test_a_time_span_of_systemd_is_read(text: str, expected: float | None) -> None:
+def test_a_time_span_of_systemd_is_parsed(text: str, expected: float | None) -> None:
     assert addresses.seconds(text) == expected
 
 
@@ -104,7 +104,7 @@ def test_a_time_span_of_systemd_is_read(text: str, expected: float | None) -> No
         ({}, None),
     ],
 )
-def test_a_lease_of_networkd_is_read(keys: dict[str, str], expected: Lease | None) -> None:
+def test_a_lease_file_of_networkd_is_parsed(keys: dict[str, str], expected: Lease | None) -> None:
     assert Lease.parse(keys) == expected
 
 
@@ -118,7 +118,9 @@ def test_a_lease_of_networkd_is_read(keys: dict[str, str], expected: Lease | Non
         ("10.0.0.9/32", 100, False),  # not the lease's
     ],
 )
-def test_a_lease_that_nobody_renews_is_named(address: str, valid: int | None, late: bool) -> None:
+def test_a_lease_past_its_rebinding_time_is_reported(
+    address: str, valid: int | None, late: bool
+) -> None:
     leases = {2: Lease("10.0.0.4", 3150, 3600)}
     found = told(addresses.overdue(leases, [state(FIRST, address, valid=valid)]))
     assert found == ([(WARNING, Check.LEASE, "ens5")] if late else [])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of the configuration and unused sections, as doctor tells them."""
+"""Errors of the configuration and unused sections, as doctor reports them."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def write(root: Path, text: str) -> str:
     return str(file)
 
 
-def test_each_error_is_told_with_what_is_in_force(tmp_path: Path) -> None:
+def test_each_error_is_reported_with_the_configuration_in_force(tmp_path: Path) -> None:
     file = write(tmp_path, "mtuu = 1500\nmtu = []\n")
     found = list(broken(load(tmp_path)))
     assert told(found) == [(ERROR, Check.CONFIGURATION, file)] * 2
@@ -39,7 +39,9 @@ def test_each_error_is_told_with_what_is_in_force(tmp_path: Path) -> None:
         ('attached = "later"', True),
     ],
 )
-def test_a_section_that_matches_no_eni_is_told(tmp_path: Path, match: str, unused: bool) -> None:
+def test_a_section_that_matches_no_eni_is_reported(
+    tmp_path: Path, match: str, unused: bool
+) -> None:
     file = write(tmp_path, f"[[eni]]\nmatch = {{ {match} }}\nmtu = 1500\n")
     loaded = load(tmp_path)
     assert loaded.errors == ()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each finding of ``doctor`` comes from what is wrong: MTUs, units, and all of them together."""
+"""The cause of each finding of ``doctor``: MTUs, units, and all of them together."""
 
 import os
 import time
@@ -56,7 +56,7 @@ from ec2net.core.runtime.deadline import Deadline
         ({"mtu": 9001}, 9001, 1500, ["ens6"]),
     ],
 )
-def test_an_mtu_that_does_not_fit_is_named(
+def test_an_mtu_that_differs_is_reported(
     settings: dict[str, Any], first: int, second: int, named: list[str]
 ) -> None:
     snapshot = replace(SNAPSHOT, links=(link(0, mtu=first), link(1, mtu=second)))
@@ -64,7 +64,7 @@ def test_an_mtu_that_does_not_fit_is_named(
     assert found == [(WARNING, Check.MTU, name) for name in named]
 
 
-def test_an_mtu_above_the_devices_largest_is_named_with_the_setting_to_change() -> None:
+def test_an_mtu_above_the_device_maximum_is_reported_with_the_setting_to_change() -> None:
     """'ec2net refresh' cannot set it, so doctor does not advise it."""
     small = replace(link(1, mtu=1500), mtu_max=3498)
     snapshot = replace(SNAPSHOT, links=(link(0, mtu=9001), small))
@@ -75,7 +75,7 @@ def test_an_mtu_above_the_devices_largest_is_named_with_the_setting_to_change() 
     assert found.remedy == 'set mtu to 3498 or less, or to "keep"'
 
 
-def test_an_mtu_of_the_primary_that_the_device_refuses_is_no_advice() -> None:
+def test_an_mtu_of_the_primary_that_the_device_refuses_is_not_suggested() -> None:
     small = replace(link(1, mtu=1500), mtu_max=3498)
     snapshot = replace(SNAPSHOT, links=(link(0, mtu=9001), small))
     (found,) = links.wrong_mtus(intents(), snapshot)
@@ -117,12 +117,12 @@ def environment(targets: dict[str, str]) -> Environment:
         ({f"{ETC}/sshd.service": "/dev/null"}, []),
     ],
 )
-def test_a_masked_unit_is_named(targets: dict[str, str], expected: list[Any]) -> None:
+def test_a_masked_unit_is_reported(targets: dict[str, str], expected: list[Any]) -> None:
     found = told(units.masked(environment(targets)))
     assert found == [(severity, Check.UNIT_MASKED, unit) for severity, unit in expected]
 
 
-def test_a_failed_unit_is_named() -> None:
+def test_a_failed_unit_is_reported() -> None:
     assert told(units.failed(("ec2net.service",))) == [(ERROR, Check.UNIT_FAILED, "ec2net.service")]
 
 
@@ -169,14 +169,14 @@ PENDING = HOST.without({mac(1): "no device-number yet"}, Standing.PENDING)
         ({}, {"failed_units": ("ec2net.service",)}, [(ERROR, Check.UNIT_FAILED, "ec2net.service")]),
     ],
 )
-def test_what_the_look_and_the_readings_say_is_told(
+def test_problems_of_the_pass_and_of_readings_are_reported(
     seen: dict[str, Any], readings: dict[str, Any], expected: object
 ) -> None:
     found = examine(view(**seen), Readings(**readings), environment({}), LoadedConfig(Config()))
     assert told(found) == expected
 
 
-def test_another_tool_is_as_bad_as_it_is_dangerous() -> None:
+def test_the_severity_of_another_tool_follows_its_danger() -> None:
     seen = {
         f"{ETC}/timers.target.wants/nm-cloud-setup.timer": "t",
         "/etc/udev/rules.d/90-cloud-init-hook-hotplug.rules": "",
@@ -184,13 +184,13 @@ def test_another_tool_is_as_bad_as_it_is_dangerous() -> None:
     }
     found = examine(view(), Readings(), environment(seen), LoadedConfig(Config()))
     assert told(found) == [
-        (WARNING, Check.OTHER_TOOL, "nm-cloud-setup"),  # of no ENI that is ours
+        (WARNING, Check.OTHER_TOOL, "nm-cloud-setup"),  # of no managed ENI
         (WARNING, Check.OTHER_TOOL, "cloud-init's network hotplug"),
         (NOTE, Check.OTHER_TOOL, "netplan"),
     ]
 
 
-def test_a_tool_for_which_nothing_is_changed_is_an_error_and_said_once() -> None:
+def test_a_tool_that_blocks_changes_is_one_error() -> None:
     seen = {f"{ETC}/timers.target.wants/nm-cloud-setup.timer": "t"}
     problem = DoubleManagement("p", frozenset({mac(1)}), subject="nm-cloud-setup", remedy="r")
     refused = HOST.without({mac(1): "why"}, Standing.REFUSED)
@@ -203,14 +203,14 @@ def test_a_tool_for_which_nothing_is_changed_is_an_error_and_said_once() -> None
     assert found == (Finding(ERROR, Check.OTHER_TOOL, "nm-cloud-setup", "p", "r"),)
 
 
-def test_errors_come_first_and_nothing_twice() -> None:
+def test_errors_are_first_and_without_duplicates() -> None:
     note = Finding(NOTE, Check.HOP_LIMIT, "", "c", "r")
     warning = replace(note, severity=WARNING)
     error = replace(note, severity=ERROR)
     assert in_order([note, warning, error, note]) == (error, warning, note)
 
 
-def test_what_people_read_has_the_remedy_below_the_cause() -> None:
+def test_the_text_has_the_remedy_below_the_cause() -> None:
     error = Finding(ERROR, Check.MTU, "ens6", "its MTU is 1", "run: ip")
     warning = Finding(WARNING, Check.IMDS, "", "it is slow", "wait")
     assert doctor.lines([error, warning, warning]) == [
@@ -234,14 +234,14 @@ def test_what_people_read_has_the_remedy_below_the_cause() -> None:
         ("exec sleep 600", None),
     ],
 )
-def test_systemctl_is_asked_within_bounds(
+def test_calls_of_systemctl_have_a_deadline(
     script: str, expected: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "systemctl").write_text(f"#!/bin/sh\n{script}\n")
     (tmp_path / "systemctl").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(readings, "BOOTED", tmp_path / "none")
-    assert read_failed_units(Deadline(60)) == ()  # no systemd, nobody to ask
+    assert read_failed_units(Deadline(60)) == ()  # systemd does not run
     monkeypatch.setattr(readings, "BOOTED", tmp_path)
     began = time.monotonic()
     assert read_failed_units(Deadline(0.5 if "sleep" in script else 60)) == expected

@@ -62,11 +62,11 @@ ALL = {"4", "6", "4 ens5", "6 ens5", "4 ens6"}
         ),
     ],
 )
-def test_what_the_ways_mean(found: list[Way], expected: object) -> None:
+def test_each_outcome_of_the_endpoints_has_a_meaning(found: list[Way], expected: object) -> None:
     assert [(f.severity, f.check, f.subject) for f in unreachable(found, HOST)] == expected
 
 
-def test_reasons_are_told_once_each() -> None:
+def test_each_reason_is_reported_once() -> None:
     (found,) = unreachable(ways(()), HOST)
     assert found.cause.endswith("(169.254.169.254: timed out)")
 
@@ -87,7 +87,7 @@ def test_a_hop_limit_of_1_matters_on_a_host_that_forwards(
 CLOSED = Candidate(Endpoint(IPv4Address("127.0.0.1"), 1))
 
 
-def test_each_way_is_tried_and_one_that_answers_ends_nothing(
+def test_each_endpoint_is_tried_and_one_answer_ends_the_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(race, "PROBE_SECONDS", HANGS)
@@ -104,7 +104,7 @@ def test_each_way_is_tried_and_one_that_answers_ends_nothing(
         assert good.count("latest/api/token", method="PUT") == 1
 
 
-def test_one_that_hangs_ends_by_the_deadline_and_the_others_are_heard(
+def test_an_endpoint_that_hangs_ends_at_the_deadline_and_others_are_tried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(race, "PROBE_SECONDS", 3.0)  # a busy machine is slow to answer
@@ -119,7 +119,7 @@ def test_one_that_hangs_ends_by_the_deadline_and_the_others_are_heard(
         assert [way.outcome for way in found] == [Outcome.SILENT, Outcome.ANSWERS]
 
 
-def test_no_answer_to_the_look_at_the_hop_limit_is_none_that_reaches_further(
+def test_without_an_answer_the_hop_limit_is_not_judged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with ImdsDouble() as double:

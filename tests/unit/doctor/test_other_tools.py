@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Beside a tool that has ENIs, ``doctor`` has one finding, with what the tool holds on each of them."""
+"""With a tool that has ENIs, ``doctor`` has one finding, with the tool's objects on each of them."""
 
 from dataclasses import replace
 from ipaddress import ip_address, ip_network
@@ -60,7 +60,7 @@ def beside_the_tool() -> View:
     return view(host=refused, snapshot=snapshot, problems=(problem,))
 
 
-def test_one_finding_names_the_tool_and_its_holdings_and_no_deletion() -> None:
+def test_one_finding_names_the_tool_and_its_objects_and_no_deletion() -> None:
     """There were 12 warnings before, with commands that delete live routes; one was no command."""
     environment = host(working=UNITS, shipped=())
     (found,) = examine(beside_the_tool(), Readings(), environment, LoadedConfig(Config()))
@@ -69,7 +69,7 @@ def test_one_finding_names_the_tool_and_its_holdings_and_no_deletion() -> None:
     assert "del" not in found.remedy
 
 
-def test_an_object_of_no_refused_eni_is_still_a_foreign_object() -> None:
+def test_an_object_without_a_refused_eni_is_still_a_foreign_object() -> None:
     seen = beside_the_tool()
     stray = Found(default(4, 10007, OTHER, gateway=ip_address("172.17.0.1")), STATIC)
     snapshot = replace(seen.snapshot, routes=(*seen.snapshot.routes, stray))

@@ -20,7 +20,7 @@ from ec2net.core.runtime.deadline import Deadline
         pytest.param(None, True, id="no /proc: the kernel will say"),
     ],
 )
-def test_gateways_are_asked_with_the_privilege_to_ask_only(
+def test_gateways_are_asked_only_with_the_privilege(
     status: str | None, asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without it, no answer is no news: a gateway that was not asked is not called silent."""

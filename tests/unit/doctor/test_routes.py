@@ -62,11 +62,11 @@ def without_routes(table: int, version: int) -> Snapshot:
         (without_routes(10000, 4), []),  # no rule leads there
     ],
 )
-def test_a_table_without_a_way_out_is_named(snapshot: Snapshot, expected: object) -> None:
+def test_a_table_without_a_default_route_is_reported(snapshot: Snapshot, expected: object) -> None:
     assert told(routes.missing_defaults(HOST, snapshot)) == expected
 
 
-def test_an_unreachable_default_is_no_way_out() -> None:
+def test_an_unreachable_default_is_no_default_route() -> None:
     guard = default(4, 10001, SECOND, kind=RouteKind.UNREACHABLE)
     left = without_routes(10001, 4).routes
     snapshot = replace(SNAPSHOT, routes=(*left, Found(guard, OURS)))
@@ -74,11 +74,11 @@ def test_an_unreachable_default_is_no_way_out() -> None:
 
 
 @pytest.mark.parametrize("settings", [{"routing": Routing.OFF}, {"manage": Manage.NO_RULES}])
-def test_what_somebody_else_routes_needs_no_table(settings: dict[str, Any]) -> None:
+def test_unmanaged_sources_need_no_table(settings: dict[str, Any]) -> None:
     assert told(routes.missing_defaults(intents(**settings), without_routes(10001, 4))) == []
 
 
-def test_an_observed_eni_is_somebody_elses_to_route() -> None:
+def test_an_observed_eni_needs_no_table() -> None:
     snapshot = without_routes(10001, 4)
     assert told(routes.missing_defaults(HOST, snapshot, {mac(1)})) == []
 
@@ -92,7 +92,7 @@ def test_gateways_are_asked_through_links_that_are_up() -> None:
     assert told(routes.links_down(HOST, SNAPSHOT)) == []
 
 
-def test_a_silent_gateway_is_named_with_the_way_it_was_asked() -> None:
+def test_a_silent_gateway_is_reported_with_the_kind_of_request() -> None:
     ipv4, ipv6 = routes.silent([g for g in routes.gateways(HOST, SNAPSHOT) if g.link == SECOND])
     assert (ipv4.severity, ipv4.check, ipv4.subject) == (ERROR, Check.GATEWAY, "ens6")
     assert "the gateway 10.0.1.1 does not answer ARP" in ipv4.cause
@@ -123,7 +123,7 @@ HARMFUL = [(ERROR, Check.FOREIGN_OBJECT, "")]
         (with_rule(rule("10.0.9.0/24", 10007, 50), OURS), []),
         (with_rule(rule("0.0.0.0/0", 32766, 254), KERNEL), []),
         (with_rule(rule("10.0.1.0/24", 10000, 254)), HARMFUL),
-        (with_rule(rule("10.0.1.0/24", 10002, 254)), FOREIGN),  # comes after ours
+        (with_rule(rule("10.0.1.0/24", 10002, 254)), FOREIGN),  # follows ec2net's
         (with_rule(rule("10.0.1.4/32", 10001, 10001)), FOREIGN),  # says the same: net-utils
         (with_rule(rule("10.0.1.0/24", 10000, 254, suppress_prefixlength=0)), FOREIGN),
         (with_rule(rule("0.0.0.0/0", 10000, 52)), HARMFUL),
@@ -142,7 +142,9 @@ HARMFUL = [(ERROR, Check.FOREIGN_OBJECT, "")]
         (with_route(default(4, MAIN_TABLE, OTHER)), []),
     ],
 )
-def test_who_uses_our_numbers_is_named(snapshot: Snapshot, expected: object) -> None:
+def test_foreign_users_of_ec2nets_numbers_are_reported(
+    snapshot: Snapshot, expected: object
+) -> None:
     assert told(routes.foreign_objects(HOST, snapshot, NUMBERS)) == expected
 
 
@@ -163,7 +165,7 @@ def test_the_command_that_removes_a_foreign_object_is_one_of_ip() -> None:
 
 
 @pytest.mark.parametrize("others", [(), (mac(1),)])
-def test_tables_of_enis_that_somebody_else_routes_are_theirs(others: tuple[Any, ...]) -> None:
+def test_tables_of_unmanaged_enis_belong_to_other_tools(others: tuple[Any, ...]) -> None:
     host = HOST if others else intents(manage=Manage.NO_RULES)
     snapshot = replace(
         SNAPSHOT,

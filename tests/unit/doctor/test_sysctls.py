@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``doctor`` finds wrong with sysctls."""
+"""``doctor``'s findings about sysctls."""
 
 from typing import Any
 
@@ -42,19 +42,19 @@ STRICT_FILTER = [(WARNING, Check.RP_FILTER, "ens6")]
         ({"routing": Routing.OFF}, rp_filter(0, 1), STRICT_FILTER),
     ],
 )
-def test_a_strict_filter_counts_where_answers_may_take_another_link(
+def test_a_strict_filter_matters_where_answers_may_take_another_link(
     settings: dict[str, Any], values: Sysctls, expected: object
 ) -> None:
     assert told(sysctls.strict_filters(intents(**settings), values)) == expected
 
 
-def test_the_sysctl_that_is_strict_is_named() -> None:
+def test_the_strict_sysctl_is_named() -> None:
     (found,) = sysctls.strict_filters(HOST, rp_filter(1, 0))
     assert found.cause.startswith("net.ipv4.conf.all.rp_filter is 1 (strict)")
     assert "net.ipv4.conf.ens6.rp_filter=2" in found.remedy
 
 
-def test_a_strict_filter_is_no_matter_without_ipv4() -> None:
+def test_a_strict_filter_does_not_matter_without_ipv4() -> None:
     host = compute(facts(eni(0), eni(1, local_ipv4s=eni(1).ipv4_prefixes)), Config())
     assert list(sysctls.strict_filters(host, rp_filter(0, 1))) == []
 
@@ -63,7 +63,7 @@ def test_a_strict_filter_is_no_matter_without_ipv4() -> None:
     ("forwarding", "accept_ra", "lost"),
     [(1, 1, True), (1, 2, False), (1, 0, False), (0, 1, False), (None, None, False)],
 )
-def test_a_router_that_takes_no_advertisements_is_named(
+def test_a_router_that_ignores_advertisements_is_reported(
     forwarding: int | None, accept_ra: int | None, lost: bool
 ) -> None:
     values = LinkSysctls(ipv6_forwarding=forwarding, accept_ra=accept_ra)
@@ -78,18 +78,18 @@ def test_a_router_that_takes_no_advertisements_is_named(
         (0, {}, False),
         (None, {}, False),
         (1, {"published_ports": True}, False),
-        (1, {"routing": Routing.OFF}, False),  # somebody else's rules
+        (1, {"routing": Routing.OFF}, False),  # foreign rules
     ],
 )
-def test_answers_of_published_ports(
+def test_answers_of_published_ports_are_checked(
     forwarding: int | None, settings: dict[str, Any], lost: bool
 ) -> None:
-    """Of a secondary; the primary answers what comes in by it."""
+    """Of a secondary; the primary answers what arrives on it."""
     found = told(sysctls.lost_answers(intents(**settings), Sysctls(ipv4_forwarding=forwarding)))
     assert found == ([(NOTE, Check.PUBLISHED_PORTS, "ens6")] if lost else [])
 
 
-def test_advertisements_are_no_matter_without_ipv6() -> None:
+def test_advertisements_do_not_matter_without_ipv6() -> None:
     host = compute(facts(eni(0, **IPV4_ONLY), eni(1)), Config())
     values = Sysctls(links={2: LinkSysctls(ipv6_forwarding=1, accept_ra=1)})
     assert list(sysctls.lost_advertisements(host, values)) == []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes when an ENI's backend changes, and when nothing may."""
+"""Removals when an ENI's backend changes, and when nothing may be removed."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ class WithFiles(Backend):
 
 
 class Plain(WithFiles):
-    """Makes nothing of its own."""
+    """Has no items of its own."""
 
     name: ClassVar[str] = "plain"
 
@@ -120,7 +120,7 @@ def removed(plans: dict[str, Plan]) -> dict[str, list[Mac]]:
         pytest.param({}, {}, id="no ENI"),
     ],
 )
-def test_what_goes(
+def test_the_former_backend_plans_removals(
     backends: dict[str, GuardedBackend], choices: dict[Mac, Choice], gone: dict[str, list[Mac]]
 ) -> None:
     plans: dict[str, Plan] = {}
@@ -129,7 +129,7 @@ def test_what_goes(
 
 
 @pytest.mark.parametrize("planned", [(), (mac(2),)])
-def test_nothing_goes_for_an_eni_that_the_new_backend_makes_nothing_for(
+def test_no_removal_is_planned_for_an_eni_that_the_new_backend_does_not_configure(
     backends: dict[str, GuardedBackend], planned: tuple[Mac, ...]
 ) -> None:
     """Ignored, pending, refused, or not of this pass: what it has stays."""
@@ -139,8 +139,8 @@ def test_nothing_goes_for_an_eni_that_the_new_backend_makes_nothing_for(
 
 
 @pytest.mark.parametrize("of", [mac(1), None], ids=["said by the item", "not said"])
-def test_what_goes_counts_as_a_change_of_the_eni_that_it_was_for(of: Mac | None) -> None:
-    """So it stays with one that is only observed, or held; and is not called a gone ENI's."""
+def test_a_removal_counts_as_a_change_of_its_eni(of: Mac | None) -> None:
+    """The removal belongs to an ENI that is only observed, or held; and not to a detached one."""
     removal = Change(Action.REMOVE, Owning(mac(1)) if of else File(mac(1)), None)
     assert removal.whose == of
     plan, host_ = Plan((removal,)), HostIntent((outcome(1), outcome(2)))
@@ -149,7 +149,7 @@ def test_what_goes_counts_as_a_change_of_the_eni_that_it_was_for(of: Mac | None)
     assert ("left over from detached ENIs" in text.plan(plan, host_)) is (of is None)
 
 
-def test_it_goes_after_the_changes_of_the_new_backend(
+def test_removals_follow_the_changes_of_the_new_backend(
     backends: dict[str, GuardedBackend],
 ) -> None:
     own = Change(Action.ADD, File(mac(9)), mac(2))
@@ -159,7 +159,7 @@ def test_it_goes_after_the_changes_of_the_new_backend(
     assert plans["with-files"].changes == (own, Change(Action.REMOVE, File(mac(1)), None))
 
 
-def test_a_backend_that_cannot_tell_is_a_problem_and_keeps_what_it_has(
+def test_a_former_backend_that_fails_is_a_problem_and_keeps_its_settings(
     backends: dict[str, GuardedBackend], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(WithFiles, "broken", True)
@@ -170,7 +170,7 @@ def test_a_backend_that_cannot_tell_is_a_problem_and_keeps_what_it_has(
 
 
 class Asked(Plain):
-    """Notes the MTU that it is asked for."""
+    """Records the MTU that it gets."""
 
     asked: ClassVar[list[object]] = []
 
@@ -179,9 +179,9 @@ class Asked(Plain):
         return ()
 
 
-def test_no_backend_is_asked_for_an_mtu_that_the_device_refuses() -> None:
-    """Whatever a backend does with an MTU: netlink sets it, networkd gets a file, NetworkManager a
-    connection."""
+def test_no_backend_gets_an_mtu_that_the_device_refuses() -> None:
+    """Whichever way a backend sets an MTU: by netlink, in a file for networkd, in a connection of
+    NetworkManager."""
     Asked.asked.clear()
     whole = compute(host(eni(0), eni(1)), Config(eni=EniSettings(mtu=9001)))
     snapshot = Snapshot((link(0), link(1, mtu=1500, mtu_max=3498)))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What counts as somebody else's change, what is kept of it, and when it is told again."""
+"""The definition of a foreign change, its record, and when it is logged again."""
 
 import json
 import math
@@ -55,7 +55,7 @@ class Host:
         back: Collection[Mac] = (),
         **seen: Any,
     ) -> Drifts:
-        """A pass that makes what is planned, or does not."""
+        """A pass that applies its plan, or does not."""
         plan = plan or Plan()
         seen = {"plans": {"netlink": plan}, "wanted": {ENI: tuple(wanted)}, **seen}
         return self.follow(view(**seen), plan.changes if made else (), back)
@@ -79,13 +79,13 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     return made
 
 
-def test_only_what_was_in_place_and_is_wanted_as_it_was_has_drifted(host: Host) -> None:
+def test_only_an_item_that_was_in_place_and_is_still_intended_has_drifted(host: Host) -> None:
     first, second = RULES[:2]
     assert host.look(missing(first, second), wanted=(first, second)) == Drifts()  # the beginning
     assert host.look(missing(ROUTE), wanted=(first, second, ROUTE)) == Drifts()  # newly wanted
     gone = Plan((Change(Action.REMOVE, second, ENI),))
     assert host.look(gone, wanted=(first, ROUTE)) == Drifts()  # wanted no more
-    assert host.look(missing(second), wanted=(first, second, ROUTE)) == Drifts()  # and again
+    assert host.look(missing(second), wanted=(first, second, ROUTE)) == Drifts()  # once more
     other = replace(ROUTE, metric=7)
     changed = Plan((Change(Action.REPLACE, other, ENI, before=ROUTE),))
     assert host.look(changed, wanted=(first, second, other)) == Drifts()  # wanted otherwise
@@ -97,14 +97,14 @@ def test_only_what_was_in_place_and_is_wanted_as_it_was_has_drifted(host: Host) 
     assert host.story() == (found,)
 
 
-def test_what_a_killed_pass_made_is_in_place(host: Host) -> None:
+def test_changes_of_a_killed_pass_count_as_in_place(host: Host) -> None:
     host.look(missing(RULES[0]), wanted=RULES[:1])
-    host.look(wanted=RULES)  # the others are there, and no pass told of it
+    host.look(wanted=RULES)  # the others are in place, and no pass logged that
     ((_, found),) = host.look(missing(RULES[1])).news
     assert found.what == (f"{RULES[1].describe()} is missing",)
 
 
-def test_what_could_not_be_made_has_not_been_in_place(host: Host) -> None:
+def test_a_failed_change_does_not_count_as_in_place(host: Host) -> None:
     host.look(missing(*RULES), made=False)
     assert host.look(missing(*RULES)).news == ()
     ((_, found),) = host.look(missing(RULES[0]), made=False).news
@@ -114,16 +114,16 @@ def test_what_could_not_be_made_has_not_been_in_place(host: Host) -> None:
     assert (found.open, found.repair, found.times) == (False, drift_record.REPAIRED, 1)
 
 
-def test_an_address_that_was_moved_is_in_place_like_others(host: Host) -> None:
+def test_a_moved_address_counts_as_in_place(host: Host) -> None:
     interface = HOST.ready[1].base[0]
     moved, there = LaterAddress(SECOND, interface), Address(SECOND, interface)
     move = Plan((Change(Action.REPLACE, moved, ENI, before=there),))
-    for _ in range(2):  # a lease that is taken anew is nobody's hand
+    for _ in range(2):  # a new lease is no foreign change
         assert host.look(move, wanted=(moved,)) == Drifts()
     assert len(host.look(missing(there), wanted=(there,)).news) == 1
 
 
-def test_what_a_manager_does_with_what_it_was_given_is_nobodys_hand(host: Host) -> None:
+def test_changes_that_follow_a_rewritten_file_are_not_drift(host: Host) -> None:
     file = OwnedFile(Path("/run/a"), "b")
     host.look(missing(*RULES, file), wanted=(*RULES, file))
     host.now = "2024-08-17T12:01:00Z"
@@ -132,7 +132,7 @@ def test_what_a_manager_does_with_what_it_was_given_is_nobodys_hand(host: Host) 
     assert len(host.look(missing(RULES[0]), wanted=(*RULES, file)).news) == 1
 
 
-def test_what_was_rolled_back_is_in_place_as_before(host: Host) -> None:
+def test_after_a_rollback_the_earlier_items_count_as_in_place(host: Host) -> None:
     first, second = RULES[:2]
     host.look(missing(first), wanted=(first,))
     host.look(missing(second), wanted=(second,), made=False, back=[ENI])
@@ -140,7 +140,7 @@ def test_what_was_rolled_back_is_in_place_as_before(host: Host) -> None:
     assert found.what == (f"{first.describe()} is missing",)
 
 
-def test_what_somebody_brings_back_is_over(host: Host) -> None:
+def test_a_restored_item_ends_its_drift(host: Host) -> None:
     host.look(missing(*RULES))
     host.look(missing(RULES[0]), made=False)
     ((_, found),) = host.look().news
@@ -149,7 +149,7 @@ def test_what_somebody_brings_back_is_over(host: Host) -> None:
     assert host.look().news == ()
 
 
-def test_the_same_is_counted_and_told_again_after_a_while(host: Host) -> None:
+def test_repeated_drift_is_counted_and_logged_again_after_a_while(host: Host) -> None:
     host.look(missing(*RULES))
     taken = missing(RULES[0])
     assert len(host.look(taken).news) == 1
@@ -165,7 +165,7 @@ def test_the_same_is_counted_and_told_again_after_a_while(host: Host) -> None:
     assert host.story()[-1] == found
 
 
-def test_the_story_is_bounded(host: Host) -> None:
+def test_the_history_has_a_limit(host: Host) -> None:
     routes = [default(4, 20000 + n, SECOND) for n in range(3 * STORY)]
     host.look(missing(*routes), wanted=routes)
     for route in routes:
@@ -176,7 +176,7 @@ def test_the_story_is_bounded(host: Host) -> None:
     assert f"; and {len(routes) - drift.SHOWN} more: repaired" in all_of_them.describe()
 
 
-def test_an_eni_that_is_not_planned_for_has_nothing_new(host: Host) -> None:
+def test_an_eni_without_a_plan_has_no_news(host: Host) -> None:
     host.look(missing(*RULES))
     host.look(missing(RULES[0]))
     before = host.story()
@@ -184,7 +184,7 @@ def test_an_eni_that_is_not_planned_for_has_nothing_new(host: Host) -> None:
     assert host.story() == before
 
 
-def test_what_was_taken_back_is_nobodys_doing(host: Host) -> None:
+def test_removals_by_ec2net_are_not_drift(host: Host) -> None:
     host.look(missing(*RULES))
     host.look(missing(RULES[0]))
     host.follow(view(without=frozenset({ENI})))
@@ -192,7 +192,7 @@ def test_what_was_taken_back_is_nobodys_doing(host: Host) -> None:
     assert len(host.story()) == 1
 
 
-def test_an_observed_eni_is_told_what_differs_as_long_as_it_does(host: Host) -> None:
+def test_drift_of_an_observed_eni_is_reported_as_long_as_it_lasts(host: Host) -> None:
     observed: dict[str, Any] = {
         "observed_only": frozenset({ENI}),
         "host": intents(manage=Manage.OBSERVE),
@@ -206,7 +206,7 @@ def test_an_observed_eni_is_told_what_differs_as_long_as_it_does(host: Host) -> 
     assert found.log_text().startswith("resolved: ")
 
 
-def test_another_attachment_and_what_is_no_record_count_as_nothing(host: Host) -> None:
+def test_a_record_of_another_attachment_or_of_no_form_counts_as_absent(host: Host) -> None:
     host.look(missing(*RULES))
     host.look(missing(RULES[0]))
     assert Memory.read(host.run).drift_of(ENI, IFINDEX + 1).story == ()
@@ -236,18 +236,18 @@ def test_another_attachment_and_what_is_no_record_count_as_nothing(host: Host) -
     assert not file.exists()
 
 
-def test_an_eni_of_which_nothing_was_ever_in_place_has_no_record(host: Host) -> None:
+def test_an_eni_without_items_in_place_has_no_record(host: Host) -> None:
     host.look(wanted=())
     assert host.run.folders() == ()
 
 
-def test_a_quiet_pass_writes_nothing(host: Host) -> None:
+def test_a_pass_without_news_writes_nothing(host: Host) -> None:
     host.look(missing(*RULES))
     host.look(missing(RULES[0]))
     (file,) = (host.run.path / "drift").iterdir()
 
     def written() -> tuple[int, int]:
-        """Not its access time, which reading may set (mount(8), "relatime")."""
+        """Except its access time, which reading may set (mount(8), "relatime")."""
         return file.stat().st_ino, file.stat().st_mtime_ns
 
     before = written()
@@ -277,7 +277,7 @@ UNITS = "/run/systemd/units/invocation:"
         ),
     ],
 )
-def test_what_is_known_of_who_it_was(drifted: Plan, known: tuple[str, ...]) -> None:
+def test_the_log_names_the_known_author_of_a_change(drifted: Plan, known: tuple[str, ...]) -> None:
     routes = (Found(replace(ROUTE, metric=9), STATIC), Found(replace(ROUTE, metric=8), 99))
     snapshot = replace(SNAPSHOT, routes=(Found(ROUTE, OURS), *routes))
     assert suspects(drifted, link(1), snapshot, NOWHERE) == known

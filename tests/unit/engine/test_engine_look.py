@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one look of the engine comes to, of facts that are given."""
+"""The engine's result for given facts."""
 
 from collections.abc import Collection
 from ipaddress import ip_network
@@ -37,7 +37,7 @@ INDICES = {mac(n): [link(n).index] for n in range(2)}
 
 
 def engine_of(run: RunDir, config: Config, *third: type[Backend]) -> Engine:
-    """On a host without any network manager. ``third``: backends of somebody else."""
+    """On a host without any network manager. ``third``: foreign backends."""
     kernel: Any = SimpleNamespace(protocol=PROTOCOL)
     nothing = Environment(lambda path: None, lambda path: None, lambda path: ())
     engine = Engine(config, run, kernel, None, Plugins(), nothing)
@@ -59,7 +59,7 @@ def seen_by(engine: Engine, snapshot: Snapshot, **how: Any) -> View:
 
 
 @pytest.mark.parametrize("manage", list(Manage))
-def test_what_is_to_be_taken_back_is_taken_back_whatever_the_policy_is_now(
+def test_a_former_removal_happens_whatever_the_policy_is_now(
     manage: Manage, tmp_path: Path
 ) -> None:
     run = RunDir(tmp_path)
@@ -77,11 +77,11 @@ def test_what_is_to_be_taken_back_is_taken_back_whatever_the_policy_is_now(
 
 
 @pytest.mark.parametrize(("everything", "link_index"), [("0.0.0.0/0", 0), ("::/0", 1)])
-def test_the_guard_of_a_table_is_its_enis_and_stays_in_a_pass_for_another(
+def test_the_guard_of_a_table_belongs_to_its_eni_and_stays_in_a_pass_for_another(
     everything: str, link_index: int, tmp_path: Path
 ) -> None:
-    """While its lease is on its way. It went first of all in the pass that waited for it, too, since
-    nobody's changes wait for nothing."""
+    """While its lease is pending. The removal preceded even the changes of the pass that waited for
+    the lease."""
     metric, nowhere = 2**32 - 1, LinkRef(link_index, "none")
     guard = Route(ip_network(everything), 10001, metric, nowhere, kind=RouteKind.UNREACHABLE)
     snapshot = Snapshot(FACTS.links, routes=(Found(guard, PROTOCOL),))
@@ -93,7 +93,7 @@ def test_the_guard_of_a_table_is_its_enis_and_stays_in_a_pass_for_another(
 
 
 class Third(NetlinkBackend):
-    """Whose items are none."""
+    """A backend with invalid items."""
 
     name: ClassVar[str] = "third"
 
@@ -102,8 +102,8 @@ class Third(NetlinkBackend):
         return tuple(anything)
 
 
-def test_a_backend_whose_items_are_none_costs_its_own_enis_only(tmp_path: Path) -> None:
-    """It ended each pass of the whole host with a traceback."""
+def test_a_backend_with_invalid_items_affects_only_its_enis(tmp_path: Path) -> None:
+    """The error ended each pass of the whole host with a traceback."""
     section = EniSection(Match(mac=(mac(1),)), {"backend": "third"})
     view = planned(RunDir(tmp_path), Config(sections=(section,)), Snapshot(FACTS.links), Third)
     assert {change.mac for change in view.plan.changes} == {mac(0)}
@@ -123,7 +123,7 @@ class Hanging(NetlinkBackend):
         raise Ec2netError("still hangs in apply")
 
 
-def test_an_eni_whose_backend_could_not_observe_is_not_taken_for_right(tmp_path: Path) -> None:
+def test_an_eni_whose_backend_could_not_observe_is_not_called_correct(tmp_path: Path) -> None:
     section = EniSection(Match(mac=(mac(1),)), {"backend": "hanging"})
     engine = engine_of(RunDir(tmp_path), Config(sections=(section,)), Hanging)
     view = seen_by(engine, Snapshot(FACTS.links))
@@ -133,8 +133,8 @@ def test_an_eni_whose_backend_could_not_observe_is_not_taken_for_right(tmp_path:
     assert found.text == "still hangs in apply"
 
 
-def test_what_cannot_be_remembered_is_a_problem_of_the_pass(tmp_path: Path) -> None:
-    """A full disk, say: the pass goes on, and its exit status must not say that all is well."""
+def test_state_that_cannot_be_written_is_a_problem_of_the_pass(tmp_path: Path) -> None:
+    """For example a full disk: the pass continues, and its exit status must not report success."""
     (tmp_path / "file").touch()
     run = RunDir(tmp_path / "file" / "run")
     engine = engine_of(run, Config(eni=EniSettings(manage=Manage.OBSERVE)))
@@ -144,7 +144,7 @@ def test_what_cannot_be_remembered_is_a_problem_of_the_pass(tmp_path: Path) -> N
     assert report.exit_status is ExitStatus.FAILED
 
 
-def test_an_eni_whose_changes_are_held_is_a_problem_with_its_reason(tmp_path: Path) -> None:
+def test_an_eni_on_hold_is_a_problem_with_its_reason(tmp_path: Path) -> None:
     engine = engine_of(RunDir(tmp_path), Config())
     fingerprint = seen_by(engine, Snapshot(FACTS.links)).fingerprint(mac(1))
     assert fingerprint is not None

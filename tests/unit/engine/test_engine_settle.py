@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How a pass ends: what is applied of a plan, what is verified, and what the exit status says."""
+"""The end of a pass: applied changes, verification, and the exit status."""
 
 import errno
 from collections.abc import Callable, Iterable
@@ -34,7 +34,7 @@ from ec2net.core.state.memory import Memory
 from ec2net.core.state.run_dir import RunDir
 
 FACTS = host(eni(0), eni(1), links=(replace(link(0), index=2), replace(link(1), index=1)))
-"""The second ENI's link has the loopback's index, so that it is there."""
+"""The second ENI's link has the loopback's index, so that the link exists."""
 OTHER = 2
 
 
@@ -78,7 +78,7 @@ def _addresses(number: int) -> tuple[AnyAddress, ...]:
 
 
 class Pass:
-    """An engine on a host without any network manager, and a look of it."""
+    """An engine on a host without any network manager, and its observation."""
 
     def __init__(
         self, run: RunDir, *, leaves_by: int | None = None, manage: Manage = Manage.FULL
@@ -107,7 +107,7 @@ def changed(report: PassReport) -> set[Mac | None]:
     return {change.mac for change in report.done}
 
 
-def test_a_plan_is_made_whole_and_verified(start: Callable[..., Pass]) -> None:
+def test_a_plan_is_applied_and_verified(start: Callable[..., Pass]) -> None:
     one = start()
     report = one.settled()
     assert report.done == one.view.plan.changes
@@ -115,10 +115,10 @@ def test_a_plan_is_made_whole_and_verified(start: Callable[..., Pass]) -> None:
     assert (report.findings, report.exit_status) == ((), ExitStatus.DONE)
 
 
-def test_what_leaves_another_way_than_intended_is_a_finding_and_a_failure(
+def test_misrouted_traffic_is_a_finding_and_a_failure(
     start: Callable[..., Pass],
 ) -> None:
-    """Every change was made, and traffic goes astray all the same."""
+    """Every change was applied, and traffic is misrouted all the same."""
     report = start(leaves_by=OTHER).settled()
     assert report.failed == ()
     texts = [finding.text for finding in report.findings]
@@ -127,7 +127,7 @@ def test_what_leaves_another_way_than_intended_is_a_finding_and_a_failure(
     assert report.exit_status is ExitStatus.FAILED
 
 
-def test_an_eni_that_is_held_is_left_as_it_is_and_the_others_are_changed(
+def test_an_eni_on_hold_stays_unchanged_and_others_are_changed(
     start: Callable[..., Pass],
 ) -> None:
     one = start()
@@ -138,14 +138,14 @@ def test_an_eni_that_is_held_is_left_as_it_is_and_the_others_are_changed(
     assert report.held == {mac(1): hold}
 
 
-def test_an_eni_that_is_only_observed_is_left_as_it_is(start: Callable[..., Pass]) -> None:
+def test_an_observed_eni_stays_unchanged(start: Callable[..., Pass]) -> None:
     one = start(manage=Manage.OBSERVE)
     assert one.view.plan.changes
     report = one.settled()
     assert (report.done, one.kernel.made) == ((), [])
 
 
-def test_an_eni_is_verified_without_a_change_where_that_is_asked_for(
+def test_an_unchanged_eni_is_verified_on_request(
     start: Callable[..., Pass],
 ) -> None:
     one = start(leaves_by=OTHER)
@@ -154,10 +154,11 @@ def test_an_eni_is_verified_without_a_change_where_that_is_asked_for(
     assert one.settled(nothing, check={mac(1)}).findings != ()
 
 
-def test_what_its_backend_finds_wrong_of_an_eni_is_a_finding_too(
+def test_a_problem_that_the_backend_reports_is_a_finding_too(
     start: Callable[..., Pass], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such as a file that its network manager does not use. A backend that fails says so."""
+    """For example a file that its network manager does not use. A backend that fails reports
+    that."""
     one = start()
     monkeypatch.setattr(NetlinkBackend, "check", lambda _, intent, __: (f"{intent.link}: no",))
     findings = one.settled(replace(one.view, plans={}), check={mac(1)}).findings
@@ -171,7 +172,7 @@ def test_what_its_backend_finds_wrong_of_an_eni_is_a_finding_too(
     assert [found.text for found in findings] == ["ens6: no answer"]
 
 
-def test_a_backend_that_cannot_end_its_conversation_keeps_no_other_from_it(
+def test_a_backend_that_cannot_close_its_session_does_not_stop_the_others(
     start: Callable[..., Pass], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     closed: list[str] = []
@@ -187,7 +188,7 @@ def test_a_backend_that_cannot_end_its_conversation_keeps_no_other_from_it(
     assert closed == ["netlink", "netlink"]
 
 
-def test_what_a_kill_must_not_lose_is_written_before_the_first_change(
+def test_state_that_a_kill_must_not_lose_is_written_before_the_first_change(
     start: Callable[..., Pass], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Which ENIs are the boot's is decided once; a link without its mark is never cleared away."""
@@ -207,7 +208,7 @@ def _since_boot(view: View) -> tuple[EniOutcome, ...]:
     return tuple(replace(eni, attached=Attached.BOOT) for eni in view.host.enis)
 
 
-def test_a_pass_without_time_to_change_anything_remembers_what_imds_said(
+def test_a_pass_without_time_for_changes_stores_the_facts_of_imds(
     start: Callable[..., Pass],
 ) -> None:
     one = start()
@@ -217,10 +218,10 @@ def test_a_pass_without_time_to_change_anything_remembers_what_imds_said(
     assert Memory.read(one.engine.run).last_known.of({mac(1): [1]}) == {mac(1): eni(1)}
 
 
-def test_an_eni_without_an_optional_setting_is_verified_all_the_same(
+def test_an_eni_without_an_optional_setting_is_verified_too(
     start: Callable[..., Pass],
 ) -> None:
-    """A refused MTU hid that traffic went astray."""
+    """A refused MTU hid misrouted traffic."""
     one = start(leaves_by=OTHER)
     one.kernel.refuses = Setting.GROUP
     assert one.settled().findings == ()

@@ -55,7 +55,7 @@ class Kernel:
 
 
 class Counted(Deadline):
-    """Its time is over at one of its checks; between them it notes what CPU was used."""
+    """Its deadline expires at one of its checks; between them it records the CPU time."""
 
     def __init__(self, over_at: int = 0) -> None:
         super().__init__(3600, "plan")
@@ -76,7 +76,7 @@ class Counted(Deadline):
 
 
 class Silent(NetlinkBackend):
-    """Asks a network manager that never answers, for as long as it may."""
+    """Calls a network manager that never answers, until its deadline."""
 
     name: ClassVar[str] = "silent"
 
@@ -102,7 +102,7 @@ def looked_at(run: RunDir, facts: Facts, deadline: Deadline, backend: str = "net
     return view
 
 
-def test_it_ends_at_the_first_check_after_its_deadline(tmp_path: Path) -> None:
+def test_verification_ends_at_the_first_check_after_its_deadline(tmp_path: Path) -> None:
     """Wherever that is: each check of a small host is the first one once."""
     small = large_host(2, Each(2, 1))
     counted = Counted()
@@ -116,7 +116,7 @@ def test_it_ends_at_the_first_check_after_its_deadline(tmp_path: Path) -> None:
 
 
 def test_no_step_of_the_largest_host_takes_half_a_second_of_cpu(tmp_path: Path) -> None:
-    """64 ENIs with 100 addresses each, with what the commands print of them.
+    """64 ENIs with 100 addresses each, and the commands' output about them.
 
     The best of three: on a loaded machine the same step costs up to twice as much CPU.
     """
@@ -134,7 +134,7 @@ def _longest_step(place: Path) -> float:
     return counted.longest
 
 
-def test_a_network_manager_that_never_answers_costs_the_time_of_the_command_and_no_more(
+def test_a_silent_network_manager_costs_only_the_time_of_the_command(
     tmp_path: Path,
 ) -> None:
     with pytest.raises(DeadlineExceeded, match="plan did not end within"):

@@ -24,7 +24,7 @@ def failing(place: Workplace) -> AbstractContextManager[None]:
     return failure_published(StatusPublisher(place))
 
 
-def test_a_pass_that_failed_is_published_and_fails_the_command(place: Workplace) -> None:
+def test_a_failed_pass_is_published_and_fails_the_command(place: Workplace) -> None:
     with pytest.raises(Ec2netError, match="no IMDS endpoint"), failing(place):
         raise Ec2netError("no IMDS endpoint answers")
     stored = place.run.read("status.json")
@@ -32,7 +32,7 @@ def test_a_pass_that_failed_is_published_and_fails_the_command(place: Workplace)
     assert stored["problems"] == ["no IMDS endpoint answers"]
 
 
-def test_a_pass_that_was_stopped_is_not_published(place: Workplace) -> None:
+def test_an_interrupted_pass_is_not_published(place: Workplace) -> None:
     with pytest.raises(Stopped), failing(place):
         raise Stopped("SIGTERM")
     assert place.run.read("status.json") is None

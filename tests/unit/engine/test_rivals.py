@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which ENIs are refused beside a tool that does the same work, and what is said."""
+"""Which ENIs are refused because another tool configures them, and the message."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ CHOICES = {FIRST: Choice("netlink", ("a",)), SECOND: Choice("networkd", ("b",))}
 
 
 def beside(*units: str) -> Environment:
-    """A host with these units at work."""
+    """A host on which these units are active."""
     names = tuple(f"invocation:{unit}" for unit in units)
     links = {f"{UNIT}/{name}": "1" for name in names}
     folders = {UNIT: names}
@@ -71,7 +71,7 @@ ACCEPTED = {"coexist_with": (Rival.NET_UTILS,)}
         ({"manage": Manage.NO_RULES}, (NET_UTILS,), {SECOND}),
     ],
 )
-def test_an_eni_is_refused_unless_all_tools_that_are_at_work_on_it_are_accepted(
+def test_an_eni_is_refused_unless_all_tools_that_configure_it_are_accepted(
     settings: dict[str, Any], units: tuple[str, ...], expected: set[Mac]
 ) -> None:
     assert refused(Config(eni=EniSettings(**settings)), beside(*units)) == expected
@@ -82,7 +82,7 @@ def test_a_tool_can_be_accepted_for_one_eni() -> None:
     assert refused(config, beside(SUSE)) == {SECOND}
 
 
-def test_the_error_names_the_tool_the_enis_and_both_ways_out() -> None:
+def test_the_error_names_the_tool_and_the_enis_and_both_remedies() -> None:
     after, choices, problems = refuse(intents(Config()), CHOICES, beside(NET_UTILS, SUSE))
     first, second = map(str, problems)
     assert first == (

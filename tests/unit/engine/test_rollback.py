@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What was done is undone, journals included, and who is to blame is found."""
+"""Changes are rolled back, journals included, and the failing ENI is found."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -43,7 +43,7 @@ NOTHING = Reached()
 
 
 class Ways:
-    """Tells what is lost, one answer after the other; the last one again and again."""
+    """Reports lost targets, one answer after the other; the last one repeats."""
 
     def __init__(self, *lost: Reached) -> None:
         self._lost = list(lost)
@@ -108,7 +108,7 @@ def of(mac: Mac, action: Action, item: KernelObject, before: KernelObject | None
 
 
 def changes_of(mac: Mac) -> Iterator[Change]:
-    """Of every kind, in a plan's order."""
+    """Changes of every kind, in a plan's order."""
     table = 10000 + list(LINKS).index(mac)
     route = Route(ip_network("0.0.0.0/0"), table, 0, LINKS[mac], ip_address("10.0.1.1"))
     yield of(mac, Action.REPLACE, setting(mac, Setting.MTU, 1500), setting(mac, Setting.MTU, 9001))
@@ -135,7 +135,7 @@ def before(*macs: Mac) -> Kernel:
 
 
 def journal(run: RunDir, mac: Mac, *, mtu: int | None = None) -> None:
-    """As an earlier pass left it: it made what is to be removed."""
+    """The state after an earlier pass, which added the items to be removed."""
     table = 10000 + list(LINKS).index(mac)
     settings = {} if mtu is None else {Setting.MTU: mtu}
     left = Journal(LINKS[mac].index, settings, {f"old-{table}"}, {ip_interface("10.0.1.8/32")})
@@ -152,8 +152,8 @@ def run(tmp_path: Path) -> RunDir:
 
 
 @pytest.mark.parametrize("mtu", [None, 8500], ids=["first change", "changed before"])
-def test_kernel_and_journal_end_as_they_were(run: RunDir, mtu: int | None) -> None:
-    """With settings that were the host's, or ours already, and addresses that cannot be marked."""
+def test_rollback_restores_the_kernel_and_the_journal(run: RunDir, mtu: int | None) -> None:
+    """With settings of the host, or of ec2net, and addresses that cannot be marked."""
     kernel = before(SECOND)
     journal(run, SECOND, mtu=mtu)
     items, stored = dict(kernel.items), files(run)
@@ -166,7 +166,7 @@ def test_kernel_and_journal_end_as_they_were(run: RunDir, mtu: int | None) -> No
     assert report.exit_status == 1
 
 
-def test_a_setting_that_was_given_back_is_taken_again(run: RunDir) -> None:
+def test_a_setting_that_was_given_back_is_set_again(run: RunDir) -> None:
     given = setting(SECOND, Setting.MTU, 1500)
     kernel = Kernel(given)
     journal(run, SECOND, mtu=9001)
@@ -176,7 +176,7 @@ def test_a_setting_that_was_given_back_is_taken_again(run: RunDir) -> None:
     assert files(run) == stored
 
 
-def test_nothing_is_undone_where_nothing_is_lost(run: RunDir) -> None:
+def test_without_a_loss_nothing_is_rolled_back(run: RunDir) -> None:
     kernel, ways = before(SECOND), Ways(NOTHING)
     report, _ = outcome(run, ways, kernel, *changes_of(SECOND))
     assert ways.asked == 1
@@ -184,13 +184,13 @@ def test_nothing_is_undone_where_nothing_is_lost(run: RunDir) -> None:
     assert len(report.done) == 9
 
 
-def test_zero_seconds_ask_nothing(run: RunDir) -> None:
+def test_zero_seconds_turn_the_check_off(run: RunDir) -> None:
     ways = Ways(IMDS)
     report, trial = outcome(run, ways, before(SECOND), *changes_of(SECOND), after=0)
     assert (ways.asked, trial.reached, report.undone) == (0, NOTHING, ())
 
 
-def test_what_is_not_back_with_the_state_before_was_not_lost_by_it(run: RunDir) -> None:
+def test_a_loss_that_the_rollback_does_not_end_had_another_cause(run: RunDir) -> None:
     kernel = before(SECOND)
     items = dict(kernel.items)
     report, _ = outcome(run, Ways(ALL, IMDS), kernel, *changes_of(SECOND))
@@ -215,7 +215,7 @@ def every(*macs: Mac) -> tuple[Change, ...]:
         pytest.param([IMDS, IMDS, NOTHING, IMDS], set(), id="not for long"),
     ],
 )
-def test_all_is_undone_and_the_culprit_is_held(
+def test_all_changes_are_rolled_back_and_their_eni_is_held(
     run: RunDir, lost: list[Reached], held: set[Mac]
 ) -> None:
     kernel = before(FIRST, SECOND, THIRD)
@@ -226,7 +226,7 @@ def test_all_is_undone_and_the_culprit_is_held(
     assert set(report.held) == held
 
 
-def test_what_cannot_be_taken_back_counts_as_done_and_is_told(run: RunDir) -> None:
+def test_a_change_that_cannot_be_rolled_back_counts_as_made_and_is_reported(run: RunDir) -> None:
     kernel = before(SECOND)
     changes = tuple(changes_of(SECOND))
     old = address(SECOND, "10.0.1.8/32")
@@ -244,11 +244,11 @@ def test_what_cannot_be_taken_back_counts_as_done_and_is_told(run: RunDir) -> No
     report, _ = outcome(run, Ways(IMDS, NOTHING), stubborn, *changes)
     assert of(SECOND, Action.REMOVE, old) in report.done
     assert "rollback failed: refused" in " ".join(map(str, report.problems))
-    # The journal keeps what may still be ours.
+    # The journal keeps items that may still be ec2net's.
     assert Journals(run).read(SECOND, LINKS[SECOND].index).altnames
 
 
-def test_a_link_that_went_meanwhile_needs_nothing_taken_back(run: RunDir) -> None:
+def test_a_link_removed_meanwhile_needs_no_rollback(run: RunDir) -> None:
     gone = LinkGone("the link was removed")
     changes = tuple(changes_of(SECOND))
 
@@ -263,7 +263,7 @@ def test_a_link_that_went_meanwhile_needs_nothing_taken_back(run: RunDir) -> Non
     assert report.done == ()
 
 
-def test_what_gone_links_left_is_not_brought_back(run: RunDir) -> None:
+def test_leftovers_of_detached_enis_are_not_restored(run: RunDir) -> None:
     leftover = Change(Action.REMOVE, Rule(ip_network("10.0.9.4/32"), 10009, 10009), None)
     kernel = before(SECOND)
     report, _ = outcome(run, Ways(IMDS, NOTHING), kernel, *changes_of(SECOND), leftover)
@@ -271,7 +271,7 @@ def test_what_gone_links_left_is_not_brought_back(run: RunDir) -> None:
     assert len(report.undone) == 9
 
 
-def test_files_for_networkd_come_back_with_their_content(
+def test_files_for_networkd_get_their_content_back(
     run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reloads = []
@@ -304,10 +304,10 @@ def test_files_for_networkd_come_back_with_their_content(
     assert len(reloads) == 2
 
 
-def test_a_file_that_went_with_a_change_of_backend_comes_back_and_networkd_is_not_asked(
+def test_a_file_of_the_former_backend_returns_without_a_call_to_networkd(
     run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It was removed without a reload, too: at networkd's next start the ENI would be without."""
+    """Its removal had no reload either: at networkd's next start the ENI would lack the file."""
     monkeypatch.setattr(networkd, "reload", lambda _: pytest.fail("a reload"))
     folder = tmp_path / "network"
     folder.mkdir()

@@ -22,7 +22,7 @@ ENIS, ADDRESSES = 64, 100
 
 
 class Kernel:
-    """Answers as a settled host, and counts."""
+    """Answers like a configured host, and counts."""
 
     protocol = OURS
 
@@ -60,7 +60,7 @@ def verified(facts: Facts, *foreign: PolicyRule) -> tuple[int, int, list[str]]:
     return lookups, len(answers), found
 
 
-def test_the_largest_host_takes_a_few_lookups_for_each_eni() -> None:
+def test_the_largest_host_needs_a_few_lookups_for_each_eni() -> None:
     """0.4 s of CPU with 12,600 rules in the kernel; one for each address and destination: 20 min."""
     lookups, answers, found = verified(large_host(ENIS, Each(50, 50)))
     print(f"{lookups} lookups, {answers} answers")

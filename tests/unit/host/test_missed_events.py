@@ -16,7 +16,7 @@ from ec2net.core.host.missed_events import _unescaped, escaped
         ("ü", r"\xc3\xbc"),
     ],
 )
-def test_a_link_name_in_the_name_of_a_unit(name: str, instance: str) -> None:
-    """As systemd-escape(1) has it."""
+def test_a_unit_name_contains_the_link_name(name: str, instance: str) -> None:
+    """As systemd-escape(1) escapes it."""
     assert escaped(name) == instance
     assert _unescaped(instance) == name

@@ -150,7 +150,7 @@ def harmful_or_other(environment: Environment) -> list[Recognised]:
         ),
     ],
 )
-def test_a_tool_is_recognised_and_its_remedy_told(
+def test_a_tool_is_recognised_and_its_remedy_named(
     environment: Environment, tool: Tool, danger: Danger, told: str
 ) -> None:
     (found,) = harmful_or_other(environment)
@@ -176,7 +176,7 @@ def test_a_tool_is_recognised_and_its_remedy_told(
         host({INTERFACES: "iface ens6 inet manual\niface br0 inet dhcp\n# iface ens5 inet dhcp\n"}),
     ],
 )
-def test_what_does_nothing_is_no_tool(environment: Environment) -> None:
+def test_an_inactive_file_is_no_tool(environment: Environment) -> None:
     assert harmful_or_other(environment) == []
     assert rivals(environment) == ()
 
@@ -195,7 +195,7 @@ def test_what_does_nothing_is_no_tool(environment: Environment) -> None:
         ),
     ],
 )
-def test_a_package_that_is_off_is_a_note_with_the_proof(
+def test_a_disabled_package_is_a_note_with_the_proof(
     environment: Environment, proof: tuple[str, ...]
 ) -> None:
     found = next(one for one in recognise(environment) if one.tool is Tool.NET_UTILS)
@@ -227,7 +227,7 @@ def test_a_pass_asks_systemd_only_where_a_unit_can_be_started() -> None:
         assert len(asked) == times
 
 
-def test_all_tools_are_told() -> None:
+def test_all_tools_are_reported() -> None:
     environment = host(
         {
             "/etc/netplan/50-cloud-init.yaml": "",
@@ -298,7 +298,7 @@ IFCFG = "/etc/sysconfig/network/ifcfg-"
         ),
     ],
 )
-def test_which_enis_a_rival_is_for(environment: Environment, links: set[str] | None) -> None:
+def test_a_tool_has_its_enis(environment: Environment, links: set[str] | None) -> None:
     (found,) = rivals(environment)
     assert found.links == links
     assert found.rival is not None
@@ -315,8 +315,8 @@ def test_which_enis_a_rival_is_for(environment: Environment, links: set[str] | N
         ),
     ],
 )
-def test_what_a_removed_package_left_enabled_is_no_rival(wanted: str) -> None:
-    """systemd starts nothing by it, and 'systemctl disable' does not know it any more."""
+def test_units_that_a_removed_package_left_enabled_are_no_conflict(wanted: str) -> None:
+    """systemd starts no unit by such a link, and 'systemctl disable' does not find it any more."""
     assert len(rivals(host(links={wanted: "t"}))) == 1
     assert recognise(host(links={wanted: "t"}, shipped=())) == ()
     instead = f"/run/systemd/system/{wanted.rpartition('/')[2]}"  # wherever the link leads to
@@ -332,9 +332,7 @@ def test_what_a_removed_package_left_enabled_is_no_rival(wanted: str) -> None:
         (NET_UTILS_TIMER, "refresh-policy-routes@.timer"),
     ],
 )
-def test_what_an_administrator_has_masked_is_no_rival_though_its_link_stays(
-    wanted: str, masked: str
-) -> None:
+def test_a_masked_unit_is_no_conflict_though_its_link_stays(wanted: str, masked: str) -> None:
     """'systemctl mask' leaves the links of 'enable' (systemctl(1)); /dev/null can be read."""
     enabled, mask = {f"{UNITS}/{wanted}": "t"}, f"{UNITS}/{masked}"
     assert len(rivals(host(links=enabled))) == 1
@@ -343,13 +341,13 @@ def test_what_an_administrator_has_masked_is_no_rival_though_its_link_stays(
     assert len(rivals(host({mask: ""}, {**enabled, mask: "/dev/null", **running}))) == 1
 
 
-def test_an_instance_with_a_unit_of_its_own_counts_though_its_template_is_masked() -> None:
+def test_an_enabled_instance_counts_though_its_template_is_masked() -> None:
     template, own = (f"{UNITS}/refresh-policy-routes@{name}.timer" for name in ("", "ens6"))
     links = {f"{UNITS}/{NET_UTILS_TIMER}": "t", template: "/dev/null"}
     assert len(rivals(host({template: "", own: "[Timer]\n"}, links))) == 1
 
 
-def test_who_does_other_work_is_no_rival() -> None:
+def test_a_tool_for_other_work_is_no_conflict() -> None:
     left = {"/etc/netplan/50-cloud-init.yaml": "", HOTPLUG_RULE: "x", **dict.fromkeys(NM_TIMER, "")}
     assert rivals(host({**left, CLOUD_SETUP: "[Service]\n"})) == ()
     assert rivals(host({"/run/systemd/network/70-eks-ens5.network": ""})) == ()

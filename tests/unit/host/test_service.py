@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What systemd says of the units of the two modes, and what follows for ENIs."""
+"""systemd's state of the two modes' units, and its meaning for ENIs."""
 
 import pytest
 
@@ -45,11 +45,11 @@ def test_a_unit_that_does_not_keep_enis_configured_is_a_fault(
         Unit("not-found", "inactive", "dead", ""),
     ],
 )
-def test_a_unit_that_runs_or_is_not_installed_is_none(unit: Unit) -> None:
+def test_a_unit_that_runs_or_is_not_installed_is_no_fault(unit: Unit) -> None:
     assert fault({SERVICE: unit, TARGET: OFF, TIMER: OFF}, False) is None
 
 
-def test_on_demand_the_timer_is_what_must_run() -> None:
+def test_on_demand_the_timer_must_run() -> None:
     target = Unit("loaded", "active", "active", "enabled")
     assert fault({SERVICE: OFF, TARGET: target, TIMER: WAITING}, False) is None
     stopped = Unit("loaded", "inactive", "dead", "static")
@@ -61,7 +61,7 @@ def test_on_demand_the_timer_is_what_must_run() -> None:
     assert found.unit == TARGET
 
 
-def test_what_systemctl_prints_is_read() -> None:
+def test_the_output_of_systemctl_is_parsed() -> None:
     text = (
         "Id=ec2net.service\nLoadState=loaded\nActiveState=active\nSubState=running\n"
         "UnitFileState=enabled\n\nId=ec2net-on-demand.target\nLoadState=loaded\n"

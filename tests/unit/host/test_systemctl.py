@@ -18,7 +18,7 @@ from ec2net.core.runtime.deadline import Deadline
         pytest.param("#!/bin/sh\necho 'Access denied' >&2; exit 4\n", "Access denied", id="fails"),
     ],
 )
-def test_units_of_gone_links_that_cannot_be_stopped_are_a_warning(
+def test_units_of_removed_links_that_cannot_be_stopped_are_a_warning(
     program: str | None,
     why: str,
     tmp_path: Path,
@@ -53,7 +53,7 @@ esac
     ("jobs", "more"),
     [("No jobs running.", ()), ("123 policy-routes@ens6.service start waiting", ("ens6",))],
 )
-def test_units_that_are_not_at_rest_and_units_with_a_job_are_working(
+def test_units_in_transition_and_units_with_a_job_count_as_busy(
     jobs: str, more: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "systemctl").write_text(LISTS)

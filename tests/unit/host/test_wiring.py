@@ -9,14 +9,14 @@ from ec2net.core.host.wiring import NET_UTILS, NM_CLOUD_SETUP
 RUNNING = ["policy-routes@ens6.service", "refresh-policy-routes@ens6.timer"]
 
 
-def test_a_timer_that_only_systemd_reports_is_found_and_comes_first() -> None:
+def test_a_timer_that_only_systemd_reports_is_found_and_listed_first() -> None:
     """2.7.4's timer has no [Install] and no entry below /run/systemd/units."""
     environment = host(links={f"{ACTIVE}policy-routes@ens6.service": "1"}, working=RUNNING)
     assert NET_UTILS.working(environment) == tuple(reversed(RUNNING))
     assert NET_UTILS.working(environment, ask=False) == ("policy-routes@ens6.service",)
 
 
-def test_units_of_others_are_not_the_tool_s() -> None:
+def test_foreign_units_do_not_belong_to_the_tool() -> None:
     others = ["policy-routes.service", "my-policy-routes@ens6.service", "nm-cloud-setup2.timer"]
     environment = host(links={f"{ACTIVE}{unit}": "1" for unit in others}, working=others)
     assert NET_UTILS.working(environment) == NM_CLOUD_SETUP.working(environment) == ()

@@ -72,10 +72,10 @@ class Flood:
 
 
 @pytest.mark.parametrize("size", [b"-8", b"-1", b"-0", b"+5", b" 5", b"0x5", b"1_0", b"f" * 40])
-def test_a_length_that_no_chunk_has_is_a_failed_answer(
+def test_an_impossible_chunk_length_is_a_failed_answer(
     server: ImdsServer, client: ImdsClient, size: bytes
 ) -> None:
-    """With -8 http.client raises ValueError, with -1 it reads on to the end of the connection."""
+    """With -8 http.client raises ValueError, with -1 it reads to the end of the connection."""
     server.faults[MAC] = raw(CHUNKED + size + b"\r\nabcde\r\n0\r\n\r\n")
     reading = client.get(MAC, within())
     assert isinstance(reading, Unknown | Value)
@@ -110,7 +110,7 @@ def test_a_length_that_no_chunk_has_is_a_failed_answer(
         "behind a 404",
     ],
 )
-def test_an_answer_without_an_end_is_read_up_to_its_bound(
+def test_an_endless_answer_is_read_up_to_its_limit(
     server: ImdsServer, client: ImdsClient, head: bytes, data: bytes
 ) -> None:
     server.faults[MAC] = flood = Flood(head, data)
@@ -136,27 +136,28 @@ def test_a_length_padded_with_zeros_is_a_number(
 
 
 def test_a_length_of_25_digits_is_a_number_padded_or_not() -> None:
-    """More digits than 64 bits have: padded, it is a small number, else one above each limit."""
+    """More digits than 64 bits have: padded, it is a small number, otherwise one above each
+    limit."""
     assert whole_number("5".zfill(25), 100) == 5
     assert whole_number("9" * 25, 100) == 100
 
 
 @given(st.integers(0, 2**70), st.integers(0, 60), st.integers(0, 2**40))
-def test_a_number_of_a_header_has_any_number_of_digits(value: int, zeros: int, most: int) -> None:
+def test_a_number_in_a_header_has_any_number_of_digits(value: int, zeros: int, most: int) -> None:
     assert whole_number("0" * zeros + str(value), most) == min(value, most)
 
 
 @pytest.mark.parametrize("text", ["", " 5", "-1", "+1", "1.0", "1e3", "0x10", "5, 5", "\xb2", "٣"])
-def test_what_is_no_number_of_a_header(text: str) -> None:
+def test_other_text_in_a_header_is_not_a_number(text: str) -> None:
     assert whole_number(text, 100) is None
 
 
 @given(st.text() | st.from_regex(r"0*[0-9]{1,40}", fullmatch=True))
-def test_whatever_retry_after_says_is_a_time_or_nothing(text: str) -> None:
+def test_any_text_of_retry_after_is_a_time_or_absent(text: str) -> None:
     assert retry_after(text) >= 0
 
 
-def test_retry_after_as_a_number_and_as_a_date() -> None:
+def test_retry_after_is_read_as_a_number_and_as_a_date() -> None:
     assert retry_after("0" * 20 + "7") == 7
     assert retry_after("9" * 30) == LONGEST_SECONDS
     assert 50 < retry_after(formatdate(time.time() + 60, usegmt=True)) <= 61
@@ -182,7 +183,7 @@ def test_any_bytes_are_an_answer_or_a_failed_one(
             if number % 4:
                 del server.faults[TOKEN]
             else:
-                server.tokens.clear()  # so that the client asks for another one
+                server.tokens.clear()  # so that the client opens another one
                 del server.faults[MAC]
             client.new_pass()
             try:
@@ -246,7 +247,7 @@ def answer(chance: random.Random) -> bytes:
 
 
 def chunks(chance: random.Random, body: bytes) -> bytes:
-    """``body`` in chunks, one of which may lie about its length."""
+    """``body`` in chunks, one of which may have a wrong length."""
     made = []
     while body:
         size = chance.choice([1, 7, 4096, len(body)])
@@ -258,7 +259,7 @@ def chunks(chance: random.Random, body: bytes) -> bytes:
     return b"".join((*made, chance.choice([b"0\r\n\r\n"] * 3 + [b"", b"0\r\nX: y\r\n\r\n"])))
 
 
-def test_the_bound_leaves_room_for_the_longest_body(server: ImdsServer, client: ImdsClient) -> None:
+def test_the_limit_allows_the_longest_body(server: ImdsServer, client: ImdsClient) -> None:
     headers = b"".join(b"X-%d: %s\r\n" % (n, b"x" * 600) for n in range(90))
     body = b"a" * BODY_LIMIT
     head = OK + headers + b"Content-Length: %d\r\n\r\n" % BODY_LIMIT
@@ -267,7 +268,7 @@ def test_the_bound_leaves_room_for_the_longest_body(server: ImdsServer, client: 
     assert client.get(MAC, within()) == Value(body.decode())
 
 
-def test_a_socket_that_cannot_be_had_says_why(server: ImdsServer) -> None:
+def test_a_socket_that_cannot_be_opened_has_its_reason(server: ImdsServer) -> None:
     """The process has no descriptor left, or IPv6 is off: the candidate failed, and no more."""
     with os.scandir("/proc/self/fd") as entries:
         most = max(int(entry.name) for entry in entries)

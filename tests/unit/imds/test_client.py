@@ -56,7 +56,7 @@ def client(server: ImdsServer) -> Iterator[ImdsClient]:
 
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither a request nor a key has a bound of its own: only the deadline can end it."""
+    """Neither a request nor a key has a limit of its own: only the deadline can end it."""
     monkeypatch.setattr("ec2net.core.imds.session.REQUEST_SECONDS", 600.0)
     monkeypatch.setattr("ec2net.core.imds.client.KEY_SECONDS", 600.0)
 
@@ -70,7 +70,9 @@ def reason(reading: Reading[str]) -> str:
     return reading.reason
 
 
-def test_value_absent_and_one_connection(server: ImdsServer, client: ImdsClient) -> None:
+def test_one_connection_serves_values_and_absent_keys(
+    server: ImdsServer, client: ImdsClient
+) -> None:
     for _ in range(3):
         assert client.get(MAC, within()) == Value(PRIMARY)
         assert client.get(META + "nothing", within()) == Absent()
@@ -88,18 +90,18 @@ def test_importing_the_client_does_not_import_requests() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_whether_it_still_answers_is_asked_by_a_new_connection(
+def test_a_new_connection_checks_whether_imds_still_answers(
     server: ImdsServer, client: ImdsClient
 ) -> None:
-    """A kept one could outlive the way that every other program has to take."""
+    """A kept connection could outlive the route that every other program has to use."""
     heard = [client.heard]
-    assert not client.answers(MAC, within())  # nobody has answered yet: who should?
+    assert not client.answers(MAC, within())  # no endpoint has answered yet
     assert server.requests == []
     client.get(MAC, within())
     assert [*heard, client.heard] == [False, True]
     assert client.answers(MAC, within())
     assert server.connections == 2
-    assert client.get(MAC, within()) == Value(PRIMARY)  # and by that one it goes on
+    assert client.get(MAC, within()) == Value(PRIMARY)  # and continues on that connection
     assert server.connections == 2
     assert client.requests_made == len(server.requests) == 4
 
@@ -107,7 +109,7 @@ def test_whether_it_still_answers_is_asked_by_a_new_connection(
 @pytest.mark.parametrize(("fault", "answers"), [(status(503), True), (status(401), True),
                                                   (reset, False), (hang, False)])  # fmt: skip
 @pytest.mark.usefixtures("patient")
-def test_an_error_is_an_answer_and_silence_is_none(
+def test_an_error_is_an_answer_and_silence_is_not(
     server: ImdsServer, client: ImdsClient, fault: Fault, answers: bool
 ) -> None:
     client.get(MAC, within())
@@ -116,7 +118,7 @@ def test_an_error_is_an_answer_and_silence_is_none(
     started = time.monotonic()
     assert client.answers(MAC, within(2 if answers else 0.3)) is answers
     assert time.monotonic() - started < HANGS
-    assert len(server.requests) == asked + 1  # neither repeated nor sent another way
+    assert len(server.requests) == asked + 1  # neither repeated nor sent by another route
     del server.faults[MAC]
     assert client.get(MAC, within()) == Value(PRIMARY)
 
@@ -124,7 +126,7 @@ def test_an_error_is_an_answer_and_silence_is_none(
 # Tokens
 
 
-def test_token_and_candidate_are_reused_by_the_next_process(
+def test_the_next_process_reuses_the_token_and_the_candidate(
     server: ImdsServer, tmp_path: Path
 ) -> None:
     for _ in range(3):
@@ -148,7 +150,7 @@ def test_token_and_candidate_are_reused_by_the_next_process(
         {"expires": "soon"},
     ],
 )
-def test_kept_token_that_cannot_be_used(
+def test_a_kept_token_that_imds_refuses_is_replaced(
     server: ImdsServer, tmp_path: Path, damage: dict[str, object]
 ) -> None:
     for _ in range(2):
@@ -159,33 +161,39 @@ def test_kept_token_that_cannot_be_used(
     assert len(server.paths("PUT")) == 2
 
 
-def test_state_directory_that_cannot_be_written(server: ImdsServer, tmp_path: Path) -> None:
+def test_a_state_directory_that_cannot_be_written_is_no_failure(
+    server: ImdsServer, tmp_path: Path
+) -> None:
     (tmp_path / "file").write_text("")
     with ImdsClient(server.candidates, state=RunDir(tmp_path / "file")) as client:
         assert client.get(MAC, within()) == Value(PRIMARY)
 
 
-def test_401_renews_once(server: ImdsServer, client: ImdsClient) -> None:
+def test_status_401_renews_the_token_once(server: ImdsServer, client: ImdsClient) -> None:
     client.get(MAC, within())
     server.tokens.clear()
     assert client.get(MAC, within()) == Value(PRIMARY)
     assert len(server.paths("PUT")) == 2
 
 
-def test_token_that_expires_at_each_request(server: ImdsServer, client: ImdsClient) -> None:
+def test_a_token_that_expires_at_each_request_is_an_error(
+    server: ImdsServer, client: ImdsClient
+) -> None:
     server.token_uses = 1
     for _ in range(5):
         assert client.get(MAC, within()) == Value(PRIMARY)
     assert len(server.paths("PUT")) == 5
 
 
-def test_token_that_is_never_taken(server: ImdsServer, client: ImdsClient) -> None:
+def test_a_token_that_imds_never_accepts_is_an_error(
+    server: ImdsServer, client: ImdsClient
+) -> None:
     server.token_uses = 0
     assert reason(client.get(MAC, within())) == "HTTP 401"
     assert len(server.paths("PUT")) == 2
 
 
-def test_short_token_is_renewed_before_it_ends(server: ImdsServer, client: ImdsClient) -> None:
+def test_a_short_token_is_renewed_before_it_ends(server: ImdsServer, client: ImdsClient) -> None:
     server.token_ttl = "0"
     client.get(MAC, within())
     server.token_ttl = "60"
@@ -194,7 +202,7 @@ def test_short_token_is_renewed_before_it_ends(server: ImdsServer, client: ImdsC
     assert len(server.paths("PUT")) == 3
 
 
-def test_disabled(server: ImdsServer, client: ImdsClient) -> None:
+def test_disabled_imds_is_an_error(server: ImdsServer, client: ImdsClient) -> None:
     server.faults[TOKEN] = status(403)
     for _ in range(2):
         with pytest.raises(ImdsError, match=r"disabled .*\(403 .*modify-instance-metadata-options"):
@@ -202,7 +210,9 @@ def test_disabled(server: ImdsServer, client: ImdsClient) -> None:
     assert len(server.requests) == 1
 
 
-def test_disabled_while_a_token_is_kept(server: ImdsServer, tmp_path: Path) -> None:
+def test_imds_disabled_while_a_token_is_kept_is_an_error(
+    server: ImdsServer, tmp_path: Path
+) -> None:
     with ImdsClient(server.candidates, state=RunDir(tmp_path)) as client:
         client.get(MAC, within())
         server.faults = {TOKEN: status(403), "*": status(403)}
@@ -210,14 +220,14 @@ def test_disabled_while_a_token_is_kept(server: ImdsServer, tmp_path: Path) -> N
             client.get(MAC, within())
 
 
-def test_403_of_one_key_is_asked_about_once(server: ImdsServer, client: ImdsClient) -> None:
+def test_status_403_of_one_key_is_asked_about_once(server: ImdsServer, client: ImdsClient) -> None:
     server.faults["*"] = status(403)
     for _ in range(3):
         assert reason(client.get(MAC, within())) == "HTTP 403"
     assert len(server.paths("PUT")) == 2
 
 
-def test_token_is_never_logged(
+def test_the_token_is_never_logged(
     server: ImdsServer, client: ImdsClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -234,13 +244,13 @@ def test_token_is_never_logged(
 
 
 @pytest.mark.parametrize("code", [429, 500, 503])
-def test_busy_is_retried(server: ImdsServer, client: ImdsClient, code: int) -> None:
+def test_a_busy_imds_is_retried(server: ImdsServer, client: ImdsClient, code: int) -> None:
     server.faults[MAC] = times(2, status(code))
     assert client.get(MAC, within()) == Value(PRIMARY)
     assert server.paths().count(MAC) == 3
 
 
-def test_503_always(server: ImdsServer, client: ImdsClient) -> None:
+def test_a_constant_503_ends_the_retries(server: ImdsServer, client: ImdsClient) -> None:
     server.faults["*"] = status(503)
     for _ in range(3):
         assert reason(client.get(MAC, within())) == "HTTP 503"
@@ -254,7 +264,7 @@ def test_503_always(server: ImdsServer, client: ImdsClient) -> None:
     assert client.get(MAC, within()) == Value(PRIMARY)
 
 
-def test_503_for_half_of_the_requests(server: ImdsServer, client: ImdsClient) -> None:
+def test_503_for_half_of_the_requests_is_retried(server: ImdsServer, client: ImdsClient) -> None:
     server.faults["*"] = every_second(status(503))
     server.faults[TOKEN] = times(2, status(503))
     for _ in range(10):
@@ -267,7 +277,7 @@ def pauses(log: pytest.LogCaptureFixture) -> list[float]:
     return [float(match[1]) for match in found if match]
 
 
-def test_retry_after_seconds(
+def test_retry_after_delays_by_its_seconds(
     server: ImdsServer, client: ImdsClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -279,7 +289,7 @@ def test_retry_after_seconds(
     assert pause <= 1
 
 
-def test_retry_after_date(
+def test_retry_after_delays_until_its_date(
     server: ImdsServer, client: ImdsClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -292,7 +302,7 @@ def test_retry_after_date(
     assert pause <= 2.3
 
 
-def test_retry_after_beyond_the_deadline_ends_at_once(
+def test_a_retry_after_beyond_the_deadline_ends_at_once(
     server: ImdsServer, client: ImdsClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def sleep(_: Deadline, seconds: float) -> None:
@@ -301,13 +311,15 @@ def test_retry_after_beyond_the_deadline_ends_at_once(
     monkeypatch.setattr(Deadline, "sleep", sleep)
     server.faults[MAC] = status(429, Retry_After="5")
     assert reason(client.get(MAC, within(4))) == "HTTP 429; IMDS asks to wait 5 s"
-    # IMDS asked for silence, not for other keys.
+    # IMDS requested a pause, not other keys.
     assert "asks to wait" in reason(client.get(META + "other", within(4)))
     assert len(server.paths()) == 1
 
 
 @pytest.mark.parametrize("value", ["never", "-3", "Thu, 99 Foo 2026", "1e9"])
-def test_retry_after_that_says_nothing(server: ImdsServer, client: ImdsClient, value: str) -> None:
+def test_an_unreadable_retry_after_is_ignored(
+    server: ImdsServer, client: ImdsClient, value: str
+) -> None:
     server.faults[MAC] = times(1, status(503, Retry_After=value))
     assert client.get(MAC, within()) == Value(PRIMARY)
 
@@ -321,14 +333,14 @@ def test_other_statuses_are_unknown_and_not_retried(
     assert len(server.paths()) == 1
 
 
-def test_reset_is_retried_on_a_new_connection(server: ImdsServer, client: ImdsClient) -> None:
+def test_a_reset_is_retried_on_a_new_connection(server: ImdsServer, client: ImdsClient) -> None:
     server.faults[MAC] = times(1, reset)
     assert client.get(MAC, within()) == Value(PRIMARY)
     server.faults[MAC] = reset
     assert "reset by peer" in reason(client.get(MAC, within()))
 
 
-def test_connection_that_the_server_closed_while_idle(
+def test_a_connection_that_the_server_closed_while_idle_is_replaced(
     server: ImdsServer, client: ImdsClient
 ) -> None:
     server.faults[MAC] = times(1, raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx"))
@@ -362,11 +374,11 @@ def test_the_deadline_bounds_the_whole_answer(
     assert time.monotonic() - started < HANGS
 
 
-def test_circuit(server: ImdsServer, client: ImdsClient) -> None:
+def test_the_circuit_opens_after_failures_in_a_row(server: ImdsServer, client: ImdsClient) -> None:
     client.get(MAC, within())
     server.faults["*"] = hang
     deadline = within(1.5)
-    for _ in range(3):  # a third each: what comes after reading still has time
+    for _ in range(3):  # a third each: the steps after reading still have time
         third = deadline.remaining() / 3
         assert told_bound(reason(client.get(MAC, deadline))) <= third + 0.001
     asked = len(server.requests)
@@ -377,7 +389,7 @@ def test_circuit(server: ImdsServer, client: ImdsClient) -> None:
     assert client.get(MAC, within()) == Value(PRIMARY)
 
 
-def test_circuit_stays_closed_while_some_keys_answer(
+def test_the_circuit_stays_closed_while_some_keys_answer(
     server: ImdsServer, client: ImdsClient
 ) -> None:
     server.faults[MAC] = reset
@@ -396,7 +408,7 @@ def test_the_budget_grows_with_the_number_of_enis(server: ImdsServer) -> None:
         assert client.get(MAC, within()) == Value(PRIMARY)
 
 
-def test_budget(server: ImdsServer) -> None:
+def test_the_budget_limits_the_requests(server: ImdsServer) -> None:
     with ImdsClient(server.candidates, budget=3) as client:
         assert client.get(MAC, within()) == Value(PRIMARY)
         assert client.get(MAC, within()) == Value(PRIMARY)
@@ -406,7 +418,7 @@ def test_budget(server: ImdsServer) -> None:
         assert client.get(MAC, within()) == Value(PRIMARY)
 
 
-def test_expired_deadline_is_unknown_without_a_request(
+def test_an_expired_deadline_is_unknown_without_a_request(
     server: ImdsServer, client: ImdsClient
 ) -> None:
     client.get(MAC, within())
@@ -416,7 +428,7 @@ def test_expired_deadline_is_unknown_without_a_request(
 
 
 class Interrupting:
-    """As a netlink socket that tells that the link is gone."""
+    """As a netlink socket that reports the removed link."""
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe()
@@ -437,7 +449,7 @@ class Interrupting:
 
 @pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("fault", [hang, drip(b"HTTP/1.1 200 OK\r\n", b"X: x\r\n")])
-def test_interruption_ends_a_read_at_once(
+def test_an_interruption_ends_a_read_at_once(
     server: ImdsServer, client: ImdsClient, fault: object
 ) -> None:
     client.get(META + "first", within())
@@ -461,7 +473,7 @@ def test_interruption_ends_a_read_at_once(
     assert client.get(MAC, within()) == Value(PRIMARY)
 
 
-# What is not accepted
+# Answers that are refused
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
@@ -512,7 +524,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
     ],
     ids=lambda value: repr(value[:40]) if isinstance(value, bytes) else "",
 )
-def test_answers_that_are_not_usable(
+def test_unusable_answers_are_unknown(
     server: ImdsServer, client: ImdsClient, data: bytes, why: str
 ) -> None:
     client.get(META + "first", within())
@@ -522,7 +534,7 @@ def test_answers_that_are_not_usable(
     assert client.get(MAC, within()) == Value(PRIMARY)
 
 
-def test_chunked_answer_is_read(server: ImdsServer, client: ImdsClient) -> None:
+def test_a_chunked_answer_is_read(server: ImdsServer, client: ImdsClient) -> None:
     head = OK + b"Transfer-Encoding: chunked\r\n\r\n"
     server.faults[MAC] = raw(head + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
     assert client.get(MAC, within()) == Value("abcde")

@@ -47,7 +47,7 @@ TOKEN = "latest/api/token"
         ("http://[FD00:EC2::254]:81/", "[fd00:ec2::254]:81"),
     ],
 )
-def test_endpoint_variable(url: str, text: str) -> None:
+def test_the_variable_sets_the_endpoint(url: str, text: str) -> None:
     (endpoint,) = endpoints({ENDPOINT_VARIABLE: url, MODE_VARIABLE: "IPv6"})
     assert str(endpoint) == text
 
@@ -73,7 +73,7 @@ def test_endpoint_variable(url: str, text: str) -> None:
         "x" * 5000,
     ],
 )
-def test_endpoint_variable_refused(url: str) -> None:
+def test_an_invalid_endpoint_variable_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match=rf"^{ENDPOINT_VARIABLE}: .*allowed: http://") as caught:
         endpoints({ENDPOINT_VARIABLE: url})
     assert len(str(caught.value)) < 400
@@ -87,16 +87,16 @@ def test_endpoint_variable_refused(url: str) -> None:
         ("", (IPV4_ENDPOINT, IPV6_ENDPOINT)),
     ],
 )
-def test_mode_variable(mode: str, expected: tuple[Endpoint, ...]) -> None:
+def test_the_variable_sets_the_mode(mode: str, expected: tuple[Endpoint, ...]) -> None:
     assert endpoints({MODE_VARIABLE: mode, ENDPOINT_VARIABLE: ""}) == expected
 
 
-def test_mode_variable_refused() -> None:
+def test_an_invalid_mode_variable_is_refused() -> None:
     with pytest.raises(UsageError, match=rf"^{MODE_VARIABLE}: 'both' .*allowed: IPv4, IPv6"):
         endpoints({MODE_VARIABLE: "both"})
 
 
-def test_order_of_candidates() -> None:
+def test_the_candidates_have_an_order() -> None:
     found = candidates(endpoints({}), link="ens6", others=["ens5", "ens6", "ens7"])
     v4, v6 = "169.254.169.254", "[fd00:ec2::254]"
     assert [str(candidate) for candidate in found] == [
@@ -124,7 +124,7 @@ def black_holes(count: int) -> Iterator[tuple[Candidate, ...]]:
             listener.bind(("127.0.0.1", 0))
             listener.listen(0)
             address = listener.getsockname()
-            for _ in range(2):  # a backlog of 0 takes one; the second is in doubt for ever
+            for _ in range(2):  # a backlog of 0 accepts one; the second connection stays pending
                 filler = stack.enter_context(socket.socket())
                 filler.setblocking(False)
                 filler.connect_ex(address)
@@ -134,7 +134,7 @@ def black_holes(count: int) -> Iterator[tuple[Candidate, ...]]:
 
 @contextmanager
 def refusing() -> Iterator[Candidate]:
-    """A port that is bound, so that nobody else gets it, and does not listen."""
+    """A port that is bound, so that no other program gets it, and does not listen."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield Candidate(Endpoint.parse(f"http://127.0.0.1:{holder.getsockname()[1]}"))
@@ -150,7 +150,7 @@ def within(seconds: float = 10) -> Deadline:
     return Deadline(seconds, "the test")
 
 
-def test_one_answers_behind_31_black_holes(server: ImdsServer) -> None:
+def test_one_endpoint_answers_behind_31_silent_ones(server: ImdsServer) -> None:
     with black_holes(31) as holes, ImdsClient([*holes, *server.candidates]) as client:
         started = time.monotonic()
         assert client.get(MAC, within(60)) == Value(PRIMARY)
@@ -158,7 +158,7 @@ def test_one_answers_behind_31_black_holes(server: ImdsServer) -> None:
         assert client.requests_made == 2
 
 
-def test_32_black_holes(server: ImdsServer) -> None:
+def test_with_32_silent_endpoints_no_endpoint_answers(server: ImdsServer) -> None:
     with black_holes(32) as holes, ImdsClient(holes) as client:
         started = time.monotonic()
         with pytest.raises(ImdsError) as caught:
@@ -169,10 +169,10 @@ def test_32_black_holes(server: ImdsServer) -> None:
         assert "and 28 more: timed out" in str(caught.value)
         with pytest.raises(ImdsError) as again:
             client.get(MAC, within(60))
-        assert again.value is caught.value  # nothing was searched for anew
+        assert again.value is caught.value  # no search was repeated
 
 
-def test_black_holes_and_a_short_deadline() -> None:
+def test_silent_endpoints_end_at_a_short_deadline() -> None:
     with black_holes(3) as holes, ImdsClient(holes) as client:
         started = time.monotonic()
         reading = client.get(MAC, within(0.3))
@@ -181,7 +181,7 @@ def test_black_holes_and_a_short_deadline() -> None:
         assert time.monotonic() - started < HANGS
 
 
-def test_nothing_to_try() -> None:
+def test_without_an_endpoint_there_is_an_error() -> None:
     with ImdsClient(()) as client, pytest.raises(ImdsError, match="no endpoint to try"):
         client.get(MAC, within())
 
@@ -194,7 +194,7 @@ def leisurely(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("leisurely")
-def test_refusals_start_the_next_at_once(server: ImdsServer) -> None:
+def test_a_refusal_starts_the_next_attempt_at_once(server: ImdsServer) -> None:
     with ExitStack() as stack:
         refusals = [stack.enter_context(refusing()) for _ in range(20)]
         client = stack.enter_context(ImdsClient([*refusals, *server.candidates]))
@@ -204,7 +204,7 @@ def test_refusals_start_the_next_at_once(server: ImdsServer) -> None:
 
 
 @pytest.mark.parametrize("fault", [hang, reset, status(500), status(404), status(200, "no token")])
-def test_one_that_connects_but_gives_no_token(
+def test_an_endpoint_that_connects_but_gives_no_token_loses(
     server: ImdsServer, fault: Callable[..., bool]
 ) -> None:
     with running() as bad, ImdsClient([*bad.candidates, *server.candidates]) as client:
@@ -214,7 +214,7 @@ def test_one_that_connects_but_gives_no_token(
         assert time.monotonic() - started < HANGS
 
 
-def test_disabled_on_one_endpoint_only(server: ImdsServer) -> None:
+def test_imds_disabled_on_one_endpoint_only(server: ImdsServer) -> None:
     with running() as off:
         off.faults[TOKEN] = status(403)
         both = candidates(
@@ -225,19 +225,19 @@ def test_disabled_on_one_endpoint_only(server: ImdsServer) -> None:
         assert len(off.requests) == 1
 
 
-def test_busy_while_the_token_is_asked_for(server: ImdsServer) -> None:
+def test_an_endpoint_busy_with_the_token_is_retried(server: ImdsServer) -> None:
     server.faults[TOKEN] = times(3, status(503))
     with ImdsClient(server.candidates) as client:
         assert client.get(MAC, within()) == Value(PRIMARY)
 
 
-def test_the_preferred_wins_without_a_second_connection(server: ImdsServer) -> None:
+def test_the_preferred_endpoint_wins_without_a_second_connection(server: ImdsServer) -> None:
     with running() as other, ImdsClient([*server.candidates, *other.candidates]) as client:
         client.get(MAC, within())
         assert other.connections == 0
 
 
-def test_good_one_is_remembered_and_costs_nothing(
+def test_a_good_endpoint_is_remembered_and_costs_nothing(
     server: ImdsServer, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     with black_holes(8) as holes:
@@ -254,7 +254,7 @@ def test_good_one_is_remembered_and_costs_nothing(
 
 
 @pytest.mark.parametrize("fault", ["gone", "hangs"])
-def test_remembered_one_has_gone_bad(
+def test_a_remembered_endpoint_that_fails_is_replaced(
     server: ImdsServer, tmp_path: Path, fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -271,11 +271,12 @@ def test_remembered_one_has_gone_bad(
             assert client.get(MAC, within(60)) == Value(PRIMARY)
             assert time.monotonic() - started < HANGS  # a hang lasts 30 s
     if fault == "hangs":
-        doubt = f"GET {MAC} did not end within 1 s"  # what a remembered one has for its proof
+        # the time of a remembered endpoint for its proof
+        doubt = f"GET {MAC} did not end within 1 s"
         assert any(doubt in message for message in caplog.messages)
 
 
-def test_candidate_that_goes_away_in_a_pass(server: ImdsServer) -> None:
+def test_an_endpoint_that_fails_in_a_pass_is_replaced(server: ImdsServer) -> None:
     with running() as first, ImdsClient([*first.candidates, *server.candidates]) as client:
         assert client.get(MAC, within()) == Value(PRIMARY)
         assert server.requests == []
@@ -285,7 +286,7 @@ def test_candidate_that_goes_away_in_a_pass(server: ImdsServer) -> None:
         assert len(server.requests) == 2
 
 
-def test_other_candidates_in_the_next_pass(server: ImdsServer) -> None:
+def test_the_next_pass_tries_other_candidates(server: ImdsServer) -> None:
     with running() as other, ImdsClient(server.candidates) as client:
         client.get(MAC, within())
         client.new_pass(server.candidates)
@@ -297,7 +298,7 @@ def test_other_candidates_in_the_next_pass(server: ImdsServer) -> None:
         assert other.connections == 1
 
 
-def test_interruption_ends_the_race() -> None:
+def test_an_interruption_ends_the_race() -> None:
     reader, writer = os.pipe()
 
     class Gone:
@@ -314,7 +315,7 @@ def test_interruption_ends_the_race() -> None:
     os.close(writer)
 
 
-def test_race_by_itself(server: ImdsServer) -> None:
+def test_the_race_returns_its_winner(server: ImdsServer) -> None:
     def refuse(connection: BoundedSocket, _: Deadline) -> None:
         connection.close()
         raise TransportError("not this one")
@@ -329,7 +330,7 @@ def test_race_by_itself(server: ImdsServer) -> None:
 # The socket
 
 
-def test_no_such_device(server: ImdsServer) -> None:
+def test_a_missing_device_is_an_error(server: ImdsServer) -> None:
     candidate = Candidate(server.candidates[0].endpoint, "absent0")
     with pytest.raises(ConnectFailed, match=r"No such device|not permitted"):
         connect(candidate, within())
@@ -337,13 +338,13 @@ def test_no_such_device(server: ImdsServer) -> None:
         assert client.get(MAC, within()) == Value(PRIMARY)
 
 
-def test_device_is_bound(server: ImdsServer) -> None:
+def test_the_device_is_bound(server: ImdsServer) -> None:
     with connect(Candidate(server.candidates[0].endpoint, "lo"), within()) as connection:
         bound = connection.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
     assert bound.rstrip(b"\0") == b"lo"
 
 
-def test_connect_is_bounded_by_its_share_and_by_the_deadline() -> None:
+def test_a_connection_attempt_ends_at_its_share_and_at_the_deadline() -> None:
     with black_holes(1) as (hole,):
         with pytest.raises(ConnectFailed, match="timed out"):
             connect(hole, within())
@@ -351,7 +352,7 @@ def test_connect_is_bounded_by_its_share_and_by_the_deadline() -> None:
             connect(hole, within(0.1))
 
 
-def test_ipv6_endpoint() -> None:
+def test_the_ipv6_endpoint_answers() -> None:
     with socket.socket(socket.AF_INET6) as listener:
         try:
             listener.bind(("::1", 0))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""requests without its guess at character sets, until somebody wants one."""
+"""requests without its detection of character sets, until a caller needs it."""
 
 import json
 import subprocess
@@ -24,8 +24,8 @@ print(json.dumps([before, bool(loaded()), text]))
 """
 
 
-def test_what_guesses_is_loaded_by_who_uses_it_and_works() -> None:
-    """In a process of its own: a plugin may use requests as it likes."""
+def test_modules_that_guess_encodings_are_loaded_only_by_their_users() -> None:
+    """In a separate process: a plugin may use requests in any way."""
     done = subprocess.run(
         [sys.executable, "-c", CODE], capture_output=True, text=True, timeout=60, check=True
     )

@@ -54,7 +54,7 @@ def within(seconds: float = 60) -> Deadline:
 
 
 @pytest.mark.parametrize("fault", NO_KEYS.values(), ids=NO_KEYS)
-def test_an_endpoint_without_keys_is_left_and_the_other_is_remembered(
+def test_an_endpoint_without_keys_is_dropped_and_the_other_is_remembered(
     bad: ImdsServer, good: ImdsServer, tmp_path: Path, fault: Fault
 ) -> None:
     bad.faults["*"] = fault
@@ -86,7 +86,9 @@ def test_a_remembered_endpoint_that_lost_its_keys_is_forgotten(
     assert bad.requests == []
 
 
-def test_an_endpoint_is_left_after_bad_answers_in_a_row(bad: ImdsServer, good: ImdsServer) -> None:
+def test_an_endpoint_is_dropped_after_bad_answers_in_a_row(
+    bad: ImdsServer, good: ImdsServer
+) -> None:
     with ImdsClient([*bad.candidates, *good.candidates]) as client:
         assert client.get(MAC, within()) == Value(PRIMARY)
         bad.faults["*"] = status(403)
@@ -97,7 +99,7 @@ def test_an_endpoint_is_left_after_bad_answers_in_a_row(bad: ImdsServer, good: I
     ]
 
 
-def test_a_key_that_is_absent_leaves_no_endpoint(good: ImdsServer) -> None:
+def test_an_absent_key_does_not_drop_the_endpoint(good: ImdsServer) -> None:
     with running() as other, ImdsClient([*good.candidates, *other.candidates]) as client:
         for _ in range(2 * BAD_KEYS):
             assert client.get(META + "nothing", within()) == Absent()
@@ -105,7 +107,7 @@ def test_a_key_that_is_absent_leaves_no_endpoint(good: ImdsServer) -> None:
         assert good.paths() == [META + "nothing", MACS_PATH] + [META + "nothing"] * 5
 
 
-def test_without_a_better_one_the_others_are_asked_once_in_a_pass(bad: ImdsServer) -> None:
+def test_without_a_better_endpoint_the_others_are_tried_once_in_a_pass(bad: ImdsServer) -> None:
     with running() as other, ImdsClient([*bad.candidates, *other.candidates]) as client:
         bad.faults["*"] = other.faults["*"] = status(404)
         for _ in range(5):
@@ -126,7 +128,7 @@ def test_without_a_better_one_the_others_are_asked_once_in_a_pass(bad: ImdsServe
         (404, PRIMARY, False),
     ],
 )
-def test_a_listing_of_macs_is_the_proof(status: int, body: str, proof: bool) -> None:
+def test_a_listing_of_macs_proves_the_endpoint(status: int, body: str, proof: bool) -> None:
     assert is_proof(Answer(status, body.encode())) is proof
 
 

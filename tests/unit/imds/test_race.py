@@ -13,7 +13,7 @@ from ec2net.core.imds.race import NobodyAnswers, race
 from ec2net.core.runtime.deadline import Deadline
 
 
-def test_the_first_has_half_of_the_time_and_the_others_share_evenly_what_is_left(
+def test_the_first_candidate_has_half_of_the_time_and_the_others_share_the_rest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The preferred candidate may be slow, and the last one must have time as well."""

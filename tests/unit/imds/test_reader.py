@@ -41,7 +41,7 @@ def server() -> Iterator[ImdsServer]:
 
 
 class Reader:
-    """Passes one after the other, as a program makes them: each knows what earlier ones read."""
+    """Passes one after the other, like a program's: each has the results of earlier ones."""
 
     def __init__(self, server: ImdsServer) -> None:
         self.server = server
@@ -77,7 +77,7 @@ def why(reading: Reading[object]) -> str:
     return reading.reason
 
 
-def test_everything(server: ImdsServer, read: Reader) -> None:
+def test_a_first_read_asks_for_every_key(server: ImdsServer, read: Reader) -> None:
     server.tree |= eni(
         SECOND,
         1,
@@ -120,7 +120,7 @@ def test_everything(server: ImdsServer, read: Reader) -> None:
     )
 
 
-def test_steady_pass_asks_for_nothing_twice_and_nothing_immutable(
+def test_a_steady_pass_repeats_no_key_and_reads_no_immutable_one(
     server: ImdsServer, read: Reader
 ) -> None:
     server.tree |= eni(SECOND, 1, ipv4_prefix="10.0.1.64/28")
@@ -142,7 +142,7 @@ def test_steady_pass_asks_for_nothing_twice_and_nothing_immutable(
     ]
 
 
-def test_stale_values_of_immutable_keys_are_not_asked_for(server: ImdsServer, read: Reader) -> None:
+def test_stale_immutable_keys_are_not_read_again(server: ImdsServer, read: Reader) -> None:
     read.remember(read())
     known = read.known[SECOND_MAC]
     assert isinstance(known.interface_id, Value)
@@ -153,7 +153,7 @@ def test_stale_values_of_immutable_keys_are_not_asked_for(server: ImdsServer, re
     assert f"{OF_SECOND}interface-id" not in server.paths()
 
 
-def test_immutable_keys_stand_when_nothing_can_be_read(server: ImdsServer, read: Reader) -> None:
+def test_immutable_keys_stay_when_nothing_can_be_read(server: ImdsServer, read: Reader) -> None:
     read.remember(read())
     server.faults[OF_SECOND] = status(400)
     facts = read.second()
@@ -167,7 +167,7 @@ def test_immutable_keys_stand_when_nothing_can_be_read(server: ImdsServer, read:
 # Absent
 
 
-def test_key_that_went_away_is_looked_at_again(server: ImdsServer, read: Reader) -> None:
+def test_a_removed_key_is_read_again(server: ImdsServer, read: Reader) -> None:
     server.tree |= eni(SECOND, 1, ipv4_prefix="10.0.1.64/28")
     read.remember(read())
     del server.tree[f"{OF_SECOND}ipv4-prefix"]
@@ -178,7 +178,7 @@ def test_key_that_went_away_is_looked_at_again(server: ImdsServer, read: Reader)
     assert f"{OF_SECOND}ipv4-prefix" not in server.paths()
 
 
-def test_listing_that_lacks_a_key_which_is_there(server: ImdsServer, read: Reader) -> None:
+def test_a_key_that_its_listing_omits_is_found(server: ImdsServer, read: Reader) -> None:
     read.remember(read())
     server.listings[OF_SECOND] = "device-number\nmac"
     assert read.second().local_ipv4s == Value((IPv4Address("10.0.1.10"),))
@@ -186,20 +186,20 @@ def test_listing_that_lacks_a_key_which_is_there(server: ImdsServer, read: Reade
     assert why(read.second().local_ipv4s) == "HTTP 400"
 
 
-def test_listing_that_has_a_key_which_is_not_there(server: ImdsServer, read: Reader) -> None:
+def test_a_key_that_is_listed_and_missing_is_absent(server: ImdsServer, read: Reader) -> None:
     server.listings[OF_SECOND] = "device-number\nlocal-ipv4s\nipv6s\nipv4-associations/"
     facts = read.second()
     assert why(facts.ipv6s) == "ipv6s is listed, but IMDS answers 404"
     assert facts.local_ipv4s == Value((IPv4Address("10.0.1.10"),))
 
 
-def test_eni_that_is_not_listed(server: ImdsServer, read: Reader) -> None:
+def test_an_eni_that_is_not_listed_is_absent(server: ImdsServer, read: Reader) -> None:
     server.listings[MACS] = PRIMARY + "/"
     assert [one.mac for one in read().enis] == [FIRST_MAC]
     assert OF_SECOND not in server.paths()
 
 
-def test_eni_that_was_listed_is_looked_at_again(server: ImdsServer, read: Reader) -> None:
+def test_an_eni_that_is_no_longer_listed_is_read_again(server: ImdsServer, read: Reader) -> None:
     read.remember(read())
     server.listings[MACS] = PRIMARY + "/"
     assert read().enis[1] == read.known[SECOND_MAC]  # the listing lied
@@ -210,12 +210,12 @@ def test_eni_that_was_listed_is_looked_at_again(server: ImdsServer, read: Reader
     assert [one.mac for one in read().enis] == [FIRST_MAC]
 
 
-def test_without_the_listing_each_eni_is_asked_for(server: ImdsServer, read: Reader) -> None:
+def test_without_the_listing_each_eni_is_read(server: ImdsServer, read: Reader) -> None:
     server.faults[MACS] = status(400)
     facts = read()
     assert why(facts.listed) == "HTTP 400"
     assert facts.enis[1].local_ipv4s == Value((IPv4Address("10.0.1.10"),))
-    # One look at a 404 is not enough to lose an ENI.
+    # One 404 is not enough to lose an ENI.
     server.faults[OF_SECOND] = status(404)
     assert "404" in why(read().enis[1].local_ipv4s)
 
@@ -223,7 +223,7 @@ def test_without_the_listing_each_eni_is_asked_for(server: ImdsServer, read: Rea
 @pytest.mark.parametrize(
     "body", ["", "\n", "<html>", "garbage", PRIMARY + "/\nx", "404 - Not Found"]
 )
-def test_garbage_for_listings(server: ImdsServer, read: Reader, body: str) -> None:
+def test_invalid_listings_are_unknown(server: ImdsServer, read: Reader, body: str) -> None:
     read.remember(read())
     server.faults[MACS] = status(200, body)
     server.faults[OF_SECOND] = status(200, body)
@@ -235,12 +235,12 @@ def test_garbage_for_listings(server: ImdsServer, read: Reader, body: str) -> No
         assert isinstance(reading, Unknown)
 
 
-def test_mac_that_cannot_be_read(server: ImdsServer, read: Reader) -> None:
+def test_an_unreadable_mac_leaves_the_primary_unknown(server: ImdsServer, read: Reader) -> None:
     for code in (404, 400):
         server.faults[META + "mac"] = status(code)
         facts = read()
         assert isinstance(facts.primary, Unknown)
-        # Which one is the primary is not known, so its 0 cannot be believed either.
+        # The primary is not known, so its 0 cannot be believed either.
         assert {type(one.device_number) for one in facts.enis} == {Unknown, Value}
 
 
@@ -264,7 +264,7 @@ LIST = f"{OF_SECOND}local-ipv4s"
         pytest.param("10.0.1.10", "<html>", "", id="garbage after a lie"),
     ],
 )
-def test_a_list_that_loses_something_is_believed_when_it_says_so_twice(
+def test_a_shorter_list_is_believed_after_a_second_read(
     server: ImdsServer, read: Reader, first: str, second: str | None, result: str
 ) -> None:
     """Half a list is as well-formed as a whole one; an absence has two witnesses as well."""
@@ -281,7 +281,7 @@ def test_a_list_that_loses_something_is_believed_when_it_says_so_twice(
 
 
 @pytest.mark.parametrize("text", ["10.0.1.11\n10.0.1.10", "10.0.1.10\n10.0.1.11\n10.0.1.12"])
-def test_a_list_that_loses_nothing_is_asked_for_once(
+def test_a_list_that_loses_nothing_is_read_once(
     server: ImdsServer, read: Reader, text: str
 ) -> None:
     server.tree[LIST] = "10.0.1.10\n10.0.1.11"
@@ -294,7 +294,9 @@ def test_a_list_that_loses_nothing_is_asked_for_once(
 # Numbers
 
 
-def test_device_number_that_is_not_propagated_yet(server: ImdsServer, read: Reader) -> None:
+def test_a_device_number_that_is_not_propagated_yet_is_pending(
+    server: ImdsServer, read: Reader
+) -> None:
     server.tree[f"{OF_SECOND}device-number"] = "0"
     for _ in range(2):
         facts = read()
@@ -304,7 +306,7 @@ def test_device_number_that_is_not_propagated_yet(server: ImdsServer, read: Read
     server.tree |= eni(SECOND, 1, network_card="0", device_number="0")
     read.remember(read())
     assert isinstance(read.known[SECOND_MAC].device_number, Unknown)
-    # Not even a remembered 0 is believed, and the card is asked for until all is settled.
+    # Not even a remembered 0 is believed, and the card is read until all facts are complete.
     read.known[SECOND_MAC] = replace(read.known[SECOND_MAC], device_number=Value(0))
     server.tree |= eni(SECOND, 1, network_card="1", device_number="0")
     read.remember(read())
@@ -315,14 +317,16 @@ def test_device_number_that_is_not_propagated_yet(server: ImdsServer, read: Read
     assert f"{OF_SECOND}network-card" not in server.paths()
 
 
-def test_network_card_that_is_listed_late(server: ImdsServer, read: Reader) -> None:
+def test_a_network_card_that_is_listed_late_is_read(server: ImdsServer, read: Reader) -> None:
     read.remember(read())
     assert read.known[SECOND_MAC].network_card == Absent()
     server.tree |= eni(SECOND, 1, network_card="1")
     assert read.second().network_card == Value(1)
 
 
-def test_device_number_that_is_not_listed_or_fails(server: ImdsServer, read: Reader) -> None:
+def test_a_device_number_that_is_not_listed_or_fails_is_unknown(
+    server: ImdsServer, read: Reader
+) -> None:
     server.faults[f"{OF_SECOND}device-number"] = status(400)
     assert why(read.second().device_number) == "HTTP 400"
     server.tree |= eni(SECOND, 1, network_card="2", device_number="0")
@@ -337,7 +341,7 @@ def test_device_number_that_is_not_listed_or_fails(server: ImdsServer, read: Rea
 # The primary
 
 
-def test_the_primarys_place_is_asked_for_once(server: ImdsServer, read: Reader) -> None:
+def test_the_numbers_of_the_primary_are_read_once(server: ImdsServer, read: Reader) -> None:
     server.tree |= eni(PRIMARY, 0, network_card="0")
     facts = read(FIRST_MAC)
     assert facts.primary == Value(FIRST_MAC)
@@ -348,10 +352,8 @@ def test_the_primarys_place_is_asked_for_once(server: ImdsServer, read: Reader) 
     assert place.isdisjoint(server.paths())
 
 
-def test_a_primary_that_its_own_keys_deny_is_asked_for_again(
-    server: ImdsServer, read: Reader
-) -> None:
-    """One wrong answer would stand for the boot: the other ENI could never be configured."""
+def test_a_primary_that_its_own_keys_deny_is_read_again(server: ImdsServer, read: Reader) -> None:
+    """One wrong answer would last for the boot: the other ENI could never be configured."""
     server.faults[META + "mac"] = times(1, status(200, SECOND))
     facts = read()
     assert facts.primary == Value(FIRST_MAC)
@@ -365,21 +367,20 @@ def test_a_primary_that_its_own_keys_deny_is_asked_for_again(
     assert why(read().primary) == (f"IMDS reports {THIRD} as the primary ENI, but it is not listed")
 
 
-def test_a_primary_that_is_asked_for_alone_is_checked_as_well(
-    server: ImdsServer, read: Reader
-) -> None:
+def test_a_pass_for_the_primary_alone_checks_it_as_well(server: ImdsServer, read: Reader) -> None:
     server.faults[META + "mac"] = times(1, status(200, SECOND))
     deadline = Deadline(20, "the test")
     assert why(find_primary(read.client, deadline)).endswith("but its device-number is 1")
     assert find_primary(read.client, deadline) == Value(FIRST_MAC)
 
 
-def test_a_remembered_primary_gives_way_to_facts_and_another_answer(
+def test_a_remembered_primary_yields_to_facts_and_to_another_answer(
     server: ImdsServer, read: Reader
 ) -> None:
     read.primary = SECOND_MAC
     server.faults[META + "mac"] = status(503)
-    assert read().primary == Value(SECOND_MAC)  # the last known stands until there is another
+    # the last known value stays until another one is read
+    assert read().primary == Value(SECOND_MAC)
     del server.faults[META + "mac"]
     for _ in range(2):
         facts = read()
@@ -389,7 +390,7 @@ def test_a_remembered_primary_gives_way_to_facts_and_another_answer(
     assert META + "mac" not in server.paths()
 
 
-def test_two_enis_on_device_0_leave_the_primary_in_doubt(server: ImdsServer, read: Reader) -> None:
+def test_two_enis_on_device_0_leave_the_primary_unknown(server: ImdsServer, read: Reader) -> None:
     """A wrong answer may name an ENI that is being attached, whose number is 0 as well yet."""
     server.tree[f"{OF_SECOND}device-number"] = "0"
     server.faults[META + "mac"] = times(1, status(200, SECOND))
@@ -409,7 +410,7 @@ def test_a_wrong_device_number_of_the_primary_is_not_kept(server: ImdsServer, re
     assert read().enis[0].device_number == Value(0)
 
 
-def test_a_listing_that_lacks_the_remembered_primary_changes_nothing(
+def test_a_listing_without_the_remembered_primary_changes_nothing(
     server: ImdsServer, read: Reader
 ) -> None:
     read.remember(read())
@@ -449,7 +450,7 @@ def test_a_listing_that_lacks_the_remembered_primary_changes_nothing(
         ("subnet-ipv6-cidr-blocks", "subnet_ipv6", "none"),
     ],
 )
-def test_garbage_is_unknown(
+def test_invalid_values_are_unknown(
     server: ImdsServer, read: Reader, key: str, field: str, text: str
 ) -> None:
     server.tree[OF_SECOND + key] = text
@@ -458,7 +459,7 @@ def test_garbage_is_unknown(
     assert len(reading) < 200
 
 
-# Keys that are there and empty
+# Keys that exist and are empty
 
 
 LISTS = {
@@ -474,7 +475,7 @@ LISTS = {
 
 @pytest.mark.parametrize("text", ["", " \n\n"])
 @pytest.mark.parametrize("key", LISTS)
-def test_a_key_that_is_there_and_empty_is_an_empty_list_by_two_looks(
+def test_a_key_that_is_empty_in_two_reads_is_an_empty_list(
     server: ImdsServer, read: Reader, key: str, text: str
 ) -> None:
     """AWS lets an EFA-only ENI have an empty local-ipv4s."""
@@ -488,7 +489,7 @@ def test_a_key_that_is_there_and_empty_is_an_empty_list_by_two_looks(
 
 
 @pytest.mark.parametrize("key", ["interface-id", "device-number"])
-def test_an_empty_key_that_every_eni_has_is_not_there_yet(
+def test_an_empty_key_that_every_eni_has_is_not_available_yet(
     server: ImdsServer, read: Reader, key: str
 ) -> None:
     server.tree[OF_SECOND + key] = ""
@@ -497,7 +498,7 @@ def test_an_empty_key_that_every_eni_has_is_not_there_yet(
     assert reading.settling
 
 
-def test_one_empty_answer_is_no_empty_list(server: ImdsServer, read: Reader) -> None:
+def test_one_empty_answer_is_not_an_empty_list(server: ImdsServer, read: Reader) -> None:
     server.faults[LIST] = times(1, status(200, ""))
     assert read.second().local_ipv4s == Value((IPv4Address("10.0.1.10"),))
 
@@ -517,7 +518,7 @@ def test_lists_that_are_empty_though_the_eni_has_its_first_address_count_as_unre
     assert (facts.ipv6s, facts.ipv4_prefixes) == (Absent(), Absent())
 
 
-def test_the_primary_is_never_without_any_address(server: ImdsServer, read: Reader) -> None:
+def test_the_primary_always_has_an_address(server: ImdsServer, read: Reader) -> None:
     server.tree[f"{MACS}{PRIMARY}/local-ipv4s"] = ""
     assert isinstance(read().enis[0].local_ipv4s, Unknown)
 
@@ -526,7 +527,7 @@ def test_the_primary_is_never_without_any_address(server: ImdsServer, read: Read
 
 
 @pytest.mark.parametrize("name", ["_internal", "0=later thing", "-", "a b/", "ä", "x" * 300])
-def test_a_name_that_nobody_reads_costs_nothing(
+def test_an_unknown_name_in_a_listing_has_no_effect(
     server: ImdsServer, read: Reader, name: str
 ) -> None:
     whole = read()
@@ -541,7 +542,7 @@ def test_an_id_of_another_form_is_an_id(server: ImdsServer, read: Reader, text: 
     assert read.second().interface_id == Value(EniId(text))
 
 
-def test_what_cannot_be_read_is_named_by_eni_and_key(server: ImdsServer, read: Reader) -> None:
+def test_an_unreadable_key_is_named_with_its_eni(server: ImdsServer, read: Reader) -> None:
     server.faults[LIST] = status(400)
     server.tree[f"{MACS}{PRIMARY}/subnet-ipv4-cidr-block"] = "10.0.0.0"
     (problem,) = unread(read())
@@ -558,14 +559,14 @@ def test_what_cannot_be_read_is_named_by_eni_and_key(server: ImdsServer, read: R
     )
 
 
-def test_binary_garbage(server: ImdsServer, read: Reader) -> None:
+def test_binary_answers_are_unknown(server: ImdsServer, read: Reader) -> None:
     server.faults[f"{OF_SECOND}local-ipv4s"] = raw(
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n\xff\xfe\x00"
     )
     assert why(read.second().local_ipv4s) == "garbage: not ASCII"
 
 
-def test_each_key_that_fails_fails_alone(server: ImdsServer, read: Reader) -> None:
+def test_each_key_fails_separately(server: ImdsServer, read: Reader) -> None:
     server.tree |= eni(SECOND, 1, ipv6s="2001:db8::1", ipv4_prefix="10.0.1.64/28")
     whole = read()
     read.remember(whole)
@@ -581,7 +582,7 @@ def test_each_key_that_fails_fails_alone(server: ImdsServer, read: Reader) -> No
         assert facts.enis[0] == whole.enis[0]
 
 
-def test_disabled_is_an_error(server: ImdsServer, read: Reader) -> None:
+def test_disabled_imds_is_an_error(server: ImdsServer, read: Reader) -> None:
     server.faults["latest/api/token"] = status(403)
     with pytest.raises(ImdsError, match="disabled"):
         read()

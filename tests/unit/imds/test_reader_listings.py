@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listings of keys that are read at other times than the keys (the resident manager's passes)."""
+"""Listings of keys that are read at other times than the keys (the daemon's passes)."""
 
 from collections.abc import Iterator
 
@@ -61,14 +61,14 @@ def manager(server: ImdsServer) -> Iterator[Manager]:
         yield Manager(server, client)
 
 
-def test_a_poll_asks_for_the_keys_alone(manager: Manager) -> None:
+def test_a_poll_reads_only_the_keys(manager: Manager) -> None:
     first = manager.poll()
     assert set(manager.listings) == {FIRST, OTHER}
     assert manager.poll() == first
     assert manager.asked == [MACS, f"{MACS}{PRIMARY}/local-ipv4s", f"{OF_OTHER}local-ipv4s"]
 
 
-def test_a_look_at_the_listings_finds_a_new_key(server: ImdsServer, manager: Manager) -> None:
+def test_reading_the_listings_finds_a_new_key(server: ImdsServer, manager: Manager) -> None:
     manager.poll()
     assert manager.outdated() == frozenset()
     assert manager.asked == [f"{MACS}{PRIMARY}/", OF_OTHER]
@@ -79,7 +79,7 @@ def test_a_look_at_the_listings_finds_a_new_key(server: ImdsServer, manager: Man
     assert f"{OF_OTHER}ipv4-prefix" in manager.asked
 
 
-def test_a_key_that_went_has_its_listing_read_at_once(server: ImdsServer, manager: Manager) -> None:
+def test_a_removed_key_has_its_listing_read_at_once(server: ImdsServer, manager: Manager) -> None:
     server.tree |= eni(SECOND, 1, ipv4_prefix="10.0.1.64/28")
     assert isinstance(manager.other().ipv4_prefixes, Value)
     server.tree.pop(f"{OF_OTHER}ipv4-prefix")
@@ -92,7 +92,7 @@ def test_a_key_that_went_has_its_listing_read_at_once(server: ImdsServer, manage
 def test_the_listing_of_an_eni_that_is_not_read_completely_is_not_kept(
     server: ImdsServer, manager: Manager
 ) -> None:
-    """It may be settling: the keys that it lacks come without any sign."""
+    """The ENI may be incomplete: its missing keys appear without any sign."""
     server.faults[f"{OF_OTHER}local-ipv4s"] = status(500)
     assert isinstance(manager.other().local_ipv4s, Unknown)
     assert set(manager.listings) == {FIRST}
@@ -101,16 +101,14 @@ def test_the_listing_of_an_eni_that_is_not_read_completely_is_not_kept(
     assert OF_OTHER in manager.asked
 
 
-def test_a_listing_that_cannot_be_read_stands(server: ImdsServer, manager: Manager) -> None:
+def test_an_unreadable_listing_keeps_its_last_value(server: ImdsServer, manager: Manager) -> None:
     manager.poll()
     server.faults[OF_OTHER] = status(503)
     assert manager.outdated() == frozenset()
     assert set(manager.listings) == {FIRST, OTHER}
 
 
-def test_an_eni_that_imds_does_not_list_any_more_is_looked_at(
-    server: ImdsServer, manager: Manager
-) -> None:
+def test_an_eni_that_imds_no_longer_lists_is_read(server: ImdsServer, manager: Manager) -> None:
     manager.poll()
     for path in [path for path in server.tree if path.startswith(OF_OTHER)]:
         server.tree.pop(path)

@@ -34,7 +34,7 @@ def within() -> Deadline:
         pytest.param(False, 2, id="it has not: another one is looked for"),
     ],
 )
-def test_a_candidate_with_a_kept_token_is_kept_once_it_has_answered(
+def test_a_candidate_with_a_kept_token_stays_once_it_has_answered(
     server: ImdsServer, tmp_path: Path, answered: bool, tokens: int
 ) -> None:
     """A search costs a token and, where no other candidate answers, two seconds of the pass."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A connection that was lost is opened again, and every exchange on it has bounds of its own."""
+"""A lost connection is opened again, and every exchange on it has limits of its own."""
 
 import pytest
 from imds_server import META, reset, running, times
@@ -12,7 +12,7 @@ from ec2net.core.runtime.deadline import Deadline
 pytestmark = pytest.mark.library
 
 
-def test_each_answer_on_a_connection_that_was_opened_again_has_the_whole_allowance() -> None:
+def test_each_answer_on_a_reopened_connection_has_the_whole_allowance() -> None:
     key, text = META + "long", "x" * BODY_LIMIT
     with running() as server, ImdsClient(server.candidates) as client:
         server.tree[key] = text

@@ -34,7 +34,7 @@ VETH: tuple[Any, ...] = (
 )
 
 
-def test_a_link() -> None:
+def test_a_link_is_decoded() -> None:
     plain = Link(3, "ens6", Mac(MAC), "", "veth", 1500, True, 236, ("eni-1",))
     assert decode.link(link_message(*VETH)) == plain
     down = decode.link(link_message(*VETH, flags=69698))
@@ -59,7 +59,9 @@ def test_a_link() -> None:
         pytest.param([], 65534, None, id="tun: none"),
     ],
 )  # fmt: skip
-def test_the_mac_of_a_link(attrs: list[Any], kind: int, mac: str | None) -> None:
+def test_the_mac_of_a_link_is_the_permanent_one(
+    attrs: list[Any], kind: int, mac: str | None
+) -> None:
     found = decode.link_mac(link_message(*attrs, ifi_type=kind))
     assert found == (Mac(mac) if mac else None)
 
@@ -78,7 +80,7 @@ def test_an_eni_of_hardware_has_no_kind() -> None:
                           ("IFA_LABEL", "ens6"), ("IFA_FLAGS", 640)],
             },
             Found(Address(ENS6, ip_interface("10.0.1.4/24")), 0),
-            id="IPv4, nobody says who made it",
+            id="IPv4, of an unknown creator",
         ),
         pytest.param(
             {
@@ -108,7 +110,7 @@ def test_an_eni_of_hardware_has_no_kind() -> None:
         ),
     ],
 )  # fmt: skip
-def test_an_address(message: dict[str, Any], found: Found[Address]) -> None:
+def test_an_address_is_decoded(message: dict[str, Any], found: Found[Address]) -> None:
     assert decode.address(message, NAMES) == found
 
 
@@ -122,7 +124,7 @@ def test_an_address(message: dict[str, Any], found: Found[Address]) -> None:
         (0xC8, [], True, None),  # permanent, tentative, dadfailed
     ],
 )
-def test_the_state_of_an_address(
+def test_the_flags_give_the_state_of_an_address(
     flags: int, cache: list[Any], duplicate: bool, valid: int | None
 ) -> None:
     attrs = [("IFA_ADDRESS", "2001:db8::4"), *cache]
@@ -189,7 +191,7 @@ MULTIPATH = [{"attrs": [("RTA_GATEWAY", "10.0.1.1")], "flags": 4, "hops": 0, "oi
         ),
     ],
 )  # fmt: skip
-def test_a_route(message: dict[str, Any], route: Route, protocol: int) -> None:
+def test_a_route_is_decoded(message: dict[str, Any], route: Route, protocol: int) -> None:
     found = decode.route(message, NAMES)
     assert found == Found(route, protocol)
     assert found is not None
@@ -197,13 +199,13 @@ def test_a_route(message: dict[str, Any], route: Route, protocol: int) -> None:
 
 
 @pytest.mark.parametrize("message", [route_message(family=128), route_message(flags=0x200)])
-def test_multicast_and_cached_routes_are_none(message: dict[str, Any]) -> None:
+def test_multicast_and_cached_routes_are_omitted(message: dict[str, Any]) -> None:
     assert decode.route(message, NAMES) is None
 
 
 @pytest.mark.parametrize("fields", [{"tos": 0x10}, {"family": 10, "src_len": 64}])
-def test_routes_of_some_traffic_only_are_none(fields: dict[str, int]) -> None:
-    """They stand beside a route of ours, not in its place."""
+def test_routes_for_a_part_of_the_traffic_are_omitted(fields: dict[str, int]) -> None:
+    """They exist in addition to ec2net's route, and do not replace it."""
     message = route_message(("RTA_OIF", 3), **fields)
     assert decode.route(message, NAMES) is None
 
@@ -248,7 +250,7 @@ NO_SUPPRESSION = ("FRA_SUPPRESS_PREFIXLEN", 0xFFFFFFFF)
         ),
     ],
 )  # fmt: skip
-def test_a_rule(message: dict[str, Any], rule: Rule, protocol: int) -> None:
+def test_a_rule_is_decoded(message: dict[str, Any], rule: Rule, protocol: int) -> None:
     assert decode.rule(message) == Found(rule, protocol)
 
 
@@ -279,11 +281,11 @@ SOURCE = ("FRA_SRC", "10.0.1.4")
         pytest.param(rule_message(family=128), id="multicast"),
     ],
 )
-def test_a_rule_with_more_than_ours_have_is_never_taken_for_one(message: dict[str, Any]) -> None:
-    """R4: with its extra selector lost it could be removed as ours."""
+def test_a_rule_with_unknown_selectors_never_counts_as_owned(message: dict[str, Any]) -> None:
+    """R4: with its extra selector lost it could be removed as ec2net's."""
     assert decode.rule(message) is None
 
 
-def test_the_largest_mtu_of_a_link() -> None:
+def test_the_largest_mtu_of_a_link_is_decoded() -> None:
     assert decode.link(link_message(("IFLA_MAX_MTU", 3498))).mtu_max == 3498
     assert decode.link(link_message()).mtu_max == 0

@@ -44,7 +44,7 @@ class Answered:
         return self.dumps.read(wire.RULES, lambda found: int(found.get_attr("FRA_PRIORITY")))
 
     def asked(self) -> int:
-        """How many dumps were asked for."""
+        """How many dumps were requested."""
         count = 0
         while True:  # ends when the queue is empty
             try:
@@ -62,8 +62,8 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> Iterator[Answered]:
     made.kernel.close()
 
 
-def test_a_dump_that_the_kernel_calls_interrupted_is_read_again(answered: Answered) -> None:
-    """A rule that was skipped would be added twice, and one told twice would be removed."""
+def test_an_interrupted_dump_is_read_again(answered: Answered) -> None:
+    """A skipped rule would be added twice, and a repeated one would be removed."""
     answered.kernel.send(rule(1, 1) + rule(2, 1, flags=INTERRUPTED))
     answered.kernel.send(end(1))
     answered.kernel.send(rule(1, 2) + rule(2, 2) + rule(3, 2))
@@ -72,20 +72,20 @@ def test_a_dump_that_the_kernel_calls_interrupted_is_read_again(answered: Answer
     assert answered.asked() == 2
 
 
-def test_the_end_of_a_dump_can_call_it_interrupted_too(answered: Answered) -> None:
+def test_the_end_of_a_dump_can_report_an_interruption_too(answered: Answered) -> None:
     answered.kernel.send(rule(1, 1) + end(1, flags=INTERRUPTED))
     answered.kernel.send(rule(2, 2) + end(2))
     assert answered.priorities() == [2]
 
 
-def test_a_list_that_changes_all_the_time_is_taken_as_it_is(answered: Answered) -> None:
+def test_a_list_that_keeps_changing_is_accepted_at_last(answered: Answered) -> None:
     for sequence in range(1, 5):
         answered.kernel.send(rule(sequence, sequence, flags=INTERRUPTED) + end(sequence))
     assert answered.priorities() == [3]
     assert answered.asked() == 3
 
 
-def test_what_answers_a_dump_that_was_given_up_is_no_part_of_the_next_one(
+def test_answers_to_an_abandoned_dump_do_not_mix_with_the_next_one(
     answered: Answered,
 ) -> None:
     answered.kernel.send(rule(7, 99) + end(99))
@@ -94,14 +94,14 @@ def test_what_answers_a_dump_that_was_given_up_is_no_part_of_the_next_one(
 
 
 @pytest.mark.parametrize("kind", [DONE, ERROR])
-def test_a_dump_that_fails_is_an_error_and_no_empty_list(answered: Answered, kind: int) -> None:
+def test_a_failed_dump_is_an_error_and_no_empty_list(answered: Answered, kind: int) -> None:
     answered.kernel.send(rule(1, 1) + end(1, -errno.ENOMEM, kind=kind))
     with pytest.raises(OSError, match="Cannot allocate memory") as caught:
         answered.priorities()
     assert caught.value.errno == errno.ENOMEM
 
 
-def test_a_long_dump_is_ended_by_what_its_check_raises(answered: Answered) -> None:
+def test_the_check_of_a_long_dump_can_end_it(answered: Answered) -> None:
     """In a new process the dumps of the largest host take seconds: a command overran its deadline."""
     calls: list[int] = []
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Objects as requests: what is asked for is what is read back, by the bytes that the kernel gets."""
+"""Objects as requests: an encoded object decodes to itself, by the bytes that the kernel gets."""
 
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
@@ -48,7 +48,7 @@ ROUTES = [
 
 @pytest.mark.parametrize("route", ROUTES, ids=Route.describe)
 @pytest.mark.parametrize("verb", Verb)
-def test_a_route_comes_back_as_it_was_asked_for(route: Route, verb: Verb) -> None:
+def test_an_encoded_route_decodes_to_the_same_route(route: Route, verb: Verb) -> None:
     found = decode.route(read_back(encode.route(verb, route, 236)), NAMES)
     assert found is not None
     assert (found.item, found.protocol) == (route, 236)
@@ -67,8 +67,8 @@ def test_a_route_comes_back_as_it_was_asked_for(route: Route, verb: Verb) -> Non
     ids=Rule.describe,
 )
 @pytest.mark.parametrize("verb", Verb)
-def test_a_rule_comes_back_as_it_was_asked_for(rule: Rule, verb: Verb) -> None:
-    """The mark is in a deletion too: the kernel then takes no rule of somebody else."""
+def test_an_encoded_rule_decodes_to_the_same_rule(rule: Rule, verb: Verb) -> None:
+    """The mark is in a deletion too: the kernel then deletes no foreign rule."""
     found = decode.rule(read_back(encode.rule(verb, rule, 236)))
     assert found is not None
     assert (found.item, found.protocol) == (rule, 236)
@@ -87,7 +87,7 @@ def test_an_address_has_no_prefix_route_and_no_duplicate_detection(
     assert message.get_attr("IFA_FLAGS") == flags
 
 
-def test_an_address_is_marked_where_that_is_known() -> None:
+def test_an_address_is_marked_where_the_kernel_supports_marks() -> None:
     address = Address(ENS6, ip_interface("10.0.1.4/24"))
     assert ("IFA_PROTO", 236) in encode.address(Verb.ADD, address, 236).attributes
 
@@ -100,14 +100,14 @@ def test_an_address_is_marked_where_that_is_known() -> None:
         ("2001:db8::/64", RouteKind.UNICAST, 0),
     ],
 )
-def test_the_scope_of_a_route_without_a_gateway(
+def test_a_route_without_a_gateway_has_the_link_scope(
     destination: str, kind: RouteKind, scope: int
 ) -> None:
     route = Route(ip_network(destination), 10001, 0, ENS6, kind=kind)
     assert encode.route(Verb.ADD, route, 236).fields["scope"] == scope
 
 
-def test_an_addition_fails_if_it_is_there_and_a_replacement_does_not() -> None:
+def test_an_addition_fails_if_the_object_exists_and_a_replacement_does_not() -> None:
     route = ROUTES[0]
     create, exclusive, replace = 0x400, 0x200, 0x100
     assert encode.route(Verb.ADD, route, 236).flags & (create | exclusive) == create | exclusive
@@ -116,7 +116,7 @@ def test_an_addition_fails_if_it_is_there_and_a_replacement_does_not() -> None:
     assert not encode.route(Verb.REMOVE, route, 236).flags & (create | exclusive | replace)
 
 
-def test_settings_of_a_link() -> None:
+def test_settings_of_a_link_are_encoded() -> None:
     up = encode.link(Verb.REPLACE, LinkSetting(ENS6, Setting.UP, 1))
     assert up.fields == {"index": 3, "flags": 1, "change": 1}
     down = encode.link(Verb.REPLACE, LinkSetting(ENS6, Setting.UP, 0))
@@ -172,14 +172,14 @@ def requests(draw: st.DrawFn) -> Request:
 
 
 @given(st.lists(requests(), min_size=1, max_size=20), st.integers(1, 2**32 - 1))
-def test_a_request_from_a_template_is_what_pyroute2_encodes(
+def test_a_template_encodes_the_same_request_as_pyroute2(
     made: list[Request], sequence: int
 ) -> None:
     for one in made:
         assert encoded(one, sequence) == request_module._by_pyroute(one, sequence)
 
 
-def test_templates_are_bounded() -> None:
+def test_the_number_of_templates_is_limited() -> None:
     for index in range(1, 3 * request_module._SHAPES):
         encoded(
             encode.address(Verb.ADD, Address(LinkRef(index, "x"), ip_interface("10.0.0.1/32")), 1),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waiting for a link, as far as no link has to be made: the loopback, and one that never comes."""
+"""Waiting for a link, without creating any: the loopback, and a link that never appears."""
 
 import resource
 import time
@@ -14,12 +14,12 @@ from ec2net.core.runtime.deadline import Deadline
 GHOST = "ghost0"
 
 
-def test_a_link_that_is_there_is_not_waited_for() -> None:
+def test_an_existing_link_ends_the_wait_at_once() -> None:
     with LinkEvents() as events:
         assert wait_for_link("lo", events, Deadline(0)) == link_index("lo") == 1
 
 
-def test_a_link_that_never_comes_ends_the_wait_at_the_deadline() -> None:
+def test_a_link_that_never_appears_ends_the_wait_at_the_deadline() -> None:
     """The seed bug: waits for detached ENIs never ended."""
     began = time.monotonic()
     problem = "ghost0: no such link appeared within 0.1 s"
@@ -42,12 +42,12 @@ def test_waiting_makes_no_periodic_system_calls() -> None:
         )  # polling 10 times a second would make it sleep 5 times more
 
 
-def test_a_link_that_is_still_the_same_does_not_interrupt() -> None:
+def test_an_unchanged_link_does_not_interrupt() -> None:
     with LinkEvents() as events:
         LinkPresence(events, "lo", 1).check()
 
 
 @pytest.mark.parametrize(("name", "index"), [(GHOST, 7), ("lo", 7)])
-def test_a_link_that_is_another_one_now_is_gone(name: str, index: int) -> None:
+def test_a_replaced_link_counts_as_removed(name: str, index: int) -> None:
     with LinkEvents() as events, pytest.raises(LinkGone, match=f"{name}: the link was removed"):
         LinkPresence(events, name, index).check()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which messages of nftables tell that a table of ec2net's lost something."""
+"""The messages of nftables that report a removal from a table of ec2net's."""
 
 import socket
 import struct
@@ -18,7 +18,7 @@ def message(kind: int, name: bytes) -> bytes:
 
 
 class Queued(NftEvents):
-    """With messages in place of the kernel's."""
+    """With messages instead of the kernel's."""
 
     def __init__(self, *messages: bytes) -> None:
         self._socket, sender = socket.socketpair(type=socket.SOCK_DGRAM)
@@ -35,6 +35,6 @@ def test_a_removal_from_a_table_of_ec2nets_is_noticed(kind: int) -> None:
         assert not events.removed()
 
 
-def test_other_tables_and_additions_are_not() -> None:
+def test_other_tables_and_additions_are_ignored() -> None:
     with Queued(message(2, OTHER), message(0, OURS), message(6, OURS), b"\0" * 20) as events:
         assert not events.removed()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""pyroute2 by its side door: the whole package only for a caller that asks for more of it."""
+"""pyroute2 without its package's start: the whole package only for a caller that needs more."""
 
 import subprocess
 import sys
@@ -14,6 +14,6 @@ assert not hasattr(pyroute2, "no_such_name")
 """
 
 
-def test_a_name_that_the_package_lacks_is_an_attribute_error_once_it_is_whole() -> None:
-    """A plugin that looks for a name of another version must not run the package without end."""
+def test_a_missing_name_is_an_attribute_error_once_the_package_is_whole() -> None:
+    """A plugin that needs a name of another version must not run the package without end."""
     subprocess.run([sys.executable, "-c", PROGRAM], check=True)

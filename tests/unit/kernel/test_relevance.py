@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which raw routes are worth decoding, and what is cut from raw messages."""
+"""Which raw routes are decoded, and which attributes are cut from raw messages."""
 
 import struct
 
@@ -23,7 +23,7 @@ def attribute(number: int, value: bytes) -> bytes:
 def route(
     table: int, protocol: int, *, length: int = 24, flags: int = 0, whole: int | None = None
 ) -> bytes:
-    """RTM_NEWROUTE as the kernel writes it; RTA_TABLE says ``whole`` (by default the table)."""
+    """RTM_NEWROUTE as the kernel writes it; RTA_TABLE is ``whole`` (by default the table)."""
     body = struct.pack("=8BI", 2, length, 0, 0, table, protocol, 0, 1, flags)
     body += attribute(15, struct.pack("=I", table if whole is None else whole))
     body += attribute(1, bytes((10, 0, 1, 0)))
@@ -53,26 +53,26 @@ def route(
         "a default route in main",
         "a router's route in main",
         "a connected subnet in main",
-        "somebody's local route",
+        "a foreign local route",
         "the kernel's local route",
-        "somebody's route in an ENI's table",
+        "a foreign route in an ENI's table",
         "a router's route in its own table",
         "a small table",
         "a cached route",
     ],
 )
-def test_what_is_ours_or_could_stand_in_our_place_is_decoded(raw: bytes, matters: bool) -> None:
-    """A router's million routes in main must not use up a pass; an ENI's table is looked at."""
+def test_owned_and_conflicting_routes_are_decoded(raw: bytes, matters: bool) -> None:
+    """A router's million routes in main must not use up a pass; an ENI's table is decoded."""
     assert RelevantRoutes(OURS, TABLES)(raw) is matters
 
 
-def test_without_a_range_every_table_above_255_could_be_an_enis() -> None:
+def test_without_a_range_every_table_above_255_could_belong_to_an_eni() -> None:
     relevant = RelevantRoutes(OURS, None)
     assert relevant(route(COMPAT, BIRD, whole=4242))
     assert not relevant(route(100, BOOT))
 
 
-def test_an_attribute_that_nobody_reads_is_cut_before_decoding() -> None:
+def test_an_unused_attribute_is_cut_before_decoding() -> None:
     body = struct.pack("=8BI", 2, 24, 0, 0, MAIN, OURS, 0, 1, 0)
     body += attribute(8, attribute(2, b"\x01\x02\x03"))  # RTA_METRICS
     body += attribute(1, bytes((10, 0, 1, 0)))

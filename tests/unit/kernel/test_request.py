@@ -44,7 +44,7 @@ def conversation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Conversation]:
     made.kernel.close()
 
 
-def test_a_change_is_made_or_refused_by_its_own_answer(conversation: Conversation) -> None:
+def test_each_change_succeeds_or_fails_by_its_own_answer(conversation: Conversation) -> None:
     conversation.kernel.send(answer(1))
     assert conversation.requests.send(REQUEST) is None
     conversation.kernel.send(answer(2, -errno.EEXIST))
@@ -53,10 +53,10 @@ def test_a_change_is_made_or_refused_by_its_own_answer(conversation: Conversatio
     assert [conversation.asked(), conversation.asked()] == [1, 2]
 
 
-def test_a_late_answer_is_not_taken_for_that_of_the_next_request(
+def test_a_late_answer_does_not_count_for_the_next_request(
     conversation: Conversation,
 ) -> None:
-    """Taken for it, a refused change would count as made, or the other way round."""
+    """Mistaken for the answer, it would make a refused change count as made, or the reverse."""
     with pytest.raises(TimeoutError):
         conversation.requests.send(REQUEST)
     first = conversation.asked()
@@ -66,7 +66,7 @@ def test_a_late_answer_is_not_taken_for_that_of_the_next_request(
         conversation.requests.send(REQUEST)
 
 
-def test_two_requests_go_in_one_call_and_the_second_ones_answer_counts(
+def test_one_call_sends_two_requests_and_the_second_answer_counts(
     conversation: Conversation,
 ) -> None:
     """A connection from an address that was being moved failed between two calls."""
@@ -80,7 +80,7 @@ def test_two_requests_go_in_one_call_and_the_second_ones_answer_counts(
         conversation.requests.send(REQUEST, after=odd)
 
 
-def test_a_kernel_that_never_answers_is_not_waited_for_without_end(
+def test_a_silent_kernel_ends_the_wait_at_the_deadline(
     conversation: Conversation,
 ) -> None:
     with pytest.raises(TimeoutError):
@@ -88,7 +88,7 @@ def test_a_kernel_that_never_answers_is_not_waited_for_without_end(
 
 
 def extended(text: bytes, *, capped: bool) -> bytes:
-    """A refusal with an attribute that is not looked at (NLMSGERR_ATTR_OFFS), and the text."""
+    """A refusal with an attribute that is ignored (NLMSGERR_ATTR_OFFS), and the text."""
     request = struct.pack("=IHHII", 20, 16, 5, 1, 0) + bytes(4)
     attributes = struct.pack("=HHI", 8, 2, 7) + struct.pack("=HH", 5 + len(text), 1) + text + b"\0"
     body = struct.pack("=i", -errno.EINVAL) + (request[:16] if capped else request) + attributes
@@ -107,8 +107,8 @@ def test_a_refusal_has_the_text_of_the_kernels_extended_ack(
 
 
 @pytest.mark.parametrize("length", range(20, 68))
-def test_a_refusal_that_is_cut_off_is_a_refusal(conversation: Conversation, length: int) -> None:
-    """Whatever is missing of its text, the code says that the change was not made."""
+def test_a_truncated_refusal_is_still_a_refusal(conversation: Conversation, length: int) -> None:
+    """Even without its text, the code shows that the change was not made."""
     whole = extended(b"mtu greater than device maximum", capped=False)
     short = struct.pack("=I", length) + whole[4:length]
     conversation.kernel.send(short)

@@ -33,7 +33,7 @@ ADDRESS = Address(LinkRef(1, "lo"), ip_interface("10.0.1.4/32"))
 def test_addresses_are_marked_where_kernel_and_library_can(
     monkeypatch: pytest.MonkeyPatch, release: str, known: bool, marks: bool
 ) -> None:
-    """Where they are marked and cannot be, ours would be taken for somebody else's."""
+    """Where addresses are marked but a mark is impossible, ec2net's would count as foreign."""
     monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(release=release))
     monkeypatch.setattr(pyroute, "knows_address_protocol", lambda: known)
     assert Kernel(236).marks_addresses is marks
@@ -51,7 +51,7 @@ def test_addresses_are_marked_where_kernel_and_library_can(
     ],
 )
 @pytest.mark.parametrize("item", [RULE, ADDRESS], ids=["rule", "address"])
-def test_what_is_gone_already_is_removed_and_a_refusal_is_an_error(
+def test_removing_a_missing_object_succeeds_and_a_refusal_is_an_error(
     monkeypatch: pytest.MonkeyPatch, item: Rule | Address, code: int, raises: bool
 ) -> None:
     def refuse(*_: object) -> None:
@@ -67,6 +67,7 @@ def test_what_is_gone_already_is_removed_and_a_refusal_is_an_error(
 
 
 def test_the_addresses_of_every_link_are_read() -> None:
-    """The networkd backend looks for leased addresses in them; the loopback has one on each host."""
+    """The networkd backend searches them for leased addresses; the loopback has one on each
+    host."""
     with Kernel(236) as kernel:
         assert ip_address("127.0.0.1") in kernel.addresses()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one failed change costs the others."""
+"""The effect of one failed change on others."""
 
 import errno
 from ipaddress import ip_address, ip_interface, ip_network
@@ -28,7 +28,7 @@ from ec2net.core.state.run_dir import RunDir
 
 MAC = Mac.parse("06:ec:02:00:00:01")
 LINK = LinkRef(1, "lo")
-"""Of this host, so that it is there."""
+"""A link of this host, so that it exists."""
 
 MTU = LinkSetting(LINK, Setting.MTU, 9600)
 ACCEPT_RA = LinkSetting(LINK, Setting.ACCEPT_RA, 0)
@@ -74,29 +74,30 @@ def _failed(tmp_path: Path, refused: Any, code: int = errno.EINVAL) -> list[obje
 
 
 @pytest.mark.parametrize("setting", [MTU, ACCEPT_RA])
-def test_a_setting_that_nothing_builds_on_fails_alone(tmp_path: Path, setting: LinkSetting) -> None:
+def test_a_setting_without_dependents_fails_alone(tmp_path: Path, setting: LinkSetting) -> None:
     """mtu = 9600 on a device that takes 9216 left the ENI without any address."""
     assert _failed(tmp_path, [setting]) == [setting]
 
 
-def test_what_fails_for_ipv6_leaves_ipv4(tmp_path: Path) -> None:
+def test_a_failure_of_ipv6_does_not_affect_ipv4(tmp_path: Path) -> None:
     assert _failed(tmp_path, [IPV6[1]]) == [*IPV6[1:]]
 
 
-def test_what_fails_for_ipv4_leaves_ipv6(tmp_path: Path) -> None:
+def test_a_failure_of_ipv4_does_not_affect_ipv6(tmp_path: Path) -> None:
     assert _failed(tmp_path, [IPV4[0]]) == [*IPV4]
 
 
-def test_without_the_group_nothing_is_built(tmp_path: Path) -> None:
+def test_without_the_group_nothing_else_is_applied(tmp_path: Path) -> None:
     assert _failed(tmp_path, [GROUP]) == [GROUP, *IPV4, *IPV6]
 
 
-def test_no_such_device_is_no_link_that_went_away_while_it_is_there(tmp_path: Path) -> None:
-    """The kernel also says ENODEV where IPv6 is off; as a gone link it was no failure at all."""
+def test_no_such_device_is_an_error_while_the_link_exists(tmp_path: Path) -> None:
+    """The kernel also returns ENODEV where IPv6 is off; taken for a removed link it was no failure
+    at all."""
     assert _failed(tmp_path, [IPV6[2]], errno.ENODEV) == [IPV6[2]]
 
 
-def test_no_such_device_is_a_link_that_went_away_where_it_is_not_there(tmp_path: Path) -> None:
+def test_no_such_device_is_a_removed_link_when_the_link_is_missing(tmp_path: Path) -> None:
     """Its exit status is the one that units do not restart."""
     item = Route(ip_network("::/0"), 10001, 1024, LinkRef(2**30, "ens6"), ip_address("fe80::1"))
     kernel: Any = FailingKernel([item], errno.ENODEV)
@@ -121,7 +122,7 @@ MARKED = Rule(ip_network("0.0.0.0/0"), 10001, 10001, mark=MARKS.mark)
 def test_the_rule_for_marked_packets_stays_only_where_the_marks_could_not_be_removed(
     tmp_path: Path, action: Action, items: tuple[object, ...], failed: list[object]
 ) -> None:
-    """The rule tells a later pass that marks are there. Marks that cannot be made cost nothing."""
+    """The rule shows a later pass that marks exist. Marks that cannot be set have no effect."""
     plan = Plan(tuple(Change(action, item, MAC) for item in items))  # type: ignore[arg-type]
     kernel: Any = FailingKernel([MARKS], errno.EPERM)
     applied = apply(plan, kernel, Journals(RunDir(tmp_path)), Deadline(5))
@@ -129,7 +130,7 @@ def test_the_rule_for_marked_packets_stays_only_where_the_marks_could_not_be_rem
 
 
 class Settings(FailingKernel):
-    """Refuses nothing, and keeps what was set; the journal of then stands beside it."""
+    """Refuses nothing, and keeps the settings; the journal at that time is kept as well."""
 
     def __init__(self, journals: Journals) -> None:
         super().__init__([], 0)
@@ -143,7 +144,7 @@ class Settings(FailingKernel):
 
 
 @pytest.mark.parametrize("setting", [Setting.MTU, Setting.GROUP, Setting.ACCEPT_RA])
-def test_what_a_setting_was_is_journaled_before_it_changes_and_given_back(
+def test_the_earlier_value_is_recorded_before_a_change_and_restored(
     tmp_path: Path, setting: Setting
 ) -> None:
     journals = Journals(RunDir(tmp_path))

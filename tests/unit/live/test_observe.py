@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in place, with what journals say of it."""
+"""The items in place, with the journals' entries about them."""
 
 from ipaddress import ip_interface
 from pathlib import Path
@@ -28,11 +28,11 @@ def journals(tmp_path: Path) -> Journals:
     return Journals(RunDir(tmp_path))
 
 
-def test_journaled_addresses_count_as_marked_ones(journals: Journals) -> None:
-    """Debian 12's pyroute2 cannot mark any: what a backend brought up was taken away by the next."""
+def test_recorded_addresses_count_as_marked_ones(journals: Journals) -> None:
+    """Debian 12's pyroute2 cannot mark any: the next pass removed the addresses of the first."""
     mine, others = ip_interface("10.0.1.4/24"), ip_interface("10.0.1.5/24")
     journals.write(mac(1), Journal(3, addresses={mine}))
-    journals.write(mac(2), Journal(9, addresses={others}))  # of an earlier attachment
+    journals.write(mac(2), Journal(9, addresses={others}))  # from an earlier attachment
     links = (link(1), link(2))
     there = [(FIRST, mine), (FIRST, others), (SECOND, others)]
     snapshot = Snapshot(links, tuple(Found(Address(*one), 0) for one in there))
@@ -50,11 +50,11 @@ def test_journaled_addresses_count_as_marked_ones(journals: Journals) -> None:
         (1279, {"ipv6": False}, True),
     ],
 )
-def test_an_earlier_mtu_is_given_back_only_where_that_does_no_harm(
+def test_an_earlier_mtu_is_restored_only_where_that_is_safe(
     journals: Journals, before: int, now: dict[str, Any], ours: bool
 ) -> None:
-    """An XDP program came meanwhile, and each pass failed to give 9001 back; or it gave back an MTU
-    below 1280, which took IPv6 off the link. The journal keeps the value."""
+    """An XDP program was attached meanwhile, and each pass failed to restore 9001; or it restored
+    an MTU below 1280, which removed IPv6 from the link. The journal keeps the value."""
     journals.write(mac(1), Journal(3, {Setting.MTU: before}))
     one = link(1, mtu=1500, **now)
     found = observe(Snapshot((one,)), (one,), Kernel(236), journals)

@@ -31,15 +31,16 @@ OURS, DHCP = 236, 16
         (("10.0.1.4/24", "10.0.1.5/32", "10.0.1.6/32"), []),
         (("10.0.1.5/32", "10.0.1.6/32", "10.0.1.4/24"), ["10.0.1.5/32", "10.0.1.6/32"]),
         (("10.0.1.5/32", "10.0.1.4/24", "10.0.1.6/32"), ["10.0.1.5/32"]),
-        # Somebody's, as well as ours.
+        # Foreign addresses as well as ec2net's.
         (("10.0.1.5/26", "10.0.1.4/24", "10.0.1.5/32", "10.0.1.6/32"), []),
-        (("10.0.1.5/32", "10.0.1.6/32"), []),  # the first will come behind, and then they move
+        # the first address will be added behind them, and then they move
+        (("10.0.1.5/32", "10.0.1.6/32"), []),
     ],
 )
-def test_what_stands_before_the_first_address_is_moved_behind_it(
+def test_an_address_that_precedes_the_first_one_is_moved_behind_it(
     order: tuple[str, ...], moved: list[str]
 ) -> None:
-    """R14: networkd 252 puts a lease last that it takes anew. Nothing else is touched."""
+    """R14: networkd 252 puts a lease last when it takes the lease again. Nothing else changes."""
     facts = host(eni(0), eni(1, local_ipv4s=ipv4("10.0.1.4", "10.0.1.5", "10.0.1.6")))
     whole = compute(facts, Config())
     intent = next(intent for intent in whole.ready if not intent.primary)
@@ -82,10 +83,11 @@ VPN = LinkRef(90, "wg0")
         (None, None, None, True),
     ],
 )
-def test_a_default_route_in_main_is_made_only_behind_the_host_s_own(
+def test_a_default_route_in_main_has_less_precedence_than_that_of_the_host(
     primary: int | None, own: int | None, vpn: int | None, made: bool
 ) -> None:
-    """Before it, the ENI would take over the host's traffic. A lease of its own is no rival."""
+    """Before it, the ENI would take over the host's traffic. A lease on the same link does not
+    conflict."""
     facts = host(eni(0), eni(1, local_ipv4s=ipv4("10.0.1.4")))
     whole = compute(facts, Config())
     intent = next(intent for intent in whole.ready if not intent.primary)
@@ -114,10 +116,10 @@ def test_a_default_route_in_main_is_made_only_behind_the_host_s_own(
         (Base.FOREIGN, True, []),
     ],
 )
-def test_router_advertisements_are_turned_off_where_the_link_is_ours_to_bring_up(
+def test_router_advertisements_are_off_where_ec2net_brings_the_link_up(
     base: Base, has_ipv6: bool, wanted: list[int]
 ) -> None:
-    """They would put the subnet and a default route into main."""
+    """They would add the subnet and a default route to main."""
     facts = host(eni(0), eni(1))
     whole = compute(facts, Config())
     intent = next(intent for intent in whole.ready if not intent.primary)
@@ -136,7 +138,7 @@ def test_router_advertisements_are_turned_off_where_the_link_is_ours_to_bring_up
 def test_a_secondary_follows_the_mtu_of_the_primary_as_far_as_it_can(
     primary: int, largest: int, given: int | None, configured: bool
 ) -> None:
-    """Each pass set an MTU that the device refused; one below 1280 takes IPv6 off the link."""
+    """Each pass set an MTU that the device refused; one below 1280 removes IPv6 from the link."""
     links = (link(0, mtu=1500 if configured else primary), link(1, mtu=1500, mtu_max=largest))
     facts = host(eni(0, **IPV4_ONLY), eni(1), links=links)
     only = EniSection(Match(device=0), {"mtu": primary} if configured else {})
@@ -148,7 +150,7 @@ def test_a_secondary_follows_the_mtu_of_the_primary_as_far_as_it_can(
 
 
 @pytest.mark.parametrize(("mtu", "given"), [(1279, [1279]), (1280, []), (9001, [])])
-def test_an_mtu_that_a_network_manager_is_not_given_is_set_live(mtu: int, given: list[int]) -> None:
+def test_an_mtu_that_no_network_manager_sets_is_set_live(mtu: int, given: list[int]) -> None:
     """Its file is older than the knowledge that the ENI has no IPv6 addresses."""
     facts = host(eni(0), eni(1, **IPV4_ONLY))
     only = EniSection(Match(device=1), {"mtu": mtu})

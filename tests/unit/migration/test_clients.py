@@ -19,7 +19,7 @@ SOON = Deadline(10)
 
 def test_a_dhcp_client_is_found_suspended_and_killed(tmp_path: Path) -> None:
     program = shutil.copy("/bin/cat", tmp_path / "dhclient")
-    name = f"ens77.{os.getpid()}"  # the same test may run beside this one
+    name = f"ens77.{os.getpid()}"  # the same test may run at the same time
     words = [str(program), "-", "/run/dhclient.ens5.pid", name]
     pipe = subprocess.PIPE
     with subprocess.Popen(words, stdin=pipe, stdout=pipe, bufsize=0) as running:
@@ -37,7 +37,7 @@ def test_a_dhcp_client_is_found_suspended_and_killed(tmp_path: Path) -> None:
             Signal(signal.SIGCONT, found).do(SOON)
             Signal(signal.SIGKILL, found).do(SOON)
             assert running.wait(HANGS) == -9
-            Signal(signal.SIGKILL, found).do(SOON)  # it has ended
+            Signal(signal.SIGKILL, found).do(SOON)  # the process has ended
         finally:
             running.kill()
 
@@ -67,10 +67,11 @@ def client_process(
         ("{0}\t{0}\t{0}\t{0}", {"program": "/sbin/dhclient (deleted)"}, True),
     ],
 )
-def test_only_a_process_of_ones_own_is_a_dhcp_client(
+def test_only_a_process_of_the_same_user_is_a_dhcp_client(
     uids: str, other: dict[str, str], found: bool, tmp_path: Path
 ) -> None:
-    """Anybody can call his program so, and what is recorded of it is run by root when it is given back."""
+    """Any user can name a program like this, and root runs the recorded command when the host is
+    given back."""
     client_process(tmp_path, "self", "0")
     client_process(tmp_path, "77", uids.format(os.geteuid()), **other)
     client_process(tmp_path, "78", "65534\t65534\t65534\t65534")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files, links and folders come back with their bytes, modes and owners; a record survives."""
+"""Files, links and folders are restored with their bytes, modes and owners; a record survives."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ from ec2net.core.runtime.deadline import Deadline
 SOON = Deadline(10)
 
 
-def test_each_kind_of_path_becomes_as_it_was(tmp_path: Path) -> None:
+def test_each_kind_of_path_is_restored(tmp_path: Path) -> None:
     folder, file, link = tmp_path / "d", tmp_path / "d/f", tmp_path / "l"
     folder.mkdir(mode=0o750)
     file.write_bytes(b"\0\xff bytes\n")
@@ -42,7 +42,7 @@ def test_a_socket_is_not_kept(tmp_path: Path) -> None:
         keep(str(tmp_path / "pipe"))
 
 
-def test_a_record_is_read_as_it_was_written_and_forgotten(tmp_path: Path) -> None:
+def test_a_record_reads_back_and_can_be_deleted(tmp_path: Path) -> None:
     folder = tmp_path / "ec2net"
     before = Migrated(Rival.NET_UTILS, "now", "boot", ("a.timer",), all_kept([str(tmp_path)]))
     assert read(Rival.NET_UTILS, folder) is None
@@ -54,7 +54,7 @@ def test_a_record_is_read_as_it_was_written_and_forgotten(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"version": 2}', '{"version": 1, "tool": "x"}'])
-def test_a_record_that_makes_no_sense_stops_the_way_back(tmp_path: Path, text: str) -> None:
+def test_an_invalid_record_stops_the_way_back(tmp_path: Path, text: str) -> None:
     path_of(Rival.NET_UTILS, tmp_path).write_text(text)
     with pytest.raises(StateError, match="move the record away"):
         read(Rival.NET_UTILS, tmp_path)

@@ -30,7 +30,7 @@ Destination=10.0.32.0/20
 RULES = "[RoutingPolicyRule]\nFrom={0}\nPriority=10001\nTable=10001\n"
 
 
-def test_its_files_are_found_and_no_file_that_others_put_beside_them() -> None:
+def test_only_the_files_of_the_tool_are_found() -> None:
     assert tuple(files(WHOLE)) == (
         f"{RUN}/70-ens5.network",
         f"{RUN}/70-ens5.network.d/eni.conf",
@@ -41,11 +41,11 @@ def test_its_files_are_found_and_no_file_that_others_put_beside_them() -> None:
     )
 
 
-def test_a_host_that_it_never_was_on_has_none() -> None:
+def test_a_host_without_the_tool_has_no_files() -> None:
     assert tuple(files(host())) == ()
 
 
-def test_rules_and_routes_are_those_of_its_files() -> None:
+def test_rules_and_routes_follow_the_files() -> None:
     alias = "[Address]\nAddress=10.0.32.5/32\nAddPrefixRoute=false\n[Address]\nAddress=x\n"
     texts = [ENI, alias, RULES.format("10.0.32.4"), RULES.format("2001:db8::4")]
     assert wrote(texts) == Wrote(
@@ -56,6 +56,6 @@ def test_rules_and_routes_are_those_of_its_files() -> None:
     )
 
 
-def test_text_that_it_does_not_write_counts_for_nothing() -> None:
+def test_other_text_in_the_files_is_ignored() -> None:
     odd = RULES.format("nonsense"), "Table=7\n", "[Route]\nTable=x\nDestination=10.0.0.0/8\n", ""
     assert wrote(odd) == Wrote(tables=frozenset({10001}))

@@ -14,7 +14,7 @@ FAKE = '#!/bin/sh\necho "$*" >> {said}\n'
 
 @pytest.fixture
 def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What a systemctl was told."""
+    """The arguments of systemctl."""
     path = tmp_path / "said"
     (tmp_path / "systemctl").write_text(FAKE.format(said=path))
     (tmp_path / "systemctl").chmod(0o755)
@@ -22,7 +22,7 @@ def said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_it_waits_until_the_links_are_configured_again(
+def test_the_restart_waits_until_the_links_are_configured(
     said: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = iter([{"2", "3"}, set(), {"2"}, {"2", "3", "4"}])
@@ -33,7 +33,7 @@ def test_it_waits_until_the_links_are_configured_again(
     assert next(states, None) is None
 
 
-def test_a_link_that_it_does_not_configure_is_an_error(
+def test_a_link_that_networkd_does_not_configure_is_an_error(
     said: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     states = iter([frozenset({"2", "3"})])

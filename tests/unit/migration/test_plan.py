@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is done to hand a host over, and to give it back, by what the host is. Pure."""
+"""The steps that hand a host over, and give it back, from the host's state. Pure."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -43,7 +43,7 @@ RESOLVE = (
 
 
 def nothing(_: Deadline) -> None:
-    """What the program does itself is not done here."""
+    """Steps of the program itself do nothing here."""
 
 
 WORKS = Works(nothing, nothing, nothing, nothing, nothing, nothing, nothing)
@@ -63,8 +63,8 @@ def adopted(active: tuple[str, ...] = (NETWORKD, RESOLVED)) -> Host:
     return host(links, state, active=active, resolv_conf=ResolvConf(Kind.RESOLVEDS))
 
 
-def test_what_comes_is_enabled_before_what_goes_is_disabled() -> None:
-    """So that a boot in the middle finds a manager; the name server changes last."""
+def test_the_new_manager_is_enabled_before_the_old_one_is_disabled() -> None:
+    """A boot between the steps finds a manager; the name server changes last."""
     steps = told(
         forward(host({**BY_NETWORKMANAGER, **MASKED}, active=(units.NETWORKMANAGER,)), WORKS)
     )
@@ -85,7 +85,7 @@ def test_what_comes_is_enabled_before_what_goes_is_disabled() -> None:
     ]
 
 
-def test_ifupdown_is_never_told_to_stop() -> None:
+def test_ifupdown_is_never_stopped() -> None:
     """ifdown takes the addresses away, and so does a client that ends in good order."""
     links = {f"{WANTS}/networking.service": "x", f"{ACTIVE}networking.service": "1"}
     of_enis = Clients((DHCLIENT,))
@@ -100,23 +100,23 @@ def test_ifupdown_is_never_told_to_stop() -> None:
     assert [step.split()[0] for step in kept[1:]] == ["suspend", "run", "check", "kill"]
 
 
-def test_ifupdown_that_has_no_eni_is_left_alone() -> None:
+def test_ifupdown_without_an_eni_stays_unchanged() -> None:
     files = {"/etc/network/interfaces": "iface lo inet loopback\niface ens5 inet manual\n"}
     links = {**BY_NETWORKMANAGER, f"{WANTS}/networking.service": "x"}
     steps = told(forward(host(links, files, active=(units.NETWORKMANAGER,)), WORKS))
     assert not [step for step in steps if "networking" in step or "ifup" in step]
 
 
-def test_a_host_that_systemd_networkd_has_needs_no_step() -> None:
+def test_a_host_of_systemd_networkd_needs_no_step() -> None:
     assert forward(adopted(), WORKS) == ()
 
 
-def test_a_dispatcher_that_outlives_its_manager_is_no_reason_for_a_step() -> None:
+def test_a_dispatcher_that_outlives_its_manager_needs_no_step() -> None:
     was = adopted((NETWORKD, RESOLVED, "NetworkManager-dispatcher.service"))
     assert forward(was, WORKS) == ()
 
 
-def test_a_masked_networkmanager_stays_so() -> None:
+def test_a_masked_networkmanager_stays_masked() -> None:
     """Masked already, with the link by which it was wanted before."""
     was = adopted()
     masked = {f"{UNITS}/NetworkManager.service": "/dev/null", **BY_NETWORKMANAGER, **ENABLED}
@@ -127,7 +127,7 @@ def test_a_masked_networkmanager_stays_so() -> None:
     assert forward(replace(was, environment=seen), WORKS) == ()
 
 
-def test_both_managers_running_the_new_one_reads_its_files_again() -> None:
+def test_with_both_managers_running_the_new_one_reads_its_files_again() -> None:
     links = {**BY_NETWORKMANAGER, **ENABLED, f"{ACTIVE}{NETWORKD}": "1"}
     steps = told(forward(host(links, active=(units.NETWORKMANAGER, NETWORKD, RESOLVED)), WORKS))
     assert "run systemctl stop NetworkManager.service" in steps
@@ -135,7 +135,7 @@ def test_both_managers_running_the_new_one_reads_its_files_again() -> None:
     assert not [step for step in steps if "start" in step]
 
 
-def test_what_starts_networkmanager_again_goes_before_it() -> None:
+def test_units_that_restart_networkmanager_are_disabled_before_it() -> None:
     links = {**BY_NETWORKMANAGER, f"{UNITS}/timers.target.wants/nm-cloud-setup.timer": "x"}
     active = ("NetworkManager.service", "nm-cloud-setup.timer")
     steps = told(forward(host(links, active=active), WORKS))
@@ -158,7 +158,7 @@ def test_what_starts_networkmanager_again_goes_before_it() -> None:
         ({"clients": Clients(another=True)}, "dhcpcd is running"),
     ],
 )
-def test_a_handover_that_cannot_be_made_or_taken_back_is_refused(
+def test_a_handover_that_cannot_be_made_or_reverted_is_refused(
     change: Mapping[str, object], why: str
 ) -> None:
     good = host(BY_NETWORKMANAGER)
@@ -185,10 +185,11 @@ IFUPDOWN = {f"{SHIPPED}/networking.service": "[Unit]", "/sbin/dhclient": "ELF"}
         ),
     ],
 )
-def test_a_host_is_not_given_back_to_what_is_not_there_any_more(
+def test_a_host_is_not_given_back_to_a_missing_manager(
     links: Mapping[str, str], clients: tuple[Client, ...], gone: str, why: str
 ) -> None:
-    """Its package was removed since then: systemd-networkd would be stopped, and nobody started."""
+    """NetworkManager's package was removed since then: systemd-networkd would be stopped, and no
+    manager started."""
     was = before(host(links, IFUPDOWN, clients=Clients(clients)), "now")
     shipped = {**INSTALLED, **IFUPDOWN, f"{SHIPPED}/NetworkManager.service": "x"}
     seen = environment(shipped, ENABLED, shipped=())
@@ -207,16 +208,16 @@ def test_a_host_is_not_given_back_to_what_is_not_there_any_more(
 @pytest.mark.parametrize(
     ("kind", "aside", "resolved", "refused"),
     [
-        pytest.param(Kind.RESOLVEDS, Kept.NOTHING, False, True, id="somebody deleted it"),
+        pytest.param(Kind.RESOLVEDS, Kept.NOTHING, False, True, id="a user deleted it"),
         pytest.param(Kind.RESOLVEDS, Kept.NOTHING, True, False, id="systemd-resolved stays"),
         pytest.param(Kind.RESOLVEDS, Kept.ANOTHER, False, False, id="it exists"),
         pytest.param(Kind.OTHER, Kept.NOTHING, False, False, id="given back already"),
     ],
 )
-def test_a_host_is_not_given_back_without_what_its_resolv_conf_was(
+def test_a_host_is_not_given_back_without_its_resolv_conf(
     kind: Kind, aside: Kept, resolved: bool, refused: bool
 ) -> None:
-    """It would lead to a systemd-resolved that was stopped."""
+    """The link would lead to a systemd-resolved that was stopped."""
     active = (units.NETWORKMANAGER, *([RESOLVED] if resolved else []))
     was = before(host(BY_NETWORKMANAGER, active=active), "now")
     now = replace(adopted(), resolv_conf=ResolvConf(kind, aside=aside))
@@ -224,8 +225,8 @@ def test_a_host_is_not_given_back_without_what_its_resolv_conf_was(
         refuse_back(was, now)
 
 
-def test_what_was_active_and_is_not_there_any_more_is_not_started() -> None:
-    """It would be a failure each time, and nothing after it would be done."""
+def test_missing_units_are_not_started() -> None:
+    """The step would fail each time, and no later step would run."""
     active = (units.NETWORKMANAGER, "nm-cloud-setup.timer")
     was = before(host(BY_NETWORKMANAGER, active=active), "now")
     shipped = {**INSTALLED, f"{SHIPPED}/NetworkManager.service": "x"}
@@ -233,7 +234,7 @@ def test_what_was_active_and_is_not_there_any_more_is_not_started() -> None:
     assert "run systemctl start NetworkManager.service" in told(back(was, now, WORKS))
 
 
-def test_it_is_given_back_in_steps_that_end_where_it_began() -> None:
+def test_the_steps_of_giving_back_end_in_the_first_state() -> None:
     began = host(
         {**BY_NETWORKMANAGER, **MASKED}, active=(units.NETWORKMANAGER, "NetworkManager-x.service")
     )
@@ -268,22 +269,22 @@ def test_it_is_given_back_in_steps_that_end_where_it_began() -> None:
 
 
 class Named:
-    """Something that the program does itself, told apart by its name."""
+    """A step of the program itself, identified by its name."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def __call__(self, _: Deadline) -> None:
-        """Not done here."""
+        """Does nothing here."""
 
 
 def own_work(steps: tuple[Step, ...]) -> list[str]:
-    """What of a plan the program does itself, in its order."""
+    """A plan's steps of the program itself, in order."""
     works = (step.work for step in steps if isinstance(step, Work))
     return [work.name for work in works if isinstance(work, Named)]
 
 
-def test_each_way_ends_with_the_check_of_its_own() -> None:
+def test_each_direction_ends_with_its_check() -> None:
     """A host that was given back has no lease of systemd-networkd any more."""
     works = Works(**{field.name: Named(field.name) for field in fields(Works)})
     began = host({**BY_NETWORKMANAGER}, active=(units.NETWORKMANAGER,))
@@ -292,7 +293,7 @@ def test_each_way_ends_with_the_check_of_its_own() -> None:
     assert own_work(steps) == ["clear", "prepare", "reconnect", "reachable", "forget"]
 
 
-def test_where_nothing_was_done_yet_only_the_record_goes() -> None:
+def test_before_the_first_change_only_the_record_is_deleted() -> None:
     began = adopted()
     assert told(back(before(began, "now"), began, WORKS)) == ["delete /var/lib/ec2net/adopted.json"]
 
@@ -310,7 +311,7 @@ def test_a_dhcp_client_is_resumed_or_started_again() -> None:
     assert steps[1].endswith("dhclient -6")
 
 
-def test_our_files_that_were_there_before_stay() -> None:
+def test_ec2nets_earlier_files_stay() -> None:
     """Both managers ran, and systemd-networkd had the ENIs."""
     file = "/run/systemd/network/70-ens5.network"
     began = replace(adopted(), own_files=(file,))
@@ -320,7 +321,7 @@ def test_our_files_that_were_there_before_stay() -> None:
     assert f"delete {file}" not in steps
 
 
-def test_a_resolv_conf_that_somebody_wrote_meanwhile_stays() -> None:
+def test_a_resolv_conf_changed_meanwhile_stays() -> None:
     began = host(BY_NETWORKMANAGER)
     after = replace(began, resolv_conf=ResolvConf(Kind.OTHER, aside=Kept.ANOTHER))
     assert not [step for step in told(back(before(began, "now"), after, WORKS)) if "resolv" in step]
@@ -346,13 +347,13 @@ def test_a_resolv_conf_that_somebody_wrote_meanwhile_stays() -> None:
         ({"/etc/netplan/50.yaml": "network:\n  renderer: NetworkManager\n"}, "renderer: networkd"),
     ],
 )
-def test_what_is_not_taken_over_is_told(files: dict[str, str], told: str) -> None:
+def test_settings_that_are_not_taken_over_are_reported(files: dict[str, str], told: str) -> None:
     seen = environment(files, BY_NETWORKMANAGER)
     assert told in remarks.remarks(seen)[0]
     assert told not in "".join(remarks.remarks(environment({}, BY_NETWORKMANAGER)))
 
 
-def test_a_cloud_init_that_leaves_the_network_alone_is_no_remark() -> None:
+def test_a_cloud_init_without_network_configuration_needs_no_remark() -> None:
     files = {
         "/etc/cloud/cloud.cfg": "users: []\n",
         "/etc/cloud/cloud.cfg.d/99.cfg": "network: {config: disabled}\n",
@@ -360,7 +361,7 @@ def test_a_cloud_init_that_leaves_the_network_alone_is_no_remark() -> None:
     assert not any("cloud-init" in remark for remark in remarks.remarks(environment(files)))
 
 
-def test_links_that_ifupdown_brings_up_are_told() -> None:
+def test_links_that_ifupdown_brings_up_are_reported() -> None:
     files = {"/etc/network/interfaces": "iface lo inet loopback\niface br0 inet static\n"}
     seen = environment(files, {f"{WANTS}/networking.service": "x"})
     assert any("nothing brings br0 up" in remark for remark in remarks.remarks(seen))

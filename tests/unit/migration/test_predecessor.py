@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan that ends a tool closes every way to start a unit before it stops one; the way back."""
+"""The plan that ends a tool first prevents every start of a unit, then stops it; the way back."""
 
 from collections.abc import Mapping
 
@@ -35,7 +35,7 @@ def plan(rival: Rival, environment: Environment) -> list[str]:
     return [step.describe() for step in forward(look(rival, environment), WORKS)]
 
 
-def test_masks_come_first_then_units_stop_then_systemd_confirms_and_then_files_go() -> None:
+def test_masks_precede_stops_and_systemd_confirms_before_files_are_deleted() -> None:
     assert plan(Rival.NET_UTILS, WHOLE) == [
         "record the host's state in /var/lib/ec2net/migrated-amazon-ec2-net-utils.json",
         f"mask {MASKED_RULE}",
@@ -72,7 +72,7 @@ def networkd(others: Mapping[str, str]) -> Environment:
 CONFIGURED = "ADMIN_STATE=configured\n"
 
 
-def test_systemd_networkd_reads_new_files_by_a_restart_that_keeps_leases() -> None:
+def test_a_restart_that_keeps_leases_lets_networkd_read_new_files() -> None:
     """Only where it manages ENIs alone: a restart takes foreign addresses off other links."""
     alone = networkd({"1": "ADMIN_STATE=unmanaged\n", "2": CONFIGURED, "3": CONFIGURED})
     assert plan(Rival.NET_UTILS, alone)[-3:] == [
@@ -108,7 +108,7 @@ def test_other_starters_are_reported_and_left() -> None:
     assert f"mask {unit}" not in plan(Rival.NET_UTILS, host(files))
 
 
-def test_nm_cloud_setup_is_masked_since_a_dispatcher_starts_what_is_enabled() -> None:
+def test_nm_cloud_setup_is_masked_because_a_dispatcher_starts_enabled_units() -> None:
     enabled = f"{UNITS}/timers.target.wants/nm-cloud-setup.timer"
     steps = plan(Rival.NM_CLOUD_SETUP, host(links={enabled: "t"}, working=["nm-cloud-setup.timer"]))
     assert steps[1:] == [
@@ -121,7 +121,7 @@ def test_nm_cloud_setup_is_masked_since_a_dispatcher_starts_what_is_enabled() ->
     ]
 
 
-def test_cloud_netconfig_is_turned_off_in_its_settings_too() -> None:
+def test_cloud_netconfig_is_disabled_in_its_settings_too() -> None:
     steps = plan(Rival.CLOUD_NETCONFIG, host({SETTINGS: 'CLOUD_NETCONFIG_MANAGE="yes"\n'}))
     assert f'set CLOUD_NETCONFIG_MANAGE="no" in {SETTINGS}' in steps
 
@@ -137,7 +137,7 @@ def test_cloud_netconfig_is_turned_off_in_its_settings_too() -> None:
         ),
     ],
 )
-def test_only_the_one_setting_changes(before: str, after: str) -> None:
+def test_only_one_setting_changes(before: str, after: str) -> None:
     assert with_manage_off(before) == after
 
 
@@ -156,7 +156,7 @@ BEFORE = Migrated(
 )
 
 
-def test_the_way_back_frees_its_units_first_so_that_ec2net_refuses_the_enis() -> None:
+def test_migrating_back_unmasks_the_units_first_so_that_ec2net_refuses_the_enis() -> None:
     assert [step.describe() for step in back(BEFORE, "boot 1", WORKS, "ens6")] == [
         f"restore {UNITS}/timers.target.wants/x.timer",
         f"delete {MASKED_RULE}",
@@ -171,6 +171,6 @@ def test_the_way_back_frees_its_units_first_so_that_ec2net_refuses_the_enis() ->
     ]
 
 
-def test_after_another_boot_files_in_run_are_the_tool_s_to_make() -> None:
+def test_after_a_reboot_the_tool_restores_its_files_in_run() -> None:
     steps = [step.describe() for step in back(BEFORE, "boot 2", WORKS, "ens6")]
     assert not any(RUN in step or "networkctl" in step for step in steps)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The record of a handover: it says again what it was told, and damage is told."""
+"""The record of a handover: it reads back unchanged, and damage is reported."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from ec2net.core.migration.plan import before
 from ec2net.core.model.errors import StateError
 
 
-def test_the_record_says_again_what_it_was_told(tmp_path: Path) -> None:
+def test_a_record_reads_back_unchanged(tmp_path: Path) -> None:
     was = before(
         host(BY_NETWORKMANAGER, active=("a.service",), clients=Clients((DHCLIENT,))), "now"
     )
@@ -31,8 +31,8 @@ def test_the_record_says_again_what_it_was_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", ["", "{", "[]", "{}", "null", "cut", "version", "words", "link"])
-def test_a_record_that_is_no_record_is_told(tmp_path: Path, spoil: str) -> None:
-    """And never taken for a host that was nothing before."""
+def test_an_invalid_record_is_reported(tmp_path: Path, spoil: str) -> None:
+    """A damaged record never counts as a host without a former state."""
     where = tmp_path / "adopted.json"
     record.write(before(host(BY_NETWORKMANAGER, clients=Clients((DHCLIENT,))), "now"), where)
     data = json.loads(where.read_text())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is at resolv.conf is kept, replaced and given back as it was."""
+"""resolv.conf is saved, replaced and restored."""
 
 import os
 import subprocess
@@ -42,10 +42,8 @@ def told(path: Path) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("make", [as_file, as_link], ids=["a file", "a dangling link"])
-def test_resolv_conf_comes_back_as_it_was(
-    path: Path, aside: Path, make: Callable[[Path], None]
-) -> None:
-    """Bytes, mode, owner, inode, time; done twice each way nothing else happens."""
+def test_resolv_conf_is_restored(path: Path, aside: Path, make: Callable[[Path], None]) -> None:
+    """Bytes, mode, owner, inode, time; repeating each direction has no further effect."""
     make(path)
     was = told(path)
     assert look(path, aside).kind is Kind.OTHER
@@ -60,7 +58,7 @@ def test_resolv_conf_comes_back_as_it_was(
     assert look(path, aside).aside is Kept.NOTHING
 
 
-def test_a_kill_before_the_exchange_is_seen(path: Path, aside: Path) -> None:
+def test_a_kill_before_the_exchange_is_detected(path: Path, aside: Path) -> None:
     as_file(path)
     was = told(path)
     os.link(path, aside)
@@ -71,14 +69,14 @@ def test_a_kill_before_the_exchange_is_seen(path: Path, aside: Path) -> None:
     assert told(path) == was
 
 
-def test_what_was_kept_is_never_overwritten(path: Path, aside: Path) -> None:
+def test_a_saved_copy_is_never_overwritten(path: Path, aside: Path) -> None:
     """Upstream's backup was, at every configuration of its package."""
     as_file(path)
     aside.write_text("the first one")
     assert "already" in look(path, aside).problem
 
 
-def test_nothing_there_is_replaced_too(path: Path, aside: Path) -> None:
+def test_a_missing_file_is_replaced_too(path: Path, aside: Path) -> None:
     assert look(path, aside).kind is Kind.NONE
     Resolve(False, path, aside).do(SOON)
     assert os.readlink(path) == TARGET

@@ -13,8 +13,8 @@ from ec2net.core.runtime.deadline import Deadline
 SOON = Deadline(10)
 
 
-def test_a_link_is_put_in_place_of_a_link_and_of_nothing_else(tmp_path: Path) -> None:
-    place = tmp_path / "system/x.target.wants/x.service"  # neither folder is there
+def test_a_link_replaces_a_link_or_nothing(tmp_path: Path) -> None:
+    place = tmp_path / "system/x.target.wants/x.service"  # neither folder exists
     for target in ("/dev/null", "/usr/lib/x.service", "/usr/lib/x.service"):
         perform((Link(str(place), target),), SOON, subject="adopt")
         assert os.readlink(place) == target
@@ -26,7 +26,7 @@ def test_a_link_is_put_in_place_of_a_link_and_of_nothing_else(tmp_path: Path) ->
     assert place.read_text() == "an administrator's"
 
 
-def test_a_setting_of_a_link_that_is_gone_is_no_failure(tmp_path: Path) -> None:
+def test_a_setting_of_a_removed_link_is_no_failure(tmp_path: Path) -> None:
     SetSysctl(str(tmp_path / "gone/accept_ra"), "1").do(SOON)
     (tmp_path / "accept_ra").write_text("0")
     SetSysctl(str(tmp_path / "accept_ra"), "1").do(SOON)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The same intent is recognised as the same, and another one as another."""
+"""Equal intents have equal fingerprints, and others do not."""
 
 import random
 import subprocess
@@ -27,7 +27,7 @@ def again() -> str:
     return fingerprint("netlink", WANTED)
 
 
-def test_a_fingerprint_does_not_depend_on_order_name_or_process() -> None:
+def test_a_fingerprint_does_not_depend_on_order_or_name_or_process() -> None:
     shuffled = random.Random(1).sample(WANTED, len(WANTED))
     renamed = [
         item if isinstance(item, Rule) else replace(item, link=LinkRef(3, "eth1"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names from outside: what is taken, what is refused, and in which words."""
+"""Names from outside: which are accepted or refused, and the message."""
 
 import re
 
@@ -13,7 +13,7 @@ from ec2net.core.model.identity import LINK_NAME_MAX, EniId, Mac, parse_link_nam
 @pytest.mark.parametrize(
     "text", ["06:53:e1:d8:f9:29", "06:53:E1:D8:F9:29", "06:53:e1:d8:f9:29/", " 06:53:e1:d8:f9:29\n"]
 )
-def test_a_mac_in_every_spelling_of_imds_is_one_mac(text: str) -> None:
+def test_every_spelling_of_a_mac_in_imds_is_one_mac(text: str) -> None:
     assert Mac.parse(text) == Mac("06:53:e1:d8:f9:29")
 
 
@@ -22,7 +22,7 @@ def test_a_mac_in_every_spelling_of_imds_is_one_mac(text: str) -> None:
     ["", "06:53:e1:d8:f9", "06:53:e1:d8:f9:2g", "06-53-e1-d8-f9-29", "06:53:e1:d8:f9:29:00",
      "../06:53:e1:d8:f9:29", "06:53:e1:d8:f9:29\n06:53:e1:d8:f9:2a", "٠٦:53:e1:d8:f9:29", "x" * 10**6],
 )  # fmt: skip
-def test_what_is_no_mac(text: str) -> None:
+def test_invalid_text_is_no_mac(text: str) -> None:
     with pytest.raises(ValueError, match="is not a MAC address") as caught:
         Mac.parse(text)
     assert len(str(caught.value)) < 120
@@ -36,14 +36,14 @@ def test_every_mac_survives_its_text(raw: bytes) -> None:
 
 
 @pytest.mark.parametrize("text", ["eni-0304feb62015b7959", "eni-0304feb6", " eni-0304feb6\n"])
-def test_an_eni_id(text: str) -> None:
+def test_a_valid_id_is_an_eni_id(text: str) -> None:
     assert str(EniId.parse(text)) == text.strip()
 
 
 @pytest.mark.parametrize(
     "text", ["", "eni-", "eni-0304FEB6", "eni-0304feb", "i-0304feb62015b7959", "eni-0304feb6/../x"]
 )
-def test_what_is_no_eni_id(text: str) -> None:
+def test_invalid_text_is_no_eni_id(text: str) -> None:
     with pytest.raises(ValueError, match="is not an ENI id"):
         EniId.parse(text)
 
@@ -51,7 +51,7 @@ def test_what_is_no_eni_id(text: str) -> None:
 @pytest.mark.parametrize(
     "name", ["ens6", "eth0", "enp39s0", "a" * 15, "eni1a2b3c4d5e6", "wan-1.7", "ü" * 7]
 )
-def test_a_link_name(name: str) -> None:
+def test_a_valid_name_is_a_link_name(name: str) -> None:
     assert parse_link_name(name) == name
 
 
@@ -73,13 +73,13 @@ def test_a_link_name(name: str) -> None:
         ("ens\udcff", r"'ens\udcff' has a character that link names cannot have"),
     ],
 )
-def test_what_is_no_link_name(name: str, problem: str) -> None:
+def test_invalid_text_is_no_link_name(name: str, problem: str) -> None:
     with pytest.raises(ValueError, match=f"^{re.escape(problem)}$"):
         parse_link_name(name)
 
 
 @given(st.text())
-def test_a_name_that_is_taken_can_be_a_file_name(text: str) -> None:
+def test_a_link_name_can_be_a_file_name(text: str) -> None:
     try:
         name = parse_link_name(text)
     except ValueError:

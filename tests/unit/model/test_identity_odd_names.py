@@ -41,7 +41,7 @@ ODD = [
 names = st.binary(min_size=1, max_size=15).filter(
     lambda raw: not set(raw) & set(b"/: \t\n\v\f\r\0\xa0") and raw not in (b".", b"..")
 )
-"""As dev_valid_name in net/core/dev.c has it."""
+"""As dev_valid_name in net/core/dev.c defines it."""
 
 
 def safe(text: str) -> bool:
@@ -49,14 +49,14 @@ def safe(text: str) -> bool:
 
 
 @given(names)
-def test_a_name_is_kept_to_the_last_byte(raw: bytes) -> None:
+def test_a_name_keeps_every_byte(raw: bytes) -> None:
     assert os.fsencode(link_name(raw)) == raw
     assert link_name(raw) == os.fsdecode(raw)
     assert json.loads(json.dumps(link_name(raw))) == os.fsdecode(raw)
 
 
 @given(names)
-def test_whatever_shows_a_name_escapes_it(raw: bytes) -> None:
+def test_every_output_escapes_a_name(raw: bytes) -> None:
     name = link_name(raw)
     ref = LinkRef(7, name)
     setting = LinkSetting(ref, Setting.ALTNAME, name)
@@ -66,18 +66,18 @@ def test_whatever_shows_a_name_escapes_it(raw: bytes) -> None:
 
 
 @given(st.text() | st.binary().map(os.fsdecode))
-def test_what_is_printable_is_itself_and_the_rest_is_escaped(text: str) -> None:
+def test_printable_characters_stay_and_others_are_escaped(text: str) -> None:
     shown = printable(text)
     assert safe(shown)
     assert "\n" not in shown
     assert (shown == text) is text.isprintable()
-    shown.encode()  # it can be written anywhere
+    shown.encode()  # it can be printed anywhere
     assert printable(text, keep="\n").count("\n") == text.count("\n")
 
 
 @given(names)
-def test_a_unit_is_named_by_bytes(raw: bytes) -> None:
-    """As systemd-escape(1) does."""
+def test_a_unit_name_contains_the_bytes_of_the_link_name(raw: bytes) -> None:
+    """As systemd-escape(1) escapes it."""
     assert os.fsencode(_unescaped(escaped(link_name(raw)))) == raw
 
 
@@ -89,7 +89,7 @@ def test_a_unit_for_an_odd_name_is_refused_with_its_name_escaped(raw: bytes) -> 
 
 
 @pytest.mark.parametrize("raw", ODD, ids=ascii)
-def test_an_eni_with_an_odd_name_costs_itself_alone_and_is_told(raw: bytes) -> None:
+def test_an_eni_with_an_odd_name_is_refused_alone_and_reported(raw: bytes) -> None:
     enis = [eni(0), eni(1), eni(2)]
     plain = host(*enis)
     odd = replace(
@@ -110,7 +110,7 @@ def test_an_eni_with_an_odd_name_costs_itself_alone_and_is_told(raw: bytes) -> N
 
 
 @pytest.mark.parametrize("raw", ODD, ids=ascii)
-def test_an_odd_altname_costs_nothing(raw: bytes) -> None:
+def test_an_odd_altname_has_no_effect(raw: bytes) -> None:
     plain = host(eni(0), eni(1))
     odd = replace(
         plain, links=tuple(replace(one, altnames=(link_name(raw),)) for one in plain.links)
@@ -134,7 +134,7 @@ def test_the_log_and_the_output_are_escaped(text: str) -> None:
 
 @pytest.mark.parametrize("raw", ODD, ids=ascii)
 def test_an_argument_of_any_bytes_is_refused_in_one_safe_line(tmp_path: Path, raw: bytes) -> None:
-    """As a unit instance gives it (``ec2net@...``)."""
+    """As a unit instance passes it (``ec2net@...``)."""
     command = [
         sys.executable,
         "-m",
@@ -152,7 +152,7 @@ def test_an_argument_of_any_bytes_is_refused_in_one_safe_line(tmp_path: Path, ra
 
 
 @pytest.mark.parametrize("raw", ODD, ids=ascii)
-def test_status_of_any_bytes_is_shown_escaped(tmp_path: Path, raw: bytes) -> None:
+def test_a_status_of_any_bytes_is_shown_escaped(tmp_path: Path, raw: bytes) -> None:
     status = {"version": 1, "problems": [os.fsdecode(raw)], "enis": []}
     (tmp_path / "status.json").write_text(json.dumps(status))
     command = [sys.executable, "-m", "ec2net", "status", "--run-dir", str(tmp_path)]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The numbers are a contract: the VPC CNI and EKS use the same ones."""
 
+import re
+
 import pytest
 from checkout import TOP
 from hypothesis import given
@@ -31,7 +33,7 @@ from ec2net.core.model.objects import LAST_PRIORITIES, LOCAL_TABLE, MAIN_TABLE
         (127, 99, 22799, 13311),
     ],
 )
-def test_the_numbers_of_a_place(card: int, device: int, table: int, metric: int) -> None:
+def test_card_and_device_give_the_numbers(card: int, device: int, table: int, metric: int) -> None:
     """R37: EKS hard-codes 10101 and 613 for card 1 device 1."""
     plan, number = NumberPlan(), EniNumber(card, device)
     assert (plan.table(number), plan.priority(number), plan.metric(number)) == (
@@ -41,28 +43,26 @@ def test_the_numbers_of_a_place(card: int, device: int, table: int, metric: int)
     )
 
 
-def test_main_first_rules_go_before_those_of_every_eni() -> None:
+def test_main_first_rules_precede_those_of_every_eni() -> None:
     assert NumberPlan().main_first_priority == NumberPlan().priority(PRIMARY) - 1 == 9999
 
 
 @pytest.mark.parametrize(
     ("card", "device", "problem"),
     [
-        (-1, 0, "network card -1 is not in 0..127"),
-        (128, 0, "network card 128 is not in 0..127"),
-        (0, -1, "device number -1 is not in 0..99"),
-        (0, 100, "device number 100 is not in 0..99"),
+        (-1, 0, "network card -1 (possible: 0 to 127)"),
+        (128, 0, "network card 128 (possible: 0 to 127)"),
+        (0, -1, "device number -1 (possible: 0 to 99)"),
+        (0, 100, "device number 100 (possible: 0 to 99)"),
     ],
 )
-def test_a_place_that_would_share_numbers_does_not_exist(
-    card: int, device: int, problem: str
-) -> None:
-    with pytest.raises(ValueError, match=problem):
+def test_a_device_that_would_share_numbers_is_invalid(card: int, device: int, problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(problem)):
         EniNumber(card, device)
 
 
 @given(st.sets(st.tuples(st.integers(0, CARDS - 1), st.integers(0, DEVICES - 1))))
-def test_every_eni_has_a_mark_of_its_own_in_twelve_bits(places: set[tuple[int, int]]) -> None:
+def test_every_eni_has_its_own_mark_in_twelve_bits(places: set[tuple[int, int]]) -> None:
     numbers = [EniNumber(*place) for place in places]
     marks = NumberPlan().marks(numbers)
     assert set(marks) == set(numbers)
@@ -70,18 +70,18 @@ def test_every_eni_has_a_mark_of_its_own_in_twelve_bits(places: set[tuple[int, i
     for number, mark in marks.items():
         assert mark.mask == 0xFFF00000
         assert mark.value & ~mark.mask == 0 < mark.value
-        if number.n < MARKS:  # as before there was a pool, whichever others there are
+        if number.n < MARKS:  # as before the pool existed, whatever other ENIs there are
             assert mark.value >> 20 == number.n + 1
 
 
-def test_more_enis_than_marks_leave_the_last_without_one() -> None:
+def test_without_a_free_mark_the_last_enis_have_none() -> None:
     numbers = [EniNumber(n // DEVICES, n % DEVICES) for n in range(HIGHEST + 1)]
     marks = NumberPlan().marks(reversed(numbers))
     assert list(marks) == numbers[:MARKS]
 
 
-def test_what_follows_from_the_numbers_stays_apart() -> None:
-    """Others' priorities and the kernel's tables begin where ours end."""
+def test_the_derived_numbers_do_not_overlap() -> None:
+    """Foreign priorities and the kernel's tables begin where ec2net's end."""
     numbers, highest = NumberPlan(), EniNumber(CARDS - 1, DEVICES - 1)
     assert highest.n == HIGHEST
     assert numbers.priorities == range(9999, 22800)
@@ -92,11 +92,11 @@ def test_what_follows_from_the_numbers_stays_apart() -> None:
     assert numbers.metric(highest) < LATER_METRIC
 
 
-def test_an_eni_that_came_later_stands_behind_every_metric_until_it_is_configured() -> None:
+def test_a_later_eni_has_a_worse_metric_until_it_is_configured() -> None:
     file = TOP / "systemd/network/80-ec2net-later.network"
     metrics = [line for line in file.read_text().splitlines() if line.startswith("RouteMetric=")]
     assert metrics == [f"RouteMetric={LATER_METRIC}"] * 2
 
 
-def test_a_place_for_people() -> None:
+def test_card_and_device_are_shown_as_text() -> None:
     assert str(EniNumber(1, 2)) == "card 1 device 2"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Items say themselves what they are for, and what tells for which ENI they are."""
+"""Each item has its purpose, and a key that identifies its ENI."""
 
 from ipaddress import ip_interface, ip_network
 
@@ -53,13 +53,13 @@ def test_an_item_says_its_purpose_and_whether_it_outlives_its_link(
     assert purpose_of(item).outlives_link is outlives
 
 
-def test_a_rule_is_told_by_its_table_then_by_its_source_or_by_its_role() -> None:
+def test_a_table_and_then_a_source_or_a_role_identify_a_rule() -> None:
     assert clues_of(Rule(SOURCE, 9999, MAIN_TABLE)) == (of_table(MAIN_TABLE), of_source(SOURCE))
     for rule in fast_failure(NumberPlan()):
         assert clues_of(rule) == (of_table(rule.table), OF_PRIMARY)
 
 
-def test_a_guard_is_told_by_its_table_and_another_route_by_its_link() -> None:
+def test_a_table_identifies_a_guard_and_a_link_identifies_other_routes() -> None:
     guard = Route(EVERYTHING, 10001, 9, NO_LINK, kind=RouteKind.UNREACHABLE)
     assert clues_of(guard) == (of_table(10001),)
     assert clues_of(Route(EVERYTHING, 10001, 0, LINK)) == (of_link(LINK.index),)
@@ -71,7 +71,7 @@ def test_only_a_rule_by_mark_reveals_the_reply_marks_of_its_table() -> None:
     assert Rule(SOURCE, 10001, 10001).reveals is None
 
 
-def test_nothing_that_an_intent_wants_has_a_foreign_purpose() -> None:
+def test_no_item_of_an_intent_has_a_foreign_purpose() -> None:
     config = Config(eni=EniSettings(published_ports=True, ipv6_prefix_mode=PrefixMode.LOCAL))
     for facts in (host(eni(0), eni(1)), host(eni(0, **IPV6_ONLY), eni(1, **IPV6_ONLY))):
         intents = compute(facts, config)

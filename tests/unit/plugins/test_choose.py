@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which backend a link gets, and the reasons that people are told."""
+"""The backend of a link, and the reasons in the message."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -78,7 +78,7 @@ MASKED = {**ENABLED, "/etc/systemd/system/NetworkManager.service": "/dev/null"}
 def environment(
     files: Mapping[str, str], links: Mapping[str, str] = RUNNING, enis: tuple[Link, ...] = ()
 ) -> Environment:
-    """Both managers run, unless ``links`` says otherwise."""
+    """Both network managers run, unless ``links`` differs."""
 
     def list_folder(path: str) -> tuple[str, ...]:
         below = [name.removeprefix(f"{path}/") for name in files if name.startswith(f"{path}/")]
@@ -112,7 +112,9 @@ def environment(
         ),
     ],
 )
-def test_who_manages_a_link(files: Mapping[str, str], manager: Manager) -> None:
+def test_facts_of_the_host_name_the_network_manager_of_a_link(
+    files: Mapping[str, str], manager: Manager
+) -> None:
     """R40."""
     assert link_manager(LINK, environment(files)) is manager
 
@@ -138,7 +140,7 @@ ENABLED_NETWORKD = {
 }
 MASKED_NETWORKD = {**ENABLED_NETWORKD, "/etc/systemd/system/systemd-networkd.service": "/dev/null"}
 NOT_UP = {"/run/systemd/netif/links/": ""}
-"""The folder is there."""
+"""The folder exists."""
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ NOT_UP = {"/run/systemd/netif/links/": ""}
         ),
     ],
 )
-def test_a_networkd_that_is_not_up_tells_of_no_link(
+def test_a_networkd_that_is_starting_manages_no_link_yet(
     files: Mapping[str, str], links: Mapping[str, str], manager: Manager
 ) -> None:
     """Its links were given to the netlink backend for good by a pass during a restart."""
@@ -182,7 +184,7 @@ NEW_BESIDE = {"/run/NetworkManager/devices/4": "managed=true"}
         pytest.param({}, ENABLED, Manager.NOBODY, id="never ran in this boot"),
     ],
 )
-def test_a_link_that_comes_while_networkmanager_is_stopped_waits_for_it(
+def test_a_new_link_waits_for_a_stopped_networkmanager(
     files: Mapping[str, str], links: Mapping[str, str], manager: Manager
 ) -> None:
     """The netlink backend took it, and NetworkManager called it external at its return."""
@@ -201,7 +203,7 @@ BOTH: dict[str, type[Backend]] = {"of-networkd": OfNetworkd, "netlink": NetlinkB
             {},
             "netlink: of-networkd does not suit: no network manager manages ens6;"
             " netlink suits: no network manager manages ens6",
-            id="auto, nobody manages the link",
+            id="auto, no network manager manages the link",
         ),
         pytest.param(
             "auto",
@@ -232,7 +234,7 @@ BOTH: dict[str, type[Backend]] = {"of-networkd": OfNetworkd, "netlink": NetlinkB
             BOTH,
             {NETWORKD: "ADMIN_STATE=configured"},
             'netlink: the configuration sets backend = "netlink"',
-            id="the configuration says so, whoever manages it",
+            id="the configuration names it, with any network manager",
         ),
         pytest.param(
             "gone",
@@ -243,7 +245,7 @@ BOTH: dict[str, type[Backend]] = {"of-networkd": OfNetworkd, "netlink": NetlinkB
         ),
     ],
 )
-def test_the_choice_and_its_reasons(
+def test_each_choice_has_its_reasons(
     configured: str, backends: Mapping[str, type[Backend]], files: Mapping[str, str], answer: str
 ) -> None:
     assert str(choose(configured, LINK, backends, environment(files))) == answer
@@ -289,23 +291,23 @@ CONFIGURED, MANAGED = "ADMIN_STATE=configured", "managed=true"
             RUNNING,
             "networkmanager",
             "no network manager manages ens6, and NetworkManager manages ens7",
-            id="just attached beside one of NetworkManager's",
+            id="just attached, another ENI is NetworkManager's",
         ),
         pytest.param(
             {OTHERS["networkd"]: CONFIGURED},
             RUNNING,
             "networkd",
             "no network manager manages ens6, and systemd-networkd manages ens7",
-            id="just attached beside one of networkd's",
+            id="just attached, another ENI is networkd's",
         ),
-        pytest.param({}, RUNNING, "netlink", "no network manager manages ens6", id="nobody's"),
+        pytest.param({}, RUNNING, "netlink", "no network manager manages ens6", id="unmanaged"),
         pytest.param({}, {}, "netlink", "no network manager manages ens6", id="no manager runs"),
         pytest.param(
             {"/etc/os-release": 'ID="amzn"\n'},
             RUNNING,
             "networkd",
             "this is Amazon Linux",
-            id="Amazon Linux, nobody's",
+            id="Amazon Linux, unmanaged",
         ),
         pytest.param(
             {"/etc/os-release": 'ID="amzn"\n', NETWORKMANAGER: MANAGED},
@@ -325,8 +327,8 @@ CONFIGURED, MANAGED = "ADMIN_STATE=configured", "managed=true"
             {NETWORKMANAGER: "managed=false"},
             RUNNING,
             "networkmanager",
-            "is told not to manage ens6",
-            id="a user took it from NetworkManager: nobody else takes it",
+            "makes ens6 unmanaged",
+            id="a user took it from NetworkManager: no other backend takes it",
         ),
         pytest.param(
             {NETWORKMANAGER: MANAGED},
@@ -410,7 +412,7 @@ CONFIGURED, MANAGED = "ADMIN_STATE=configured", "managed=true"
             RUNNING,
             "netlink",
             "networkmanager does not suit: udev says that ec2net manages ens6",
-            id="ours alone by udev, beside one of NetworkManager's",
+            id="ec2net's alone by udev, another ENI is NetworkManager's",
         ),
         pytest.param(
             {OTHERS["nm"]: MANAGED, UDEV: f"{MANAGED_BY}org.freedesktop.NetworkManager\n"},
@@ -428,10 +430,10 @@ CONFIGURED, MANAGED = "ADMIN_STATE=configured", "managed=true"
         ),
     ],
 )
-def test_the_choice_among_the_built_in_ones(
+def test_the_built_in_backends_have_an_order(
     files: Mapping[str, str], links: Mapping[str, str], answer: str | None, reason: str
 ) -> None:
-    """By asking the managers; the first that suits has it, and the reasons are told."""
+    """By calling the backends in order; the first that suits gets the link, with the reasons."""
     choice = choose("auto", LINK, BUILT_IN, environment(files, links, (LINK, OTHER)))
     assert choice.backend == answer
     assert reason in str(choice)
@@ -454,18 +456,18 @@ def test_the_choice_among_the_built_in_ones(
         ("S:ID_NET_MANAGED_BY=cni\nG:ID_NET_MANAGED_BY=cni\n", None),
     ],
 )
-def test_whose_a_link_is_by_udev(data: str | None, owner: str | None) -> None:
+def test_udev_marks_unmanaged_links(data: str | None, owner: str | None) -> None:
     files = {} if data is None else {UDEV: data}
     links = {mac(1): (LINK,), mac(2): (OTHER,)}
     assert elsewhere(links, environment(files)) == ({} if owner is None else {mac(1): owner})
 
 
-def test_a_file_that_cannot_be_read_says_nothing() -> None:
+def test_an_unreadable_file_gives_no_answer() -> None:
     assert Environment().read_file("/nonexistent/os-release") is None
     assert Environment().keys("/nonexistent/os-release") == {}
 
 
-def test_keys_of_a_state_file() -> None:
+def test_keys_of_a_state_file_are_read() -> None:
     text = '# comment\nID="amzn"\nVERSION_ID=2023\n\nbroken\nA=b=c\n'
     assert environment({"f": text}).keys("f") == {"ID": "amzn", "VERSION_ID": "2023", "A": "b=c"}
 
@@ -480,7 +482,7 @@ def test_keys_of_a_state_file() -> None:
         (NetlinkBackend, DnsDefaultRoute.YES, True),
     ],
 )
-def test_what_a_backend_does_not_have_is_a_problem_that_names_it(
+def test_a_missing_feature_of_a_backend_is_a_problem_that_names_it(
     backend: type[Backend], dns: DnsDefaultRoute, lacks: bool
 ) -> None:
     config = Config(eni=EniSettings(dns_default_route=dns))
@@ -491,10 +493,8 @@ def test_what_a_backend_does_not_have_is_a_problem_that_names_it(
 
 
 @pytest.mark.parametrize("match", [Match(role=Role.SECONDARY), Match(device=1)])
-def test_an_eni_that_is_refused_for_now_keeps_the_backend_that_a_section_names(
-    match: Match, tmp_path: Path
-) -> None:
-    """By its place or its role: with another backend the files that it has would go as leftovers."""
+def test_a_refused_eni_keeps_the_backend_that_a_section_names(match: Match, tmp_path: Path) -> None:
+    """By its device or its role: another backend would remove its files as leftovers."""
     pinned = EniSection(match, {"backend": "networkd"})
     config = Config(eni=EniSettings(backend="netlink"), sections=(pinned,))
     outside = eni(1, local_ipv4s=ipv4("192.0.2.4"))

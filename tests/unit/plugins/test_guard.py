@@ -38,7 +38,7 @@ def leaving(*_: Any) -> NoReturn:
 
 
 def forgetful(*_: Any) -> None:
-    """Whose author forgot to return anything."""
+    """A backend whose author forgot to return anything."""
 
 
 def backend(method: Callable[..., None]) -> GuardedBackend:
@@ -60,7 +60,7 @@ def backend(method: Callable[..., None]) -> GuardedBackend:
         ("leftovers", ([MAC], [])),
     ],
 )
-def test_whatever_it_raises_is_an_error_with_its_name(
+def test_an_exception_of_a_plugin_is_an_error_with_its_name(
     verb: str, arguments: tuple[Any, ...], caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(PluginError) as caught:
@@ -94,30 +94,30 @@ def test_an_apply_that_raises_has_done_nothing_that_is_known(
         ("check", (None, Observed(Snapshot()))),
     ],
 )
-def test_one_that_leaves_or_gives_nothing_is_an_error_with_its_name(
+def test_a_plugin_that_exits_or_returns_nothing_is_an_error_with_its_name(
     verb: str, arguments: tuple[Any, ...], method: Callable[..., None]
 ) -> None:
-    """It ended the process, or the pass of all ENIs, with a traceback."""
+    """The exit ended the process, or the pass of all ENIs, with a traceback."""
     with pytest.raises(PluginError, match=f"backend third: failed in {verb}: "):
         getattr(backend(method), verb)(*arguments)
 
 
 @pytest.mark.parametrize("method", [leaving, forgetful])
-def test_an_apply_that_leaves_or_gives_nothing_has_done_nothing_that_is_known(
+def test_an_apply_that_exits_or_returns_nothing_has_done_nothing_that_is_known(
     method: Callable[..., None],
 ) -> None:
     applied = backend(method).apply(Plan((CHANGE,)), {}, Observed(Snapshot()), Deadline(1))
     assert [failure.change for failure in applied.failed] == [CHANGE]
 
 
-def test_one_that_leaves_or_gives_nothing_when_asked_suits_nothing() -> None:
+def test_a_backend_that_exits_or_returns_nothing_suits_no_link() -> None:
     for method in (leaving, forgetful):
         kind = type("Third", (Backend,), {"name": "third", "suits": method})
         choice = choose("auto", LINK, {"third": kind}, Environment(lambda path: None))
         assert "third does not suit: backend third: failed in suits: " in str(choice)
 
 
-def test_one_that_fails_when_asked_suits_nothing() -> None:
+def test_a_backend_that_fails_when_asked_suits_no_link() -> None:
     choice = choose("auto", LINK, {"third": backend(broken).kind}, Environment(lambda path: None))
     assert choice.backend is None
     assert "third does not suit: backend third: failed in suits: ZeroDivisionError" in str(choice)

@@ -56,7 +56,8 @@ TREE = {
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pip put the example. Without network: the build back end is that of the environment."""
+    """The folder where pip installed the example. Without network: the environment has the build
+    back end."""
     source = tmp_path_factory.mktemp("source") / "example"
     shutil.copytree(EXAMPLE, source)
     target = tmp_path_factory.mktemp("site")
@@ -74,7 +75,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Program:
-    """The real program in a process of its own, with a configuration and state of its own."""
+    """The real program in a separate process, with separate configuration and state."""
 
     def __init__(self, path: Path, *sites: Path) -> None:
         self.path = path
@@ -132,8 +133,8 @@ def kinds(plan: subprocess.CompletedProcess[str]) -> set[str]:
     return {change["kind"] for change in json.loads(plan.stdout)["changes"]}
 
 
-def test_a_plugin_that_nobody_names_is_not_loaded(program: Program) -> None:
-    """Nor are entry points read: that alone costs more than the rest of a start."""
+def test_a_plugin_that_the_configuration_does_not_name_is_not_loaded(program: Program) -> None:
+    """ec2net does not read entry points either: that alone costs more than the rest of a start."""
     assert program.loaded_by_plan() == {"ec2net_noop": False, "importlib.metadata": False}
     assert "address" in kinds(program.plan("--json"))
 
@@ -142,10 +143,10 @@ def test_a_backend_is_loaded_when_the_configuration_names_it(program: Program) -
     program.configure('backend = "noop"\n')
     assert program.loaded_by_plan()["ec2net_noop"]
     plan = program.plan("--json")
-    assert kinds(plan) == {"rule"}  # what the noop backend wants
+    assert kinds(plan) == {"rule"}  # the intent of the noop backend
     document = json.loads(plan.stdout)
     assert {change["eni"] for change in document["changes"]} == {MACS[1]}
-    # Its other hooks count from the first look on.
+    # Its other hooks count from the first pass on.
     assert [eni["intent"]["mtu"] for eni in document["enis"]] == ["dhcp", 1500]
 
 
@@ -158,7 +159,7 @@ def test_one_eni_can_have_another_backend_than_the_rest(program: Program) -> Non
     assert by_eni == {MACS[0]: {"linksetting"}, MACS[1]: {"rule"}}
 
 
-def test_an_enabled_plugin_adjusts_intents_and_brings_its_backend(program: Program) -> None:
+def test_an_enabled_plugin_adjusts_intents_and_provides_its_backend(program: Program) -> None:
     program.configure('backend = "netlink"\n[plugins]\nenabled = ["noop"]\n')
     plan = program.plan("--json")
     assert "address" in kinds(plan)
@@ -181,8 +182,8 @@ GONE = (
 )
 
 
-def test_a_backend_that_is_not_there_costs_its_own_enis_only(program: Program) -> None:
-    """Such as after an upgrade of Python, which looks elsewhere."""
+def test_a_missing_backend_affects_only_its_enis(program: Program) -> None:
+    """For example after an upgrade of Python, which uses another folder."""
     program.configure(
         f'backend = "netlink"\n[[eni]]\nmatch = {{ mac = "{MACS[0]}" }}\nbackend = "gone"\n'
     )
@@ -198,10 +199,10 @@ def test_a_backend_that_is_not_there_costs_its_own_enis_only(program: Program) -
     assert {change["eni"] for change in document["changes"]} == {MACS[1]}
 
 
-def test_a_plugin_to_adjust_intents_that_is_not_there_lets_nothing_be_changed(
+def test_a_missing_plugin_for_intents_blocks_all_changes(
     program: Program,
 ) -> None:
-    """What is wanted is not known without it."""
+    """The intent is not known without it."""
     program.configure('[plugins]\nenabled = ["gone"]\n')
     plan = program.plan()
     assert (plan.returncode, plan.stdout, plan.stderr) == (1, "", f"ec2net: {GONE}")
@@ -210,7 +211,7 @@ def test_a_plugin_to_adjust_intents_that_is_not_there_lets_nothing_be_changed(
 @pytest.mark.parametrize(
     ("config", "status"), [('backend = "gone"\n', 0), ('[plugins]\nenabled = ["gone"]\n', 1)]
 )
-def test_backends_lists_what_there_is_when_one_is_not(
+def test_backends_lists_the_others_when_one_is_missing(
     program: Program, config: str, status: int
 ) -> None:
     program.configure(f'{config}[links]\ndrivers = ["no-such-driver"]\n')
@@ -227,7 +228,7 @@ def test_a_plugin_that_is_named_and_disabled_is_one_clear_error(program: Program
     assert "! plugin noop: the configuration both names and disables it\n" in plan.stdout
 
 
-def test_a_disabled_built_in_backend_leaves_its_enis_alone(program: Program) -> None:
+def test_a_disabled_built_in_backend_leaves_its_enis_unmanaged(program: Program) -> None:
     program.configure('backend = "netlink"\n[plugins]\ndisabled = ["netlink"]\n')
     plan = program.plan()
     assert plan.returncode == 1
@@ -280,7 +281,7 @@ def test_a_plugin_for_another_version_of_the_interface_is_refused(
     )
 
 
-def test_an_argument_that_a_hook_does_not_have_is_an_error(
+def test_an_unknown_argument_of_a_hook_is_an_error(
     plugin: Callable[[str], Plugins],
 ) -> None:
     with pytest.raises(PluginError, match="colour"):
@@ -303,7 +304,7 @@ def test_a_plugin_that_cannot_be_imported_is_one_clear_error(
         plugin(source)
 
 
-def test_a_broken_plugin_brings_nothing_and_keeps_no_other_from_being_loaded(
+def test_a_broken_plugin_provides_nothing_and_does_not_stop_others_from_loading(
     plugin: Callable[[str], Plugins],
 ) -> None:
     """On pluggy 1.0 one is registered before it is found to be wrong."""
@@ -326,7 +327,7 @@ def test_a_broken_plugin_brings_nothing_and_keeps_no_other_from_being_loaded(
 
 
 @pytest.mark.parametrize("metadata", [None, "Version: 1\n", "Name: by-hand\n"])
-def test_a_plugin_whose_metadata_was_forgotten_is_listed_by_its_module(
+def test_a_plugin_without_metadata_is_listed_by_its_module(
     metadata: str | None, program: Program, tmp_path: Path
 ) -> None:
     program.configure('[links]\ndrivers = ["no-such-driver"]\n')
@@ -348,14 +349,15 @@ def test_a_plugin_whose_metadata_was_forgotten_is_listed_by_its_module(
         (b"[console_scripts]\nno value\n", "TypeError: "),
     ],
 )
-def test_a_file_of_entry_points_that_cannot_be_read_costs_its_own_plugins_only(
+def test_an_unreadable_file_of_entry_points_affects_only_its_plugins(
     content: bytes,
     why: str,
     plugin: Callable[[str], Plugins],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Anybody's: importlib.metadata then tells of no plugin at all. It is named where one is missed."""
+    """A file of any package: importlib.metadata then finds no plugin at all. The message for a
+    missing plugin names it."""
     folder = tmp_path / "site/anybody-1.dist-info"
     folder.mkdir(parents=True)
     (folder / "entry_points.txt").write_bytes(content)
@@ -374,10 +376,10 @@ def test_a_file_of_entry_points_that_cannot_be_read_costs_its_own_plugins_only(
     assert told in str(caught.value)
 
 
-def test_a_plugin_that_sys_path_leads_to_more_than_once_is_listed_once_as_it_is_loaded(
+def test_a_plugin_on_the_search_path_twice_is_listed_once_like_the_loaded_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A checkout beside an installed copy, or a folder that is named twice."""
+    """A checkout and an installed copy, or a folder that is listed twice."""
     for version in ("1", "2"):
         folder = tmp_path / version / "twice.dist-info"
         folder.mkdir(parents=True)
@@ -392,7 +394,7 @@ def test_a_plugin_that_sys_path_leads_to_more_than_once_is_listed_once_as_it_is_
 @pytest.mark.parametrize(
     ("fault", "name"), [("1 / 0", "ZeroDivisionError"), ("raise SystemExit(2)", "SystemExit")]
 )
-def test_a_hook_that_raises_does_not_cost_the_pass(
+def test_a_hook_that_raises_does_not_stop_the_pass(
     fault: str, name: str, plugin: Callable[[str], Plugins], caplog: pytest.LogCaptureFixture
 ) -> None:
     plugins = plugin(
@@ -410,7 +412,7 @@ def test_a_hook_that_raises_does_not_cost_the_pass(
     assert f"failed in ec2net_backends: {name}" in str(plugins.problems[0])
 
 
-def test_a_plugin_is_told_of_a_finished_pass(
+def test_a_plugin_is_notified_of_a_finished_pass(
     plugin: Callable[[str], Plugins], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -433,13 +435,13 @@ def adjusting(expression: str) -> str:
     )
 
 
-def test_a_plugin_may_change_what_is_wanted(plugin: Callable[[str], Plugins]) -> None:
+def test_a_plugin_may_change_an_intent(plugin: Callable[[str], Plugins]) -> None:
     plugins = plugin(adjusting("replace(intent, mtu=1500, main_routes=())"))
     assert INTENT.mtu is MtuPolicy.DHCP
     assert plugins.adjust(INTENT, FACTS) == replace(INTENT, mtu=1500, main_routes=())
 
 
-def test_a_plugin_may_leave_an_intent_as_it_is(plugin: Callable[[str], Plugins]) -> None:
+def test_a_plugin_may_return_an_intent_unchanged(plugin: Callable[[str], Plugins]) -> None:
     assert plugin(adjusting("None")).adjust(INTENT, FACTS) is INTENT
 
 
@@ -453,7 +455,7 @@ def test_a_plugin_may_leave_an_intent_as_it_is(plugin: Callable[[str], Plugins])
         '"nonsense"',
     ],
 )
-def test_a_plugin_cannot_turn_an_intent_into_another_eni_s(
+def test_a_plugin_cannot_give_an_intent_to_another_eni(
     plugin: Callable[[str], Plugins], caplog: pytest.LogCaptureFixture, expression: str
 ) -> None:
     assert plugin(adjusting(expression)).adjust(INTENT, FACTS) is INTENT
@@ -471,7 +473,7 @@ def test_a_plugin_cannot_turn_an_intent_into_another_eni_s(
         ("None", "failed in ec2net_backends"),
     ],
 )
-def test_a_class_that_is_no_backend_is_left_out(
+def test_a_class_that_is_no_backend_is_ignored(
     plugin: Callable[[str], Plugins], classes: str, fault: str
 ) -> None:
     plugins = plugin(
@@ -485,7 +487,7 @@ def test_a_class_that_is_no_backend_is_left_out(
     assert problem.subject == "plugin ec2net_test_0"
 
 
-def test_a_backend_that_cannot_be_made_is_left_out(program: Program) -> None:
+def test_a_backend_that_cannot_be_created_is_ignored(program: Program) -> None:
     """A mistake in its ``__init__`` costs no other one."""
     module = (EXAMPLE / "ec2net_noop.py").read_text()
     faulty = module.replace(
@@ -508,7 +510,7 @@ def test_a_backend_that_cannot_be_made_is_left_out(program: Program) -> None:
     assert "+ rule" in plan.stdout
 
 
-def test_built_in_backends_come_first_and_in_their_order(
+def test_built_in_backends_are_first_and_in_their_order(
     plugin: Callable[[str], Plugins],
 ) -> None:
     plugins = plugin(
@@ -519,7 +521,7 @@ def test_built_in_backends_come_first_and_in_their_order(
     assert list(plugins.backends()) == [*BUILT_IN, "mine"]
 
 
-def test_the_facts_of_an_eni_reach_the_plugin(plugin: Callable[[str], Plugins]) -> None:
+def test_the_plugin_receives_the_facts_of_an_eni(plugin: Callable[[str], Plugins]) -> None:
     plugins = plugin(adjusting("replace(intent, mtu=len(facts.imds.enis) * 1000)"))
     adjusted: EniIntent = plugins.adjust(INTENT, FACTS)
     assert adjusted.mtu == 2000

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a report counts."""
+"""The counts of a report."""
 
 from ipaddress import ip_interface
 
@@ -14,8 +14,9 @@ from ec2net.core.plugins.report import addresses_there
 HOST = compute(host(eni(0), eni(1)), Config())
 
 
-def test_the_addresses_of_an_eni_count_on_its_own_link_whoever_made_them() -> None:
-    """``status`` tells how many there are: another's address, or one elsewhere, is none of them."""
+def test_foreign_addresses_count_on_the_link_of_their_eni() -> None:
+    """``status`` prints the number: an address of another ENI, or one on another link, does not
+    count."""
     first, second = (intent.link for intent in HOST.ready)
     found = (
         Address(first, ip_interface("10.0.0.4/24")),

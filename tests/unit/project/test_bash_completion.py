@@ -11,7 +11,7 @@ from manual import commands
 
 
 def complete(*words: str, cwd: Path = Path("/")) -> list[str]:
-    """What bash offers for the last one of ``words``."""
+    """bash's completions for the last one of ``words``."""
     line = " ".join(shlex.quote(word) for word in ("ec2net", *words))
     script = f"""
         source {shlex.quote(str(bash_completion.FILE))}
@@ -65,5 +65,5 @@ def test_files_and_folders_are_completed(tmp_path: Path) -> None:
     assert complete("record", "--run", cwd=tmp_path) == ["--run-dir"]
 
 
-def test_what_nobody_can_guess_is_not_completed() -> None:
+def test_values_that_cannot_be_guessed_are_not_completed() -> None:
     assert complete("start", "--timeout", "") == []

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The documents say what is there, and all of it: commands, options, keys, statuses, hooks, files.
+"""The documents match the program completely: commands, options, keys, statuses, hooks, files.
 
-With ``EC2NET_WRITE=1`` in the environment the tests first write what is generated: parts of the
+With ``EC2NET_WRITE=1`` in the environment the tests first write the generated text: parts of the
 documents, the manual pages, the completion for bash.
 """
 
@@ -53,7 +53,7 @@ ELSEWHERE = {"--strict", "--collector.textfile.directory=/run/ec2net"}
 """Options of other programs that are named alone."""
 
 ADMINISTRATORS = {"ec2net.toml.d", "ec2net.prom"}
-"""Of /run/ec2net, what the program does not make by itself."""
+"""Files in /run/ec2net that the program itself does not create."""
 
 JSON_COMMANDS = (
     *(
@@ -73,16 +73,16 @@ JSON_COMMANDS = (
 
 README_LINES = 150
 PAGE = 160
-"""Lines of docs/architecture.md: a reason that would make it longer belongs beside its code."""
+"""Lines of docs/architecture.md: a reason that would make it longer belongs next to its code."""
 
 FOLDERS = ("core", "backends", "systemd", "packaging", "tests", "docs", "src")
 
 
-# What is generated.
+# Generated text.
 
 
 def arguments(command: ArgumentParser) -> Iterator[str]:
-    """As in a usage line; what all commands have is left out."""
+    """As in a usage line, without the options of all commands."""
     for action in own_arguments(command):
         if "--json" in action.option_strings:
             continue
@@ -135,7 +135,7 @@ def _table(keys: tuple[Key, ...]) -> str:
 
 @cache
 def json_tables() -> dict[str, str]:
-    """By command, the keys of what it prints; those of a part are told where it comes first."""
+    """By command, the keys of its output; a shared part is described at its first use."""
     schema = json_schema.load()
     shown: dict[str, str] = {}
     tables = {}
@@ -210,7 +210,7 @@ def _sentences() -> dict[str, str]:
 
 
 def _docstrings(module: ast.Module) -> Iterator[tuple[str, str]]:
-    """Of classes, functions, and of names that a string follows."""
+    """The docstrings of classes, functions, and of names that a string follows."""
     for node, after in zip(module.body, [*module.body[1:], None], strict=True):
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             yield node.name, ast.get_docstring(node) or ""
@@ -255,7 +255,7 @@ GENERATED: dict[tuple[str, str], Callable[[], str]] = {
 
 
 def with_generated(document: str) -> str:
-    """The document's text with its generated parts made anew."""
+    """The document's text with its generated parts written again."""
     text = (TOP / document).read_text()
     for (name, part), make in GENERATED.items():
         if name == document:
@@ -269,11 +269,11 @@ def with_generated(document: str) -> str:
     return text
 
 
-# What is found in the documents.
+# Checks of the documents.
 
 
 def read(document: str) -> str:
-    """A document; a page of the manual with what is generated."""
+    """A document; for a page of the manual with its generated text."""
     path = TOP / document
     return manual.source_text(path) if document in MANUAL else path.read_text()
 
@@ -307,7 +307,7 @@ def command_lines(document: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _written() -> None:
-    """Write what is generated, if that is asked for."""
+    """Write the generated text, if requested."""
     if os.environ.get("EC2NET_WRITE"):
         for document in sorted({name for name, _ in GENERATED}):
             (TOP / document).write_text(with_generated(document))
@@ -323,9 +323,7 @@ def test_generated_parts_are_up_to_date(document: str) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_command_line_is_understood(
-    document: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_command_line_is_valid(document: str, capsys: pytest.CaptureFixture[str]) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (TOP / "Makefile").read_text(), flags=re.MULTILINE))
     for line in command_lines(document):
         words = shlex.split(re.split(r" (?:\||&&|>) ", line)[0], comments=True)
@@ -340,7 +338,7 @@ def test_every_command_line_is_understood(
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_option_that_is_named_exists(document: str) -> None:
+def test_every_named_option_exists(document: str) -> None:
     known = {
         o for c in (parser(), *commands().values()) for a in c._actions for o in a.option_strings
     }
@@ -354,7 +352,7 @@ def test_every_option_that_is_named_exists(document: str) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_exit_status_that_is_named_exists(document: str) -> None:
+def test_every_named_exit_status_exists(document: str) -> None:
     numbers = re.findall(r"(?:ends?|fails?|exit)(?: with)? status (\d+)", read(document))
     assert {int(number) for number in numbers} <= set(ExitStatus)
 
@@ -364,7 +362,7 @@ def units() -> set[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_unit_and_file_that_is_named_exists(document: str) -> None:
+def test_every_named_unit_and_file_exists(document: str) -> None:
     text = read(document).replace("*", "").replace("`", "")
     for name, kind in re.findall(r"\b(ec2net[a-z-]*@?)\w*\.(service|target|timer)\b", text):
         assert f"{name}.{kind}" in units(), name
@@ -385,12 +383,12 @@ def test_every_unit_is_in_the_manual() -> None:
 
 
 def state_files() -> set[str]:
-    """What ec2net(8) says there is in /run/ec2net."""
+    """The files in /run/ec2net that ec2net(8) lists."""
     return set(re.findall(r"/run/ec2net/([\w.-]*\w)", read("packaging/man/ec2net.8.md")))
 
 
 def test_every_state_file_is_in_the_manual() -> None:
-    """By their names in the program; tests/netns/conftest.py looks at what is there."""
+    """By their names in the program; tests/netns/conftest.py checks the real files."""
     named = {
         name
         for path in production_sources()
@@ -401,8 +399,8 @@ def test_every_state_file_is_in_the_manual() -> None:
     assert len(named) > 8
 
 
-def test_every_file_that_the_program_writes_is_in_the_table() -> None:
-    """A writer that is new has no place there: whoever adds one says where it writes, and what."""
+def test_the_table_has_every_file_that_the_program_writes() -> None:
+    """A new writer is missing from the table: its author adds the path and the content."""
     assert written.other_writers().keys() == written.ELSEWHERE.keys()
     assert {one.where for one in written.written()} == written.WHAT.keys()
     of_state = {Path(one.where).name for one in written.state_files()}
@@ -433,7 +431,7 @@ def test_every_exit_status_has_its_meaning() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_setting_that_is_named_exists(document: str, tmp_path: Path) -> None:
+def test_every_named_setting_exists(document: str, tmp_path: Path) -> None:
     keys_of_json = document == "docs/json.md"
     for span in () if keys_of_json else spans(document):
         if re.fullmatch(r"(numbers|links|timeouts|resident|rollback|plugins)\.\w+", span):
@@ -450,7 +448,7 @@ def test_every_setting_that_is_named_exists(document: str, tmp_path: Path) -> No
         assert load(root).errors == (), sample
 
 
-def test_each_number_is_told_with_its_default() -> None:
+def test_each_number_appears_with_its_default() -> None:
     numbers, text = NumberPlan(), (TOP / "docs/routing.md").read_text()
     for key, default in (
         ("numbers.priority_base", f"{numbers.priority_base} + n"),
@@ -463,7 +461,7 @@ def test_each_number_is_told_with_its_default() -> None:
         assert re.search(rf"\| {re.escape(default)} \| `{re.escape(key)}", text), key
 
 
-def test_the_walk_of_an_address_names_functions_that_exist() -> None:
+def test_the_walk_of_an_address_names_existing_functions() -> None:
     """In docs/architecture.md as ``core/FOLDER/MODULE.py`` (``NAME``, ``CLASS.NAME``)."""
     text = read("docs/architecture.md")
     steps = re.findall(r"`(core/[\w/]+)\.py`\s+\(((?:`[\w.]+`(?:, )?)+)\)", text)
@@ -483,7 +481,7 @@ def test_the_readme_is_short() -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_path_and_module_that_is_named_exists(document: str) -> None:
+def test_every_named_path_and_module_exists(document: str) -> None:
     text = read(document)
     for path in re.findall(rf"(?<![\w/.-])(?:{'|'.join(FOLDERS)})/[\w./-]*\w/?", text):
         assert (TOP / path).exists(), path
@@ -500,7 +498,7 @@ def test_every_check_of_doctor_and_every_tool_is_explained() -> None:
     assert {tool.value for tool in Tool} <= set(rows)
 
 
-def test_every_message_that_is_explained_is_one_of_the_program() -> None:
+def test_every_explained_message_exists_in_the_program() -> None:
     """The first cells of the tables in docs/troubleshooting.md, as far as they are messages."""
     said = " ".join(" ".join(strings(path)) for path in production_sources())
     text = (TOP / "docs/troubleshooting.md").read_text()
@@ -547,7 +545,7 @@ def test_python_examples_run(document: str) -> None:
             _check_plugin(module)
 
 
-def test_examples_import_the_plugin_interface_alone() -> None:
+def test_examples_import_only_the_plugin_interface() -> None:
     example = (TOP / "tests/plugin_example/ec2net_noop.py").read_text()
     examples = [
         content for document in DOCUMENTS for lang, content in fences(document) if lang == "python"

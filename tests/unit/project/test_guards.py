@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is easily lost by a small change: the cost of a start, the layout, bounded waits, types.
+"""Properties that a small change can break: the cost of a start, the layout, bounded waits, types.
 
 The checks read the source as Python does (ast), so comments and messages do not count.
 """
@@ -65,7 +65,7 @@ print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 @pytest.mark.parametrize(
     "arguments", [["--help"], ["--version"], ["status", "--help"], ["doctor", "--help"], ["status"]]
 )
-def test_a_cheap_command_loads_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
+def test_a_cheap_command_loads_no_heavy_module(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "status.json").write_text('{"enis": [], "problems": []}')
     if arguments == ["status"]:
         arguments = ["status", "--run-dir", str(tmp_path)]
@@ -87,8 +87,9 @@ def modules() -> list[str]:
     return ["ec2net." + name(path).removesuffix(".py").replace("/", ".") for path in SOURCES]
 
 
-def test_every_module_can_be_imported_and_by_one_name_only(tmp_path: Path) -> None:
-    """From elsewhere: the checkout itself must not be what makes ``import core`` work."""
+def test_every_module_can_be_imported_by_exactly_one_name(tmp_path: Path) -> None:
+    """From another folder: the checkout itself must not be the reason that ``import core``
+    works."""
     assert len(modules()) > 50
     wanted = [module.removesuffix(".__init__") for module in modules()]
     done = python("-W", "error", "-c", IMPORT_ALL, *wanted, cwd=tmp_path)
@@ -105,7 +106,8 @@ def test_the_package_is_two_links(folder: str) -> None:
 
 
 def test_no_test_folder_is_a_package() -> None:
-    """With one, pytest would put the checkout on the path and ``import core`` would work."""
+    """With such a file, pytest would put the checkout on the path and ``import core`` would
+    work."""
     assert list((ROOT / "tests").rglob("__init__.py")) == []
 
 
@@ -114,7 +116,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
-    """Each call as source text of what is called."""
+    """The source text of each call's function."""
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call):
             yield ast.unparse(node.func), node
@@ -134,10 +136,10 @@ WAITS_ELSEWHERE = {
     "core/kernel/request.py": "a socket with SO_RCVTIMEO; the kernel has answered already",
     "core/daemon/sole.py": "flock that does not block",
     "core/daemon/control.py": "non-blocking sockets, after a wait of the deadline or of the loop",
-    "core/state/lock.py": "flock in a thread of its own; who waits for it polls with the deadline",
+    "core/state/lock.py": "flock in a thread of its own; each waiter polls with the deadline",
     "core/imds/bounded_socket.py": "a non-blocking socket, after a wait of the deadline",
     "core/simulation/vpc/connections.py": "a non-blocking socket",
-    "core/simulation/vpc/dhcp.py": "starts a process that ends with it; whoever waits for it has a limit",
+    "core/simulation/vpc/dhcp.py": "starts a process that ends with it; each waiter has a limit",
     "core/simulation/vpc/echo.py": "a non-blocking socket",
     "core/simulation/vpc/imds_server.py": "a daemon thread of the double; closing it ends its connections",
 }
@@ -145,7 +147,7 @@ WAITS_ELSEWHERE = {
 
 
 def unbounded(path: Path) -> Iterator[str]:
-    """Calls that could wait for ever."""
+    """Calls that could wait without end."""
     for called, call in calls(path):
         last = called.rpartition(".")[2]
         bare = not call.args and not call.keywords
@@ -160,7 +162,7 @@ def unbounded(path: Path) -> Iterator[str]:
 
 
 def test_every_wait_has_a_deadline() -> None:
-    """The seed bug: hundreds of processes that waited for ever (766 ENIs, load 414)."""
+    """The seed bug: hundreds of processes that waited without end (766 ENIs, load 414)."""
     found = [line for path in SOURCES for line in unbounded(path)]
     assert [line for line in found if line.split(":")[0] not in WAITS_ELSEWHERE] == []
 
@@ -170,7 +172,9 @@ def test_the_reasons_for_waiting_elsewhere_are_still_needed() -> None:
         assert list(unbounded(ROOT / file)), f"{file}: take it out of the list"
 
 
-def test_the_guard_sees_what_it_is_to_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_guard_detects_each_forbidden_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     bad = [
         "time.sleep(1)",
@@ -188,7 +192,7 @@ def test_the_guard_sees_what_it_is_to_see(tmp_path: Path, monkeypatch: pytest.Mo
         assert len(list(unbounded(tmp_path / "x.py"))) == expected, line
 
 
-def test_every_endless_loop_says_what_ends_it() -> None:
+def test_every_endless_loop_says_how_it_ends() -> None:
     silent = []
     for path in SOURCES:
         lines = path.read_text().splitlines()
@@ -223,8 +227,8 @@ def texts(path: Path) -> Iterator[str]:
             yield node.value
 
 
-def test_no_link_is_told_by_a_pattern_of_its_name() -> None:
-    """R39: tools that look for ens* or eth* fail where links are called otherwise."""
+def test_no_pattern_of_names_identifies_a_link() -> None:
+    """R39: tools that match ens* or eth* fail where links have other names."""
     found = [
         (name(path), text)
         for path in production()
@@ -278,7 +282,7 @@ def hooks() -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("hook", sorted(hooks()))
-def test_every_hook_is_exercised_by_a_test_and_by_the_example(hook: str) -> None:
+def test_a_test_and_the_example_exercise_every_hook(hook: str) -> None:
     for file in ("tests/unit/plugins/test_loaded.py", "tests/plugin_example/ec2net_noop.py"):
         assert f"def {hook}(" in (ROOT / file).read_text(), file
 
@@ -293,7 +297,7 @@ def test_every_hook_is_documented_with_its_arguments(hook: str, arguments: list[
 
 
 def test_the_wheel_has_every_module(tmp_path: Path) -> None:
-    """With links lost or a package left out, a wheel is built without a word and without the code."""
+    """With lost symbolic links or a missing package, a wheel builds silently without the code."""
     skipped = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info", "tests")
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT, checkout, symlinks=True, ignore=skipped)
@@ -313,7 +317,7 @@ def test_the_wheel_has_every_module(tmp_path: Path) -> None:
 
 
 def test_built_in_backends_are_the_entry_points_of_the_project() -> None:
-    """They use the same door: a tool that lists entry points sees them all."""
+    """They use the same interface: a tool that lists entry points sees them all."""
     import tomllib
 
     from ec2net.core.plugins.loaded import BUILT_IN

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The schema of what --json prints: of every command, closed, and seeing what is wrong."""
+"""The schema of --json's output: it has every command, is closed, and rejects wrong documents."""
 
 import copy
 import json
@@ -60,8 +60,8 @@ def objects(schema: Any, at: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
             yield from objects(inner, f"{at}/{number}")
 
 
-def test_a_key_that_is_added_needs_its_place_in_the_schema() -> None:
-    """All objects are closed but those that say so, and what is in them is always there."""
+def test_an_added_key_must_be_in_the_schema() -> None:
+    """All objects are closed except those marked open, and every key in them is required."""
     found = dict(objects(SCHEMA))
     assert len(found) > 20
     for at, schema in found.items():
@@ -91,7 +91,7 @@ def test_every_key_has_its_meaning() -> None:
         ("resident/properties/enis/items/properties/state", [s.value for s in State]),
     ],
 )
-def test_the_words_of_an_enumeration_are_the_program_s(place: str, words: list[str]) -> None:
+def test_the_words_of_an_enumeration_match_the_program(place: str, words: list[str]) -> None:
     schema: dict[str, Any] = DEFINITIONS
     for part in place.split("/"):
         schema = schema[part]
@@ -111,7 +111,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, A
 
 
 @pytest.mark.parametrize("what", ["--check", "--show"])
-def test_the_configuration_and_a_broken_one(
+def test_valid_and_broken_configurations_obey_the_schema(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], what: str
 ) -> None:
     file = tmp_path / "etc/ec2net/ec2net.toml"
@@ -127,7 +127,7 @@ def test_the_configuration_and_a_broken_one(
 
 @pytest.mark.parametrize(("host", "steps"), [(WHOLE, 15), (bare_host(), 0)])
 @pytest.mark.parametrize("tool", [("--from", "amazon-ec2-net-utils"), ()])
-def test_a_migration_and_one_of_nothing(
+def test_a_migration_and_an_empty_one_obey_the_schema(
     host: Environment,
     steps: int,
     tool: tuple[str, ...],
@@ -151,7 +151,7 @@ def test_a_migration_and_one_of_nothing(
         (("enis", 0, "standing"), "odd", ".enis[0].standing: 'odd' is none of"),
     ],
 )
-def test_it_sees_what_is_wrong(path: tuple[Any, ...], value: Any, wrong: str) -> None:
+def test_the_schema_rejects_wrong_documents(path: tuple[Any, ...], value: Any, wrong: str) -> None:
     good: dict[str, Any] = {
         "version": 1,
         "changes": [

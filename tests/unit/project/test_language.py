@@ -4,7 +4,8 @@
 import ast
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,18 +35,27 @@ OLD = (
         " then there is nothing of it left on the host at all for anyone to find."
     ),
 )
-"""Sentences of the program as it was; each breaks a rule."""
+"""Earlier sentences of the program; each breaks a rule."""
+
+OLD_NAMES = (
+    "who is left alone",
+    "what was taken away is told once and explained",
+    "a manager looks again when an ENI comes",
+    "a rule of ours is none of theirs",
+    "whoever stalls holds nobody up",
+)
+"""Earlier names of tests; each breaks a rule."""
 
 SHORT = 3
 """A text with at most so many words is a name or a command, not a sentence."""
 
 
 def wrong_in(sentence: str) -> list[str]:
-    """What a sentence breaks, each with what to write instead."""
+    """The rules that a sentence breaks, each with a better word."""
     if sentence in RULES["exceptions"]:
         return []
     words = sentence.split()
-    wrong = [f"{pattern}: {better}" for pattern, better in WORDS.items() if _has(pattern, sentence)]
+    wrong = banned(sentence, WORDS)
     if words and words[0] in RULES["openings"] and not sentence.endswith("?"):
         wrong.append(f"opens with {words[0]!r}")
     if len(words) > RULES["longest_sentence"]:
@@ -53,8 +63,21 @@ def wrong_in(sentence: str) -> list[str]:
     return wrong
 
 
-def _has(pattern: str, sentence: str) -> bool:
-    return re.search(rf"\b(?:{pattern})\b", sentence) is not None
+def banned(sentence: str, words: Mapping[str, str]) -> list[str]:
+    """The rules on words that a sentence breaks; a word may begin the sentence."""
+    if not _any_of(tuple(words)).search(sentence):
+        return []
+    forms = (sentence, sentence[:1].lower() + sentence[1:])
+    return [
+        f"{pattern}: {better}"
+        for pattern, better in words.items()
+        if any(re.search(rf"\b(?:{pattern})\b", form) for form in forms)
+    ]
+
+
+@cache
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(patterns)})\b", re.IGNORECASE)
 
 
 def sentences(text: str) -> list[str]:
@@ -77,7 +100,7 @@ def prose(document: str) -> Iterator[str]:
 
 
 def described() -> Iterator[str]:
-    """What the help and the configuration reference say."""
+    """The text of the help and of the configuration reference."""
     for command in COMMANDS:
         yield command.text
         for one in (*COMMON, *command.arguments):
@@ -107,22 +130,54 @@ def messages(folder: str) -> Iterator[str]:
                 yield node.value if id(node) not in apart else ""
 
 
-def docstrings(folder: str) -> Iterator[str]:
-    """The paragraphs and items of all docstrings."""
-    for tree in _trees(folder):
+def docstrings(folder: str, words: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The paragraphs and items of all docstrings; with ``words``, of the files that have one."""
+    for tree in _trees(folder) if words is None else _suspects(folder, words):
         for node in ast.walk(tree):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
                 for block in re.split(r"\n\s*\n|\n\s*- |\|", str(node.value.value)):
                     yield " ".join(block.split())
 
 
-def _trees(folder: str) -> Iterator[ast.Module]:
+def _suspects(folder: str, words: Mapping[str, str]) -> Iterator[ast.Module]:
+    """To parse all tests takes seconds."""
+    for path in (TOP / folder).rglob("*.py"):
+        text = path.read_text()
+        if _any_of(tuple(words)).search(" ".join(text.split())):
+            yield ast.parse(text)
+
+
+def comments(folder: str) -> Iterator[str]:
+    """The comments of the code, a block of lines as one; ``# `` inside a text counts as well."""
     for path in sorted((TOP / folder).rglob("*.py")):
-        yield ast.parse(path.read_text())
+        for block in re.findall(r"(?:(?:^|\s\s)# .*\n\s*)+", path.read_text(), flags=re.MULTILINE):
+            yield " ".join(line.partition("# ")[2] for line in block.splitlines())
+
+
+def names_of_tests() -> Iterator[str]:
+    """The names of all tests as sentences."""
+    for path in (TOP / "tests").rglob("test_*.py"):
+        for name in re.findall(r"^\s*def test_(\w+)", path.read_text(), flags=re.MULTILINE):
+            yield name.replace("_", " ")
+
+
+@cache
+def _trees(folder: str) -> tuple[ast.Module, ...]:
+    return tuple(ast.parse(p.read_text()) for p in sorted((TOP / folder).rglob("*.py")))
 
 
 def _literal(part: ast.expr) -> str:
     return str(part.value) if isinstance(part, ast.Constant) else "X"
+
+
+def words_in(texts: Iterable[str], words: Mapping[str, str] = WORDS) -> list[str]:
+    """The banned words of texts whose sentences may have any form."""
+    return [
+        f"{sentence!r} {'; '.join(wrong)}"
+        for text in texts
+        for sentence in sentences(text)
+        if (wrong := banned(sentence, words))
+    ]
 
 
 def found(texts: Iterator[str]) -> list[str]:
@@ -168,6 +223,26 @@ def test_messages_keep_the_rules(folder: str) -> None:
 @pytest.mark.parametrize("folder", RULES["code"]["docstrings"])
 def test_docstrings_keep_the_rules(folder: str) -> None:
     assert found(docstrings(folder)) == []
+
+
+@pytest.mark.parametrize("folder", RULES["code"]["comments"])
+def test_comments_of_the_code_use_the_terms(folder: str) -> None:
+    texts = list(comments(folder))
+    assert len(texts) > 5
+    assert words_in(texts) == []
+
+
+def test_docstrings_of_the_tests_use_the_terms() -> None:
+    assert words_in(docstrings("tests", WORDS)) == []
+
+
+def test_names_of_the_tests_use_the_terms() -> None:
+    assert words_in(names_of_tests(), {**WORDS, **RULES["names"]}) == []
+
+
+@pytest.mark.parametrize("name", OLD_NAMES)
+def test_an_old_name_breaks_a_rule(name: str) -> None:
+    assert words_in([name], {**WORDS, **RULES["names"]}) != []
 
 
 def test_no_page_of_docs_is_too_long() -> None:

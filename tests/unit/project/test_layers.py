@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folders of core/ form layers: each imports only what the table names."""
+"""The folders of core/ form layers: each imports only the folders in the table."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from checkout import TOP
 from layers import API, BUILT_INS, MAY_IMPORT, folder, imports
 
 
-def test_a_folder_imports_only_the_folders_that_its_row_names() -> None:
+def test_a_folder_imports_only_the_folders_in_its_row() -> None:
     wrong = [
         str(found)
         for found in imports()
@@ -34,7 +34,7 @@ def test_core_names_backends_only_in_the_table_of_built_ins() -> None:
     assert naming == {BUILT_INS}
 
 
-def test_backends_import_the_plugin_interface_alone() -> None:
+def test_backends_import_only_the_plugin_interface() -> None:
     wrong = [
         str(found)
         for found in imports()
@@ -64,7 +64,7 @@ def test_no_files_import_each_other_in_a_cycle() -> None:
 
 
 def _cycle(graph: Mapping[str, frozenset[str] | set[str]]) -> list[str]:
-    """What is left when everything that imports nothing of the rest was taken away, again and again."""
+    """The modules that are left after repeatedly removing each one that imports no other."""
     left = {name: set(others) for name, others in graph.items()}
     while ends := {name for others in left.values() for name in others} - left.keys() | {
         name for name, others in left.items() if not others

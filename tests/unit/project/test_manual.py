@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manual pages are up to date, render without a warning, and lose nothing on the way."""
+"""The manual pages are up to date, render without a warning, and lose no text."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ NAMES = [path.name for path in PAGES]
 
 
 def rendered(page: str) -> str:
-    """As a terminal shows it, in one line. Fails on anything that groff has to say."""
+    """The text on a terminal, in one line. Fails on any warning of groff."""
     done = subprocess.run(
         ["groff", "-man", "-ww", "-Tascii", "-P-cbou", "-rLL=1000n"],
         input=page,
@@ -75,7 +75,7 @@ def test_every_setting_is_in_ec2net_toml_5() -> None:
     "words",
     [".TH is no macro here", "'quoted' at the start", "back\\slash", "a-b --option ~ ^ '"],
 )
-def test_what_roff_would_take_for_its_own_is_shown_as_it_is(words: str) -> None:
+def test_text_that_roff_would_interpret_is_shown_unchanged(words: str) -> None:
     for markdown in (words, f"`{words}`", f"    {words}", f"term\n: {words}", f"- {words}"):
         page = roff.page(markdown, "x", 7, "y")
         assert words in rendered(page), markdown

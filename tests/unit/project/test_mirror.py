@@ -11,7 +11,7 @@ from checkout import TOP
 TESTS = TOP / "tests"
 UNIT = TESTS / "unit"
 PROJECT = UNIT / "project"
-"""Tests of documents, the source's layout, packages and the runner: no module is theirs."""
+"""Tests of documents, the source's layout, packages and the runner: they belong to no module."""
 
 
 def sources(top: Path) -> set[str]:
@@ -39,7 +39,7 @@ def unit_tests() -> list[str]:
     )
 
 
-def test_each_unit_test_stands_where_its_module_does() -> None:
+def test_each_unit_test_mirrors_the_path_of_its_module() -> None:
     modules = sources(TOP)
     assert [test for test in unit_tests() if not mirrored(test, modules)] == []
 
@@ -56,7 +56,7 @@ def test_each_unit_test_stands_where_its_module_does() -> None:
         ("networkd/test_files.py", False),
     ],
 )
-def test_a_module_is_found_by_folder_and_name(test: str, found: bool) -> None:
+def test_folder_and_name_identify_a_module(test: str, found: bool) -> None:
     assert mirrored(test, {"imds/client", "backends/networkd/files"}) is found
 
 
@@ -118,11 +118,11 @@ def test_no_test_imports_another_and_none_edits_the_search_path() -> None:
         ("from eni_facts import eni\nimport sys\nprint(':'.join(sys.path))", 0),
     ],
 )
-def test_what_entangles_tests_is_seen(source: str, found: int) -> None:
+def test_imports_between_tests_are_detected(source: str, found: int) -> None:
     assert len(entangled(source)) == found
 
 
-def test_what_tests_share_has_no_tests_and_stands_in_one_folder() -> None:
+def test_shared_code_of_tests_has_no_tests_and_one_folder() -> None:
     """Folders of tests hold tests and conftests; programs that measure are no tests' support."""
     helpers = {
         path.relative_to(TESTS).as_posix()

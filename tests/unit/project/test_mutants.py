@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The faults that tests/mutation/mutants.py makes: they fit the program as it is, and each changes it."""
+"""The faults of tests/mutation/mutants.py: they fit the present program, and each changes it."""
 
 import ast
 from itertools import islice
@@ -40,7 +40,7 @@ def changed_lines(mutant: Mutant, text: str = EXAMPLE) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("fault", faults.faults(), ids=lambda fault: fault.name)
-def test_every_fault_made_by_hand_fits_one_place_of_the_program(fault: Fault) -> None:
+def test_every_fault_made_by_hand_fits_one_line_of_the_program(fault: Fault) -> None:
     mutant = faults.mutant(fault, FILES)
     assert mutant.source != (TOP / mutant.path).read_bytes()
 
@@ -49,7 +49,7 @@ def test_there_are_forty_faults_made_by_hand() -> None:
     assert len(faults.faults()) == 40
 
 
-def test_a_fault_is_found_whatever_the_formatter_does_to_its_place() -> None:
+def test_a_fault_is_found_however_the_formatter_wraps_its_code() -> None:
     fault = Fault("name", "Counter.count", "value > LIMIT and value < 9", "value > LIMIT")
     wrapped = EXAMPLE.replace("value > LIMIT and value < 9", "(value > LIMIT\n and value < 9)")
     for text in (EXAMPLE, wrapped):
@@ -66,7 +66,7 @@ def test_a_fault_is_found_whatever_the_formatter_does_to_its_place() -> None:
     ],
     ids=["no such text", "several places", "no such symbol"],
 )
-def test_a_fault_that_fits_no_single_place_is_an_error(symbol: str, find: str) -> None:
+def test_a_fault_that_fits_no_single_line_is_an_error(symbol: str, find: str) -> None:
     with pytest.raises(FaultError, match="'lost'"):
         faults.mutant(Fault("lost", symbol, find, "None"), [example()])
 
@@ -98,19 +98,19 @@ def test_messages_docstrings_and_the_simulation_are_never_mutated() -> None:
     assert not [path for path in paths if path.startswith("core/simulation/")]
 
 
-def test_all_kinds_of_edits_of_a_function_are_made() -> None:
+def test_all_kinds_of_edits_of_a_function_are_generated() -> None:
     edits = {m.edit.partition(":")[0] for m in generator.mutants([example()], 1)}
     assert edits == {"and/or", "call removed", "comparison", "condition", "constant", "return"}
 
 
-def test_the_tests_of_a_mutant_are_those_that_reach_its_line_the_quickest_first() -> None:
+def test_the_tests_of_a_mutant_reach_its_line_and_the_fastest_run_first() -> None:
     lines = {"core/example.py": {"9": [0, 1], "10": [2], "1": [3]}}
     known = Reach(("slow", "quick", "other", "import"), (2.0, 1.0, 0.1, 0.1), lines, ())
     mutant = Mutant("m", "core/example.py", "Counter.count", 9, (9, 10), "", b"")
     assert known.of(mutant) == {"quick": 1.0, "slow": 2.0}
 
 
-def test_an_edit_in_a_block_is_not_reached_by_the_head_of_the_block() -> None:
+def test_the_head_of_a_block_does_not_reach_an_edit_inside() -> None:
     function = dict(symbols(example().tree))["Counter.count"]
     calls = [n for n in ast.walk(function) if ast.unparse(n).startswith("self.store")]
     assert isinstance(calls[0], ast.stmt)
@@ -118,6 +118,6 @@ def test_an_edit_in_a_block_is_not_reached_by_the_head_of_the_block() -> None:
     assert reached_lines(dict(symbols(example().tree))["LIMIT"], calls[0]) == ()
 
 
-def test_only_a_failed_and_a_passed_test_say_something_of_the_tests() -> None:
+def test_only_failed_and_passed_tests_judge_a_mutant() -> None:
     outcomes = ("killed", "survived", "void", "hung")
     assert [Verdict(outcome).counts for outcome in outcomes] == [True, True, False, False]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The texts of a release come from pyproject.toml and the version, and from nowhere else."""
+"""The texts of a release come only from pyproject.toml and the version."""
 
 import shutil
 from pathlib import Path

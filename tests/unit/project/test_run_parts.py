@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runner of the tests: no test file is forgotten, and nothing that did not run looks green."""
+"""The runner of the tests: it forgets no test file, and a part that did not run is never green."""
 
 import os
 import select
@@ -55,7 +55,7 @@ def test_each_folder_of_tests_is_in_a_part(suite: Callable[[], list[Part]]) -> N
     assert {"tests/unit", "tests/netns", "tests/lab", "tests/packages"} <= folders
 
 
-def test_a_part_waits_for_what_it_needs() -> None:
+def test_a_part_waits_for_its_requirements() -> None:
     made = "test -e made || exit 1"
     done = ran(
         Part("second", ("sh", "-c", f"cd '{run.RESULTS}' && {made}"), ("first",)),
@@ -64,7 +64,7 @@ def test_a_part_waits_for_what_it_needs() -> None:
     assert [done[name].state for name in ("first", "second")] == ["ran", "ran"]
 
 
-def test_a_part_without_what_it_needs_is_not_run_and_not_green(
+def test_a_part_without_its_requirements_is_not_run_and_not_green(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     done = ran(Part("setup", ("false",)), Part("tests", ("true",), ("setup",)))
@@ -91,7 +91,7 @@ def test_a_part_that_hangs_ends_at_its_limit(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_a_skipped_test_is_named_and_in_ci_a_failure(
+def test_a_skipped_test_is_named_and_is_a_failure_in_ci(
     strict: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if strict:
@@ -112,7 +112,7 @@ def test_a_part_is_stamped_only_on_an_unchanged_commit(monkeypatch: pytest.Monke
         assert run.stamp_of(part, at or "abc").exists() is stamped
 
 
-def test_a_signal_ends_all_that_runs(tmp_path: Path) -> None:
+def test_a_signal_ends_all_running_parts(tmp_path: Path) -> None:
     """A part leads a session of its own, so Ctrl-C at a terminal does not reach it."""
     code = (
         "import signal, sys; sys.path.insert(0, sys.argv[1]); import run; from pathlib import Path;"

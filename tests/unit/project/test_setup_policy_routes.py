@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command of amazon-ec2-net-utils: its verbs are ours, and nothing else passes."""
+"""The command of amazon-ec2-net-utils: its verbs run ec2net, and other calls are refused."""
 
 import subprocess
 from pathlib import Path
@@ -36,25 +36,27 @@ def called(tmp_path: Path, *arguments: str, status: int = 0) -> tuple[int, str, 
         ("cleanup", ""),
     ],
 )
-def test_each_verb_is_one_of_ours_or_nothing(tmp_path: Path, verb: str, call: str) -> None:
+def test_each_verb_runs_a_command_of_ec2net_or_nothing(
+    tmp_path: Path, verb: str, call: str
+) -> None:
     assert called(tmp_path, "ens6", verb) == (0, call, "")
 
 
 @pytest.mark.parametrize("verb", ["start", "refresh", "remove"])
 @pytest.mark.parametrize("status", [1, 2, 3])
-def test_it_ends_as_ours_ends(tmp_path: Path, verb: str, status: int) -> None:
+def test_the_script_ends_with_the_status_of_ec2net(tmp_path: Path, verb: str, status: int) -> None:
     assert called(tmp_path, "ens6", verb, status=status)[0] == status
 
 
 @pytest.mark.parametrize("name", ["-v", "a b", "*", ""])
-def test_a_name_is_handed_on_as_it_is(tmp_path: Path, name: str) -> None:
+def test_a_name_is_passed_on_unchanged(tmp_path: Path, name: str) -> None:
     assert called(tmp_path, name, "start")[1] == f"<start><--><{name}>"
 
 
 @pytest.mark.parametrize(
     "arguments", [(), ("ens6",), ("ens6", "restart"), ("ens6", ""), ("ens6", "start", "now")]
 )
-def test_what_is_no_call_of_it_is_an_error(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+def test_an_unknown_call_is_an_error(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     """2.7.4 prints its usage and ends with 0."""
     status, call, said = called(tmp_path, *arguments)
     assert (status, call) == (2, "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every command of ec2net that a message suggests is one of its grammar."""
+"""The grammar contains every command of ec2net that a message suggests."""
 
 import pytest
 import suggestions
@@ -8,7 +8,7 @@ from ec2net.core.cli.main import parser
 
 
 @pytest.mark.parametrize("words", suggestions.of("ec2net"), ids=" ".join)
-def test_the_program_takes_a_command_that_it_suggests(words: list[str]) -> None:
+def test_the_program_accepts_each_command_that_it_suggests(words: list[str]) -> None:
     assert parser().parse_args(words[1:]) is not None
 
 

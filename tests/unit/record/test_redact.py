@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes into a bug report names no device of anybody's, and is still the same host."""
+"""A bug report contains no real address or id, and still describes the same host."""
 
 import json
 
@@ -10,7 +10,7 @@ from ec2net.core.record.redact import redacted
 MAC, OTHER = "06:53:e1:d8:f9:29", "06:11:22:33:44:55"
 
 
-def test_one_substitute_for_each_in_the_order_of_the_originals() -> None:
+def test_each_original_has_one_substitute_in_order() -> None:
     text = f"{MAC} {OTHER.upper()}/ eni-0304feb62015b7959 {MAC} eni-0104feb62015b7959"
     assert redacted(text) == (
         "02:00:00:00:00:02 02:00:00:00:00:01/ eni-00000000000000002 02:00:00:00:00:02"
@@ -27,7 +27,7 @@ def test_one_substitute_for_each_in_the_order_of_the_originals() -> None:
         ("enx0653e1d8f929", "enx020000000001"),
     ],
 )
-def test_what_is_made_of_a_mac_goes_with_it(before: str, after: str) -> None:
+def test_values_derived_from_a_mac_are_replaced_too(before: str, after: str) -> None:
     text = json.dumps({"mac": MAC, "other": before})
     assert json.loads(redacted(text)) == {"mac": "02:00:00:00:00:01", "other": after}
 
@@ -40,11 +40,11 @@ def test_what_is_made_of_a_mac_goes_with_it(before: str, after: str) -> None:
         (f"by {MAC}.", "by {}."),
     ],
 )
-def test_what_follows_a_mac_does_not_hide_it(before: str, after: str) -> None:
+def test_text_after_a_mac_does_not_hide_it(before: str, after: str) -> None:
     assert redacted(before) == after.format("02:00:00:00:00:01")
 
 
-def test_an_address_at_the_end_of_a_sentence() -> None:
+def test_an_address_at_the_end_of_a_sentence_is_replaced() -> None:
     assert redacted(f"{MAC} has fe80::453:e1ff:fed8:f929.").endswith(" has fe80::ff:fe00:1.")
 
 
@@ -57,5 +57,5 @@ def test_an_address_at_the_end_of_a_sentence() -> None:
         "eni- eni-xyz ens6",
     ],
 )
-def test_anything_else_stays(text: str) -> None:
+def test_other_text_stays(text: str) -> None:
     assert redacted(f"{MAC} {text}") == f"02:00:00:00:00:01 {text}"

@@ -126,7 +126,7 @@ def test_a_key_that_the_record_could_not_read_is_not_absent(
     assert "pending: no address is known: local-ipv4s HTTP 503" in said
 
 
-def test_a_tree_without_the_primarys_mac_has_one_eni_that_can_be_it() -> None:
+def test_a_tree_without_the_mac_of_the_primary_has_one_possible_primary() -> None:
     meta_data = {"network": {"interfaces": {"macs": MACS}}}
     assert imds_tree(meta_data)["latest"]["meta-data"]["mac"] == FIRST
     two = {**MACS, SECOND: {**MACS[SECOND], "device-number": "0"}}

@@ -37,11 +37,11 @@ DEFAULT = Route(ip_network("0.0.0.0/0"), 10001, 0, LINK, ip_address("10.0.1.1"))
         ),
     ],
 )
-def test_values_as_plain_data(value: object, plain: object) -> None:
+def test_values_become_plain_data(value: object, plain: object) -> None:
     assert encode(value) == plain
 
 
-def test_a_plan() -> None:
+def test_a_plan_is_written() -> None:
     before = Route(ip_network("0.0.0.0/0"), 10001, 0, LINK, ip_address("10.0.1.9"))
     rule = Rule(ip_network("10.0.1.4/32"), 9999, 254, 0, 236)
     address = Address(LINK, ip_interface("10.0.1.9/32"))
@@ -101,7 +101,7 @@ def test_a_plan() -> None:
     }
 
 
-def test_an_eni_with_its_intent() -> None:
+def test_an_eni_with_its_intent_is_written() -> None:
     outcome = compute(host(eni(0), eni(1, **IPV4_ONLY)), Config()).of(mac(1))
     assert outcome is not None
     form = as_json.eni(outcome)
@@ -136,7 +136,7 @@ def test_a_renamed_link_has_its_new_name() -> None:
     assert (before["link"], after["link"]) == (str(outcome.intent.link), "renamed")
 
 
-def test_an_intent_that_a_plugin_made_of_other_parts_can_be_written() -> None:
+def test_an_intent_with_items_of_a_plugin_is_written() -> None:
     outcome = compute(host(eni(0), eni(1)), Config()).of(mac(1))
     assert outcome is not None
     assert outcome.intent is not None
@@ -144,7 +144,7 @@ def test_an_intent_that_a_plugin_made_of_other_parts_can_be_written() -> None:
     assert as_json.eni(replace(outcome, intent=listed))["intent"]["altnames"] == ["a", "b"]
 
 
-def test_an_eni_without_an_intent() -> None:
+def test_an_eni_without_an_intent_is_written() -> None:
     outcome = compute(host(eni(0), eni(1, device_number=Absent())), Config()).of(mac(1))
     assert outcome is not None
     form = as_json.eni(outcome)
@@ -153,7 +153,7 @@ def test_an_eni_without_an_intent() -> None:
 
 @settings(max_examples=30)
 @given(any_facts())
-def test_every_outcome_can_be_written_as_json(facts: Facts) -> None:
+def test_every_outcome_is_written(facts: Facts) -> None:
     for outcome in compute(facts, Config()).enis:
         form = as_json.eni(outcome)
         assert json.loads(json.dumps(form)) == form

@@ -35,11 +35,11 @@ def report(**values: object) -> PassReport:
     return replace(PassReport(READY, Plan(), {mac(1): "netlink"}), **values)  # type: ignore[arg-type]
 
 
-def test_a_pass_without_news_says_nothing() -> None:
+def test_a_pass_without_news_logs_nothing() -> None:
     assert said(report()) == []
 
 
-def test_a_change_is_said_once_with_its_reason_and_its_eni() -> None:
+def test_a_change_is_logged_once_with_its_reason_and_its_eni() -> None:
     [line] = lines(report(done=(ADDED,), occasion="refresh"))
     assert line == Line(
         logging.INFO,
@@ -59,7 +59,7 @@ def test_a_change_is_said_once_with_its_reason_and_its_eni() -> None:
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [
-        ({"findings": (Finding(mac(1), "traffic goes astray"),)}, "ens6: traffic goes astray"),
+        ({"findings": (Finding(mac(1), "traffic is misrouted"),)}, "ens6: traffic is misrouted"),
         ({"findings": (Finding(None, "rule is left over"),)}, "gone: rule is left over"),
         ({"plan": Plan((), (CONFLICT,))}, f"ens6: {CONFLICT.describe()}"),
         ({"problems": (Ec2netError("no IMDS"), Ec2netError("no IMDS"))}, "no IMDS"),
@@ -67,20 +67,18 @@ def test_a_change_is_said_once_with_its_reason_and_its_eni() -> None:
     ],
     ids=["finding", "finding of a gone one", "conflict", "problem", "failure"],
 )
-def test_what_is_wrong_is_said_once_as_an_error_that_lasts(
-    wrong: dict[str, object], text: str
-) -> None:
+def test_a_finding_is_logged_once_as_a_lasting_error(wrong: dict[str, object], text: str) -> None:
     assert said(report(**wrong)) == [(logging.ERROR, text, True)]
 
 
-def test_an_eni_that_is_refused_is_said_with_the_reason() -> None:
+def test_a_refused_eni_is_logged_with_the_reason() -> None:
     [(level, text, lasts)] = said(PassReport(HOST, Plan(), {}))
     assert (level, lasts) == (logging.ERROR, True)
     assert text.startswith("ens7")
     assert "refused: IMDS reports 192.0.2.1, which is outside the ENI's subnet" in text
 
 
-def test_one_error_is_said_once_with_the_number_of_changes_that_it_cost() -> None:
+def test_one_error_is_logged_once_with_the_number_of_failed_changes() -> None:
     error = KernelError("no memory", errno=12)
     failed = tuple(Failure(replace(ADDED, item=item), error) for item in (RULE, OTHER))
     [(level, text, lasts)] = said(report(failed=failed))
@@ -88,13 +86,13 @@ def test_one_error_is_said_once_with_the_number_of_changes_that_it_cost() -> Non
     assert text.startswith("ens6: no memory; 1 more ")
 
 
-def test_a_link_that_went_away_is_no_error_and_does_not_last() -> None:
+def test_a_removed_link_is_no_error_and_does_not_last() -> None:
     gone = LinkGone("the link was removed", subject="ens6")
     found = said(report(failed=(Failure(ADDED, gone),)))
     assert found == [(logging.INFO, f"ens6: {gone}", False)]
 
 
-def test_what_somebody_else_changed_is_a_warning() -> None:
+def test_a_foreign_change_is_a_warning() -> None:
     when = "2026-01-01T00:00:00+00:00"
     drift = Drift(("rule is missing",), ("1",), when, when, 1, (), REPAIRED, False)
     drifts = Drifts({mac(1): drift}, ((mac(1), drift),))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a pass says of many things of one kind: one line with a count."""
+"""A pass's message about many items of one kind: one line with a count."""
 
 import logging
 from ipaddress import ip_interface
@@ -40,8 +40,8 @@ def report(**found: object) -> PassReport:
     return PassReport(HOST, Plan(), {}, **found)  # type: ignore[arg-type]
 
 
-def test_a_pass_that_ran_out_of_time_says_so_once() -> None:
-    """Each ENI and IP version had a line of its own before: 126 of them for 64 ENIs."""
+def test_a_pass_that_ran_out_of_time_logs_that_once() -> None:
+    """Each ENI and IP version had a separate line before: 126 of them for 64 ENIs."""
     failed = tuple(
         Failure(Change(Action.ADD, address, mac), DeadlineExceeded("refresh did not end in 15 s"))
         for mac in MACS
@@ -54,7 +54,7 @@ def test_a_pass_that_ran_out_of_time_says_so_once() -> None:
     )
 
 
-def test_one_eni_that_ran_out_of_time_is_named() -> None:
+def test_an_eni_that_ran_out_of_time_is_named() -> None:
     error = DeadlineExceeded("start did not end in 15 s")
     failed = tuple(Failure(Change(Action.ADD, a, MACS[1]), error) for a in addresses(MACS[1]))
     (line,) = lines(report(failed=failed))
@@ -62,7 +62,7 @@ def test_one_eni_that_ran_out_of_time_is_named() -> None:
     assert line.mac == MACS[1]
 
 
-def test_other_errors_stay_by_eni() -> None:
+def test_other_errors_are_logged_for_each_eni() -> None:
     failed = tuple(
         Failure(Change(Action.ADD, addresses(mac)[0], mac), KernelError("no", errno=1))
         for mac in MACS
@@ -93,7 +93,7 @@ def test_conflicts_of_one_kind_are_one_line_with_their_count() -> None:
     assert line.text.endswith("; and 7 more like this")
 
 
-def test_each_eni_is_whole_before_the_next_one_begins_and_the_primary_first() -> None:
+def test_lines_are_grouped_by_eni_and_the_primary_is_first() -> None:
     snapshot = Snapshot(links=FACTS.links)
     wanted = {eni.mac: render(eni, HOST, snapshot, 236, Base.OURS) for eni in HOST.ready}
     changes = make_plan(wanted, InPlace()).changes
@@ -103,7 +103,7 @@ def test_each_eni_is_whole_before_the_next_one_begins_and_the_primary_first() ->
     assert len(order) == len(changes)
 
 
-def test_the_backend_with_the_primary_s_changes_is_applied_first() -> None:
+def test_the_backend_with_the_changes_of_the_primary_is_applied_first() -> None:
     plans = {
         str(n): Plan(tuple(Change(Action.ADD, one, mac) for one in addresses(mac)))
         for n, mac in enumerate((MACS[1], MACS[2], MACS[0]))

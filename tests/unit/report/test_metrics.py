@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is counted when there is no report, and what is kept that is no number."""
+"""Counts without a report, and kept values that are no numbers."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def place(path: Path, metrics_file: object) -> Workplace:
     ("error", "kind"),
     [(ImdsError("x"), "imds"), (DeadlineExceeded("x"), "deadline"), (Ec2netError("x"), "other")],
 )
-def test_a_pass_that_came_to_no_end_is_a_failed_one(
+def test_an_interrupted_pass_counts_as_failed(
     tmp_path: Path, error: Ec2netError, kind: str
 ) -> None:
     file = tmp_path / "ec2net.prom"
@@ -48,12 +48,12 @@ def test_a_pass_that_came_to_no_end_is_a_failed_one(
     assert "ec2net_last_success_timestamp_seconds 0" in lines
 
 
-def test_without_a_file_nothing_is_kept(tmp_path: Path) -> None:
+def test_without_a_file_no_value_is_kept(tmp_path: Path) -> None:
     count_failure(place(tmp_path, ""), ImdsError("x"))
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_kept_is_not_trusted(tmp_path: Path) -> None:
+def test_invalid_kept_values_are_ignored(tmp_path: Path) -> None:
     file = tmp_path / "ec2net.prom"
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / FILE).write_text(json.dumps({"ec2net_repairs_total": "x", "y": 1}))
@@ -62,7 +62,7 @@ def test_what_is_kept_is_not_trusted(tmp_path: Path) -> None:
     assert "y" not in file.read_text().split()
 
 
-def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StateError, match=r"metrics_file: cannot write .*ReadWritePaths="):
         count_failure(place(tmp_path, tmp_path / "file" / "ec2net.prom"), ImdsError("x"))
@@ -74,7 +74,7 @@ def test_a_file_that_the_collector_would_not_read_is_refused(tmp_path: Path, val
     assert "metrics_file" in str(error)
 
 
-def test_a_broken_configuration_is_counted_and_no_pass_is_a_success(tmp_path: Path) -> None:
+def test_a_broken_configuration_is_counted_and_no_pass_succeeds(tmp_path: Path) -> None:
     file = tmp_path / "ec2net.prom"
     good = place(tmp_path, file)
     report = PassReport(HostIntent(()), Plan(), {})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How often the timer's passes look on a host with one ENI and one address (R27)."""
+"""How often the timer's passes run on a host with one ENI and one address (R27)."""
 
 import itertools
 import random
@@ -26,7 +26,7 @@ class Host:
         monkeypatch.setattr(quiet_host, "_now", lambda: self.now)
 
     def passes(self, status: dict[str, Any]) -> bool:
-        """Whether it looked; then it finds ``status``."""
+        """Whether the pass ran; it then finds ``status``."""
         if quiet_host.may_skip(self.run):
             return False
         self.run.write(STATUS, status)
@@ -40,10 +40,11 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 @pytest.mark.parametrize("interval", [30, 60, 90, 240, 600])
-def test_a_quiet_host_is_looked_at_every_five_minutes_whenever_the_timer_comes(
+def test_a_quiet_host_gets_a_pass_every_five_minutes_whenever_the_timer_fires(
     host: Host, interval: int
 ) -> None:
-    """By the minute of the boot it missed its minute now and then: up to 579 s went by."""
+    """Counted by the minute of the boot, a pass missed its minute now and then: up to 579 s
+    passed."""
     chance = random.Random(interval)
     looks = []
     for _ in range(3000):
@@ -55,7 +56,7 @@ def test_a_quiet_host_is_looked_at_every_five_minutes_whenever_the_timer_comes(
     assert max(gaps) <= max(330, 270 + interval + 6)
 
 
-def test_a_host_that_is_not_quiet_is_looked_at_each_time_and_writes_nothing_for_it(
+def test_a_busy_host_gets_each_pass_and_no_file_is_written_for_it(
     host: Host,
 ) -> None:
     for _ in range(3):
@@ -67,7 +68,7 @@ def test_a_host_that_is_not_quiet_is_looked_at_each_time_and_writes_nothing_for_
 
 
 @pytest.mark.parametrize("stored", [{}, {"boottime": "5"}, {"boottime": None}, {"boottime": 1e9}])
-def test_a_time_that_cannot_be_is_none(host: Host, stored: dict[str, Any]) -> None:
+def test_an_impossible_time_counts_as_absent(host: Host, stored: dict[str, Any]) -> None:
     assert host.passes(QUIET)
     host.run.write("quiet.json", stored)
     assert host.passes(QUIET)

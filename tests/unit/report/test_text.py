@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What people read: a plan line by line, and colour only where a person looks."""
+"""Text for people: a plan line by line, and colour only on a terminal."""
 
 import io
 from ipaddress import ip_address, ip_interface, ip_network
@@ -61,11 +61,11 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_plan_as_text() -> None:
+def test_a_plan_is_shown_as_text() -> None:
     assert text.plan(PLAN, HOST, stream=io.StringIO()) == GOLDEN
 
 
-def test_a_terminal_gets_the_same_in_colour(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_gets_the_same_text_in_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     coloured = text.plan(PLAN, HOST, stream=Terminal())
     assert "  \x1b[32m+ address 10.0.1.9/32 dev ens6\x1b[0m\n" in coloured
@@ -85,7 +85,7 @@ def test_a_terminal_gets_the_same_in_colour(monkeypatch: pytest.MonkeyPatch) -> 
         (io.StringIO(), None, False),
     ],
 )
-def test_who_gets_colour(
+def test_only_terminals_get_colour(
     monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, no_color: str | None, expected: bool
 ) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
@@ -94,7 +94,7 @@ def test_who_gets_colour(
     assert text.colours(stream) is expected
 
 
-def test_an_empty_plan_names_only_enis_that_are_not_ready() -> None:
+def test_an_empty_plan_names_only_enis_that_are_not_configured() -> None:
     assert text.plan(Plan(), compute(host(eni(0), eni(1)), Config())) == "Nothing to change."
     assert text.plan(Plan(), HOST, stream=io.StringIO()) == (
         "ens7 (eni-00000000000000002)\n"
@@ -103,7 +103,7 @@ def test_an_empty_plan_names_only_enis_that_are_not_ready() -> None:
     )
 
 
-def test_titles() -> None:
+def test_each_answer_has_a_title() -> None:
     assert [text.title(outcome) for outcome in HOST.enis] == [
         "ens5 (eni-00000000000000000, primary)",
         "ens6 (eni-00000000000000001, card 0 device 1, table 10001)",

@@ -10,7 +10,7 @@ ROOM = 20
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 30))))
-def test_what_was_used_last_is_kept_and_no_more_than_there_is_room(
+def test_the_cache_keeps_the_values_used_last_up_to_its_limit(
     puts: list[tuple[int, int]],
 ) -> None:
     cache: BoundedCache[int, int] = BoundedCache(ROOM)
@@ -35,7 +35,7 @@ def test_what_was_used_last_is_kept_and_no_more_than_there_is_room(
             cache.get(one)
 
 
-def test_what_was_asked_for_outlives_what_was_not() -> None:
+def test_a_value_in_use_outlives_unused_values() -> None:
     cache: BoundedCache[str, int] = BoundedCache(2)
     cache.put("a", 1, 1)
     cache.put("b", 2, 1)

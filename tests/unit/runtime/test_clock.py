@@ -20,7 +20,7 @@ from ec2net.core.runtime.clock import age, date, seconds_of, utc
         (86_400.0 * 40, "40 d ago"),
     ],
 )
-def test_an_age_is_its_largest_whole_unit(seconds: float, text: str) -> None:
+def test_an_age_is_shown_in_its_largest_whole_unit(seconds: float, text: str) -> None:
     assert age(seconds) == text
 
 

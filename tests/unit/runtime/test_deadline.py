@@ -54,18 +54,18 @@ def test_time_left_is_never_negative() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "left"), [(100, 100), (6000, 1000)])
-def test_a_part_ends_with_itself_or_with_the_whole(seconds: float, left: float) -> None:
+def test_a_part_ends_at_its_own_or_the_whole_deadline(seconds: float, left: float) -> None:
     part = Deadline(1000, "whole").within(seconds, "part")
     assert left - HANGS < part.remaining() <= left
     assert part.what == "part"
 
 
-def test_a_wait_ends_when_the_descriptor_is_ready(pipe: Pipe) -> None:
+def test_a_wait_ends_when_the_descriptor_becomes_ready(pipe: Pipe) -> None:
     pipe.write()
     assert Deadline(5).wait(pipe.reader) is True
 
 
-def test_a_bounded_wait_says_that_nothing_came(pipe: Pipe) -> None:
+def test_a_bounded_wait_reports_that_nothing_arrived(pipe: Pipe) -> None:
     assert Deadline(5).wait(pipe.reader, seconds=0.01) is False
 
 
@@ -77,7 +77,7 @@ def test_the_deadline_ends_a_wait(pipe: Pipe, seconds: float) -> None:
     assert seconds <= time.monotonic() - began < HANGS
 
 
-def test_a_bounded_wait_longer_than_the_deadline_ends_with_it(pipe: Pipe) -> None:
+def test_a_bounded_wait_longer_than_the_deadline_ends_at_it(pipe: Pipe) -> None:
     began = time.monotonic()
     assert Deadline(0.05).wait(pipe.reader, seconds=60) is False
     assert time.monotonic() - began < HANGS
@@ -106,7 +106,7 @@ def test_an_interruption_without_an_error_does_not_end_the_wait(pipe: Pipe) -> N
 
 
 @pytest.mark.parametrize("form", ["watching", "within", "own"])
-def test_a_derived_deadline_is_not_deaf(pipe: Pipe, form: str) -> None:
+def test_a_derived_deadline_is_interrupted_too(pipe: Pipe, form: str) -> None:
     pipe.error = LinkGone("gone")
     pipe.write()
     derived = {
@@ -118,7 +118,7 @@ def test_a_derived_deadline_is_not_deaf(pipe: Pipe, form: str) -> None:
         derived.check()
 
 
-def test_from_the_first_change_on_nothing_interrupts(pipe: Pipe) -> None:
+def test_after_the_first_change_nothing_interrupts(pipe: Pipe) -> None:
     """Half an apply may cut the host off IMDS."""
     pipe.error = LinkGone("gone")
     pipe.write()
@@ -153,10 +153,10 @@ def test_a_signal_ends_a_wait_and_every_later_one(number: signal.Signals) -> Non
                 deadline.wait()
 
 
-def test_a_signal_that_comes_while_the_pipe_is_emptied_is_not_lost(
+def test_a_signal_during_the_emptying_of_the_pipe_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The manager that had just answered a client slept on after SIGTERM until its next poll."""
+    """After an answer to a client the daemon slept past SIGTERM until its next poll."""
     read = os.read
 
     def read_after_a_signal(descriptor: int, count: int) -> bytes:
@@ -172,7 +172,7 @@ def test_a_signal_that_comes_while_the_pipe_is_emptied_is_not_lost(
             Deadline(5, interruptions=[signals]).wait()
 
 
-def test_signals_are_as_they_were_afterwards() -> None:
+def test_signal_handlers_are_restored_afterwards() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with StopSignals():
         assert signal.getsignal(signal.SIGTERM) != before

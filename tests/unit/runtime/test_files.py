@@ -27,13 +27,13 @@ def soon(seconds: float = 10.0) -> Deadline:
     return Deadline(seconds, "the test")
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_written_content_reads_back(tmp_path: Path) -> None:
     write(tmp_path / "file", b"long ago", soon())
     write(tmp_path / "file", b"now", soon())
     assert read(tmp_path / "file", LIMIT, soon()) == b"now"
 
 
-def test_a_fifo_with_somebody_at_its_other_end(fifo: Path) -> None:
+def test_a_fifo_with_a_writer_is_read(fifo: Path) -> None:
     got = []
     reader = threading.Thread(target=lambda: got.append(fifo.read_bytes()))
     reader.start()
@@ -47,7 +47,7 @@ def test_a_fifo_with_somebody_at_its_other_end(fifo: Path) -> None:
     assert got == [LARGE]
 
 
-def test_a_pipe_that_is_filled_slowly() -> None:
+def test_a_pipe_that_fills_slowly_is_read() -> None:
     reader, writer = os.pipe()
 
     def fill() -> None:
@@ -63,14 +63,14 @@ def test_a_pipe_that_is_filled_slowly() -> None:
     os.close(reader)
 
 
-def test_nobody_at_the_other_end_of_a_fifo(fifo: Path) -> None:
+def test_a_fifo_without_a_writer_ends_at_the_deadline(fifo: Path) -> None:
     with pytest.raises(DeadlineExceeded):
         read(fifo, LIMIT, soon(0.1))
     with pytest.raises(OSError, match="no process reads from it"):
         write(fifo, b"x", soon())
 
 
-def test_somebody_at_the_other_end_who_does_nothing(fifo: Path) -> None:
+def test_a_fifo_with_a_silent_writer_ends_at_the_deadline(fifo: Path) -> None:
     held = os.open(fifo, os.O_RDWR)
     for what in (lambda: read(fifo, LIMIT, soon(0.1)), lambda: write(fifo, LARGE, soon(0.1))):
         with pytest.raises(DeadlineExceeded):
@@ -78,12 +78,12 @@ def test_somebody_at_the_other_end_who_does_nothing(fifo: Path) -> None:
     os.close(held)
 
 
-def test_a_file_without_an_end() -> None:
+def test_a_file_without_an_end_is_refused() -> None:
     with pytest.raises(ValueError, match=f"larger than the limit of {LIMIT} bytes"):
         read(Path("/dev/zero"), LIMIT, soon())
 
 
-def test_no_room_and_no_file(tmp_path: Path) -> None:
+def test_a_full_disk_and_a_folder_and_a_missing_file_are_errors(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         write(Path("/dev/full"), b"x", soon())
     with pytest.raises(IsADirectoryError):

@@ -70,7 +70,7 @@ def test_a_message_has_its_level_and_its_fields(
 
 
 @pytest.mark.parametrize("text", ["", "a=b", "two\nlines", "\n", "\u00e4\udcff", "x" * 10000])
-def test_any_text_arrives_as_it_is(journal: socket.socket, log: logging.Logger, text: str) -> None:
+def test_any_text_arrives_unchanged(journal: socket.socket, log: logging.Logger, text: str) -> None:
     log.warning("%s", text, extra={"fields": {"REASON": text}})
     fields = parsed(journal.recv(65536))
     assert (fields["MESSAGE"], fields["PRIORITY"]) == (text.replace("\udcff", "?"), "4")
@@ -87,7 +87,7 @@ def test_an_exception_has_its_traceback(journal: socket.socket, log: logging.Log
     assert text.endswith("RuntimeError: a plugin's")
 
 
-def test_a_log_call_that_is_wrong_costs_its_caller_nothing(
+def test_an_invalid_log_call_does_not_fail_its_caller(
     log: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     wrong = log.makeRecord(log.name, logging.INFO, "here", 1, "%d", ("no number",), None)
@@ -95,15 +95,15 @@ def test_a_log_call_that_is_wrong_costs_its_caller_nothing(
     assert "Logging error" in capsys.readouterr().err
 
 
-def test_nobody_can_smuggle_a_field_in() -> None:
+def test_a_message_cannot_inject_a_field() -> None:
     assert parsed(message({"REASON": "x\nPRIORITY=0"})) == {"REASON": "x\nPRIORITY=0"}
 
 
-def test_what_the_journal_does_not_take_goes_to_stderr(
+def test_messages_that_the_journal_refuses_go_to_stderr(
     journal: socket.socket, log: logging.Logger, stream: io.StringIO
 ) -> None:
     for number in range(5000):
-        log.info("line %s", number)  # nobody reads: its queue is full soon, and nothing waits
+        log.info("line %s", number)  # no process reads: its queue is full soon, and no sender waits
     assert stream.getvalue().endswith("line 4999\n")
     journal.close()
     log.info("after it went")
@@ -115,7 +115,7 @@ def test_without_a_journal_there_is_no_handler(tmp_path: Path) -> None:
         JournalHandler(logging.NullHandler(), tmp_path / "none")
 
 
-def test_the_end_waits_until_the_journal_has_read_all(
+def test_the_process_ends_after_the_journal_has_read_all(
     journal: socket.socket, tmp_path: Path
 ) -> None:
     handler = JournalHandler(logging.NullHandler(), tmp_path / "socket")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is told of a long wait: on a real terminal, elsewhere, and never of a short one."""
+"""The output of a long wait: on a real terminal, elsewhere, and nothing for a short one."""
 
 import os
 import pty
@@ -42,12 +42,14 @@ with HostLock(RunDir(Path(sys.argv[1])), Deadline(60, "refresh")):
         ("writing a\n\x1b[2Jb", 1, "writing a??[2Jb (1 s at most)"),
     ],
 )
-def test_the_line_says_what_and_how_long_still(what: str, seconds: float, text: str) -> None:
+def test_the_line_names_the_reason_and_the_remaining_seconds(
+    what: str, seconds: float, text: str
+) -> None:
     assert progress.line(what, seconds) == text
 
 
 class Screen:
-    """A terminal of its own, and what was written to it."""
+    """A separate terminal, and the output to it."""
 
     def __init__(self) -> None:
         self.ours, self.theirs = pty.openpty()
@@ -62,7 +64,7 @@ class Screen:
 
     @property
     def shown(self) -> list[str]:
-        """The lines as somebody sees them: after CR, writing goes on over what is there."""
+        """The lines as a person sees them: after CR, output overwrites the line."""
         lines = []
         for text in self.written.replace("\r\n", "\n").split("\n"):
             line = ""
@@ -72,7 +74,7 @@ class Screen:
         return [line for line in lines if line]
 
     def told(self) -> list[str]:
-        """What was shown one after the other in one place."""
+        """The lines shown one after the other on one row."""
         return [part.strip() for part in self.written.split("\r") if "at most" in part]
 
 
@@ -98,12 +100,12 @@ WAITS = r"ec2net: waiting for link ghost0 \((\d+) s at most\)"
 
 
 def ghost(run_dir: Path, seconds: float) -> list[str]:
-    """The program, waiting for a link that does not come."""
+    """The program, waiting for a link that never appears."""
     places = ["--run-dir", str(run_dir), "--config-root", str(run_dir)]
     return [sys.executable, "-m", "ec2net", "start", "ghost0", "--timeout", f"{seconds}", *places]
 
 
-def test_a_terminal_counts_down_in_one_line_that_goes(screen: Screen, tmp_path: Path) -> None:
+def test_a_terminal_counts_down_in_one_line_that_disappears(screen: Screen, tmp_path: Path) -> None:
     with subprocess.Popen(ghost(tmp_path, 4.9), stderr=screen.theirs) as process:
         assert process.wait(HANGS) == 3
     screen.read("appeared")
@@ -121,8 +123,10 @@ sys.exit(subprocess.call(sys.argv[1:], process_group=0))
 """
 
 
-def test_from_the_background_a_terminal_is_told_nothing(screen: Screen, tmp_path: Path) -> None:
-    """Somebody types there; and with ``stty tostop`` a process that holds the lock would stop."""
+def test_a_background_process_prints_nothing_to_the_terminal(
+    screen: Screen, tmp_path: Path
+) -> None:
+    """A user types there; and with ``stty tostop`` a process that holds the lock would stop."""
     command = [sys.executable, "-c", IN_BACKGROUND, *ghost(tmp_path, 1.9)]
     with subprocess.Popen(command, stderr=screen.theirs, start_new_session=True) as process:
         assert process.wait(HANGS) == 3
@@ -131,7 +135,7 @@ def test_from_the_background_a_terminal_is_told_nothing(screen: Screen, tmp_path
 
 
 @pytest.mark.parametrize("verbose", [True, False])
-def test_a_pipe_is_told_once_if_that_is_wanted(tmp_path: Path, verbose: bool) -> None:
+def test_a_pipe_gets_one_line_if_requested(tmp_path: Path, verbose: bool) -> None:
     command = ghost(tmp_path, 1.9) + ["-v"] * verbose
     done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS, check=False)
     *told, last = done.stderr.splitlines()
@@ -140,7 +144,7 @@ def test_a_pipe_is_told_once_if_that_is_wanted(tmp_path: Path, verbose: bool) ->
     assert all(re.fullmatch(WAITS, line.replace("DEBUG: ", "")) for line in told)
 
 
-def test_the_line_goes_when_the_lock_is_there(screen: Screen, tmp_path: Path) -> None:
+def test_the_line_disappears_when_the_lock_is_free(screen: Screen, tmp_path: Path) -> None:
     command = [sys.executable, "-c", LOCKER, str(tmp_path)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as first:
@@ -165,15 +169,15 @@ def test_a_signal_ends_a_wait_that_is_shown(screen: Screen, tmp_path: Path) -> N
     assert screen.shown == ["ec2net: stopped by SIGINT before anything was changed"]
 
 
-def test_the_part_that_a_person_knows_is_shown(impatient: Screen) -> None:
-    """Neither the command, which they gave, nor the request that is under way."""
+def test_the_part_with_a_known_end_is_shown(impatient: Screen) -> None:
+    """Neither the command, which the user typed, nor the running request."""
     whole = Deadline(30, "refresh")
     request = whole.within(20, "refresh").within(10, "reading IMDS").within(2, "GET /latest/mac")
     request.watching().shielded().wait(seconds=0.9)
     impatient.read("ec2net: reading IMDS (10 s at most)")
 
 
-def test_many_short_waits_are_one_long_one(
+def test_many_short_waits_count_as_one_long_one(
     impatient: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "LULL", HANGS)
@@ -182,7 +186,7 @@ def test_many_short_waits_are_one_long_one(
     impatient.read("ec2net: reading IMDS (10 s at most)")
 
 
-def test_short_waits_with_work_in_between_are_not(
+def test_short_waits_with_work_in_between_stay_separate(
     impatient: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress, "LULL", 0.0)
@@ -193,7 +197,7 @@ def test_short_waits_with_work_in_between_are_not(
     assert impatient.written == "end"
 
 
-def test_a_terminal_that_was_stopped_stops_nobody(impatient: Screen) -> None:
+def test_a_stopped_terminal_stops_no_wait(impatient: Screen) -> None:
     os.write(impatient.ours, b"\x13")  # Ctrl-S
     began = time.monotonic()
     Deadline(3 * HANGS, "reading IMDS").sleep(0.3)
@@ -201,7 +205,7 @@ def test_a_terminal_that_was_stopped_stops_nobody(impatient: Screen) -> None:
     os.write(impatient.ours, b"\x11")
 
 
-def test_a_terminal_that_went_away_is_not_missed(impatient: Screen) -> None:
+def test_a_closed_terminal_is_ignored(impatient: Screen) -> None:
     replaced = os.open("/dev/null", os.O_RDWR)
     os.dup2(replaced, impatient.ours)  # its other end is hung up
     os.close(replaced)
@@ -209,7 +213,7 @@ def test_a_terminal_that_went_away_is_not_missed(impatient: Screen) -> None:
 
 
 class Recorder:
-    """An onlooker that wants to look often."""
+    """A watcher that wants frequent calls."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -233,7 +237,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     return made
 
 
-def test_commands_of_the_host_are_looked_at_too(recorder: Recorder) -> None:
+def test_commands_of_the_host_show_a_line_too(recorder: Recorder) -> None:
     script = "sleep 1; echo said; echo complained >&2; exit 3"
     done = run_bounded(["sh", "-c", script], Deadline(HANGS, "migrate").named("sh"))
     assert (done.returncode, done.stdout, done.stderr) == (3, "said\n", "complained\n")
@@ -241,14 +245,14 @@ def test_commands_of_the_host_are_looked_at_too(recorder: Recorder) -> None:
     assert recorder.open == 0
 
 
-def test_a_command_gets_all_it_is_given_however_slowly_it_reads(recorder: Recorder) -> None:
+def test_a_command_gets_all_of_its_input_however_slowly_it_reads(recorder: Recorder) -> None:
     given = "a line\n" * 50_000  # more than a pipe holds
     done = run_bounded(["sh", "-c", "sleep 1; cat"], Deadline(HANGS, "cat"), given=given)
     assert done.stdout == given
     assert recorder.seen.count("cat") >= 3
 
 
-def test_a_command_may_end_before_it_has_read_what_it_is_given() -> None:
+def test_a_command_may_end_before_it_has_read_its_input() -> None:
     done = run_bounded(["false"], Deadline(HANGS, "false"), given="a line\n" * 50_000)
     assert (done.returncode, done.stdout) == (1, "")
 
@@ -262,7 +266,7 @@ def test_a_command_of_the_host_is_killed_at_the_deadline(recorder: Recorder) -> 
     assert recorder.open == 0
 
 
-def test_a_wait_that_fails_is_over(recorder: Recorder) -> None:
+def test_a_wait_that_fails_ends_its_line(recorder: Recorder) -> None:
     with pytest.raises(DeadlineExceeded):
         Deadline(0.01, "x").wait()
     Deadline(5, "x").check()
@@ -271,7 +275,7 @@ def test_a_wait_that_fails_is_over(recorder: Recorder) -> None:
 
 
 @pytest.mark.parametrize(("command", "tells"), [("status", "InLog"), ("run", "NoneType")])
-def test_the_resident_manager_waits_in_silence(command: str, tells: str) -> None:
+def test_the_daemon_waits_without_a_line(command: str, tells: str) -> None:
     script = (
         "from ec2net.core.cli.main import main\n"
         "from ec2net.core.runtime.deadline import Deadline\n"

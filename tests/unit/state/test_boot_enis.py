@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What counts as there at boot: decided once per attachment, whatever comes and goes later."""
+"""Which ENIs were attached at boot: decided once per attachment, whatever is attached or detached
+later."""
 
 from pathlib import Path
 from typing import Any
@@ -49,21 +50,21 @@ def test_the_first_pass_decides_where_early_did_not_run(run: RunDir) -> None:
     assert first_pass(run, links(1, 2)) == {mac(1): BOOT, mac(2): LATER}
 
 
-def test_a_look_decides_nothing(run: RunDir) -> None:
+def test_observing_decides_nothing(run: RunDir) -> None:
     assert when_attached(run, links(0, 1), LONG)[mac(1)] is BOOT
     assert run.names("") == ()
     first_pass(run, links(0))
     assert when_attached(run, links(0, 1), LONG)[mac(1)] is LATER
 
 
-def test_one_that_comes_back_is_later(run: RunDir) -> None:
+def test_an_eni_that_is_attached_again_is_a_later_one(run: RunDir) -> None:
     first_pass(run, links(0, 1))
     first_pass(run, links(0))
     assert first_pass(run, links(1, index=77)) == {mac(1): LATER}
     assert first_pass(run, links(1, index=77)) == {mac(1): LATER}
 
 
-def test_one_that_visits_another_namespace_is_not_attached_anew(run: RunDir) -> None:
+def test_a_link_that_returns_from_another_namespace_is_not_a_new_attachment(run: RunDir) -> None:
     """The kernel keeps its index."""
     first_pass(run, links(0, 1))
     first_pass(run, links(0))
@@ -75,21 +76,21 @@ def test_early_decides_before_the_first_pass(run: RunDir) -> None:
     assert first_pass(run, links(0, 1, 2)) == {mac(0): BOOT, mac(1): BOOT, mac(2): LATER}
 
 
-def test_what_a_driver_probes_a_little_later_is_the_boots_for_good(run: RunDir) -> None:
+def test_an_eni_that_a_driver_probes_a_little_later_belongs_to_the_boot(run: RunDir) -> None:
     record(run, links(0), 3.0)
     assert first_pass(run, links(0, 1), 3.0 + SETTLING - 0.1)[mac(1)] is BOOT
     found = first_pass(run, links(0, 1, 2), 3.0 + SETTLING)
     assert found == {mac(0): BOOT, mac(1): BOOT, mac(2): LATER}
 
 
-def test_early_run_again_changes_nothing(run: RunDir) -> None:
+def test_a_second_run_of_early_changes_nothing(run: RunDir) -> None:
     record(run, links(0), 3.0)
     record(run, links(0, 1), LONG)
     assert when_attached(run, links(0, 1), LONG)[mac(1)] is LATER
 
 
 def test_without_an_eni_no_record_is_begun(run: RunDir) -> None:
-    """The host's own may be on their way: all of them would be called later."""
+    """The boot's ENIs may be pending: all of them would count as later."""
     record(run, {}, 3.0)
     first_pass(run, {})
     assert first_pass(run, links(0)) == {mac(0): BOOT}
@@ -108,7 +109,7 @@ def test_without_an_eni_no_record_is_begun(run: RunDir) -> None:
         b'{"until": 0, "links": {"06:ec:02:00:00:01": 3}}',
     ],
 )
-def test_a_record_that_is_none_counts_as_none(run: RunDir, content: bytes) -> None:
+def test_an_invalid_record_counts_as_absent(run: RunDir, content: bytes) -> None:
     (run.path / "at-boot.json").write_bytes(content)
     assert first_pass(run, links(0, 1))[mac(1)] is BOOT
     assert first_pass(run, links(0, 2))[mac(2)] is LATER
@@ -123,7 +124,7 @@ def of(computed: HostIntent, n: int) -> EniOutcome:
     return outcome
 
 
-def test_it_is_in_force_before_imds_knows_the_eni() -> None:
+def test_a_policy_is_in_force_before_imds_lists_the_eni() -> None:
     """R29: nothing is done first and undone then."""
     known = host(eni(0), links=(link(0), link(1)))
     facts = Facts(known.imds, known.links, {mac(0): BOOT, mac(1): LATER})
@@ -135,21 +136,21 @@ def test_it_is_in_force_before_imds_knows_the_eni() -> None:
     ("primary", "standing"),
     [(Value(mac(0)), Standing.READY), (Unknown("timed out"), Standing.IGNORED)],
 )
-def test_the_primary_was_there_whatever_became_of_its_link(
+def test_the_primary_belongs_to_the_boot_whatever_happened_to_its_link(
     primary: Any, standing: Standing
 ) -> None:
-    """It cannot be detached, but its driver can be loaded anew, which gives another index."""
+    """It cannot be detached, but its driver can be loaded again, which changes the index."""
     known = host(eni(0), primary=primary)
     facts = Facts(known.imds, known.links, {mac(0): LATER})
     assert of(compute(facts, LATER_IGNORED), 0).standing is standing
 
 
-def test_when_it_is_not_known_no_section_is_for_it() -> None:
+def test_while_that_is_unknown_no_section_matches() -> None:
     assert of(compute(host(eni(0), eni(1)), LATER_IGNORED), 1).standing is Standing.READY
 
 
-def test_whether_one_that_comes_will_be_ours_is_told_beforehand() -> None:
-    """A manager's defaults have to leave it out before it is there."""
+def test_early_knows_whether_a_later_eni_will_be_managed() -> None:
+    """A network manager's defaults have to exclude the ENI before its attachment."""
     assert compute(host(eni(0)), LATER_IGNORED).later_apart
     assert compute(host(eni(0)), Config(profile=Profile.KUBERNETES)).later_apart
     assert not compute(host(eni(0)), Config()).later_apart

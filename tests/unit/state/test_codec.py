@@ -117,11 +117,11 @@ OLDER: dict[str, Any] = {
         "addresses": ["10.0.1.9/32"],
     },
 }
-"""As 0.1.0 wrote them before there was one codec."""
+"""As 0.1.0 wrote them, before the common codec."""
 
 
-def test_a_host_of_an_older_version_keeps_its_memory_and_its_journals(run: RunDir) -> None:
-    """Without its journal a host would never give back an MTU, or an address without a mark."""
+def test_the_state_of_an_older_version_is_read(run: RunDir) -> None:
+    """Without its journal a host would never restore an MTU, or remove an unmarked address."""
     for name, content in OLDER.items():
         run.write(name, content)
     memory = Memory.read(run)
@@ -137,7 +137,7 @@ def test_a_host_of_an_older_version_keeps_its_memory_and_its_journals(run: RunDi
     )
 
 
-def test_an_older_version_can_read_what_this_one_writes(run: RunDir) -> None:
+def test_an_older_version_can_read_the_files_of_this_one(run: RunDir) -> None:
     """A downgrade loses nothing: but for the numbers of facts, the formats are the same."""
     for name, kind in ((f"drift/{MAC}.json", Record), (f"journal/{MAC}.json", Journal)):
         assert encode(decode(kind, OLDER[name])) == OLDER[name]
@@ -146,8 +146,8 @@ def test_an_older_version_can_read_what_this_one_writes(run: RunDir) -> None:
     assert encode(decode(KnownFacts, OLDER[name])) == {**OLDER[name], "device_number": 1}
 
 
-def test_a_field_of_a_newer_version_costs_no_journal(run: RunDir) -> None:
-    """After a downgrade, what settings were before is known all the same."""
+def test_a_field_of_a_newer_version_does_not_lose_a_journal(run: RunDir) -> None:
+    """After a downgrade, the earlier values of settings are still known."""
     name = f"journal/{MAC}.json"
     run.write(name, {**OLDER[name], "more": 1})
     assert Journals(run).read(MAC, 3).before == {Setting.MTU: 1500}
@@ -165,7 +165,7 @@ def test_a_field_of_a_newer_version_costs_no_journal(run: RunDir) -> None:
         ("[" * 100_000, "it is nested too deeply"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_reported_once_and_counts_as_absent(
+def test_an_unreadable_file_is_reported_once_and_counts_as_absent(
     run: RunDir, caplog: pytest.LogCaptureFixture, content: str, why: str
 ) -> None:
     path = run.path / f"drift/{MAC}.json"
@@ -178,10 +178,8 @@ def test_a_file_that_cannot_be_read_is_reported_once_and_counts_as_absent(
     assert message.startswith(f"{path} cannot be read; ec2net treats it as absent: {why}")
 
 
-def test_a_file_is_decoded_once_while_it_stays_the_same(
-    run: RunDir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A manager reads the same files pass after pass."""
+def test_an_unchanged_file_is_decoded_once(run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon reads the same files pass after pass."""
     name, decoded = "x.json", codec.decoded
     codec.write(run, name, KnownFacts.of(eni(1), 3))
     calls: list[bytes] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is held, and for how long."""
+"""Which ENIs are on hold, and for how long."""
 
 import json
 from ipaddress import ip_address, ip_interface, ip_network
@@ -35,7 +35,7 @@ def remember(run: RunDir, held: dict[Mac, Hold], planned: list[Mac], attached: l
     holds.write(run, holds.after(holds.read(run), held, planned, attached))
 
 
-def test_a_hold_is_in_force_while_the_same_is_wanted_and_something_would_change(
+def test_a_hold_lasts_while_the_intent_is_the_same_and_changes_are_due(
     run: RunDir,
 ) -> None:
     remember(run, {MAC: HOLD}, [MAC], [MAC])
@@ -47,7 +47,7 @@ def test_a_hold_is_in_force_while_the_same_is_wanted_and_something_would_change(
     assert holds.in_force(holds.read(run), lambda _: "0f", {OTHER}) == {}
 
 
-def test_a_hold_stays_until_its_eni_was_planned_for_without_it_or_is_gone(run: RunDir) -> None:
+def test_a_hold_ends_when_its_eni_is_planned_without_it_or_is_removed(run: RunDir) -> None:
     remember(run, {MAC: HOLD, OTHER: HOLD}, [MAC, OTHER], [MAC, OTHER])
     remember(run, {}, [OTHER], [MAC, OTHER])
     assert holds.read(run) == {MAC: HOLD}
@@ -56,7 +56,7 @@ def test_a_hold_stays_until_its_eni_was_planned_for_without_it_or_is_gone(run: R
     assert not (run.path / HELD).exists()
 
 
-def test_nothing_is_written_while_nothing_differs(run: RunDir) -> None:
+def test_nothing_is_written_without_a_difference(run: RunDir) -> None:
     remember(run, {}, [MAC], [MAC])
     assert list(run.path.iterdir()) == []
     remember(run, {MAC: HOLD}, [MAC], [MAC])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the journal of a link keeps; a damaged one costs what is wrong in it, and no more."""
+"""The entries of a link's journal; damage affects only the wrong entries."""
 
 import json
 from dataclasses import replace
@@ -37,7 +37,7 @@ MAC = Mac.parse("06:ec:02:00:00:01")
 
 
 @pytest.mark.parametrize("value", [-1, 2**31, 10**30])
-def test_a_number_that_no_link_can_have_is_not_given_back(tmp_path: Path, value: int) -> None:
+def test_an_invalid_number_is_not_restored(tmp_path: Path, value: int) -> None:
     """``remove`` failed as a whole when the number did not fit into the kernel's message."""
     (tmp_path / "journal").mkdir()
     content = {
@@ -53,20 +53,20 @@ def test_a_number_that_no_link_can_have_is_not_given_back(tmp_path: Path, value:
     assert len(journal.addresses) == 1
 
 
-def test_a_journal_comes_back_for_the_same_attachment_only(journals: Journals) -> None:
+def test_a_journal_counts_for_the_same_attachment_only(journals: Journals) -> None:
     journals.write(mac(1), JOURNAL)
     assert journals.read(mac(1), 3) == JOURNAL
     assert journals.read(mac(1), 4) == Journal(4)
     assert journals.read(mac(2), 3) == Journal(3)
 
 
-def test_a_journal_without_an_entry_leaves_no_file(journals: Journals, tmp_path: Path) -> None:
+def test_a_journal_without_an_entry_has_no_file(journals: Journals, tmp_path: Path) -> None:
     journals.write(mac(1), JOURNAL)
     journals.write(mac(1), Journal(3))
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_journals_of_gone_links_are_forgotten(journals: Journals, tmp_path: Path) -> None:
+def test_journals_of_removed_links_are_deleted(journals: Journals, tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     for n in (1, 2):
         journals.write(mac(n), replace(JOURNAL))

@@ -53,7 +53,7 @@ def remembered(run: RunDir, links: dict[Mac, list[int]]) -> tuple[Mac | None, di
     return known.primary, known.of(links)
 
 
-def test_what_is_remembered_comes_back(run: RunDir) -> None:
+def test_remembered_facts_read_back(run: RunDir) -> None:
     remember(run, imds(eni(0), eni(1)), {mac(0): [2], mac(1): [3]})
     assert remembered(run, {mac(0): [2], mac(1): [3]}) == (
         PRIMARY,
@@ -62,7 +62,7 @@ def test_what_is_remembered_comes_back(run: RunDir) -> None:
 
 
 def test_another_link_index_is_another_attachment(run: RunDir) -> None:
-    """An ENI that comes back may have another device number: nothing carries over."""
+    """An ENI that is attached again may have another device number: no fact is kept."""
     remember(run, imds(eni(1)), {mac(1): [3]})
     assert remembered(run, {mac(1): [4]})[1] == {}
 
@@ -74,7 +74,7 @@ def test_a_second_link_with_its_mac_is_no_other_attachment(run: RunDir) -> None:
     assert remembered(run, {mac(1): [3]})[1] == {mac(1): eni(1)}
 
 
-def test_facts_of_gone_enis_are_forgotten(run: RunDir) -> None:
+def test_facts_of_detached_enis_are_deleted(run: RunDir) -> None:
     remember(run, imds(eni(1), eni(2)), {mac(1): [3], mac(2): [4]})
     keep_only(run, [mac(1)])
     assert run.names("facts") == (f"facts/{mac(1)}.json",)
@@ -86,13 +86,13 @@ def test_an_unread_primary_does_not_erase_the_known_one(run: RunDir) -> None:
     assert remembered(run, {})[0] == PRIMARY
 
 
-def test_facts_in_another_eni_s_file_are_not_believed(run: RunDir) -> None:
+def test_facts_in_the_file_of_another_eni_are_ignored(run: RunDir) -> None:
     run.write(f"facts/{mac(1)}.json", {**encode(eni(2)), "ifindex": 3})
     assert remembered(run, {mac(1): [3]})[1] == {}
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'"text"', b"[" * 100_000])
-def test_a_file_that_is_no_json_object_counts_as_none(run: RunDir, content: bytes) -> None:
+def test_a_file_that_is_no_json_object_counts_as_absent(run: RunDir, content: bytes) -> None:
     remember(run, imds(eni(1)), {mac(1): [3]})
     for name in ("primary.json", f"facts/{mac(1)}.json"):
         (run.path / name).write_bytes(content)

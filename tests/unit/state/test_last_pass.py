@@ -9,7 +9,7 @@ from ec2net.core.state.last_pass import last_pass, mark
 from ec2net.core.state.run_dir import RunDir
 
 
-def test_the_time_of_the_last_pass_is_kept_without_content(tmp_path: Path) -> None:
+def test_the_file_of_the_last_pass_has_a_time_and_no_content(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     assert last_pass(run) is None
     mark(run)
@@ -21,12 +21,12 @@ def test_the_time_of_the_last_pass_is_kept_without_content(tmp_path: Path) -> No
     assert path.read_bytes() == b""
 
 
-def test_a_folder_that_is_not_there_is_no_error(tmp_path: Path) -> None:
+def test_a_missing_folder_is_no_error(tmp_path: Path) -> None:
     mark(RunDir(tmp_path / "none"))
     assert last_pass(RunDir(tmp_path / "none")) is None
 
 
-def test_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_not_followed(tmp_path: Path) -> None:
     other = tmp_path / "other"
     (tmp_path / "last-pass").symlink_to(other)
     mark(RunDir(tmp_path))

@@ -34,7 +34,7 @@ with HostLock(RunDir(Path(sys.argv[1])), Deadline(60)):
 """
 
 TELLING = HOLDER.replace("with HostLock", 'print("tries", flush=True)\nwith HostLock')
-"""Says before, too, that it tries."""
+"""Also announces that it tries."""
 
 WAITER = """
 import resource, sys
@@ -70,7 +70,7 @@ def running(script: str, path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def says(process: subprocess.Popen[str], seconds: float = HANGS) -> str:
-    """The next line, or nothing if none comes in time."""
+    """The next line, or nothing if none arrives in time."""
     assert process.stdout is not None
     if not select.select([process.stdout], [], [], seconds)[0]:
         return ""
@@ -93,13 +93,13 @@ def attempt(run: RunDir, seconds: float = 0.1) -> None:
         pass
 
 
-def test_the_lock_is_free_after_use_and_root_s_alone(run: RunDir) -> None:
+def test_the_lock_is_free_after_use_and_belongs_to_root(run: RunDir) -> None:
     for _ in range(2):
         attempt(run)
     assert stat.S_IMODE((run.path / "lock").stat().st_mode) == 0o600
 
 
-def test_one_at_a_time_and_the_next_as_soon_as_it_ends(run: RunDir) -> None:
+def test_one_process_holds_the_lock_and_the_next_follows_at_once(run: RunDir) -> None:
     with running(HOLDER, run.path) as first:
         assert says(first) == "held"
         with running(TELLING, run.path) as second:
@@ -109,14 +109,14 @@ def test_one_at_a_time_and_the_next_as_soon_as_it_ends(run: RunDir) -> None:
             assert says(second) == "held"
 
 
-def test_a_killed_holder_holds_nothing(run: RunDir) -> None:
+def test_a_killed_process_releases_the_lock(run: RunDir) -> None:
     with running(HOLDER, run.path) as first:
         assert says(first) == "held"
         first.kill()
         attempt(run, HANGS)
 
 
-def test_the_deadline_ends_the_wait_and_says_who_is_to_blame(run: RunDir) -> None:
+def test_the_deadline_ends_the_wait_and_names_the_holder(run: RunDir) -> None:
     with running(HOLDER, run.path) as first:
         assert says(first) == "held"
         began = time.monotonic()
@@ -125,7 +125,7 @@ def test_the_deadline_ends_the_wait_and_says_who_is_to_blame(run: RunDir) -> Non
         ) as caught:
             attempt(run)
         assert "fuser" in caught.value.remedy
-        assert time.monotonic() - began < HANGS  # it is held for ever
+        assert time.monotonic() - began < HANGS  # the holder keeps it without end
 
 
 def test_a_waiter_makes_no_periodic_system_calls(run: RunDir) -> None:
@@ -147,7 +147,7 @@ class Interruption:
         raise LinkGone("the link was removed")
 
 
-def test_a_wait_for_the_lock_is_not_deaf(run: RunDir) -> None:
+def test_a_signal_ends_a_wait_for_the_lock(run: RunDir) -> None:
     interruption = Interruption()
     with running(HOLDER, run.path) as first:
         assert says(first) == "held"
@@ -166,8 +166,9 @@ def descriptors() -> set[str]:
     return set(os.listdir("/proc/self/fd"))
 
 
-def test_an_abandoned_waiter_gives_the_lock_back_and_leaves_no_descriptor(run: RunDir) -> None:
-    """A resident process goes on after a wait that failed: it must not hold the lock by mistake."""
+def test_an_abandoned_waiter_releases_the_lock_and_leaves_no_descriptor(run: RunDir) -> None:
+    """A resident process continues after a wait that failed: it must not hold the lock by
+    mistake."""
     for thread in lock_threads():
         thread.join(HANGS)
     before = descriptors()
@@ -185,8 +186,8 @@ def test_an_abandoned_waiter_gives_the_lock_back_and_leaves_no_descriptor(run: R
     assert descriptors() == before
 
 
-def test_waits_in_vain_share_one_thread(run: RunDir) -> None:
-    """The manager tries again and again while somebody holds it; its unit has 16 tasks."""
+def test_failed_waits_share_one_thread(run: RunDir) -> None:
+    """The daemon retries while another process holds the lock; its unit has 16 tasks."""
     with running(HOLDER, run.path) as first:
         assert says(first) == "held"
         for _ in range(5):
@@ -201,7 +202,7 @@ def test_waits_in_vain_share_one_thread(run: RunDir) -> None:
 
 @contextmanager
 def lock_that_is_given_back(run: RunDir, holder: subprocess.Popen[str]) -> Iterator[None]:
-    """The lock, whose holder ends while it is waited for."""
+    """The lock, whose holder ends during the wait."""
     threading.Timer(0.1, end, [holder]).start()
     with HostLock(run, Deadline(HANGS)):
         for thread in lock_threads():
@@ -213,10 +214,10 @@ def mode(run: RunDir) -> int:
     return stat.S_IMODE((run.path / "resident.lock").stat().st_mode)
 
 
-def test_nobody_but_root_can_keep_the_manager_from_its_lock(run: RunDir) -> None:
-    """flock(2) asks for no permission but to open the file: whoever reads it can hold it shared."""
+def test_only_root_can_hold_the_lock_of_the_daemon(run: RunDir) -> None:
+    """flock(2) needs only the permission to open the file: any reader can hold a shared lock."""
     run.path.mkdir(parents=True, exist_ok=True)
-    (run.path / "resident.lock").touch(mode=0o644)  # as it was made once
+    (run.path / "resident.lock").touch(mode=0o644)  # the mode of earlier versions
     with SoleManager(run):
         assert mode(run) == 0o600
     (run.path / "resident.lock").unlink()
@@ -224,7 +225,7 @@ def test_nobody_but_root_can_keep_the_manager_from_its_lock(run: RunDir) -> None
         assert mode(run) == 0o600
 
 
-def test_everybody_can_see_whether_the_manager_runs(
+def test_any_user_can_see_whether_the_daemon_runs(
     run: RunDir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = run.path / "resident.lock"
@@ -246,14 +247,15 @@ def test_everybody_can_see_whether_the_manager_runs(
         assert not manager_runs(run)
 
 
-def test_a_directory_that_cannot_be_made_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_directory_that_cannot_be_created_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StateError, match=r"cannot open .*/file/run/lock: Not a directory"):
         attempt(RunDir(tmp_path / "file" / "run"))
 
 
-def test_a_file_that_goes_between_opening_and_locking_is_noticed(tmp_path: Path) -> None:
-    """The lock of a deleted file keeps nobody out: the next one makes, and locks, another file."""
+def test_a_file_removed_between_opening_and_locking_is_noticed(tmp_path: Path) -> None:
+    """The lock of a deleted file excludes no process: the next process creates and locks another
+    file."""
     lock = HostLock(RunDir(tmp_path), Deadline(5))
     real = lock._take
     times = []

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What /run/ec2net remembers of one ENI does not act on another: after hibernation, or a new attachment."""
+"""The files of /run/ec2net for one ENI do not affect another: after hibernation, or a new
+attachment."""
 
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def run(tmp_path: Path) -> RunDir:
 
 
 def acts(run: RunDir, of: Mac, index: int) -> dict[str, bool]:
-    """By kind of file, whether it says anything of this ENI on a link of this index."""
+    """By kind of file, whether it has an entry for this ENI on a link of this index."""
     found = Memory.read(run)
     assert found.boot is not None
     there = found.boot.attached(of, (link(1, index=index),), 1.0) is Attached.BOOT
@@ -64,7 +65,7 @@ def test_each_file_counts_for_one_attachment_of_one_eni(
     assert (of in Memory.read(run).holds) is (of == mac(1))
 
 
-def test_the_files_of_an_eni_that_is_gone_go_with_it(run: RunDir) -> None:
+def test_the_files_of_a_detached_eni_are_deleted_with_it(run: RunDir) -> None:
     def named() -> list[str]:
         return [name for folder in run.folders() for name in run.names(folder)]
 

@@ -40,12 +40,12 @@ values = st.recursive(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.dictionaries(st.text(), values))
-def test_what_is_written_is_read(run: RunDir, data: dict[str, Any]) -> None:
+def test_written_content_reads_back(run: RunDir, data: dict[str, Any]) -> None:
     run.write(NAME, data)
     assert run.read(NAME) == data
 
 
-def test_content_that_is_there_is_not_written_again(run: RunDir) -> None:
+def test_unchanged_content_is_not_written_again(run: RunDir) -> None:
     """R15: an unchanged pass writes nothing."""
     assert run.write(NAME, OLD) is True
     before = os.stat(run.path / NAME)
@@ -57,7 +57,7 @@ def test_content_that_is_there_is_not_written_again(run: RunDir) -> None:
 
 
 def test_a_write_replaces_the_whole_file_at_once(run: RunDir) -> None:
-    """A reader that has the old file open goes on reading the old content."""
+    """A reader that has the old file open continues to read the old content."""
     run.write(NAME, OLD)
     with open(run.path / NAME) as reader:
         run.write(NAME, NEW)
@@ -77,7 +77,7 @@ def test_the_mode_is_right_from_the_start_whatever_the_umask(run: RunDir, mode: 
 
 
 @pytest.mark.parametrize("step", ["fsync", "rename"])
-def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
+def test_a_failed_write_leaves_the_old_content_and_nothing_else(
     run: RunDir, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     run.write(NAME, OLD)
@@ -122,14 +122,15 @@ def test_a_file_that_does_not_fit_is_one_clear_error_and_nothing_is_lost(run: Ru
     assert files(run) == ["status.json"]
 
 
-def test_leftovers_of_killed_writers_are_discarded_and_nothing_else(run: RunDir) -> None:
+def test_only_leftovers_of_killed_writers_are_deleted(run: RunDir) -> None:
     """R25."""
     run.write(NAME, OLD)
     run.write("status.json", OLD)
     for leftover in (".tmp-abc", "facts/.tmp-def"):
         (run.path / leftover).write_text("{")
     assert run.names("facts") == (NAME,)
-    (run.path / ".tmp-folder").mkdir()  # nobody's writer made it: it cannot be deleted so
+    # no writer of ec2net created it: it cannot be deleted this way
+    (run.path / ".tmp-folder").mkdir()
     run.discard_leftovers()
     assert files(run) == [NAME, "status.json"]
 
@@ -137,21 +138,21 @@ def test_leftovers_of_killed_writers_are_discarded_and_nothing_else(run: RunDir)
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"null", b"[1]", b"\xff\xfe", b"{" * 10, b"[" * 200_000, b"NaN"]
 )
-def test_what_is_no_object_counts_as_none(run: RunDir, content: bytes) -> None:
+def test_content_that_is_no_object_counts_as_absent(run: RunDir, content: bytes) -> None:
     run.write(NAME, OLD)
     (run.path / NAME).write_bytes(content)
     assert run.read(NAME) is None
     assert run.write(NAME, OLD) is True
 
 
-def test_what_is_not_there_counts_as_none(run: RunDir) -> None:
+def test_a_missing_file_counts_as_absent(run: RunDir) -> None:
     assert run.read(NAME) is None
     assert run.names("facts") == ()
     run.remove(NAME)
     run.discard_leftovers()
 
 
-def test_a_folder_in_the_place_of_a_file_is_an_error_not_a_crash(run: RunDir) -> None:
+def test_a_folder_instead_of_a_file_is_an_error_and_no_crash(run: RunDir) -> None:
     (run.path / NAME).mkdir(parents=True)
     assert run.read(NAME) is None
     with pytest.raises(StateError, match="cannot write"):
@@ -160,16 +161,16 @@ def test_a_folder_in_the_place_of_a_file_is_an_error_not_a_crash(run: RunDir) ->
         run.remove(NAME)
 
 
-def test_a_file_in_the_place_of_the_directory_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_directory_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "run").touch()
     with pytest.raises(StateError, match=r"cannot write .*: (Not a directory|File exists)"):
         RunDir(tmp_path / "run").write("status.json", OLD)
 
 
-def test_a_temporary_file_that_somebody_discards_is_written_again(
+def test_a_temporary_file_that_was_deleted_is_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The manager publishes outside the host lock, under which others clear up."""
+    """The daemon publishes without the host lock, under which other processes clean up."""
     run, rename = RunDir(tmp_path), os.rename
 
     def discarded(source: str, target: Path) -> None:

@@ -100,7 +100,7 @@ def run(tmp_path: Path) -> RunDir:
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.__name__)
 @pytest.mark.parametrize("name", STATE, ids=named)
-def test_no_state_file_counts_as_one_that_is_there(
+def test_a_state_file_of_any_kind_cannot_block_a_read(
     run: RunDir, name: str, odd: Callable[[Path], None]
 ) -> None:
     (run.path / name).parent.mkdir(parents=True)
@@ -116,7 +116,7 @@ def test_no_state_file_counts_as_one_that_is_there(
 
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: odd.__name__)
-def test_whatever_is_remembered_can_be_asked_for(run: RunDir, odd: Callable[[Path], None]) -> None:
+def test_any_remembered_value_can_be_read(run: RunDir, odd: Callable[[Path], None]) -> None:
     for name in STATE:
         (run.path / name).parent.mkdir(parents=True, exist_ok=True)
         if odd in (link_to_fifo, link_to_file):
@@ -143,7 +143,7 @@ def test_a_lock_that_is_no_regular_file_is_refused_with_a_remedy(
 
 @pytest.mark.parametrize("odd", [fifo, endless, link_to_fifo, link_to_file, folder],
                          ids=lambda odd: odd.__name__)  # fmt: skip
-def test_a_manager_s_lock_that_is_no_regular_file_is_nobody_s(
+def test_a_daemon_lock_that_is_no_regular_file_has_no_holder(
     run: RunDir, odd: Callable[[Path], None]
 ) -> None:
     run.path.mkdir()
@@ -155,7 +155,7 @@ def test_a_manager_s_lock_that_is_no_regular_file_is_nobody_s(
 
 @pytest.mark.parametrize("odd", [fifo, endless, link_to_fifo, link_to_file],
                          ids=lambda odd: odd.__name__)  # fmt: skip
-def test_a_socket_that_is_none_is_asked_nothing_and_replaced(
+def test_a_path_that_is_no_socket_is_not_asked_and_is_replaced(
     run: RunDir, odd: Callable[[Path], None]
 ) -> None:
     run.path.mkdir()
@@ -168,7 +168,7 @@ def test_a_socket_that_is_none_is_asked_nothing_and_replaced(
 
 
 @pytest.mark.parametrize("odd", [fifo, endless, large], ids=lambda odd: odd.__name__)
-def test_status_ends_whatever_is_in_its_place(tmp_path: Path, odd: Callable[[Path], None]) -> None:
+def test_status_ends_whatever_its_file_is(tmp_path: Path, odd: Callable[[Path], None]) -> None:
     odd(tmp_path / "status.json")
     command = [sys.executable, "-m", "ec2net", "status", "--run-dir", str(tmp_path)]
     done = subprocess.run(command, timeout=SECONDS, capture_output=True, text=True, check=False)
@@ -187,7 +187,7 @@ def test_a_regular_file_is_read_up_to_its_limit(tmp_path: Path, data: bytes, lim
         assert regular(path, limit) == data
 
 
-def test_a_link_is_followed_only_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_a_symbolic_link_is_followed_only_on_request(tmp_path: Path) -> None:
     link_to_file(tmp_path / "link")
     assert regular(tmp_path / "link", 10, follow=True) == b"{}"
     with pytest.raises(OSError, match="Too many levels of symbolic links"):

@@ -32,7 +32,7 @@ def changes(count: int) -> tuple[Change, ...]:
     return tuple(Change(Action.ADD, item, mac(1)) for item in items)
 
 
-def test_what_waits_for_a_lease_is_told_apart_without_comparing_each_change_with_all(
+def test_changes_that_await_a_lease_are_found_without_comparing_each_with_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kernel = SimpleNamespace(addresses=frozenset)
@@ -62,7 +62,8 @@ def test_what_waits_for_a_lease_is_told_apart_without_comparing_each_change_with
 def test_while_networkd_is_down_no_reload_starts_it_and_the_file_counts_as_unread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A user may have stopped it; it may also have read its files before this one came."""
+    """A user may have stopped networkd; it may also have read its files before this file
+    existed."""
     monkeypatch.setattr(files, "write", lambda file: None)
     monkeypatch.setattr("subprocess.Popen", lambda *_, **__: pytest.fail("a command was run"))
     run = RunDir(tmp_path)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What networkd is given: whole files, where they go, and which links it is meant for."""
+"""The files for networkd: their complete text, their folders, and the links that they match."""
 
 import os
 import signal
@@ -224,7 +224,7 @@ def test_a_secondary_keeps_its_leased_routes_and_servers_to_itself() -> None:
         ),
     ],
 )
-def test_whose_dns_servers_are_asked_can_be_said(
+def test_the_configuration_decides_which_dns_servers_networkd_uses(
     path: Path, primary: bool, dns: str, sections: dict[str, str]
 ) -> None:
     told = replace(early(primary=primary), dns=DnsDefaultRoute(dns))
@@ -234,7 +234,7 @@ def test_whose_dns_servers_are_asked_can_be_said(
         assert {line for line in found[section] if line.startswith(f"{name}=")} == {setting}
 
 
-def test_two_secondaries_never_park_on_one_metric() -> None:
+def test_no_two_secondaries_share_a_parking_metric() -> None:
     """Routes of one destination and metric replace each other in a table."""
     metrics = set()
     for last in range(64):
@@ -247,14 +247,14 @@ def test_two_secondaries_never_park_on_one_metric() -> None:
 
 
 def test_the_parking_metric_of_a_mac_is_the_same_in_every_version() -> None:
-    """After an upgrade another metric would rewrite each secondary's file, and have
-    systemd-networkd configure the link anew."""
+    """After an upgrade another metric would rewrite each secondary's file, and make
+    systemd-networkd configure the link again."""
     file = network_file(own_path("ens6"), early(), permanent=True)
     found = lines(file.content)
     assert "RouteMetric=1700638419" in found["[DHCPv4]"] & found["[IPv6AcceptRA]"]
 
 
-def test_beside_somebody_elses_file_only_what_the_promises_need() -> None:
+def test_with_a_foreign_network_file_ec2net_writes_only_the_needed_settings() -> None:
     path = drop_in_path(Path("/run/systemd/network/10-netplan-ens6.network"))
     file = network_file(path, early(primary=True), permanent=True)
     assert file.path == FOLDER / "10-netplan-ens6.network.d/50-ec2net.conf"
@@ -277,12 +277,14 @@ def test_beside_somebody_elses_file_only_what_the_promises_need() -> None:
         ("/etc/systemd/network/en.network", None),
     ],
 )
-def test_where_the_file_goes(active: str | None, where: Path | None) -> None:
-    """R7; ENU#146: a drop-in beside the wrong file is ignored. /etc wins."""
+def test_the_file_is_written_to_the_folder_of_the_network_file_in_use(
+    active: str | None, where: Path | None
+) -> None:
+    """R7; ENU#146: networkd ignores a drop-in of another file. /etc has precedence."""
     assert place("ens6", Path(active) if active else None) == where
 
 
-def test_a_file_says_whose_it_is(tmp_path: Path) -> None:
+def test_a_file_names_ec2net_as_its_writer(tmp_path: Path) -> None:
     ours = NetworkFile(tmp_path / "70-ens6.network", PRIMARY)
     write(ours)
     drop_in = NetworkFile(tmp_path / "10-netplan-ens6.network.d/50-ec2net.conf", DROP_IN)
@@ -304,14 +306,14 @@ def test_a_removed_drop_in_leaves_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_removed_is_an_error(tmp_path: Path) -> None:
-    """systemd-networkd would go on with it: a folder stands for a file that the kernel keeps."""
+    """systemd-networkd would keep using the folder, as it would a file."""
     file = NetworkFile(tmp_path / "70-ens6.network", PRIMARY)
     file.path.mkdir()
     with pytest.raises(StateError, match=r"cannot remove .*/70-ens6.network: Is a directory"):
         remove(file)
 
 
-def test_a_folder_with_others_drop_ins_stays(tmp_path: Path) -> None:
+def test_a_folder_with_foreign_drop_ins_stays(tmp_path: Path) -> None:
     drop_in = NetworkFile(tmp_path / "10-netplan-ens6.network.d/50-ec2net.conf", DROP_IN)
     write(drop_in)
     other = drop_in.path.with_name("60-mine.conf")
@@ -352,14 +354,14 @@ NETPLAN = Path("/run/systemd/network/10-netplan-ens6.network")
         (None, OVERRIDING, ""),
     ],
 )
-def test_what_networkd_does_instead_is_named(
+def test_the_log_names_the_link_settings_that_networkd_applies(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     written: Path | None,
     used: Path | None,
     says: str,
 ) -> None:
-    """R7: our file, or our drop-in, is there and another is in force."""
+    """R7: ec2net's file, or its drop-in, exists and another file is in force."""
     run = RunDir(tmp_path)
     state = f"ADMIN_STATE=pending\nNETWORK_FILE={used or ''}\n"
     seen = environment({"/run/systemd/netif/links/3": state}, RUNNING)
@@ -397,7 +399,7 @@ def environment(
     return Environment(files.get, links.get, list_folder, eni_links)
 
 
-def test_the_state_of_a_link_is_what_networkd_wrote() -> None:
+def test_networkds_state_file_has_the_state_of_a_link() -> None:
     seen = environment({"/run/systemd/netif/links/2": CONFIGURED}, {})
     assert link_state(2, seen) == LinkState(
         "configured", Path("/run/systemd/network/70-ens5.network")
@@ -454,7 +456,7 @@ def test_the_state_of_a_link_is_what_networkd_wrote() -> None:
         ),
     ],
 )
-def test_which_links_it_is_for(
+def test_the_file_matches_only_links_of_ec2_drivers(
     files: dict[str, str], links: dict[str, str], suits: bool, reason: str
 ) -> None:
     enis = (link(2, "ens5"), link(3, "ens6"))
@@ -462,7 +464,7 @@ def test_which_links_it_is_for(
     assert (verdict.suits, verdict.reason) == (suits, reason)
 
 
-def test_a_file_is_noted_before_it_changes_until_networkd_has_read_it(
+def test_a_file_is_recorded_before_it_changes_until_networkd_has_read_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kill between the write and the reload leaves the note, by which the next pass reloads."""
@@ -516,14 +518,14 @@ def test_a_file_is_noted_before_it_changes_until_networkd_has_read_it(
     ],
     ids=["none", "ours", "a distribution's", "netplan's", "an administrator's"],
 )
-def test_the_file_of_a_link_goes_by_the_one_that_is_in_force(
+def test_the_name_of_the_drop_in_follows_the_network_file_in_force(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     used: Path | None,
     path: Path | None,
     leased: bool,
 ) -> None:
-    """Beside a file of somebody else, who knows how the first address comes."""
+    """With a foreign file, whose author decides how the first address is added."""
     monkeypatch.setattr(observed, "foreseen", lambda _: NOBODYS)
     monkeypatch.setattr(module, "files_in_place", InPlace)
     facts = host(eni(0), eni(1))
@@ -536,14 +538,14 @@ def test_the_file_of_a_link_goes_by_the_one_that_is_in_force(
     wanted = backend.wanted(intent, whole, seen)
     assert [item.path for item in wanted if isinstance(item, NetworkFile)] == [path] * bool(path)
     ipv6 = next(interface for interface in intent.base if interface.version == 6)
-    assert (Address(intent.link, ipv6) in wanted) is leased  # else the lease comes first
+    assert (Address(intent.link, ipv6) in wanted) is leased  # otherwise the lease precedes the file
 
 
 @pytest.mark.parametrize("given", [True, False], ids=["with its file", "new"])
-def test_while_networkd_is_down_an_eni_is_brought_up_by_live_changes_and_keeps_its_file(
+def test_while_networkd_is_down_ec2net_brings_an_eni_up_live_and_keeps_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: bool
 ) -> None:
-    """It took a new ENI for nobody's, and an existing one got no new address."""
+    """ec2net considered a new ENI unmanaged, and an existing one got no new address."""
     whole = compute(host(eni(0), eni(1)), Config())
     primary, secondary = sorted(whole.ready, key=lambda one: not one.primary)
     path = drop_in_path(NETPLAN) if given else own_path("ens6")
@@ -565,7 +567,7 @@ def test_while_networkd_is_down_an_eni_is_brought_up_by_live_changes_and_keeps_i
 
 
 class Links:
-    """The kernel's list of links, and how often it was asked for."""
+    """The kernel's list of links, and how often it was read."""
 
     def __init__(self, *up: bool) -> None:
         self._links = tuple(replace(link(n, f"ens{n}"), up=is_up) for n, is_up in enumerate(up))
@@ -587,7 +589,7 @@ class Links:
         ((False,), set(), False),
     ],
 )
-def test_only_links_that_networkd_is_about_to_bring_up_are_waited_for(
+def test_a_pass_waits_only_for_links_that_networkd_brings_up(
     up: tuple[bool, ...], awaited: set[int], expires: bool
 ) -> None:
     """The kernel takes no route through a link that is down."""
@@ -612,7 +614,7 @@ class Addresses:
 
 
 class Events:
-    """Three events are queued, and none comes any more."""
+    """Three events are queued, and no other follows."""
 
     def __init__(self, groups: int) -> None:
         self._ours, self._kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -635,7 +637,7 @@ class Events:
             self._ours.recv(16)
 
 
-def test_each_eni_goes_on_when_its_first_address_is_there_and_no_later_than_the_limit(
+def test_each_eni_continues_after_its_first_address_or_at_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     macs = [Mac(f"06:ec:02:00:00:0{n}") for n in (1, 2, 3)]
@@ -654,8 +656,8 @@ def test_each_eni_goes_on_when_its_first_address_is_there_and_no_later_than_the_
     ("ipv6", "given"),
     [(Ipv6Policy.AUTO, False), (Ipv6Policy.ON, False), (Ipv6Policy.OFF, True)],
 )
-def test_no_file_has_an_mtu_that_removes_ipv6(ipv6: Ipv6Policy, given: bool) -> None:
-    """systemd-networkd would set it before IMDS says whether the ENI has IPv6 addresses."""
+def test_no_file_sets_an_mtu_that_removes_ipv6(ipv6: Ipv6Policy, given: bool) -> None:
+    """systemd-networkd would set it before IMDS reports whether the ENI has IPv6 addresses."""
     settings = EniSettings(mtu=600, ipv6=ipv6)
     early = early_intent(MAC, ENS6, False, settings, NumberPlan())
     content = network_file(own_path("ens6"), early, permanent=True).content

@@ -42,10 +42,10 @@ GONE = (change(RULE, Action.REMOVE), change(ROUTE, Action.REMOVE))
         pytest.param(Lease(ENS6, None, ours=True), (change(FURTHER),), set(), id="no IPv4"),
     ],
 )
-def test_changes_of_ipv4_wait_for_the_first_address(
+def test_ipv4_changes_wait_for_the_first_address(
     lease: Lease, changes: tuple[Change, ...], held: set[int]
 ) -> None:
-    """A rule goes ahead: without it an ENI's replies leave by another one."""
+    """A rule is added at once: without it an ENI's replies leave through another ENI."""
     another = change(FURTHER, whose=mac(2))
     found = held_until({mac(1): lease}, (*changes, another))
     assert found == ({mac(1): [changes[n] for n in sorted(held)]} if held else {})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which file of somebody else networkd will take for a new link: told only when it is certain."""
+"""The foreign file that networkd will use for a new link: an answer only when it is certain."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +43,9 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
         ("[Match]\nVirtualization=container\n", None),
     ],
 )
-def test_one_file(folders: tuple[Path, Path], match: str, verdict: bool | None) -> None:
+def test_one_network_file_matches_by_its_own_keys(
+    folders: tuple[Path, Path], match: str, verdict: bool | None
+) -> None:
     path = folders[1] / "10-netplan-ens6.network"
     path.write_text(match)
     expected = {True: Foreseen(certain=True, file=path), False: NOBODYS, None: UNCERTAIN}
@@ -58,7 +60,9 @@ def test_a_permanent_mac_in_a_file_matches_no_link_without_one(folders: tuple[Pa
     assert foreseen(replace(LINK, permanent=False), folders) == NOBODYS
 
 
-def test_the_first_name_wins_and_etc_masks_run(folders: tuple[Path, Path]) -> None:
+def test_the_first_matching_name_is_used_and_a_mask_in_etc_counts(
+    folders: tuple[Path, Path],
+) -> None:
     etc, run = folders
     assert foreseen(LINK, folders) == NOBODYS
     (run / "50-b.network").write_text("[Match]\nName=ens6\n")
@@ -73,7 +77,7 @@ def test_the_first_name_wins_and_etc_masks_run(folders: tuple[Path, Path]) -> No
     assert foreseen(LINK, folders) == UNCERTAIN
 
 
-def test_own_files_and_drop_ins_are_not_somebody_elses(folders: tuple[Path, Path]) -> None:
+def test_ec2nets_files_and_drop_ins_are_not_foreign(folders: tuple[Path, Path]) -> None:
     etc, run = folders
     (run / "70-ens6.network").write_text(
         f"# Made by ec2net for ens6 {LINK.mac}\n[Match]\nName=ens6\n"
@@ -89,10 +93,10 @@ def test_own_files_and_drop_ins_are_not_somebody_elses(folders: tuple[Path, Path
     assert foreseen(LINK, folders) == UNCERTAIN
 
 
-def test_a_file_that_cannot_be_read_leaves_the_answer_to_networkd(
+def test_networkd_decides_where_a_file_is_unreadable(
     folders: tuple[Path, Path],
 ) -> None:
-    """Taken for none, it would be covered by a file of ours."""
+    """If ec2net ignored such a file, its own file would replace it."""
     etc, run = folders
     (run / "60-b.network").write_text("[Match]\nName=ens6\n")
     (etc / "50-a.network").symlink_to(etc / "gone")

@@ -16,13 +16,13 @@ FILES = [
 ]
 
 
-def test_each_unread_file_is_an_item_of_its_own_until_a_reload(tmp_path: Path) -> None:
+def test_each_unread_file_is_a_separate_item_until_a_reload(tmp_path: Path) -> None:
     """Another process finds them, since the one that wrote them may have been killed."""
     UnreadFiles(RunDir(tmp_path)).note(FILES[:1])
     UnreadFiles(RunDir(tmp_path)).note(FILES[1:])
     found = UnreadFiles(RunDir(tmp_path)).all()
     assert set(found) == {Unread(file.path, file.owner) for file in FILES}
     identities = {one.identity for one in found} | {file.identity for file in FILES}
-    assert len(identities) == 4  # nor is one the file itself
+    assert len(identities) == 4  # the file itself is no such item either
     UnreadFiles(RunDir(tmp_path)).clear()
     assert UnreadFiles(RunDir(tmp_path)).all() == ()

@@ -90,7 +90,7 @@ def put(manager: NetworkManager, mtu: int | None, seconds: float = 5.0) -> None:
     set_mtu(DEVICE, mtu, manager, Deadline(seconds, "test"))
 
 
-def test_it_is_applied_once_and_taken_back(manager: NetworkManager, fake: Applied) -> None:
+def test_a_change_is_applied_once_and_reverted(manager: NetworkManager, fake: Applied) -> None:
     before = fake.settings
     put(manager, 1500)
     assert fake.settings["802-3-ethernet"]["mtu"] == variant_number(1500)
@@ -103,7 +103,7 @@ def test_it_is_applied_once_and_taken_back(manager: NetworkManager, fake: Applie
 
 
 @pytest.mark.parametrize("others", [1, REAPPLY_ATTEMPTS - 1])
-def test_a_change_by_others_in_between_is_read_again(
+def test_a_concurrent_foreign_change_is_read_again(
     manager: NetworkManager, fake: Applied, others: int
 ) -> None:
     fake.others = others
@@ -113,7 +113,7 @@ def test_a_change_by_others_in_between_is_read_again(
     assert fake.settings["802-3-ethernet"]["mtu"] == variant_number(1500)
 
 
-def test_it_is_not_tried_for_ever(manager: NetworkManager, fake: Applied) -> None:
+def test_attempts_to_reapply_are_limited(manager: NetworkManager, fake: Applied) -> None:
     fake.others = 100
     with pytest.raises(BusError) as caught:
         put(manager, 1500)
@@ -121,7 +121,7 @@ def test_it_is_not_tried_for_ever(manager: NetworkManager, fake: Applied) -> Non
     assert len(fake.of("Reapply")) == REAPPLY_ATTEMPTS
 
 
-def test_a_silent_reapply_is_not_repeated(manager: NetworkManager, fake: Applied) -> None:
+def test_a_reapply_without_effect_is_not_repeated(manager: NetworkManager, fake: Applied) -> None:
     """It may have taken effect: the next pass reads again first."""
     fake.silent.add("Reapply")
     with pytest.raises(Silence):
@@ -129,7 +129,9 @@ def test_a_silent_reapply_is_not_repeated(manager: NetworkManager, fake: Applied
     assert len(fake.of("Reapply")) == 1
 
 
-def test_a_device_without_a_connection_is_left(manager: NetworkManager, daemon: PrivateBus) -> None:
+def test_a_device_without_a_connection_stays_unchanged(
+    manager: NetworkManager, daemon: PrivateBus
+) -> None:
     def not_active(body: list[Any]) -> tuple[str, list[Any]]:
         raise Refusal("org.freedesktop.NetworkManager.Device.NotActive")
 
@@ -154,7 +156,7 @@ ENS6, ENS7 = LinkRef(6, "ens6"), LinkRef(7, "ens7")
         pytest.param(AppliedMtu(ENS6, mac(1), 1500), None, [mac(1), mac(2)], id="only its MTU"),
     ],
 )
-def test_an_eni_whose_activation_failed_gets_no_rules_and_the_others_do(
+def test_an_eni_whose_activation_failed_gets_no_rules_and_other_enis_do(
     manager: NetworkManager,
     daemon: PrivateBus,
     tmp_path: Path,
@@ -162,7 +164,7 @@ def test_an_eni_whose_activation_failed_gets_no_rules_and_the_others_do(
     before: Activation | None,
     made: list[Mac],
 ) -> None:
-    """Its rules would lead replies astray, as long as its leased routes are in main."""
+    """Its rules would misroute replies, as long as its leased routes are in main."""
 
     def refuse(_: list[Any]) -> tuple[str, list[Any]]:
         raise Refusal(f"{NAME}.ConnectionActivationFailed")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The verbs of the NetworkManager backend: what is asked of NetworkManager, and what follows."""
+"""The verbs of the NetworkManager backend: its calls to NetworkManager, and their results."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -55,7 +55,7 @@ def device(number: int, table: int, **values: Any) -> Device:
 
 
 class Kernel:
-    """Takes every change; what a dump finds is what the test gives."""
+    """Accepts every change; a dump returns the test's objects."""
 
     protocol = 236
     marks_addresses = True
@@ -113,7 +113,7 @@ def of_the_manager(items: Iterable[Item]) -> list[Item]:
     return [item for item in items if isinstance(item, Activation | AppliedMtu | ConfFile)]
 
 
-def test_the_leases_of_a_secondary_are_wanted_out_of_main_and_those_of_the_primary_in_it(
+def test_only_the_primarys_leased_routes_belong_in_main(
     backend: NetworkManagerBackend,
 ) -> None:
     both = seen({0: device(0, MAIN_TABLE), 1: device(1, MAIN_TABLE)})
@@ -127,7 +127,7 @@ def test_the_leases_of_a_secondary_are_wanted_out_of_main_and_those_of_the_prima
         ]
 
 
-def test_nothing_is_asked_of_networkmanager_before_the_primary_is_known(
+def test_ec2net_does_not_call_networkmanager_before_it_knows_the_primary(
     backend: NetworkManagerBackend,
 ) -> None:
     """The file that parks leases names the primary as an exception: without it none is written."""
@@ -137,16 +137,17 @@ def test_nothing_is_asked_of_networkmanager_before_the_primary_is_known(
     assert any(isinstance(item, Address) for item in wanted)
 
 
-def test_an_mtu_of_the_profile_itself_is_left_alone(backend: NetworkManagerBackend) -> None:
+def test_an_mtu_from_the_profile_stays_unchanged(backend: NetworkManagerBackend) -> None:
     own = replace(device(1, 9999), applied={"802-3-ethernet": {"mtu": Typed("u", 1400)}})
     items = of_the_manager(backend.wanted(intent(1), WHOLE, seen({1: own})))
     assert not [item for item in items if isinstance(item, AppliedMtu)]
 
 
-def test_what_an_activation_took_off_its_link_is_made_again_in_the_same_pass(
+def test_a_pass_restores_what_an_activation_removed_from_the_link(
     backend: NetworkManagerBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The plan was made while all was there. Changes of other ENIs are made as they were planned."""
+    """The plan was computed while all items existed. Changes of other ENIs are applied as
+    planned."""
     before = seen({0: device(0, MAIN_TABLE), 1: device(1, MAIN_TABLE), 2: device(2, 9999)})
     one, other = intent(1), intent(2)
     goals = {i.mac: Goal(i, backend.wanted(i, WHOLE, before)) for i in (one, other)}
@@ -177,7 +178,7 @@ def _index(item: KernelObject) -> int:
     return item.link.index
 
 
-def test_an_activation_that_moved_nothing_is_told_and_not_repeated(
+def test_an_activation_without_effect_is_reported_and_not_repeated(
     backend: NetworkManagerBackend,
 ) -> None:
     one = intent(1)
@@ -193,7 +194,7 @@ def test_an_activation_that_moved_nothing_is_told_and_not_repeated(
     assert backend.check(one, seen({1: device(1, 9999)})) == ()
 
 
-def test_the_file_is_left_over_once_no_eni_is_networkmanagers(
+def test_the_file_stays_until_no_eni_belongs_to_networkmanager(
     backend: NetworkManagerBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [file, *_] = backend.wanted(intent(1), WHOLE, seen({}))
@@ -221,13 +222,14 @@ _WANTED = {"/etc/systemd/system/multi-user.target.wants/NetworkManager.service":
         pytest.param({}, False, id="disabled"),
     ],
 )
-def test_the_file_stays_while_networkmanager_is_down_and_may_return(
+def test_the_file_stays_while_a_stopped_networkmanager_can_start_again(
     backend: NetworkManagerBackend,
     links: dict[str, str],
     kept: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A pass in the gap of a restart, or while it is masked, had the leases come into main."""
+    """A pass during a restart of NetworkManager, or while it is masked, moved the leases' routes
+    into main."""
     environment = Environment(
         lambda path: "[Unit]" if path.endswith("/NetworkManager.service") else None,
         links.get,

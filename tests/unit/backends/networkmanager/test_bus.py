@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The D-Bus client against a real bus, and a NetworkManager that hangs, refuses or goes away."""
+"""The D-Bus client with a real bus, and a NetworkManager that hangs, refuses or exits."""
 
 import gc
 import os
@@ -68,8 +68,9 @@ def after(event: threading.Event, act: Callable[[], object]) -> threading.Thread
     return thread
 
 
-def test_variants_keep_their_types_both_ways(bus: Bus, fake: FakeNetworkManager) -> None:
-    """What is not changed must go back as it came: a u that became an i is refused."""
+def test_variants_keep_their_types_in_both_directions(bus: Bus, fake: FakeNetworkManager) -> None:
+    """An unchanged value must return in its own type: NetworkManager refuses a u that became an
+    i."""
     fake.answers["Echo"] = lambda body: ("a{sa{sv}}", body)
     settings = {
         "ipv4": {
@@ -87,7 +88,7 @@ def test_variants_keep_their_types_both_ways(bus: Bus, fake: FakeNetworkManager)
     assert sent["ipv4"]["address-data"].value == [{"address": text("10.0.2.4")}]
 
 
-def test_a_refusal_names_the_error(bus: Bus, fake: FakeNetworkManager) -> None:
+def test_a_refusal_carries_the_name_of_the_error(bus: Bus, fake: FakeNetworkManager) -> None:
     def refuse(body: list[object]) -> tuple[str, list[object]]:
         raise Refusal(f"{NAME}.UnknownDevice", "No device found")
 
@@ -97,15 +98,13 @@ def test_a_refusal_names_the_error(bus: Bus, fake: FakeNetworkManager) -> None:
     assert caught.value.name == f"{NAME}.UnknownDevice"
 
 
-def test_nobody_of_that_name_is_an_error_and_is_not_started(bus: Bus) -> None:
+def test_a_missing_service_is_an_error_and_is_not_started(bus: Bus) -> None:
     with pytest.raises(BusError) as caught:
         call(bus, "Get")
     assert caught.value.name.endswith(("ServiceUnknown", "NameHasNoOwner"))
 
 
-def test_a_call_that_is_never_answered_ends_at_its_deadline(
-    bus: Bus, fake: FakeNetworkManager
-) -> None:
+def test_a_call_without_an_answer_ends_at_its_deadline(bus: Bus, fake: FakeNetworkManager) -> None:
     """Neither library has a time limit (dbus-next#92)."""
     fake.silent.add("Hang")
     fake.answers["Get"] = lambda body: ("u", [7])
@@ -116,7 +115,7 @@ def test_a_call_that_is_never_answered_ends_at_its_deadline(
     assert call(bus, "Get") == (7,)
 
 
-def test_a_call_that_lasts_is_shown(
+def test_a_long_call_is_shown(
     bus: Bus, fake: FakeNetworkManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[str] = []
@@ -146,7 +145,8 @@ def test_a_daemon_that_dies_ends_a_pending_call(
 
 
 def test_a_restart_of_the_bus_is_survived(daemon: PrivateBus, bus: Bus) -> None:
-    """dbus-next hangs for ever on a connection whose daemon died; resident, it must go on."""
+    """dbus-next hangs without end on a connection whose bus daemon died; the daemon must
+    continue."""
     with fake_networkmanager(daemon) as fake:
         fake.answers["Get"] = lambda body: ("u", [7])
         assert call(bus, "Get") == (7,)
@@ -161,7 +161,7 @@ def test_a_restart_of_the_bus_is_survived(daemon: PrivateBus, bus: Bus) -> None:
         assert call(bus, "Get") == (8,)
 
 
-def test_a_stopped_daemon_ends_connecting_at_the_deadline(daemon: PrivateBus) -> None:
+def test_connecting_to_a_stopped_bus_ends_at_the_deadline(daemon: PrivateBus) -> None:
     daemon.send(signal.SIGSTOP)
     began = time.monotonic()
     with Bus(daemon.address) as bus, pytest.raises(Silence):
@@ -170,12 +170,12 @@ def test_a_stopped_daemon_ends_connecting_at_the_deadline(daemon: PrivateBus) ->
     daemon.send(signal.SIGCONT)
 
 
-def test_a_bus_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_bus_is_an_error(tmp_path: Path) -> None:
     with Bus(f"unix:path={tmp_path}/none") as bus, pytest.raises(BusError):
         call(bus, "Get")
 
 
-def test_connections_leave_no_descriptor(daemon: PrivateBus, fake: FakeNetworkManager) -> None:
+def test_connections_leave_no_open_descriptor(daemon: PrivateBus, fake: FakeNetworkManager) -> None:
     """dbus-next's disconnect() leaves the socket to the garbage collector, with a warning."""
     fake.answers["Get"] = lambda body: ("u", [7])
     fake.silent.add("Hang")
@@ -204,7 +204,7 @@ class _Interrupted:
         raise Stopped("SIGTERM")
 
 
-def test_a_signal_to_us_ends_a_call(bus: Bus, fake: FakeNetworkManager) -> None:
+def test_a_signal_to_ec2net_ends_a_call(bus: Bus, fake: FakeNetworkManager) -> None:
     fake.silent.add("Hang")
     fake.answers["Get"] = lambda body: ("u", [7])
     interrupted = _Interrupted()
@@ -225,8 +225,8 @@ def test_a_signal_to_us_ends_a_call(bus: Bus, fake: FakeNetworkManager) -> None:
 RULE = f"type='signal',path='{DEVICE}',member='StateChanged'"
 
 
-def test_a_state_is_waited_for_by_its_signal(bus: Bus, fake: FakeNetworkManager) -> None:
-    """Asked once before and once after the signal: nothing polls."""
+def test_a_signal_of_the_bus_ends_the_wait_for_a_state(bus: Bus, fake: FakeNetworkManager) -> None:
+    """Read once before and once after the signal: ec2net does not poll."""
     states = iter((30, 100))
     asked = threading.Event()
 
@@ -264,10 +264,8 @@ def test_a_wait_ends_with_the_bus(daemon: PrivateBus, bus: Bus, fake: FakeNetwor
     killer.join(HANGS)
 
 
-def test_a_wait_ends_with_the_connection_that_its_own_question_lost(
-    bus: Bus, fake: FakeNetworkManager
-) -> None:
-    """What was subscribed to is lost with it: no signal would come any more."""
+def test_a_lost_connection_ends_the_wait_that_uses_it(bus: Bus, fake: FakeNetworkManager) -> None:
+    """The subscriptions are lost with the connection: no signal would arrive any more."""
 
     def closing() -> bool:
         bus.close()
@@ -277,7 +275,7 @@ def test_a_wait_ends_with_the_connection_that_its_own_question_lost(
         bus.wait_until(closing, (RULE,), Deadline(0.3, "test"))
 
 
-def test_a_connection_that_was_closed_can_be_closed_again_and_made_anew(
+def test_a_closed_connection_can_be_closed_again_and_opened_again(
     bus: Bus, fake: FakeNetworkManager
 ) -> None:
     fake.answers["Get"] = lambda body: ("u", [7])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What follows from what NetworkManager says of a link, and the file that it is given."""
+"""Conclusions from NetworkManager's properties of a link, and the file for NetworkManager."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +88,7 @@ def tagged(value: str) -> Settings:
         pytest.param(Device("/d", 20), "", id="no carrier yet"),
     ],
 )
-def test_who_is_left_alone(device: Device, reason: str) -> None:
+def test_which_devices_stay_unmanaged(device: Device, reason: str) -> None:
     said = left_alone(device)
     assert reason in said
     assert bool(said) == bool(reason)
@@ -108,7 +108,7 @@ def test_who_is_left_alone(device: Device, reason: str) -> None:
         pytest.param(Device("/d", 120, profiles=1), "deactivating", id="failed"),
     ],
 )
-def test_what_is_waited_for(device: Device | None, reason: str) -> None:
+def test_which_states_of_a_device_ec2net_awaits(device: Device | None, reason: str) -> None:
     """A pass at the instant in which a link is new must not take it for done with."""
     said = waits(device)
     assert reason in said
@@ -122,7 +122,7 @@ def test_what_is_waited_for(device: Device | None, reason: str) -> None:
         pytest.param(replace(DEVICE, routes=PARKED), Routes.PARKED, id="parked"),
         pytest.param(replace(DEVICE, routes=()), Routes.UNKNOWN, id="no lease yet"),
         pytest.param(replace(DEVICE, routes=MAIN[3:]), Routes.UNKNOWN, id="link-local only"),
-        pytest.param(replace(DEVICE, state=110), Routes.UNKNOWN, id="on its way down"),
+        pytest.param(replace(DEVICE, state=110), Routes.UNKNOWN, id="deactivating"),
         pytest.param(Device("/d", 30), Routes.NONE, id="no profile"),
         pytest.param(
             replace(DEVICE, routes=(PARKED[0], MAIN[2])), Routes.MAIN, id="one family in main"
@@ -130,12 +130,12 @@ def test_what_is_waited_for(device: Device | None, reason: str) -> None:
         pytest.param(
             replace(DEVICE, routes=(*PARKED, *USERS)),
             Routes.PARKED,
-            id="parked, beside others' routes",
+            id="parked, with foreign routes",
         ),
         pytest.param(
             replace(DEVICE, routes=(*MAIN, *USERS)),
             Routes.MAIN,
-            id="in main, beside others' routes",
+            id="in main, with foreign routes",
         ),
         pytest.param(
             replace(DEVICE, routes=USERS), Routes.UNKNOWN, id="no lease yet, others' routes"
@@ -165,7 +165,7 @@ def test_what_is_waited_for(device: Device | None, reason: str) -> None:
         ),
     ],
 )
-def test_where_leased_routes_are(device: Device, where: Routes) -> None:
+def test_which_table_has_the_leased_routes(device: Device, where: Routes) -> None:
     assert routes(device) is where
 
 
@@ -202,15 +202,15 @@ ipv6.dns-priority=200
 """
 
 
-def test_the_file_parks_every_eni_but_the_primary() -> None:
-    """Also one that is attached later: by the driver, not by its MAC."""
+def test_the_file_parks_every_eni_except_the_primary() -> None:
+    """Also an ENI that is attached later: the driver matches, not the MAC."""
     file = conf_file(eni(0), 512, 9999, {"ixgbevf", "ena"})
     assert file.content == WHOLE
     assert file.ours
     assert file.owner == Mac("06:ec:02:00:00:00")
 
 
-def test_enis_that_are_not_ours_to_configure_are_left_out() -> None:
+def test_unmanaged_enis_are_not_in_the_file() -> None:
     text = conf_file(eni(0), 512, 9999, {"ena"}, [eni(2), eni(1)]).content
     others = "except:mac:06:ec:02:00:00:01,except:mac:06:ec:02:00:00:02"
     assert f"match-device=driver:ena,except:mac:06:ec:02:00:00:00,{others}\n" in text
@@ -218,8 +218,8 @@ def test_enis_that_are_not_ours_to_configure_are_left_out() -> None:
     assert "route-metric" not in alone
 
 
-def test_where_later_enis_are_not_ours_those_of_now_are_named() -> None:
-    """One that comes is activated at once, before anything could leave it out of the file."""
+def test_the_file_lists_the_present_enis_where_later_ones_are_unmanaged() -> None:
+    """NetworkManager activates a new link at once, before ec2net could exclude it in the file."""
     now = [eni(0), eni(2), eni(1), eni(3)]
     text = conf_file(eni(0), 512, 9999, {"ena"}, [eni(3)], only=now).content
     assert "match-device=mac:06:ec:02:00:00:01,mac:06:ec:02:00:00:02\n" in text
@@ -229,19 +229,19 @@ def test_where_later_enis_are_not_ours_those_of_now_are_named() -> None:
     assert "match-device=mac:06:ec:02:00:00:00\nipv4.route-metric=512\n" in alone
 
 
-def test_a_link_without_a_permanent_mac_is_told_by_its_name() -> None:
+def test_a_link_without_a_permanent_mac_is_matched_by_name() -> None:
     """NetworkManager compares the permanent one; a veth has none."""
     text = conf_file(eni(0, permanent=False), 512, 9999, {"veth"}).content
     assert "match-device=interface-name:=ens5\n" in text
     assert "match-device=driver:veth,except:interface-name:=ens5\n" in text
 
 
-def test_a_file_of_somebody_else_has_no_owner() -> None:
+def test_a_foreign_file_has_no_owner() -> None:
     for text in ("", "[connection]\n", f"{HEADER} the primary ENI\n", f"{HEADER} nobody\n"):
         assert ConfFile(conf.PATH, text).owner is None
 
 
-def test_an_activation_of_ours_is_known_again(
+def test_ec2net_recognizes_its_own_activation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If it did not help, a second one would only take the link down again."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a plan says of NetworkManager's own state."""
+"""The plan's lines about NetworkManager's own state."""
 
 import pytest
 from eni_facts import mac
@@ -17,5 +17,5 @@ from ec2net.core.model.objects import LinkRef
         (Routes.PARKED, "connection of ens6 with its leased routes in a table of their own"),
     ],
 )
-def test_a_plan_says_where_the_leased_routes_are(routes: Routes, text: str) -> None:
+def test_a_plan_shows_the_table_of_the_leased_routes(routes: Routes, text: str) -> None:
     assert Activation(LinkRef(3, "ens6"), mac(1), routes).describe() == text

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What we set in an applied connection, beside what a user sets there."""
+"""ec2net's settings in an applied connection, in addition to a user's."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ MTU: Key = ("802-3-ethernet", "mtu")
 
 
 def applied(mtu: int | None = None, user: dict[str, str] | None = None) -> Settings:
-    """As NetworkManager tells a DHCP profile: lists in both forms."""
+    """As NetworkManager returns a DHCP profile: lists in both forms."""
     settings: Settings = {
         "connection": {"id": Typed("s", "Wired connection 1")},
         "802-3-ethernet": {"s390-options": Typed("a{ss}", {})},
@@ -51,7 +51,7 @@ def once(settings: Settings, wanted: dict[Key, Typed]) -> Settings:
     return result
 
 
-def test_what_is_set_is_recorded_and_taken_back_again() -> None:
+def test_a_setting_is_recorded_and_reverted() -> None:
     ours = once(applied(), want(1500))
     assert ours["802-3-ethernet"]["mtu"] == Typed("u", 1500)
     assert recorded(ours)[MTU].ours == 1500
@@ -60,7 +60,7 @@ def test_what_is_set_is_recorded_and_taken_back_again() -> None:
     assert "user" not in back
 
 
-def test_a_change_of_ours_keeps_what_was_before() -> None:
+def test_a_change_by_ec2net_keeps_the_earlier_values() -> None:
     ours = once(once(applied(mtu=0), want(1500)), want(1400))
     assert ours["802-3-ethernet"]["mtu"] == Typed("u", 1400)
     assert once(ours, {})["802-3-ethernet"]["mtu"] == Typed("u", 0)
@@ -72,8 +72,9 @@ def test_a_users_own_value_stays() -> None:
     assert users_own(applied(mtu=9000), MTU) == 9000
 
 
-def test_a_users_edit_at_run_time_stays() -> None:
-    """``nmcli device modify`` after us: it is theirs then, and nothing of us is left."""
+def test_a_users_run_time_edit_stays() -> None:
+    """``nmcli device modify`` after ec2net: the value is the user's then, and no setting of ec2net
+    is left."""
     ours = once(applied(), want(1500))
     edited = {**ours, "802-3-ethernet": {"mtu": Typed("u", 1300)}}
     result = once(edited, want(1500))
@@ -82,14 +83,14 @@ def test_a_users_edit_at_run_time_stays() -> None:
     assert merged(result, want(1500)) is None
 
 
-def test_others_data_in_the_user_setting_stays() -> None:
+def test_foreign_data_in_the_user_setting_stays() -> None:
     settings = applied(user={"com.example.note": "keep"})
     ours = once(settings, want(1500))
     assert ours["user"]["data"].value["com.example.note"] == "keep"
     assert once(ours, {})["user"]["data"] == Typed("a{ss}", {"com.example.note": "keep"})
 
 
-def test_old_forms_of_lists_are_not_sent_back() -> None:
+def test_deprecated_forms_of_lists_are_not_sent() -> None:
     """Sent with the new ones they win, and a user's routes would lose table, source and on-link."""
     result = once(applied(), want(1500))
     for family in ("ipv4", "ipv6"):
@@ -97,7 +98,7 @@ def test_old_forms_of_lists_are_not_sent_back() -> None:
     assert result["ipv4"]["route-data"] == applied()["ipv4"]["route-data"]
 
 
-def test_dns_is_only_left_out_where_its_new_form_is_there() -> None:
+def test_dns_is_omitted_only_where_its_new_form_exists() -> None:
     old = {"ipv4": {"dns": Typed("au", [1])}}
     assert without_old_keys(old) == old
     both = {"ipv4": {"dns": Typed("au", [1]), "dns-data": Typed("as", ["10.0.0.2"])}}
@@ -107,7 +108,7 @@ def test_dns_is_only_left_out_where_its_new_form_is_there() -> None:
 @pytest.mark.parametrize(
     "text", ["", "[]", "{", '{"mtu": 1}', '{"802-3-ethernet.mtu": 3}', '{"x": {"ours": 1}}', "null"]
 )
-def test_a_record_that_cannot_be_read_is_none(text: str) -> None:
+def test_an_invalid_record_counts_as_absent(text: str) -> None:
     settings = applied(mtu=1500, user={RECORD: text})
     assert recorded(settings) == {}
     assert users_own(settings, MTU) == 1500
@@ -117,10 +118,10 @@ mtus = st.none() | st.integers(1280, 9001)
 
 
 @given(before=mtus, steps=st.lists(st.tuples(st.sampled_from(["we", "user"]), mtus), max_size=6))
-def test_nothing_of_us_is_left_and_the_users_last_word_stands(
+def test_removal_leaves_nothing_of_ec2net_and_keeps_the_users_last_edit(
     before: int | None, steps: list[tuple[str, int | None]]
 ) -> None:
-    """Whatever the order of our changes and a user's: idempotent, and taken back without a trace."""
+    """For any order of ec2net's and a user's changes: idempotent, and reverted without a trace."""
     settings, users = applied(mtu=before), before
     for who, value in steps:
         if who == "we":
@@ -133,7 +134,8 @@ def test_nothing_of_us_is_left_and_the_users_last_word_stands(
         elif value is not None:
             section: dict[str, Any] = {**settings["802-3-ethernet"], "mtu": Typed("u", value)}
             settings = {**settings, "802-3-ethernet": section}
-            # What we set before, a user who sets it again (or comes back to it) leaves to us.
+            # A value that ec2net set before is the user's once a user sets it again (or returns
+            # to it).
             entry = recorded(settings).get(MTU)
             users = None if entry is not None and int(entry.ours) == value else value
     settings = merged(settings, {}) or settings

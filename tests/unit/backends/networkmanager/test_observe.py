@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What one look at NetworkManager finds, link by link."""
+"""NetworkManager's state as ``observe`` reads it, link by link."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -69,7 +69,7 @@ def refuse(name: str) -> Any:
 
 @pytest.fixture
 def fake(daemon: PrivateBus) -> Iterator[FakeNetworkManager]:
-    """Knows ens6: activated, its leased routes in table 9999; no other link."""
+    """Has ens6: activated, its leased routes in table 9999; no other link."""
     with fake_networkmanager(daemon) as found:
         objects: dict[str, dict[str, Any]] = {
             f"{NAME}.Device": {
@@ -110,7 +110,9 @@ def fake(daemon: PrivateBus) -> Iterator[FakeNetworkManager]:
         yield found
 
 
-def test_a_device_and_what_is_applied(manager: NetworkManager, fake: FakeNetworkManager) -> None:
+def test_a_device_and_its_applied_connection_are_read(
+    manager: NetworkManager, fake: FakeNetworkManager
+) -> None:
     seen = look(manager, NOTHING, [ENS6], Deadline(LIMIT, "test"))
     assert ENS6.mac is not None
     device = seen.devices[ENS6.mac]
@@ -120,7 +122,7 @@ def test_a_device_and_what_is_applied(manager: NetworkManager, fake: FakeNetwork
     assert (seen.left_alone, seen.waiting, seen.problem) == ({}, {}, None)
 
 
-def test_a_link_that_is_not_known_yet_is_waited_for(
+def test_ec2net_waits_for_a_link_that_networkmanager_does_not_list_yet(
     manager: NetworkManager, fake: FakeNetworkManager
 ) -> None:
     seen = look(manager, NOTHING, [link(9), ENS6], Deadline(LIMIT, "test"))
@@ -129,17 +131,17 @@ def test_a_link_that_is_not_known_yet_is_waited_for(
 
 
 @pytest.mark.parametrize("error", ["UnknownObject", "UnknownMethod", "AccessDenied"])
-def test_an_error_about_one_device_costs_that_one_only(
+def test_an_error_on_one_device_affects_only_that_device(
     manager: NetworkManager, fake: FakeNetworkManager, error: str
 ) -> None:
-    """It went away between two questions, or NetworkManager refuses."""
+    """The device was removed between two calls, or NetworkManager refuses."""
     fake.answers["GetAll"] = refuse(f"org.freedesktop.DBus.Error.{error}")
     seen = look(manager, NOTHING, [ENS6], Deadline(LIMIT, "test"))
     assert list(seen.waiting) == [ENS6.mac]
     assert seen.problem is None
 
 
-def test_a_device_without_an_applied_connection(
+def test_a_device_without_an_applied_connection_is_read(
     manager: NetworkManager, fake: FakeNetworkManager
 ) -> None:
     fake.answers["GetAppliedConnection"] = refuse(f"{NAME}.Device.NotActive")
@@ -147,13 +149,13 @@ def test_a_device_without_an_applied_connection(
     assert [device.applied for device in seen.devices.values()] == [{}]
 
 
-def test_a_networkmanager_that_is_not_there_is_one_problem(manager: NetworkManager) -> None:
+def test_a_missing_networkmanager_is_one_problem(manager: NetworkManager) -> None:
     seen = look(manager, NOTHING, [ENS6, link(9)], Deadline(LIMIT, "test"))
     assert "is not running" in str(seen.problem)
     assert (seen.devices, seen.waiting) == ({}, {})
 
 
-def test_a_silent_networkmanager_is_asked_once(
+def test_a_silent_networkmanager_is_asked_only_once(
     manager: NetworkManager, fake: FakeNetworkManager
 ) -> None:
     """The other links' live changes are not to wait for it."""
@@ -163,8 +165,9 @@ def test_a_silent_networkmanager_is_asked_once(
     assert len(fake.of("GetDeviceByIpIface")) == 1
 
 
-def test_without_networkmanager_nobody_gives_a_link_its_first_address() -> None:
-    """It would call the link external ever after, and lease nothing (seen with 1.42 and 1.52)."""
+def test_without_networkmanager_ec2net_reports_the_missing_first_address() -> None:
+    """NetworkManager would call the link external from then on, and lease nothing (seen with 1.42
+    and 1.52)."""
     seen = Seen(problem=Ec2netError("does not answer"))
     ref = LinkRef(ENS6.index, ENS6.name)
     held = Found(Address(ref, IPv4Interface("10.0.32.4/20")), 0)
@@ -174,7 +177,7 @@ def test_without_networkmanager_nobody_gives_a_link_its_first_address() -> None:
     assert list(seen.waiting) == [link(9).mac]
 
 
-def test_without_networkmanager_an_eni_that_was_never_configured_waits() -> None:
+def test_without_networkmanager_an_eni_that_was_never_configured_is_pending() -> None:
     """A user may have configured it, or may have taken it from NetworkManager."""
     seven, nine = link(7), link(9)
     there = [
@@ -197,11 +200,12 @@ def test_without_networkmanager_an_eni_that_was_never_configured_waits() -> None
     ("further", "served"),
     [
         pytest.param("10.0.32.5/32", True, id="all of its addresses are ec2net's"),
-        pytest.param("10.0.32.99/32", False, id="one is somebody's"),
+        pytest.param("10.0.32.99/32", False, id="one is foreign"),
     ],
 )
-def test_an_external_link_is_served_if_ec2net_brought_it_up(further: str, served: bool) -> None:
-    """It came while NetworkManager was masked, and got no new address after its return."""
+def test_an_external_link_is_managed_if_ec2net_brought_it_up(further: str, served: bool) -> None:
+    """ec2net brought it up while NetworkManager was masked, and it got no new address after
+    NetworkManager's return."""
     ref = LinkRef(ENS6.index, ENS6.name)
     ours = [Address(ref, IPv4Interface(text)) for text in ("10.0.32.4/20", "10.0.32.5/32")]
     there = (*ours[:1], Address(ref, IPv4Interface(further)))
@@ -211,8 +215,9 @@ def test_an_external_link_is_served_if_ec2net_brought_it_up(further: str, served
     assert (seen.live, not seen.left_alone) == ({ENS6.mac} if served else set(), served)
 
 
-def test_only_links_that_networkmanager_has_and_may_be_touched_are_planned_for() -> None:
-    """One that a user wants left alone, one that is not known yet, and one without a MAC are not."""
+def test_only_managed_links_of_networkmanager_are_planned_for() -> None:
+    """A link that a user made unmanaged, a link not listed yet, and a link without a MAC are
+    not."""
     seven = link(7)
     assert ENS6.mac is not None
     assert seven.mac is not None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``adopt``: what it says before it begins, and how NetworkManager gets its links back."""
+"""``adopt``: its output before it begins, and how NetworkManager gets its links back."""
 
 import json
 from argparse import Namespace
@@ -21,19 +21,19 @@ TAKE_BACK = "To undo this, run: ec2net adopt networkd --undo --apply\n"
     ("undo", "apply", "ends"),
     [
         pytest.param(False, True, TAKE_BACK, id="done: how to take it back"),
-        pytest.param(True, True, "run systemctl stop NetworkManager.service\n", id="taken back"),
+        pytest.param(True, True, "run systemctl stop NetworkManager.service\n", id="reverted"),
         pytest.param(False, False, "Add --apply to run them.\n", id="a plan only"),
     ],
 )
-def test_how_to_take_it_back_is_said_before_it_is_done(
+def test_the_plan_names_the_way_back_before_any_change(
     undo: bool, apply: bool, ends: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Afterwards there may be no terminal to say it on."""
+    """Afterwards there may be no terminal to print to."""
     adopt._tell(Namespace(json=False, undo=undo), STEPS, (), apply=apply)
     assert capsys.readouterr().out.endswith(ends)
 
 
-def test_the_steps_are_told_to_programs_as_well(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_the_steps_too(capsys: pytest.CaptureFixture[str]) -> None:
     adopt._tell(Namespace(json=True, undo=False), STEPS, ("a remark",), apply=True)
     told = json.loads(capsys.readouterr().out)
     assert told["steps"] == ["run systemctl stop NetworkManager.service"]
@@ -55,13 +55,13 @@ LOST = "30 (disconnected)\n"
         pytest.param(LOST, (UP, CONNECT), [UP, CONNECT], id="nor does any other fit"),
     ],
 )
-def test_networkmanager_gets_back_the_links_that_it_had(
+def test_networkmanager_gets_its_former_links_back(
     state: str,
     fails: tuple[tuple[str, ...], ...],
     asked: list[tuple[str, ...]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By the connection of before; another one only where that fails."""
+    """With the former connection; with another one only where that fails."""
     told: list[tuple[str, ...]] = []
 
     def output(words: tuple[str, ...], _: Deadline) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What ``ec2net early`` gives the managers where ENIs that come later are not ours."""
+"""Files of ``ec2net early`` for the network managers where later ENIs are unmanaged."""
 
 from collections.abc import Collection
 from dataclasses import replace
@@ -58,7 +58,7 @@ def workplace(folder: Path, config: Config) -> Workplace:
         pytest.param({3: False}, KUBERNETES, [], id="the first ENI is not the first link"),
     ],
 )
-def test_a_later_eni_that_is_not_ours_gets_no_default(
+def test_a_later_unmanaged_eni_gets_no_default(
     provided: dict[int, bool],
     config: Config,
     masked: list[str],
@@ -102,7 +102,7 @@ WHOLE = EniSection(Match(mac=(mac(2),)), {"manage": Manage.IGNORE})
         ),
     ],
 )
-def test_networkmanager_has_defaults_for_what_is_ours(
+def test_networkmanager_gets_defaults_for_managed_enis(
     config: Config, match: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[conf.ConfFile] = []
@@ -116,7 +116,7 @@ def test_networkmanager_has_defaults_for_what_is_ours(
     assert f"[connection-80-ec2net]\nmatch-device={match}\n" in file.content
 
 
-def test_started_again_it_leaves_out_what_came_since_boot(
+def test_a_second_start_of_early_omits_enis_attached_since_boot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[conf.ConfFile] = []
@@ -135,12 +135,11 @@ WATCHED = EniSection(Match(mac=(mac(2),)), {"manage": Manage.OBSERVE})
 @pytest.mark.parametrize(
     "config", [Config(), KUBERNETES, Config(sections=(WHOLE,)), Config(sections=(WATCHED,))]
 )
-def test_the_first_pass_finds_networkmanagers_file_as_it_wants_it(
+def test_the_first_pass_accepts_networkmanagers_file_unchanged(
     config: Config, unmanaged: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when an ENI that is not ours has come meanwhile, and whatever NetworkManager manages now:
-    no change, so no reload. (The pass that heard first of one that it does not manage gave it a
-    default.)"""
+    """Also when an unmanaged ENI was attached meanwhile, and with any links of NetworkManager: no
+    change, so no reload. (The first pass that learned of an unmanaged ENI gave it a default.)"""
     written: list[conf.ConfFile] = []
     monkeypatch.setattr(conf, "in_place", lambda: None)
     monkeypatch.setattr(conf, "write", written.append)
@@ -170,10 +169,10 @@ CLOUD_SETUP = {
     ("coexist_with", "count"),
     [pytest.param((), 0, id="refused"), pytest.param((Rival.NM_CLOUD_SETUP,), 1, id="accepted")],
 )
-def test_networkmanager_gets_nothing_beside_a_tool_that_does_the_same(
+def test_networkmanager_gets_no_file_when_another_tool_configures_enis(
     coexist_with: tuple[Rival, ...], count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before it has started it says of no link that it has it."""
+    """Before its start NetworkManager lists no link as its own."""
     written: list[conf.ConfFile] = []
     monkeypatch.setattr(conf, "in_place", lambda: None)
     monkeypatch.setattr(conf, "write", written.append)
@@ -189,7 +188,7 @@ def test_networkmanager_gets_nothing_beside_a_tool_that_does_the_same(
     ("coexist_with", "provided"),
     [pytest.param((), False, id="refused"), pytest.param((Rival.NET_UTILS,), True, id="accepted")],
 )
-def test_networkd_gets_nothing_beside_a_tool_that_does_the_same(
+def test_networkd_gets_no_file_when_another_tool_configures_enis(
     coexist_with: tuple[Rival, ...], provided: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[NetworkFile] = []
@@ -202,7 +201,7 @@ def test_networkd_gets_nothing_beside_a_tool_that_does_the_same(
     assert bool(written) is provided
 
 
-def test_a_link_whose_name_is_not_printable_costs_the_others_nothing(
+def test_an_unprintable_link_name_does_not_affect_other_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """No file can name it, and the first ENI that one can name is provided for."""
@@ -214,7 +213,7 @@ def test_a_link_whose_name_is_not_printable_costs_the_others_nothing(
     assert "this name is not printable; ec2net writes no file for the link" in caplog.text
 
 
-def test_where_no_link_has_a_printable_name_the_wait_ends(
+def test_without_a_printable_link_name_the_wait_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ec2net.core.host.udev.is_done_with", lambda _: True)

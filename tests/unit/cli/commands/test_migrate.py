@@ -36,7 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return call
 
 
-def test_without_a_tool_each_of_the_three_is_reported(run: Run) -> None:
+def test_without_a_tool_the_command_reports_each_of_the_three_as_absent(run: Run) -> None:
     status, out, _ = run()
     assert status == 0
     assert f"{TOOL} is active on this host: 2 units are active or enabled" in out
@@ -51,20 +51,21 @@ def test_a_change_needs_the_tool(run: Run) -> None:
     assert "ec2net migrate --from TOOL" in err
 
 
-def test_a_plan_says_that_nothing_was_changed(run: Run) -> None:
+def test_a_plan_says_that_it_changed_nothing(run: Run) -> None:
     status, out, _ = run("--from", TOOL)
     assert status == 0
     assert out.endswith("15 steps; nothing was changed. Add --apply to run them.\n")
 
 
-def test_the_way_back_needs_a_record(run: Run) -> None:
+def test_migrating_back_needs_a_record(run: Run) -> None:
     status, out, _ = run("--from", TOOL, "--undo", "--apply")
     assert status == 0
     assert out == f"No migration from {TOOL} is recorded: nothing to undo.\n"
 
 
-def test_the_way_back_needs_the_package(run: Run) -> None:
-    """Its units cannot start without it, and nobody would have the ENIs."""
+def test_migrating_back_needs_the_package(run: Run) -> None:
+    """The tool's units cannot start without the package, and no program would configure the
+    ENIs."""
     status, _, err = run("--from", TOOL, "--undo", on=host(shipped=()), before=BEFORE)
     assert status == 1
     assert f"the package of {TOOL} is not installed" in err

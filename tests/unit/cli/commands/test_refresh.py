@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Passes after a change of who configures what."""
+"""Passes after a change of the program that configures ENIs."""
 
 from argparse import Namespace
 
@@ -20,14 +20,14 @@ WELL, ILL = ExitStatus.DONE, ExitStatus.FAILED
         ([ILL] * 20, 10, 10, ILL),
     ],
 )
-def test_passes_follow_until_one_ends_well_but_not_without_end(
+def test_passes_repeat_until_one_succeeds_or_the_limit_is_reached(
     ends: list[ExitStatus],
     passes: int,
     pauses: int,
     status: ExitStatus,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """systemd-networkd 252 learns the primary's default route anew after a reload: it needs the
+    """systemd-networkd 252 learns the primary's default route again after a reload: it needs the
     pause between passes for that."""
     left = iter(ends)
     made: list[Namespace] = []

@@ -15,7 +15,7 @@ from ec2net.core.model.facts import Absent, Reading, Unknown, Value
 
 
 class Host:
-    """A host with ``/etc/hostname`` as given; what ``hostnamectl`` was told."""
+    """A host with this ``/etc/hostname``; returns the arguments of ``hostnamectl``."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._options = Namespace(run_dir=folder / "run", config_root=folder)
@@ -38,7 +38,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 
 @pytest.mark.parametrize("before", [None, "", " \n"])
-def test_a_host_without_a_name_gets_that_of_imds(host: Host, before: str | None) -> None:
+def test_a_host_without_a_name_gets_the_name_from_imds(host: Host, before: str | None) -> None:
     if before is not None:
         host.file.write_text(before)
     assert host(Value("IP-10-0-0-4.ec2.internal\n")) is ExitStatus.DONE
@@ -59,13 +59,13 @@ def test_a_host_without_a_name_gets_that_of_imds(host: Host, before: str | None)
         Unknown("timed out"),
     ],
 )
-def test_what_is_no_hostname_is_an_error_and_is_not_set(host: Host, reading: Reading[str]) -> None:
+def test_an_invalid_hostname_is_an_error_and_is_not_set(host: Host, reading: Reading[str]) -> None:
     with pytest.raises(Ec2netError, match="IMDS reports no usable local-hostname"):
         host(reading)
     assert host.told == []
 
 
-def test_a_name_that_the_host_has_stays(host: Host) -> None:
+def test_an_existing_hostname_stays(host: Host) -> None:
     host.file.write_text("mine\n")
     imds: Any = Value("ip-10-0-0-4")
     assert host(imds) is ExitStatus.DONE

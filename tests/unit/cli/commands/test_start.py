@@ -32,10 +32,10 @@ from ec2net.core.state.config_in_force import Workplace
 from ec2net.core.state.run_dir import RunDir
 
 
-def test_work_on_a_link_ends_when_the_link_goes(
+def test_start_ends_when_the_link_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The loopback stands for it; then its name leads to another link."""
+    """The loopback represents the link; then its name leads to another link."""
     worked: list[str] = []
 
     def configure(name: str, place: object, deadline: Deadline, options: Namespace) -> ExitStatus:
@@ -60,7 +60,7 @@ def test_work_on_a_link_ends_when_the_link_goes(
 
 
 WHOLE = compute(host(eni(0), eni(1), links=(link(0), link(1, index=1))), Config())
-"""The second ENI's link has the loopback's index, so that it is there."""
+"""The second ENI's link has the loopback's index, so that the link exists."""
 PENDING = WHOLE.without({mac(1): "device-number is still 0"}, Standing.PENDING)
 RULES = [
     Change(Action.ADD, Rule(ip_network(f"10.0.1.{n}/32"), 10001, 10001), mac(1)) for n in range(9)
@@ -71,12 +71,12 @@ def report(whole: HostIntent = WHOLE, **values: Any) -> PassReport:
     return replace(PassReport(whole, Plan(), {mac(1): "netlink"}), **values)
 
 
-ASTRAY = report(findings=(Finding(mac(1), "traffic goes astray"),))
+ASTRAY = report(findings=(Finding(mac(1), "traffic is misrouted"),))
 LATE = report(failed=(Failure(RULES[0], NotYet("its first address was not leased")),))
 
 
 class Start:
-    """``start`` of the second ENI, whose passes come to what is given; the last one again and again."""
+    """``start`` of the second ENI, whose passes return the given results; the last one repeats."""
 
     def __init__(self, run: RunDir, monkeypatch: pytest.MonkeyPatch) -> None:
         self._place = Workplace(run, LoadedConfig(Config()))
@@ -107,12 +107,12 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     return Start(RunDir(tmp_path), monkeypatch)
 
 
-def test_an_eni_that_is_ready_at_once_takes_one_pass(started: Start) -> None:
+def test_an_eni_with_complete_facts_takes_one_pass(started: Start) -> None:
     assert started(report(done=(RULES[0],))) is ExitStatus.DONE
     assert (started.checked, started.said) == ([True], (RULES[0],))
 
 
-def test_an_eni_is_awaited_until_imds_tells_it_whole_and_all_changes_are_said(
+def test_start_awaits_complete_facts_and_then_logs_all_changes(
     started: Start,
 ) -> None:
     first, last = report(PENDING, done=(RULES[0],)), report(done=(RULES[1],))
@@ -120,7 +120,7 @@ def test_an_eni_is_awaited_until_imds_tells_it_whole_and_all_changes_are_said(
     assert (started.checked, started.said) == ([True] * 3, (RULES[0], RULES[1]))
 
 
-def test_an_eni_that_is_pending_at_the_deadline_is_an_error_with_the_reason(
+def test_an_eni_that_is_pending_at_the_deadline_is_an_error_with_its_reason(
     started: Start,
 ) -> None:
     with pytest.raises(Ec2netError, match="device-number is still 0") as caught:
@@ -129,20 +129,20 @@ def test_an_eni_that_is_pending_at_the_deadline_is_an_error_with_the_reason(
     assert len(started.checked) > 1
 
 
-def test_what_its_manager_did_not_do_in_time_is_a_failure_and_no_error_of_its_own(
+def test_a_late_network_manager_is_a_failure_of_the_pass(
     started: Start,
 ) -> None:
     assert started(LATE, seconds=0.3) is ExitStatus.FAILED
     assert len(started.checked) > 1
 
 
-def test_what_goes_astray_is_looked_at_again_and_may_settle(started: Start) -> None:
-    """The router's advertisement may come seconds after the leases."""
+def test_misrouted_traffic_is_verified_again_and_may_resolve(started: Start) -> None:
+    """The router's advertisement may arrive seconds after the leases."""
     assert started(ASTRAY, ASTRAY, report()) is ExitStatus.DONE
     assert started.checked == [True] * 3
 
 
-def test_what_does_not_settle_is_a_failure_long_before_the_deadline(
+def test_lasting_misrouted_traffic_is_a_failure_long_before_the_deadline(
     started: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(start, "SETTLE_SECONDS", 0.3)
@@ -151,7 +151,7 @@ def test_what_does_not_settle_is_a_failure_long_before_the_deadline(
     assert len(started.checked) <= 5  # every 0.1 s, until the first of them is 0.3 s ago
 
 
-def test_a_link_that_went_away_has_an_exit_status_of_its_own(started: Start) -> None:
+def test_a_removed_link_has_an_exit_status_of_its_own(started: Start) -> None:
     gone = report(failed=(Failure(RULES[0], LinkGone("the link was removed")),))
     assert started(gone) is ExitStatus.LINK_GONE
     elsewhere = compute(host(eni(0), eni(1), links=(link(0), link(1, index=2**30))), Config())
@@ -159,7 +159,7 @@ def test_a_link_that_went_away_has_an_exit_status_of_its_own(started: Start) -> 
 
 
 class Event:
-    """One event of some link; ``gone``: the link that is worked on went."""
+    """One event of some link; ``gone``: start's own link was removed."""
 
     def __init__(self, *, gone: bool) -> None:
         self._gone = gone
@@ -175,10 +175,11 @@ class Event:
 
 
 @pytest.mark.parametrize("gone", [True, False])
-def test_a_link_that_goes_before_its_driver_is_read_is_gone_and_not_of_a_wrong_driver(
+def test_a_link_removed_before_its_driver_is_read_counts_as_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
-    """Units do not start again for a link that went; a wrong driver is an error for people."""
+    """Units do not start again for a removed link; a wrong driver is an error that a user must
+    read."""
     engine = SimpleNamespace(kernel=SimpleNamespace(links=tuple), config=Config())
     monkeypatch.setattr("ec2net.core.engine.setup.opened", lambda *_, **__: nullcontext(engine))
     place = Workplace(RunDir(tmp_path), LoadedConfig(Config()))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``ec2net status`` from what a pass published: the table, JSON by its schema, and watching."""
+"""``ec2net status`` from a published pass: the table, JSON by its schema, and watching."""
 
 import json
 import os
@@ -92,7 +92,7 @@ def status(run: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tupl
     return code, capsys.readouterr().out
 
 
-def test_a_row_tells_all_of_an_eni(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_shows_all_facts_of_an_eni(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     publish(run, eni())
     code, text = status(run, capsys)
     head, row, last, *_ = text.splitlines()
@@ -115,7 +115,7 @@ def test_a_row_tells_all_of_an_eni(run: Path, capsys: pytest.CaptureFixture[str]
     assert code == 0
 
 
-def test_trouble_is_told_below_the_table_and_by_the_exit_status(
+def test_a_problem_shows_below_the_table_and_in_the_exit_status(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     publish(run, eni(trouble=["address 10.0.2.5/32 is in use"]), problems=["IMDS: no answer"])
@@ -130,10 +130,10 @@ def test_trouble_is_told_below_the_table_and_by_the_exit_status(
         ({}, "configured"),
         ({"state": "degraded"}, "degraded"),
         ({"state": "pending", "standing": "pending", "intent": None}, "pending"),
-        ({"state": None}, "configured"),  # of an earlier version
+        ({"state": None}, "configured"),  # from an earlier version
     ],
 )
-def test_a_host_without_the_daemon_shows_the_daemons_states(
+def test_on_demand_status_omits_the_daemons_states(
     run: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], state: str
 ) -> None:
     publish(run, eni(**changes))
@@ -149,7 +149,7 @@ def test_a_host_without_the_daemon_shows_the_daemons_states(
         {"eni_id": None, "link": None, "intent": None, "there": None, "backend": None},
     ],
 )
-def test_the_table_fits(
+def test_the_table_fits_the_terminal(
     run: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any]
 ) -> None:
     further = [f"10.0.2.{n}/32" for n in range(10, 60)]
@@ -160,12 +160,12 @@ def test_the_table_fits(
     assert max(map(len, lines[:3])) <= WIDTH == 110
 
 
-def test_what_is_cut_keeps_both_ends() -> None:
+def test_a_shortened_cell_keeps_both_ends() -> None:
     text = table(("A", "B"), [("eni-0304feb62015b7959", "x"), ("short", "y")], width=16)
     assert text.splitlines() == ["A              B", "eni-03..b7959  x", "short          y"]
 
 
-def test_an_earlier_versions_status_can_be_read(
+def test_status_reads_the_file_of_an_earlier_version(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = eni()
@@ -192,7 +192,7 @@ def test_json_obeys_its_schema(run: Path, capsys: pytest.CaptureFixture[str]) ->
         ({"intent": intent(table=None)}, ".enis[0].intent.table"),
     ],
 )
-def test_the_schema_sees_what_is_wrong(
+def test_the_schema_rejects_wrong_documents(
     run: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, Any], wrong: str
 ) -> None:
     publish(run, eni(**changes))
@@ -216,7 +216,7 @@ def documents(process: subprocess.Popen[str]) -> Iterator[dict[str, Any]]:
     yield from map(json.loads, process.stdout)
 
 
-def test_watching_shows_each_change_once(run: Path) -> None:
+def test_watch_shows_each_change_once(run: Path) -> None:
     with watching(run, "--watch", "0.05", "--json") as process:
         shown = documents(process)
         assert "no pass has ended" in next(shown)["error"]
@@ -229,16 +229,16 @@ def test_watching_shows_each_change_once(run: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_watching_at_once(run: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_watch_at_once(run: Path, number: signal.Signals) -> None:
     publish(run, eni(trouble=["something"]))
     with watching(run, "--watch", "3600") as process:
         assert process.stdout is not None
         assert process.stdout.readline().startswith("ENI")
         process.send_signal(number)
-        assert process.wait(LIMIT) == 1  # what it showed last
+        assert process.wait(LIMIT) == 1  # the last screen
 
 
-def test_a_terminal_is_drawn_anew_when_something_changed(run: Path) -> None:
+def test_a_terminal_is_redrawn_when_something_changed(run: Path) -> None:
     publish(run, eni(there=1))
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "ec2net", "status", "--run-dir", str(run), "--watch", "0.05"]
@@ -253,11 +253,11 @@ def test_a_terminal_is_drawn_anew_when_something_changed(run: Path) -> None:
         finally:
             process.kill()
             os.close(ours)
-    assert seen.count("\x1b[H\x1b[2J") == 2  # many looks, and two pictures
+    assert seen.count("\x1b[H\x1b[2J") == 2  # many reads, and two screens
 
 
 def read_until(terminal: int, *words: str) -> str:
-    """What is shown until the last of ``words``, in this order."""
+    """The output up to the last of ``words``, in this order."""
     seen = ""
     deadline = Deadline(LIMIT, "the terminal")
     start = 0
@@ -309,7 +309,7 @@ def test_a_stopped_service_is_the_first_line_and_a_failure(
     assert json_schema.wrong_in(document, "status") == []
 
 
-def test_a_service_that_runs_is_not_told(
+def test_a_running_service_is_not_mentioned(
     run: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -335,7 +335,7 @@ def test_without_a_status_the_stopped_service_is_the_reason(
     assert "systemctl enable --now ec2net.service" in said
 
 
-def test_a_broken_configuration_is_told_until_the_daemon_has_read_the_correction(
+def test_a_broken_configuration_is_reported_until_the_daemon_reads_the_correction(
     run: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     publish(run, eni())

@@ -78,25 +78,25 @@ def client(double: ImdsDouble) -> Iterator[Client]:
     ("ttl", "status"),
     [("1", 200), ("21600", 200), ("0", 400), ("21601", 400), ("-1", 400), ("x", 400), ("", 400)],
 )
-def test_token_life_is_checked(client: Client, ttl: str, status: int) -> None:
+def test_the_life_of_a_token_is_checked(client: Client, ttl: str, status: int) -> None:
     assert client.request("PUT", TOKEN_PATH, {TTL_HEADER: ttl})[0] == status
 
 
-def test_token_needs_put_a_life_and_no_proxy(client: Client) -> None:
+def test_a_token_request_needs_put_and_a_life_and_no_proxy(client: Client) -> None:
     assert client.request("PUT", TOKEN_PATH)[0] == 400
     assert client.request("GET", TOKEN_PATH, {TTL_HEADER: "60"})[0] == 405
     forwarded = {TTL_HEADER: "60", "X-Forwarded-For": "192.0.2.1"}
     assert client.request("PUT", TOKEN_PATH, forwarded)[0] == 403
 
 
-def test_the_life_comes_back_with_the_token(client: Client) -> None:
+def test_the_answer_has_the_life_of_the_token(client: Client) -> None:
     client.connection.request("PUT", TOKEN_PATH, headers={TTL_HEADER: "77"})
     response = client.connection.getresponse()
     assert response.getheader(TTL_HEADER) == "77"
     assert len(response.read()) == 56
 
 
-def test_without_a_good_token_there_is_nothing(double: ImdsDouble, client: Client) -> None:
+def test_without_a_valid_token_every_request_is_refused(double: ImdsDouble, client: Client) -> None:
     assert client.request("GET", "/latest/meta-data/mac")[0] == 401
     assert client.request("GET", "/latest/meta-data/mac", {TOKEN_HEADER: "made-up"})[0] == 401
     assert client.get("/latest/meta-data/mac") == (200, MAC)
@@ -121,7 +121,7 @@ def test_without_a_good_token_there_is_nothing(double: ImdsDouble, client: Clien
         (f"{ENI}/ipv4-associations/203.0.113.9", "10.0.1.4"),
     ],
 )
-def test_reading(client: Client, path: str, answer: str) -> None:
+def test_keys_are_read(client: Client, path: str, answer: str) -> None:
     assert client.get(path) == (200, answer)
 
 
@@ -135,7 +135,7 @@ def test_reading(client: Client, path: str, answer: str) -> None:
         "/newest/meta-data/mac",
     ],
 )
-def test_what_is_not_there(client: Client, path: str) -> None:
+def test_a_missing_key_is_404(client: Client, path: str) -> None:
     status, page = client.get(path)
     assert status == 404
     assert "404 - Not Found" in page
@@ -150,7 +150,7 @@ def test_a_connection_is_kept(double: ImdsDouble, client: Client) -> None:
     assert client.connection.sock.getsockname()[1] == port
 
 
-def test_the_log(double: ImdsDouble, client: Client) -> None:
+def test_each_request_is_logged(double: ImdsDouble, client: Client) -> None:
     client.get("/latest/meta-data/mac")
     client.get("/latest/meta-data/none")
     assert [(entry.method, entry.path, entry.status) for entry in double.requests] == [
@@ -168,14 +168,14 @@ def test_the_log(double: ImdsDouble, client: Client) -> None:
     assert double.count() == 0
 
 
-def test_waiting_for_a_request(double: ImdsDouble, client: Client) -> None:
+def test_a_test_can_wait_for_a_request(double: ImdsDouble, client: Client) -> None:
     asking = threading.Thread(target=client.get, args=("/latest/meta-data/mac",))
     asking.start()
     assert double.wait_for("meta-data/mac", timeout=HANGS)
     asking.join(HANGS)
 
 
-def test_a_recorded_tree_is_json_and_comes_back(double: ImdsDouble) -> None:
+def test_a_recorded_tree_survives_json(double: ImdsDouble) -> None:
     recorded = json.loads(json.dumps(double.tree()))
     assert recorded == TREE
     with ImdsDouble(recorded) as second:
@@ -200,7 +200,7 @@ def test_keys_change(double: ImdsDouble, client: Client) -> None:
     assert double.tree() == {"mac": MAC, "instance-id": "i-1"}
 
 
-def test_an_eni_that_settles_when_it_is_told(double: ImdsDouble, client: Client) -> None:
+def test_an_eni_becomes_complete_on_request(double: ImdsDouble, client: Client) -> None:
     delays = Propagation(settled=None, late_keys=("local-ipv4s",), keys=None)
     keys: Tree = {"device-number": "2", "network-card": "1", "local-ipv4s": "10.0.1.9"}
     double.put_interface(OTHER, keys, delays)
@@ -218,7 +218,7 @@ def test_an_eni_that_settles_when_it_is_told(double: ImdsDouble, client: Client)
     assert client.get(f"{other}/local-ipv4s") == (200, "10.0.1.9\n10.0.1.10")
 
 
-def test_each_key_can_be_withheld_for_itself(double: ImdsDouble, client: Client) -> None:
+def test_each_key_can_be_withheld_separately(double: ImdsDouble, client: Client) -> None:
     keys: Tree = {"device-number": "2", "network-card": "1", "local-ipv4s": "10.0.1.9"}
     withheld = {"network-card": None, "local-ipv4s": None, "device-number": 0.0}
     double.put_interface(OTHER, keys, Propagation(withheld=withheld))
@@ -232,7 +232,7 @@ def test_each_key_can_be_withheld_for_itself(double: ImdsDouble, client: Client)
     assert client.get(f"{other}/local-ipv4s") == (200, "10.0.1.9")
 
 
-def test_an_eni_that_is_listed_late(double: ImdsDouble, client: Client) -> None:
+def test_an_eni_can_be_listed_late(double: ImdsDouble, client: Client) -> None:
     began = time.monotonic()
     double.put_interface(OTHER, {"device-number": "2"}, Propagation(listed=0.05))
     macs = "/latest/meta-data/network/interfaces/macs/"
@@ -241,7 +241,9 @@ def test_an_eni_that_is_listed_late(double: ImdsDouble, client: Client) -> None:
     assert time.monotonic() - began >= 0.05
 
 
-def test_a_client_that_talks_nonsense_is_cut_off(double: ImdsDouble, client: Client) -> None:
+def test_a_client_that_sends_invalid_bytes_is_disconnected(
+    double: ImdsDouble, client: Client
+) -> None:
     client.connection.connect()
     assert client.connection.sock is not None
     client.connection.sock.sendall(b"nonsense\r\n\r\n")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each fault of the IMDS double does what it says, where it says and as often as it says."""
+"""Each fault of the simulated IMDS has its effect, on its paths and for its count."""
 
 import http.client
 import socket
@@ -17,11 +17,11 @@ from ec2net.core.simulation.vpc.imds_faults import Fault
 MAC_PATH = "/latest/meta-data/mac"
 MAC = "06:ec:02:00:00:01"
 SHORT = 0.1
-"""Seconds that a client waits for what never comes."""
+"""Seconds that a client waits for an answer that never arrives."""
 
 
 class Session:
-    """A client with a connection of its own for each request."""
+    """A client with a separate connection for each request."""
 
     def __init__(self, url: str) -> None:
         self.address = url.removeprefix("http://")
@@ -62,7 +62,7 @@ def session(double: ImdsDouble) -> Session:
 
 
 @pytest.mark.parametrize("code", [403, 404, 429, 500, 503])
-def test_a_status(double: ImdsDouble, session: Session, code: int) -> None:
+def test_a_status_is_returned(double: ImdsDouble, session: Session, code: int) -> None:
     with double.fault(imds_faults.Status(code)) as fault:
         assert session.get()[0] == code
         assert session.renew() == code
@@ -71,13 +71,13 @@ def test_a_status(double: ImdsDouble, session: Session, code: int) -> None:
     assert session.get() == (200, MAC.encode())
 
 
-def test_retry_after(double: ImdsDouble, session: Session) -> None:
+def test_retry_after_is_returned(double: ImdsDouble, session: Session) -> None:
     double.inject(imds_faults.Status(503, retry_after=2))
     response, _ = session.request("GET", MAC_PATH, {})
     assert response.getheader("Retry-After") == "2"
 
 
-def test_path_method_and_rate(double: ImdsDouble, session: Session) -> None:
+def test_path_and_method_and_rate_select_requests(double: ImdsDouble, session: Session) -> None:
     double.inject(Fault(imds_faults.Status(503), path="mac$", rate=0.5))
     assert [session.get()[0] for _ in range(6)] == [200, 503] * 3
     assert session.get("/latest/meta-data/instance-id")[0] == 200
@@ -87,18 +87,18 @@ def test_path_method_and_rate(double: ImdsDouble, session: Session) -> None:
     assert session.renew() == 403
 
 
-def test_count_ends_a_fault(double: ImdsDouble, session: Session) -> None:
+def test_a_count_ends_a_fault(double: ImdsDouble, session: Session) -> None:
     double.inject(Fault(imds_faults.Status(429), count=2))
     assert [session.get()[0] for _ in range(4)] == [429, 429, 200, 200]
 
 
-def test_the_rate_is_kept_whatever_it_is(double: ImdsDouble, session: Session) -> None:
+def test_the_rate_is_exact(double: ImdsDouble, session: Session) -> None:
     fault = double.inject(Fault(imds_faults.Status(429), rate=0.3))
     statuses = [session.get()[0] for _ in range(20)]
     assert statuses.count(429) == fault.hits == 6
 
 
-def test_endpoint_of_the_other_family_is_spared(double: ImdsDouble, session: Session) -> None:
+def test_an_endpoint_of_the_other_family_is_spared(double: ImdsDouble, session: Session) -> None:
     double.inject(Fault(imds_faults.Status(503), version=6))
     assert session.get()[0] == 200
 
@@ -111,12 +111,12 @@ def is_unanswered(double: ImdsDouble, session: Session) -> None:
     assert double.requests[-1].status == 0
 
 
-def test_hang(double: ImdsDouble, session: Session) -> None:
+def test_a_request_hangs(double: ImdsDouble, session: Session) -> None:
     double.inject(imds_faults.Hang())
     is_unanswered(double, session)
 
 
-def test_closing_ends_what_hangs(session: Session, double: ImdsDouble) -> None:
+def test_closing_ends_requests_that_hang(session: Session, double: ImdsDouble) -> None:
     double.inject(imds_faults.Hang())
     with socket.create_connection(session.address.split(":"), timeout=HANGS) as client:  # type: ignore[arg-type]
         client.sendall(f"GET {MAC_PATH} HTTP/1.1\r\n\r\n".encode())
@@ -125,7 +125,7 @@ def test_closing_ends_what_hangs(session: Session, double: ImdsDouble) -> None:
         assert client.recv(1) == b""
 
 
-def test_drip(double: ImdsDouble, session: Session) -> None:
+def test_an_answer_drips(double: ImdsDouble, session: Session) -> None:
     double.inject(imds_faults.Drip(bytes_per_second=200, headers_at_once=True))
     began = time.monotonic()
     assert session.get() == (200, MAC.encode())
@@ -137,7 +137,7 @@ def test_drip(double: ImdsDouble, session: Session) -> None:
         assert client.recv(100) == b"H"
 
 
-def test_bodies(double: ImdsDouble, session: Session) -> None:
+def test_bodies_are_altered(double: ImdsDouble, session: Session) -> None:
     with double.fault(imds_faults.Garbage()):
         status, body = session.get()
         assert status == 200
@@ -154,19 +154,19 @@ def test_bodies(double: ImdsDouble, session: Session) -> None:
     assert cut.value.partial == MAC[: len(MAC) // 2].encode()
 
 
-def test_reset(double: ImdsDouble, session: Session) -> None:
+def test_a_connection_is_reset(double: ImdsDouble, session: Session) -> None:
     double.inject(imds_faults.Reset())
     with pytest.raises(ConnectionResetError):
         session.get()
 
 
-def test_redirect(double: ImdsDouble, session: Session) -> None:
+def test_a_redirect_is_returned(double: ImdsDouble, session: Session) -> None:
     double.inject(imds_faults.Redirect("http://192.0.2.80/"))
     response, _ = session.request("GET", MAC_PATH, {})
     assert (response.status, response.getheader("Location")) == (302, "http://192.0.2.80/")
 
 
-def test_delay_adds_to_others(double: ImdsDouble, session: Session) -> None:
+def test_a_delay_adds_to_others(double: ImdsDouble, session: Session) -> None:
     double.inject(imds_faults.Delay(0.03))
     double.inject(imds_faults.Status(503))
     double.inject(imds_faults.Delay(0.03))
@@ -175,7 +175,7 @@ def test_delay_adds_to_others(double: ImdsDouble, session: Session) -> None:
     assert time.monotonic() - began >= 0.06
 
 
-def test_a_token_is_spent_by_each_request(double: ImdsDouble, session: Session) -> None:
+def test_each_request_expires_its_token(double: ImdsDouble, session: Session) -> None:
     double.inject(imds_faults.TokenSpent())
     assert session.get()[0] == 200
     assert session.get()[0] == 401
@@ -183,7 +183,7 @@ def test_a_token_is_spent_by_each_request(double: ImdsDouble, session: Session) 
     assert session.get()[0] == 200
 
 
-def test_a_token_lives_shorter_than_announced(double: ImdsDouble, session: Session) -> None:
+def test_a_token_expires_before_its_announced_life(double: ImdsDouble, session: Session) -> None:
     double.inject(imds_faults.TokenLife(1.0))
     session.renew()
     assert session.get()[0] == 200
@@ -193,7 +193,7 @@ def test_a_token_lives_shorter_than_announced(double: ImdsDouble, session: Sessi
     assert session.get()[0] == 401
 
 
-def test_a_listing_lies(double: ImdsDouble, session: Session) -> None:
+def test_a_listing_is_wrong(double: ImdsDouble, session: Session) -> None:
     double.inject(Fault(imds_faults.ListingAdds("ghost"), path="meta-data/$"))
     double.inject(Fault(imds_faults.ListingOmits("mac"), path="meta-data/$"))
     assert session.get("/latest/meta-data/") == (200, b"instance-id\nghost")
@@ -201,7 +201,7 @@ def test_a_listing_lies(double: ImdsDouble, session: Session) -> None:
     assert session.get() == (200, MAC.encode())
 
 
-def test_only_from_some_sources(double: ImdsDouble, session: Session) -> None:
+def test_a_fault_can_apply_to_some_sources_only(double: ImdsDouble, session: Session) -> None:
     double.inject(imds_faults.OnlyFrom(frozenset({ip_address("127.0.0.1")})))
     assert session.get()[0] == 200
     double.repair()
@@ -210,7 +210,7 @@ def test_only_from_some_sources(double: ImdsDouble, session: Session) -> None:
     is_unanswered(double, session)
 
 
-def test_a_dead_endpoint_comes_back(double: ImdsDouble, session: Session) -> None:
+def test_a_dead_endpoint_works_again(double: ImdsDouble, session: Session) -> None:
     double.kill_endpoint(socket.AF_INET)
     with pytest.raises(ConnectionRefusedError):
         session.get()

@@ -24,7 +24,7 @@ def subnet(ipv4: str, seed: int | None) -> Subnet:
 
 
 @pytest.mark.parametrize("seed", [None, 1, 2])
-def test_nothing_is_handed_out_twice_until_all_of_it_is(seed: int | None) -> None:
+def test_no_address_repeats_until_all_were_assigned(seed: int | None) -> None:
     """Prefixes end in the half of the addresses, and addresses between the prefixes."""
     one = subnet("10.0.1.0/25", seed)
     prefixes = [one.allot_ipv4_prefix() for _ in range(6)]
@@ -39,8 +39,8 @@ def test_nothing_is_handed_out_twice_until_all_of_it_is(seed: int | None) -> Non
     assert not {ip_network(f"10.0.1.{n}") for n in (0, 1, 2, 3, 127)} & set(taken)
 
 
-def test_random_addresses_are_no_neighbours() -> None:
-    """Neighbours collapse into few rules, which hides what a host costs."""
+def test_random_addresses_are_not_adjacent() -> None:
+    """Adjacent addresses collapse into few rules, which hides the cost of a host."""
     counts = {}
     for seed in (None, 1):
         one = subnet("10.0.0.0/16", seed)
