@@ -73,7 +73,8 @@ def _matches(link: Link, text: str) -> bool | None:
             names = (link.name, *link.altnames)
             verdict &= any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
         elif key in ("MACAddress", "PermanentMACAddress"):
-            verdict &= str(link.mac) in [p.lower().replace("-", ":") for p in patterns]
+            known = key == "MACAddress" or link.permanent
+            verdict &= known and str(link.mac) in [p.lower().replace("-", ":") for p in patterns]
         elif key == "Driver":
             verdict &= any(fnmatchcase(link.driver or "", pattern) for pattern in patterns)
         elif key == "Type":

@@ -46,6 +46,7 @@ class Code(StrEnum):
     IGNORED = "ignored"
     NO_ADDRESS = "no-address"
     REPAIRS_LIMITED = "repairs-limited"
+    PAUSED = "paused"
     OTHER = "other"
 
     @property
@@ -80,6 +81,7 @@ _MEANING = {
     Code.IGNORED: "An ENI is one that ec2net does not configure.",
     Code.NO_ADDRESS: "An ENI has no address.",
     Code.REPAIRS_LIMITED: "Another program removes objects again and again, so repairs wait.",
+    Code.PAUSED: "Changes wait for the end of a pause.",
     Code.OTHER: "Any other problem.",
 }
 
@@ -105,6 +107,7 @@ _MESSAGE_IDS = {
     Code.IGNORED: "8d16f65bf7911254ea840a2be104fb54",
     Code.NO_ADDRESS: "13d73362ea8f9795bec1857fd71306fa",
     Code.REPAIRS_LIMITED: "b69831f51a1d51f0fadb7283f701cc9c",
+    Code.PAUSED: "2badb469ac8b4bd994bcea00b44fbf66",
     Code.OTHER: "c4c257d3c6571d7b1e85dbe5896b4b5c",
 }
 

@@ -58,7 +58,7 @@ def lines(report: PassReport) -> tuple[Line, ...]:
 def _pause(report: PassReport) -> Iterator[Line]:
     if report.pause is not None and report.waiting:
         said = f"changes are paused {report.pause.words()}; to make them now, run: ec2net resume"
-        yield Line(logging.WARNING, said, fields=reported(said, {}))
+        yield Line(logging.WARNING, said, fields=reported(said, {}), code=Code.PAUSED)
 
 
 def _changes(report: PassReport) -> Iterator[Line]:

@@ -26,5 +26,6 @@ fi
 for release in bookworm trixie; do
     ./rootfs.sh "$release" >/dev/null
     ./neighbours.sh "$release" >/dev/null
+    ./neighbours.sh "$release" cloud-init >/dev/null
 done
 ./predecessor.sh >/dev/null

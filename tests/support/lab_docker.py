@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real Docker on a lab host, with containers that answer as the echo service does."""
+"""The real Docker or Podman on a lab host, with containers that answer as the echo service does."""
 
 import json
 import subprocess
@@ -17,16 +17,34 @@ PUBLISHED = 8080
 
 _IMAGE = (
     "set -e; mkdir -p /tmp/image/bin; cp /bin/busybox /tmp/image/bin/;"
-    " tar -C /tmp/image -c . | docker import - box"
+    " tar -C /tmp/image -c . | {command} import - box"
 )
+
+
+@contextmanager
+def joined(host: LabHost, name: str, inside: str) -> Iterator[Namespace]:
+    """The network namespace that the path ``inside`` of the host names, in which the echo service
+    listens."""
+    namespace = Namespace(name)
+    namespace.path.touch()
+    source = f"/proc/{host.leader}/root{inside}"
+    subprocess.run(["mount", "--bind", source, namespace.path], check=True, timeout=60)
+    try:
+        with closing(EchoService()) as service:
+            service.listen(namespace)
+            yield namespace
+    finally:
+        namespace.delete()
 
 
 class Docker:
     """``dockerd``, started, with an image of busybox."""
 
+    command = "docker"
+
     def __init__(self, host: LabHost) -> None:
         self.host = host
-        host.run(["sh", "-c", _IMAGE], timeout=120)
+        host.run(["sh", "-c", _IMAGE.format(command=self.command)], timeout=120)
 
     def run(self, name: str, *options: str) -> None:
         """A container that does nothing; ``serving`` lets it answer."""
@@ -40,19 +58,12 @@ class Docker:
         (network,) = seen["NetworkSettings"]["Networks"].values()
         assert network["IPAddress"], seen["State"]
         # Read the host's own procfs, since a process has another number outside.
-        inside = f"/proc/{self.host.leader}/root/proc/{seen['State']['Pid']}/ns/net"
-        namespace = Namespace(f"docker-{name}")
-        namespace.path.touch()
-        subprocess.run(["mount", "--bind", inside, namespace.path], check=True, timeout=60)
-        try:
-            with closing(EchoService()) as service:
-                service.listen(namespace)
-                yield namespace, network["IPAddress"]
-        finally:
-            namespace.delete()
+        inside = f"/proc/{seen['State']['Pid']}/ns/net"
+        with joined(self.host, f"{self.command}-{name}", inside) as namespace:
+            yield namespace, network["IPAddress"]
 
     def runs(self, name: str) -> bool:
-        command = ["docker", "inspect", "--format={{.State.Running}}", name]
+        command = [self.command, "inspect", "--format={{.State.Running}}", name]
         return self.host.run(command, check=False).stdout == "true\n"
 
     def network(self, name: str) -> IPv4Network:
@@ -62,4 +73,10 @@ class Docker:
         return IPv4Network(seen["IPAM"]["Config"][0]["Subnet"])
 
     def _docker(self, *words: str) -> str:
-        return self.host.run(["docker", *words], timeout=60).stdout
+        return self.host.run([self.command, *words], timeout=60).stdout
+
+
+class Podman(Docker):
+    """Podman, which has no daemon."""
+
+    command = "podman"

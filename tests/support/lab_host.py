@@ -72,12 +72,14 @@ class LabHost:
         installed: Installed = Installed.PROGRAM,
         deb: Path | None = None,
         neighbours: bool = False,
+        layers: Sequence[Path] = (),
         before_boot: Callable[[Path], None] | None = None,
     ) -> None:
         """``files``: path (in the host) to text, written before the boot. ``installed``: the
         installed parts of the package; presets enable its units and those of ``files``. ``deb``:
         the package (None: this checkout's). ``neighbours``: with the other programs of
-        tests/lab/neighbours.sh, and with the rights that they need."""
+        tests/lab/neighbours.sh, and with the rights that they need. ``layers``: further layers over
+        the root file system, the uppermost first."""
         self.vpc = vpc
         self.release = release
         LabHost._made += 1
@@ -86,6 +88,7 @@ class LabHost:
         self._installed = installed
         self._deb = deb
         self._neighbours = neighbours
+        self._layers = layers
         self._before_boot = before_boot
         self._nspawn: subprocess.Popen[bytes] | None = None
         self._stack = ExitStack()
@@ -100,6 +103,7 @@ class LabHost:
                 layers.insert(0, lab_package.layer(self.release, self._deb or lab_package.built()))
             if self._neighbours:
                 layers.insert(0, neighbours_layer(self.release))
+            layers[:0] = self._layers
             self.root = stack.enter_context(layered_root(self.name, *layers))
             self._group = ControlGroup()
             stack.callback(self._group.remove)
@@ -151,7 +155,8 @@ class LabHost:
             *("systemd-nspawn", "--quiet", "--directory", str(self.root), "--boot"),
             *("--machine", self.name, "--register=no", "--keep-unit", "--notify-ready=yes"),
             *(_FOR_NEIGHBOURS if self._neighbours else ("--capability=CAP_NET_ADMIN,CAP_NET_RAW",)),
-            "--console=passive",
+            # cloud-init writes to the console: the host hangs if no program reads that.
+            f"--console={'read-only' if self._layers else 'passive'}",
             *("--link-journal=no", "--resolv-conf=off", "--timezone=off"),
         ]
         environment = {

@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -373,6 +373,7 @@ def booted(
     deb: Path | None = None,
     prepare: Callable[[Path], None] | None = None,
     neighbours: bool = False,
+    layers: Sequence[Path] = (),
     seed: int | None = SEED,
 ) -> Iterator[LabInstance]:
     """A booted host with one ENI (``before`` attaches others, or that one differently), complete.
@@ -401,6 +402,7 @@ def booted(
             deb=deb,
             files=files,
             neighbours=neighbours,
+            layers=layers,
             before_boot=before_boot,
         ) as host:
             instance.host = host

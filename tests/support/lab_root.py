@@ -32,9 +32,9 @@ def cached_root(release: Release) -> Path:
     return _cached("rootfs.sh", release)
 
 
-def _cached(script: str, release: Release) -> Path:
+def _cached(script: str, release: Release, *kind: str) -> Path:
     done = subprocess.run(
-        [TOP / "tests/lab" / script, "--cached", release.value],
+        [TOP / "tests/lab" / script, "--cached", release.value, *kind],
         capture_output=True,
         text=True,
         timeout=30,
@@ -48,6 +48,11 @@ def _cached(script: str, release: Release) -> Path:
 def neighbours_layer(release: Release) -> Path:
     """The layer of other programs for the root file system. Raises ``LabUnavailable``."""
     return _cached("neighbours.sh", release)
+
+
+def cloud_init_layer(release: Release) -> Path:
+    """What cloud-init and netplan add to the root file system. Raises ``LabUnavailable``."""
+    return _cached("neighbours.sh", release, "cloud-init")
 
 
 @contextmanager

@@ -292,7 +292,10 @@ class ImdsDouble:
             return error_reply(404)
         tree, unreadable = self._view()
         key = below.rstrip("/")
-        node = imds_tree.find({"meta-data": tree}, key)
+        whole: Tree = {"meta-data": tree}
+        if dynamic := imds_tree.dynamic_tree(tree):
+            whole["dynamic"] = dynamic
+        node = imds_tree.find(whole, key)
         hidden = key.removeprefix("meta-data/") in unreadable
         if node is None or hidden or (isinstance(node, str) and below.endswith("/")):
             return error_reply(404)

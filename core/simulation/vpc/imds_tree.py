@@ -4,6 +4,7 @@
 Categories and spellings after AWS, "Instance metadata categories".
 """
 
+import json
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network
 from typing import TypeAlias
@@ -14,6 +15,8 @@ Tree: TypeAlias = dict[str, "str | Tree"]
 """A directory: names to values or directories. Names have no slashes."""
 
 MACS = "network/interfaces/macs"
+
+_OWNER = "111122223333"
 
 UNSETTLED_DEVICE_NUMBER = "0"
 """The value of ``device-number`` for a new ENI until the attachment has propagated."""
@@ -83,6 +86,27 @@ def instance_tree(primary: Eni, instance_id: str) -> Tree:
     return tree
 
 
+def dynamic_tree(tree: Tree) -> Tree:
+    """The tree below ``/latest/dynamic/`` of an instance whose metadata are ``tree``: the identity
+    document, without signatures. Empty without an instance id."""
+    if "instance-id" not in tree:
+        return {}
+    placement = tree.get("placement", {})
+    place = {} if isinstance(placement, str) else placement
+    document = {
+        "accountId": _OWNER,
+        "architecture": "x86_64",
+        "availabilityZone": place.get("availability-zone"),
+        "imageId": tree.get("ami-id"),
+        "instanceId": tree["instance-id"],
+        "instanceType": tree.get("instance-type"),
+        "privateIp": tree.get("local-ipv4"),
+        "region": place.get("region"),
+        "version": "2017-09-30",
+    }
+    return {"instance-identity": {"document": json.dumps(document, indent=2)}}
+
+
 def eni_tree(
     eni: Eni,
     *,
@@ -106,7 +130,7 @@ def eni_tree(
         "local-ipv4s": eni.ipv4s,
         "mac": [eni.mac],
         "network-card": [eni.card] if several_cards else [],
-        "owner-id": ["111122223333"],
+        "owner-id": [_OWNER],
         "security-group-ids": ["sg-0ec2000000000000b"],
         "security-groups": ["default"],
         "subnet-id": [eni.subnet.subnet_id],

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The foreign file that networkd will use for a new link: an answer only when it is certain."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from ec2net.backends.networkd.match import NOBODYS, Foreseen, foreseen
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
 
-LINK = Link(3, "ens6", Mac.parse("06:53:e1:d8:f9:29"), "ena", "", 9001, True, 0)
+LINK = Link(3, "ens6", Mac.parse("06:53:e1:d8:f9:29"), "ena", "", 9001, True, 0, permanent=True)
 UNCERTAIN = Foreseen(certain=False)
 
 
@@ -49,6 +50,14 @@ def test_one_network_file_matches_by_its_own_keys(
     path.write_text(match)
     expected = {True: Foreseen(certain=True, file=path), False: NOBODYS, None: UNCERTAIN}
     assert foreseen(LINK, folders) == expected[verdict]
+
+
+def test_a_permanent_mac_in_a_file_matches_no_link_without_one(folders: tuple[Path, Path]) -> None:
+    """systemd-networkd 252 and 257: a veth link has no permanent MAC."""
+    (folders[1] / "10-netplan-ens6.network").write_text(
+        f"[Match]\nPermanentMACAddress={LINK.mac}\n"
+    )
+    assert foreseen(replace(LINK, permanent=False), folders) == NOBODYS
 
 
 def test_the_first_matching_name_is_used_and_a_mask_in_etc_counts(

@@ -108,10 +108,11 @@ def test_without_a_valid_token_every_request_is_refused(double: ImdsDouble, clie
     ("path", "answer"),
     [
         ("/", "latest"),
-        ("/latest/", "meta-data/"),
+        ("/latest/", "dynamic/\nmeta-data/"),
         ("/latest/meta-data/", "instance-id\nmac\nnetwork/"),
         ("/latest/meta-data", "instance-id\nmac\nnetwork/"),
         ("/2021-07-15/meta-data/mac", MAC),
+        ("/latest/dynamic/instance-identity/", "document"),
         ("/latest/meta-data/network/interfaces/macs/", f"{MAC}/"),
         (f"{ENI}/", "device-number\nipv4-associations/\nlocal-ipv4s"),
         (f"{ENI}", "device-number\nipv4-associations/\nlocal-ipv4s"),
