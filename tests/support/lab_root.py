@@ -51,7 +51,7 @@ def neighbours_layer(release: Release) -> Path:
 
 
 def cloud_init_layer(release: Release) -> Path:
-    """What cloud-init and netplan add to the root file system. Raises ``LabUnavailable``."""
+    """The files that cloud-init and netplan add to the root file system. Raises ``LabUnavailable``."""
     return _cached("neighbours.sh", release, "cloud-init")
 
 

@@ -31,7 +31,7 @@ def with_status(file: Path, folder: Path, *enis: str) -> Path:
 
 
 def fish(line: str, file: Path = fish_completion.FILE, cwd: Path = Path("/")) -> list[str]:
-    """What fish offers at the end of a line, without descriptions."""
+    """The completions of fish at the end of a line, without descriptions."""
     script = f"source {shlex.quote(str(file))}; complete --do-complete {shlex.quote(line)}"
     done = subprocess.run(
         ["fish", "--no-config", "--command", script],
@@ -46,7 +46,7 @@ def fish(line: str, file: Path = fish_completion.FILE, cwd: Path = Path("/")) ->
 
 
 def zsh(line: str, folder: Path, cwd: Path = Path("/")) -> str:
-    """What an interactive zsh lists at the end of a line."""
+    """The completions that an interactive zsh lists at the end of a line."""
     setup = (
         f"cd {shlex.quote(str(cwd))}; fpath=({shlex.quote(str(folder))} $fpath);"
         "autoload -Uz compinit; compinit -u -D; zstyle ':completion:*' list-colors '';"
@@ -69,7 +69,7 @@ def zsh(line: str, folder: Path, cwd: Path = Path("/")) -> str:
 
 
 def until(terminal: int, pattern: str) -> str:
-    """What is shown until the pattern."""
+    """The output until the pattern."""
     seen = ""
     deadline = Deadline(LIMIT, "zsh")
     while not re.search(pattern, seen):
