@@ -184,15 +184,16 @@ def _room_for_sources(settings: EniSettings, own_table: bool, families: tuple[in
     if not own_table:
         raise NotReady(
             Standing.REFUSED,
-            "sources has no effect on an ENI without rules: remove it, or let ec2net make rules"
-            ' (manage = "full", routing = "main-first", on the primary ENI primary_rules = true)',
+            "the setting sources has no effect on an ENI without rules: remove the setting, or let"
+            ' ec2net make rules (set manage = "full" and routing = "main-first"; for the primary'
+            " ENI, also primary_rules = true)",
         )
     for source in settings.sources:
         if source.version not in families:
             raise NotReady(
                 Standing.REFUSED,
-                f"sources contains {source}, and the ENI has no IPv{source.version} address:"
-                " assign one in EC2, or remove it from sources",
+                f"sources contains {source}, but the ENI has no IPv{source.version} address:"
+                f" assign an IPv{source.version} address in EC2, or remove {source} from sources",
             )
 
 

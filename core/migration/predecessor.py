@@ -246,8 +246,8 @@ def remarks(found: Found) -> Iterator[str]:
         )
     if found.made:
         yield (
-            "a restart of NetworkManager ends VPN connections, and discards changes of active "
-            "connections that no profile has"
+            "a restart of NetworkManager ends VPN connections, and discards changes to active "
+            "connections if these changes are not saved in a profile"
         )
 
 

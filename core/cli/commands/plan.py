@@ -56,7 +56,10 @@ def show(view: View, *, in_json: bool) -> None:
         print(f"Changes are paused {view.pause.words()}. To end the pause, run: ec2net resume")
     print(text.plan(view.plan, view.host, not_done=_not_done(view)))
     if any(isinstance(problem, ImdsError) for problem in view.problems):
-        print("Cannot tell: IMDS was not read completely, and a refresh may make further changes.")
+        print(
+            "The plan may be incomplete: IMDS was not read completely. A refresh may make changes "
+            "that are not shown here."
+        )
 
 
 def _not_done(view: View) -> dict[Mac, str]:
