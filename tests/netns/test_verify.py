@@ -312,7 +312,9 @@ def test_the_exit_status_of_plan_says_whether_changes_are_due(
     settled.vpc.silence_imds(4)
     settled.vpc.silence_imds(6)
     try:
-        assert "The plan may be incomplete" in settled.ec2net("plan", "--exit-code", status=1).stdout
+        assert (
+            "The plan may be incomplete" in settled.ec2net("plan", "--exit-code", status=1).stdout
+        )
     finally:
         settled.vpc.unsilence_imds()
 
