@@ -32,5 +32,5 @@ install -D -p -m 644 packaging/completion/ec2net.bash \
 # Debian's zsh has a folder of its own for packages.
 put 644 "${ZSH_FUNCTIONS:-usr/share/zsh/vendor-completions}" packaging/completion/_ec2net
 put 644 usr/share/fish/vendor_completions.d packaging/completion/ec2net.fish
-# For an image with the mode on demand: copy it to /etc/systemd/system-preset.
+# For an image in on-demand mode: copy it to /etc/systemd/system-preset.
 put 644 usr/share/doc/ec2net/examples systemd/preset-on-demand/*.preset systemd/tuning/*.rules

@@ -7,7 +7,7 @@ of the items in place after the last pass, and the drift so far. It holds for on
 change in the plan alone proves no drift: most changes follow from news of IMDS.
 
 The author of a change is unknown. The kernel's dumps do not have it. An event has at most a netlink
-port, which need not be a process, and a pass on demand gets no events at all. Known are the object
+port, which need not be a process, and a pass in on-demand mode gets no events. Known are the object
 in its place, other tools on the link, and the kernel's own changes when a link is set down
 (``suspects``).
 """

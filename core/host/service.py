@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether the unit that keeps ENIs configured runs, and does so after the next boot.
 
-There are two modes (docs/resident.md): the daemon, and on demand, where a timer starts passes. A
+There are two modes (docs/resident.md): the daemon, and on-demand mode, where a timer starts passes. A
 failed unit of ec2net is collected at once (``CollectMode=inactive-or-failed``), so systemd reports
 many a failed one as inactive: the journal has the reason.
 """

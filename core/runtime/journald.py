@@ -68,7 +68,7 @@ class JournalHandler(logging.Handler):
     def close(self) -> None:
         """The journal finds the unit of a message by the sender's process. It should have read the
         last message before that process ends. In the lab the journal knew the unit of every message
-        of a hundred passes on demand."""
+        of a hundred passes in on-demand mode."""
         with suppress(OSError, DeadlineExceeded):
             deadline = Deadline(_TAKEN_WITHIN, "the journal")
             while self._unread():  # ends by deadline

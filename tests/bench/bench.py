@@ -275,15 +275,15 @@ def measure(bench: Bench) -> None:
     """Print all tables of one version."""
     print(f"Medians of {bench.runs} runs, Python {sys.version.split()[0]}.")
     print(f'"import" is python3 -c "{BASELINE}", run in turns with ec2net.\n')
-    print("Unchanged refresh of all ENIs, on demand")
+    print("Unchanged refresh of all ENIs, in on-demand mode")
     head = ("ENIs", "each with", "CPU", "import", "CPU/import", "forks", "IMDS requests")
     rows = [bench.host(enis, mix) for enis, mix in HOSTS]
     print(table((*head, "system calls", "peak RSS", "time"), rows), flush=True)
-    print("\nDaemon on an unchanged host, compared with a pass on demand")
+    print("\nDaemon on an unchanged host, compared with a pass in on-demand mode")
     head = (
         "ENIs",
         "each with",
-        "on demand",
+        "on-demand pass",
         "interval",
         "refresh",
         "IMDS requests",
@@ -293,7 +293,7 @@ def measure(bench: Bench) -> None:
     more = ("forks", "system calls", "idle calls", "RSS")
     print(table((*head, *more), rows), flush=True)
     print("\nHotplug: from the link to a connection from outside")
-    print(f"on demand {bench.hotplug()}, resident {bench.resident_hotplug()}\n")
+    print(f"on-demand mode {bench.hotplug()}, resident {bench.resident_hotplug()}\n")
     print(table(("beyond a bare Python", "CPU", "peak RSS", "whole time"), bench.small()))
     print("\nThe largest instances, with addresses at random")
     large = ("first pass, CPU", "time", "later passes, CPU", "resident poll, CPU", "RSS")

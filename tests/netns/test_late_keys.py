@@ -141,7 +141,7 @@ def _check(instance: Instance, eni: Eni) -> float:
     return took
 
 
-@pytest.mark.parametrize("resident", [False, True], ids=["on demand", "resident"])
+@pytest.mark.parametrize("resident", [False, True], ids=["on-demand", "resident"])
 def test_an_eni_that_a_late_key_ignores_is_never_changed(
     install: Callable[[SimulatedVpc], Instance], resident: bool
 ) -> None:

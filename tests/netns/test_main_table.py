@@ -237,7 +237,7 @@ def test_the_primary_answers_hosts_in_the_subnet_of_a_secondary(
 
 
 def test_a_pass_for_the_secondary_alone_corrects_main_for_the_primary(instance: Instance) -> None:
-    """On demand, udev starts a pass for a new ENI; the next pass for all comes by a timer."""
+    """In on-demand mode, udev starts a pass for a new ENI; the next pass for all comes by a timer."""
     first, second = subnets(instance.vpc, 2)
     main = primary(instance.vpc, first, **MANY)
     instance.ec2net("refresh")
