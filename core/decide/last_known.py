@@ -6,7 +6,16 @@ from dataclasses import replace
 from ipaddress import IPv6Network
 from typing import TypeVar
 
-from ec2net.core.model.facts import Absent, EniFacts, ImdsFacts, Reading, T_co, Unknown, Value
+from ec2net.core.model.facts import (
+    Absent,
+    EniFacts,
+    ImdsFacts,
+    Reading,
+    T_co,
+    Unknown,
+    Value,
+    keys_of,
+)
 from ec2net.core.model.identity import Mac
 
 T = TypeVar("T")
@@ -32,7 +41,7 @@ def with_last_known_good(
 def _merged(now: EniFacts, past: EniFacts | None) -> EniFacts:
     if past is None or _other_eni(now, past):
         return now
-    if now == past:
+    if now == past and _marks(now) == _marks(past):
         return past  # the same object in each pass is quickly compared
     return EniFacts(
         mac=now.mac,
@@ -46,6 +55,14 @@ def _merged(now: EniFacts, past: EniFacts | None) -> EniFacts:
         subnet_ipv4=_primary_stays(now.subnet_ipv4, past.subnet_ipv4),
         subnet_ipv6=_with_addresses(now, past),
     )
+
+
+def _marks(eni: EniFacts) -> list[tuple[bool, bool]]:
+    """The marks of each reading that a comparison leaves out."""
+    return [
+        (isinstance(one, Value) and one.once, isinstance(one, Absent) and one.empty)
+        for one in keys_of(eni).values()
+    ]
 
 
 def _in_order(now: Reading[tuple[T, ...]], past: Reading[tuple[T, ...]]) -> Reading[tuple[T, ...]]:
