@@ -36,7 +36,8 @@ def compute(
     """The intent of every ENI that IMDS lists and every ENI link that there is.
 
     ``check`` is called between ENIs, and may raise. An outcome that equals one of ``before`` is that
-    very object: two equal intents of the largest instance take 7 MiB more.
+    very object: two equal intents of the largest instance take 7 MiB more. Links are equal by their
+    index, but backends use their names: a renamed link has a new outcome.
     """
     past = {eni.mac: eni for eni in before}
     found = candidates(facts, eni_links(facts.links, config.drivers))

@@ -32,7 +32,7 @@ class GuardedBackend:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.kind = type(backend)
-        self._plan = Remembered(plan_for)
+        self._plan = Remembered(lambda _, *inputs: plan_for(*inputs))
 
     @classmethod
     def trusting(cls, backend: Backend, built_in: bool) -> "GuardedBackend":
@@ -52,9 +52,13 @@ class GuardedBackend:
     def wanted(self, intent: EniIntent, host: HostIntent, seen: Observed) -> tuple[Item, ...]:
         return self._guard("wanted", lambda: tuple(self._backend.wanted(intent, host, seen)))
 
-    def planned(self, *inputs: object) -> Plan:
-        """The plan for the plugin's items, which may have any type. ``inputs``: of ``plan_for``."""
-        return self._guard("wanted", lambda: self._plan(*inputs))
+    def planned(self, host: HostIntent, *inputs: object) -> Plan:
+        """The plan for the plugin's items, which may have any type. ``inputs``: of ``plan_for``.
+
+        A sysctl is set by the link's name, and links are equal by their index.
+        """
+        names = tuple(eni.name for eni in host.enis)
+        return self._guard("wanted", lambda: self._plan(names, host, *inputs))
 
     def apply(
         self, plan: Plan, goals: Mapping[Mac, Goal], seen: Observed, deadline: Deadline

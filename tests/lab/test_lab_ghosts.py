@@ -157,7 +157,7 @@ def left_of(lone: LabInstance, names: list[str]) -> list[str]:
     places = ["/run/ec2net", "/run/systemd", "/etc/systemd", "/run/udev"]
     # systemd removes folders of units that end meanwhile: no error, unlike all other ones.
     listing = ["-path", "/run/systemd/journal", "-prune", "-o", "-print"]
-    found = lone.host.run(["find", "-ignore_readdir_race", *places, *listing], check=False)
+    found = lone.host.run(["find", *places, "-ignore_readdir_race", *listing], check=False)
     wrong = [line for line in found.stderr.splitlines() if not line.endswith(VANISHED)]
     assert wrong == []
     left += [f"file {path}" for path in found.stdout.splitlines() if word.search(path)]

@@ -225,6 +225,16 @@ def test_a_link_that_imds_does_not_list_is_pending() -> None:
     assert str(outcome.link) == "ens6"
 
 
+def test_a_renamed_link_has_an_outcome_with_the_new_name() -> None:
+    facts = host(eni(0), secondary())
+    before = compute(facts, Config()).enis
+    renamed = replace(facts, links=(link(0), replace(link(1), name="lan-0")))
+    kept, new = compute(renamed, Config(), before=before).enis
+    assert kept is before[0]
+    assert new.intent is not None
+    assert new.name == new.intent.link.name == new.intent.early.link.name == "lan-0"
+
+
 def test_a_listed_mac_without_a_link_is_reported_and_has_no_effect() -> None:
     """R38: EFA-only ENIs have no netdev."""
     outcome = outcome_of(7, host(eni(0), listed=Value((PRIMARY, mac(7)))))

@@ -3,17 +3,21 @@
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any, NoReturn
 
 import pytest
+from eni_facts import eni, host, link
 
+from ec2net.core.config.settings import Config
+from ec2net.core.decide.compute import compute
 from ec2net.core.host.files import Environment
 from ec2net.core.model.errors import KernelError, PluginError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.objects import Rule
-from ec2net.core.model.plan import Action, Change, Plan
+from ec2net.core.model.objects import LinkRef, LinkSetting, Rule, Setting
+from ec2net.core.model.plan import Action, Change, InPlace, Plan
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import Backend, Observed
 from ec2net.core.plugins.choose import choose
@@ -121,3 +125,18 @@ def test_a_backend_that_fails_when_asked_suits_no_link() -> None:
     choice = choose("auto", LINK, {"third": backend(broken).kind}, Environment(lambda path: None))
     assert choice.backend is None
     assert "third does not suit: backend third: failed in suits: ZeroDivisionError" in str(choice)
+
+
+def test_the_plan_for_a_renamed_link_has_the_new_name() -> None:
+    """A sysctl is set by the link's name."""
+    plugin, names = backend(broken), ("ens6", "ens6", "lan-0")
+    plans = []
+    for name in names:
+        there = replace(link(1), name=name)
+        intents = compute(host(eni(0), eni(1), links=(link(0), there)), Config())
+        setting = LinkSetting(LinkRef(there.index, name), Setting.ACCEPT_RA, 2)
+        wanted = {there.mac: (setting,)}
+        plans.append(plugin.planned(intents, {there.mac}, wanted, InPlace(), frozenset()))
+    assert plans[1] is plans[0]
+    items = [change.item for plan in plans for change in plan.changes]
+    assert [str(item.link) for item in items if isinstance(item, LinkSetting)] == list(names)
