@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """``ec2net refresh`` pokes the daemon: a stream socket in the state directory, root's alone.
 
-A connection asks for a poll. The answer is one JSON object, sent when that poll has ended. A client
-sends nothing: close() would discard an answer while a request is unread (unix(7)). The daemon waits
-for no client: it drops one that does not read its answer.
+A connection asks for a poll. The answer is one JSON object, sent when that poll has ended. The daemon
+waits for no client: it drops one that does not read its answer.
+
+A client sends a line for a daemon of an earlier version, which requires it. This daemon reads the
+line after its answer, if it came. close() with the line unread ends the client's read with
+ECONNRESET (unix(7)), after the answer.
 """
 
 import json
@@ -19,6 +22,7 @@ from ec2net.core.runtime.files import make_folder
 from ec2net.core.state.run_dir import RunDir
 
 _NAME = "control"
+_REQUEST = b"refresh\n"
 
 CLIENTS = 16
 """Waiting clients at a time; the daemon rejects more."""
@@ -95,6 +99,8 @@ class ControlSocket:
             with client, suppress(OSError):
                 client.settimeout(SEND_SECONDS)
                 client.sendall(data)
+                client.setblocking(False)
+                client.recv(len(_REQUEST))  # the line of an earlier version's client
 
 
 def poke(run: RunDir, deadline: Deadline) -> dict[str, Any] | None:
@@ -108,6 +114,8 @@ def poke(run: RunDir, deadline: Deadline) -> dict[str, Any] | None:
             daemon.connect(_address(run.path / _NAME))
         except (OSError, ValueError):
             return None
+        with suppress(OSError):  # answered already, by a poll that was running
+            daemon.send(_REQUEST)
         data = b""
         try:
             while True:  # ends by deadline
@@ -125,6 +133,8 @@ def poke(run: RunDir, deadline: Deadline) -> dict[str, Any] | None:
                 remedy="see 'systemctl status ec2net.service'; the watchdog ends a daemon "
                 "that is stuck",
             ) from error
+        except ConnectionResetError:
+            pass  # what was read may be a whole answer
         except OSError:
             return None
     try:

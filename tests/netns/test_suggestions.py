@@ -19,6 +19,7 @@ PREPARED = (
     "addr add 192.0.2.2/32 dev ens6",
     "addr add 192.0.2.3/32 dev ens6",
     "addr add 198.18.0.1/24 dev ens6",
+    "neigh add 192.0.2.9 lladdr 02:00:00:00:00:09 dev ens6 nud permanent",
 )
 NO_LINK = LinkRef(0, "")
 

@@ -20,6 +20,7 @@ SAMPLES = {
     "wrong.interface": "192.0.2.1/32",
     "state.interface": "192.0.2.2/32",
     "self.interface": "192.0.2.3/32",
+    "gateway.address": "192.0.2.9",
     "answering[0].endpoint.address": "169.254.169.254",
     "primary.mtu": "1500",
     "migrate_command(wiring.rival)": "ec2net migrate --from amazon-ec2-net-utils",

@@ -60,6 +60,39 @@ def test_a_client_that_pokes_gets_the_answer_of_the_next_poll(
     assert not control.poked()
 
 
+def test_a_client_of_an_earlier_version_gets_the_answer(
+    run: RunDir, control: ControlSocket
+) -> None:
+    """It sends a line and takes ECONNRESET for a daemon that ended."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(LIMIT)
+        client.connect(str(run.path / "control"))
+        client.send(b"refresh\n")
+        assert poked(control)
+        control.answer({"number": 1})
+        assert client.recv(1 << 16) == b'{"number": 1}'
+        assert client.recv(1 << 16) == b""
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_a_daemon_may_leave_the_request_unread(run: RunDir, reads: bool) -> None:
+    """One of an earlier version requires it, and takes an absent one for a client that left."""
+    run.path.mkdir()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.settimeout(LIMIT)
+        listening.bind(str(run.path / "control"))
+        listening.listen()
+        client = Client(run)
+        daemon, _ = listening.accept()
+        with daemon:
+            assert readable([daemon.fileno()], LIMIT), "no request"
+            if reads:
+                assert daemon.recv(8) == b"refresh\n"
+            daemon.sendall(b'{"number": 1}')
+        client.join(LIMIT)
+    assert client.answers == [{"number": 1}]
+
+
 def test_all_waiting_clients_get_one_answer(run: RunDir, control: ControlSocket) -> None:
     clients = [Client(run) for _ in range(3)]
     seen = 0
