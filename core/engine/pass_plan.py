@@ -146,7 +146,10 @@ class View:
     ) -> dict[Mac, Mapping[str, str]]:
         """The identity by which each ENI is configured, after these changes."""
         before = self.memory.last_known.configured_as(attached)
-        left = {change.whose for change in self.plan.changes if change not in done}
+        left: set[Mac | None] = set()
+        if self.without:
+            made = frozenset(done)
+            left = {change.whose for change in self.plan.changes if change not in made}
         apart = self.observed_only | self.without
         now = {eni.mac: identity(eni) for eni in self.facts.imds.enis}
         for intent in self.host.ready:

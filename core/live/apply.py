@@ -7,7 +7,7 @@ either nothing or something that the next pass recognises.
 
 import errno
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from typing import TypeAlias
 
@@ -74,7 +74,8 @@ def apply(
         if mac is not None and not _live(change).optional:
             broken.setdefault((mac, version), error)
     _close(done, open_journals, journals)
-    return Applied(tuple(sorted(done, key=plan.changes.index)), tuple(failed))
+    made = set(map(id, done))
+    return Applied(tuple(change for change in plan.changes if id(change) in made), tuple(failed))
 
 
 def _ways_first(changes: Sequence[Change]) -> Iterator[Change]:
@@ -86,15 +87,14 @@ def _ways_first(changes: Sequence[Change]) -> Iterator[Change]:
     for _, group in groupby(changes, key=lambda change: change.mac):
         of_eni = list(group)
         coming = {version_of(change) for change in of_eni if _is_new(change, Address)}
-        settings = [change for change in of_eni if _is_new(change, LinkSetting)]
-        ways = [
-            change
-            for change in of_eni
-            if _is_new(change, Route) and _is_inert(change) and version_of(change) not in coming
-        ]
-        yield from settings
-        yield from ways
-        yield from (change for change in of_eni if change not in settings and change not in ways)
+
+        def turn(change: Change, coming: Collection[int] = coming) -> int:
+            if _is_new(change, LinkSetting):
+                return 0
+            is_way = _is_new(change, Route) and _is_inert(change)
+            return 1 if is_way and version_of(change) not in coming else 2
+
+        yield from sorted(of_eni, key=turn)
 
 
 def _is_new(change: Change, kind: type[KernelItem]) -> bool:
