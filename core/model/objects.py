@@ -293,11 +293,15 @@ class Route(KernelItem):
 
     @property
     def clues(self) -> tuple[Clue, ...]:
-        """A guard has no link, and a detour leads through another ENI than the one it is for."""
-        link = of_link(self.link.index)
+        """A guard has no link, and a detour leads through another ENI than the one it is for.
+
+        A correction for the primary may lead through a link that is no ENI, such as a bridge.
+        """
         if self.purpose is Purpose.GUARD:
             return (of_table(self.table),)
-        return (of_subnet(self.destination),) if self.rank is Rank.DETOUR else (link,)
+        if self.rank is Rank.DETOUR:
+            return (of_subnet(self.destination),)
+        return (of_link(self.link.index), of_table(self.table))
 
     @property
     def version(self) -> int:

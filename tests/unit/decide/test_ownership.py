@@ -68,6 +68,15 @@ def test_a_link_identifies_the_owner_of_an_address_or_setting_or_route() -> None
     }
 
 
+def test_a_table_identifies_the_owner_of_a_route_through_a_link_that_is_no_eni() -> None:
+    """A correction for the primary: a pass for another ENI alone does not remove it."""
+    correction = route(10000, LinkRef(9, "br0"))
+    assert owners((correction,), HOST) == {correction: mac(0)}
+    macs = {mac(0), mac(1), mac(2)}
+    found, wanted = InPlace(ours=(correction,)), {mac(1): ()}
+    assert plan_for(HOST, macs, wanted, found, frozenset()).changes == ()
+
+
 def test_a_route_in_its_table_identifies_the_owner_of_a_rule_without_an_intent() -> None:
     """A pending ENI has no number, yet nothing of it may be removed."""
     pending = compute(host(eni(0), eni(1, device_number=Absent())), Config())
