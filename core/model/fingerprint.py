@@ -3,14 +3,18 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from enum import Enum
+from typing import Any
 
 from ec2net.core.model.plan import Item
 
 
 def fingerprint(backend: str | None, wanted: Iterable[Item]) -> str:
-    """The same for the same wanted state of one attachment, in whatever order and process."""
+    """The same for the same wanted state of one attachment, in whatever order, process and version.
+
+    Versions share it by the state files: a new field of an item is ``RARE``.
+    """
     text = "\n".join([str(backend), *sorted(_plain(item) for item in wanted)])
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -20,8 +24,15 @@ def _plain(value: object) -> str:
     if isinstance(value, Enum):
         return str(value)
     if is_dataclass(value):
-        compared = [_plain(getattr(value, f.name)) for f in fields(value) if f.compare]
-        return f"{type(value).__name__}({', '.join(compared)})"
+        compared = [_field(f, getattr(value, f.name)) for f in fields(value) if f.compare]
+        return f"{type(value).__name__}({', '.join(filter(None, compared))})"
     if hasattr(value, "describe"):  # an item of a plugin, of any type
         return f"{type(value).__name__} {value.describe()}"
     return repr(value)
+
+
+def _field(described: Field[Any], value: object) -> str:
+    """Empty for a rare field without a value."""
+    if not described.metadata.get("rare"):
+        return _plain(value)
+    return f"{described.name}={_plain(value)}" if value else ""

@@ -180,8 +180,8 @@ def assert_takes_over(host: Host) -> None:
             assert json.loads(done.stdout)["changes"] == []
             known = [row["standing"] for row in instance.status().values()]
             # The old version calls it ready.
-            assert [word.replace("ready", "configured") for word in known] == (
-                ["configured"] * len(host.enis)
+            assert [word.replace("ready", "planned") for word in known] == (
+                ["planned"] * len(host.enis)
             )
         with configured(host, "mtu = "):  # no TOML: the last good one stays in force
             done = instance.ec2net("refresh", "--json", status=2)

@@ -77,13 +77,18 @@ def run(options: Namespace) -> ExitStatus:
 
 def summary(document: Mapping[str, Any]) -> str:
     """The result of a pass that ended well, from its document: ``2 ENIs, nothing to change.``"""
-    states = Counter(str(eni["state"]) for eni in document["enis"])
+    states = Counter(map(_state, document["enis"]))
     enis = states.total()
     other = [f"{number} {state}" for state, number in states.items() if state != _USUAL]
     shown = f" ({', '.join(other)})" if other else ""
     changes = len(document["changes"])
     made = f"{changes} change{'' if changes == 1 else 's'} made" if changes else "nothing to change"
     return f"{enis} ENI{'' if enis == 1 else 's'}{shown}, {made}."
+
+
+def _state(eni: Mapping[str, Any]) -> str:
+    """The state in a row of a document. A daemon of an earlier version gives only the standing."""
+    return str(eni.get("state", eni.get("standing")))
 
 
 def again(options: Namespace, between: Callable[[], None] | None = None) -> ExitStatus:
@@ -157,7 +162,7 @@ def _show(enis: Iterable[Mapping[str, Any]], requests: int) -> None:
         _log.debug(
             "%s: %s%s, backend %s, %s of %d addresses",
             eni["link"] or eni["mac"],
-            eni["state"],
+            _state(eni),
             f" ({eni['reason']})" if eni["reason"] else "",
             eni["backend"] or "none",
             eni["there"] or 0,

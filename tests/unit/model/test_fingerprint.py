@@ -10,7 +10,15 @@ from ipaddress import ip_address, ip_interface, ip_network
 import pytest
 
 from ec2net.core.model.fingerprint import fingerprint
-from ec2net.core.model.objects import Address, KernelObject, LinkRef, LinkSetting, Route, Rule
+from ec2net.core.model.objects import (
+    Address,
+    KernelObject,
+    LinkRef,
+    LinkSetting,
+    NextHop,
+    Route,
+    Rule,
+)
 from ec2net.core.model.objects import Setting as S
 
 LINK = LinkRef(3, "ens6")
@@ -39,6 +47,25 @@ def test_a_fingerprint_does_not_depend_on_order_or_name_or_process() -> None:
     command = [sys.executable, "-c", code, __file__]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == expected
+
+
+def test_a_fingerprint_is_the_same_in_earlier_versions() -> None:
+    """A hold ended with an upgrade when routes had new fields, and its change was made again."""
+    assert fingerprint("netlink", WANTED) == "5923a7c1c862b95a75f783674792a6e2"
+
+
+def test_each_rare_field_with_a_value_changes_the_fingerprint() -> None:
+    route = Route(ip_network("10.0.1.0/24"), 10001, 0, LINK)
+    routes = (
+        route,
+        replace(route, encap=b"1"),
+        replace(route, further=b"1"),
+        replace(route, next_hop_object=1),
+        replace(route, hops=(NextHop(LINK),)),
+        replace(route, hops=(NextHop(LINK, weight=2),)),
+        replace(route, hops=(NextHop(LINK, encap=b"1"),)),
+    )
+    assert len({fingerprint("netlink", [item]) for item in routes}) == len(routes)
 
 
 @pytest.mark.parametrize(

@@ -56,3 +56,9 @@ def test_passes_repeat_until_one_succeeds_or_the_limit_is_reached(
 def test_a_success_says_what_is_true(states: list[str], changes: int, said: str) -> None:
     document = {"enis": [{"state": state} for state in states], "changes": [{}] * changes}
     assert refresh.summary(document) == said
+
+
+def test_a_daemon_of_an_earlier_version_gives_no_state() -> None:
+    """Its answer to a refresh after an upgrade ended the command with a traceback."""
+    document = {"enis": [{"standing": "ready"}], "changes": []}
+    assert refresh.summary(document) == "1 ENI (1 ready), nothing to change."
