@@ -111,16 +111,24 @@ def _check_router(
     addresses: tuple[IPv4Address, ...], prefixes: tuple[IPv4Network, ...], subnet: IPv4Network
 ) -> None:
     """The router is at the subnet's base + 1, so this address must exist and be free."""
-    if (
-        subnet.num_addresses == 1
-        or subnet[1] in addresses
-        or any(subnet[1] in prefix for prefix in prefixes)
-    ):
-        held = ", ".join(map(str, (*addresses, *prefixes)))
+    if subnet.num_addresses == 1:
         raise NotReady(
             Standing.REFUSED,
-            f"IMDS reports {held} in {subnet}, which leaves no address for the router",
+            f"IMDS reports the subnet {subnet}, which is too small: it has no address for a router",
         )
+    router = subnet[1]
+    if router in addresses:
+        raise NotReady(
+            Standing.REFUSED,
+            f"IMDS reports {router}, which is the address of the router of {subnet}",
+        )
+    for prefix in prefixes:
+        if router in prefix:
+            raise NotReady(
+                Standing.REFUSED,
+                f"IMDS reports {prefix}, which contains {router}, the address of the router of"
+                f" {subnet}",
+            )
 
 
 def _outside(what: AnyAddress | AnyNetwork, subnets: tuple[AnyNetwork, ...]) -> str:

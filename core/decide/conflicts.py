@@ -74,7 +74,10 @@ def refuse_shared_sources(outcomes: list[EniOutcome]) -> list[EniOutcome]:
     ordered = sorted(outcomes, key=by_number)
     for claimed_by, clash in (
         (_assigned, "{1} has {0} as well, at least in part"),
-        (_configured, "sources contains {}, which {} has (in part): remove it from sources"),
+        (
+            _configured,
+            'the setting "sources" contains {}, which {} has (in part): remove it from the setting',
+        ),
     ):
         for outcome in ordered:
             if outcome.intent is None or outcome.mac in reasons:

@@ -184,7 +184,7 @@ def _room_for_sources(settings: EniSettings, own_table: bool, families: tuple[in
     if not own_table:
         raise NotReady(
             Standing.REFUSED,
-            "the setting sources has no effect on an ENI without rules: remove the setting, or let"
+            'the setting "sources" has no effect on an ENI without rules: remove the setting, or let'
             ' ec2net make rules (set manage = "full" and routing = "main-first"; for the primary'
             " ENI, also primary_rules = true)",
         )
@@ -192,8 +192,9 @@ def _room_for_sources(settings: EniSettings, own_table: bool, families: tuple[in
         if source.version not in families:
             raise NotReady(
                 Standing.REFUSED,
-                f"sources contains {source}, but the ENI has no IPv{source.version} address:"
-                f" assign an IPv{source.version} address in EC2, or remove {source} from sources",
+                f'the setting "sources" contains {source}, but the ENI has no IPv{source.version}'
+                f" address: assign an IPv{source.version} address in EC2, or remove {source} from the"
+                " setting",
             )
 
 

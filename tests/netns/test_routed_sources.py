@@ -141,5 +141,5 @@ def test_a_vip_that_imds_does_not_list_leaves_through_its_eni(instance: Instance
 def test_a_wrong_source_is_reported_with_its_remedy(instance: Instance, eni: Eni) -> None:
     instance.configure(f'[[eni]]\nmatch = {{ mac = "{eni.mac}" }}\nsources = ["10.0.0.0/8"]\n')
     said = instance.ec2net("plan", status=None)
-    assert "sources contains 10.0.0.0/8" in said.stdout + said.stderr
-    assert "remove it from sources" in said.stdout + said.stderr
+    assert '"sources" contains 10.0.0.0/8' in said.stdout + said.stderr
+    assert "remove it from the setting" in said.stdout + said.stderr

@@ -155,14 +155,13 @@ def secondary(**readings: Reading[Any]) -> EniFacts:
         pytest.param(
             {"local_ipv4s": ipv4("10.0.1.7"), "subnet_ipv4": Value(IPv4Network("10.0.1.7/32"))},
             REFUSED,
-            "IMDS reports 10.0.1.7 in 10.0.1.7/32, which leaves no address for the router",
+            "IMDS reports the subnet 10.0.1.7/32, which is too small: it has no address for a router",
             id="a subnet of one address (was an IndexError that cost the whole pass)",
         ),
         pytest.param(
             {"local_ipv4s": ipv4("10.0.1.4", "10.0.1.1")},
             REFUSED,
-            "IMDS reports 10.0.1.4, 10.0.1.1 in 10.0.1.0/24, which leaves no address for the "
-            "router",
+            "IMDS reports 10.0.1.1, which is the address of the router of 10.0.1.0/24",
             id="the router's address",
         ),
         pytest.param(
@@ -448,7 +447,9 @@ def test_a_prefix_without_an_address_leaves_the_router_unchanged() -> None:
     facts = host(eni(0), secondary(local_ipv4s=Absent(), ipv4_prefixes=prefixes4("10.0.1.0/28")))
     outcome = outcome_of(1, facts)
     assert outcome.standing is Standing.REFUSED
-    assert "leaves no address for the router" in outcome.reason
+    assert outcome.reason == (
+        "IMDS reports 10.0.1.0/28, which contains 10.0.1.1, the address of the router of 10.0.1.0/24"
+    )
 
 
 def test_adjacent_sources_become_one_rule() -> None:
@@ -480,4 +481,4 @@ def test_a_prefix_that_contains_the_router_is_refused(prefix: str) -> None:
     found = host(eni(0), eni(1, ipv4_prefixes=prefixes4(prefix)))
     outcome = compute(found, Config()).enis[-1]
     assert outcome.standing is Standing.REFUSED
-    assert "leaves no address for the router" in outcome.reason
+    assert "which contains 10.0.1.1, the address of the router of 10.0.1.0/24" in outcome.reason
