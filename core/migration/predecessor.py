@@ -218,8 +218,8 @@ def _files(found: Found, works: Works) -> Iterator[Step]:
             works.restart,
         )
         yield Work(
-            "mark the tool's routes and addresses as ec2net's, so that ec2net keeps or removes "
-            "them",
+            "mark the tool's routes and addresses as ec2net's: those that ec2net needs stay, "
+            "and ec2net removes the others",
             works.claim,
         )
 

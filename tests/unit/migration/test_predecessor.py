@@ -78,7 +78,10 @@ def test_a_restart_that_keeps_leases_lets_networkd_read_new_files() -> None:
     assert plan(Rival.NET_UTILS, alone)[-3:] == [
         "write the files of the ENIs for systemd-networkd",
         "restart systemd-networkd with SIGKILL, so that it keeps every lease and address",
-        "mark the tool's routes and addresses as ec2net's, so that ec2net keeps or removes them",
+        (
+            "mark the tool's routes and addresses as ec2net's: those that ec2net needs stay, "
+            "and ec2net removes the others"
+        ),
     ]
     shared = networkd({"2": CONFIGURED, "9": CONFIGURED})
     assert not any("restart" in step for step in plan(Rival.NET_UTILS, shared))
