@@ -200,7 +200,7 @@ def test_an_apply_compares_no_change_with_all_others(
 
     monkeypatch.setattr(Change, "__eq__", counted)
     rules = [Rule(ip_network(f"10.0.{n}.5/32"), 10001, 10001) for n in range(200)]
-    plan = Plan(tuple(Change(Action.ADD, item, MAC) for item in (MTU, *rules)))
+    plan = Plan(tuple(Change(Action.ADD, rule, MAC) for rule in rules))
     kernel: Any = FailingKernel([], errno.EINVAL)
     applied = apply(plan, kernel, Journals(RunDir(tmp_path)), Deadline(5))
     assert len(applied.done) == len(plan.changes)
