@@ -47,7 +47,7 @@ def compute(
         check()
         mark = marks.get(one.number) if one.number else None
         outcome = _outcome(one, facts, config, mark)
-        outcomes.append(past[one.mac] if past.get(one.mac) == outcome else outcome)
+        outcomes.append(_same(past.get(one.mac), outcome))
     check()
     macs = {one.mac for one in found}
     listed = value_of(facts.imds.listed) or ()
@@ -62,6 +62,13 @@ def compute(
         primary_link=next((eni.link for eni in outcomes if eni.mac == primary), None),
         later_apart=config.for_eni(ANY_LATER).manage.hands_off,
     )
+
+
+def _same(before: EniOutcome | None, now: EniOutcome) -> EniOutcome:
+    """``before`` if nothing differs. A renamed link differs, although its ``LinkRef`` is equal."""
+    if before is None or before != now or before.name != now.name:
+        return now
+    return before
 
 
 def _without_link(mac: Mac) -> EniOutcome:

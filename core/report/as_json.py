@@ -4,12 +4,12 @@
 ``version`` in each document is that of its schema; keys are only added within one.
 """
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from ec2net.core.decide.intent import EniIntent, EniOutcome
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.plan import Change, Conflict, Plan
-from ec2net.core.runtime.bounded_cache import BoundedCache
 from ec2net.core.state.codec import encode
 from ec2net.core.state.holds import Hold
 
@@ -70,16 +70,18 @@ def _intent(intent: EniIntent) -> dict[str, Any]:
     """The same pass after pass. Intents that differ by their link's name alone are equal."""
     known = _known.get(intent.mac)
     if known is None or known[0] != intent or known[0].link.name != intent.link.name:
-        data = _whole(intent)
-        known = intent, data
-        items = sum(len(one) for one in data.values() if isinstance(one, list))
-        _known.put(intent.mac, known, items + 1)
+        known = _known[intent.mac] = intent, _whole(intent)
     return known[1]
 
 
-_known: BoundedCache[Mac, tuple[EniIntent, dict[str, Any]]] = BoundedCache(2**16)
-"""The last document of each ENI, by rules, routes and addresses: 64 ENIs with 100 addresses each
-have 20,000.
+def keep_only(macs: Collection[Mac]) -> None:
+    """Forget the documents of all other ENIs."""
+    for mac in _known.keys() - set(macs):
+        del _known[mac]
+
+
+_known: dict[Mac, tuple[EniIntent, dict[str, Any]]] = {}
+"""The last document of each ENI.
 
 The key is the MAC: the hash of an intent covers all its items and costs 14 ms for these 64 ENIs in
 each pass.

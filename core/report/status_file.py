@@ -86,6 +86,7 @@ def publish(
         )
         for outcome in report.host.enis
     ]
+    as_json.keep_only([outcome.mac for outcome in report.host.enis])
     document = {
         "version": as_json.VERSION,
         "enis": enis,

@@ -471,3 +471,12 @@ def test_a_prefix_that_contains_the_router_is_refused(prefix: str) -> None:
     outcome = compute(found, Config()).enis[-1]
     assert outcome.standing is Standing.REFUSED
     assert "leaves no address for the router" in outcome.reason
+
+
+def test_an_outcome_has_the_new_name_of_its_link() -> None:
+    """Equal outcomes of the pass before are used again, and outcomes do not differ by that name."""
+    facts = host(eni(0), eni(1))
+    before = compute(facts, Config()).enis
+    links = tuple(replace(one, name=f"new-{one.index}") for one in facts.links)
+    after = compute(replace(facts, links=links), Config(), before=before).enis
+    assert [one.name for one in after] == [f"{one.name}" for one in links]

@@ -157,3 +157,12 @@ def test_every_outcome_is_written(facts: Facts) -> None:
     for outcome in compute(facts, Config()).enis:
         form = as_json.eni(outcome)
         assert json.loads(json.dumps(form)) == form
+
+
+def test_the_document_of_an_eni_that_is_gone_is_forgotten() -> None:
+    """A daemon that keeps it grows by 20 KiB with each ENI that comes and goes."""
+    enis = compute(host(eni(0), eni(1), eni(2)), Config()).enis
+    for outcome in enis:
+        as_json.eni(outcome)
+    as_json.keep_only([enis[0].mac])
+    assert as_json._known.keys() == {enis[0].mac}
