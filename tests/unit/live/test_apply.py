@@ -185,3 +185,23 @@ def test_a_link_that_was_brought_up_stays_up(tmp_path: Path) -> None:
     apply(Plan((change,)), kernel, journals, Deadline(5))
     apply(Plan((Change(Action.REMOVE, up, MAC),)), kernel, journals, Deadline(5))
     assert kernel.made == [(up, {})]
+
+
+def test_an_apply_compares_no_change_with_all_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """64 ENIs with 100 addresses each have 20,000 changes, and took 94 s of CPU."""
+    compared = []
+    equal = Change.__eq__
+
+    def counted(self: Change, other: object) -> bool:
+        compared.append(other)
+        return equal(self, other)
+
+    monkeypatch.setattr(Change, "__eq__", counted)
+    rules = [Rule(ip_network(f"10.0.{n}.5/32"), 10001, 10001) for n in range(200)]
+    plan = Plan(tuple(Change(Action.ADD, rule, MAC) for rule in rules))
+    kernel: Any = FailingKernel([], errno.EINVAL)
+    applied = apply(plan, kernel, Journals(RunDir(tmp_path)), Deadline(5))
+    assert len(applied.done) == len(plan.changes)
+    assert len(compared) < len(plan.changes)

@@ -50,7 +50,7 @@ def test_a_fingerprint_does_not_depend_on_order_or_name_or_process() -> None:
 
 
 def test_a_fingerprint_is_the_same_in_earlier_versions() -> None:
-    """A hold ended with an upgrade when routes had new fields, and its change was made again."""
+    """A hold ended with an upgrade when routes had new fields, and ec2net retried its change."""
     assert fingerprint("netlink", WANTED) == "5923a7c1c862b95a75f783674792a6e2"
 
 
