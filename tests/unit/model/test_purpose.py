@@ -59,10 +59,11 @@ def test_a_table_and_then_a_source_or_a_role_identify_a_rule() -> None:
         assert clues_of(rule) == (of_table(rule.table), OF_PRIMARY)
 
 
-def test_a_table_identifies_a_guard_and_a_link_identifies_other_routes() -> None:
+def test_a_table_identifies_a_guard_and_a_link_before_the_table_other_routes() -> None:
     guard = Route(EVERYTHING, 10001, 9, NO_LINK, kind=RouteKind.UNREACHABLE)
     assert clues_of(guard) == (of_table(10001),)
-    assert clues_of(Route(EVERYTHING, 10001, 0, LINK)) == (of_link(LINK.index),)
+    route = Route(EVERYTHING, 10001, 0, LINK)
+    assert clues_of(route) == (of_link(LINK.index), of_table(10001))
 
 
 def test_only_a_rule_by_mark_reveals_the_reply_marks_of_its_table() -> None:
