@@ -52,14 +52,7 @@ def examine(
     found += addresses.lost_leases(view)
     found += addresses.unusable(readings.address_states, host)
     found += addresses.overdue(readings.leases or {}, readings.address_states)
-    refused = [conflict for conflict in view.plan.conflicts if conflict.limit]
-    found += links.refused_mtus(refused)
-    small = (*links.without_ipv6(view.facts, host, snapshot),)
-    names = {one.subject for one in small}
-    told = {conflict.mac for conflict in refused} | {
-        intent.mac for intent in host.ready if intent.link.name in names
-    }
-    found += [*small, *links.wrong_mtus(host, snapshot, told)]
+    found += _mtus(view)
     ruleset = readings.ruleset or filters.Ruleset()
     found += filters.dropped(ruleset, host, others)
     found += filters.hiding_imds(ruleset) if no_imds else ()
@@ -74,6 +67,18 @@ def examine(
     found += other_tools.tools(view, environment, held)
     found += [*_plan(view), *_routing(view, readings.wrong_ways), *_unchecked(readings)]
     return in_order(found)
+
+
+def _mtus(view: View) -> Iterator[Finding]:
+    """One finding for each link: a refused MTU, one without room for IPv6, or a wrong one."""
+    refused = [conflict for conflict in view.plan.conflicts if conflict.limit]
+    small = (*links.without_ipv6(view.facts, view.host, view.snapshot),)
+    names = {one.subject for one in small}
+    told = {conflict.mac for conflict in refused}
+    told |= {intent.mac for intent in view.host.ready if intent.link.name in names}
+    yield from links.refused_mtus(refused)
+    yield from small
+    yield from links.wrong_mtus(view.host, view.snapshot, told)
 
 
 def _problems(view: View, dead: Collection[Finding], *, without_imds: bool) -> Iterator[Finding]:

@@ -208,27 +208,24 @@ class Engine:
         if reading is None and snapshot is None:
             reading = self.read_imds(deadline, only)
         asked = NOT_ASKED if reading is None else _asked(reading.facts)
-        recorded = snapshot is not None
-        snapshot = snapshot or snapshot_of(self.kernel, drivers, self.run, asked)
-        there = before.last_known.with_silent_enis(snapshot.links, drivers)
-        if there != snapshot.links:
-            snapshot = replace(snapshot, links=there)
+        seen = snapshot or snapshot_of(self.kernel, drivers, self.run, asked)
+        there = before.last_known.with_silent_enis(seen.links, drivers)
+        seen = seen if there == seen.links else replace(seen, links=there)
         links = eni_links(there, drivers)
-        if reading is None:
-            reading = self._read_imds(before.last_known, links, only, deadline)
-        else:
+        if reading is not None:
             reading = reading.still_true(before.last_known, links)
+        reading = reading or self._read_imds(before.last_known, links, only, deadline)
         if attached is None:
             attached = boot_enis.when_attached(before.boot, links, time.monotonic())
         environment = self._environment(links)
-        routers = self._ipv6_routers(snapshot, links, recorded=recorded)
+        routers = self._ipv6_routers(seen, links, recorded=snapshot is not None)
         facts = Facts(reading.facts, there, attached, elsewhere(links, environment), routers)
         which = Wanted(only, without, check)
-        view = self._planned(facts, snapshot, links, environment, which, before, deadline)
+        view = self._planned(facts, seen, links, environment, which, before, deadline)
         pause, broken = read_safely(self.pause_file)
         problems = (*reading.problems, *([broken] if broken else ()), *view.problems)
         view = replace(view, memory=before, problems=problems, requests=reading.requests)
-        return view.with_holds().paused(pause)
+        return view.with_holds().paused(pause, waits=not without)
 
     def _ipv6_routers(
         self, snapshot: Snapshot, links: Mapping[Mac, tuple[Link, ...]], *, recorded: bool
@@ -268,12 +265,7 @@ class Engine:
         configured_as = before.last_known.configured_as(indices(links))
         wrongly = mistaken(host, facts.imds.enis, configured_as)
         which = replace(which, without=which.without | wrongly)
-
-        def join(host: HostIntent, planned_for: Collection[Mac]) -> HostIntent:
-            applied = {mac for mac in planned_for if mac not in before.holds}
-            main = Main(snapshot, self.config.numbers, applied)
-            return corrected(copied(MainTable(facts, main).joined(host), main), main)
-
+        join = partial(self._with_main, facts, snapshot, before.holds)
         made = planned(host, choices, self.backends, snapshot, which, deadline, join)
         watched = frozenset(e.mac for e in made.host.ready if e.manage is Manage.OBSERVE)
         return View(
@@ -289,6 +281,18 @@ class Engine:
             problems=(*self.plugins.problems, *doubled, *made.problems),
             intended=self._intended,
         )
+
+    def _with_main(
+        self,
+        facts: Facts,
+        snapshot: Snapshot,
+        held: Collection[Mac],
+        host: HostIntent,
+        planned_for: Collection[Mac],
+    ) -> HostIntent:
+        """``host`` with the routes and rules that follow from the main table."""
+        main = Main(snapshot, self.config.numbers, {mac for mac in planned_for if mac not in held})
+        return corrected(copied(MainTable(facts, main).joined(host), main), main)
 
     def apply(
         self, view: View, deadline: Deadline, *, check: Collection[Mac] | None = ()

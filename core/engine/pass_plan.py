@@ -162,9 +162,9 @@ class View:
         """The ENIs of ``waiting``."""
         return frozenset(change.whose for change in self.waiting)
 
-    def paused(self, pause: Pause | None) -> "View":
+    def paused(self, pause: Pause | None, *, waits: bool) -> "View":
         """With the changes that wait for the end of ``pause``. ``remove`` does not wait."""
-        if pause is None or self.without:
+        if pause is None or not waits:
             return replace(self, pause=pause)
         made = self._of_the_boot() if not pause.since_boot else frozenset()
         waiting = frozenset(change for change in self.plan.changes if change not in made)

@@ -146,17 +146,8 @@ def _story(
         "backend": choice.backend if choice else None,
         "backend_reasons": list(choice.reasons) if choice else [],
         "imds": _said(facts) if facts else {},
-        "rules": [
-            rule.describe()
-            for rule in (intent.every_rule if intent else ())
-            if address is None
-            or (rule.source.version == address.version and address in rule.source)
-        ],
-        "routes": [
-            route.describe()
-            for route in (intent.every_route if intent else ())
-            if address is None or route.destination.version == address.version
-        ],
+        "rules": _rules(intent, address),
+        "routes": _routes(intent, address),
         "kernel": [_answer(engine, source, around, deadline) for source in sources],
         "wrong": wrong,
         "would_change": [step.action.value + " " + step.item.describe() for step in own.changes]
@@ -166,6 +157,22 @@ def _story(
         "pause": pause.to_json(view.pause),
         "problems": [str(problem) for problem in view.problems],
     }
+
+
+def _rules(intent: EniIntent | None, address: AnyAddress | None) -> list[str]:
+    return [
+        rule.describe()
+        for rule in (intent.every_rule if intent else ())
+        if address is None or (rule.source.version == address.version and address in rule.source)
+    ]
+
+
+def _routes(intent: EniIntent | None, address: AnyAddress | None) -> list[str]:
+    return [
+        route.describe()
+        for route in (intent.every_route if intent else ())
+        if address is None or route.destination.version == address.version
+    ]
 
 
 def _state(outcome: EniOutcome, view: View, *, whole: bool) -> State:

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -143,26 +143,31 @@ def _look(run_dir: RunDir, root: Path, eni: str | None, style: _Style) -> _Shown
             *(f"! configuration: {error}" for error in document["config_errors"]),
             *_lines(document, style),
         ]
-        troubled = document["problems"] or any(eni["trouble"] for eni in document["enis"])
-        refused = any(eni["standing"] == "refused" for eni in document["enis"])
-        fight = manager is not None and bool(manager.get("fight"))
+        status = _status(document, bad=fault is not None)
     except (KeyError, TypeError, AttributeError) as error:
         raise Ec2netError(
             "another version of ec2net wrote this status",
             subject=str(run_dir.path / STATUS),
             remedy="run 'ec2net refresh'",
         ) from error
-    lines += [
-        tool.warning()
-        for tool in tools
-        if not any(str(text).startswith(f"{tool.tool}: ") for text in document["problems"])
-    ]
+    lines += [tool.warning() for tool in tools if not _is_named(tool.tool, document)]
     if style.colour:
         lines = [painted(line, RED if line.startswith("! ") else "") for line in lines]
-    status = ExitStatus.FAILED if troubled or refused or fault or fight else ExitStatus.DONE
-    if status is ExitStatus.DONE and document["config_errors"]:
-        status = ExitStatus.USAGE
     return _Shown("\n".join(lines), document, status)
+
+
+def _is_named(tool: str, document: Mapping[str, Any]) -> bool:
+    return any(str(text).startswith(f"{tool}: ") for text in document["problems"])
+
+
+def _status(document: Mapping[str, Any], *, bad: bool) -> ExitStatus:
+    """``bad``: the service is not as it should be."""
+    troubled = document["problems"] or any(eni["trouble"] for eni in document["enis"])
+    refused = any(eni["standing"] == "refused" for eni in document["enis"])
+    fight = document["resident"] is not None and document["resident"].get("fight")
+    if troubled or refused or fight or bad:
+        return ExitStatus.FAILED
+    return ExitStatus.USAGE if document["config_errors"] else ExitStatus.DONE
 
 
 def _only(name: str, enis: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
