@@ -199,7 +199,10 @@ def forward(found: Found, works: Works) -> tuple[Step, ...]:
                 "it keeps every lease and address",
                 works.restart,
             ),
-            Work("replace the tool's addresses by addresses of ec2net", works.claim),
+            Work(
+                "replace the tool's entries for addresses by ec2net's, with the same IP addresses",
+                works.claim,
+            ),
         ]
     return tuple(steps)
 
