@@ -200,7 +200,7 @@ def forward(found: Found, works: Works) -> tuple[Step, ...]:
                 works.restart,
             ),
             Work(
-                "replace the tool's entries for addresses by ec2net's, with the same IP addresses",
+                "set the tool's IP addresses as ec2net does (prefix length /32), and remove the tool's own",
                 works.claim,
             ),
         ]

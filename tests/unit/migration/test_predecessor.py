@@ -133,7 +133,7 @@ def test_a_restart_makes_networkmanager_forget_objects_of_the_tool() -> None:
             "restart NetworkManager, so that it forgets the tool's addresses, routes and rules; it "
             "keeps every lease and address"
         ),
-        "replace the tool's entries for addresses by ec2net's, with the same IP addresses",
+        "set the tool's IP addresses as ec2net does (prefix length /32), and remove the tool's own",
     ]
     assert "1 of its rules and routes are in the kernel" in state_of(found)
     (remark,) = remarks(found)
