@@ -7,7 +7,7 @@ from ipaddress import IPv4Interface, IPv6Interface, ip_address, ip_network
 from typing import Any
 
 from ec2net.core.kernel import next_hops, pyroute
-from ec2net.core.kernel.wire import ADDRESSES, ATTRIBUTE, HEADER, Kind, attributes_from
+from ec2net.core.kernel.wire import ADDRESSES, HEADER, Kind, values_from
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac, link_name
 from ec2net.core.model.objects import (
@@ -118,10 +118,7 @@ def address_state(raw: bytes, names: Mapping[int, str]) -> AddressState | None:
 
 
 def _address_attributes(raw: bytes) -> dict[int, bytes]:
-    return {
-        number: raw[offset + ATTRIBUTE.size : offset + length]
-        for number, offset, length in attributes_from(raw, HEADER.size + ADDRESSES.body)
-    }
+    return values_from(raw, HEADER.size + ADDRESSES.body)
 
 
 def route(message: Mapping[str, Any], names: Mapping[int, str]) -> Found[Route] | None:

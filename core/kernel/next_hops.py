@@ -40,24 +40,17 @@ class NextHops:
 
 def decoded(raw: bytes, names: Mapping[int, str]) -> NextHops:
     """``raw``: a whole RTM_NEWROUTE."""
-    found = {
-        number: (offset, length)
-        for number, offset, length in wire.attributes_from(raw, wire.HEADER.size + wire.ROUTES.body)
-    }
-
-    def value(number: int) -> bytes:
-        offset, length = found.get(number, (0, wire.ATTRIBUTE.size))
-        return raw[offset + wire.ATTRIBUTE.size : offset + length]
+    found = wire.values_from(raw, wire.HEADER.size + wire.ROUTES.body)
 
     def whole(numbers: Iterable[int]) -> bytes:
-        return b"".join(_attribute(number, value(number)) for number in numbers if number in found)
+        return b"".join(_attribute(number, found[number]) for number in numbers if number in found)
 
     return NextHops(
-        _via(value(_VIA)),
-        tuple(_hops(value(_MULTIPATH), names)),
+        _via(found.get(_VIA, b"")),
+        tuple(_hops(found.get(_MULTIPATH, b""), names)),
         whole((_ENCAP_TYPE, _ENCAP)),
         whole(_AS_BYTES),
-        _U32.unpack(value(_NH_ID))[0] if _NH_ID in found else 0,
+        _U32.unpack(found[_NH_ID])[0] if _NH_ID in found else 0,
     )
 
 

@@ -95,11 +95,7 @@ def modelled(raw: bytes) -> Found[Rule] | None:
 
 
 def _attributes(raw: bytes) -> dict[int, bytes]:
-    start = wire.HEADER.size + wire.RULES.body
-    return {
-        number: raw[offset + wire.ATTRIBUTE.size : offset + length]
-        for number, offset, length in wire.attributes_from(raw, start)
-    }
+    return wire.values_from(raw, wire.HEADER.size + wire.RULES.body)
 
 
 def decoded(raw: bytes) -> PolicyRule:

@@ -154,6 +154,14 @@ def attributes_from(raw: bytes, offset: int) -> Iterator[tuple[int, int, int]]:
         offset += _aligned(length)
 
 
+def values_from(raw: bytes, offset: int) -> dict[int, bytes]:
+    """The bytes of each attribute, by number; the first attribute is at ``offset``."""
+    return {
+        number: raw[start + ATTRIBUTE.size : start + length]
+        for number, start, length in attributes_from(raw, offset)
+    }
+
+
 def number(raw: bytes, kind: Kind, attribute: int) -> int | None:
     """The value of a 32-bit attribute of a raw message; None if it has none."""
     value = attribute_of(raw, kind, attribute)
