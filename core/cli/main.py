@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from ec2net import __version__
 from ec2net.core.cli.grammar import COMMANDS, COMMON, JSON, Argument, Arguments
 from ec2net.core.cli.output import lose_output, printable_output
-from ec2net.core.cli.suggestion import suggestion
+from ec2net.core.cli.suggestion import no_command, suggestion
 from ec2net.core.model.errors import EXIT_MEANING, Ec2netError, ExitStatus, Stopped
 from ec2net.core.model.identity import printable
 
@@ -52,7 +52,7 @@ class _Parser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
-            self.error(f"there is no command '{value[:60]}'{suggestion(value, action.choices)}")
+            self.error(no_command(value, action.choices))
         super()._check_value(action, value)
 
     def error(self, message: str) -> NoReturn:

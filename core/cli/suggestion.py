@@ -4,7 +4,12 @@
 from collections.abc import Iterable
 
 _LONGEST = 60
-"""Characters of a word for which a suggestion is searched."""
+"""Characters of a word that are shown, and for which a suggestion is searched."""
+
+
+def no_command(word: str, known: Iterable[str]) -> str:
+    """The error for the name of a command that does not exist."""
+    return f"there is no command '{word[:_LONGEST]}'{suggestion(word, known)}"
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

@@ -4,7 +4,7 @@
 from argparse import Namespace
 
 from ec2net.core.cli.main import command_parsers, parser
-from ec2net.core.cli.suggestion import suggestion
+from ec2net.core.cli.suggestion import no_command
 from ec2net.core.model.errors import ExitStatus, UsageError
 
 
@@ -15,10 +15,6 @@ def run(options: Namespace) -> ExitStatus:
         return ExitStatus.DONE
     commands = command_parsers(top)
     if options.about not in commands:
-        name = options.about[:60]
-        raise UsageError(
-            f"there is no command '{name}'{suggestion(options.about, commands)}",
-            remedy="run 'ec2net help'",
-        )
+        raise UsageError(no_command(options.about, commands), remedy="run 'ec2net help'")
     print(commands[options.about].format_help(), end="")
     return ExitStatus.DONE

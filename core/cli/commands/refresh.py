@@ -91,6 +91,11 @@ def _state(eni: Mapping[str, Any]) -> str:
     return str(eni.get("state", eni.get("standing")))
 
 
+def within(options: Namespace) -> ExitStatus:
+    """A refresh as a part of another command, which has these ``options``."""
+    return run(Namespace(**{**vars(options), "json": False, "unless_quiet": False, "retry": False}))
+
+
 def again(options: Namespace, between: Callable[[], None] | None = None) -> ExitStatus:
     """Configure every ENI after a hand-over, and once more to restore what the former manager
     removed at its end. Repeats until a pass ends without an error: the new manager leases at its
@@ -99,10 +104,9 @@ def again(options: Namespace, between: Callable[[], None] | None = None) -> Exit
     ``between`` runs after each pass: it removes objects of another tool, which the first pass
     reports as problems. Those of the first pass are therefore not logged.
     """
-    asked = Namespace(**{**vars(options), "json": False, "unless_quiet": False, "retry": False})
     for number in range(1, _TRIES + 1):
         with _without_problems() if between and number == 1 else nullcontext():
-            status = run(asked)
+            status = within(options)
         if between is not None:
             between()
         if number >= _AGAIN and status is ExitStatus.DONE:

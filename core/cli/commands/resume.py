@@ -13,5 +13,4 @@ def run(options: Namespace) -> ExitStatus:
         print("There is no pause.")
         return ExitStatus.DONE
     print("The pause is over.", flush=True)
-    asked = {**vars(options), "json": False, "unless_quiet": False, "retry": False}
-    return refresh.run(Namespace(**asked))
+    return refresh.within(options)
