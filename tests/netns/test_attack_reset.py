@@ -28,8 +28,7 @@ def test_an_eni_whose_driver_resets_keeps_its_configuration(
     first, second = subnets(vpc, 2)
     primary(vpc, first)
     eni = vpc.attach(second, device=1, **MANY)
-    for _ in range(2):  # keys that never change are read in two passes
-        instance.refresh()
+    instance.refresh_twice()
     before, files = instance.kernel(), instance.files()
 
     deaf = DEAF.format(link=eni.name)

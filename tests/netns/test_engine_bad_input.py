@@ -91,8 +91,7 @@ def test_a_disk_that_fills_up_loses_nothing(instance: Instance) -> None:
     primary(vpc, first)
     eni = vpc.attach(second, **MANY)
     with tiny_run_dir(instance, "256k"):
-        for _ in range(2):  # keys that never change are read in two passes
-            instance.ec2net("refresh")
+        instance.refresh_twice()
         before, files = instance.kernel(), instance.files()
         fill(instance)
         instance.ec2net("refresh")

@@ -299,8 +299,7 @@ def waiting(process: subprocess.Popen[str]) -> None:
 def test_a_half_written_file_is_never_read_and_the_next_pass_deletes_it(host: Instance) -> None:
     """Leftovers of a kill between writing and renaming (item 49)."""
     reset(host)
-    for _ in range(2):  # keys that never change are read in two passes
-        host.ec2net("refresh")
+    host.refresh_twice()
     before, files = host.kernel(), remembered(host)
     facts = next(name for name in files if name.startswith("facts/"))
     for folder in (".", "facts", "journal"):

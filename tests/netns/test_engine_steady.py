@@ -101,8 +101,7 @@ def test_a_steady_pass_reads_few_keys_of_imds(settled: Instance) -> None:
 def test_a_steady_pass_over_one_ipv4_address_reads_three_keys(instance: Instance) -> None:
     vpc = instance.vpc
     primary(vpc, vpc.add_subnet("10.0.1.0/24"))
-    for _ in range(2):  # keys that never change are read in two passes
-        instance.ec2net("refresh")
+    instance.refresh_twice()
     instance.imds.clear_log()
     assert instance.refresh() == []
     assert len(instance.imds.requests) == 3
@@ -264,8 +263,7 @@ def test_an_unchanged_pass_over_15_dual_stack_enis_is_cheap(
     primary(vpc, first, ipv4=4, ipv6=2)
     for _ in range(14):
         vpc.attach(second, ipv4=4, ipv6=2)
-    for _ in range(2):
-        instance.ec2net("refresh")
+    instance.refresh_twice()
     instance.imds.clear_log()
     trace = tmp_path / "trace"
     calls = ["-e", "trace=fork,vfork,clone,clone3", "-e", "signal=none"]

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from histories import KEYS
 from instance import MANY, Instance, primary, subnets
 from kernel_state import KernelEvents, assert_same
 from manager import managed
@@ -15,17 +16,6 @@ from ec2net.core.simulation.vpc.simulated import SimulatedVpc
 
 pytestmark = pytest.mark.netns
 
-KEYS = (
-    "network-card",
-    "device-number",
-    "interface-id",
-    "local-ipv4s",
-    "subnet-ipv4-cidr-block",
-    "ipv6s",
-    "subnet-ipv6-cidr-blocks",
-    "ipv4-prefix",
-    "ipv6-prefix",
-)
 IGNORE_CARD_1 = '[[eni]]\nmatch = { card = 1 }\nmanage = "ignore"\n'
 
 

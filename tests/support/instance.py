@@ -149,6 +149,11 @@ class Instance:
         changes = json.loads(done.stdout)["changes"]
         return [f"{change['action']} {change['text']}" for change in changes]
 
+    def refresh_twice(self) -> None:
+        """Until IMDS's keys that never change are read: ec2net reads them in two passes."""
+        for _ in range(2):
+            self.ec2net("refresh")
+
     def plan(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self.ec2net("plan", "--json").stdout)
         return document
