@@ -19,6 +19,8 @@ VERIFY_SOON = 1.0
 """Seconds from the first foreign change to the verification: tools make several changes at once."""
 VERIFY_PAUSE = 10.0
 """Seconds between two verifications that foreign changes cause: a container host makes many."""
+VERIFY_AT_ONCE = 3
+"""Such verifications that need not wait: ec2net reports a VPN that starts soon after boot at once."""
 ROUTES_SECONDS = 10.0
 """Between two looks for changed routes of others: a routing daemon changes them all the time."""
 ROUTES_AT_ONCE = 3
@@ -57,7 +59,7 @@ class Schedule:
         self._listings: float | None = None
         self._look: float | None = None
         self._verify: float | None = None
-        self._verified = now - VERIFY_PAUSE
+        self._verify_free = now - (VERIFY_AT_ONCE - 1) * VERIFY_PAUSE
         self._routes: float | None = None
         self._routes_free = now - (ROUTES_AT_ONCE - 1) * ROUTES_SECONDS
         self._fighting = False
@@ -69,7 +71,7 @@ class Schedule:
     def routed(self, now: float) -> None:
         """Another tool changed a rule or a route that can take an ENI's traffic."""
         if self._verify is None:
-            self._verify = max(now + VERIFY_SOON, self._verified + VERIFY_PAUSE)
+            self._verify = max(now + VERIFY_SOON, self._verify_free)
 
     def changed(self, now: float) -> None:
         """The kernel reported that an owned object or a link is gone."""
@@ -103,7 +105,8 @@ class Schedule:
                 return Work(Kind.POLL)
             if not verify:
                 return Work(Kind.LOOK)
-            self._verify, self._verified = None, now
+            rested = now - (VERIFY_AT_ONCE - 1) * VERIFY_PAUSE
+            self._verify, self._verify_free = None, max(self._verify_free, rested) + VERIFY_PAUSE
             return Work(Kind.VERIFY)
         macs = frozenset(t.mac for t in tracks if t.again is not None and t.again <= now)
         if macs:

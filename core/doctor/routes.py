@@ -17,7 +17,8 @@ from ec2net.core.model.objects import (
     Rule,
     RuleAction,
 )
-from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.model.policy_rule import maker_of
+from ec2net.core.model.snapshot import Found, Snapshot
 
 _RTPROT_KERNEL = 2
 """include/uapi/linux/rtnetlink.h: the kernel made it, together with an address or a device."""
@@ -140,11 +141,12 @@ def foreign_objects(
         for intent in host.ready
         if intent.mac in others or not (intent.rules or intent.primary)
     }
-    for rule in (found.item for found in snapshot.rules if found.protocol != numbers.protocol):
-        if rule.table in theirs or rule in but:
+    for made in snapshot.rules:
+        rule = made.item
+        if made.protocol == numbers.protocol or rule.table in theirs or rule in but:
             continue
         if rule.priority in numbers.priorities or rule.table in numbers.tables:
-            yield _foreign(rule, "", _harm(rule, host))
+            yield _foreign(made, "", _harm(rule, host))
     for found in snapshot.routes:
         route = found.item
         if found.protocol in (numbers.protocol, _RTPROT_KERNEL) or route.table in theirs:
@@ -154,7 +156,7 @@ def foreign_objects(
         if route.table in numbers.tables:
             owner = by_table.get(route.table)
             harm = "" if owner is None or not owner.rules else _route_harm(route, owner)
-            yield _foreign(route, owner.link.name if owner else "", harm)
+            yield _foreign(found, owner.link.name if owner else "", harm)
 
 
 def _harm(rule: Rule, host: HostIntent) -> str:
@@ -181,13 +183,14 @@ def _route_harm(route: Route, owner: EniIntent) -> str:
     return "" if route.link == owner.link else f"it diverts traffic of {owner.link}"
 
 
-def _foreign(item: Rule | Route, subject: str, harm: str) -> Finding:
+def _foreign(made: Found[Rule] | Found[Route], subject: str, harm: str) -> Finding:
+    item = made.item
     command = deletion(item)
     return Finding(
         Severity.ERROR if harm else Severity.WARNING,
         Check.FOREIGN_OBJECT,
         subject,
-        f"{item.describe()}: foreign, but it uses a number of ec2net{'; ' if harm else ''}{harm}",
+        f"{item.describe()}: {maker_of(made.protocol)} made it, but it uses a number of ec2net{'; ' if harm else ''}{harm}",
         "configure the tool that created it to use other numbers, or change [numbers] in the "
         "configuration" + (f"; if nothing needs it, run: {command}" if command else ""),
     )

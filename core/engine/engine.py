@@ -25,6 +25,7 @@ from ec2net.core.decide.main import Main
 from ec2net.core.decide.main_table import MainTable, known_subnets
 from ec2net.core.decide.routing import IPV6_GATEWAY
 from ec2net.core.decide.settled import mistaken
+from ec2net.core.decide.shared_tables import shared_tables
 from ec2net.core.engine import drift, rivals, verify
 from ec2net.core.engine.backend_plans import Wanted, chosen, planned
 from ec2net.core.engine.imds_reading import ImdsReading, indices, read_imds
@@ -279,6 +280,7 @@ class Engine:
             watched - which.without,  # former items are removed, whatever the policy
             seen=made.seen,
             problems=(*self.plugins.problems, *doubled, *made.problems),
+            warnings=shared_tables(made.host, snapshot, self.config.numbers, watched),
             intended=self._intended,
         )
 
@@ -309,6 +311,7 @@ class Engine:
             view.plan,
             {mac: choice.backend for mac, choice in view.choices.items()},
             problems=view.problems,
+            warnings=view.warnings,
             requests=view.requests,
             held=view.held,
             pause=view.pause,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from ec2net.core.decide.intent import EniIntent, HostIntent, Standing
 from ec2net.core.decide.last_known import unread
 from ec2net.core.decide.settled import identity
-from ec2net.core.model.errors import Ec2netError
+from ec2net.core.model.errors import Ec2netError, SharedTables
 from ec2net.core.model.facts import Facts
 from ec2net.core.model.fingerprint import fingerprint
 from ec2net.core.model.identity import Mac
@@ -69,6 +69,8 @@ class View:
     waiting: frozenset[Change] = frozenset()
     """The changes that are not made because of the pause."""
     problems: tuple[Ec2netError, ...] = ()
+    warnings: tuple[SharedTables, ...] = ()
+    """Other programs' use of numbers; nothing has failed."""
     requests: int = 0
     seen: Mapping[str, Observed] = field(default_factory=dict)
     """By backend that was asked."""

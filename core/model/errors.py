@@ -72,6 +72,15 @@ class DoubleManagement(Ec2netError):
         self.macs = macs
 
 
+class SharedTables(Ec2netError):
+    """Another program uses tables that ec2net keeps for ENIs. ``subject`` is the program, ``macs``
+    are the ENIs with these tables, and nothing has failed."""
+
+    def __init__(self, problem: str, macs: frozenset[Mac], *, subject: str, remedy: str) -> None:
+        super().__init__(problem, subject=subject, remedy=remedy)
+        self.macs = macs
+
+
 class Unsupported(Ec2netError):
     """The configuration asks for something that the ENI's backend does not have."""
 

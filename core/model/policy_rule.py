@@ -31,8 +31,9 @@ _MAKERS = {
     42: "babel",
     186: "FRR (bgp)",
     188: "FRR (ospf)",
+    195: "FRR (pbr)",
 }
-"""By protocol number (include/uapi/linux/rtnetlink.h)."""
+"""By protocol number (include/uapi/linux/rtnetlink.h; FRR's zebra/rt_netlink.h)."""
 
 _VPC_CNI = (512, 1024, 1535, 1536)
 """Priorities of amazon-vpc-cni-k8s (pkg/networkutils/network.go)."""
@@ -40,6 +41,13 @@ _TAILSCALE = range(5210, 5271)
 """wgengine/router of tailscale: 5200 + 10, 30, 50 and 70."""
 _STRONGSWAN = 220
 """Priority and table of strongSwan's rule (charon.routing_table)."""
+
+
+def maker_of(protocol: int) -> str:
+    """The program that marks its rules and routes with this number, as far as the number tells."""
+    if protocol in _BOOT:
+        return "a program without a protocol number"
+    return _MAKERS.get(protocol, f"a tool with protocol {protocol}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,7 @@ class PolicyRule:
     def maker(self) -> str:
         """The maker of the rule: the tool that makes such rules; empty if nothing does."""
         if self.protocol not in _BOOT:
-            return _MAKERS.get(self.protocol, f"a tool with protocol {self.protocol}")
+            return maker_of(self.protocol)
         if self.mark is not None and self.inverted and self.mark.value == self.table:
             return "wg-quick"
         if self.table == MAIN_TABLE and self.suppress == "suppress_prefixlength 0":

@@ -17,6 +17,7 @@ from ec2net.core.model.errors import (
     LinkGone,
     NotYet,
     PluginError,
+    SharedTables,
     StateError,
     Unsupported,
 )
@@ -38,6 +39,7 @@ class Code(StrEnum):
     LINK_GONE = "link-gone"
     OTHER_TOOL = "other-tool"
     CONFLICT = "conflict"
+    SHARED_TABLE = "shared-table"
     VERIFY = "verify"
     ROLLED_BACK = "rolled-back"
     REFUSED = "refused"
@@ -73,6 +75,7 @@ _MEANING = {
     Code.LINK_GONE: "A link disappeared during a pass.",
     Code.OTHER_TOOL: "Another tool configures ENIs, so ec2net does not.",
     Code.CONFLICT: "A foreign object has the place of one of ec2net.",
+    Code.SHARED_TABLE: "Another program uses a table that ec2net keeps for an ENI.",
     Code.VERIFY: "The kernel routes an ENI's traffic elsewhere, or an object is missing.",
     Code.ROLLED_BACK: "Changes are on hold after a roll-back.",
     Code.REFUSED: "The facts about an ENI contradict each other.",
@@ -99,6 +102,7 @@ _MESSAGE_IDS = {
     Code.LINK_GONE: "6eeb3dab1eaf2e06f7182824f5dd7048",
     Code.OTHER_TOOL: "022e895b1ac8a8d66fd96259cbb60479",
     Code.CONFLICT: "d334e62e70d651bf2cb5d96d46e7f65e",
+    Code.SHARED_TABLE: "e5f181bb809246b8ea866dd5d062315b",
     Code.VERIFY: "29ebcac46c056e028dd720c031734cc4",
     Code.ROLLED_BACK: "08a3820b5dca78186481eacc057dca97",
     Code.REFUSED: "9fe010028bab0ddf556b2910cac2df91",
@@ -122,6 +126,7 @@ _OF_ERRORS: tuple[tuple[type[Ec2netError], Code], ...] = (
     (NotYet, Code.WAITING),
     (LinkGone, Code.LINK_GONE),
     (DoubleManagement, Code.OTHER_TOOL),
+    (SharedTables, Code.SHARED_TABLE),
 )
 
 

@@ -35,6 +35,8 @@ class PassReport:
     """The differences after the changes; empty without differences or without changes."""
     problems: tuple[Ec2netError, ...] = ()
     """Further problems: IMDS, state files, a backend that cannot observe."""
+    warnings: tuple[Ec2netError, ...] = ()
+    """Possible problems, by which the pass did not fail."""
     requests: int = 0
     """IMDS requests made."""
     undone: tuple[Change, ...] = ()

@@ -51,6 +51,7 @@ def lines(report: PassReport) -> tuple[Line, ...]:
         *_refusals(report),
         *(_wrong(report, mac, reason, code) for mac, code, reason in report.wrong),
         *(_of_host(text, code) for text, code in problems),
+        *(_of_host(str(one), code_of(one), logging.WARNING) for one in report.warnings),
         *_pause(report),
     )
 
@@ -104,8 +105,8 @@ def _refusals(report: PassReport) -> Iterator[Line]:
             yield Line(logging.ERROR, said, eni.mac, fields=fields, code=Code.REFUSED)
 
 
-def _of_host(problem: str, code: Code) -> Line:
-    return Line(logging.ERROR, problem, fields=reported(problem, {}), code=code)
+def _of_host(problem: str, code: Code, level: int = logging.ERROR) -> Line:
+    return Line(level, problem, fields=reported(problem, {}), code=code)
 
 
 def _wrong(
@@ -151,8 +152,9 @@ def report(outcome: Outcome) -> None:
     The journal gets a lasting problem at its begin and at its end, not each minute (R42). The end
     is that of its code: another text is no end.
     """
-    told = outcome.problems_before if to_journal() else {}
-    now = {code_of(problem) for problem in outcome.report.problems}
+    told = outcome.told_before if to_journal() else {}
+    found = (*outcome.report.problems, *outcome.report.warnings)
+    now = {code_of(problem) for problem in found}
     for line in lines(outcome.report):
         known = line.mac is None and line.text in told
         level = logging.DEBUG if known else line.level

@@ -43,12 +43,13 @@ class Outcome:
     """The former document."""
 
     @property
-    def problems_before(self) -> dict[str, Code]:
+    def told_before(self) -> dict[str, Code]:
         """The texts of the former document, with their codes."""
+        warnings = dict.fromkeys(_texts(self.before, "warnings"), Code.SHARED_TABLE)
         codes = self.before.get("problem_codes")
         known = codes if isinstance(codes, list) else []
         texts = self.before["problems"]
-        return {
+        return warnings | {
             text: _CODES.get(str(code), Code.OTHER)
             for text, code in zip_longest(texts, known[: len(texts)])
         }
@@ -92,6 +93,7 @@ def publish(
         "enis": enis,
         "problems": [str(problem) for problem in report.problems],
         "problem_codes": [code_of(problem).value for problem in report.problems],
+        "warnings": [str(warning) for warning in report.warnings],
         "config_errors": [str(error) for error in place.loaded.errors],
         "pending_changes": report.pending if only is None else before.get("pending_changes"),
     }
@@ -117,10 +119,14 @@ def stored(run: RunDir, *, intents: bool = True) -> dict[str, Any]:
     Without ``intents`` for who does not need them: those of 64 ENIs with 100 addresses are 5 MiB.
     """
     document = parsed(run.content(STATUS), None if intents else _without_intent) or {}
-    enis, problems = document.get("enis"), document.get("problems")
+    enis = document.get("enis")
     rows = [eni for eni in enis if _is_row(eni)] if isinstance(enis, list) else []
-    texts = [p for p in problems if isinstance(p, str)] if isinstance(problems, list) else []
-    return {**document, "enis": rows, "problems": texts}
+    return {**document, "enis": rows, "problems": _texts(document, "problems")}
+
+
+def _texts(document: dict[str, Any], key: str) -> list[str]:
+    found = document.get(key)
+    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
 
 
 def _without_intent(row: dict[str, Any]) -> dict[str, Any]:

@@ -156,6 +156,7 @@ def _story(
         "observed": outcome.mac in view.observed_only,
         "pause": pause.to_json(view.pause),
         "problems": [str(problem) for problem in view.problems],
+        "warnings": [str(one) for one in view.warnings if outcome.mac in one.macs],
     }
 
 
@@ -278,7 +279,7 @@ def _print(story: dict[str, Any]) -> None:
         ),
         ("drift (changes outside of ec2net)", [_when(one) for one in story["drift"]]),
         ("repairs are limited", [story["repairs"]] if story["repairs"] else []),
-        ("problems", story["problems"]),
+        ("problems", [*story["problems"], *story["warnings"]]),
     ):
         if lines:
             print(f"{head}:")

@@ -47,10 +47,11 @@ def show(view: View, *, in_json: bool) -> None:
             "pause": pause.to_json(view.pause),
             "held": {str(mac): as_json.hold(held) for mac, held in view.held.items()},
             "problems": [str(problem) for problem in view.problems],
+            "warnings": [str(warning) for warning in view.warnings],
         }
         print(json.dumps(document, indent=2))
         return
-    for problem in view.problems:
+    for problem in (*view.problems, *view.warnings):
         print(f"! {problem}")
     if view.pause is not None:
         print(f"Changes are paused {view.pause.words()}. To end the pause, run: ec2net resume")

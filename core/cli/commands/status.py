@@ -133,6 +133,7 @@ def _look(run_dir: RunDir, root: Path, eni: str | None, style: _Style) -> _Shown
     document["tools"] = [encode(tool) for tool in tools]
     document["pause"] = pause.to_json(paused := pause.read_safely(root / pause.PLACE)[0])
     document.setdefault("pending_changes", None)
+    document.setdefault("warnings", [])
     document["written"] = _written(run_dir)
     try:
         if eni is not None:
@@ -244,7 +245,7 @@ def _lines(document: dict[str, Any], style: _Style) -> list[str]:
         if unread := (eni["intent"] or {}).get("unread"):
             lines.append(f"! {name}: {incomplete(unread)}")
         lines += _drift(name, eni.get("drift"))
-    lines += [f"! {problem}" for problem in document["problems"]]
+    lines += [f"! {text}" for text in (*document["problems"], *document["warnings"])]
     lines.append(f"Last change: {date(document['written'])} ({_age(document['written'])}).")
     if manager is not None:
         lines += [f"! {manager['fight']}"] if manager.get("fight") else []

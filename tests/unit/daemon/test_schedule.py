@@ -3,13 +3,14 @@
 
 import itertools
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ec2net.core.config.settings import ResidentSettings
 from ec2net.core.daemon.eni_state import EniTrack
 from ec2net.core.daemon.poll_interval import RepairBudget, poll_interval
-from ec2net.core.daemon.schedule import Kind, Schedule, Work
+from ec2net.core.daemon.schedule import VERIFY_SOON, Kind, Schedule, Work
 from ec2net.core.model.identity import Mac
 from ec2net.core.report.eni_state import State
 
@@ -181,17 +182,21 @@ def test_the_budget_is_never_exceeded(pauses: list[float], per_minute: int) -> N
     assert taken <= per_minute + now * per_minute / 60 + 1e-6
 
 
-def test_foreign_changes_are_verified_after_a_second_and_every_ten_seconds_at_most() -> None:
+def test_foreign_changes_are_verified_after_a_second_and_then_every_ten_seconds_at_most() -> None:
     made = schedule()
-    made.routed(1.0)
-    made.routed(1.9)
-    assert made.next([]) == 2.0
-    assert made.due([], 2.0) == Work(Kind.VERIFY)
-    made.routed(2.1)
-    made.routed(5.0)
-    assert made.next([]) == 12.0
-    assert made.due([], 12.0) == Work(Kind.VERIFY)
-    assert made.due([], 12.0) is None
+    for begin, verified in ((1.0, 2.0), (2.1, 3.1), (3.2, 4.2), (4.3, 12.0), (12.1, 22.0)):
+        made.routed(begin)
+        made.routed(begin + 0.9)
+        assert made.next([]) == pytest.approx(verified)
+        assert made.due([], verified) == Work(Kind.VERIFY)
+        assert made.due([], verified) is None
+
+
+def test_verifications_at_once_are_possible_again_after_a_rest() -> None:
+    made = schedule()
+    for begin in (1.0, 2.1, 3.2, 50.0, 51.1, 52.2):
+        made.routed(begin)
+        assert made.due([], begin + VERIFY_SOON) == Work(Kind.VERIFY)
 
 
 def test_a_verification_also_serves_a_pending_pass() -> None:

@@ -167,6 +167,7 @@ def test_the_schema_rejects_wrong_documents(path: tuple[Any, ...], value: Any, w
         },
         "pause": None,
         "problems": [],
+        "warnings": [],
     }
     good["changes"][0]["item"] = {"anything": 1}
     assert json_schema.wrong_in(good, "plan") == []

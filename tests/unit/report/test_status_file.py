@@ -26,4 +26,11 @@ def test_the_codes_of_the_former_status_are_read_whatever_it_holds(
 ) -> None:
     before = {"problems": ["a", "b"], "problem_codes": stored_codes}
     report = PassReport(HostIntent(()), Plan(), {})
-    assert list(Outcome(report, {}, before).problems_before.values()) == codes
+    assert list(Outcome(report, {}, before).told_before.values()) == codes
+
+
+@pytest.mark.parametrize("stored", [["a"], ["a", 3], "a", None])
+def test_the_warnings_of_the_former_status_are_read_whatever_it_holds(stored: object) -> None:
+    before = {"problems": [], "warnings": stored}
+    known = Outcome(PassReport(HostIntent(()), Plan(), {}), {}, before).told_before
+    assert known == ({"a": Code.SHARED_TABLE} if isinstance(stored, list) else {})
