@@ -319,6 +319,58 @@ def test_frr_installs_its_routes_through_a_neighbour_of_a_secondary(instance: La
     host.wait_until(lambda: installed() == 0, 60, "no route of FRR's")
 
 
+_PBR = """
+{range}
+pbr-map service seq 5
+ match src-ip 192.168.7.0/24
+ set nexthop {first}
+!
+pbr-map service seq 10
+ match src-ip 192.168.8.0/24
+ set nexthop {second}
+!
+interface {link}
+ pbr-policy service
+!
+"""
+
+
+@pytest.mark.exhaustive
+def test_frrs_pbr_is_reported_until_it_has_the_documented_tables(instance: LabInstance) -> None:
+    host, eni = instance.host, instance.secondary
+    hops = {"first": instance.primary.subnet.gateway_ipv4, "second": eni.subnet.gateway_ipv4}
+    text = (TOP / "docs/other-rules.md").read_text()
+    (documented,) = (line for line in text.splitlines() if line.startswith("pbr table range"))
+
+    def frr(tables: str) -> None:
+        host.write("/etc/frr/frr.conf", _PBR.format(range=tables, link=eni.name, **hops))
+        host.run(["chown", "frr:frr", "/etc/frr/frr.conf"])
+        host.run(["systemctl", "restart", "frr.service"], timeout=120)
+
+    def routes(*tables: int) -> bool:
+        shown = ["ip", "-4", "route", "show", "proto", "195", "table"]
+        return all(host.run([*shown, str(table)], check=False).stdout for table in tables)
+
+    host.run(["sed", "-i", "s/^pbrd=no/pbrd=yes/", "/etc/frr/daemons"])
+    cursor = host.cursor()
+    with none_lost(instance), started(host, "frr.service"):
+        frr("")
+        host.wait_until(lambda: routes(10000), 60, "FRR's first table")
+        said = f"FRR (pbr): it has routes in tables that ec2net keeps for ENIs: 10000 of {instance.primary.name}"
+        host.wait_for_message(said, 60, since=cursor)
+        assert "FRR (pbr) made it" in host.run(["ec2net", "doctor"], check=False).stdout
+        for command in (["plan"], ["status"], ["explain", instance.primary.name]):
+            assert documented[:15] in host.run(["ec2net", *command]).stdout
+        # ec2net's default route takes precedence in FRR's second table, so FRR makes no rule.
+        assert "lookup 10001 proto zebra" not in host.run(["ip", "rule"]).stdout
+        frr(documented)
+        host.wait_until(lambda: routes(30000, 30001), 60, "FRR's tables")
+        host.wait_until(lambda: "FRR" not in host.run(["ec2net", "status"]).stdout, 60, "no FRR")
+        assert "FRR" not in host.run(["ec2net", "doctor"], check=False).stdout
+        assert "lookup 30001 proto zebra" in host.run(["ip", "rule"]).stdout
+    host.run(["sed", "-i", "s/^pbrd=yes/pbrd=no/", "/etc/frr/daemons"])
+
+
 def obeyed(instance: LabInstance, eni: Eni, router: object) -> None:
     """A routing daemon's route through an ENI counts for the host and for that ENI's addresses."""
     for source in ((), *(("from", str(one)) for one in eni.ipv4s)):
