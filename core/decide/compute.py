@@ -26,6 +26,8 @@ from ec2net.core.model.facts import Facts
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Mark
 
+NO_SOURCES = 'the setting "sources" has no effect: remove it from the configuration'
+
 
 def compute(
     facts: Facts,
@@ -94,7 +96,10 @@ def _outcome(candidate: Candidate, facts: Facts, config: Config, mark: Mark | No
         ready = check_ready(candidate, settings, facts)
         intent = intent_of(ready, settings, config.numbers, mark)
     except NotReady as not_ready:
-        return replace(outcome, standing=not_ready.standing, reason=not_ready.reason)
+        standing, reason = not_ready.standing, not_ready.reason
+        if standing is Standing.IGNORED and settings.sources:
+            standing, reason = Standing.REFUSED, f"{reason}, so {NO_SOURCES}"
+        return replace(outcome, standing=standing, reason=reason)
     return replace(outcome, intent=intent)
 
 

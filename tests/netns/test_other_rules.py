@@ -154,13 +154,8 @@ def made(instance: Instance, tool: Tool) -> Iterator[None]:
         instance.guest.ip([line.replace(" add ", " del ", 1) for line in reversed(tool.do)])
 
 
-QUICK = "FRR's PBR, in an ENI's table"
-
-
-@pytest.mark.parametrize(
-    "name",
-    [n if n == QUICK else pytest.param(n, marks=pytest.mark.exhaustive) for n in TOOLS],
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", TOOLS)
 def test_a_collision_with_another_program_is_reported_and_nothing_else(
     host: Instance, name: str
 ) -> None:
@@ -206,6 +201,7 @@ def test_with_another_base_of_tables_nothing_is_shared(host: Instance) -> None:
         host.configure()
 
 
+@pytest.mark.exhaustive
 def test_the_daemon_reports_a_shared_table_at_the_kernels_event(host: Instance) -> None:
     host.configure("[resident]\npoll = 3600\nfast_for = 0.1\n")
     with managed(host) as manager:

@@ -2,7 +2,7 @@
 """Connections that stay: one from each address of some ENIs to the outside."""
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import ExitStack
 from typing import Self
 
@@ -18,9 +18,12 @@ _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 class Sessions:
     """As a context manager; every connection is open at its start."""
 
-    def __init__(self, vpc: SimulatedVpc, enis: Iterable[Eni]) -> None:
+    def __init__(
+        self, vpc: SimulatedVpc, enis: Iterable[Eni], but: Collection[object] = ()
+    ) -> None:
+        """``but``: from all addresses except for these."""
         self._vpc = vpc
-        self._sources = [address for eni in enis for address in eni.addresses()]
+        self._sources = [a for eni in enis for a in eni.addresses() if a not in but]
         self._stack = ExitStack()
         self._pairs: dict[object, tuple[socket.socket, socket.socket]] = {}
 

@@ -482,3 +482,10 @@ def test_each_setting_of_an_eni_has_a_test_here() -> None:
     assert {
         name for name in tested if f"{name}=" not in source and f'"{name}"' not in source
     } == set()
+
+
+def test_sources_of_an_ignored_eni_are_refused_with_the_reason() -> None:
+    refused = outcome(sources=networks("172.18.0.0/16"), manage=Manage.IGNORE)
+    assert refused.standing is Standing.REFUSED
+    assert refused.reason.startswith('the configuration sets manage = "ignore", so the setting')
+    assert outcome(manage=Manage.IGNORE).standing is Standing.IGNORED
