@@ -61,7 +61,7 @@ def _on_link(
         number=number,
         primary=eni.primary,
         manage=settings.manage,
-        table=numbers.table(number),
+        table=eni.vrf.vrf_table if eni.vrf is not None else numbers.table(number),
         metric=metric(settings, numbers, number),
         base=held.base,
         further=() if settings.manage is Manage.NO_ADDRESSES else held.further,
@@ -82,6 +82,7 @@ def _on_link(
         unread=_unread(facts) + _without_block(eni, settings),
         coexist_with=settings.coexist_with,
         no_ipv4=no_ipv4_rules(eni, settings, numbers),
+        vrf=eni.vrf.name if eni.vrf is not None else "",
     )
 
 
@@ -98,8 +99,14 @@ def _routed(
     intent = replace(
         intent,
         gateways=gateways,
-        main_routes=main_routes(eni.primary, settings, gateways, base, link, numbers, number),
+        main_routes=()
+        if intent.vrf
+        else main_routes(eni.primary, settings, gateways, base, link, numbers, number),
     )
+    if intent.vrf and not eni.primary and _makes_routes(settings):
+        at = numbers.metric(number)
+        routes = table_routes(subnets, gateways, intent.table, link, base, at)
+        intent = replace(intent, table_routes=routes)
     sources = covers(intent.sources, (*passed_on, *settings.sources))
     own_table = _has_own_table(eni, settings)
     if settings.sources:
@@ -136,8 +143,13 @@ def early_intent(
     )
 
 
+def _makes_routes(settings: EniSettings) -> bool:
+    return settings.routing is not Routing.OFF and settings.manage is not Manage.NO_RULES
+
+
 def _has_own_table(eni: ReadyEni, settings: EniSettings) -> bool:
-    routed = settings.routing is not Routing.OFF and settings.manage is not Manage.NO_RULES
+    """In a VRF, the kernel's own rule leads to the VRF's table, before all rules of ec2net."""
+    routed = _makes_routes(settings) and eni.vrf is None
     return routed and (not eni.primary or settings.primary_rules is True)
 
 
@@ -148,7 +160,7 @@ def _follows_main(eni: ReadyEni, settings: EniSettings) -> bool:
 
 
 def _is_corrected(eni: ReadyEni, settings: EniSettings) -> bool:
-    routed = settings.routing is not Routing.OFF and settings.manage is not Manage.NO_RULES
+    routed = _makes_routes(settings) and eni.vrf is None
     joined = settings.main_table is MainTable.JOINED
     return routed and joined and eni.primary and settings.primary_rules is PrimaryRules.AUTO
 

@@ -115,6 +115,8 @@ class EniIntent:
     """Where they lead it, in its table."""
     no_ipv4: tuple[Rule, ...] = ()
     """Rules by which the host's IPv4 fails at once (``Purpose.NO_IPV4``); of the primary."""
+    vrf: str = ""
+    """The VRF that its link is a port of, whose table ``table`` is; empty: none."""
 
     @property
     def sources(self) -> tuple[AnyInterface, ...]:

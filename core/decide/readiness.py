@@ -27,6 +27,8 @@ class ReadyEni:
     number: EniNumber
     around: Around
     ipv6_router: IPv6Address
+    vrf: Link | None = None
+    """The VRF that its link is a port of."""
 
     @property
     def primary(self) -> bool:
@@ -49,7 +51,8 @@ def check_ready(candidate: Candidate, settings: EniSettings, facts: Facts) -> Re
     if isinstance(eni.local_ipv4s, Absent) and isinstance(eni.ipv6s, Absent):
         raise NotReady(Standing.NO_ADDRESS, "attached without any IP address (EFA-only)")
     router = facts.ipv6_routers.get(candidate.mac, IPV6_GATEWAY)
-    return ReadyEni(eni, _usable_link(candidate, facts), number, around, router)
+    link = _usable_link(candidate)
+    return ReadyEni(eni, link, number, around, router, _vrf(link, facts))
 
 
 def not_listed(mac: Mac) -> str:
@@ -65,7 +68,7 @@ def _check_managed(candidate: Candidate, settings: EniSettings) -> None:
         )
 
 
-def _usable_link(candidate: Candidate, facts: Facts) -> Link:
+def _usable_link(candidate: Candidate) -> Link:
     link, *twins = candidate.links
     if twins:
         names = ", ".join(f"{link.name}" for link in candidate.links)
@@ -75,10 +78,21 @@ def _usable_link(candidate: Candidate, facts: Facts) -> Link:
             Standing.REFUSED,
             f"its link name {link.name} is not printable: rename the link",
         )
-    if link.master:  # addresses and routes belong on the master, which another tool manages
-        by_index = {other.index: f"{other.name}" for other in facts.links}
-        master = by_index.get(link.master, str(link.master))
-        raise NotReady(
-            Standing.IGNORED, f"it is a port of {master}, which another tool created and configures"
-        )
     return link
+
+
+def _vrf(link: Link, facts: Facts) -> Link | None:
+    """The VRF of ``link``, whose ports keep their addresses (Documentation/networking/vrf.rst).
+
+    Raises ``NotReady`` for a port of another link: addresses and routes belong on that one, which
+    another tool manages.
+    """
+    if not link.master:
+        return None
+    master = next((other for other in facts.links if other.index == link.master), None)
+    if master is not None and master.vrf_table:
+        return master
+    name = master.name if master is not None else link.master
+    raise NotReady(
+        Standing.IGNORED, f"it is a port of {name}, which another tool created and configures"
+    )

@@ -129,18 +129,23 @@ def table_routes(
     table: int,
     link: LinkRef,
     base: tuple[AnyInterface, ...],
+    metric: int = 0,
 ) -> tuple[Route, ...]:
-    """The first IPv4 address is the source of what does not name one: R14."""
+    """The first IPv4 address is the source of what does not name one: R14.
+
+    ``metric``: of all routes, in a VRF's table, which other ENIs and programs use as well; the kernel
+    puts the link-local subnet there itself.
+    """
     first_ipv4 = next((interface.ip for interface in base if interface.version == 4), None)
     routes = []
     for router in gateways:
         version = router.version
-        source, metric = (first_ipv4, 0) if version == 4 else (None, IPV6_METRIC)
+        source, at = (first_ipv4, metric) if version == 4 else (None, metric or IPV6_METRIC)
         on_link = [subnet for subnet in subnets if subnet.version == version]
-        if version == 6:
+        if version == 6 and not metric:
             on_link.append(_LINK_LOCAL_IPV6)
-        routes += [Route(network, table, metric, link, source=source) for network in on_link]
-        routes.append(Route(EVERYTHING[version], table, metric, link, router, source))
+        routes += [Route(network, table, at, link, source=source) for network in on_link]
+        routes.append(Route(EVERYTHING[version], table, at, link, router, source))
     return tuple(routes)
 
 

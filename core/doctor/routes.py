@@ -89,9 +89,9 @@ def missing_defaults(
 ) -> Iterator[Finding]:
     """Tables without a way out. ``others``: ENIs that are only observed, so another's to route."""
     for intent in host.ready:
-        if intent.mac in others or not (intent.rules or intent.primary):
+        if intent.mac in others or not (intent.rules or intent.primary or intent.vrf):
             continue
-        table = intent.table if intent.rules else MAIN_TABLE
+        table = intent.table if intent.rules or intent.vrf else MAIN_TABLE
         for version in sorted({gateway.version for gateway in intent.gateways}):
             if any(_is_default(found.item, table, version) for found in snapshot.routes):
                 continue

@@ -103,8 +103,9 @@ def ways(
     Without rules of its own the primary goes the host's way, which may be a VPN or a bridge, but
     through no other ENI: there the source check drops it. A secondary without rules (``routing =
     "off"``, ``manage = "no-rules"``) is routed by another tool, whose intention is not known here.
+    In a VRF, the traffic of a program depends on the VRF that the program is bound to.
     """
-    if not intent.primary and not intent.rules:
+    if intent.vrf or (not intent.primary and not intent.rules):
         return
     versions = {gateway.version for gateway in intent.gateways}
     for sources in _classes(intent, around):

@@ -52,7 +52,8 @@ def _attributes(message: Mapping[str, Any]) -> dict[str, Any]:
 def link(message: Mapping[str, Any]) -> Link:
     """RTM_NEWLINK. The caller finds the driver: rtnetlink does not report it."""
     attributes = _attributes(message)
-    info = attributes.get("IFLA_LINKINFO", {}).get("attrs", ())
+    info = {pair[0]: pair[1] for pair in attributes.get("IFLA_LINKINFO", {}).get("attrs", ())}
+    kind = info.get("IFLA_INFO_KIND") or ""
     names = attributes.get("IFLA_PROP_LIST", {}).get("attrs", ())
     mac = link_mac(message)
     return Link(
@@ -60,7 +61,7 @@ def link(message: Mapping[str, Any]) -> Link:
         name=link_name(attributes["IFLA_IFNAME"]),
         mac=mac,
         driver="",
-        kind=next((pair[1] for pair in info if pair[0] == "IFLA_INFO_KIND"), None) or "",
+        kind=kind,
         mtu=attributes.get("IFLA_MTU", 0),
         up=bool(message["flags"] & IFF_UP),
         group=attributes.get("IFLA_GROUP", 0),
@@ -69,6 +70,9 @@ def link(message: Mapping[str, Any]) -> Link:
         master=attributes.get("IFLA_MASTER", 0),
         mtu_max=attributes.get("IFLA_MAX_MTU", 0),
         mtu_min=attributes.get("IFLA_MIN_MTU", 0),
+        vrf_table=_attributes(info["IFLA_INFO_DATA"]).get("IFLA_VRF_TABLE", 0)
+        if kind == "vrf" and "IFLA_INFO_DATA" in info
+        else 0,
     )
 
 

@@ -48,12 +48,14 @@ class RelevantRoutes:
         tables: range | None,
         subnets: Iterable[AnyNetwork] = (),
         links: Iterable[int] = (),
+        vrfs: Iterable[int] = (),
     ) -> None:
         """``protocol`` is ec2net's mark; ``tables`` are ENIs' (None: all above 255).
 
         Routes of main are relevant if they contain one of ``subnets`` or lead through ``links``.
+        ``vrfs``: tables of ENIs' VRFs, whose default routes and routes to ``subnets`` are relevant.
         """
-        self._inputs = protocol, tables, tuple(subnets), frozenset(links)
+        self._inputs = protocol, tables, tuple(subnets), frozenset(links), frozenset(vrfs)
         self._protocol = protocol
         self._tables = tables
         self._around = _around(self._inputs[2])
@@ -84,6 +86,8 @@ class RelevantRoutes:
         if table == LOCAL_TABLE:
             return bool(protocol != _RTPROT_KERNEL)
         whole = wire.number(raw, wire.ROUTES, _RTA_TABLE) or table
+        if whole in self._inputs[4]:
+            return length == 0 or self._is_around(_VERSIONS.get(family, 0), length, raw)
         return whole > LAST_SMALL_TABLE if self._tables is None else whole in self._tables
 
     def _is_around(self, version: int, length: int, raw: bytes) -> bool:

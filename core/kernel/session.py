@@ -166,7 +166,8 @@ class Kernel:
                 context=names,
             )
             through = [link.index for link in links if link.driver in drivers and asked.about(link)]
-            relevant = RelevantRoutes(self.protocol, self.tables, asked.subnets, through)
+            vrfs = _vrf_tables(links, drivers)
+            relevant = RelevantRoutes(self.protocol, self.tables, asked.subnets, through, vrfs)
             routes = [self._routes(family, relevant, names) for family in _FAMILIES]
             rules = [self._rules(family) for family in _FAMILIES]
             state = self._state()
@@ -359,6 +360,12 @@ def _with_ipv6(link: Link) -> Link:
     ipv6 = sysctl.has_ipv6(link.name)
     by_mtu = not ipv6 and link.mtu < IPV6_MTU_MIN and sysctl.is_off_by_mtu(link.name)
     return replace(link, ipv6=ipv6, ipv6_off_by_mtu=by_mtu)
+
+
+def _vrf_tables(links: Collection[Link], drivers: Collection[str]) -> frozenset[int]:
+    """The tables of VRFs with ports of these drivers."""
+    masters = {link.master for link in links if link.driver in drivers}
+    return frozenset(one.vrf_table for one in links if one.vrf_table and one.index in masters)
 
 
 def _accept_ra(links: Iterable[Link]) -> tuple[LinkSetting, ...]:

@@ -139,6 +139,8 @@ class Link:
     """The largest MTU that the device accepts (IFLA_MAX_MTU), in bytes; 0: not known."""
     mtu_min: int = 0
     """The smallest MTU that the device accepts (IFLA_MIN_MTU), in bytes."""
+    vrf_table: int = 0
+    """The table of a VRF (IFLA_VRF_TABLE); 0 for every other link."""
 
     def accepts(self, mtu: int) -> bool:
         """Whether ``mtu`` is within the device's limits (dev_validate_mtu, net/core/dev.c)."""

@@ -20,6 +20,7 @@ def title(outcome: EniOutcome) -> str:
     if outcome.intent is not None:
         intent = outcome.intent
         role = "primary" if intent.primary else f"{intent.number}, table {intent.table}"
+        role += f" of VRF {intent.vrf}" if intent.vrf and not intent.primary else ""
         parts.append(role)
     return f"{outcome.name} ({', '.join(parts)})"
 

@@ -148,7 +148,9 @@ def _story(
         "imds": _said(facts) if facts else {},
         "rules": _rules(intent, address),
         "routes": _routes(intent, address),
-        "kernel": [_answer(engine, source, around, deadline) for source in sources],
+        "kernel": [
+            _answer(engine, source, around, deadline, _bound_to(intent)) for source in sources
+        ],
         "wrong": wrong,
         "would_change": [step.action.value + " " + step.item.describe() for step in own.changes]
         + ["! " + found.describe() for found in own.conflicts],
@@ -230,14 +232,21 @@ def _said(facts: EniFacts) -> dict[str, str]:
     return said
 
 
-def _answer(engine: Engine, source: AnyAddress, around: Surroundings, deadline: Deadline) -> str:
+def _bound_to(intent: EniIntent | None) -> int:
+    """Index of the link to which a packet must be bound to be one of the ENI's VRF; 0: of no VRF."""
+    return intent.link.index if intent is not None and intent.vrf else 0
+
+
+def _answer(
+    engine: Engine, source: AnyAddress, around: Surroundings, deadline: Deadline, through: int
+) -> str:
     """Where the kernel sends traffic of this source, and by which rule and route."""
     deadline.check()
     into = verify.forwarded_from(source, engine.kernel, around)
     ways = []
     for destination in (verify.ABROAD[source.version], verify.IMDS[source.version]):
         try:
-            answer = engine.kernel.lookup(destination, source, into=into or 0)
+            answer = engine.kernel.lookup(destination, source, into=into or 0, through=through)
         except KernelError as error:
             found = cause(around, source, destination, None).describe()
             by = f" by {found}" if found else ""
@@ -248,6 +257,7 @@ def _answer(engine: Engine, source: AnyAddress, around: Surroundings, deadline: 
         found = cause(around, source, destination, answer).describe()
         ways.append(f"to {destination}{via} dev {link}{f' by {found}' if found else ''}")
     forwarded = f" (forwarded, from {around.names.get(into, into)})" if into else ""
+    forwarded = forwarded or (" (bound to the link)" if through else "")
     return f"from {source}{forwarded} {'; '.join(ways)}"
 
 

@@ -274,7 +274,7 @@ def _row(eni: dict[str, Any], state: dict[str, Any] | None, *, ages: bool) -> tu
     intent = eni["intent"]
     number = intent["number"] if intent else {"card": "-", "device": "-"}
     prefixes = len(intent["prefixes"]) if intent else "-"
-    routed = intent and intent["rules"]
+    routed = intent and (intent["rules"] or intent.get("vrf"))
     return (
         eni["eni_id"] or eni["mac"],
         eni["link"] or "-",

@@ -6,6 +6,7 @@ from ipaddress import IPv4Interface, IPv4Network, ip_interface
 from typing import Any
 
 import pytest
+import vrf_dump
 from eni_facts import (
     EFA_ONLY,
     IPV4_ONLY,
@@ -22,9 +23,18 @@ from eni_facts import (
     prefixes6,
 )
 
-from ec2net.core.config.settings import Config, EniSettings, Ipv6Policy, Manage, PrefixMode
+from ec2net.core.config.settings import (
+    Config,
+    EniSettings,
+    Ipv6Policy,
+    Manage,
+    PrefixMode,
+    PrimaryRules,
+    Routing,
+)
 from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standing
+from ec2net.core.kernel import decode, wire
 from ec2net.core.model.facts import Absent, EniFacts, Facts, Reading, Unknown, Value
 
 READY, PENDING, REFUSED = Standing.READY, Standing.PENDING, Standing.REFUSED
@@ -482,3 +492,50 @@ def test_a_prefix_that_contains_the_router_is_refused(prefix: str) -> None:
     outcome = compute(found, Config()).enis[-1]
     assert outcome.standing is Standing.REFUSED
     assert "which contains 10.0.1.1, the address of the router of 10.0.1.0/24" in outcome.reason
+
+
+def in_vrf(n: int) -> Facts:
+    """Two ENIs, one of them in a VRF: its links are from a written dump."""
+    raws = (vrf_dump.vrf(), vrf_dump.port(mac(n).text, f"ens{5 + n}"))
+    vrf, port = (decode.link(decode.message(raw, wire.LINKS)) for raw in raws)
+    port = replace(link(n), index=port.index, master=port.master)
+    return host(eni(0), eni(1), links=(vrf, port, replace(link(1 - n), index=2)))
+
+
+def test_an_eni_in_a_vrf_has_its_routes_in_the_vrfs_table_and_no_rules_from_a_written_dump() -> (
+    None
+):
+    """Behind the kernel's rule for VRFs, at priority 1000, no rule of ec2net would be reached."""
+    found = intent_of(1, in_vrf(1))
+    plain = intent_of(1, host(eni(0), eni(1)))
+    assert (found.vrf, found.table) == ("vrf-blue", vrf_dump.VRF_TABLE)
+    assert (found.sources, found.gateways) == (plain.sources, plain.gateways)
+    assert (found.every_rule, found.main_routes, found.main_subnets) == ((), (), ())
+    assert {route.table for route in found.every_route} == {vrf_dump.VRF_TABLE}
+    assert {route.metric for route in found.every_route} == {513}  # others may use the table
+    ways = {(str(route.destination), str(route.gateway)) for route in found.table_routes}
+    assert {("0.0.0.0/0", "10.0.1.1"), ("::/0", "fe80:ec2::1"), ("10.0.1.0/24", "None")} <= ways
+    assert not any(route.destination.is_link_local for route in found.table_routes)
+
+
+@pytest.mark.parametrize("settings", [{"routing": Routing.OFF}, {"manage": Manage.NO_RULES}])
+def test_an_eni_in_a_vrf_has_no_routes_where_its_user_wants_none_from_a_written_dump(
+    settings: dict[str, Any],
+) -> None:
+    found = intent_of(1, in_vrf(1), **settings)
+    assert found.every_route == ()
+    assert found.sources
+
+
+@pytest.mark.parametrize("rules", [True, PrimaryRules.AUTO])
+def test_the_primary_in_a_vrf_keeps_the_routes_of_its_lease_from_a_written_dump(
+    rules: bool | PrimaryRules,
+) -> None:
+    found = intent_of(0, in_vrf(0), primary_rules=rules)
+    assert (found.every_rule, found.every_route, found.correctable) == ((), (), ())
+
+
+def test_sources_are_refused_for_an_eni_in_a_vrf_from_a_written_dump() -> None:
+    refused = outcome_of(1, in_vrf(1), sources=(IPv4Network("172.18.0.0/16"),))
+    assert refused.standing is Standing.REFUSED
+    assert "without rules" in refused.reason

@@ -25,6 +25,7 @@ from doctor_host import (
 from eni_facts import link, mac
 
 from ec2net.core.config.settings import Manage, Routing
+from ec2net.core.decide.intent import Standing
 from ec2net.core.doctor import routes
 from ec2net.core.doctor.finding import Check
 from ec2net.core.model.objects import MAIN_TABLE, Route, RouteKind, Rule
@@ -64,6 +65,22 @@ def without_routes(table: int, version: int) -> Snapshot:
 )
 def test_a_table_without_a_default_route_is_reported(snapshot: Snapshot, expected: object) -> None:
     assert told(routes.missing_defaults(HOST, snapshot)) == expected
+
+
+def test_an_eni_in_a_vrf_needs_a_default_route_in_the_vrfs_table() -> None:
+    host = HOST.without({}, Standing.IGNORED)
+    enis = tuple(
+        replace(one, intent=replace(one.intent, table=1042, vrf="vrf-blue", rules=()))
+        if one.intent is not None and not one.intent.primary
+        else one
+        for one in host.enis
+    )
+    host = replace(host, enis=enis)
+    missing = [(ERROR, Check.DEFAULT_ROUTE, "ens6")] * 2
+    assert told(routes.missing_defaults(host, SNAPSHOT)) == missing
+    both = (Found(default(version, 1042, SECOND), OURS) for version in (4, 6))
+    snapshot = replace(SNAPSHOT, routes=(*SNAPSHOT.routes, *both))
+    assert told(routes.missing_defaults(host, snapshot)) == []
 
 
 def test_an_unreachable_default_is_no_default_route() -> None:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many lookups a verification makes: each walks through all rules of the host in the kernel."""
 
+from dataclasses import replace
 from typing import Any
 
 from large_host import Each, large_host
@@ -67,3 +68,15 @@ def test_the_largest_host_needs_a_few_lookups_for_each_eni() -> None:
     assert found == []
     assert answers > ENIS * ENIS * 2
     assert lookups < ENIS * 2 * 6
+
+
+def test_the_ways_of_an_eni_in_a_vrf_are_not_asked_for() -> None:
+    """They depend on the VRF that a program is bound to, which a lookup by addresses does not say."""
+    facts = large_host(2, Each(2, 1))
+    host, snapshot = settled(facts)
+    kernel: Any = Kernel(host)
+    around = surroundings(facts, host, snapshot, kernel, frozenset())
+    for intent in host.ready:
+        bound = replace(intent, vrf="vrf-blue", rules=())
+        assert list(ways(bound, kernel, around, Deadline(60, "verify"))) == []
+    assert kernel.lookups == 0

@@ -7,8 +7,9 @@ from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 import pytest
+import vrf_dump
 
-from ec2net.core.kernel import decode
+from ec2net.core.kernel import decode, wire
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Address, LinkRef, Route, RouteKind
@@ -218,3 +219,13 @@ def test_routes_for_a_part_of_the_traffic_are_omitted(fields: dict[str, int]) ->
 def test_the_largest_mtu_of_a_link_is_decoded() -> None:
     assert decode.link(link_message(("IFLA_MAX_MTU", 3498))).mtu_max == 3498
     assert decode.link(link_message()).mtu_max == 0
+
+
+def test_a_vrf_and_its_port_are_read_from_a_written_dump() -> None:
+    vrf, port = (
+        decode.link(decode.message(wire.only(raw, wire.LINKS), wire.LINKS))
+        for raw in (vrf_dump.vrf(), vrf_dump.port(MAC))
+    )
+    assert (vrf.index, vrf.kind, vrf.vrf_table) == (vrf_dump.VRF, "vrf", vrf_dump.VRF_TABLE)
+    assert (port.master, port.kind, port.vrf_table) == (vrf_dump.VRF, "", 0)
+    assert (str(port.mac), port.name) == (MAC, "ens6")

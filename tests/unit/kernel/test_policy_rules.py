@@ -2,10 +2,11 @@
 """Messages of the kernel to rules, as Linux 6.18 sends them."""
 
 import struct
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
+import vrf_dump
 
 from ec2net.core.kernel import policy_rules, pyroute
 from ec2net.core.model.objects import Rule
@@ -97,3 +98,11 @@ SOURCE = ("FRA_SRC", "10.0.1.4")
 def test_a_rule_with_unknown_selectors_never_counts_as_owned(message: bytes) -> None:
     """R4: with its extra selector lost it could be removed as ec2net's."""
     assert policy_rules.modelled(message) is None
+
+
+def test_the_rule_of_vrfs_takes_no_packet_that_is_bound_to_none_in_a_written_dump() -> None:
+    found = policy_rules.read(vrf_dump.l3mdev_rule(), 236)
+    assert isinstance(found, policy_rules.ForeignRule)
+    assert found.modelled is None
+    assert (found.rule.priority, found.rule.others) == (1000, ("l3mdev",))
+    assert not found.rule.takes(ip_address("10.0.1.4"), ip_address("198.51.100.1"))

@@ -2,8 +2,10 @@
 """Which raw routes are decoded, and which attributes are cut from raw messages."""
 
 import struct
+from ipaddress import ip_network
 
 import pytest
+import vrf_dump
 
 from ec2net.core.kernel import pyroute, wire
 from ec2net.core.kernel.relevance import RelevantRoutes
@@ -96,3 +98,18 @@ def test_attributes_that_end_early_do_not_loop(broken: bytes) -> None:
     raw = route(MAIN, OURS) + broken
     assert wire.number(raw, wire.ROUTES, 15) == MAIN
     assert wire.only(raw, wire.ROUTES).startswith(b"")
+
+
+@pytest.mark.parametrize(
+    ("length", "protocol", "matters"),
+    [(0, BOOT, True), (24, KERNEL, True), (32, BIRD, False), (16, OURS, True)],
+    ids=["a default route", "the ENI's subnet", "a router's route", "ours"],
+)
+def test_routes_in_the_table_of_a_vrf_count_as_those_of_main_do_from_a_written_dump(
+    length: int, protocol: int, matters: bool
+) -> None:
+    subnets = (ip_network("10.0.1.0/24"),)
+    in_vrf = RelevantRoutes(OURS, TABLES, subnets, (), (vrf_dump.VRF_TABLE,))
+    raw = vrf_dump.route(length, protocol)
+    assert in_vrf(raw) is matters
+    assert RelevantRoutes(OURS, TABLES, subnets)(raw) is (protocol == OURS)

@@ -58,6 +58,7 @@ def intent(**changes: Any) -> dict[str, Any]:
         "early": {},
         "coexist_with": [],
         "no_ipv4": [],
+        "vrf": "",
         **changes,
     }
 
