@@ -189,7 +189,10 @@ def forward(found: Found, works: Works) -> tuple[Step, ...]:
         steps.append(Command(("systemctl", "stop", *active)))
     steps += map(Delete, found.links)
     steps.append(
-        Work("check that systemd runs no unit of the tool, and has no job for such a unit", works.stopped)
+        Work(
+            "check that systemd runs no unit of the tool, and has no job for such a unit",
+            works.stopped,
+        )
     )
     steps += _files(found, works)
     if found.made:
