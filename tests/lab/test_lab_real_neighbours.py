@@ -5,9 +5,12 @@ Each test states what a user expects of the host. The tests of a module share on
 reverts its changes.
 """
 
+import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_network
 
 import pytest
 from checkout import TOP
@@ -134,6 +137,21 @@ def test_docker_uses_no_network_of_an_eni(instance: LabInstance) -> None:
         assert [one for one in chosen if any(one.overlaps(net) for net in taken if net)] == []
 
 
+@pytest.mark.exhaustive
+def test_docker_takes_its_networks_from_the_documented_pool(instance: LabInstance) -> None:
+    host, text = instance.host, (TOP / "docs/containers.md").read_text()
+    pools = text.partition("```json\n")[2].partition("```")[0]
+    base = ip_network(json.loads(pools)["default-address-pools"][0]["base"])
+    host.run(["mkdir", "-p", "/etc/docker"])
+    host.write("/etc/docker/daemon.json", pools)
+    try:
+        with docker(instance) as real, none_lost(instance):
+            chosen = [real.network(f"p{number}") for number in range(3)]
+            assert [one for one in chosen if not base.overlaps(one)] == []
+    finally:
+        host.run(["rm", "/etc/docker/daemon.json"])
+
+
 _KEEPALIVED = """
 vrrp_instance test {{
     state MASTER
@@ -230,6 +248,32 @@ def test_an_earlier_vpn_to_everywhere_leaves_secondaries_to_their_enis(
         host.run(["wg-quick", "down", "wg0"])
         took = host.wait_until(lambda: main_first(host) == whole, 60, "the repair")
         print(f"ec2net's rules were back {took:.2f} s after wg-quick down")
+
+
+@pytest.mark.exhaustive
+def test_a_later_vpn_to_everywhere_is_named_at_once_and_until_it_ends(
+    instance: LabInstance,
+) -> None:
+    """The journal, ``status`` and ``explain`` name wg-quick's rule. The documented configuration, which
+    the next test runs, takes nothing."""
+    host, eni = instance.host, instance.secondary
+    host.run(["sh", "-c", _WIREGUARD.format("0.0.0.0/0")])
+    for _ in range(2):  # the second one begins right after the end of the first
+        cursor = host.cursor()
+        host.run(["wg-quick", "up", "wg0"])
+        began = time.monotonic()
+        named = host.wait_for_message("(a rule of wg-quick)", 60, since=cursor)
+        print(f"named {named.seconds - began:.2f} s after wg-quick up")
+        for command in (["status"], ["explain", str(eni.ipv4s[0])], ["verify"]):
+            assert "wg-quick" in host.run(["ec2net", *command], check=False).stdout
+        cursor = host.cursor()
+        host.run(["wg-quick", "down", "wg0"])
+        host.wait_for_message("resolved after", 60, since=cursor)
+        host.wait_until(
+            lambda: "wg" not in host.run(["ec2net", "status"], check=False).stdout, 60, "no VPN"
+        )
+    assert instance.unreachable() == []
+    host.run(["ec2net", "verify"])
 
 
 def from_the_document() -> str:
