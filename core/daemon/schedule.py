@@ -19,8 +19,9 @@ VERIFY_SOON = 1.0
 """Seconds from the first foreign change to the verification: tools make several changes at once."""
 VERIFY_PAUSE = 10.0
 """Seconds between two verifications that foreign changes cause: a container host makes many."""
-VERIFY_AT_ONCE = 3
-"""Such verifications that need not wait: ec2net reports a VPN that starts soon after boot at once."""
+VERIFY_AT_ONCE = 6
+"""Such verifications that need not wait. Leases and advertisements at boot cause about three, and a VPN
+that starts then is reported at once all the same."""
 ROUTES_SECONDS = 10.0
 """Between two looks for changed routes of others: a routing daemon changes them all the time."""
 ROUTES_AT_ONCE = 3

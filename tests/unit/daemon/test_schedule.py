@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ec2net.core.config.settings import ResidentSettings
 from ec2net.core.daemon.eni_state import EniTrack
 from ec2net.core.daemon.poll_interval import RepairBudget, poll_interval
-from ec2net.core.daemon.schedule import VERIFY_SOON, Kind, Schedule, Work
+from ec2net.core.daemon.schedule import VERIFY_AT_ONCE, VERIFY_SOON, Kind, Schedule, Work
 from ec2net.core.model.identity import Mac
 from ec2net.core.report.eni_state import State
 
@@ -184,7 +184,11 @@ def test_the_budget_is_never_exceeded(pauses: list[float], per_minute: int) -> N
 
 def test_foreign_changes_are_verified_after_a_second_and_then_every_ten_seconds_at_most() -> None:
     made = schedule()
-    for begin, verified in ((1.0, 2.0), (2.1, 3.1), (3.2, 4.2), (4.3, 12.0), (12.1, 22.0)):
+    for begin, verified in (
+        *((1.0 + n, 2.0 + n) for n in range(VERIFY_AT_ONCE)),
+        (8.0, 12.0),
+        (12.1, 22.0),
+    ):
         made.routed(begin)
         made.routed(begin + 0.9)
         assert made.next([]) == pytest.approx(verified)
