@@ -67,7 +67,7 @@ def test_the_advertised_router_is_used_where_the_constant_does_not_answer(
         limit.check()
         assert not until_known(instance, eni)
         log = instance.ec2net("refresh").stderr
-    assert f"{eni.name}: fe80:ec2::1 does not answer" in log
+    assert f"{eni.name}: EC2's IPv6 router fe80:ec2::1 does not answer" in log
     assert ROUTER in log
     assert instance.unreachable(eni) == []
     assert instance.refresh() == []
