@@ -473,14 +473,14 @@ class Engine:
         return self._by_backend(intent, view) + by_kernel
 
     def surroundings(self, view: View, snapshot: Snapshot | None = None) -> Surroundings:
-        """The state of the host, for ``check``. Raises ``KernelError``."""
+        """The state of the host, for ``check``."""
         forwards = frozenset(
             version
             for version, name in ((4, "ipv4/ip_forward"), (6, "ipv6/conf/all/forwarding"))
             if read_number(name) == 1
         )
         seen = snapshot or view.snapshot
-        return surroundings(view.facts, view.host, seen, self.kernel, forwards)
+        return surroundings(view.facts, view.host, seen, self.kernel.protocol, forwards)
 
     def _by_backend(self, intent: EniIntent, view: View) -> tuple[Finding, ...]:
         name = view.choices[intent.mac].backend

@@ -6,6 +6,7 @@ answer with the ENI's own link. Sources for which the kernel has equal rules get
 one of each class is looked up for all destinations.
 """
 
+import errno
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -43,8 +44,8 @@ class Way:
     name: str
     """The destination for people: an address, or the subnet that it stands for."""
     answer: RouteAnswer | None
-    error: str
-    """The kernel's refusal; empty if there is an answer."""
+    refusal: KernelError | None
+    """None if there is an answer."""
     wanted: frozenset[int]
     """Indices of the links that may be the answer; empty: every link but those of other ENIs."""
     how: str = ""
@@ -111,15 +112,10 @@ def ways(
         version = sources[0].version
         if version not in versions:
             continue
-        yield from _to_all(intent, sources, kernel, around, deadline)
-        yield _way(
-            kernel,
-            sources,
-            ABROAD[version],
-            str(ABROAD[version]),
-            frozenset((intent.link.index,)),
-            through=intent.link.index,
-        )
+        for way in _to_all(intent, sources, kernel, around, deadline):
+            yield way
+            if way.destination == ABROAD[version]:
+                yield _bound(intent, way, kernel, around)
         yield from _by_devices(intent, sources, kernel, around)
     yield from _forwarded(intent, kernel, around, deadline)
 
@@ -157,6 +153,20 @@ def _to_all(
             way = _way(kernel, sources, destination, name, wanted)
             known[same] = way
         yield replace(way, destination=destination, name=name)
+
+
+def _bound(intent: EniIntent, abroad: Way, kernel: Kernel, around: Surroundings) -> Way:
+    """The way of a packet that is bound to the ENI's link.
+
+    If the unbound packet leaves through this link, the bound one takes the same route: the kernel
+    goes by the same rules, and the bound packet passes over the routes through other links
+    (fib_table_lookup, net/ipv4/fib_trie.c; rt6_device_match and find_match, net/ipv6/route.c).
+    """
+    link = intent.link.index
+    if abroad.answer is not None and abroad.answer.link == link and not around.selects_by_link:
+        return replace(abroad, how="bound")
+    wanted = frozenset((link,))
+    return _way(kernel, abroad.sources, abroad.destination, abroad.name, wanted, through=link)
 
 
 def _by_main(
@@ -208,13 +218,11 @@ def _own(intent: EniIntent) -> frozenset[int]:
 def _classes(intent: EniIntent, around: Surroundings) -> list[tuple[AnyAddress, ...]]:
     """The sources, those together for which the kernel has equal rules."""
     classes: dict[tuple[object, ...], list[AnyAddress]] = {}
+    kinds = around.kinds
     for interface in intent.sources:
         source = interface.ip
-        others = tuple(id(rule) for rule in around.of_others.matching(source))
-        own = tuple(
-            (rule.priority, rule.table, rule.suppress_group, rule.mark, rule.destination)
-            for rule in around.ours.matching(source)
-        )
+        others = tuple(map(id, around.of_others.matching(source)))
+        own = tuple([kinds[id(rule)] for rule in around.ours.matching(source)])
         there = (intent.link.index, source) in around.held
         classes.setdefault((source.version, others, own, there), []).append(source)
     return [tuple(same) for same in classes.values()]
@@ -293,9 +301,8 @@ def _way(
     try:
         answer = kernel.lookup(destination, sources[0], through=through, into=into)
     except KernelError as error:
-        said = error.problem.rpartition(": ")[2]
-        return Way(sources, destination, name, None, said, wanted, how)
-    return Way(sources, destination, name, answer, "", wanted, how)
+        return Way(sources, destination, name, None, error, wanted, how)
+    return Way(sources, destination, name, answer, None, wanted, how)
 
 
 def cause_of(way: Way, around: Surroundings) -> Cause:
@@ -305,10 +312,10 @@ def cause_of(way: Way, around: Surroundings) -> Cause:
 
 def _said(way: Way, around: Surroundings) -> str:
     """The kernel's answer, and its cause."""
-    if way.answer is None:
-        text = _refusal(way, around)
+    if way.refusal is not None:
+        text = _refusal(way, way.refusal, around)
     else:
-        link = way.answer.link
+        link = way.answer.link if way.answer is not None else 0
         text = f"it would leave through {around.names.get(link, f'link {link}')}"
     found = cause_of(way, around)
     if rule := found.foreign:
@@ -318,10 +325,10 @@ def _said(way: Way, around: Surroundings) -> str:
     return f"{text} by {by}" if by else text
 
 
-def _refusal(way: Way, around: Surroundings) -> str:
+def _refusal(way: Way, refusal: KernelError, around: Surroundings) -> str:
     """The kernel has one error for a blackhole and for a source that the host does not have."""
-    if "EINVAL" not in way.error:
-        return f"the kernel says: {way.error}"
+    if refusal.errno != errno.EINVAL:
+        return f"the kernel says: {refusal.problem.rpartition(': ')[2]}"
     if not way.how and way.sources[0] not in around.local:
         return "the host does not have the address"
     return "the kernel discards the packets"

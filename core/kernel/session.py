@@ -37,7 +37,6 @@ from ec2net.core.model.objects import (
     Rule,
     Setting,
 )
-from ec2net.core.model.policy_rule import PolicyRule
 from ec2net.core.model.snapshot import AddressState, Found, Snapshot
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
@@ -186,6 +185,9 @@ class Kernel:
                     tuple(route for same in routes for route in same),
                     tuple(one for one in as_objects if one is not None),
                     accept_ra,
+                    tuple(
+                        one.rule for same in rules for one in same if isinstance(one, ForeignRule)
+                    ),
                     state,
                 ),
             )
@@ -258,16 +260,6 @@ class Kernel:
             ip_address(own) if own else None,
             wire.number(answer, wire.ROUTES, _RTA_TABLE) or 0,
         )
-
-    def foreign_rules(self) -> tuple[PolicyRule, ...]:
-        """The policy rules of other makers, in the order in which the kernel goes by them."""
-        with self._errors("reading rules"):
-            return tuple(
-                found.rule
-                for family in _FAMILIES
-                for found in self._rules(family)
-                if isinstance(found, ForeignRule)
-            )
 
     def reply_marks(self) -> tuple[ReplyMarks, ...]:
         """ec2net's tables of nftables. Raises ``KernelError``."""

@@ -61,9 +61,6 @@ class Kernel:
     def snapshot(self, drivers: Iterable[str], subnets: object = ()) -> Snapshot:
         return Snapshot(FACTS.links, state=self.state)
 
-    def foreign_rules(self) -> tuple[()]:
-        return ()
-
     def lookup(
         self, destination: AnyAddress, source: AnyAddress | None = None, **_: int
     ) -> RouteAnswer:

@@ -45,9 +45,6 @@ class Kernel:
     def checked(self, check: object) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def foreign_rules(self) -> tuple[()]:
-        return ()
-
     def lookup(
         self, destination: AnyAddress, source: AnyAddress | None = None, **_: int
     ) -> RouteAnswer:

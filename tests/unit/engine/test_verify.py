@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How many lookups a verification makes: each walks through all rules of the host in the kernel."""
 
+from dataclasses import replace
 from typing import Any
 
 from large_host import Each, large_host
@@ -26,13 +27,9 @@ class Kernel:
 
     protocol = OURS
 
-    def __init__(self, host: HostIntent, *foreign: PolicyRule) -> None:
+    def __init__(self, host: HostIntent) -> None:
         self._by_source = {s.ip: i.link.index for i in host.ready for s in i.sources}
-        self._foreign = foreign
         self.lookups = 0
-
-    def foreign_rules(self) -> tuple[PolicyRule, ...]:
-        return self._foreign
 
     def lookup(
         self, destination: AnyAddress, source: AnyAddress | None = None, **_: int
@@ -52,8 +49,8 @@ def settled(facts: Facts) -> tuple[HostIntent, Snapshot]:
 def verified(facts: Facts, *foreign: PolicyRule) -> tuple[int, int, list[str]]:
     """Lookups, answers and findings."""
     host, snapshot = settled(facts)
-    kernel: Any = Kernel(host, *foreign)
-    around = surroundings(facts, host, snapshot, kernel, frozenset())
+    kernel: Any = Kernel(host)
+    around = surroundings(facts, host, replace(snapshot, policy=foreign), OURS, frozenset())
     answers = [way for i in host.ready for way in ways(i, kernel, around, Deadline(60, "verify"))]
     lookups = kernel.lookups
     found = [f.text for i in host.ready for f in check(i, kernel, around, Deadline(60, "verify"))]
