@@ -25,6 +25,7 @@ from ec2net.core.host.files import Environment
 from ec2net.core.model import finding
 from ec2net.core.model.errors import DoubleManagement, ImdsError
 from ec2net.core.model.facts import Value
+from ec2net.core.model.problem_code import Code, code_of
 from ec2net.core.report.text import count, incomplete
 
 
@@ -89,7 +90,8 @@ def _problems(view: View, dead: Collection[Finding], *, without_imds: bool) -> I
         told = isinstance(problem, DoubleManagement) or problem.subject in names
         if not told and not (without_imds and isinstance(problem, ImdsError)):
             remedy = problem.remedy or "see 'ec2net status' and 'ec2net plan'"
-            yield Finding(Severity.ERROR, Check.ENI, problem.subject, problem.problem, remedy)
+            code, subject = code_of(problem), problem.subject
+            yield Finding(Severity.ERROR, Check.ENI, subject, problem.problem, remedy, code)
 
 
 def _standings(view: View) -> Iterator[Finding]:
@@ -102,19 +104,18 @@ def _standings(view: View) -> Iterator[Finding]:
             continue  # reported with the tool
         if eni.standing is Standing.REFUSED:
             remedy = f"compare this with what IMDS reports: ec2net explain {eni.name}"
-            yield Finding(
-                Severity.ERROR, Check.ENI, eni.name, f"the ENI is refused: {eni.reason}", remedy
-            )
+            text = f"the ENI is refused: {eni.reason}"
+            yield Finding(Severity.ERROR, Check.ENI, eni.name, text, remedy, Code.REFUSED)
         elif eni.standing is Standing.IGNORED and eni.reason != BY_CONFIGURATION:
             text = f"the ENI is ignored: {eni.reason}"
             remedy = f"if ec2net is to configure the ENI, see why: ec2net explain {eni.name}"
-            yield Finding(Severity.NOTE, Check.ENI, eni.name, text, remedy)
+            yield Finding(Severity.NOTE, Check.ENI, eni.name, text, remedy, Code.IGNORED)
         elif eni.standing is Standing.ABSENT:
             remedy = (
                 "if the ENI is not EFA-only, look for its link in other namespaces: ip -all "
                 "netns exec ip -br link"
             )
-            yield Finding(Severity.NOTE, Check.ENI, eni.name, eni.reason, remedy)
+            yield Finding(Severity.NOTE, Check.ENI, eni.name, eni.reason, remedy, Code.ABSENT)
         elif eni.intent is not None and eni.mac in unlisted:
             text = "IMDS does not list the ENI any more: ec2net keeps its last known configuration"
             remedy = (
@@ -128,9 +129,8 @@ def _standings(view: View) -> Iterator[Finding]:
             yield Finding(Severity.WARNING, Check.ENI, eni.name, text, remedy)
         elif eni.standing is Standing.PENDING:
             remedy = f"wait for IMDS, or see what is missing: ec2net explain {eni.name}"
-            yield Finding(
-                Severity.WARNING, Check.ENI, eni.name, f"the ENI is pending: {eni.reason}", remedy
-            )
+            text = f"the ENI is pending: {eni.reason}"
+            yield Finding(Severity.WARNING, Check.ENI, eni.name, text, remedy, Code.PENDING)
 
 
 def _plan(view: View) -> Iterator[Finding]:
@@ -162,14 +162,15 @@ def _plan(view: View) -> Iterator[Finding]:
 
 
 def _routing(view: View, wrong: Collection[finding.Finding]) -> Iterator[Finding]:
-    """Per ENI the first, with the number of the others: one cause has them all, as a rule.
+    """Per ENI and code the first, with the number of the others: one cause has them all, as a rule.
 
     A refresh is offered only where it would change something of the ENI.
     """
     plan = view.plan.without(view.observed_only | view.held.keys() | view.waiting_for)
     for eni in view.host.enis:
-        same = [found for found in wrong if found.mac == eni.mac]
-        if same:
+        own = [found for found in wrong if found.mac == eni.mac]
+        for code in dict.fromkeys(found.code for found in own):
+            same = [found for found in own if found.code is code]
             more = f" (and {len(same) - 1} more of this kind)" if len(same) > 1 else ""
             repair = "; repair: ec2net refresh" if plan.of(eni.mac).changes else ""
             remedy = next((found.remedy for found in same if found.remedy), "")
@@ -179,6 +180,7 @@ def _routing(view: View, wrong: Collection[finding.Finding]) -> Iterator[Finding
                 eni.name,
                 f"{same[0].text}{more}",
                 remedy or f"see why: ec2net explain {eni.name}{repair}",
+                code,
             )
 
 

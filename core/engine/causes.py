@@ -52,11 +52,15 @@ def cause(
     source: AnyAddress,
     destination: AnyAddress,
     answer: RouteAnswer | None,
+    through: str = "",
 ) -> Cause:
-    """``answer`` is None if the kernel refused to answer."""
+    """``answer`` is None if the kernel refused to answer. ``through``: the name of the link that
+    the packet is bound to."""
     table = answer.table if answer is not None else None
     rules: list[PolicyRule | Rule] = [
-        rule for rule in around.of_others.matching(source) if rule.takes(source, destination)
+        rule
+        for rule in around.of_others.matching(source)
+        if rule.takes(source, destination, through)
     ]
     rules += [
         rule

@@ -47,6 +47,7 @@ from ec2net.core.model.facts import Facts, ImdsFacts, Link, Reading, Unknown, Va
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.plan import Applied, Plan, is_optional
+from ec2net.core.model.problem_code import code_of
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import PATIENCE, Backend, Host
 from ec2net.core.plugins.guard import GuardedBackend
@@ -487,7 +488,7 @@ class Engine:
         try:
             texts = () if name is None else self.backends[name].check(intent, view.seen_by(name))
         except Ec2netError as error:
-            texts = (str(error),)
+            return (Finding(intent.mac, str(error), code_of(error)),)
         return tuple(Finding(intent.mac, text) for text in texts)
 
     def _remember(

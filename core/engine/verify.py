@@ -19,6 +19,7 @@ from ec2net.core.model.errors import KernelError
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.objects import MAIN_TABLE, AnyAddress
 from ec2net.core.model.plan import Action, Plan
+from ec2net.core.model.problem_code import Code
 from ec2net.core.runtime.deadline import Deadline
 
 ABROAD: dict[int, AnyAddress] = {4: ip_address("198.51.100.1"), 6: ip_address("2001:db8:ffff::1")}
@@ -51,8 +52,14 @@ class Way:
     how: str = ""
     """``bound`` to the ENI's link, or ``forwarded``; empty: sent by the host."""
 
+    @property
+    def unrouted(self) -> bool:
+        """Whether no route leads there: the kernel then looks for the destination of a bound packet
+        on the link itself (ip_route_output_key_hash_rcu, net/ipv4/route.c)."""
+        return self.how == "bound" and self.answer is not None and not self.answer.table
+
     def ok(self, intent: EniIntent, enis: frozenset[int]) -> bool:
-        if self.answer is None:
+        if self.answer is None or self.unrouted:
             return False
         link = self.answer.link
         if self.wanted:
@@ -307,13 +314,18 @@ def _way(
 
 def cause_of(way: Way, around: Surroundings) -> Cause:
     """The rule, table and route that the answer came from."""
-    return cause(around, way.sources[0], way.destination, way.answer)
+    bound = next(iter(way.wanted)) if way.how == "bound" else 0
+    through = around.names.get(bound, "")
+    answer = None if way.unrouted else way.answer
+    return cause(around, way.sources[0], way.destination, answer, through)
 
 
 def _said(way: Way, around: Surroundings) -> str:
     """The kernel's answer, and its cause."""
     if way.refusal is not None:
         text = _refusal(way, way.refusal, around)
+    elif way.unrouted:
+        text = "no route leads there"
     else:
         link = way.answer.link if way.answer is not None else 0
         text = f"it would leave through {around.names.get(link, f'link {link}')}"
@@ -325,12 +337,25 @@ def _said(way: Way, around: Surroundings) -> str:
     return f"{text} by {by}" if by else text
 
 
-def _refusal(way: Way, refusal: KernelError, around: Surroundings) -> str:
+def _code(way: Way, around: Surroundings) -> Code:
+    if cause_of(way, around).foreign is not None:
+        return Code.FOREIGN_RULE
+    if way.refusal is None:
+        return Code.DISCARDED if way.unrouted else Code.DIVERTED
+    return Code.MISSING_SOURCE if _lacks_source(way, way.refusal, around) else Code.DISCARDED
+
+
+def _lacks_source(way: Way, refusal: KernelError, around: Surroundings) -> bool:
     """The kernel has one error for a blackhole and for a source that the host does not have."""
+    absent = not way.how and way.sources[0] not in around.local
+    return refusal.errno == errno.EINVAL and absent
+
+
+def _refusal(way: Way, refusal: KernelError, around: Surroundings) -> str:
+    if _lacks_source(way, refusal, around):
+        return "the host does not have the address"
     if refusal.errno != errno.EINVAL:
         return f"the kernel says: {refusal.problem.rpartition(': ')[2]}"
-    if not way.how and way.sources[0] not in around.local:
-        return "the host does not have the address"
     return "the kernel discards the packets"
 
 
@@ -347,6 +372,6 @@ def _finding(intent: EniIntent, said: str, same: list[Way], around: Surroundings
     return Finding(
         intent.mac,
         f"traffic from {sources} to {shown} should leave through {links}, but {said}",
-        kind="traffic",
-        remedy=cause_of(first, around).remedy(),
+        _code(first, around),
+        cause_of(first, around).remedy(),
     )

@@ -127,7 +127,7 @@ def lines(found: Sequence[Finding], checked: Scope, *, colour: bool = False) -> 
 def _document(found: Sequence[Finding], checked: Scope) -> dict[str, object]:
     return {
         "version": as_json.VERSION,
-        "findings": [encode(one) for one in found],
+        "findings": [{**encode(one), "code": encode(one.reason_code)} for one in found],
         "passed": [check.value for check in checked.passed],
         "not_checked": list(checked.not_checked),
     }

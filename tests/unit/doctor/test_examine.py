@@ -39,8 +39,9 @@ from ec2net.core.host.files import Environment
 from ec2net.core.imds.endpoint import IPV4_ENDPOINT, Candidate
 from ec2net.core.imds.ways import Outcome, Way
 from ec2net.core.model import finding
-from ec2net.core.model.errors import DoubleManagement, Ec2netError, ImdsError
+from ec2net.core.model.errors import DoubleManagement, Ec2netError, ImdsError, KernelError
 from ec2net.core.model.plan import Action, Change, Conflict, Plan
+from ec2net.core.model.problem_code import Code
 from ec2net.core.runtime.deadline import Deadline
 
 # MTU.
@@ -129,6 +130,8 @@ def test_a_failed_unit_is_reported() -> None:
 
 # All together.
 
+DIVERTED = Code.DIVERTED
+
 CHANGE = Change(Action.ADD, HOST.ready[1].rules[0], mac(1))
 CONFLICT = Conflict(mac(1), default(4, 10001, SECOND), default(4, 10001, FIRST))
 SILENT = Way(Candidate(IPV4_ENDPOINT), Outcome.SILENT, "timed out")
@@ -165,6 +168,11 @@ PENDING = HOST.without({mac(1): "no device-number yet"}, Standing.PENDING)
             {"wrong_ways": (finding.Finding(mac(1), "a"), finding.Finding(mac(1), "b"))},
             [(ERROR, Check.ROUTING, "ens6")],
         ),
+        (
+            {},
+            {"wrong_ways": (finding.Finding(mac(1), "a"), finding.Finding(mac(1), "b", DIVERTED))},
+            [(ERROR, Check.ROUTING, "ens6"), (ERROR, Check.ROUTING, "ens6")],
+        ),
         ({}, {"silent_gateways": None}, [(NOTE, Check.UNCHECKED, "")]),
         ({}, {"failed_units": None}, [(NOTE, Check.UNCHECKED, "")]),
         ({}, {"failed_units": ("ec2net.service",)}, [(ERROR, Check.UNIT_FAILED, "ec2net.service")]),
@@ -175,6 +183,24 @@ def test_problems_of_the_pass_and_of_readings_are_reported(
 ) -> None:
     found = examine(view(**seen), Readings(**readings), environment({}), LoadedConfig(Config()))
     assert told(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("seen", "readings", "code"),
+    [
+        ({"host": REFUSED}, {}, Code.REFUSED),
+        ({"host": PENDING}, {}, Code.PENDING),
+        ({"problems": (KernelError("is broken"),)}, {}, Code.KERNEL),
+        ({"problems": (ImdsError("silent"),)}, {"ways": (SILENT,)}, Code.IMDS),
+        ({}, {"wrong_ways": (finding.Finding(mac(1), "a", DIVERTED),)}, Code.DIVERTED),
+        ({}, {"failed_units": ("ec2net.service",)}, None),
+    ],
+)
+def test_a_finding_has_the_code_with_which_a_pass_reports_it(
+    seen: dict[str, Any], readings: dict[str, Any], code: Code | None
+) -> None:
+    (found,) = examine(view(**seen), Readings(**readings), environment({}), LoadedConfig(Config()))
+    assert found.reason_code is code
 
 
 def test_the_severity_of_another_tool_follows_its_danger() -> None:

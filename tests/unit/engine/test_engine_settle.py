@@ -67,7 +67,7 @@ class Kernel:
         self.lookups += 1
         held = dict.fromkeys(_addresses(0), 2) | dict.fromkeys(_addresses(1), 1)
         link = self._leaves_by if source is None or self._leaves_by is not None else held[source]
-        return RouteAnswer(link or 0, None, None)
+        return RouteAnswer(link or 0, None, None, 254)
 
 
 def _addresses(number: int) -> tuple[AnyAddress, ...]:
