@@ -27,6 +27,8 @@ class Said:
 
     status: int
     words: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+    """What its output must not have."""
 
     @property
     def checks(self) -> set[str]:
@@ -37,8 +39,8 @@ class Said:
         return [word for word in self.words if not word.startswith("[")]
 
 
-def said(status: int, *words: str) -> Said:
-    return Said(status, words)
+def said(status: int, *words: str, never: tuple[str, ...] = ()) -> Said:
+    return Said(status, words, never)
 
 
 WELL = Said(0)
@@ -115,6 +117,7 @@ def wrong(command: str, expected: Said, status: int, output: str) -> list[str]:
     """How the answer of a command differs from what is expected."""
     found = [] if status == expected.status else [f"exit {status}, not {expected.status}"]
     found += [f"not said: {text}" for text in expected.texts if text not in output]
+    found += [f"said: {text}" for text in expected.never if text in output]
     if command == "doctor":
         checks = checks_of(output)
         found += [f"not found: {check}" for check in sorted(expected.checks - checks)]
@@ -850,14 +853,17 @@ KINDS = """
 """The classes of broken hosts."""
 
 
-def make(instance: Instance, row: Row) -> None:
-    """Run the script of the row, and the pass after it."""
+def environment_of(instance: Instance) -> dict[str, str]:
+    """The environment of a row's script."""
     config = instance.config_root / "etc/ec2net/ec2net.toml"
     variables = {"RUN_DIR": str(instance.run_dir), "CONFIG": str(config)}
+    return {**environment(instance.source), **variables}
+
+
+def make(instance: Instance, row: Row) -> None:
+    """Run the script of the row, and the pass after it."""
     if row.script:
-        done = instance.guest.run(
-            ["sh", "-euc", row.script], env={**environment(instance.source), **variables}
-        )
+        done = instance.guest.run(["sh", "-euc", row.script], env=environment_of(instance))
         assert done.returncode == 0, done.stderr
     if row.passes:
         instance.ec2net("refresh", status=row.status.status)
