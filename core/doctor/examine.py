@@ -20,11 +20,14 @@ from ec2net.core.doctor import (
 )
 from ec2net.core.doctor.finding import Check, Finding, Severity, in_order
 from ec2net.core.doctor.readings import Readings
+from ec2net.core.engine.causes import deletion
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host.files import Environment
 from ec2net.core.model import finding
 from ec2net.core.model.errors import DoubleManagement, ImdsError
 from ec2net.core.model.facts import Value
+from ec2net.core.model.objects import Route, Rule
+from ec2net.core.model.policy_rule import PolicyRule
 from ec2net.core.model.problem_code import Code, code_of
 from ec2net.core.report.text import count, incomplete
 
@@ -47,17 +50,19 @@ def examine(
     found += routes.silent(readings.silent_gateways or ())
     found += routes.fixed(readings.fixed_gateways)
     held = other_tools.holdings(view, numbers.protocol)
-    found += routes.foreign_objects(host, snapshot, numbers, others, but=held.of)
+    told = {*held.of, *_culprits(view, readings.wrong_ways)}
+    found += routes.foreign_objects(host, snapshot, numbers, others, but=told)
     found += addresses.duplicates(host, snapshot)
     found += addresses.unassigned(view)
     found += addresses.lost_leases(view)
     found += addresses.unusable(readings.address_states, host)
     found += addresses.overdue(readings.leases or {}, readings.address_states)
-    found += _mtus(view)
+    found += [*_mtus(view), *links.ipv6_off(view.facts, host, snapshot)]
     ruleset = readings.ruleset or filters.Ruleset()
     found += filters.dropped(ruleset, host, others)
     found += filters.hiding_imds(ruleset) if no_imds else ()
     found += sysctls.strict_filters(host, readings.sysctls)
+    found += sysctls.no_forwarding(readings.behind, readings.sysctls)
     found += sysctls.lost_answers(host, readings.sysctls)
     found += sysctls.lost_advertisements(host, readings.sysctls)
     found += configuration.broken(loaded)
@@ -67,7 +72,27 @@ def examine(
     found += units.failed(readings.failed_units or (), readings.service)
     found += other_tools.tools(view, environment, held)
     found += [*_plan(view), *_routing(view, readings.wrong_ways), *_unchecked(readings)]
-    return in_order(found)
+    return in_order(_without_consequences(found))
+
+
+_OF_A_DEAD_LINK = (Check.DEFAULT_ROUTE, Check.ROUTING, Check.IMDS)
+
+
+def _without_consequences(found: Collection[Finding]) -> list[Finding]:
+    """Without what follows from a link that is down."""
+    down = {one.subject for one in found if one.check is Check.LINK_DOWN}
+    return [one for one in found if one.subject not in down or one.check not in _OF_A_DEAD_LINK]
+
+
+def _culprits(view: View, wrong: Collection[finding.Finding]) -> set[Rule | Route]:
+    """Foreign objects that other findings name: conflicts, and those of the kernel's answers."""
+    items = [found.foreign for found in view.plan.conflicts]
+    known: set[Rule | Route] = {item for item in items if isinstance(item, Rule | Route)}
+    culprits = {one.culprit for one in wrong}
+    known |= {one for one in culprits if isinstance(one, Route)}
+    keys = {(c.priority, c.source, c.table) for c in culprits if isinstance(c, PolicyRule)}
+    rules = (found.item for found in view.snapshot.rules)
+    return known | {r for r in rules if (r.priority, r.source, r.table) in keys}
 
 
 def _mtus(view: View) -> Iterator[Finding]:
@@ -137,14 +162,16 @@ def _plan(view: View) -> Iterator[Finding]:
     for conflict in view.plan.conflicts:
         if conflict.limit:
             continue  # reported with the MTUs
-        eni = view.host.of(conflict.mac)
+        eni, item = view.host.of(conflict.mac), conflict.foreign
+        command = deletion(item) if isinstance(item, Rule | Route) else ""
         yield Finding(
             Severity.ERROR,
             Check.CONFLICT,
             eni.name if eni else str(conflict.mac),
             conflict.describe(),
             "remove that object with the tool that created it; ec2net never replaces foreign "
-            "objects",
+            "objects"
+            + (f"; if nothing needs it, run: {command} && ec2net refresh" if command else ""),
         )
     if view.pause is not None:
         cause = f"changes are paused {view.pause.words()}"

@@ -67,6 +67,8 @@ class Surroundings:
     """Rules of other makers, the kernel's three included."""
     own_rules: tuple[Rule, ...] = ()
     routes: tuple[Route, ...] = ()
+    foreign_routes: frozenset[Route] = frozenset()
+    """Routes of other makers than ec2net and the kernel, in tables of ENIs."""
     local: frozenset[AnyAddress] = frozenset()
     """Every address of the host."""
     held: frozenset[tuple[int, AnyAddress]] = frozenset()
@@ -166,12 +168,18 @@ def surroundings(
         and interface.network.num_addresses > 2
         and not (interface.is_loopback or interface.is_link_local)
     ]
+    tables = {intent.table for intent in host.ready if intent.rules}
     return Surroundings(
         {link.index: link.name for link in snapshot.links},
         links,
         snapshot.policy,
         tuple(f.item for f in snapshot.rules if f.protocol == protocol),
         tuple(found.item for found in snapshot.routes),
+        frozenset(
+            found.item
+            for found in snapshot.routes
+            if found.item.table in tables and found.protocol not in (protocol, KERNEL)
+        ),
         frozenset(address for _, address in held),
         held,
         known_subnets(facts.imds.enis),

@@ -17,7 +17,7 @@ from ec2net.core.engine.surroundings import Surroundings
 from ec2net.core.kernel.session import Kernel, RouteAnswer
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.finding import Finding
-from ec2net.core.model.objects import MAIN_TABLE, AnyAddress
+from ec2net.core.model.objects import MAIN_TABLE, AnyAddress, Route
 from ec2net.core.model.plan import Action, Plan
 from ec2net.core.model.problem_code import Code
 from ec2net.core.runtime.deadline import Deadline
@@ -49,6 +49,8 @@ class Way:
     """None if there is an answer."""
     wanted: frozenset[int]
     """Indices of the links that may be the answer; empty: every link but those of other ENIs."""
+    route: Route | None = None
+    """The route that the packets take, if they leave through another link than a wanted one."""
     how: str = ""
     """``bound`` to the ENI's link, or ``forwarded``; empty: sent by the host."""
 
@@ -75,7 +77,11 @@ def differences(plan: Plan) -> tuple[Finding, ...]:
         Action.REMOVE: "is left over",
     }
     return tuple(
-        Finding(change.mac, f"{change.item.describe()} {words[change.action]}")
+        Finding(
+            change.mac,
+            f"{change.item.describe()} {words[change.action]}"
+            + (f" ({change.before.describe()})" if change.before is not None else ""),
+        )
         for change in plan.changes
     )
 
@@ -149,7 +155,8 @@ def _to_all(
     """One lookup for each class of destinations with equal rules and routes: each costs the kernel a
     walk through all rules, which are 6,300 for each IP version on the largest host."""
     known: dict[object, Way] = {}
-    everywhere = _destinations(sources[0].version, around)
+    version = sources[0].version
+    everywhere = (*_destinations(version, around), *_diverted(intent, version, around))
     for destination, name in (*everywhere, *_corrected(intent, sources)):
         by_main = _by_main(intent, destination, kernel, around)
         same = by_main, _same(intent, sources[0], destination, kernel, around)
@@ -157,7 +164,7 @@ def _to_all(
         if way is None:
             deadline.check()
             wanted = _own(intent) | (frozenset() if by_main is None else {by_main})
-            way = _way(kernel, sources, destination, name, wanted)
+            way = _way(kernel, sources, destination, name, wanted, around)
             known[same] = way
         yield replace(way, destination=destination, name=name)
 
@@ -173,7 +180,8 @@ def _bound(intent: EniIntent, abroad: Way, kernel: Kernel, around: Surroundings)
     if abroad.answer is not None and abroad.answer.link == link and not around.selects_by_link:
         return replace(abroad, how="bound")
     wanted = frozenset((link,))
-    return _way(kernel, abroad.sources, abroad.destination, abroad.name, wanted, through=link)
+    to, name = abroad.destination, abroad.name
+    return _way(kernel, abroad.sources, to, name, wanted, around, through=link)
 
 
 def _by_main(
@@ -245,6 +253,16 @@ def _destinations(version: int, around: Surroundings) -> Iterator[tuple[AnyAddre
             yield neighbour, str(subnet)
 
 
+def _diverted(
+    intent: EniIntent, version: int, around: Surroundings
+) -> Iterator[tuple[AnyAddress, str]]:
+    """A host of each destination for which another maker put a route into the ENI's table."""
+    for route in around.by_table.get(intent.table, ()):
+        network = route.destination
+        if route in around.foreign_routes and route.version == version and network.prefixlen:
+            yield network[min(1, network.num_addresses - 1)], str(network)
+
+
 def _by_devices(
     intent: EniIntent, sources: tuple[AnyAddress, ...], kernel: Kernel, around: Surroundings
 ) -> Iterator[Way]:
@@ -257,7 +275,7 @@ def _by_devices(
         neighbour = around.neighbour(network)
         if neighbour is None or _host_link(kernel, neighbour, around) != link:
             continue  # for example a bridge that is down
-        yield _way(kernel, sources, neighbour, str(network), frozenset((link,)))
+        yield _way(kernel, sources, neighbour, str(network), frozenset((link,)), around)
 
 
 def _forwarded(
@@ -270,13 +288,18 @@ def _forwarded(
         deadline.check()
         source, destination = network[min(1, network.num_addresses - 1)], ABROAD[network.version]
         if (into := forwarded_from(source, kernel, around)) is not None:
-            yield _way(kernel, (source,), destination, str(destination), _own(intent), into=into)
+            name, wanted = str(destination), _own(intent)
+            yield _way(kernel, (source,), destination, name, wanted, around, into=into)
 
 
 def forwarded_from(source: AnyAddress, kernel: Kernel, around: Surroundings) -> int | None:
     """Index of the link behind which a source is that the host forwards for; None if it is none."""
-    if source.version not in around.forwards or source in around.local:
-        return None
+    forwards = source.version in around.forwards and source not in around.local
+    return behind(source, kernel, around) if forwards else None
+
+
+def behind(source: AnyAddress, kernel: Kernel, around: Surroundings) -> int | None:
+    """Index of the link that is no ENI's and that leads to an address; None if there is none."""
     into = _host_link(kernel, source, around)
     if into is None or into in around.enis or around.names.get(into, "lo") == "lo":
         return None
@@ -300,6 +323,7 @@ def _way(
     destination: AnyAddress,
     name: str,
     wanted: frozenset[int],
+    around: Surroundings,
     *,
     through: int = 0,
     into: int = 0,
@@ -308,8 +332,12 @@ def _way(
     try:
         answer = kernel.lookup(destination, sources[0], through=through, into=into)
     except KernelError as error:
-        return Way(sources, destination, name, None, error, wanted, how)
-    return Way(sources, destination, name, answer, None, wanted, how)
+        return Way(sources, destination, name, None, error, wanted, how=how)
+    route = None
+    if wanted and answer.link not in wanted:
+        names = around.names
+        route = kernel.route_of(destination, sources[0], names, through=through, into=into)
+    return Way(sources, destination, name, answer, None, wanted, route, how)
 
 
 def cause_of(way: Way, around: Surroundings) -> Cause:
@@ -317,7 +345,7 @@ def cause_of(way: Way, around: Surroundings) -> Cause:
     bound = next(iter(way.wanted)) if way.how == "bound" else 0
     through = around.names.get(bound, "")
     answer = None if way.unrouted else way.answer
-    return cause(around, way.sources[0], way.destination, answer, through)
+    return cause(around, way.sources[0], way.destination, answer, through, way.route)
 
 
 def _said(way: Way, around: Surroundings) -> str:
@@ -369,9 +397,11 @@ def _finding(intent: EniIntent, said: str, same: list[Way], around: Surroundings
     shown = ", ".join(names[:_SHOWN]) + (f" and {others} more" if others > 0 else "")
     wanted = sorted({around.names.get(link, str(link)) for link in first.wanted})
     links = " or ".join(wanted) or intent.link.name
+    found = cause_of(first, around)
     return Finding(
         intent.mac,
         f"traffic from {sources} to {shown} should leave through {links}, but {said}",
         _code(first, around),
-        cause_of(first, around).remedy(),
+        found.remedy(),
+        found.culprit,
     )

@@ -261,6 +261,27 @@ class Kernel:
             wire.number(answer, wire.ROUTES, _RTA_TABLE) or 0,
         )
 
+    def route_of(
+        self,
+        destination: AnyAddress,
+        source: AnyAddress,
+        names: Mapping[int, str],
+        *,
+        through: int = 0,
+        into: int = 0,
+    ) -> Route | None:
+        """The route that such a packet takes; None if the kernel does not tell. ``names``: link names
+        by index; the others as of ``lookup``."""
+        asked = encode.lookup(destination, source, through=through, into=into, matched=True)
+        try:
+            answer = self._requests.send(asked)
+        except OSError:
+            return None
+        if answer is None:
+            return None
+        found = decode.route(decode.message(answer, wire.ROUTES), names)
+        return found.item if found is not None else None
+
     def reply_marks(self) -> tuple[ReplyMarks, ...]:
         """ec2net's tables of nftables. Raises ``KernelError``."""
         from ec2net.core.kernel import nft  # only with published_ports

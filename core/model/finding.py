@@ -4,6 +4,8 @@
 from dataclasses import dataclass
 
 from ec2net.core.model.identity import Mac
+from ec2net.core.model.objects import Route
+from ec2net.core.model.policy_rule import PolicyRule
 from ec2net.core.model.problem_code import Code
 
 _OF_TRAFFIC = (Code.FOREIGN_RULE, Code.DIVERTED, Code.DISCARDED, Code.MISSING_SOURCE)
@@ -20,6 +22,8 @@ class Finding:
     code: Code = Code.VERIFY
     remedy: str = ""
     """The remedy; empty if verify knows none."""
+    culprit: PolicyRule | Route | None = None
+    """The object of another maker that is the cause."""
 
     @property
     def kind(self) -> str:

@@ -44,6 +44,8 @@ class AddressState:
     """Duplicate address detection failed (IFA_F_DADFAILED): it is not used."""
     valid: int | None
     """Seconds until it goes unless its lease is renewed; None for never."""
+    tentative: bool = False
+    """Duplicate address detection has not ended (IFA_F_TENTATIVE): it is not used yet."""
 
 
 @dataclass(frozen=True)  # without slots, for the cached index

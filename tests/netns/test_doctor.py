@@ -235,7 +235,7 @@ FAULTS: dict[
             "rule add from 10.0.2.0/24 lookup main priority 10000",
             "rule del from 10.0.2.0/24 lookup main priority 10000",
         ),
-        {(ERROR, "foreign-object", ""), (ERROR, "routing", "ens6")},
+        {(ERROR, "routing", "ens6")},
     ),
     "foreign route": (
         lambda i: ip(
@@ -243,7 +243,7 @@ FAULTS: dict[
             "route add 203.0.113.0/24 dev ens5 table 10001",
             "route del 203.0.113.0/24 dev ens5 table 10001",
         ),
-        {(ERROR, "foreign-object", "ens6")},
+        {(ERROR, "routing", "ens6")},
     ),
     "foreign default route": (
         lambda i: ip(
@@ -252,7 +252,6 @@ FAULTS: dict[
             "route del default table 10001",
         ),
         {
-            (ERROR, "foreign-object", "ens6"),
             (ERROR, "conflict", "ens6"),
             (ERROR, "routing", "ens6"),
         },

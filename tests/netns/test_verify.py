@@ -157,13 +157,26 @@ def test_a_foreign_route_in_the_table_of_an_eni_is_reported(settled: Instance) -
         (found,) = verified(settled)
         assert "to 169.254.169.123 should leave through ens6, but" in found["text"]
         assert "route 169.254.169.123/32 dev ens5 table 10001" in found["text"]
+        assert found["remedy"].endswith("run: ip route del 169.254.169.123/32 dev ens5 table 10001")
+
+
+def test_a_route_of_main_that_takes_all_traffic_is_named_although_no_pass_reads_it(
+    settled: Instance,
+) -> None:
+    """It said "rule 32766: from all lookup main", without a route."""
+    with ip(settled, "route add 198.51.100.0/25 dev docker0"):
+        texts = [one["text"] for one in verified(settled)]
+        assert any(
+            "by rule 9999: " in text and "route 198.51.100.0/25 dev docker0" in text
+            for text in texts
+        ), texts
 
 
 @pytest.mark.parametrize(
     ("do", "code"),
     [
         (("route add blackhole 198.51.100.0/24 table 10001",), "discarded"),
-        (("route add 198.51.100.0/24 dev ens5 table 10001",), "diverted"),
+        (("route add 203.0.113.0/24 dev ens5 table 10001",), "diverted"),
     ],
 )
 def test_a_finding_has_the_code_of_its_kind_also_in_the_journal(

@@ -246,7 +246,7 @@ BROKEN = (
         "ip route add 198.51.100.0/24 via 10.0.1.1 dev ens5 table 10001",
         status=said(1, "198.51.100.0/24", "ens5"),
         verify=said(4, "198.51.100.0/24", "ens5"),
-        doctor=said(1, "[routing]", "[foreign-object]", "ip route del 198.51.100.0/24"),
+        doctor=said(1, "[routing]", "ip route del 198.51.100.0/24"),
         explain=said(0, "degraded", "which is wrong", "198.51.100.0/24"),
     ),
     Row(
@@ -255,7 +255,7 @@ BROKEN = (
         "ip route add blackhole 198.51.100.0/24 table 10001",
         status=said(1, "198.51.100"),
         verify=said(4, "198.51.100.1", "the kernel discards the packets"),
-        doctor=said(1, "[routing]", "[foreign-object]"),
+        doctor=said(1, "[routing]", "198.51.100.0/24"),
         explain=said(0, "degraded", "which is wrong", "198.51.100.1"),
     ),
     Row(
@@ -264,7 +264,7 @@ BROKEN = (
         "ip route replace default via 10.0.1.1 dev ens5 table 10001",
         status=said(1, "default"),
         verify=said(4, "default", "ens5"),
-        doctor=said(1, "[routing]", "[conflict]", "[foreign-object]"),
+        doctor=said(1, "[routing]", "[conflict]", "ip route del default"),
         explain=said(0, "degraded", "which is wrong", "default"),
     ),
     Row(
@@ -342,6 +342,14 @@ BROKEN = (
         doctor=said(0, "[rp-filter]", "sysctl -w net.ipv4.conf.ens6.rp_filter=2"),
     ),
     Row(
+        "IPv6 is off, and EC2 assigns IPv6 addresses",
+        "sysctl",
+        "sysctl -qw net.ipv6.conf.ens6.disable_ipv6=1",
+        doctor=said(0, "[eni]", "disable_ipv6", "sysctl -w net.ipv6.conf.ens6.disable_ipv6=0"),
+        about="2001:db8:0:2::5",
+        explain=said(0, "IPv6 is off on ens6"),
+    ),
+    Row(
         "forwarding hides router advertisements",
         "sysctl",
         "sysctl -qw net.ipv6.conf.ens5.forwarding=1",
@@ -412,15 +420,7 @@ BROKEN = (
         "ip link set ens6 down",
         passes=False,
         verify=said(4, "ens6"),
-        doctor=said(
-            1,
-            "[link-down]",
-            "[default-route]",
-            "[routing]",
-            "[drift]",
-            "[imds]",
-            "ip link set ens6 up",
-        ),
+        doctor=said(1, "[link-down]", "[drift]", "ip link set ens6 up"),
         explain=said(0, "which is wrong"),
     ),
     Row(
@@ -674,7 +674,12 @@ END
 HEALTHY = (
     Row("two ENIs", "healthy", quick=True),
     Row("one ENI", "healthy", about="ens5", enis=1),
-    Row("IPv6 is off by hardening", "healthy", "sysctl -qw net.ipv6.conf.ens6.disable_ipv6=1"),
+    Row(
+        "IPv6 is off by hardening",
+        "healthy",
+        "sysctl -qw net.ipv6.conf.ens6.disable_ipv6=1",
+        config='ipv6 = "off"\n',
+    ),
     Row("containers", "healthy", _PUBLISH, config="published_ports = true\n"),
     Row("a VPN for its own network", "healthy", _TAILSCALE.format(route="100.64.0.0/10")),
     Row("a firewall", "healthy", _FIREWALL),

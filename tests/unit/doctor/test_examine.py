@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from doctor_host import (
     ERROR,
+    FACTS,
     FIRST,
     HOST,
     NOTE,
@@ -27,7 +28,7 @@ from patience import HANGS
 
 from ec2net.core.cli.commands import doctor
 from ec2net.core.config.files import LoadedConfig
-from ec2net.core.config.settings import Config
+from ec2net.core.config.settings import Config, Ipv6Policy
 from ec2net.core.decide.intent import Standing
 from ec2net.core.decide.limits import within_limits
 from ec2net.core.doctor import links, readings, units
@@ -42,6 +43,7 @@ from ec2net.core.model import finding
 from ec2net.core.model.errors import DoubleManagement, Ec2netError, ImdsError, KernelError
 from ec2net.core.model.plan import Action, Change, Conflict, Plan
 from ec2net.core.model.problem_code import Code
+from ec2net.core.model.snapshot import Found
 from ec2net.core.runtime.deadline import Deadline
 
 # MTU.
@@ -201,6 +203,44 @@ def test_a_finding_has_the_code_with_which_a_pass_reports_it(
 ) -> None:
     (found,) = examine(view(**seen), Readings(**readings), environment({}), LoadedConfig(Config()))
     assert found.reason_code is code
+
+
+def test_ipv6_addresses_on_a_link_without_ipv6_are_a_note() -> None:
+    off = replace(SNAPSHOT, links=(link(0), replace(link(1), ipv6=False)))
+    (found,) = links.ipv6_off(FACTS, HOST, off)
+    assert (found.severity, found.subject) == (NOTE, "ens6")
+    assert "sysctl -w net.ipv6.conf.ens6.disable_ipv6=0" in found.remedy
+    assert told(links.ipv6_off(FACTS, intents(ipv6=Ipv6Policy.OFF), off)) == []
+    assert told(links.ipv6_off(FACTS, HOST, SNAPSHOT)) == []
+
+
+def test_what_follows_from_a_link_that_is_down_is_not_reported() -> None:
+    down = replace(SNAPSHOT, links=(link(0), link(1, up=False)), routes=())
+    wrong = (finding.Finding(mac(1), "a", DIVERTED), finding.Finding(mac(0), "b", DIVERTED))
+    found = examine(
+        view(snapshot=down), Readings(wrong_ways=wrong), environment({}), LoadedConfig(Config())
+    )
+    assert [one.check for one in found if one.subject == "ens6"] == [Check.LINK_DOWN]
+    assert Check.ROUTING in {one.check for one in found if one.subject == "ens5"}
+
+
+def test_an_object_that_another_finding_names_is_no_foreign_object() -> None:
+    route = default(4, 10001, FIRST)
+    snapshot = replace(SNAPSHOT, routes=(*SNAPSHOT.routes, Found(route, 4)))
+    wrong = finding.Finding(mac(1), "a", DIVERTED, culprit=route)
+    for ways, expected in (((), Check.FOREIGN_OBJECT), ((wrong,), Check.ROUTING)):
+        found = examine(view(snapshot=snapshot), Readings(wrong_ways=ways), environment({}), LOADED)
+        assert [one.check for one in found] == [expected]
+
+
+def test_a_conflict_has_the_command_that_removes_the_foreign_object() -> None:
+    (found,) = examine(
+        view(plans={"netlink": Plan((), (CONFLICT,))}), Readings(), environment({}), LOADED
+    )
+    assert "run: ip route del default via 10.0.0.1 dev ens5 table 10001" in found.remedy
+
+
+LOADED = LoadedConfig(Config())
 
 
 def test_the_severity_of_another_tool_follows_its_danger() -> None:

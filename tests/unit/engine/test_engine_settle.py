@@ -61,6 +61,9 @@ class Kernel:
     def snapshot(self, drivers: Iterable[str], subnets: object = ()) -> Snapshot:
         return Snapshot(FACTS.links, state=self.state)
 
+    def route_of(self, *_: object, **__: int) -> None:
+        return None
+
     def lookup(
         self, destination: AnyAddress, source: AnyAddress | None = None, **_: int
     ) -> RouteAnswer:

@@ -45,6 +45,9 @@ class Kernel:
     def checked(self, check: object) -> AbstractContextManager[None]:
         return nullcontext()
 
+    def route_of(self, *_: object, **__: int) -> None:
+        return None
+
     def lookup(
         self, destination: AnyAddress, source: AnyAddress | None = None, **_: int
     ) -> RouteAnswer:
