@@ -78,7 +78,8 @@ def read_behind(
     found = []
     for intent in host.ready:
         for network in (*intent.prefixes, *intent.routed) if intent.rules else ():
-            link = behind(network[min(1, network.num_addresses - 1)], kernel, around)
+            other = around.neighbour(network)
+            link = None if other is None else behind(other, kernel, around)
             if link is not None:
                 found.append((network, around.names[link]))
     return tuple(found)

@@ -156,8 +156,10 @@ def _to_all(
     walk through all rules, which are 6,300 for each IP version on the largest host."""
     known: dict[object, Way] = {}
     version = sources[0].version
-    everywhere = (*_destinations(version, around), *_diverted(intent, version, around))
-    for destination, name in (*everywhere, *_corrected(intent, sources)):
+    everywhere = dict(_destinations(version, around))
+    further = (*_diverted(intent, version, around), *_corrected(intent, sources))
+    everywhere |= {address: name for address, name in further if address not in everywhere}
+    for destination, name in everywhere.items():
         by_main = _by_main(intent, destination, kernel, around)
         same = by_main, _same(intent, sources[0], destination, kernel, around)
         way = known.get(same)
