@@ -176,7 +176,7 @@ def lookup(
 ) -> Request:
     """Which way a packet would go (``ip route get``), and by which table.
 
-    ``matched``: ask for the route itself that the kernel takes, as it is in its table.
+    ``matched``: ask for the entry of the table that the kernel takes.
 
     ``through``: bound to the link of this index; ``into``: forwarded, having come in by this link.
     ``mark``: its fwmark.

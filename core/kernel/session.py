@@ -270,8 +270,8 @@ class Kernel:
         through: int = 0,
         into: int = 0,
     ) -> Route | None:
-        """The route that such a packet takes; None if the kernel does not tell. ``names``: link names
-        by index; the others as of ``lookup``."""
+        """The route that such a packet takes; None if the kernel does not report it. ``names``: link
+        names by index; the others as of ``lookup``."""
         asked = encode.lookup(destination, source, through=through, into=into, matched=True)
         try:
             answer = self._requests.send(asked)

@@ -28,7 +28,7 @@ class Said:
     status: int
     words: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
-    """What its output must not have."""
+    """Texts that its output must not have."""
 
     @property
     def checks(self) -> set[str]:

@@ -214,7 +214,7 @@ def test_ipv6_addresses_on_a_link_without_ipv6_are_a_note() -> None:
     assert told(links.ipv6_off(FACTS, HOST, SNAPSHOT)) == []
 
 
-def test_what_follows_from_a_link_that_is_down_is_not_reported() -> None:
+def test_consequences_of_a_link_that_is_down_are_not_reported() -> None:
     down = replace(SNAPSHOT, links=(link(0), link(1, up=False)), routes=())
     wrong = (finding.Finding(mac(1), "a", DIVERTED), finding.Finding(mac(0), "b", DIVERTED))
     found = examine(
