@@ -80,7 +80,11 @@ def read_behind(
         for network in (*intent.prefixes, *intent.routed) if intent.rules else ():
             other = around.neighbour(network)
             link = None if other is None else behind(other, kernel, around)
-            if link is not None:
+            if other is None or link is None:
+                continue
+            route = kernel.route_of(other, None, around.names)
+            # Not a VPN's route to everywhere.
+            if route is not None and route.destination.prefixlen >= network.prefixlen:
                 found.append((network, around.names[link]))
     return tuple(found)
 

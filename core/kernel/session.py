@@ -264,7 +264,7 @@ class Kernel:
     def route_of(
         self,
         destination: AnyAddress,
-        source: AnyAddress,
+        source: AnyAddress | None,
         names: Mapping[int, str],
         *,
         through: int = 0,
