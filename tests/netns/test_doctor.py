@@ -216,13 +216,7 @@ FAULTS: dict[
     "silent gateway": (silent_gateway, {(ERROR, "gateway", "ens6")}),
     "link down": (
         lambda i: ip(i, "link set ens6 down", ""),
-        {
-            (ERROR, "link-down", "ens6"),
-            (ERROR, "default-route", "ens6"),
-            (ERROR, "routing", "ens6"),
-            (WARNING, "imds", "ens6"),
-            DRIFT,
-        },
+        {(ERROR, "link-down", "ens6"), DRIFT},
     ),
     "address on two ENIs": (
         lambda i: ip(i, "addr add 10.0.2.4/32 dev ens5", "addr del 10.0.2.4/32 dev ens5"),
