@@ -14,8 +14,9 @@ from ec2net.core.simulation.vpc.simulated import SEED, SimulatedVpc
 pytestmark = [pytest.mark.netns, pytest.mark.serial, pytest.mark.exhaustive]
 
 ENIS, EACH = 64, 50
-RATIO_LIMIT = 1.5
-"""CPU of a verification as a multiple of the imports, which need 0.3 s on a processor of 2024."""
+RATIO_LIMIT = 2.5
+"""CPU of a verification as a multiple of the imports. On 2026-11-29: 0.16 s and 0.16 s on an idle
+machine of two processors, 0.25 s and 0.16 s at a load of 25. The limit of 0.5 s is a ratio of 3."""
 
 IMPORTS = "import time, requests, pyroute2\nprint(time.process_time())"
 
@@ -49,7 +50,7 @@ print(json.dumps({"changes": len(view.plan.changes), "known": min(known), "whole
 """A pass in one process, as the daemon's: verifications with and without a change before."""
 
 
-def test_a_verification_of_the_largest_host_costs_less_than_the_imports(
+def test_a_verification_of_the_largest_host_costs_little_and_nothing_without_a_change(
     install: Callable[[SimulatedVpc], Instance],
 ) -> None:
     with SimulatedVpc(
