@@ -4,7 +4,7 @@
 from collections.abc import Collection, Iterator
 
 from ec2net.core.config.files import LoadedConfig
-from ec2net.core.decide.intent import Standing
+from ec2net.core.decide.intent import HostIntent, Standing
 from ec2net.core.decide.readiness import BY_CONFIGURATION
 from ec2net.core.doctor import (
     addresses,
@@ -47,10 +47,12 @@ def examine(
     found += [*dead, *_problems(view, dead, without_imds=no_imds), *_standings(view)]
     found += routes.links_down(host, snapshot)
     found += routes.missing_defaults(host, snapshot, others)
-    found += routes.silent(readings.silent_gateways or ())
-    found += routes.fixed(readings.fixed_gateways)
+    found += [
+        *routes.silent(readings.silent_gateways or ()),
+        *routes.fixed(readings.fixed_gateways),
+    ]
     held = other_tools.holdings(view, numbers.protocol)
-    told = {*held.of, *_culprits(view, readings.wrong_ways)}
+    told = held.of.keys() | _culprits(view, readings.wrong_ways)
     found += routes.foreign_objects(host, snapshot, numbers, others, but=told)
     found += addresses.duplicates(host, snapshot)
     found += addresses.unassigned(view)
@@ -59,12 +61,9 @@ def examine(
     found += addresses.overdue(readings.leases or {}, readings.address_states)
     found += [*_mtus(view), *links.ipv6_off(view.facts, host, snapshot)]
     ruleset = readings.ruleset or filters.Ruleset()
-    found += filters.dropped(ruleset, host, others)
-    found += filters.hiding_imds(ruleset) if no_imds else ()
-    found += sysctls.strict_filters(host, readings.sysctls)
-    found += sysctls.no_forwarding(readings.behind, readings.sysctls)
-    found += sysctls.lost_answers(host, readings.sysctls)
-    found += sysctls.lost_advertisements(host, readings.sysctls)
+    hiding = filters.hiding_imds(ruleset) if no_imds else ()
+    found += [*filters.dropped(ruleset, host, others), *hiding]
+    found += _sysctls(host, readings)
     found += configuration.broken(loaded)
     found += configuration.unused_sections(loaded, view.facts)
     found += units.service(readings.service, readings.last_pass)
@@ -73,6 +72,13 @@ def examine(
     found += other_tools.tools(view, environment, held)
     found += [*_plan(view), *_routing(view, readings.wrong_ways), *_unchecked(readings)]
     return in_order(_without_consequences(found))
+
+
+def _sysctls(host: HostIntent, readings: Readings) -> Iterator[Finding]:
+    yield from sysctls.strict_filters(host, readings.sysctls)
+    yield from sysctls.no_forwarding(readings.behind, readings.sysctls)
+    yield from sysctls.lost_answers(host, readings.sysctls)
+    yield from sysctls.lost_advertisements(host, readings.sysctls)
 
 
 _OF_A_DEAD_LINK = (Check.DEFAULT_ROUTE, Check.ROUTING, Check.IMDS)

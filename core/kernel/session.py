@@ -37,6 +37,7 @@ from ec2net.core.model.objects import (
     Rule,
     Setting,
 )
+from ec2net.core.model.policy_rule import PolicyRule
 from ec2net.core.model.snapshot import AddressState, Found, Snapshot
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
@@ -172,22 +173,15 @@ class Kernel:
         accept_ra = _accept_ra(link for link in links if link.driver in drivers)
         parts = (links, addresses, *routes, *rules, accept_ra, state)
         if self._last is None or self._last[0] != parts:
-            as_objects = (
-                one.modelled if isinstance(one, ForeignRule) else one
-                for same in rules
-                for one in same
-            )
             self._last = (
                 parts,
                 Snapshot(
                     links,
                     addresses,
                     tuple(route for same in routes for route in same),
-                    tuple(one for one in as_objects if one is not None),
+                    _modelled(rules),
                     accept_ra,
-                    tuple(
-                        one.rule for same in rules for one in same if isinstance(one, ForeignRule)
-                    ),
+                    _policy(rules),
                     state,
                 ),
             )
@@ -366,6 +360,18 @@ def _refused(doing: str, error: OSError) -> KernelError:
     if code and error.strerror not in (None, "", usual):
         reason += f', "{error.strerror}"'
     return KernelError(f"{doing}: {reason}", remedy=_REMEDIES.get(code, ""), errno=code)
+
+
+def _modelled(rules: Iterable[Iterable[Found[Rule] | ForeignRule]]) -> tuple[Found[Rule], ...]:
+    """The rules that can be objects of a plan."""
+    found = (
+        one.modelled if isinstance(one, ForeignRule) else one for same in rules for one in same
+    )
+    return tuple(one for one in found if one is not None)
+
+
+def _policy(rules: Iterable[Iterable[Found[Rule] | ForeignRule]]) -> tuple[PolicyRule, ...]:
+    return tuple(one.rule for same in rules for one in same if isinstance(one, ForeignRule))
 
 
 def _with_ipv6(link: Link) -> Link:
