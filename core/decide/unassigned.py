@@ -28,10 +28,17 @@ class Unassigned:
     eni_id: EniId | None
     link: str = ""
     interface: AnyInterface | None = None
+    elsewhere: bool = False
+    """Whether the link is that of another ENI than the one whose subnet the address is in."""
 
     @property
     def problem(self) -> str:
         eni = self.eni_id or self.mac
+        if self.elsewhere:
+            return (
+                f"{self.address} is on {self.link}, but it is in the subnet of {eni}, and EC2 does not"
+                " assign it: the VPC drops its packets"
+            )
         if self.link:
             return (
                 f"{self.address} is on {self.link}, but EC2 does not assign it to {eni}: the VPC"
@@ -51,8 +58,9 @@ class Unassigned:
             else ("assign-ipv6-addresses", "--ipv6-addresses")
         )
         assign = f"assign it: aws ec2 {verb} --network-interface-id {eni} {key} {self.address}"
+        remove = f"remove it: ip address del {self.interface} dev {self.link}"
         if self.link:
-            return f"{assign}; or remove it: ip address del {self.interface} dev {self.link}"
+            return f"{remove}; or {assign}" if self.elsewhere else f"{assign}; or {remove}"
         return f"{assign}; then: ec2net refresh"
 
 
@@ -68,11 +76,13 @@ def on_links(facts: Facts, host: HostIntent, snapshot: Snapshot) -> Iterator[Una
         for found in snapshot.addresses_on(intent.link.index):
             interface = found.item.interface
             address = interface.ip
-            if address.is_link_local or not _in_subnet(eni, address) or not _is_sure(eni, address):
+            place = next((one for one in (eni, *assigned) if _in_subnet(one, address)), None)
+            if place is None or address.is_link_local or not _is_sure(place, address):
                 continue
             named = any(address in n for n in passed_on if n.version == address.version)
             if not (named or any(has(other, address) for other in assigned)):
-                yield Unassigned(intent.mac, address, intent.eni_id, intent.link.name, interface)
+                eni_id, link, there = value_of(place.interface_id), intent.link.name, place is eni
+                yield Unassigned(intent.mac, address, eni_id, link, interface, not there)
 
 
 def in_subnet(facts: Facts, address: AnyAddress) -> Unassigned | None:

@@ -11,6 +11,7 @@ from ec2net.core.decide.unassigned import on_links
 from ec2net.core.doctor.finding import Check, Finding, Severity
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.model.objects import Address, AnyAddress
+from ec2net.core.model.plan import Action
 from ec2net.core.model.snapshot import AddressState, Snapshot
 
 
@@ -63,10 +64,20 @@ def lost_leases(view: View) -> Iterator[Finding]:
 def unassigned(view: View) -> Iterator[Finding]:
     """Addresses on links of ENIs that EC2 assigns to none: the commonest cause of all."""
     for one in on_links(view.facts, view.host, view.snapshot):
-        if one.mac not in view.observed_only:
+        if one.mac not in view.observed_only and not is_left_over(one.address, view):
             yield Finding(
                 Severity.ERROR, Check.UNASSIGNED_ADDRESS, one.link, one.problem, one.remedy
             )
+
+
+def is_left_over(address: AnyAddress, view: View) -> bool:
+    """Whether a pass removes the address, since EC2 does not assign it any more."""
+    return any(
+        change.action is Action.REMOVE
+        and isinstance(change.item, Address)
+        and change.item.interface.ip == address
+        for change in view.plan.changes
+    )
 
 
 def _intruder(ip: AnyAddress, holders: list[Address], host: HostIntent) -> Address:
@@ -76,11 +87,22 @@ def _intruder(ip: AnyAddress, holders: list[Address], host: HostIntent) -> Addre
 
 
 def unusable(states: Iterable[AddressState], host: HostIntent) -> Iterator[Finding]:
-    """IPv6 addresses that the kernel does not use: another host answered for them (RFC 4862)."""
+    """IPv6 addresses that the kernel does not use: another host answered for them (RFC 4862), or
+    the kernel still waits for such an answer."""
     enis = {link.index for eni in host.enis for link in eni.links}
     for state in states:
+        ip = state.interface.ip
+        if state.tentative and not state.duplicate and state.link.index in enis:
+            yield Finding(
+                Severity.WARNING,
+                Check.DUPLICATE_ADDRESS,
+                state.link.name,
+                f"{ip} is tentative: the kernel does not use it before the end of duplicate address"
+                " detection",
+                "wait a second; if the address stays tentative, create it again: ip address del "
+                f"{state.interface} dev {state.link} && ec2net refresh",
+            )
         if state.duplicate and state.link.index in enis:
-            ip = state.interface.ip
             yield Finding(
                 Severity.ERROR,
                 Check.DUPLICATE_ADDRESS,

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ec2net.core.model.problem_code import Code
+
 
 class Severity(StrEnum):
     """How bad it is. Only an error makes ``doctor`` end with a failure."""
@@ -58,6 +60,23 @@ class Finding:
     subject: str
     cause: str
     remedy: str
+    code: Code | None = None
+    """The kind of the problem, for a check of several kinds."""
+
+    @property
+    def reason_code(self) -> Code | None:
+        """The code with which passes report the problem; None if passes do not look for it."""
+        return self.code or _CODES.get(self.check)
+
+
+_CODES = {
+    Check.IMDS: Code.IMDS,
+    Check.IMDS_DISABLED: Code.IMDS,
+    Check.CONFLICT: Code.CONFLICT,
+    Check.CONFIGURATION: Code.CONFIGURATION,
+    Check.OTHER_TOOL: Code.OTHER_TOOL,
+    Check.PAUSE: Code.PAUSED,
+}
 
 
 def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:

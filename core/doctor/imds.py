@@ -48,6 +48,16 @@ def _nowhere(ways: Collection[Way]) -> Finding:
         )
     reasons = {way.reason or "no answer": way.candidate for way in reversed(list(ways))}
     told = "; ".join(f"{way}: {reason}" for reason, way in reversed(reasons.items()))
+    if refused := next((reason for reason in reasons if reason.startswith("HTTP ")), ""):
+        return Finding(
+            Severity.ERROR,
+            Check.IMDS,
+            "",
+            f"IMDS gives no token ({told}): ec2net cannot read what EC2 assigned",
+            "see which program answers, IMDS or another one in its place: curl -iX PUT -H "
+            "'X-aws-ec2-metadata-token-ttl-seconds: 60' http://169.254.169.254/latest/api/token; "
+            f"if IMDS itself answers {refused} for minutes, ask AWS",
+        )
     return Finding(
         Severity.ERROR,
         Check.IMDS,

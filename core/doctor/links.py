@@ -45,6 +45,24 @@ def without_ipv6(facts: Facts, host: HostIntent, snapshot: Snapshot) -> Iterator
         )
 
 
+def ipv6_off(facts: Facts, host: HostIntent, snapshot: Snapshot) -> Iterator[Finding]:
+    """Links without IPv6 on which EC2 assigns IPv6 addresses, unless the configuration says the same."""
+    assigned = {eni.mac: value_of(eni.ipv6s) for eni in facts.imds.enis}
+    for intent in host.ready:
+        link, lost = snapshot.link(intent.link.index), assigned.get(intent.mac)
+        if link is None or link.ipv6 or link.ipv6_off_by_mtu or not lost or not intent.early.ipv6:
+            continue
+        yield Finding(
+            Severity.NOTE,
+            Check.ENI,
+            link.name,
+            f"IPv6 is off on the link (net.ipv6.conf.{link.name}.disable_ipv6), so the host does not"
+            f" use the IPv6 addresses of the ENI: {', '.join(map(str, lost))}",
+            f"to use them: sysctl -w net.ipv6.conf.{link.name}.disable_ipv6=0 && ec2net refresh;"
+            ' otherwise set ipv6 = "off" for the ENI',
+        )
+
+
 def wrong_mtus(
     host: HostIntent, snapshot: Snapshot, but: Collection[Mac] = ()
 ) -> Iterator[Finding]:
@@ -65,7 +83,7 @@ def wrong_mtus(
                     link.name,
                     f"its MTU is {link.mtu}, but {intent.mtu} is configured",
                     "run: ec2net refresh; if the old MTU returns, correct it in the network manager of "
-                    f"{link.name} sets it",
+                    f"{link.name}",
                 )
         elif primary is not None and link.mtu != primary.mtu:
             yield Finding(

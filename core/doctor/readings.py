@@ -12,6 +12,8 @@ from ec2net.core.doctor.addresses import Lease
 from ec2net.core.doctor.filters import RULES_MAX, Ruleset, count
 from ec2net.core.doctor.routes import Gateway
 from ec2net.core.doctor.sysctls import LinkSysctls, Sysctls
+from ec2net.core.engine.surroundings import Surroundings
+from ec2net.core.engine.verify import behind
 from ec2net.core.host.files import Environment
 from ec2net.core.host.service import Fault
 from ec2net.core.host.systemctl import BOOTED, units_in
@@ -19,9 +21,11 @@ from ec2net.core.imds.endpoint import Candidate
 from ec2net.core.imds.ways import Outcome, Way, reaches_further, try_all
 from ec2net.core.kernel import nft
 from ec2net.core.kernel.neighbours import Neighbours
+from ec2net.core.kernel.session import Kernel
 from ec2net.core.kernel.sysctl import read_number
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.finding import Finding
+from ec2net.core.model.objects import AnyNetwork
 from ec2net.core.model.snapshot import AddressState
 from ec2net.core.runtime.command import CommandFailed
 from ec2net.core.runtime.deadline import Deadline
@@ -63,6 +67,26 @@ class Readings:
     ruleset: Ruleset | None = None
     """The tables of nftables."""
     fixed_gateways: tuple[Gateway, ...] = ()
+    behind: tuple[tuple[AnyNetwork, str], ...] = ()
+    """Networks of ENIs that containers have, with the link that leads to each."""
+
+
+def read_behind(
+    host: HostIntent, kernel: Kernel, around: Surroundings
+) -> tuple[tuple[AnyNetwork, str], ...]:
+    """For ``Readings.behind``: by the kernel's answers."""
+    found = []
+    for intent in host.ready:
+        for network in (*intent.prefixes, *intent.routed) if intent.rules else ():
+            other = around.neighbour(network)
+            link = None if other is None else behind(other, kernel, around)
+            if other is None or link is None:
+                continue
+            route = kernel.route_of(other, None, around.names)
+            # Not a VPN's route to everywhere.
+            if route is not None and route.destination.prefixlen >= network.prefixlen:
+                found.append((network, around.names[link]))
+    return tuple(found)
 
 
 def read_imds(

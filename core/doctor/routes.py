@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ec2net.core.decide.intent import EniIntent, HostIntent
 from ec2net.core.doctor.finding import Check, Finding, Severity
+from ec2net.core.engine.causes import deletion
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.model.objects import (
@@ -15,7 +16,6 @@ from ec2net.core.model.objects import (
     Route,
     RouteKind,
     Rule,
-    RuleAction,
 )
 from ec2net.core.model.policy_rule import maker_of
 from ec2net.core.model.snapshot import Found, Snapshot
@@ -145,7 +145,7 @@ def foreign_objects(
         rule = made.item
         if made.protocol == numbers.protocol or rule.table in theirs or rule in but:
             continue
-        if rule.priority in numbers.priorities or rule.table in numbers.tables:
+        if _concerns(rule, host, numbers):
             yield _foreign(made, "", _harm(rule, host))
     for found in snapshot.routes:
         route = found.item
@@ -159,6 +159,21 @@ def foreign_objects(
             yield _foreign(found, owner.link.name if owner else "", harm)
 
 
+def _concerns(rule: Rule, host: HostIntent, numbers: NumberPlan) -> bool:
+    """Whether a rule is among those of ENIs, or leads others' traffic into an ENI's table.
+
+    A rule in a priority of ENIs for a source that no ENI has does nothing to them.
+    """
+    owners = [i for i in host.ready if any(_overlap(rule, own) for own in i.rules)]
+    if rule.priority in numbers.priorities:
+        return bool(owners) or rule.table in numbers.tables
+    return rule.table in numbers.tables and [i.table for i in owners] != [rule.table]
+
+
+def _overlap(rule: Rule, own: Rule) -> bool:
+    return rule.source.version == own.source.version and rule.source.overlaps(own.source)
+
+
 def _harm(rule: Rule, host: HostIntent) -> str:
     """The harm of a foreign rule for an ENI: it precedes the ENI's rule, and leads elsewhere.
 
@@ -169,8 +184,7 @@ def _harm(rule: Rule, host: HostIntent) -> str:
     for intent in host.ready:
         for own in intent.rules:
             if (
-                rule.source.version == own.source.version
-                and rule.source.overlaps(own.source)
+                _overlap(rule, own)
                 and rule.priority <= own.priority
                 and own.table == intent.table != rule.table
                 and rule.suppress_prefixlength is None
@@ -194,18 +208,3 @@ def _foreign(made: Found[Rule] | Found[Route], subject: str, harm: str) -> Findi
         "configure the tool that created it to use other numbers, or change [numbers] in the "
         "configuration" + (f"; if nothing needs it, run: {command}" if command else ""),
     )
-
-
-def deletion(item: Rule | Route) -> str:
-    """The command of ip(8) that deletes it; empty where a description does not identify it."""
-    kind, _, rest = item.describe().partition(" ")
-    if isinstance(item, Rule):
-        if item.action is not RuleAction.LOOKUP:
-            return ""
-        priority, _, selectors = rest.partition(": ")
-        words = f"{selectors} priority {priority}"
-    elif item.kind is RouteKind.UNICAST and item.link.name:
-        words = rest.removeprefix("-6 ")
-    else:
-        return ""
-    return f"ip {'-6 ' if item.version == 6 else ''}{kind} del {words}"

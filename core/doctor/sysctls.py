@@ -4,12 +4,12 @@
 Source of the meanings: Documentation/networking/ip-sysctl.rst.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from ec2net.core.decide.intent import EniIntent, HostIntent
 from ec2net.core.doctor.finding import Check, Finding, Severity
-from ec2net.core.model.objects import MAIN_TABLE
+from ec2net.core.model.objects import MAIN_TABLE, AnyNetwork
 from ec2net.core.model.purpose import Purpose
 
 STRICT = 1
@@ -51,6 +51,24 @@ class Sysctls:
     def forwards(self) -> bool:
         """Whether the host is a router, as with containers on a bridge."""
         return self.ipv4_forwarding == 1 or self.ipv6_forwarding == 1
+
+
+def no_forwarding(
+    behind: Collection[tuple[AnyNetwork, str]], sysctls: Sysctls
+) -> Iterator[Finding]:
+    """``behind``: networks of ENIs that the host leads to a link of containers."""
+    for network, link in behind:
+        ipv4 = network.version == 4
+        if (sysctls.ipv4_forwarding if ipv4 else sysctls.ipv6_forwarding) == 0:
+            name = "net.ipv4.ip_forward" if ipv4 else "net.ipv6.conf.all.forwarding"
+            yield Finding(
+                Severity.WARNING,
+                Check.FORWARDING,
+                link,
+                f"{name} is 0, but {network} of an ENI is behind {link}: the kernel does not forward "
+                "its packets",
+                f"run: sysctl -w {name}=1, and write the setting to /etc/sysctl.d",
+            )
 
 
 def strict_filters(host: HostIntent, sysctls: Sysctls) -> Iterator[Finding]:

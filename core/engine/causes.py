@@ -5,11 +5,11 @@ The kernel tells the table and not the rule: the first rule for the packet that 
 or that fails packets, is the one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ec2net.core.engine.surroundings import KERNEL, Surroundings
 from ec2net.core.kernel.session import RouteAnswer
-from ec2net.core.model.objects import AnyAddress, Route, Rule
+from ec2net.core.model.objects import AnyAddress, Route, RouteKind, Rule, RuleAction
 from ec2net.core.model.policy_rule import FAILING, LOOKUP, PolicyRule, table_name
 
 
@@ -20,6 +20,13 @@ class Cause:
     rule: PolicyRule | Rule | None
     table: int | None
     route: Route | None = None
+    divert: Route | None = None
+    """The route, if another maker than ec2net and the kernel put it into an ENI's table."""
+
+    @property
+    def culprit(self) -> PolicyRule | Route | None:
+        """The object of another maker that is the cause."""
+        return self.foreign or self.divert
 
     @property
     def foreign(self) -> PolicyRule | None:
@@ -38,10 +45,11 @@ class Cause:
         return ", ".join(parts)
 
     def remedy(self) -> str:
-        """The remedy for a foreign rule; empty for every other cause."""
+        """The remedy for a foreign rule or route; empty for every other cause."""
         rule = self.foreign
         if rule is None:
-            return ""
+            command = deletion(self.divert) if self.divert is not None else ""
+            return f"if nothing needs the route, run: {command}" if command else ""
         if command := rule.deletion():
             return f"if nothing needs the rule, run: {command}"
         return f"the rule looks like one of {rule.maker}: change it there"
@@ -52,11 +60,29 @@ def cause(
     source: AnyAddress,
     destination: AnyAddress,
     answer: RouteAnswer | None,
+    through: str = "",
+    matched: Route | None = None,
 ) -> Cause:
-    """``answer`` is None if the kernel refused to answer."""
+    """``answer`` is None if the kernel refused to answer. ``through``: the name of the link that
+    the packet is bound to; ``matched``: the route that the packet takes, where the kernel told it."""
+    found = _cause(around, source, destination, answer, through, matched)
+    foreign = found.foreign is None and found.route in around.foreign_routes
+    return replace(found, divert=found.route if foreign else None)
+
+
+def _cause(
+    around: Surroundings,
+    source: AnyAddress,
+    destination: AnyAddress,
+    answer: RouteAnswer | None,
+    through: str,
+    matched: Route | None,
+) -> Cause:
     table = answer.table if answer is not None else None
     rules: list[PolicyRule | Rule] = [
-        rule for rule in around.of_others.matching(source) if rule.takes(source, destination)
+        rule
+        for rule in around.of_others.matching(source)
+        if rule.takes(source, destination, through)
     ]
     rules += [
         rule
@@ -70,7 +96,7 @@ def cause(
             return Cause(found, None)
     for rule in rules:
         if table is not None and rule.table == table and _looks_up(rule):
-            route = around.route(table, destination)
+            route = matched or around.route(table, destination)
             if isinstance(rule, Rule) and route is not None and _suppresses(rule, route):
                 continue
             known = route is not None and answer is not None and route.link.index == answer.link
@@ -83,6 +109,21 @@ def cause(
 def _suppresses(rule: Rule, route: Route) -> bool:
     limit = rule.suppress_prefixlength
     return limit is not None and route.destination.prefixlen <= limit
+
+
+def deletion(item: Rule | Route) -> str:
+    """The command of ip(8) that deletes it; empty where a description does not identify it."""
+    kind, _, rest = item.describe().partition(" ")
+    if isinstance(item, Rule):
+        if item.action is not RuleAction.LOOKUP:
+            return ""
+        priority, _, selectors = rest.partition(": ")
+        words = f"{selectors} priority {priority}"
+    elif item.kind is RouteKind.UNICAST and item.link.name:
+        words = rest.removeprefix("-6 ")
+    else:
+        return ""
+    return f"ip {'-6 ' if item.version == 6 else ''}{kind} del {words}"
 
 
 def _looks_up(rule: PolicyRule | Rule) -> bool:

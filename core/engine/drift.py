@@ -218,13 +218,8 @@ def _told(
 
 
 def _words(drifted: Plan) -> tuple[str, ...]:
-    """As ``verify`` has them; of what is different also what was found."""
-    found = [
-        f"{finding.describe()} ({change.before.describe()})"
-        if change.before is not None
-        else finding.describe()
-        for finding, change in zip(differences(drifted), drifted.changes, strict=True)
-    ]
+    """As ``verify`` has them."""
+    found = [finding.describe() for finding in differences(drifted)]
     return (*found, *(conflict.describe() for conflict in drifted.conflicts))
 
 

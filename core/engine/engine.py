@@ -48,6 +48,7 @@ from ec2net.core.model.facts import Facts, ImdsFacts, Link, Reading, Unknown, Va
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.plan import Applied, Plan, is_optional
+from ec2net.core.model.problem_code import code_of
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import PATIENCE, Backend, Host
 from ec2net.core.plugins.guard import GuardedBackend
@@ -476,21 +477,21 @@ class Engine:
         return self._by_backend(intent, view) + by_kernel
 
     def surroundings(self, view: View, snapshot: Snapshot | None = None) -> Surroundings:
-        """The state of the host, for ``check``. Raises ``KernelError``."""
+        """The state of the host, for ``check``."""
         forwards = frozenset(
             version
             for version, name in ((4, "ipv4/ip_forward"), (6, "ipv6/conf/all/forwarding"))
             if read_number(name) == 1
         )
         seen = snapshot or view.snapshot
-        return surroundings(view.facts, view.host, seen, self.kernel, forwards)
+        return surroundings(view.facts, view.host, seen, self.kernel.protocol, forwards)
 
     def _by_backend(self, intent: EniIntent, view: View) -> tuple[Finding, ...]:
         name = view.choices[intent.mac].backend
         try:
             texts = () if name is None else self.backends[name].check(intent, view.seen_by(name))
         except Ec2netError as error:
-            texts = (str(error),)
+            return (Finding(intent.mac, str(error), code_of(error)),)
         return tuple(Finding(intent.mac, text) for text in texts)
 
     def _remember(

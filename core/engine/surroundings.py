@@ -12,7 +12,6 @@ from typing import Generic, Protocol, TypeVar
 from ec2net.core.decide.intent import HostIntent
 from ec2net.core.decide.main_table import known_subnets
 from ec2net.core.decide.routing import EVERYTHING
-from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.facts import Facts
 from ec2net.core.model.objects import AnyAddress, AnyNetwork, Route, Rule
 from ec2net.core.model.policy_rule import PolicyRule
@@ -37,21 +36,22 @@ class RuleIndex(Generic[R]):
     """Rules by the network of their source."""
 
     def __init__(self, rules: Iterable[R]) -> None:
-        self._by_length: dict[tuple[int, int], dict[int, list[R]]] = {}
+        self._by_length: dict[int, dict[int, dict[int, list[R]]]] = {4: {}, 6: {}}
         for rule in rules:
             network = rule.source
             if getattr(rule, "inverted", False):  # for all sources except that one
                 network = EVERYTHING[network.version]
-            of = self._by_length.setdefault((network.version, network.prefixlen), {})
+            shift = network.max_prefixlen - network.prefixlen
+            of = self._by_length[network.version].setdefault(shift, {})
             of.setdefault(int(network.network_address), []).append(rule)
 
     def matching(self, source: AnyAddress) -> list[R]:
         """Those whose source may be this one."""
         found: list[R] = []
-        for (version, length), of in self._by_length.items():
-            if version == source.version:
-                shift = source.max_prefixlen - length
-                found += of.get(int(source) >> shift << shift, ())
+        number = int(source)
+        for shift, of in self._by_length[source.version].items():
+            if same := of.get(number >> shift << shift):
+                found += same
         return found
 
 
@@ -67,6 +67,8 @@ class Surroundings:
     """Rules of other makers, the kernel's three included."""
     own_rules: tuple[Rule, ...] = ()
     routes: tuple[Route, ...] = ()
+    foreign_routes: frozenset[Route] = frozenset()
+    """Routes of other makers than ec2net and the kernel, in tables of ENIs."""
     local: frozenset[AnyAddress] = frozenset()
     """Every address of the host."""
     held: frozenset[tuple[int, AnyAddress]] = frozenset()
@@ -87,6 +89,32 @@ class Surroundings:
     @cached_property
     def ours(self) -> RuleIndex[Rule]:
         return RuleIndex(self.own_rules)
+
+    @cached_property
+    def kinds(self) -> Mapping[int, int]:
+        """By the id of a rule of ``own_rules``: rules that differ by their source only have one
+        number."""
+        numbers: dict[object, int] = {}
+        return {
+            id(rule): numbers.setdefault(
+                (
+                    rule.priority,
+                    rule.table,
+                    rule.suppress_group,
+                    rule.suppress_prefixlength,
+                    rule.mark,
+                    rule.destination,
+                    rule.action,
+                ),
+                len(numbers),
+            )
+            for rule in self.own_rules
+        }
+
+    @cached_property
+    def selects_by_link(self) -> bool:
+        """Whether a foreign rule has selectors other than addresses and marks, such as a link."""
+        return any(rule.others for rule in self.foreign)
 
     @cached_property
     def by_table(self) -> Mapping[int, tuple[Route, ...]]:
@@ -127,9 +155,9 @@ class Surroundings:
 
 
 def surroundings(
-    facts: Facts, host: HostIntent, snapshot: Snapshot, kernel: Kernel, forwards: frozenset[int]
+    facts: Facts, host: HostIntent, snapshot: Snapshot, protocol: int, forwards: frozenset[int]
 ) -> Surroundings:
-    """Raises ``KernelError``."""
+    """``protocol``: the mark of ec2net's rules."""
     links = frozenset(link.index for eni in host.enis for link in eni.links)
     on_links = [(found.item.link.index, found.item.interface) for found in snapshot.addresses]
     held = frozenset((index, interface.ip) for index, interface in on_links)
@@ -140,12 +168,18 @@ def surroundings(
         and interface.network.num_addresses > 2
         and not (interface.is_loopback or interface.is_link_local)
     ]
+    tables = {intent.table for intent in host.ready if intent.rules}
     return Surroundings(
         {link.index: link.name for link in snapshot.links},
         links,
-        kernel.foreign_rules(),
-        tuple(f.item for f in snapshot.rules if f.protocol == kernel.protocol),
+        snapshot.policy,
+        tuple(f.item for f in snapshot.rules if f.protocol == protocol),
         tuple(found.item for found in snapshot.routes),
+        frozenset(
+            found.item
+            for found in snapshot.routes
+            if found.item.table in tables and found.protocol not in (protocol, KERNEL)
+        ),
         frozenset(address for _, address in held),
         held,
         known_subnets(facts.imds.enis),

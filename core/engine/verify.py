@@ -6,6 +6,7 @@ answer with the ENI's own link. Sources for which the kernel has equal rules get
 one of each class is looked up for all destinations.
 """
 
+import errno
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
@@ -16,8 +17,9 @@ from ec2net.core.engine.surroundings import Surroundings
 from ec2net.core.kernel.session import Kernel, RouteAnswer
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.finding import Finding
-from ec2net.core.model.objects import MAIN_TABLE, AnyAddress
+from ec2net.core.model.objects import MAIN_TABLE, AnyAddress, Route
 from ec2net.core.model.plan import Action, Plan
+from ec2net.core.model.problem_code import Code
 from ec2net.core.runtime.deadline import Deadline
 
 ABROAD: dict[int, AnyAddress] = {4: ip_address("198.51.100.1"), 6: ip_address("2001:db8:ffff::1")}
@@ -43,15 +45,23 @@ class Way:
     name: str
     """The destination for people: an address, or the subnet that it stands for."""
     answer: RouteAnswer | None
-    error: str
-    """The kernel's refusal; empty if there is an answer."""
+    refusal: KernelError | None
+    """None if there is an answer."""
     wanted: frozenset[int]
     """Indices of the links that may be the answer; empty: every link but those of other ENIs."""
+    route: Route | None = None
+    """The route that the packets take, if they leave through another link than a wanted one."""
     how: str = ""
     """``bound`` to the ENI's link, or ``forwarded``; empty: sent by the host."""
 
+    @property
+    def unrouted(self) -> bool:
+        """Whether no route leads there: the kernel then looks for the destination of a bound packet
+        on the link itself (ip_route_output_key_hash_rcu, net/ipv4/route.c)."""
+        return self.how == "bound" and self.answer is not None and not self.answer.table
+
     def ok(self, intent: EniIntent, enis: frozenset[int]) -> bool:
-        if self.answer is None:
+        if self.answer is None or self.unrouted:
             return False
         link = self.answer.link
         if self.wanted:
@@ -67,7 +77,11 @@ def differences(plan: Plan) -> tuple[Finding, ...]:
         Action.REMOVE: "is left over",
     }
     return tuple(
-        Finding(change.mac, f"{change.item.describe()} {words[change.action]}")
+        Finding(
+            change.mac,
+            f"{change.item.describe()} {words[change.action]}"
+            + (f" ({change.before.describe()})" if change.before is not None else ""),
+        )
         for change in plan.changes
     )
 
@@ -112,15 +126,10 @@ def ways(
         version = sources[0].version
         if version not in versions:
             continue
-        yield from _to_all(intent, sources, kernel, around, deadline)
-        yield _way(
-            kernel,
-            sources,
-            ABROAD[version],
-            str(ABROAD[version]),
-            frozenset((intent.link.index,)),
-            through=intent.link.index,
-        )
+        for way in _to_all(intent, sources, kernel, around, deadline):
+            yield way
+            if way.destination == ABROAD[version]:
+                yield _bound(intent, way, kernel, around)
         yield from _by_devices(intent, sources, kernel, around)
     yield from _forwarded(intent, kernel, around, deadline)
 
@@ -147,17 +156,35 @@ def _to_all(
     """One lookup for each class of destinations with equal rules and routes: each costs the kernel a
     walk through all rules, which are 6,300 for each IP version on the largest host."""
     known: dict[object, Way] = {}
-    everywhere = _destinations(sources[0].version, around)
-    for destination, name in (*everywhere, *_corrected(intent, sources)):
+    version = sources[0].version
+    everywhere = dict(_destinations(version, around))
+    further = (*_diverted(intent, version, around), *_corrected(intent, sources))
+    everywhere |= {address: name for address, name in further if address not in everywhere}
+    for destination, name in everywhere.items():
         by_main = _by_main(intent, destination, kernel, around)
         same = by_main, _same(intent, sources[0], destination, kernel, around)
         way = known.get(same)
         if way is None:
             deadline.check()
             wanted = _own(intent) | (frozenset() if by_main is None else {by_main})
-            way = _way(kernel, sources, destination, name, wanted)
+            way = _way(kernel, sources, destination, name, wanted, around)
             known[same] = way
         yield replace(way, destination=destination, name=name)
+
+
+def _bound(intent: EniIntent, abroad: Way, kernel: Kernel, around: Surroundings) -> Way:
+    """The way of a packet that is bound to the ENI's link.
+
+    If the unbound packet leaves through this link, the bound one takes the same route: the kernel
+    goes by the same rules, and the bound packet passes over the routes through other links
+    (fib_table_lookup, net/ipv4/fib_trie.c; rt6_device_match and find_match, net/ipv6/route.c).
+    """
+    link = intent.link.index
+    if abroad.answer is not None and abroad.answer.link == link and not around.selects_by_link:
+        return replace(abroad, how="bound")
+    wanted = frozenset((link,))
+    to, name = abroad.destination, abroad.name
+    return _way(kernel, abroad.sources, to, name, wanted, around, through=link)
 
 
 def _by_main(
@@ -209,13 +236,11 @@ def _own(intent: EniIntent) -> frozenset[int]:
 def _classes(intent: EniIntent, around: Surroundings) -> list[tuple[AnyAddress, ...]]:
     """The sources, those together for which the kernel has equal rules."""
     classes: dict[tuple[object, ...], list[AnyAddress]] = {}
+    kinds = around.kinds
     for interface in intent.sources:
         source = interface.ip
-        others = tuple(id(rule) for rule in around.of_others.matching(source))
-        own = tuple(
-            (rule.priority, rule.table, rule.suppress_group, rule.mark, rule.destination)
-            for rule in around.ours.matching(source)
-        )
+        others = tuple(map(id, around.of_others.matching(source)))
+        own = tuple([kinds[id(rule)] for rule in around.ours.matching(source)])
         there = (intent.link.index, source) in around.held
         classes.setdefault((source.version, others, own, there), []).append(source)
     return [tuple(same) for same in classes.values()]
@@ -231,6 +256,16 @@ def _destinations(version: int, around: Surroundings) -> Iterator[tuple[AnyAddre
             yield neighbour, str(subnet)
 
 
+def _diverted(
+    intent: EniIntent, version: int, around: Surroundings
+) -> Iterator[tuple[AnyAddress, str]]:
+    """A host of each destination for which another maker put a route into the ENI's table."""
+    for route in around.by_table.get(intent.table, ()):
+        network = route.destination
+        if route in around.foreign_routes and route.version == version and network.prefixlen:
+            yield network[min(1, network.num_addresses - 1)], str(network)
+
+
 def _by_devices(
     intent: EniIntent, sources: tuple[AnyAddress, ...], kernel: Kernel, around: Surroundings
 ) -> Iterator[Way]:
@@ -243,7 +278,7 @@ def _by_devices(
         neighbour = around.neighbour(network)
         if neighbour is None or _host_link(kernel, neighbour, around) != link:
             continue  # for example a bridge that is down
-        yield _way(kernel, sources, neighbour, str(network), frozenset((link,)))
+        yield _way(kernel, sources, neighbour, str(network), frozenset((link,)), around)
 
 
 def _forwarded(
@@ -256,13 +291,18 @@ def _forwarded(
         deadline.check()
         source, destination = network[min(1, network.num_addresses - 1)], ABROAD[network.version]
         if (into := forwarded_from(source, kernel, around)) is not None:
-            yield _way(kernel, (source,), destination, str(destination), _own(intent), into=into)
+            name, wanted = str(destination), _own(intent)
+            yield _way(kernel, (source,), destination, name, wanted, around, into=into)
 
 
 def forwarded_from(source: AnyAddress, kernel: Kernel, around: Surroundings) -> int | None:
     """Index of the link behind which a source is that the host forwards for; None if it is none."""
-    if source.version not in around.forwards or source in around.local:
-        return None
+    forwards = source.version in around.forwards and source not in around.local
+    return behind(source, kernel, around) if forwards else None
+
+
+def behind(source: AnyAddress, kernel: Kernel, around: Surroundings) -> int | None:
+    """Index of the link that is no ENI's and that leads to an address; None if there is none."""
     into = _host_link(kernel, source, around)
     if into is None or into in around.enis or around.names.get(into, "lo") == "lo":
         return None
@@ -286,6 +326,7 @@ def _way(
     destination: AnyAddress,
     name: str,
     wanted: frozenset[int],
+    around: Surroundings,
     *,
     through: int = 0,
     into: int = 0,
@@ -294,22 +335,30 @@ def _way(
     try:
         answer = kernel.lookup(destination, sources[0], through=through, into=into)
     except KernelError as error:
-        said = error.problem.rpartition(": ")[2]
-        return Way(sources, destination, name, None, said, wanted, how)
-    return Way(sources, destination, name, answer, "", wanted, how)
+        return Way(sources, destination, name, None, error, wanted, how=how)
+    route = None
+    if wanted and answer.link not in wanted:
+        names = around.names
+        route = kernel.route_of(destination, sources[0], names, through=through, into=into)
+    return Way(sources, destination, name, answer, None, wanted, route, how)
 
 
 def cause_of(way: Way, around: Surroundings) -> Cause:
     """The rule, table and route that the answer came from."""
-    return cause(around, way.sources[0], way.destination, way.answer)
+    bound = next(iter(way.wanted)) if way.how == "bound" else 0
+    through = around.names.get(bound, "")
+    answer = None if way.unrouted else way.answer
+    return cause(around, way.sources[0], way.destination, answer, through, way.route)
 
 
 def _said(way: Way, around: Surroundings) -> str:
     """The kernel's answer, and its cause."""
-    if way.answer is None:
-        text = _refusal(way, around)
+    if way.refusal is not None:
+        text = _refusal(way, way.refusal, around)
+    elif way.unrouted:
+        text = "no route leads there"
     else:
-        link = way.answer.link
+        link = way.answer.link if way.answer is not None else 0
         text = f"it would leave through {around.names.get(link, f'link {link}')}"
     found = cause_of(way, around)
     if rule := found.foreign:
@@ -319,12 +368,25 @@ def _said(way: Way, around: Surroundings) -> str:
     return f"{text} by {by}" if by else text
 
 
-def _refusal(way: Way, around: Surroundings) -> str:
+def _code(way: Way, around: Surroundings) -> Code:
+    if cause_of(way, around).foreign is not None:
+        return Code.FOREIGN_RULE
+    if way.refusal is None:
+        return Code.DISCARDED if way.unrouted else Code.DIVERTED
+    return Code.MISSING_SOURCE if _lacks_source(way, way.refusal, around) else Code.DISCARDED
+
+
+def _lacks_source(way: Way, refusal: KernelError, around: Surroundings) -> bool:
     """The kernel has one error for a blackhole and for a source that the host does not have."""
-    if "EINVAL" not in way.error:
-        return f"the kernel says: {way.error}"
-    if not way.how and way.sources[0] not in around.local:
+    absent = not way.how and way.sources[0] not in around.local
+    return refusal.errno == errno.EINVAL and absent
+
+
+def _refusal(way: Way, refusal: KernelError, around: Surroundings) -> str:
+    if _lacks_source(way, refusal, around):
         return "the host does not have the address"
+    if refusal.errno != errno.EINVAL:
+        return f"the kernel says: {refusal.problem.rpartition(': ')[2]}"
     return "the kernel discards the packets"
 
 
@@ -338,9 +400,11 @@ def _finding(intent: EniIntent, said: str, same: list[Way], around: Surroundings
     shown = ", ".join(names[:_SHOWN]) + (f" and {others} more" if others > 0 else "")
     wanted = sorted({around.names.get(link, str(link)) for link in first.wanted})
     links = " or ".join(wanted) or intent.link.name
+    found = cause_of(first, around)
     return Finding(
         intent.mac,
         f"traffic from {sources} to {shown} should leave through {links}, but {said}",
-        kind="traffic",
-        remedy=cause_of(first, around).remedy(),
+        _code(first, around),
+        found.remedy(),
+        found.culprit,
     )

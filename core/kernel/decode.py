@@ -22,7 +22,7 @@ from ec2net.core.model.snapshot import AddressState, Found
 AF_INET, AF_INET6 = 2, 10
 ARPHRD_ETHER = 1
 IFF_UP = 0x1
-IFA_F_DADFAILED = 0x8
+IFA_F_OPTIMISTIC, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x4, 0x8, 0x40
 RTM_F_CLONED = 0x200
 _NONE = 0xFFFFFFFF
 _IFADDRMSG = struct.Struct("=4BI")
@@ -116,8 +116,10 @@ def address_state(raw: bytes, names: Mapping[int, str]) -> AddressState | None:
     cache = _address_attributes(raw).get(_IFA_CACHEINFO)
     valid = _CACHEINFO.unpack(cache)[1] if cache else _NONE
     item = found.item
+    tentative = flags & IFA_F_TENTATIVE and not flags & IFA_F_OPTIMISTIC
+    failed = bool(flags & IFA_F_DADFAILED)
     return AddressState(
-        item.link, item.interface, bool(flags & IFA_F_DADFAILED), _unless_none(valid)
+        item.link, item.interface, failed, _unless_none(valid), tentative=bool(tentative)
     )
 
 

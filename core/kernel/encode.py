@@ -33,7 +33,7 @@ _RTM_NEWLINKPROP = 108
 _DELETE = 1
 """From RTM_NEW... to RTM_DEL..."""
 _SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
-_RTM_F_LOOKUP_TABLE = 0x1000
+_RTM_F_LOOKUP_TABLE, _RTM_F_FIB_MATCH = 0x1000, 0x2000
 _TYPES = {kind: number for number, kind in KINDS.items()}
 _RULE_ACTIONS = {action: number for number, action in MODELLED.items()}
 
@@ -172,8 +172,11 @@ def lookup(
     through: int = 0,
     into: int = 0,
     mark: int = 0,
+    matched: bool = False,
 ) -> Request:
     """Which way a packet would go (``ip route get``), and by which table.
+
+    ``matched``: ask for the entry of the table that the kernel takes.
 
     ``through``: bound to the link of this index; ``into``: forwarded, having come in by this link.
     ``mark``: its fwmark.
@@ -181,7 +184,7 @@ def lookup(
     fields = {
         "family": family(destination.version),
         "dst_len": destination.max_prefixlen,
-        "flags": _RTM_F_LOOKUP_TABLE,
+        "flags": _RTM_F_LOOKUP_TABLE | (_RTM_F_FIB_MATCH if matched else 0),
     }
     if source is not None:
         fields["src_len"] = source.max_prefixlen

@@ -174,19 +174,15 @@ class Kernel:
         accept_ra = _accept_ra(link for link in links if link.driver in drivers)
         parts = (links, addresses, *routes, *rules, accept_ra, state)
         if self._last is None or self._last[0] != parts:
-            as_objects = (
-                one.modelled if isinstance(one, ForeignRule) else one
-                for same in rules
-                for one in same
-            )
             self._last = (
                 parts,
                 Snapshot(
                     links,
                     addresses,
                     tuple(route for same in routes for route in same),
-                    tuple(one for one in as_objects if one is not None),
+                    _modelled(rules),
                     accept_ra,
+                    _policy(rules),
                     state,
                 ),
             )
@@ -260,15 +256,26 @@ class Kernel:
             wire.number(answer, wire.ROUTES, _RTA_TABLE) or 0,
         )
 
-    def foreign_rules(self) -> tuple[PolicyRule, ...]:
-        """The policy rules of other makers, in the order in which the kernel goes by them."""
-        with self._errors("reading rules"):
-            return tuple(
-                found.rule
-                for family in _FAMILIES
-                for found in self._rules(family)
-                if isinstance(found, ForeignRule)
-            )
+    def route_of(
+        self,
+        destination: AnyAddress,
+        source: AnyAddress | None,
+        names: Mapping[int, str],
+        *,
+        through: int = 0,
+        into: int = 0,
+    ) -> Route | None:
+        """The route that such a packet takes; None if the kernel does not report it. ``names``: link
+        names by index; the others as of ``lookup``."""
+        asked = encode.lookup(destination, source, through=through, into=into, matched=True)
+        try:
+            answer = self._requests.send(asked)
+        except OSError:
+            return None
+        if answer is None:
+            return None
+        found = decode.route(decode.message(answer, wire.ROUTES), names)
+        return found.item if found is not None else None
 
     def reply_marks(self) -> tuple[ReplyMarks, ...]:
         """ec2net's tables of nftables. Raises ``KernelError``."""
@@ -354,6 +361,18 @@ def _refused(doing: str, error: OSError) -> KernelError:
     if code and error.strerror not in (None, "", usual):
         reason += f', "{error.strerror}"'
     return KernelError(f"{doing}: {reason}", remedy=_REMEDIES.get(code, ""), errno=code)
+
+
+def _modelled(rules: Iterable[Iterable[Found[Rule] | ForeignRule]]) -> tuple[Found[Rule], ...]:
+    """The rules that can be objects of a plan."""
+    found = (
+        one.modelled if isinstance(one, ForeignRule) else one for same in rules for one in same
+    )
+    return tuple(one for one in found if one is not None)
+
+
+def _policy(rules: Iterable[Iterable[Found[Rule] | ForeignRule]]) -> tuple[PolicyRule, ...]:
+    return tuple(one.rule for same in rules for one in same if isinstance(one, ForeignRule))
 
 
 def _with_ipv6(link: Link) -> Link:

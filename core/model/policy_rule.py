@@ -72,9 +72,12 @@ class PolicyRule:
     def version(self) -> int:
         return self.source.version
 
-    def takes(self, source: AnyAddress, destination: AnyAddress) -> bool:
-        """Whether the rule is for a packet without a mark from ``source`` to ``destination``."""
-        if source.version != self.version or self.others:
+    def takes(self, source: AnyAddress, destination: AnyAddress, through: str = "") -> bool:
+        """Whether the rule is for a packet without a mark from ``source`` to ``destination``.
+
+        ``through``: the name of the link that the packet is bound to.
+        """
+        if source.version != self.version or self.others not in ((), (f"oif {through}",)):
             return False
         matches = (
             source in self.source

@@ -41,6 +41,10 @@ class Code(StrEnum):
     CONFLICT = "conflict"
     SHARED_TABLE = "shared-table"
     VERIFY = "verify"
+    FOREIGN_RULE = "foreign-rule"
+    DIVERTED = "diverted"
+    DISCARDED = "discarded"
+    MISSING_SOURCE = "missing-source"
     ROLLED_BACK = "rolled-back"
     REFUSED = "refused"
     PENDING = "pending"
@@ -76,7 +80,11 @@ _MEANING = {
     Code.OTHER_TOOL: "Another tool configures ENIs, so ec2net does not.",
     Code.CONFLICT: "A foreign object has the place of one of ec2net.",
     Code.SHARED_TABLE: "Another program uses a table that ec2net keeps for an ENI.",
-    Code.VERIFY: "The kernel routes an ENI's traffic elsewhere, or an object is missing.",
+    Code.VERIFY: "An object of ec2net is missing, differs or is left over.",
+    Code.FOREIGN_RULE: "A rule of another program takes an ENI's traffic.",
+    Code.DIVERTED: "The kernel routes an ENI's traffic through another link.",
+    Code.DISCARDED: "The kernel discards an ENI's traffic, or has no route for it.",
+    Code.MISSING_SOURCE: "The host does not have an address of an ENI.",
     Code.ROLLED_BACK: "Changes are on hold after a roll-back.",
     Code.REFUSED: "The facts about an ENI contradict each other.",
     Code.PENDING: "The facts about an ENI are incomplete.",
@@ -104,6 +112,10 @@ _MESSAGE_IDS = {
     Code.CONFLICT: "d334e62e70d651bf2cb5d96d46e7f65e",
     Code.SHARED_TABLE: "e5f181bb809246b8ea866dd5d062315b",
     Code.VERIFY: "29ebcac46c056e028dd720c031734cc4",
+    Code.FOREIGN_RULE: "a0f83a755c0d4cf5a34f045be591fba9",
+    Code.DIVERTED: "f14f90e645ac482387c9e3f718ca4e2d",
+    Code.DISCARDED: "c6b4d5b16e364884b66a08cf293af9a3",
+    Code.MISSING_SOURCE: "d87eb9572a01484b9bcec6cd1993765b",
     Code.ROLLED_BACK: "08a3820b5dca78186481eacc057dca97",
     Code.REFUSED: "9fe010028bab0ddf556b2910cac2df91",
     Code.PENDING: "b228efd80cc725387ec975d9c94152b1",

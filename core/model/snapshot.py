@@ -20,6 +20,7 @@ from ec2net.core.model.objects import (
     Rule,
     Setting,
 )
+from ec2net.core.model.policy_rule import PolicyRule
 from ec2net.core.model.purpose import Purpose
 
 K_co = TypeVar("K_co", bound=KernelObject, covariant=True)
@@ -43,6 +44,8 @@ class AddressState:
     """Duplicate address detection failed (IFA_F_DADFAILED): it is not used."""
     valid: int | None
     """Seconds until it goes unless its lease is renewed; None for never."""
+    tentative: bool = False
+    """Duplicate address detection has not ended (IFA_F_TENTATIVE): it is not used yet."""
 
 
 @dataclass(frozen=True)  # without slots, for the cached index
@@ -55,6 +58,9 @@ class Snapshot:
     routes: tuple[Found[Route], ...] = ()
     rules: tuple[Found[Rule], ...] = ()
     accept_ra: tuple[LinkSetting, ...] = ()
+    policy: tuple[PolicyRule, ...] = field(default=(), compare=False)
+    """The rules of other makers with all their selectors, in the order in which the kernel goes by
+    them; none in a record."""
     state: int | None = field(default=None, compare=False)
     """Another number whenever anything of the dumps but a lifetime is another; None: not known."""
 

@@ -69,9 +69,7 @@ class PassReport:
             (one.mac, Code.CONFLICT, f"{type(one.item).__name__} {one.wanted}", one.describe())
             for one in self.conflicts
         ]
-        found += [
-            (one.mac, Code.VERIFY, one.kind or one.text, one.describe()) for one in self.findings
-        ]
+        found += [(one.mac, one.code, one.kind, one.describe()) for one in self.findings]
         texts: dict[tuple[Mac | None, Code, str], list[str]] = {}
         for mac, code, kind, text in found:
             texts.setdefault((mac, code, kind), []).append(text)

@@ -53,7 +53,7 @@ def ipv6(host: Namespace, words: str) -> None:
 def foreign(host: Namespace) -> tuple[PolicyRule, ...]:
     def read() -> tuple[PolicyRule, ...]:
         with Kernel(OURS) as kernel:
-            return kernel.foreign_rules()
+            return kernel.snapshot(()).policy
 
     return host.call(read)
 

@@ -7,7 +7,7 @@ import pytest
 import suggestions
 from instance import Instance, primary, subnets
 
-from ec2net.core.doctor.routes import deletion
+from ec2net.core.engine.causes import deletion
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.objects import LinkRef, Route, RouteKind, Rule, RuleAction
 

@@ -107,6 +107,11 @@ TAKEN = {
         "to 10.0.3.0/24 should leave through ens6, but",
         "if nothing needs the rule, run: ip rule del priority 100 from 10.0.2.5 to 10.0.3.0/24",
     ),
+    "only packets bound to the link": (
+        ("rule add pref 100 from 10.0.2.5 oif ens6 blackhole",),
+        "198.51.100.1 (bound) should leave through ens6, but no route leads there by rule",
+        "the rule looks like one of a tool that selects packets by more than addresses",
+    ),
     "a container's network": (
         ("rule add pref 100 from 10.0.2.5 to 172.17.0.0/16 lookup 10001",),
         "to 172.17.0.0/16 should leave through docker0, but it would leave through ens6",
@@ -126,8 +131,10 @@ def test_the_rule_that_redirects_a_source_is_named_and_refresh_is_not_suggested(
         of_source = [one for one in found if "10.0.2.5" in one["text"] or name == "a VPN's table"]
         assert any(said in one["text"] for one in of_source), found
         assert all(one["remedy"].startswith(remedy) for one in of_source), found
+        assert {one["code"] for one in of_source} == {"foreign-rule"}
         ill = routing(settled)
         assert ill["remedy"].startswith(remedy)
+        assert ill["code"] == "foreign-rule"
         assert "refresh" not in ill["remedy"]
         story = settled.ec2net("explain", "10.0.2.5").stdout
         assert "which is wrong:" in story
@@ -150,6 +157,37 @@ def test_a_foreign_route_in_the_table_of_an_eni_is_reported(settled: Instance) -
         (found,) = verified(settled)
         assert "to 169.254.169.123 should leave through ens6, but" in found["text"]
         assert "route 169.254.169.123/32 dev ens5 table 10001" in found["text"]
+        assert found["remedy"].endswith("run: ip route del 169.254.169.123/32 dev ens5 table 10001")
+
+
+def test_a_route_of_main_that_takes_all_traffic_is_named_although_no_pass_reads_it(
+    settled: Instance,
+) -> None:
+    """It said "rule 32766: from all lookup main", without a route."""
+    with ip(settled, "route add 198.51.100.0/25 dev docker0"):
+        texts = [one["text"] for one in verified(settled)]
+        assert any(
+            "by rule 9999: " in text and "route 198.51.100.0/25 dev docker0" in text
+            for text in texts
+        ), texts
+
+
+@pytest.mark.parametrize(
+    ("do", "code"),
+    [
+        (("route add blackhole 198.51.100.0/24 table 10001",), "discarded"),
+        (("route add 203.0.113.0/24 dev ens5 table 10001",), "diverted"),
+    ],
+)
+def test_a_finding_has_the_code_of_its_kind_also_in_the_journal(
+    settled: Instance, do: tuple[str, ...], code: str
+) -> None:
+    with ip(settled, *do):
+        assert {one["code"] for one in verified(settled)} == {code}
+        settled.ec2net("refresh", status=1)
+        eni = str(settled.vpc.enis[1].mac)
+        assert settled.status()[eni]["reason_code"] == code
+    settled.refresh()
 
 
 def test_doctor_suggests_a_refresh_that_repairs_missing_items(settled: Instance) -> None:

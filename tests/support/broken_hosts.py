@@ -27,6 +27,8 @@ class Said:
 
     status: int
     words: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+    """Texts that its output must not have."""
 
     @property
     def checks(self) -> set[str]:
@@ -37,8 +39,8 @@ class Said:
         return [word for word in self.words if not word.startswith("[")]
 
 
-def said(status: int, *words: str) -> Said:
-    return Said(status, words)
+def said(status: int, *words: str, never: tuple[str, ...] = ()) -> Said:
+    return Said(status, words, never)
 
 
 WELL = Said(0)
@@ -115,6 +117,7 @@ def wrong(command: str, expected: Said, status: int, output: str) -> list[str]:
     """How the answer of a command differs from what is expected."""
     found = [] if status == expected.status else [f"exit {status}, not {expected.status}"]
     found += [f"not said: {text}" for text in expected.texts if text not in output]
+    found += [f"said: {text}" for text in expected.never if text in output]
     if command == "doctor":
         checks = checks_of(output)
         found += [f"not found: {check}" for check in sorted(expected.checks - checks)]
@@ -243,7 +246,7 @@ BROKEN = (
         "ip route add 198.51.100.0/24 via 10.0.1.1 dev ens5 table 10001",
         status=said(1, "198.51.100.0/24", "ens5"),
         verify=said(4, "198.51.100.0/24", "ens5"),
-        doctor=said(1, "[routing]", "[foreign-object]", "ip route del 198.51.100.0/24"),
+        doctor=said(1, "[routing]", "ip route del 198.51.100.0/24"),
         explain=said(0, "degraded", "which is wrong", "198.51.100.0/24"),
     ),
     Row(
@@ -252,7 +255,7 @@ BROKEN = (
         "ip route add blackhole 198.51.100.0/24 table 10001",
         status=said(1, "198.51.100"),
         verify=said(4, "198.51.100.1", "the kernel discards the packets"),
-        doctor=said(1, "[routing]", "[foreign-object]"),
+        doctor=said(1, "[routing]", "198.51.100.0/24"),
         explain=said(0, "degraded", "which is wrong", "198.51.100.1"),
     ),
     Row(
@@ -261,7 +264,7 @@ BROKEN = (
         "ip route replace default via 10.0.1.1 dev ens5 table 10001",
         status=said(1, "default"),
         verify=said(4, "default", "ens5"),
-        doctor=said(1, "[routing]", "[conflict]", "[foreign-object]"),
+        doctor=said(1, "[routing]", "[conflict]", "ip route del default"),
         explain=said(0, "degraded", "which is wrong", "default"),
     ),
     Row(
@@ -339,6 +342,14 @@ BROKEN = (
         doctor=said(0, "[rp-filter]", "sysctl -w net.ipv4.conf.ens6.rp_filter=2"),
     ),
     Row(
+        "IPv6 is off, and EC2 assigns IPv6 addresses",
+        "sysctl",
+        "sysctl -qw net.ipv6.conf.ens6.disable_ipv6=1",
+        doctor=said(0, "[eni]", "disable_ipv6", "sysctl -w net.ipv6.conf.ens6.disable_ipv6=0"),
+        about="2001:db8:0:2::5",
+        explain=said(0, "IPv6 is off on ens6"),
+    ),
+    Row(
         "forwarding hides router advertisements",
         "sysctl",
         "sysctl -qw net.ipv6.conf.ens5.forwarding=1",
@@ -409,15 +420,7 @@ BROKEN = (
         "ip link set ens6 down",
         passes=False,
         verify=said(4, "ens6"),
-        doctor=said(
-            1,
-            "[link-down]",
-            "[default-route]",
-            "[routing]",
-            "[drift]",
-            "[imds]",
-            "ip link set ens6 up",
-        ),
+        doctor=said(1, "[link-down]", "[drift]", "ip link set ens6 up"),
         explain=said(0, "which is wrong"),
     ),
     Row(
@@ -671,7 +674,12 @@ END
 HEALTHY = (
     Row("two ENIs", "healthy", quick=True),
     Row("one ENI", "healthy", about="ens5", enis=1),
-    Row("IPv6 is off by hardening", "healthy", "sysctl -qw net.ipv6.conf.ens6.disable_ipv6=1"),
+    Row(
+        "IPv6 is off by hardening",
+        "healthy",
+        "sysctl -qw net.ipv6.conf.ens6.disable_ipv6=1",
+        config='ipv6 = "off"\n',
+    ),
     Row("containers", "healthy", _PUBLISH, config="published_ports = true\n"),
     Row("a VPN for its own network", "healthy", _TAILSCALE.format(route="100.64.0.0/10")),
     Row("a firewall", "healthy", _FIREWALL),
@@ -850,14 +858,17 @@ KINDS = """
 """The classes of broken hosts."""
 
 
-def make(instance: Instance, row: Row) -> None:
-    """Run the script of the row, and the pass after it."""
+def environment_of(instance: Instance) -> dict[str, str]:
+    """The environment of a row's script."""
     config = instance.config_root / "etc/ec2net/ec2net.toml"
     variables = {"RUN_DIR": str(instance.run_dir), "CONFIG": str(config)}
+    return {**environment(instance.source), **variables}
+
+
+def make(instance: Instance, row: Row) -> None:
+    """Run the script of the row, and the pass after it."""
     if row.script:
-        done = instance.guest.run(
-            ["sh", "-euc", row.script], env={**environment(instance.source), **variables}
-        )
+        done = instance.guest.run(["sh", "-euc", row.script], env=environment_of(instance))
         assert done.returncode == 0, done.stderr
     if row.passes:
         instance.ec2net("refresh", status=row.status.status)

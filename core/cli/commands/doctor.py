@@ -21,6 +21,7 @@ from ec2net.core.engine.engine import Engine
 from ec2net.core.engine.inspection import inspect
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.setup import opened
+from ec2net.core.engine.surroundings import Surroundings
 from ec2net.core.host.files import Environment
 from ec2net.core.host.service import service_fault
 from ec2net.core.imds.endpoint import candidates, endpoints
@@ -80,6 +81,7 @@ def _read(
     """The rest, each in its own share of ``deadline``."""
     host, snapshot = view.host, view.snapshot
     names = {link.index: link.name for link in snapshot.links}
+    around = engine.surroundings(view)
     return Readings(
         *imds,
         readings.read_sysctls(host),
@@ -89,18 +91,18 @@ def _read(
         readings.read_failed_units(deadline),
         service_fault(manager_runs(engine.run), environment),
         last_pass(engine.run),
-        *_wrong_ways(engine, view, deadline),
+        *_wrong_ways(engine, view, around, deadline),
         readings.read_filters(host, deadline),
         readings.read_fixed_gateways(gateways(host, snapshot)),
+        readings.read_behind(host, engine.kernel, around),
     )
 
 
 def _wrong_ways(
-    engine: Engine, view: View, deadline: Deadline
+    engine: Engine, view: View, around: Surroundings, deadline: Deadline
 ) -> tuple[tuple[finding.Finding, ...], bool]:
     """The findings of ``verify``, and whether the deadline passed before all checks were done."""
     wrong: list[finding.Finding] = []
-    around = engine.surroundings(view)
     for intent in view.host.ready:
         if intent.mac in view.observed_only:
             continue
@@ -127,7 +129,7 @@ def lines(found: Sequence[Finding], checked: Scope, *, colour: bool = False) -> 
 def _document(found: Sequence[Finding], checked: Scope) -> dict[str, object]:
     return {
         "version": as_json.VERSION,
-        "findings": [encode(one) for one in found],
+        "findings": [{**encode(one), "code": encode(one.reason_code)} for one in found],
         "passed": [check.value for check in checked.passed],
         "not_checked": list(checked.not_checked),
     }

@@ -11,6 +11,7 @@ from ec2net.core.daemon.published import published
 from ec2net.core.decide import unassigned
 from ec2net.core.decide.intent import EniIntent, EniOutcome, Standing
 from ec2net.core.decide.unassigned import has
+from ec2net.core.doctor.addresses import is_left_over
 from ec2net.core.engine import verify
 from ec2net.core.engine.causes import cause
 from ec2net.core.engine.engine import Engine
@@ -21,7 +22,9 @@ from ec2net.core.engine.surroundings import Surroundings
 from ec2net.core.model.errors import Ec2netError, ExitStatus, KernelError, UsageError
 from ec2net.core.model.facts import Absent, EniFacts, Unknown, Value, keys_of
 from ec2net.core.model.identity import Mac
+from ec2net.core.model.numbers import IPV6_MTU_MIN
 from ec2net.core.model.objects import AnyAddress
+from ec2net.core.model.plan import Change
 from ec2net.core.report import as_json, text
 from ec2net.core.report.eni_state import State
 from ec2net.core.runtime.clock import date
@@ -93,9 +96,11 @@ def _find(what: str, view: View) -> tuple[EniOutcome, AnyAddress | None]:
         raise Ec2netError(
             f"{what} was not found, but may exist, because not everything could be read: {view.problems[0]}"
         )
+    absent = [outcome.name for outcome in view.host.enis if outcome.standing is Standing.ABSENT]
+    unread = f"; ec2net does not read the addresses of an ENI without a link: {', '.join(absent)}"
     raise UsageError(
         f"{what} is not the link, id, MAC or address of an ENI",
-        remedy=f"ENIs of this host: {known}",
+        remedy=f"ENIs of this host: {known}{unread if address is not None and absent else ''}",
     )
 
 
@@ -105,7 +110,9 @@ def _refuse_unassigned(address: AnyAddress, view: View) -> None:
     found = next((one for one in on if one.address == address), None)
     found = found or unassigned.in_subnet(view.facts, address)
     if found is not None:
-        raise Ec2netError(found.problem, remedy=found.remedy)
+        gone = is_left_over(address, view)
+        remedy = "to remove it, run: ec2net refresh" if gone else found.remedy
+        raise Ec2netError(found.problem, remedy=remedy)
 
 
 def _asked(intent: EniIntent | None, address: AnyAddress | None) -> list[AnyAddress]:
@@ -117,6 +124,21 @@ def _asked(intent: EniIntent | None, address: AnyAddress | None) -> list[AnyAddr
         return list(held)
     forwarded = any(address in prefix for prefix in intent.prefixes)
     return [address] if address in held or forwarded or _passes_on(intent, address) else []
+
+
+def _unused(outcome: EniOutcome, address: AnyAddress | None, view: View) -> list[str]:
+    """Why ec2net does not configure an address that IMDS lists."""
+    intent = outcome.intent
+    if address is None or intent is None:
+        return []
+    link = view.snapshot.link(intent.link.index)
+    why = f'the setting manage is "{intent.manage.value}"'
+    if address.version == 6 and not intent.ipv6:
+        off = not intent.early.ipv6 or link is None
+        why = 'the setting ipv6 is "off"' if off else f"IPv6 is off on {intent.link}"
+        if link is not None and link.ipv6_off_by_mtu:
+            why = f"the MTU of {intent.link} is {link.mtu}, and IPv6 needs {IPV6_MTU_MIN}"
+    return [f"from {address}: ec2net does not configure the address: {why}"]
 
 
 def _passes_on(intent: EniIntent | None, address: AnyAddress) -> bool:
@@ -150,9 +172,10 @@ def _story(
         "routes": _routes(intent, address),
         "kernel": [
             _answer(engine, source, around, deadline, _bound_to(intent)) for source in sources
-        ],
+        ]
+        or _unused(outcome, address, view),
         "wrong": wrong,
-        "would_change": [step.action.value + " " + step.item.describe() for step in own.changes]
+        "would_change": [_change(step) for step in own.changes]
         + ["! " + found.describe() for found in own.conflicts],
         "held": as_json.hold(view.held.get(outcome.mac)),
         "observed": outcome.mac in view.observed_only,
@@ -160,6 +183,11 @@ def _story(
         "problems": [str(problem) for problem in view.problems],
         "warnings": [str(one) for one in view.warnings if outcome.mac in one.macs],
     }
+
+
+def _change(step: Change) -> str:
+    was = f"   (was: {step.before.describe()})" if step.before is not None else ""
+    return f"{step.action.value} {step.item.describe()}{was}"
 
 
 def _rules(intent: EniIntent | None, address: AnyAddress | None) -> list[str]:
@@ -243,6 +271,12 @@ def _answer(
     """Where the kernel sends traffic of this source, and by which rule and route."""
     deadline.check()
     into = verify.forwarded_from(source, engine.kernel, around)
+    if (
+        into is None
+        and source not in around.local
+        and verify.behind(source, engine.kernel, around) is None
+    ):
+        return f"from {source}: no link has the address, and no route leads to a container with it"
     ways = []
     for destination in (verify.ABROAD[source.version], verify.IMDS[source.version]):
         try:

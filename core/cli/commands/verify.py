@@ -13,6 +13,7 @@ from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.setup import opened
 from ec2net.core.model.errors import Ec2netError, ExitStatus, UsageError
 from ec2net.core.model.finding import Finding
+from ec2net.core.model.problem_code import Code, code_of
 from ec2net.core.report import as_json
 from ec2net.core.report.table import table
 from ec2net.core.runtime.deadline import Deadline
@@ -31,8 +32,8 @@ def run(options: Namespace) -> ExitStatus:
     with opened(place) as engine:
         view = inspect(engine, deadline)
         found = [*verify.differences(view.plan)]
-        found += [Finding(c.mac, c.describe()) for c in view.plan.conflicts]
-        problems = [*view.problems, *_refused(view)]
+        found += [Finding(c.mac, c.describe(), Code.CONFLICT) for c in view.plan.conflicts]
+        problems = [*((code_of(problem), problem) for problem in view.problems), *_refused(view)]
         around = engine.surroundings(view)
         checked = 0
         for intent in view.host.ready:
@@ -45,7 +46,7 @@ def run(options: Namespace) -> ExitStatus:
     else:
         if attempts:
             print(_proofs(view, attempts))
-        for problem in problems:
+        for _, problem in problems:
             print(f"! {problem}")
         for finding in found:
             eni = view.host.of(finding.mac) if finding.mac else None
@@ -84,17 +85,17 @@ def _proofs(view: View, attempts: Sequence[connect.Attempt]) -> str:
     return table(("LINK", "SOURCE", "TO", "CONNECTED", "REASON"), rows)
 
 
-def _refused(view: View) -> list[Ec2netError]:
+def _refused(view: View) -> list[tuple[Code, Ec2netError]]:
     """Nothing is verified on a refused ENI."""
     return [
-        Ec2netError(f"refused: {eni.reason}", subject=eni.name)
+        (Code.REFUSED, Ec2netError(f"refused: {eni.reason}", subject=eni.name))
         for eni in view.host.enis
         if eni.standing is Standing.REFUSED
     ]
 
 
 def _document(
-    problems: Sequence[Exception],
+    problems: Sequence[tuple[Code, Exception]],
     found: list[Finding],
     checked: int,
     attempts: Sequence[connect.Attempt],
@@ -103,7 +104,8 @@ def _document(
         "version": as_json.VERSION,
         "checked": checked,
         "findings": [
-            {"eni": encode(f.mac), "text": f.describe(), "remedy": f.remedy} for f in found
+            {"eni": encode(f.mac), "code": f.code.value, "text": f.text, "remedy": f.remedy}
+            for f in found
         ],
         "connections": [
             {
@@ -114,5 +116,6 @@ def _document(
             }
             for one in attempts
         ],
-        "problems": [str(problem) for problem in problems],
+        "problems": [str(problem) for _, problem in problems],
+        "problem_codes": [code.value for code, _ in problems],
     }

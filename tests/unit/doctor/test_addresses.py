@@ -16,12 +16,15 @@ from doctor_host import (
     STATIC,
     WARNING,
     told,
+    view,
 )
+from eni_facts import mac
 
 from ec2net.core.doctor import addresses
 from ec2net.core.doctor.addresses import Lease
 from ec2net.core.doctor.finding import Check
 from ec2net.core.model.objects import Address, LinkRef
+from ec2net.core.model.plan import Action, Change, Plan
 from ec2net.core.model.snapshot import AddressState, Found, Snapshot
 
 
@@ -125,3 +128,26 @@ def test_a_lease_past_its_rebinding_time_is_reported(
     found = told(addresses.overdue(leases, [state(FIRST, address, valid=valid)]))
     assert found == ([(WARNING, Check.LEASE, "ens5")] if late else [])
     assert told(addresses.overdue({}, [state(FIRST, address, valid=valid)])) == []
+
+
+def test_a_tentative_address_is_a_warning_and_a_failed_one_an_error() -> None:
+    one = AddressState(SECOND, ip_interface("2001:db8::4/128"), False, None, tentative=True)
+    assert told(addresses.unusable([one], HOST)) == [(WARNING, Check.DUPLICATE_ADDRESS, "ens6")]
+    failed = replace(one, duplicate=True)
+    assert told(addresses.unusable([failed], HOST)) == [(ERROR, Check.DUPLICATE_ADDRESS, "ens6")]
+
+
+def test_an_address_in_the_subnet_of_another_eni_is_unassigned_too() -> None:
+    seen = view(snapshot=holding((FIRST, "10.0.1.77/32")))
+    (found,) = addresses.unassigned(seen)
+    assert found.subject == "ens5"
+    assert "10.0.1.77 is on ens5, but it is in the subnet of" in found.cause
+    assert found.remedy.startswith("remove it: ip address del 10.0.1.77/32 dev ens5")
+
+
+def test_an_address_that_a_pass_removes_is_not_called_unassigned() -> None:
+    seen = view(snapshot=holding((SECOND, "10.0.1.77/32")))
+    assert [found.subject for found in addresses.unassigned(seen)] == ["ens6"]
+    left = Change(Action.REMOVE, Address(SECOND, ip_interface("10.0.1.77/32")), mac(1))
+    planned = replace(seen, plans={"netlink": Plan((left,))})
+    assert list(addresses.unassigned(planned)) == []

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from doctor_host import (
     ERROR,
+    FACTS,
     FIRST,
     HOST,
     NOTE,
@@ -27,7 +28,7 @@ from patience import HANGS
 
 from ec2net.core.cli.commands import doctor
 from ec2net.core.config.files import LoadedConfig
-from ec2net.core.config.settings import Config
+from ec2net.core.config.settings import Config, Ipv6Policy
 from ec2net.core.decide.intent import Standing
 from ec2net.core.decide.limits import within_limits
 from ec2net.core.doctor import links, readings, units
@@ -39,8 +40,10 @@ from ec2net.core.host.files import Environment
 from ec2net.core.imds.endpoint import IPV4_ENDPOINT, Candidate
 from ec2net.core.imds.ways import Outcome, Way
 from ec2net.core.model import finding
-from ec2net.core.model.errors import DoubleManagement, Ec2netError, ImdsError
+from ec2net.core.model.errors import DoubleManagement, Ec2netError, ImdsError, KernelError
 from ec2net.core.model.plan import Action, Change, Conflict, Plan
+from ec2net.core.model.problem_code import Code
+from ec2net.core.model.snapshot import Found
 from ec2net.core.runtime.deadline import Deadline
 
 # MTU.
@@ -129,6 +132,8 @@ def test_a_failed_unit_is_reported() -> None:
 
 # All together.
 
+DIVERTED = Code.DIVERTED
+
 CHANGE = Change(Action.ADD, HOST.ready[1].rules[0], mac(1))
 CONFLICT = Conflict(mac(1), default(4, 10001, SECOND), default(4, 10001, FIRST))
 SILENT = Way(Candidate(IPV4_ENDPOINT), Outcome.SILENT, "timed out")
@@ -165,6 +170,11 @@ PENDING = HOST.without({mac(1): "no device-number yet"}, Standing.PENDING)
             {"wrong_ways": (finding.Finding(mac(1), "a"), finding.Finding(mac(1), "b"))},
             [(ERROR, Check.ROUTING, "ens6")],
         ),
+        (
+            {},
+            {"wrong_ways": (finding.Finding(mac(1), "a"), finding.Finding(mac(1), "b", DIVERTED))},
+            [(ERROR, Check.ROUTING, "ens6"), (ERROR, Check.ROUTING, "ens6")],
+        ),
         ({}, {"silent_gateways": None}, [(NOTE, Check.UNCHECKED, "")]),
         ({}, {"failed_units": None}, [(NOTE, Check.UNCHECKED, "")]),
         ({}, {"failed_units": ("ec2net.service",)}, [(ERROR, Check.UNIT_FAILED, "ec2net.service")]),
@@ -175,6 +185,62 @@ def test_problems_of_the_pass_and_of_readings_are_reported(
 ) -> None:
     found = examine(view(**seen), Readings(**readings), environment({}), LoadedConfig(Config()))
     assert told(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("seen", "readings", "code"),
+    [
+        ({"host": REFUSED}, {}, Code.REFUSED),
+        ({"host": PENDING}, {}, Code.PENDING),
+        ({"problems": (KernelError("is broken"),)}, {}, Code.KERNEL),
+        ({"problems": (ImdsError("silent"),)}, {"ways": (SILENT,)}, Code.IMDS),
+        ({}, {"wrong_ways": (finding.Finding(mac(1), "a", DIVERTED),)}, Code.DIVERTED),
+        ({}, {"failed_units": ("ec2net.service",)}, None),
+    ],
+)
+def test_a_finding_has_the_code_with_which_a_pass_reports_it(
+    seen: dict[str, Any], readings: dict[str, Any], code: Code | None
+) -> None:
+    (found,) = examine(view(**seen), Readings(**readings), environment({}), LoadedConfig(Config()))
+    assert found.reason_code is code
+
+
+def test_ipv6_addresses_on_a_link_without_ipv6_are_a_note() -> None:
+    off = replace(SNAPSHOT, links=(link(0), replace(link(1), ipv6=False)))
+    (found,) = links.ipv6_off(FACTS, HOST, off)
+    assert (found.severity, found.subject) == (NOTE, "ens6")
+    assert "sysctl -w net.ipv6.conf.ens6.disable_ipv6=0" in found.remedy
+    assert told(links.ipv6_off(FACTS, intents(ipv6=Ipv6Policy.OFF), off)) == []
+    assert told(links.ipv6_off(FACTS, HOST, SNAPSHOT)) == []
+
+
+def test_consequences_of_a_link_that_is_down_are_not_reported() -> None:
+    down = replace(SNAPSHOT, links=(link(0), link(1, up=False)), routes=())
+    wrong = (finding.Finding(mac(1), "a", DIVERTED), finding.Finding(mac(0), "b", DIVERTED))
+    found = examine(
+        view(snapshot=down), Readings(wrong_ways=wrong), environment({}), LoadedConfig(Config())
+    )
+    assert [one.check for one in found if one.subject == "ens6"] == [Check.LINK_DOWN]
+    assert Check.ROUTING in {one.check for one in found if one.subject == "ens5"}
+
+
+def test_an_object_that_another_finding_names_is_no_foreign_object() -> None:
+    route = default(4, 10001, FIRST)
+    snapshot = replace(SNAPSHOT, routes=(*SNAPSHOT.routes, Found(route, 4)))
+    wrong = finding.Finding(mac(1), "a", DIVERTED, culprit=route)
+    for ways, expected in (((), Check.FOREIGN_OBJECT), ((wrong,), Check.ROUTING)):
+        found = examine(view(snapshot=snapshot), Readings(wrong_ways=ways), environment({}), LOADED)
+        assert [one.check for one in found] == [expected]
+
+
+def test_a_conflict_has_the_command_that_removes_the_foreign_object() -> None:
+    (found,) = examine(
+        view(plans={"netlink": Plan((), (CONFLICT,))}), Readings(), environment({}), LOADED
+    )
+    assert "run: ip route del default via 10.0.0.1 dev ens5 table 10001" in found.remedy
+
+
+LOADED = LoadedConfig(Config())
 
 
 def test_the_severity_of_another_tool_follows_its_danger() -> None:

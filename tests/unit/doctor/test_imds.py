@@ -132,3 +132,11 @@ def test_without_an_answer_the_hop_limit_is_not_judged(
         assert not reaches_further(candidate, Deadline(60), user_agent="test")
         assert time.monotonic() - began < HANGS
     assert not reaches_further(CLOSED, Deadline(60), user_agent="test")
+
+
+def test_an_answer_without_a_token_is_no_silence() -> None:
+    refused = [Way(candidate, Outcome.SILENT, "HTTP 401") for candidate in WAYS]
+    (found,) = unreachable(refused, HOST)
+    assert found.check is Check.IMDS
+    assert "IMDS gives no token" in found.cause
+    assert "HTTP 401" in found.cause

@@ -131,11 +131,12 @@ HARMFUL = [(ERROR, Check.FOREIGN_OBJECT, "")]
     ("snapshot", "expected"),
     [
         (SNAPSHOT, []),
-        (with_rule(rule("10.0.9.0/24", 10007, 50)), FOREIGN),
-        (with_rule(rule("10.0.9.0/24", 9999, 50)), FOREIGN),
-        (with_rule(rule("10.0.9.0/24", 22799, 50)), FOREIGN),
-        (with_rule(rule("10.0.9.0/24", 22800, 50)), []),
-        (with_rule(rule("10.0.9.0/24", 9998, 50)), []),
+        (with_rule(rule("10.0.9.0/24", 10007, 50)), []),  # no source of an ENI
+        (with_rule(rule("10.0.1.0/24", 10007, 50)), FOREIGN),
+        (with_rule(rule("10.0.1.0/24", 22799, 50)), FOREIGN),
+        (with_rule(rule("10.0.1.0/24", 22800, 50)), []),
+        (with_rule(rule("10.0.1.0/24", 9998, 50)), []),
+        (with_rule(rule("10.0.1.4/32", 5000, 10001)), []),  # needless, and right
         (with_rule(rule("10.0.9.0/24", 30400, 10002)), FOREIGN),  # nodeadm
         (with_rule(rule("10.0.9.0/24", 10007, 50), OURS), []),
         (with_rule(rule("0.0.0.0/0", 32766, 254), KERNEL), []),
@@ -173,8 +174,8 @@ def test_the_command_that_removes_a_foreign_object_is_one_of_ip() -> None:
     assert command(with_rule(rule("10.0.1.0/24", 10000, 254))) == (
         "ip rule del from 10.0.1.0/24 lookup main priority 10000"
     )
-    assert command(with_rule(rule("2001:db8::/64", 10000, 50))) == (
-        "ip -6 rule del from 2001:db8::/64 lookup 50 priority 10000"
+    assert command(with_rule(rule("2001:db8::/64", 10000, 10001))) == (
+        "ip -6 rule del from 2001:db8::/64 lookup 10001 priority 10000"
     )
     assert command(with_route(default(6, 10001, FIRST))) == (
         "ip -6 route del default via fe80:ec2::1 dev ens5 table 10001 metric 512"

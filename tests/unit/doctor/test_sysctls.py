@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``doctor``'s findings about sysctls."""
 
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -93,3 +94,20 @@ def test_advertisements_do_not_matter_without_ipv6() -> None:
     host = compute(facts(eni(0, **IPV4_ONLY), eni(1)), Config())
     values = Sysctls(links={2: LinkSysctls(ipv6_forwarding=1, accept_ra=1)})
     assert list(sysctls.lost_advertisements(host, values)) == []
+
+
+@pytest.mark.parametrize(
+    ("network", "values", "reported"),
+    [
+        ("10.0.1.0/28", Sysctls(ipv4_forwarding=0), "net.ipv4.ip_forward=1"),
+        ("10.0.1.0/28", Sysctls(ipv4_forwarding=1, ipv6_forwarding=0), ""),
+        ("2001:db8::/80", Sysctls(ipv6_forwarding=0), "net.ipv6.conf.all.forwarding=1"),
+        ("10.0.1.0/28", Sysctls(), ""),
+    ],
+)
+def test_a_network_behind_a_bridge_needs_forwarding(
+    network: str, values: Sysctls, reported: str
+) -> None:
+    found = list(sysctls.no_forwarding([(ip_network(network), "br0")], values))
+    assert told(found) == ([(WARNING, Check.FORWARDING, "br0")] if reported else [])
+    assert all(reported in one.remedy for one in found)

@@ -61,8 +61,8 @@ class Kernel:
     def snapshot(self, drivers: Iterable[str], subnets: object = ()) -> Snapshot:
         return Snapshot(FACTS.links, state=self.state)
 
-    def foreign_rules(self) -> tuple[()]:
-        return ()
+    def route_of(self, *_: object, **__: int) -> None:
+        return None
 
     def lookup(
         self, destination: AnyAddress, source: AnyAddress | None = None, **_: int
@@ -70,7 +70,7 @@ class Kernel:
         self.lookups += 1
         held = dict.fromkeys(_addresses(0), 2) | dict.fromkeys(_addresses(1), 1)
         link = self._leaves_by if source is None or self._leaves_by is not None else held[source]
-        return RouteAnswer(link or 0, None, None)
+        return RouteAnswer(link or 0, None, None, 254)
 
 
 def _addresses(number: int) -> tuple[AnyAddress, ...]:

@@ -125,6 +125,7 @@ def test_an_address_is_decoded(message: bytes, found: Found[Address] | None) -> 
         (0x80, (0xFFFFFFFF, 0xFFFFFFFF), False, None),
         (0x0, (100, 300), False, 300),
         (0x40, None, False, None),  # tentative: it may turn out well
+        (0x4, None, False, None),  # optimistic: used all the same
         (0xC8, None, True, None),  # permanent, tentative, dadfailed
     ],
 )
@@ -136,7 +137,8 @@ def test_the_flags_give_the_state_of_an_address(
         attributes["_6"] = struct.pack("=4I", *cache, 5, 6)
     message = address_message((10, 128, flags, 0, 3), **attributes)
     address = ip_interface("2001:db8::4/128")
-    assert decode.address_state(message, NAMES) == AddressState(ENS6, address, duplicate, valid)
+    expected = AddressState(ENS6, address, duplicate, valid, tentative=bool(flags & 0x40))
+    assert decode.address_state(message, NAMES) == expected
 
 
 def route_message(*attrs: Any, **fields: Any) -> dict[str, Any]:

@@ -63,7 +63,8 @@ def test_a_change_is_logged_once_with_its_reason_and_its_eni() -> None:
 @pytest.mark.parametrize(
     ("wrong", "code"),
     [
-        ({"findings": (Finding(mac(1), "traffic goes astray"),)}, Code.VERIFY),
+        ({"findings": (Finding(mac(1), "rule is missing"),)}, Code.VERIFY),
+        ({"findings": (Finding(mac(1), "traffic", Code.DIVERTED),)}, Code.DIVERTED),
         ({"plan": Plan((), (CONFLICT,))}, Code.CONFLICT),
         ({"problems": (ImdsError("no IMDS"),)}, Code.IMDS),
         ({"problems": (Ec2netError("odd"),)}, Code.OTHER),

@@ -20,6 +20,7 @@ from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Address, LinkRef
 from ec2net.core.model.plan import Action, Change, Conflict, Failure, InPlace, Plan
+from ec2net.core.model.problem_code import Code
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.report.log_lines import lines
@@ -70,17 +71,21 @@ def test_other_errors_are_logged_for_each_eni() -> None:
     assert [line.mac for line in lines(report(failed=failed))] == list(MACS)
 
 
-@given(st.lists(st.tuples(st.sampled_from(MACS), st.sampled_from(["traffic", "other", ""]))))
-def test_findings_of_one_kind_are_one_line_with_their_count(kinds: list[tuple[Mac, str]]) -> None:
-    findings = tuple(Finding(mac, f"finding {n}", kind=kind) for n, (mac, kind) in enumerate(kinds))
+TRAFFIC = (Code.FOREIGN_RULE, Code.DISCARDED)
+
+
+@given(st.lists(st.tuples(st.sampled_from(MACS), st.sampled_from([*TRAFFIC, Code.VERIFY]))))
+def test_findings_of_one_kind_are_one_line_with_their_count(kinds: list[tuple[Mac, Code]]) -> None:
+    findings = tuple(Finding(mac, f"finding {n}", code) for n, (mac, code) in enumerate(kinds))
     said = lines(report(findings=findings))
-    of_kind = {pair for pair in kinds if pair[1]}
-    assert len(said) == len(of_kind) + sum(not kind for _, kind in kinds)
+    of_kind = {pair for pair in kinds if pair[1] in TRAFFIC}
+    assert len(said) == len(of_kind) + sum(code is Code.VERIFY for _, code in kinds)
     for mac, kind in of_kind:
         count = kinds.count((mac, kind))
-        first = next(found.text for found in findings if (found.mac, found.kind) == (mac, kind))
+        first = next(found.text for found in findings if (found.mac, found.code) == (mac, kind))
         more = f"; and {count - 1} more like this" if count > 1 else ""
-        assert any(line.mac == mac and line.text.endswith(f"{first}{more}") for line in said)
+        ends = [line for line in said if line.mac == mac and line.text.endswith(f"{first}{more}")]
+        assert [line.code for line in ends] == [kind]
 
 
 def test_conflicts_of_one_kind_are_one_line_with_their_count() -> None:
