@@ -187,6 +187,12 @@ class Kernel:
                     tuple(one for one in as_objects if one is not None),
                     accept_ra,
                     state,
+                    frozenset(
+                        (one.rule.version, one.rule.priority)
+                        for same in rules
+                        for one in same
+                        if isinstance(one, ForeignRule) and one.modelled is None
+                    ),
                 ),
             )
         return self._last[1]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from ec2net.core.kernel import policy_rules, pyroute
-from ec2net.core.model.objects import Rule
+from ec2net.core.model.objects import Rule, RuleAction
 from ec2net.core.model.snapshot import Found
 
 pytestmark = pytest.mark.library
@@ -97,3 +97,16 @@ SOURCE = ("FRA_SRC", "10.0.1.4")
 def test_a_rule_with_unknown_selectors_never_counts_as_owned(message: bytes) -> None:
     """R4: with its extra selector lost it could be removed as ec2net's."""
     assert policy_rules.modelled(message) is None
+
+
+@pytest.mark.parametrize(("action", "name"), [(2, RuleAction.GOTO), (3, RuleAction.NOP)])
+def test_a_goto_or_nop_rule_is_modelled_only_as_an_own_one(action: int, name: RuleAction) -> None:
+    goto = [("FRA_GOTO", 29999)] if name is RuleAction.GOTO else []
+    of = {protocol: rule_message(SOURCE, *goto, ("FRA_PRIORITY", 22800), ("FRA_PROTOCOL", protocol),
+                                 src_len=32, action=action, table=0) for protocol in (4, 236)}  # fmt: skip
+    own, foreign = policy_rules.read(of[236], 236), policy_rules.read(of[4], 236)
+    assert isinstance(own, Found)
+    assert own.item.action is name
+    assert own.item.target == (29999 if goto else 0)
+    assert isinstance(foreign, policy_rules.ForeignRule)
+    assert foreign.modelled is None
