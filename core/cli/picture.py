@@ -13,7 +13,8 @@ from ec2net.core.engine.pass_plan import View
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import MAIN_TABLE, Route, Rule, RuleAction
-from ec2net.core.model.plan import Action, Item
+from ec2net.core.model.plan import Action, Item, purpose_of
+from ec2net.core.model.purpose import Purpose
 from ec2net.core.runtime.command import run_bounded
 from ec2net.core.runtime.deadline import Deadline
 
@@ -50,11 +51,13 @@ def _items(eni: EniOutcome, view: View) -> tuple[Item, ...]:
     intent = eni.intent
     wanted: list[Item] = []
     if intent is not None:
-        wanted += intent.every_rule
+        # what the tree of rules does, and not how
+        wanted += (*intent.rules, *intent.corrections, *intent.no_ipv4)
         wanted += [route for route in intent.every_route if route.link == intent.link]
     own = view.plan.of(eni.mac)
     removed = [step.item for step in own.changes if step.action is Action.REMOVE]
-    return (*wanted, *(item for item in removed if isinstance(item, Rule | Route)))
+    shown = (item for item in removed if purpose_of(item) is not Purpose.TREE)
+    return (*wanted, *(item for item in shown if isinstance(item, Rule | Route)))
 
 
 def _link(eni: EniOutcome) -> Iterator[str]:

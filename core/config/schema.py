@@ -226,7 +226,8 @@ HOST: tuple[Setting, ...] = (
         # from 2, since main-first rules sit one lower and 0 is the local table's
         whole(2, LAST_PRIORITIES.start - 1 - HIGHEST),
         "Priority of the rules of the ENI with number 0; the ENI with number n has this value plus n. The"
-        " main-first rules of all ENIs have this value minus 1.",
+        " main-first rules of all ENIs have this value minus 1. With more than 64 sources, rules have this"
+        " value plus 12800 to 19999.",
         "numbers.priority_base",
     ),
     Setting(

@@ -8,7 +8,17 @@ present; one that occupies the place of a wanted item is a conflict.
 from collections.abc import Iterable, Iterator, Mapping
 
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Action, Change, Conflict, InPlace, Item, Plan, Serving
+from ec2net.core.model.plan import (
+    Action,
+    Change,
+    Conflict,
+    InPlace,
+    Item,
+    Plan,
+    Serving,
+    is_shared,
+    turn_of,
+)
 
 
 def make_plan(
@@ -29,11 +39,16 @@ def make_plan(
     present = _Present(found)
     claimed: dict[tuple[object, ...], Item] = {}
     steps: list[Change | Conflict | None] = []
+    known: set[int] = set()
+    """Items that ENIs share are the same objects."""
     for mac, item in ((mac, item) for mac, items in wanted.items() for item in items):
+        if id(item) in known:
+            continue
+        known.add(id(item))
         other = claimed.get(identity := item.identity)
         if other is None:
             claimed[identity] = item
-            steps.append(present.step_to(item, identity, mac))
+            steps.append(present.step_to(item, identity, None if is_shared(item) else mac))
         # two ENIs cannot both have such an item, for example one metric in main
         elif other != item:
             steps.append(Conflict(mac, item, other, wanted=True))
@@ -43,7 +58,7 @@ def make_plan(
     ]
     order = {mac: place for place, mac in enumerate(wanted)}
     additions.sort(key=lambda change: (order[change.mac] if change.mac else 0, change.item.rank))
-    removals.sort(key=lambda change: change.item.rank, reverse=True)
+    removals.sort(key=lambda change: (-change.item.rank, turn_of(change.item)))
     conflicts = tuple(step for step in steps if isinstance(step, Conflict))
     return Plan((*additions, *removals), conflicts)
 
@@ -65,7 +80,7 @@ class _Present:
         return (item for same in self._ours.values() for item in same)
 
     def step_to(
-        self, item: Item, identity: tuple[object, ...], mac: Mac
+        self, item: Item, identity: tuple[object, ...], mac: Mac | None
     ) -> Change | Conflict | None:
         """The change or conflict that leads to ``item``; None if it is in place."""
         same = self._ours.pop(identity, ())
@@ -83,7 +98,7 @@ class _Present:
         foreign = self._foreign.get(identity)
         if foreign is None:
             return Change(Action.ADD, item, mac)
-        return None if satisfies(foreign, item) else Conflict(mac, item, foreign)
+        return None if satisfies(foreign, item) else Conflict(mac or Mac(""), item, foreign)
 
 
 def satisfies(present: Item, wanted: Item) -> bool:

@@ -83,6 +83,7 @@ class EniIntent:
     gateways: tuple[IPv4Address | IPv6Address, ...]
     """The VPC's router for each family of which the ENI has an address, or a prefix with rules."""
     rules: tuple[Rule, ...]
+    """Those that lead its sources, whether by themselves or by ``made_rules``."""
     table_routes: tuple[Route, ...]
     main_routes: tuple[Route, ...]
     main_subnets: tuple[AnyNetwork, ...]
@@ -117,6 +118,9 @@ class EniIntent:
     """Rules by which the host's IPv4 fails at once (``Purpose.NO_IPV4``); of the primary."""
     vrf: str = ""
     """The VRF that its link is a port of, whose table ``table`` is; empty: none."""
+    made_rules: tuple[Rule, ...] = ()
+    """The rules that stand for ``rules`` in the kernel (``core/decide/rule_tree.py``); empty: they do
+    so themselves."""
 
     @property
     def sources(self) -> tuple[AnyInterface, ...]:
@@ -125,7 +129,8 @@ class EniIntent:
 
     @property
     def every_rule(self) -> tuple[Rule, ...]:
-        return self.rules + self.corrections + self.no_ipv4
+        """The rules in the kernel."""
+        return (self.made_rules or self.rules) + self.corrections + self.no_ipv4
 
     @property
     def every_route(self) -> tuple[Route, ...]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ec2net.core.decide.compare import make_plan
 from ec2net.core.decide.intent import EniIntent, EniOutcome, HostIntent, Standing
+from ec2net.core.decide.rule_tree import still_used
 from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.objects import (
     LOCAL_TABLE,
@@ -91,6 +92,8 @@ def _told_by_items(
     for item in (*foreign, *ours):
         if not isinstance(item, Rule) or item.purpose is Purpose.ANSWERS:
             continue
+        if not item.source.prefixlen:
+            continue
         if of_table(item.table) in known:
             known[of_source(item.source)] = known[of_table(item.table)]
     return known
@@ -124,6 +127,8 @@ def plan_for(
     keep |= _detours(found.ours, (*keep, *(item for items in wanted.values() for item in items)))
     if any(eni.links and eni.standing is Standing.PENDING for eni in host.enis):
         keep |= _subnets_in_main(found.ours)
+    staying = {*keep, *(i for items in wanted.values() for i in items)} if without else None
+    keep |= still_used(found.ours, staying)
     return make_plan(wanted, found, keep=keep, owners=owned)
 
 

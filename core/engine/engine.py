@@ -24,6 +24,7 @@ from ec2net.core.decide.ipv6_router import other_routers
 from ec2net.core.decide.main import Main
 from ec2net.core.decide.main_table import MainTable, known_subnets
 from ec2net.core.decide.routing import IPV6_GATEWAY
+from ec2net.core.decide.rule_tree import planted, tree_rules
 from ec2net.core.decide.settled import mistaken
 from ec2net.core.decide.shared_tables import shared_tables
 from ec2net.core.engine import drift, rivals, verify
@@ -47,6 +48,7 @@ from ec2net.core.model.errors import DeadlineExceeded, DoubleManagement, Ec2netE
 from ec2net.core.model.facts import Facts, ImdsFacts, Link, Reading, Unknown, Value
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Attached, Mac
+from ec2net.core.model.objects import Rule
 from ec2net.core.model.plan import Applied, Plan, is_optional
 from ec2net.core.model.problem_code import code_of
 from ec2net.core.model.snapshot import Snapshot
@@ -98,6 +100,9 @@ class Engine:
         default_factory=lambda: Remembered(addresses_there), init=False
     )
     _intended: Intended = field(default_factory=Intended, init=False)
+    _tree_rules: Remembered[tuple[tuple[Rule, ...], ...]] = field(
+        default_factory=lambda: Remembered(tree_rules), init=False
+    )
     verified: Verified = field(default_factory=Verified, init=False)
 
     def new_pass(self) -> None:
@@ -293,9 +298,10 @@ class Engine:
         host: HostIntent,
         planned_for: Collection[Mac],
     ) -> HostIntent:
-        """``host`` with the routes and rules that follow from the main table."""
+        """``host`` with what follows from the main table, and from the rules in the kernel."""
         main = Main(snapshot, self.config.numbers, {mac for mac in planned_for if mac not in held})
-        return corrected(copied(MainTable(facts, main).joined(host), main), main)
+        host = corrected(copied(MainTable(facts, main).joined(host), main), main)
+        return planted(host, snapshot, self.config.numbers, self._tree_rules)
 
     def apply(
         self, view: View, deadline: Deadline, *, check: Collection[Mac] | None = ()

@@ -14,7 +14,7 @@ from ec2net.core.model.facts import Facts
 from ec2net.core.model.fingerprint import fingerprint
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Address, KernelItem, LinkRef, LinkSetting
-from ec2net.core.model.plan import Action, Change, Item, Plan
+from ec2net.core.model.plan import Action, Change, Item, Plan, is_shared
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import Goal, Observed
 from ec2net.core.plugins.choose import Choice
@@ -43,7 +43,8 @@ class Intended(dict[Mac, Remembered[int]]):
 
 
 def _number(wanted: tuple[Item, ...]) -> int:
-    return zlib.crc32("\n".join(sorted(item.describe() for item in wanted)).encode())
+    own = (item.describe() for item in wanted if not is_shared(item))
+    return zlib.crc32("\n".join(sorted(own)).encode())
 
 
 @dataclass(frozen=True, slots=True)

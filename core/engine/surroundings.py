@@ -4,7 +4,7 @@
 Rules are found by their source in an index, since the largest host has thousands of them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, Protocol, TypeVar
@@ -13,7 +13,7 @@ from ec2net.core.decide.intent import HostIntent
 from ec2net.core.decide.main_table import known_subnets
 from ec2net.core.decide.routing import EVERYTHING
 from ec2net.core.model.facts import Facts
-from ec2net.core.model.objects import AnyAddress, AnyNetwork, Route, Rule
+from ec2net.core.model.objects import AnyAddress, AnyNetwork, Route, Rule, RuleAction
 from ec2net.core.model.policy_rule import PolicyRule
 from ec2net.core.model.snapshot import Snapshot
 
@@ -55,6 +55,64 @@ class RuleIndex(Generic[R]):
         return found
 
 
+class OwnRules:
+    """ec2net's rules that look something up, or fail packets: those that a packet meets."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        rules = tuple(rules)
+        gotos = [rule.priority for rule in rules if rule.action is RuleAction.GOTO]
+        first = min(gotos, default=None)
+        last = max((rule.target for rule in rules), default=0)
+        tree: dict[int, list[Rule]] = {4: [], 6: []}
+        plain: list[Rule] = []
+        for rule in rules:
+            inside = first is not None and first <= rule.priority <= last
+            (tree[rule.version] if inside else plain).append(rule)
+        self._plain = RuleIndex(plain)
+        self._tree = {version: _InTree(of_tree) for version, of_tree in tree.items()}
+
+    def matching(self, source: AnyAddress) -> list[Rule]:
+        """Those whose source may be this one."""
+        in_tree = (rule for rule in self.in_tree(source) if rule.action is RuleAction.LOOKUP)
+        return [*self.plain(source), *in_tree]
+
+    def plain(self, source: AnyAddress) -> list[Rule]:
+        """Those of ``matching`` that are not in the tree."""
+        return self._plain.matching(source)
+
+    def in_tree(self, source: AnyAddress) -> Iterator[Rule]:
+        """The rules of the tree that a packet meets, as long as no rule gives it a route."""
+        return self._tree[source.version].met(int(source))
+
+
+class _InTree:
+    """The rules in the priorities of a tree, of one IP version. Those of one priority have different
+    sources."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        nodes: dict[int, dict[int, dict[int, Rule]]] = {}
+        for rule in rules:
+            shift = rule.source.max_prefixlen - rule.source.prefixlen
+            of_length = nodes.setdefault(rule.priority, {}).setdefault(shift, {})
+            of_length[int(rule.source.network_address) >> shift] = rule
+        order = sorted(nodes)
+        self._nodes = [list(nodes[priority].items()) for priority in order]
+        self._places = {priority: place for place, priority in enumerate(order)}
+
+    def met(self, source: int) -> Iterator[Rule]:
+        place = 0
+        while place < len(self._nodes):
+            place += 1
+            for shift, rules in self._nodes[place - 1]:
+                rule = rules.get(source >> shift)
+                if rule is None:
+                    continue
+                yield rule
+                if rule.action is RuleAction.GOTO and rule.target in self._places:
+                    place = self._places[rule.target]
+                    break
+
+
 @dataclass(frozen=True)  # without slots, for the cached indices
 class Surroundings:
     """The present state of the host."""
@@ -87,8 +145,8 @@ class Surroundings:
         return RuleIndex(self.foreign)
 
     @cached_property
-    def ours(self) -> RuleIndex[Rule]:
-        return RuleIndex(self.own_rules)
+    def ours(self) -> "OwnRules":
+        return OwnRules(self.own_rules)
 
     @cached_property
     def kinds(self) -> Mapping[int, int]:

@@ -138,6 +138,7 @@ def rule(verb: Verb, item: Rule, protocol: int) -> Request:
         FRA_PROTOCOL=protocol,
         FRA_DST=_prefix(item.destination),
         FRA_SRC=_prefix(item.source),
+        FRA_GOTO=item.target or None,
         FRA_SUPPRESS_PREFIXLEN=item.suppress_prefixlength,
         FRA_SUPPRESS_IFGROUP=item.suppress_group,
         FRA_FWMARK=item.mark.value if item.mark is not None else None,

@@ -33,9 +33,16 @@ _KNOWN = frozenset((1, 2, 3, 4, 6, *range(10, 25)))
 """FRA_*; any other attribute is a selector of a newer kernel."""
 
 
-MODELLED = {1: RuleAction.LOOKUP, 7: RuleAction.UNREACHABLE}
+MODELLED = {
+    1: RuleAction.LOOKUP,
+    2: RuleAction.GOTO,
+    3: RuleAction.NOP,
+    7: RuleAction.UNREACHABLE,
+}
 """The actions of ec2net's rules."""
-_OF_OURS = frozenset((_DST, _SRC, _PRIORITY, _MARK, _GROUP, _LENGTH, _TABLE, _MASK, _PROTOCOL))
+_OF_OURS = frozenset(
+    (_DST, _SRC, _GOTO, _PRIORITY, _MARK, _GROUP, _LENGTH, _TABLE, _MASK, _PROTOCOL)
+)
 """Attributes of ec2net's rules; a rule with any other attribute is foreign and has more selectors."""
 
 
@@ -53,9 +60,9 @@ def read(raw: bytes, protocol: int) -> Found[Rule] | ForeignRule | None:
     found = modelled(raw)
     if is_by(raw, protocol):
         return found
-    # Others' rules by mark are as all that is not modelled.
-    by_mark = found is not None and found.item.purpose is Purpose.ANSWERS
-    return ForeignRule(decoded(raw), None if by_mark else found)
+    # Others' rules by mark, and those that look nothing up, are as all that is not modelled.
+    beyond = found is not None and found.item.purpose in (Purpose.ANSWERS, Purpose.TREE)
+    return ForeignRule(decoded(raw), None if beyond else found)
 
 
 def is_by(raw: bytes, protocol: int) -> bool:
@@ -75,7 +82,7 @@ def modelled(raw: bytes) -> Found[Rule] | None:
         or flags & _INVERT
         or family not in (_AF_INET, _AF_INET6)
         or not found.keys() <= _OF_OURS
-        or selectors > (1 if MODELLED[action] is RuleAction.LOOKUP else 0)
+        or selectors > (0 if MODELLED[action] is RuleAction.UNREACHABLE else 1)
     ):
         return None
     ipv4 = family == _AF_INET
@@ -90,6 +97,7 @@ def modelled(raw: bytes) -> Found[Rule] | None:
         else None,
         destination=_network(found.get(_DST), to_length, ipv4=ipv4) if to_length else None,
         action=MODELLED[action],
+        target=_number(found, _GOTO) or 0,
     )
     return Found(rule, found[_PROTOCOL][0] if found.get(_PROTOCOL) else 0)
 

@@ -184,6 +184,12 @@ class Kernel:
                     accept_ra,
                     _policy(rules),
                     state,
+                    frozenset(
+                        (one.rule.version, one.rule.priority)
+                        for same in rules
+                        for one in same
+                        if isinstance(one, ForeignRule) and one.modelled is None
+                    ),
                 ),
             )
         return self._last[1]

@@ -27,7 +27,7 @@ from ec2net.core.model.objects import (
     Rule,
     Setting,
 )
-from ec2net.core.model.plan import Action, Applied, Change, Failure, Plan
+from ec2net.core.model.plan import Action, Applied, Change, Failure, Plan, is_shared
 from ec2net.core.runtime.deadline import Deadline
 from ec2net.core.state.journal import RESTORED, Journal, Journals
 
@@ -35,7 +35,8 @@ _log = logging.getLogger("ec2net.live")
 
 
 Broken: TypeAlias = dict[tuple[Mac | None, int], Ec2netError]
-"""For each ENI and IP version (0: both), the error that ended its changes."""
+"""For each ENI and IP version (0: both), the error that ended its changes. Without an ENI: the error of
+a rule that several ENIs need."""
 
 
 def apply(
@@ -60,7 +61,7 @@ def apply(
     open_journals = _open(plan, kernel, journals, broken)
     for change in _ways_first(plan.changes):
         mac, version = change.mac, version_of(change)
-        error = broken.get((mac, _BOTH), broken.get((mac, version))) if mac is not None else None
+        error = _end_of(change, broken)
         if error is None and deadline.expired():
             error = deadline.exceeded()
         if error is None:
@@ -71,11 +72,26 @@ def apply(
         failed.append(Failure(change, error))
         if change.action is Action.REMOVE:
             left[change.item.identity] = error
-        if mac is not None and not _live(change).optional:
+        if is_shared(change.item) or (mac is not None and not _live(change).optional):
             broken.setdefault((mac, version), error)
     _close(done, open_journals, journals)
     made = set(map(id, done))
     return Applied(tuple(change for change in plan.changes if id(change) in made), tuple(failed))
+
+
+def _end_of(change: Change, broken: Broken) -> Ec2netError | None:
+    """The error that ended the changes of this one's ENI. Without a rule that ENIs share, the earlier
+    rules of all ENIs stay."""
+    mac, version = change.mac, version_of(change)
+    if (
+        change.action is Action.REMOVE
+        and isinstance(change.item, Rule)
+        and (None, version) in broken
+    ):
+        return broken[None, version]
+    if mac is None:
+        return None
+    return broken.get((mac, _BOTH), broken.get((mac, version)))
 
 
 def _ways_first(changes: Sequence[Change]) -> Iterator[Change]:

@@ -14,7 +14,7 @@ from ec2net.core.kernel.session import Kernel
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import MAIN_TABLE, LinkRef, Rank, Route, RouteKind
-from ec2net.core.model.plan import Action, Change
+from ec2net.core.model.plan import Action, Change, is_shared
 
 _LAST = 2**32 - 1
 """Metric: any other route comes first."""
@@ -39,7 +39,7 @@ def changes_ahead(changes: Iterable[Change], coming: Collection[Mac]) -> list[Ch
     return [
         change
         for change in changes
-        if change.mac in coming
+        if (change.mac in coming or (coming and is_shared(change.item)))
         and change.action is not Action.REMOVE
         and change.item.rank <= Rank.RULE
     ]

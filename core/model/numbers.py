@@ -13,6 +13,7 @@ ifindex, which change when another ENI is attached or detached.
 | priority base + n         | 10000 + n | the ENI's own rules                                   |
 | table base + n            | 10000 + n | the ENI's own routes                                  |
 | metric base + n           | 512 + n   | the ENI's default route in main                       |
+| priority base + 12800     | 22800     | the tree of many sources, up to 29999                 |
 | 32762 to 32765            |           | rules of ``ipv4_fast_failure``, last before main's    |
 | protocol                  | 236       | mark of owned routes, rules, addresses (IFA_PROTO)    |
 | link group                | 236       | links of all ENIs, for the main-first rules           |
@@ -42,6 +43,9 @@ IPV6_MTU_MIN = 1280
 
 HIGHEST = CARDS * DEVICES - 1
 """The largest n: every base leaves room for this much above it."""
+
+TREE = 7200
+"""Priorities of the tree of many sources: with the default base, all below those of other tools."""
 
 LATER_METRIC = 16384
 """The metric of the routes that DHCP and router advertisements give a later ENI, until ec2net
@@ -92,6 +96,11 @@ class NumberPlan:
     def priorities(self) -> range:
         """The priorities of all rules that ENIs can have, but those of ``LAST_PRIORITIES``."""
         return range(self.main_first_priority, self.priority_base + HIGHEST + 1)
+
+    @property
+    def tree(self) -> range:
+        """The priorities of the tree of many sources (``core/decide/rule_tree.py``)."""
+        return range(self.priorities.stop, self.priorities.stop + TREE)
 
     def table(self, number: EniNumber) -> int:
         return self.table_base + number.n

@@ -33,6 +33,9 @@ AnyAddress: TypeAlias = IPv4Address | IPv6Address
 AnyNetwork: TypeAlias = IPv4Network | IPv6Network
 AnyInterface: TypeAlias = IPv4Interface | IPv6Interface
 
+_AFTER_ALL = 2**33
+"""After the turn of every rule of the tree."""
+
 LAST_PRIORITIES = range(32762, 32766)
 """Before main's (32766; fib_default_rules_init), and after every rule that must precede main's."""
 
@@ -83,6 +86,10 @@ class RuleAction(Enum):
     LOOKUP = "lookup"
     UNREACHABLE = "unreachable"
     """Fails at once, as if there were no route."""
+    GOTO = "goto"
+    """Continues with the rules of a higher priority; with the next rule while there is none."""
+    NOP = "nop"
+    """Does nothing: a target of others."""
 
 
 class Setting(Enum):
@@ -136,6 +143,16 @@ class KernelItem:
     def reveals(self) -> tuple[object, ...] | None:
         """The identity of an object that is looked for only where this one is: it goes first."""
         return None
+
+    @property
+    def shared(self) -> bool:
+        """Whether it is no single ENI's, but serves all that want it."""
+        return False
+
+    @property
+    def turn(self) -> int:
+        """Its place among removals of one rank."""
+        return 0
 
 
 _OPTIONAL = (Setting.ALTNAME, Setting.MTU, Setting.ACCEPT_RA)
@@ -365,6 +382,9 @@ class Rule(KernelItem):
     destination: AnyNetwork | None = None
     """Only for packets to there (FRA_DST)."""
     action: RuleAction = RuleAction.LOOKUP
+    target: int = field(default=0, metadata=RARE)
+    """The priority that the action ``GOTO`` continues with (FRA_GOTO). The table of such a rule tells
+    its ENI: the kernel keeps the number, and does not use it."""
 
     link = None
 
@@ -372,6 +392,8 @@ class Rule(KernelItem):
     def purpose(self) -> Purpose:
         if self.mark is not None:
             return Purpose.ANSWERS
+        if self.action in (RuleAction.GOTO, RuleAction.NOP):
+            return Purpose.TREE
         if self.priority not in LAST_PRIORITIES:
             return Purpose.SOURCES
         return Purpose.CORRECTION if self.source.prefixlen else Purpose.NO_IPV4
@@ -379,6 +401,8 @@ class Rule(KernelItem):
     @property
     def clues(self) -> tuple[Clue, ...]:
         """The rules of one source lead to main and to a table; only the other rule names the table."""
+        if self.purpose is Purpose.TREE:
+            return (of_table(self.table),)
         of_host = self.purpose in (Purpose.NO_IPV4, Purpose.CORRECTION)
         return (of_table(self.table), OF_PRIMARY if of_host else of_source(self.source))
 
@@ -395,7 +419,17 @@ class Rule(KernelItem):
     def rank(self) -> Rank:
         if self.purpose is Purpose.CORRECTION:
             return Rank.CORRECTION
-        return Rank.RULE if self.action is RuleAction.LOOKUP else Rank.FAILURE
+        return Rank.FAILURE if self.action is RuleAction.UNREACHABLE else Rank.RULE
+
+    @property
+    def shared(self) -> bool:
+        return self.action in (RuleAction.GOTO, RuleAction.NOP) and not self.table
+
+    @property
+    def turn(self) -> int:
+        """The tree goes from its root on (``core/decide/rule_tree.py``). The plain rule to a table
+        goes before main-first, which then still precedes the tree."""
+        return self.priority if self.purpose is Purpose.TREE else _AFTER_ALL - self.priority
 
     @property
     def identity(self) -> tuple[object, ...]:
@@ -410,6 +444,8 @@ class Rule(KernelItem):
         words.append(self.action.value)
         if self.action is RuleAction.LOOKUP:
             words.append(_table(self.table))
+        if self.action is RuleAction.GOTO:
+            words.append(str(self.target))
         if self.suppress_prefixlength is not None:
             words.append(f"suppress_prefixlength {self.suppress_prefixlength}")
         if self.suppress_group is not None:

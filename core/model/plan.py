@@ -59,6 +59,16 @@ def is_optional(item: Item) -> bool:
     return bool(getattr(item, "optional", False))
 
 
+def is_shared(item: Item) -> bool:
+    """Whether it is no single ENI's."""
+    return isinstance(item, KernelItem) and item.shared
+
+
+def turn_of(item: Item) -> int:
+    """Its place among removals of one rank."""
+    return item.turn if isinstance(item, KernelItem) else 0
+
+
 def clues_of(item: Item) -> tuple[Clue, ...]:
     """The clues to the ENI of an item."""
     if isinstance(item, KernelItem):
@@ -87,8 +97,8 @@ class Change:
     def whose(self) -> Mac | None:
         """The ENI of the change, present or former; also for a removal that belongs to no planned
         ENI."""
-        if self.mac is None and isinstance(self.item, Owned):
-            return self.item.owner
+        if self.mac is None and not isinstance(self.item, KernelItem):
+            return self.item.owner if isinstance(self.item, Owned) else None
         return self.mac
 
     @property

@@ -17,6 +17,8 @@ class Purpose(Enum):
     """Configures a link or leads through one, and disappears with it."""
     SOURCES = "sources"
     """A rule that leads an ENI's traffic by its source."""
+    TREE = "tree"
+    """A rule on the way to an ENI's rules, on hosts with many sources (``goto``)."""
     ANSWERS = "answers"
     """A rule that leads answers by their mark (``published_ports``)."""
     GUARD = "guard"

@@ -63,6 +63,8 @@ class Snapshot:
     them; none in a record."""
     state: int | None = field(default=None, compare=False)
     """Another number whenever anything of the dumps but a lifetime is another; None: not known."""
+    further_rules: frozenset[tuple[int, int]] = frozenset()
+    """IP version and priority of other makers' rules that are not modelled."""
 
     @property
     def objects(self) -> tuple[Found[KernelObject], ...]:

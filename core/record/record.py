@@ -110,5 +110,6 @@ def _kernel(snapshot: Snapshot) -> dict[str, Any]:
             for f in snapshot.routes
         ],
         "rules": [{**encode(f.item), "protocol": f.protocol} for f in snapshot.rules],
+        "further_rules": sorted(map(list, snapshot.further_rules)),
         "accept_ra": {str(s.link.index): s.value for s in snapshot.accept_ra},
     }

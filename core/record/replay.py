@@ -145,6 +145,10 @@ def _snapshot(kernel: dict[str, Any]) -> Snapshot:
             LinkSetting(_ref(int(index), names), Setting.ACCEPT_RA, int(value))
             for index, value in kernel["accept_ra"].items()
         ),
+        further_rules=frozenset(
+            (_of(int, version), _of(int, priority))
+            for version, priority in kernel.get("further_rules", ())
+        ),
     )
 
 
@@ -218,6 +222,7 @@ def _rule(data: dict[str, Any]) -> Rule:
         mark=Mark(_of(int, mark["value"]), _of(int, mark["mask"])) if mark else None,
         destination=ip_network(_of(str, to)) if (to := data.get("destination")) else None,
         action=RuleAction(data.get("action", RuleAction.LOOKUP.value)),
+        target=_of(int, data.get("target", 0)),
     )
 
 

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ec2net.core.decide.intent import EniIntent, EniOutcome
@@ -102,7 +103,10 @@ _ITEMS = (
 
 
 def _whole(intent: EniIntent) -> dict[str, Any]:
-    data: dict[str, Any] = encode(intent)
+    """With the rules that lead its sources; not with those that stand for them in the kernel."""
+    items: dict[str, Any] = dict.fromkeys((*_ITEMS, "made_rules"), ())
+    data: dict[str, Any] = encode(replace(intent, **items))
+    del data["made_rules"]
     for key in _ITEMS:
         data[key] = [item.describe() for item in getattr(intent, key)]
     return data

@@ -8,7 +8,7 @@ from typing import TextIO
 
 from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
 from ec2net.core.model.identity import Mac
-from ec2net.core.model.plan import Action, Change, Plan
+from ec2net.core.model.plan import Action, Change, Plan, is_shared
 from ec2net.core.runtime.colour import GREEN, RED, YELLOW, colours, painted
 
 _COLOURS = {Action.ADD: GREEN, Action.REPLACE: YELLOW, Action.REMOVE: RED}
@@ -58,9 +58,10 @@ def plan(
         lines += [f"  {change(step, colour=colour)}{note}" for step in own.changes]
         lines += [f"  ! {found.describe()}" for found in own.conflicts]
     orphans = [step for step in whole.changes if host.of(step.whose or Mac("")) is None]
-    if orphans:
-        lines.append("left over from detached ENIs")
-        lines += [f"  {change(step, colour=colour)}" for step in orphans]
+    for shared, head in ((True, "rules that ENIs share"), (False, "left over from detached ENIs")):
+        steps = [step for step in orphans if is_shared(step.item) is shared]
+        lines += [head] if steps else []
+        lines += [f"  {change(step, colour=colour)}" for step in steps]
     lines.append(count(whole.without(not_done.keys()).changes))
     return "\n".join(lines)
 

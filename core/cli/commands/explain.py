@@ -18,7 +18,7 @@ from ec2net.core.engine.engine import Engine
 from ec2net.core.engine.inspection import inspect
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.engine.setup import opened
-from ec2net.core.engine.surroundings import Surroundings
+from ec2net.core.engine.surroundings import OwnRules, Surroundings
 from ec2net.core.model.errors import Ec2netError, ExitStatus, KernelError, UsageError
 from ec2net.core.model.facts import Absent, EniFacts, Unknown, Value, keys_of
 from ec2net.core.model.identity import Mac
@@ -191,11 +191,13 @@ def _change(step: Change) -> str:
 
 
 def _rules(intent: EniIntent | None, address: AnyAddress | None) -> list[str]:
-    return [
-        rule.describe()
-        for rule in (intent.every_rule if intent else ())
-        if address is None or (rule.source.version == address.version and address in rule.source)
-    ]
+    if intent is None:
+        return []
+    if address is None:
+        return [rule.describe() for rule in intent.every_rule]
+    rules = OwnRules(intent.every_rule)
+    met = [*sorted(rules.plain(address), key=lambda rule: rule.priority), *rules.in_tree(address)]
+    return [rule.describe() for rule in met]
 
 
 def _routes(intent: EniIntent | None, address: AnyAddress | None) -> list[str]:

@@ -21,6 +21,7 @@ from ec2net.core.model.objects import (
     Route,
     RouteKind,
     Rule,
+    RuleAction,
     Setting,
 )
 from ec2net.core.model.plan import Action, InPlace, Item, Plan, inverse
@@ -277,3 +278,21 @@ def test_one_of_several_conflicting_owned_items_is_replaced_and_others_are_remov
 def test_an_item_observed_twice_counts_once() -> None:
     address = Address(LINK, ip_interface("10.0.1.5/24"))
     assert not make_plan({MAC: [address]}, InPlace((address, address)))
+
+
+def test_rules_that_enis_share_are_added_once_and_for_no_single_eni() -> None:
+    shared = Rule(NET, 22800, 0, action=RuleAction.GOTO, target=22900)
+    leaf = Rule(RULE.source, 22900, 10001, action=RuleAction.GOTO, target=26926)
+    plan = make_plan({MAC: (leaf, shared), OTHER: (shared,)}, InPlace())
+    assert {change.item: change.mac for change in plan.changes} == {shared: None, leaf: MAC}
+    assert len(plan.changes) == 2
+
+
+def test_removals_go_from_the_root_of_a_tree_on_and_leave_main_first_until_last() -> None:
+    main_first = Rule(RULE.source, 9999, 254, 0, 236)
+    tree = [
+        Rule(NET, 22800, 0, action=RuleAction.GOTO, target=22900),
+        Rule(RULE.source, 22900, 10001, action=RuleAction.GOTO, target=26926),
+    ]
+    plan = make_plan({}, InPlace(ours=(main_first, RULE, *reversed(tree))))
+    assert [change.item for change in plan.changes] == [*tree, RULE, main_first]

@@ -101,6 +101,8 @@ def test_a_next_hop_object_is_named_alone() -> None:
         Rule(ip_network("::/0"), 10001, 10001, mark=Mark(0x200000, 0xFFF00000)),
         Rule(ip_network("0.0.0.0/0"), 32764, 254, destination=ip_network("169.254.0.0/16")),
         Rule(ip_network("0.0.0.0/0"), 32765, 0, action=RuleAction.UNREACHABLE),
+        Rule(ip_network("10.0.1.4/32"), 22800, 10001, action=RuleAction.GOTO, target=26926),
+        Rule(ip_network("::/0"), 29999, 0, action=RuleAction.NOP),
     ],
     ids=Rule.describe,
 )

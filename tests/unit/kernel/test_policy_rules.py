@@ -9,7 +9,7 @@ import pytest
 import vrf_dump
 
 from ec2net.core.kernel import policy_rules, pyroute
-from ec2net.core.model.objects import Rule
+from ec2net.core.model.objects import Rule, RuleAction
 from ec2net.core.model.snapshot import Found
 
 pytestmark = pytest.mark.library
@@ -106,3 +106,16 @@ def test_the_rule_of_vrfs_takes_no_packet_that_is_bound_to_none_in_a_written_dum
     assert found.modelled is None
     assert (found.rule.priority, found.rule.others) == (1000, ("l3mdev",))
     assert not found.rule.takes(ip_address("10.0.1.4"), ip_address("198.51.100.1"))
+
+
+@pytest.mark.parametrize(("action", "name"), [(2, RuleAction.GOTO), (3, RuleAction.NOP)])
+def test_a_goto_or_nop_rule_is_modelled_only_as_an_own_one(action: int, name: RuleAction) -> None:
+    goto = [("FRA_GOTO", 29999)] if name is RuleAction.GOTO else []
+    of = {protocol: rule_message(SOURCE, *goto, ("FRA_PRIORITY", 22800), ("FRA_PROTOCOL", protocol),
+                                 src_len=32, action=action, table=0) for protocol in (4, 236)}  # fmt: skip
+    own, foreign = policy_rules.read(of[236], 236), policy_rules.read(of[4], 236)
+    assert isinstance(own, Found)
+    assert own.item.action is name
+    assert own.item.target == (29999 if goto else 0)
+    assert isinstance(foreign, policy_rules.ForeignRule)
+    assert foreign.modelled is None

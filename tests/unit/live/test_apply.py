@@ -19,6 +19,7 @@ from ec2net.core.model.objects import (
     ReplyMarks,
     Route,
     Rule,
+    RuleAction,
     Setting,
 )
 from ec2net.core.model.plan import Action, Change, Plan
@@ -205,3 +206,21 @@ def test_an_apply_compares_no_change_with_all_others(
     applied = apply(plan, kernel, Journals(RunDir(tmp_path)), Deadline(5))
     assert len(applied.done) == len(plan.changes)
     assert len(compared) < len(plan.changes)
+
+
+def test_without_a_rule_that_enis_share_the_earlier_rules_of_its_ip_version_stay(
+    tmp_path: Path,
+) -> None:
+    shared = Rule(ip_network("10.0.0.0/16"), 22800, 0, action=RuleAction.GOTO, target=22900)
+    leaf = Rule(ip_network("10.0.1.5/32"), 22900, 10001, action=RuleAction.GOTO, target=26926)
+    plan = Plan(
+        (
+            Change(Action.ADD, shared, None),
+            Change(Action.ADD, leaf, MAC),
+            Change(Action.REMOVE, IPV4[0], MAC),
+            Change(Action.REMOVE, IPV6[0], MAC),
+        )
+    )
+    kernel: Any = FailingKernel({shared}, errno.ENOMEM)
+    made = apply(plan, kernel, Journals(RunDir(tmp_path)), Deadline(60, "apply"))
+    assert [failure.change.item for failure in made.failed] == [shared, IPV4[0]]

@@ -86,6 +86,7 @@ def test_the_derived_numbers_do_not_overlap() -> None:
     assert highest.n == HIGHEST
     assert numbers.priorities == range(9999, 22800)
     assert numbers.priority(highest) == numbers.priorities[-1] < 30000 < LAST_PRIORITIES.start
+    assert numbers.tree == range(22800, 30000)
     assert numbers.tables == range(10000, 22800)
     assert numbers.table(highest) == numbers.tables[-1]
     assert {numbers.parking_table, MAIN_TABLE, LOCAL_TABLE}.isdisjoint(numbers.tables)

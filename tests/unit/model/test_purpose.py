@@ -20,6 +20,7 @@ from ec2net.core.model.objects import (
     Route,
     RouteKind,
     Rule,
+    RuleAction,
 )
 from ec2net.core.model.plan import Item, clues_of, purpose_of
 from ec2net.core.model.purpose import OF_PRIMARY, Purpose, of_link, of_source, of_table
@@ -40,6 +41,8 @@ MARK = Mark(1 << 20, 0xFFF << 20)
         (Route(EVERYTHING, 10001, 9, NO_LINK, kind=RouteKind.OTHER), Purpose.FOREIGN, False),
         (Rule(SOURCE, 10001, 10001), Purpose.SOURCES, True),
         (Rule(SOURCE, 9999, MAIN_TABLE, 0, 236), Purpose.SOURCES, True),
+        (Rule(SOURCE, 22800, 0, action=RuleAction.GOTO, target=29999), Purpose.TREE, True),
+        (Rule(EVERYTHING, 29999, 0, action=RuleAction.NOP), Purpose.TREE, True),
         (Rule(EVERYTHING, 10001, 10001, mark=MARK), Purpose.ANSWERS, True),
         *((rule, Purpose.NO_IPV4, True) for rule in fast_failure(NumberPlan())),
         (ReplyMarks(LINK, 10001, MARK), Purpose.LINK, False),
@@ -54,6 +57,8 @@ def test_an_item_says_its_purpose_and_whether_it_outlives_its_link(
 
 
 def test_a_table_and_then_a_source_or_a_role_identify_a_rule() -> None:
+    leaf = Rule(SOURCE, 22800, 10001, action=RuleAction.GOTO, target=26926)
+    assert clues_of(leaf) == (of_table(10001),)
     assert clues_of(Rule(SOURCE, 9999, MAIN_TABLE)) == (of_table(MAIN_TABLE), of_source(SOURCE))
     for rule in fast_failure(NumberPlan()):
         assert clues_of(rule) == (of_table(rule.table), OF_PRIMARY)
