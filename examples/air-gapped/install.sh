@@ -9,7 +9,8 @@ if command -v dnf >/dev/null; then
     dnf install --assumeyes --disablerepo='*' ./*.rpm
 else
     export DEBIAN_FRONTEND=noninteractive
-    apt-get install --yes --quiet --no-download -o Dir::Etc::SourceList=/dev/null \
+    # No source is left to download from. With --no-download apt-get cannot install local files.
+    apt-get install --yes --quiet -o Dir::Etc::SourceList=/dev/null \
         -o Dir::Etc::SourceParts=/dev/null ./*.deb
 fi
 ec2net status
