@@ -48,7 +48,7 @@ def foreign_files(host: LabHost, folders: Iterable[str]) -> list[str]:
     return sorted(host.run(["sh", "-c", script], check=False).stdout.splitlines())
 
 
-def changed_by_ec2net(instance: LabInstance) -> list[str]:
+def changed_by_ec2net(instance: LabInstance, *, remove: bool = True) -> list[str]:
     """Foreign things that change when ec2net ends and is removed from every secondary ENI, or that are changed
     once it has configured them again."""
     host = instance.host
@@ -56,7 +56,7 @@ def changed_by_ec2net(instance: LabInstance) -> list[str]:
     enis = [eni for eni in instance.vpc.enis if eni.name in present]
     before = foreign_state(instance)
     host.run(["systemctl", "stop", "ec2net.service"], timeout=120)
-    for eni in enis[1:]:
+    for eni in enis[1:] if remove else ():
         host.ec2net("remove", eni.name)
     found = [f"removed: {line}" for line in differences(before, foreign_state(instance))]
     host.run(["systemctl", "reset-failed", "ec2net.service"], check=False)
