@@ -104,7 +104,7 @@ def test_every_address_works_also_for_hosts_of_every_subnet(
 ) -> None:
     when = "after a restart or apply" if again else "after the boot"
     if again:
-        side.host.run(_AGAIN[front_end], timeout=60)
+        side.host.run(_AGAIN[front_end], timeout=180)
         (until_works if side.ec2net else until_up)(side.instance)
     found = reach(side.instance, peers=side.vpc.peers)
     name = f"{front_end.value} alone" if front_end is FrontEnd.NETPLAN else front_end.value

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 from foreign_view import foreign
 from kernel_state import State, differences, kernel_state
-from lab_host import HostError, LabHost
+from lab_host import LabHost
 from lab_instance import COMPLETE_LIMIT, LabInstance
+from lab_reach import until_reached
 
 FOLDERS = ("/etc", "/run/systemd/network", "/run/NetworkManager/conf.d")
 
@@ -49,8 +50,8 @@ def foreign_files(host: LabHost, folders: Iterable[str]) -> list[str]:
 
 
 def changed_by_ec2net(instance: LabInstance, *, remove: bool = True) -> list[str]:
-    """Foreign things that change when ec2net ends and is removed from every secondary ENI, or that are changed
-    once it has configured them again."""
+    """Foreign things that change when ec2net ends and is removed from every secondary ENI, or when it
+    configures them again."""
     host = instance.host
     present = {link["ifname"] for link in host.ip("link")}
     enis = [eni for eni in instance.vpc.enis if eni.name in present]
@@ -63,11 +64,5 @@ def changed_by_ec2net(instance: LabInstance, *, remove: bool = True) -> list[str
     host.run(["systemctl", "start", "ec2net.service"], timeout=120)
     for eni in enis:
         instance.until_unit(eni.name, "active")
-    try:
-        host.wait_until(lambda: not instance.unreachable(*enis), COMPLETE_LIMIT, "every address")
-    except HostError as error:
-        routes = host.run(["sh", "-c", "ip addr; ip rule; ip route show table all"]).stdout
-        raise HostError(
-            f"{error}: {instance.unreachable(*enis)}\n{routes}\n{instance.story()}"
-        ) from None
+    until_reached(instance, COMPLETE_LIMIT, *enis)
     return found + [f"again: {line}" for line in differences(before, foreign_state(instance))]
