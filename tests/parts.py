@@ -118,7 +118,7 @@ def lab(prefix: str, select: str, env: tuple[tuple[str, str], ...] = ()) -> Iter
 
     for system in SYSTEMS:
         yield hosts(f"{prefix}lab: {system}", f"{system}-")
-    yield hosts(f"{prefix}lab: others", "not networkd- and not networkmanager-")
+    yield hosts(f"{prefix}lab: others", "not networkd- and not networkmanager- and not lab_sid")
 
 
 def once() -> list[Part]:
@@ -143,6 +143,13 @@ def once() -> list[Part]:
     ]
 
 
+SID = Part(
+    "root of Debian sid",
+    ("sh", "-c", "tests/lab/sid.sh || echo 'no root: the tests with Debian sid are not run'"),
+    ("roots of lab hosts",),
+)
+"""It may fail, by name: sid changes every day."""
+
 WHOLE = (("EC2NET_ENDURANCE", "1"),)
 """Tests of endurance run their whole length; ``make test`` runs a fifth (tests/support/endurance.py)."""
 
@@ -153,6 +160,8 @@ def everything() -> list[Part]:
     return [
         *SETUP,
         *lab("all ", now, WHOLE),
+        SID,
+        pytests("all lab: Debian sid", "tests/lab/test_lab_sid.py", needs=(*HOSTS, SID.name)),
         *netns("all ", now, WHOLE),
         pytests("all unit", "tests/unit"),
         *STYLE,

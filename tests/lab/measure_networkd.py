@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lab_host import HostError, LabHost
-from lab_root import Release
+from lab_root import RELEASES, Release
 from lab_watch import LONGEST, THEIRS, Bench, Outcome
 
 from ec2net.core.simulation.vpc import sandbox
@@ -420,7 +420,7 @@ PARTS: dict[str, Callable[[Release], None]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("releases", nargs="*", default=[r.value for r in Release])
+    parser.add_argument("releases", nargs="*", default=[r.value for r in RELEASES])
     parser.add_argument("--only", choices=PARTS, action="append")
     chosen = parser.parse_args()
     sandbox.enter()

@@ -8,7 +8,7 @@ from pathlib import Path
 import lab_package
 import pytest
 from checkout import output
-from lab_root import Release, cached_root, layered_root
+from lab_root import RELEASES, Release, cached_root, layered_root
 
 import ec2net
 
@@ -35,7 +35,7 @@ def stub(folder: Path) -> Path:
     return folder / "stub.deb"
 
 
-@pytest.mark.parametrize("release", list(Release), ids=lambda one: one.value)
+@pytest.mark.parametrize("release", RELEASES, ids=lambda one: one.value)
 def test_autopkgtest_passes_with_the_built_package(release: Release, tmp_path: Path) -> None:
     """In a chroot that has all packages already: the sandbox has no network."""
     sdist = lab_package.built().with_name(f"ec2net-{ec2net.__version__}.tar.gz")

@@ -4,6 +4,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 from kernel_state import State, assert_same, differences
 from lab_boot import Boot, rules_and_routes
 from lab_cloud_init import Renderer, until_done, use_cloud_init, without_ec2net
-from lab_host import HostError
+from lab_foreign import changed_by_ec2net, foreign_files
+from lab_host import HostError, LabHost
 from lab_instance import LabInstance, Setting
 from lab_reach import reach, until_up, until_works
 from lab_root import cloud_init_layer
-from neighbour_table import record
+from neighbour_table import Tried, record
 
 pytestmark = [pytest.mark.lab, pytest.mark.mode("resident"), pytest.mark.exhaustive]
 
@@ -117,8 +119,9 @@ def test_every_address_works_on_the_first_boot_also_for_hosts_of_every_subnet(
     """A host of the secondary's subnet reaches the primary's addresses, too."""
     until_works(instance)
     found = reach(instance, peers=instance.vpc.peers)
+    found.foreign = changed_by_ec2net(instance)
     record(f"cloud-init, {renderer.value}", FIRST_BOOT, named(setting), True, found)
-    assert (found.failed, found.wrong_way) == ([], 0)
+    assert (found.failed, found.wrong_way, found.foreign) == ([], 0, [])
     assert instance.host.ec2net("verify").returncode == 0
 
 
@@ -133,41 +136,70 @@ def test_the_second_boot_has_the_files_rules_and_routes_of_the_first(
     assert configuration(instance) == files
 
 
-@pytest.mark.parametrize(
-    "renderer", RENDERERS[:1], indirect=True, ids=[Renderer.NETPLAN.value], scope="module"
-)
-def test_an_eni_that_cloud_init_configures_when_it_is_attached_works_and_is_detached_cleanly(
-    instance: LabInstance,
-) -> None:
-    """cloud-init's hotplug writes its configuration anew, and applies that."""
-    host, vpc = instance.host, instance.vpc
-    before = routing(instance)
-    third = vpc.attach(vpc.add_subnet("10.0.2.0/24", "2001:db8:0:12::/64"), ipv4=2, ipv6=2)
-    until_works(instance)
-    host.wait_until(lambda: third.name in configuration(instance), 120, "cloud-init's files")
-    ended = ["systemctl", "show", "--property=ActiveState", HOTPLUG]
-    host.wait_until(lambda: "=inactive" in host.run(ended).stdout, 120, HOTPLUG)
-    until_works(instance)
-    found = reach(instance, peers=vpc.peers)
-    assert (found.failed, found.wrong_way) == ([], 0)
-    vpc.detach(third)
-    assert_ends_as(instance, before)
-
-
 HOTPLUG = "cloud-init-hotplugd.service"
+ATTACHED = "every address of an ENI that cloud-init's hotplug configures"
 
 
-def test_the_same_host_without_ec2net_is_measured(
-    boot: Boot, setting: Setting, renderer: Renderer
+@dataclass
+class Hotplug:
+    """The effect of an attachment and a detachment on a host."""
+
+    reached: Tried
+    attached: list[str]
+    """cloud-init's files, after the attachment."""
+    detached: list[str]
+
+
+def hotplug(instance: LabInstance, renderer: Renderer, ec2net: bool) -> Hotplug:
+    host, vpc = instance.host, instance.vpc
+    before = foreign_files(host, CONFIGURATIONS)
+    third = vpc.attach(vpc.add_subnet("10.0.2.0/24", "2001:db8:0:12::/64"), ipv4=2, ipv6=2)
+    host.wait_until(lambda: third.name in of_cloud_init(host), 120, "cloud-init's files")
+    host.wait_until(lambda: ended(host), 180, HOTPLUG)
+    (until_works if ec2net else until_up)(instance)
+    reached = reach(instance, peers=vpc.peers)
+    attached = foreign_files(host, CONFIGURATIONS)
+    vpc.detach(third)
+    if renderer is Renderer.NETWORKMANAGER:  # its profile stays
+        return Hotplug(reached, attached, foreign_files(host, CONFIGURATIONS))
+    host.wait_until(lambda: foreign_files(host, CONFIGURATIONS) == before, 180, "files as before")
+    return Hotplug(reached, attached, before)
+
+
+def of_cloud_init(host: LabHost) -> str:
+    """The contents of the files that cloud-init writes itself."""
+    script = f"cat {' '.join(f'{folder}/*' for folder in CONFIGURATIONS[:3])}"
+    return host.run(["sh", "-c", script], check=False).stdout
+
+
+def ended(host: LabHost) -> bool:
+    """cloud-init makes several attempts, and the unit fails if none of them succeeds."""
+    state = host.run(["systemctl", "is-active", HOTPLUG], check=False).stdout.strip()
+    return state in ("inactive", "failed")
+
+
+def test_an_eni_that_cloud_init_configures_when_it_is_attached_works_and_is_detached_cleanly(
+    boot: Boot, setting: Setting, instance: LabInstance, renderer: Renderer
 ) -> None:
-    """For the table: what fails here is not ec2net's."""
+    """cloud-init writes the same files as on the same host without ec2net; what fails there is not
+    ec2net's."""
+    before = routing(instance)
+    ours = hotplug(instance, renderer, True)
+    assert_ends_as(instance, before)
+    assert (ours.reached.failed, ours.reached.wrong_way) == ([], 0)
+    name = f"cloud-init, {renderer.value}"
 
     def prepare(root: Path) -> None:
-        use_cloud_init(root, renderer)
+        use_cloud_init(root, renderer, hotplug=True)
         without_ec2net(root)
 
-    with first_boot(boot, setting, prepare) as instance:
-        until_up(instance)
-        found = reach(instance, peers=instance.vpc.peers)
-        record(f"cloud-init, {renderer.value}", FIRST_BOOT, named(setting), False, found)
+    with first_boot(boot, setting, prepare) as other:
+        until_up(other)
+        found = reach(other, peers=other.vpc.peers)
+        record(name, FIRST_BOOT, named(setting), False, found)
         assert found.made > 0
+        theirs = hotplug(other, renderer, False)
+    record(name, ATTACHED, named(setting), False, theirs.reached)
+    ours.reached.foreign = sorted(set(ours.attached) ^ set(theirs.attached))
+    record(name, ATTACHED, named(setting), True, ours.reached)
+    assert (ours.attached, ours.detached) == (theirs.attached, theirs.detached)

@@ -8,7 +8,7 @@ import lab_package
 import pytest
 from checkout import TOP
 from kernel_state import marked
-from lab_root import Release
+from lab_root import RELEASES, Release
 from lab_unpackaged import plain, until_leased
 
 pytestmark = pytest.mark.lab
@@ -51,7 +51,7 @@ def test_the_document_has_commands() -> None:
     assert f"`{BACKEND}`" in DOCUMENT
 
 
-@pytest.mark.parametrize("release", list(Release), ids=lambda release: release.value)
+@pytest.mark.parametrize("release", RELEASES, ids=lambda release: release.value)
 def test_each_command_has_the_effect_in_the_document(release: Release) -> None:
     with plain(release) as instance:
         host = instance.host

@@ -14,7 +14,7 @@ import pytest
 from checkout import TOP
 from lab_cgroup import ControlGroup
 from lab_host import LabHost
-from lab_root import LAYERS, Release
+from lab_root import LAYERS, RELEASES, Release
 
 from ec2net.core.simulation.vpc import sandbox
 from ec2net.core.simulation.vpc.dhcp import VpcWithDhcp
@@ -59,7 +59,7 @@ def _inside() -> None:
     sandbox.enter()
 
 
-@pytest.fixture(scope="module", params=list(Release), ids=lambda release: release.value)
+@pytest.fixture(scope="module", params=RELEASES, ids=lambda release: release.value)
 def host(request: pytest.FixtureRequest) -> Iterator[LabHost]:
     """A host with a primary ENI that networkd configures, and without a running ec2net."""
     with VpcWithDhcp(seed=None) as vpc:

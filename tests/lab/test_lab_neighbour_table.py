@@ -17,11 +17,11 @@ from lab_cni import Pod, bridged
 from lab_docker import PUBLISHED, Podman
 from lab_instance import LabInstance
 from lab_reach import reach, until_up
-from neighbour_table import Tried, counted, record
+from lab_side import Side
+from neighbour_table import Tried, counted
 
 from ec2net.core.simulation.vpc import echo
 from ec2net.core.simulation.vpc.connections import Answer, Attempt, connect_all
-from ec2net.core.simulation.vpc.hosts import Host
 from ec2net.core.simulation.vpc.namespace import Namespace
 
 pytestmark = [
@@ -40,34 +40,6 @@ def two(instance: LabInstance) -> None:
     for subnet, device in ((instance.one, 0), (instance.two, 1)):
         vpc.attach(subnet, device=device, ipv4=2, ipv6=2)
         vpc.add_peer(subnet)
-
-
-class Side:
-    """One of the two hosts."""
-
-    def __init__(self, instance: LabInstance, ec2net: bool) -> None:
-        self.instance = instance
-        self.ec2net = ec2net
-        self.host = instance.host
-        self.vpc = instance.vpc
-
-    @property
-    def clients(self) -> list[Host]:
-        return [self.vpc.outside, *self.vpc.peers]
-
-    def judge(self, neighbour: str, expectation: str, tried: Tried) -> None:
-        """Keep a row of the table; on the host with ec2net all must be as expected."""
-        setting = self.instance.setting
-        host = f"{setting.release.value}, {setting.backend}"
-        record(neighbour, expectation, host, self.ec2net, tried)
-        if self.ec2net:
-            assert (tried.failed, tried.wrong_way) == ([], 0)
-
-    def leave(self) -> None:
-        """After a neighbour has ended, every address works, and ec2net has nothing to do."""
-        if self.ec2net:
-            assert self.instance.unreachable() == []
-            self.host.wait_until(lambda: self.instance.refresh() == "", 60, "an empty plan")
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["with ec2net", "without ec2net"])
@@ -216,15 +188,15 @@ def test_a_transparent_proxy_shows_its_backend_the_address_of_the_client(side: S
         bridged(side.host, "pod", {}) as (pod, address),
         pod.serving(),
         haproxy(side, address),
-        counted(side.vpc) as tried,
     ):
-        for client in side.clients:
-            for eni in side.vpc.enis:
-                attempt = Attempt(client.ipv4, eni.ipv4s[0], 9090)
-                (found,) = connect_all(client.namespace, [attempt], LIMIT)
-                ok = isinstance(found, Answer) and found.seen == client.ipv4
-                tried.add(f"{client.ipv4} by {eni.name}: {found}", ok)
-    side.judge("HAProxy with TPROXY", "the backend sees each client, by every ENI", tried)
+        with counted(side.vpc) as tried:
+            for client in side.clients:
+                for eni in side.vpc.enis:
+                    attempt = Attempt(client.ipv4, eni.ipv4s[0], 9090)
+                    (found,) = connect_all(client.namespace, [attempt], LIMIT)
+                    ok = isinstance(found, Answer) and found.seen == client.ipv4
+                    tried.add(f"{client.ipv4} by {eni.name}: {found}", ok)
+        side.judge("HAProxy with TPROXY", "the backend sees each client, by every ENI", tried)
 
 
 def test_chrony_answers_hosts_of_every_subnet_from_the_address_that_they_asked(side: Side) -> None:
@@ -239,8 +211,9 @@ def test_chrony_answers_hosts_of_every_subnet_from_the_address_that_they_asked(s
                 for address in own:
                     answered = client.namespace.call(lambda to=str(address): ask_time(to))  # type: ignore[misc]
                     tried.add(f"{client.ipv4} asks {address}: {answered}", answered == str(address))
+        expectation = "an answer from each address that a host of any subnet asks"
+        side.judge("chrony", expectation, tried)
         host.run(["sh", "-c", "kill $(cat /run/chrony/chronyd.pid)"])
-    side.judge("chrony", "an answer from each address that a host of any subnet asks", tried)
 
 
 def ask_time(address: str) -> str:

@@ -17,6 +17,7 @@ from checkout import TOP
 from containers import who_answers
 from lab_boot import Boot
 from lab_docker import PUBLISHED, Docker
+from lab_foreign import changed_by_ec2net
 from lab_host import LabHost
 from lab_instance import LabInstance
 
@@ -107,6 +108,7 @@ def test_a_docker_container_is_reached_and_reaches_everything(instance: LabInsta
                 assert who_answers(container, outside, echo.PORT) == outside
             restart(host, unit)
             host.wait_until(lambda: real.runs("box"), 60, "the container")
+        assert changed_by_ec2net(instance) == []
 
 
 @pytest.mark.exhaustive
@@ -345,6 +347,8 @@ def test_bird_installs_its_routes_through_a_neighbour_of_a_secondary(instance: L
     with none_lost(instance), started(host, "bird.service"):
         host.wait_until(lambda: installed() == ROUTES, 60, "BIRD's routes")
         obeyed(instance, eni, router)
+        # the kernel removes routes by the ENI together with its last address
+        assert changed_by_ec2net(instance, remove=False) == []
     host.wait_until(lambda: not installed(), 60, "no route of BIRD's")
 
 
@@ -444,5 +448,6 @@ def test_every_address_works_behind_a_packet_filter_that_checks_reverse_paths(
         assert instance.unreachable() == []
         restart(host, "ec2net.service")
         assert instance.unreachable() == []
+        assert changed_by_ec2net(instance) == []
         if filters == "ufw":
             host.run(["ufw", "disable"], timeout=60)

@@ -147,6 +147,12 @@ class LabHost:
         self.run(["systemctl", "daemon-reexec"])
         self.boot_seconds = time.monotonic() - began
 
+    @property
+    def _unified(self) -> bool:
+        """Containers need control groups that they may write, and systemd 258 and later boots with no
+        others."""
+        return self._neighbours or self.release is Release.SID
+
     def _spawn(self, notify: Path) -> "subprocess.Popen[bytes]":
         command = [
             # "ip netns exec" remounts /sys without cgroups; nspawn's own option for it shows
@@ -163,8 +169,7 @@ class LabHost:
             **os.environ,
             "NOTIFY_SOCKET": str(notify),
             "SYSTEMD_NSPAWN_API_VFS_WRITABLE": "yes",  # udevd wants a writable /sys
-            # Containers need control groups that they may write.
-            "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1" if self._neighbours else "0",
+            "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1" if self._unified else "0",
         }
         with (LAYERS / f"{self.name}.console").open("ab") as console:
             return subprocess.Popen(

@@ -18,7 +18,7 @@ from kernel_state import State, kernel_state
 from lab_host import HostError, LabHost, Process
 from lab_journal import Entry
 from lab_package import Installed
-from lab_root import Release
+from lab_root import RELEASES, Release
 
 from ec2net.core.simulation.vpc.connections import Tick
 from ec2net.core.simulation.vpc.dhcp import VpcWithDhcp
@@ -167,7 +167,12 @@ _MANAGERS = {
     ),
 }
 
-SETTINGS = [Setting(r, backend, mode) for backend in _MANAGERS for r in Release for mode in Mode]
+SETTINGS = [
+    Setting(release, backend, mode)
+    for backend in _MANAGERS
+    for release in RELEASES
+    for mode in Mode
+]
 
 _STATES = {"configured": "active", "ignored": "active"}
 

@@ -29,7 +29,7 @@ iface ens5 inet6 dhcp
 
 def use_ifupdown(root: Path) -> None:
     """ifupdown for the primary instead of networkd, and a /etc/resolv.conf that is its DHCP client's."""
-    _mask_networkd(root / UNITS)
+    mask_networkd(root)
     for name in ("networking.service", "sysinit.target.wants/systemd-resolved.service"):
         (root / UNITS / name).unlink()
     (root / "etc/network/interfaces").write_text(_INTERFACES)
@@ -37,15 +37,16 @@ def use_ifupdown(root: Path) -> None:
     (root / "etc/resolv.conf").write_text("nameserver 169.254.169.253\n")
 
 
-def _mask_networkd(folder: Path) -> None:
+def mask_networkd(root: Path) -> None:
+    """Keep systemd-networkd from every boot."""
     for unit in _NETWORKD:
-        (folder / unit).symlink_to("/dev/null")
+        (root / UNITS / unit).symlink_to("/dev/null")
 
 
 def use_networkmanager(root: Path) -> None:
     """NetworkManager instead of networkd, from the next boot on."""
     folder = root / UNITS
-    _mask_networkd(folder)
+    mask_networkd(root)
     for unit, wants in _NETWORKMANAGER.items():
         (folder / unit).unlink()
         (folder / wants).mkdir(exist_ok=True)

@@ -16,6 +16,9 @@ from ec2net.core.simulation.vpc.hosts import Host
 SETTLED = 10.0
 """Seconds that a host without ec2net has until its addresses work; some of them never do."""
 
+ROUND = 3.0
+"""Seconds for one round of connections on a busy machine."""
+
 
 def reach(instance: LabInstance, *enis: Eni, peers: Iterable[Host] = ()) -> Tried:
     """Connections from each address outwards, and to each address from outside and from ``peers``."""
@@ -40,11 +43,20 @@ def until_works(instance: LabInstance, limit: float = 2 * COMPLETE_LIMIT) -> Non
     The first address of an ENI may be a secondary one: cloud-init's fixed addresses come before the
     lease, and ec2net moves no foreign address.
     """
-    instance.host.wait_until(
-        lambda: not instance.unreachable(limit=CHECK_LIMIT), limit, "every address"
-    )
+    until_reached(instance, limit)
     for eni in instance.vpc.enis:
         instance.until_unit(eni.name, "active", limit)
+
+
+def until_reached(instance: LabInstance, limit: float, *enis: Eni) -> None:
+    """Wait until every address works. The message of ``HostError`` has the state of the host."""
+    host = instance.host
+    try:
+        host.wait_until(lambda: not instance.unreachable(*enis, limit=ROUND), limit)
+    except HostError as error:
+        bad = instance.unreachable(*enis)
+        shown = host.run(["sh", "-c", "ip addr; ip rule; ip -6 rule; ip route show table all"])
+        raise HostError(f"{error}: {bad}\n{shown.stdout}\n{instance.story()}") from None
 
 
 def until_up(instance: LabInstance) -> None:

@@ -21,6 +21,12 @@ class Release(Enum):
     """systemd 252 (as Amazon Linux 2023), NetworkManager 1.42, Python 3.11, pyroute2 0.7.2."""
     TRIXIE = "trixie"
     """systemd 257, NetworkManager 1.52, Python 3.13, pyroute2 0.7.7."""
+    SID = "sid"
+    """Its packages change every day; only tests/lab/test_lab_sid.py boots it."""
+
+
+RELEASES = (Release.BOOKWORM, Release.TRIXIE)
+"""The releases that every test runs on."""
 
 
 class LabUnavailable(Exception):
@@ -29,12 +35,14 @@ class LabUnavailable(Exception):
 
 def cached_root(release: Release) -> Path:
     """The root file system in the cache. Raises ``LabUnavailable``."""
-    return _cached("rootfs.sh", release)
+    if release is Release.SID:
+        return _cached("sid.sh")
+    return _cached("rootfs.sh", release.value)
 
 
-def _cached(script: str, release: Release, *kind: str) -> Path:
+def _cached(script: str, *arguments: str) -> Path:
     done = subprocess.run(
-        [TOP / "tests/lab" / script, "--cached", release.value, *kind],
+        [TOP / "tests/lab" / script, "--cached", *arguments],
         capture_output=True,
         text=True,
         timeout=30,
@@ -47,12 +55,12 @@ def _cached(script: str, release: Release, *kind: str) -> Path:
 
 def neighbours_layer(release: Release) -> Path:
     """The layer of other programs for the root file system. Raises ``LabUnavailable``."""
-    return _cached("neighbours.sh", release)
+    return _cached("neighbours.sh", release.value)
 
 
 def cloud_init_layer(release: Release) -> Path:
     """The files that cloud-init and netplan add to the root file system. Raises ``LabUnavailable``."""
-    return _cached("neighbours.sh", release, "cloud-init")
+    return _cached("neighbours.sh", release.value, "cloud-init")
 
 
 @contextmanager

@@ -27,6 +27,8 @@ class Tried:
     wrong_way: int = 0
     failed: list[str] = field(default_factory=list)
     """Those that did not come about, for messages."""
+    foreign: list[str] | None = None
+    """Differences of the foreign state before and after; None: not compared."""
 
     def add(self, name: str, ok: bool) -> None:
         self.tried += 1
@@ -50,6 +52,8 @@ class Row:
     made: int
     tried: int
     wrong_way: int
+    foreign: int | None = None
+    """Differences of the foreign state before and after; None: not compared."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -61,10 +65,19 @@ class Row:
         wrong = ", packets the wrong way" if self.wrong_way else ""
         return f"{self.made} of {self.tried}{wrong}"
 
+    @property
+    def foreign_cell(self) -> str:
+        """Whether the state of others was the same before and after."""
+        if self.foreign is None:
+            return ""
+        return f"{self.foreign} differences" if self.foreign else "unchanged"
+
 
 def record(neighbour: str, expectation: str, host: str, ec2net: bool, tried: Tried) -> None:
     """Keep a row of the table."""
-    row = Row(neighbour, expectation, host, ec2net, tried.made, tried.tried, tried.wrong_way)
+    foreign = None if tried.foreign is None else len(tried.foreign)
+    counts = (tried.made, tried.tried, tried.wrong_way, foreign)
+    row = Row(neighbour, expectation, host, ec2net, *counts)
     ROWS.parent.mkdir(parents=True, exist_ok=True)
     with ROWS.open("a") as file:
         file.write(json.dumps(asdict(row)) + "\n")
@@ -80,22 +93,21 @@ def counted(vpc: Any) -> Iterator[Tried]:
 
 
 def markdown(rows: Iterable[Row]) -> str:
-    """One line for each case; the number of hosts with the same cells is in the column of hosts."""
-    cells: dict[tuple[str, str], dict[str, dict[bool, str]]] = {}
+    """One line for each case; hosts with the same cells share a line."""
+    cells: dict[tuple[str, str], dict[str, list[str]]] = {}
     for row in rows:
         hosts = cells.setdefault((row.neighbour, row.expectation), {})
-        hosts.setdefault(row.host, {})[row.ec2net] = row.cell
+        found = hosts.setdefault(row.host, ["", "", ""])
+        found[row.ec2net] = row.cell
+        found[2] = row.foreign_cell or found[2]
     lines = [
-        "| neighbour | expectation | hosts | without ec2net | with ec2net |",
-        "| --- | --- | --- | --- | --- |",
+        "| neighbour | expectation | hosts | without ec2net | with ec2net | foreign state |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for (neighbour, expectation), hosts in cells.items():
-        same = Counter((found.get(False, ""), found.get(True, "")) for found in hosts.values())
-        for off, on in same:
-            names = [
-                h for h, f in hosts.items() if (f.get(False, ""), f.get(True, "")) == (off, on)
-            ]
-            lines.append(f"| {neighbour} | {expectation} | {'; '.join(names)} | {off} | {on} |")
+        for same in Counter(map(tuple, hosts.values())):
+            names = "; ".join(host for host, found in hosts.items() if tuple(found) == same)
+            lines.append(f"| {' | '.join((neighbour, expectation, names, *same))} |")
     return "\n".join(lines)
 
 
