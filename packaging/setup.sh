@@ -4,6 +4,7 @@
 #   setup.sh VENV newest|oldest   the Debian packages of the tests, and a virtual environment
 #   setup.sh --lab                the Debian packages of the host lab
 #   setup.sh --packages           the Debian packages that "make packages" needs
+#   setup.sh --checkers FOLDER    a folder with the checkers of examples/ and acceptance/
 #
 # Debian packages need root. Without root the script names the missing packages and fails.
 set -euo pipefail
@@ -40,6 +41,27 @@ if [ "${1:-}" = --packages ]; then
         python3-wheel:/usr/lib/python3/dist-packages/wheel
     # What their tests look at them with.
     need_packages rpmlint:rpmlint createrepo-c:createrepo_c dnf:dnf lintian:lintian devscripts:uscan autopkgtest:autopkgtest
+    exit
+fi
+
+if [ "${1:-}" = --checkers ]; then
+    want=$(cat packaging/setup.sh; pwd)
+    if [ ! -e "$2/.stamp" ] || [ "$(cat "$2/.stamp")" != "$want" ]; then
+        echo "setup: $2 with the checkers of the examples"
+        rm -rf "$2"
+        "${PYTHON:-python3}" -m venv "$2"
+        "$2/bin/pip" install -q --disable-pip-version-check ansible-lint cfn-lint python-hcl2
+        # Unpacked only: an installed prometheus would start a service.
+        mkdir "$2/debs"
+        cd "$2/debs"
+        apt-get download -qq packer prometheus 2>/dev/null ||
+            { apt-get update -qq >/dev/null && apt-get download -qq packer prometheus; }
+        for deb in *.deb; do dpkg-deb --extract "$deb" unpacked; done
+        mv unpacked/usr/bin/packer unpacked/usr/bin/promtool ../bin/
+        cd - >/dev/null
+        rm -r "$2/debs"
+        printf '%s\n' "$want" > "$2/.stamp"
+    fi
     exit
 fi
 

@@ -130,7 +130,7 @@ def once() -> list[Part]:
         *netns("", now),
         *unit(),
         *STYLE,
-        pytests("packages: contents, pip", "tests/packages", needs=("packages",)),
+        pytests("packages: contents, pip", "tests/packages", select=now, needs=("packages",)),
         pytests("unit, oldest libraries", "tests/unit", select=f"library and {now}", venv=OLDEST),
         pytests(
             "namespaces, oldest libraries",

@@ -38,6 +38,24 @@ def test_shellcheck_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_shellcheck_finds_nothing_in_the_commands_of_the_image_builder(tmp_path: Path) -> None:
+    component = yaml.safe_load((EXAMPLES / "image-builder/component.yml").read_text())
+    steps = [step for phase in component["phases"] for step in phase["steps"]]
+    scripts = [
+        one
+        for step in steps
+        if step["action"] == "ExecuteBash"
+        for one in step["inputs"]["commands"]
+    ]
+    assert len(scripts) == 2
+    for text in scripts:
+        done = subprocess.run(
+            ["shellcheck", "--shell=bash", "-"],
+            input=text, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout) == (0, "")
+
+
 @pytest.mark.parametrize("path", YAML, ids=names(YAML))
 def test_yaml_can_be_parsed(path: Path) -> None:
     assert yaml.safe_load(path.read_text())
