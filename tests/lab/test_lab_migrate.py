@@ -147,7 +147,6 @@ def refuse_while_only_observed(instance: LabInstance, before: dict[str, list[str
     host = instance.host
     host.write(OBSERVE, (TOP / "examples/fleet/observe.toml").read_text())
     host.run(["systemctl", "reload", "ec2net.service"])
-    host.run(["ec2net", "refresh"])
     wanted = [
         f'ec2net would not configure {eni.name} (manage = "observe"' for eni in instance.vpc.enis
     ]
@@ -158,7 +157,6 @@ def refuse_while_only_observed(instance: LabInstance, before: dict[str, list[str
         assert differs(before, state(instance)) == []
         host.run(["rm", "-f", OBSERVE])
     host.run(["systemctl", "reload", "ec2net.service"])
-    host.run(["ec2net", "refresh"], check=False)
     assert "would not configure" not in host.run([*MIGRATE]).stdout
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ec2net.core.cli.commands import early, refresh
 from ec2net.core.config.settings import Rival
+from ec2net.core.daemon.control import poke
 from ec2net.core.daemon.published import published
 from ec2net.core.decide.candidate import eni_links
 from ec2net.core.engine.one_pass import one_pass
@@ -162,15 +163,12 @@ class _Migration:
         """ENIs that nothing would configure after the end of the tool, one sentence each.
 
         The daemon may still have an earlier configuration than the one in the files."""
-        names = {str(same[0].mac): str(same[0].name) for same in self._enis()}
-        if not names:
+        if not self._enis():
             return ()
-        daemon = (published(self._place.run) or {}).get("enis", ())
-        observed = {
-            names[row["mac"]]: f"{successor.OBSERVED} in the daemon's configuration"
-            for row in daemon
-            if row["state"] == State.OBSERVED and row["mac"] in names
-        }
+        observed = self._observed_by_daemon()
+        if observed:  # it may be in the middle of a reload
+            poke(self._place.run, Deadline(2 * self._place.config.pass_seconds, "the daemon"))
+            observed = self._observed_by_daemon()
         try:
             lost = observed | successor.unconfigured(self._place)
         except Ec2netError as error:
@@ -178,6 +176,14 @@ class _Migration:
         return tuple(
             f"ec2net would not configure {name} ({why})" for name, why in sorted(lost.items())
         )
+
+    def _observed_by_daemon(self) -> dict[str, str]:
+        names = {str(same[0].mac): str(same[0].name) for same in self._enis()}
+        return {
+            names[row["mac"]]: f"{successor.OBSERVED} in the daemon's configuration"
+            for row in (published(self._place.run) or {}).get("enis", ())
+            if row["state"] == State.OBSERVED and row["mac"] in names
+        }
 
     def _between(self) -> Callable[[], None] | None:
         """Its main-first rule stands before ec2net's for the primary ENI, so it goes at once."""
