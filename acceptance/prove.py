@@ -2,11 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Prove from the inside that ec2net configured this host, and print a report to send in.
 
-    prove.py [--to ADDRESS:PORT] [--attach ENI-ID --instance INSTANCE-ID] [--report FILE]
+    prove.py [--to ADDRESS:PORT] [--peer ADDRESS:PORT] [--attach ENI-ID --instance INSTANCE-ID]
+             [--report FILE]
+    prove.py --answer PORT      on the peer: another host, which needs only Python
 
 Run it as root. It needs ec2net and Python 3.9, and changes nothing by itself: it runs a pass, which
 must change nothing either. With --attach it also calls the AWS CLI: it attaches that ENI, proves
-it, and detaches it again. The report has MAC addresses and ids of ENIs replaced; IP addresses stay.
+it, and detaches it again. With --peer it asks the peer to connect to each address, at the peer's port.
+The report has MAC addresses and ids of ENIs replaced; IP addresses stay.
 
 It ends with 0 if every check passed, and with 1 otherwise. Every wait has an end.
 """
@@ -31,6 +34,8 @@ from typing import Any
 COMMAND_SECONDS = 180.0
 CONNECT_SECONDS = 5.0
 HOTPLUG_SECONDS = 120.0
+ANSWER_SECONDS = 3600.0
+"""The peer ends after this time."""
 SAMPLES = 5
 """Connections for each latency."""
 
@@ -129,6 +134,55 @@ def connects(source: str, to: tuple[str, int] | None) -> tuple[bool, str]:
     return True, ", ".join(seen)
 
 
+def answers(address: str, peer: tuple[str, int]) -> tuple[bool, str]:
+    """The peer connects to ``address``: its packets arrive, and the replies reach the peer."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.settimeout(CONNECT_SECONDS)
+        listener.bind((address, peer[1]))
+        listener.listen()
+        with socket.create_connection(peer, CONNECT_SECONDS) as asked:
+            asked.settimeout(2 * CONNECT_SECONDS)
+            asked.sendall(f"{address}\n".encode())
+            told = asked.makefile().readline().strip() or "no answer from the peer"
+        if not told.endswith(" ms"):
+            return False, told
+        connection, (client, *_) = listener.accept()
+        connection.close()
+    return True, f"{told} from {client}"
+
+
+def connect_back(client: socket.socket, port: int) -> str:
+    """The answer to a client that named an address: the time of a connection, or the error."""
+    client.settimeout(CONNECT_SECONDS)
+    address = str(ipaddress.ip_address(client.makefile().readline().strip()))
+    began = time.monotonic()
+    try:
+        socket.create_connection((address, port), CONNECT_SECONDS).close()
+    except OSError as error:
+        return f"the peer could not connect: {error}"
+    return f"{1000 * (time.monotonic() - began):.2f} ms"
+
+
+def answer(port: int) -> int:
+    """The second mode: connect back to each address that a client names, and send nothing."""
+    dual = socket.has_dualstack_ipv6()
+    family = socket.AF_INET6 if dual else socket.AF_INET
+    end = time.monotonic() + ANSWER_SECONDS
+    with socket.create_server(("", port), family=family, dualstack_ipv6=dual) as server:
+        print(f"answering on port {port} for {ANSWER_SECONDS:g} s", flush=True)
+        while (left := end - time.monotonic()) > 0:
+            server.settimeout(left)
+            try:
+                client, _ = server.accept()
+                with client:
+                    client.sendall(f"{connect_back(client, port)}\n".encode())
+            except (OSError, ValueError) as error:
+                print(error, flush=True)
+    return 0
+
+
 def ends_with(status: int, *words: str) -> tuple[bool, str]:
     done = run("ec2net", *words)
     said = (done.stdout + done.stderr).strip().splitlines()
@@ -185,8 +239,23 @@ def state_of(eni: str) -> str | None:
     )
 
 
-def hotplug(report: Report, eni: str, instance: str, to: tuple[str, int] | None) -> None:
+def prove_addresses(report: Report, given: argparse.Namespace, when: str = "") -> None:
+    """Each address out, and in if there is a peer."""
+    try:
+        every = addresses()
+    except (RuntimeError, ValueError) as error:
+        reason = str(error)
+        report.check("addresses", lambda: (False, reason))
+        return
+    for link, address in every:
+        report.check(f"{address} ({link}){when}", lambda a=address: connects(a, given.to))
+        if given.peer:
+            report.check(f"{address} ({link}){when}, in", lambda a=address: answers(a, given.peer))
+
+
+def hotplug(report: Report, given: argparse.Namespace) -> None:
     """Attach, prove and detach; the host must be afterwards what it was before."""
+    eni, instance = given.attach, given.instance
     aws = ("aws", "ec2", "--output", "text")
     before = kernel()
     index = str(max(2, 1 + len(ec2net_json("status")["enis"])))
@@ -212,8 +281,7 @@ def hotplug(report: Report, eni: str, instance: str, to: tuple[str, int] | None)
 
     report.check("attach", settled)
     report.check("verify with the new ENI", lambda: ends_with(0, "verify", "--connect"))
-    for link, address in addresses():
-        report.check(f"{address} ({link}) with the new ENI", lambda a=address: connects(a, to))
+    prove_addresses(report, given, " with the new ENI")
     report.check("detach", gone)
 
 
@@ -241,31 +309,34 @@ def endpoint(text: str) -> tuple[str, int]:
     return str(ipaddress.ip_address(address.strip("[]"))), int(port)
 
 
-def main() -> int:
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--to", type=endpoint, metavar="ADDRESS:PORT")
-    options.add_argument("--attach", metavar="ENI-ID")
-    options.add_argument("--instance", metavar="INSTANCE-ID")
-    options.add_argument("--report", metavar="FILE")
-    given = options.parse_args()
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--to", type=endpoint, metavar="ADDRESS:PORT")
+    parser.add_argument("--peer", type=endpoint, metavar="ADDRESS:PORT")
+    parser.add_argument("--answer", type=int, metavar="PORT")
+    parser.add_argument("--attach", metavar="ENI-ID")
+    parser.add_argument("--instance", metavar="INSTANCE-ID")
+    parser.add_argument("--report", metavar="FILE")
+    given = parser.parse_args()
     if bool(given.attach) != bool(given.instance):
-        options.error("--attach and --instance need each other")
+        parser.error("--attach and --instance need each other")
+    return given
+
+
+def main() -> int:
+    given = options()
+    if given.answer:
+        return answer(given.answer)
     report, about = Report(), host()
     print(json.dumps(about))
     report.check("state of all ENIs", configured)
     report.check("routing", lambda: ends_with(0, "verify", "--connect"))
-    try:
-        every = addresses()
-    except (RuntimeError, ValueError) as error:
-        every, reason = [], str(error)
-        report.check("addresses", lambda: (False, reason))
-    for link, address in every:
-        report.check(f"{address} ({link})", lambda a=address: connects(a, given.to))
+    prove_addresses(report, given)
     report.check("doctor", no_errors)
     report.check("plan is empty", lambda: ends_with(0, "plan", "--exit-code"))
     report.check("a pass changes nothing", pass_changes_nothing)
     if given.attach:
-        hotplug(report, given.attach, given.instance, given.to)
+        hotplug(report, given)
     document = {"version": 1, "host": about, "passed": report.passed, "checks": report.checks}
     if given.report:
         whole = json.dumps({**document, "record": record()}, indent=1)

@@ -17,7 +17,8 @@ else
         fi
     done
     export DEBIAN_FRONTEND=noninteractive
-    apt-get install --yes --quiet --no-download -o Dir::Etc::SourceList=/dev/null \
+    # No source is left to download from. With --no-download apt-get cannot install local files.
+    apt-get install --yes --quiet -o Dir::Etc::SourceList=/dev/null \
         -o Dir::Etc::SourceParts=/dev/null "${debs[@]}"
 fi
 ec2net status

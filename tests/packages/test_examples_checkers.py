@@ -50,7 +50,7 @@ DAY = 1500
 def bin() -> Path:
     """The folder of the checkers' commands."""
     folder = TOP / ".venv-checkers"
-    setup = [TOP / "packaging/setup.sh", "--checkers", folder]
+    setup: list[str | Path] = [TOP / "packaging/setup.sh", "--checkers", folder]
     subprocess.run(setup, check=True, timeout=600)
     return folder / "bin"
 

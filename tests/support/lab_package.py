@@ -2,6 +2,7 @@
 """The debs of the working tree and of the old version, installed in a root file system as a user
 installs them."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -17,6 +18,9 @@ from lab_root import LAYERS, LabUnavailable, Release, cached_root, overlay
 from old_version import OLD, unpacked_or_not_run
 
 import ec2net
+
+EARLIER = "0.0.9"
+"""The number that the old version's packages get: it has the number of this checkout."""
 
 _LIMIT = 300.0
 """Seconds: a build takes ten on an idle machine."""
@@ -70,31 +74,50 @@ def built_rpm(system: str) -> Path:
     return _made("complete").with_name(f"ec2net-{ec2net.__version__}-1.{system}.noarch.rpm")
 
 
+@cache
+def built_release() -> Path:
+    """The deb among all files of a release, built again if a source is younger."""
+    return _made("complete").with_name(built().name)
+
+
 def _made(name: str) -> Path:
     subprocess.run(["make", "--silent", f"dist/{name}"], cwd=TOP, check=True, timeout=_LIMIT)
     return TOP / "dist" / name
 
 
 @cache
-def built_old() -> Path:
-    """The old version's deb by its own ``build.sh``, made once and kept in the checkout's cache.
+def built_old(kind: str = "deb") -> Path:
+    """The old version's deb, or its rpm for Amazon Linux, by its own ``build.sh``, made once and
+    kept in the checkout's cache. Its number is EARLIER, as package managers compare numbers.
 
     Without git's history the test is not run, or fails (tests/support/old_version.py)."""
-    kept = TOP / ".cache" / f"old-{OLD[:12]}"
+    kept = TOP / ".cache" / f"old-{OLD[:12]}-{kind}"
     if not kept.exists():
         kept.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
             tree = unpacked_or_not_run(Path(folder, "tree"))
             # as in a release tarball, which build.sh takes the date from
             (tree / "PKG-INFO").touch()
+            number = tree / "src/ec2net/__init__.py"
+            number.write_text(number.read_text().replace(ec2net.__version__, EARLIER))
+            lend_libraries(tree)
             build = f"{tree}/packaging/build.sh"
             subprocess.run(
-                [build, sys.executable, f"{folder}/dist", "deb"], check=True, timeout=_LIMIT
+                [build, sys.executable, f"{folder}/dist", kind], check=True, timeout=_LIMIT
             )
             with suppress(OSError):  # another process was faster
                 Path(folder, "dist").rename(kept)
-    (deb,) = kept.glob("*.deb")
-    return deb
+    (package,) = kept.glob("*.deb" if kind == "deb" else "*.amzn2023.noarch.rpm")
+    return package
+
+
+def lend_libraries(tree: Path) -> None:
+    """This checkout's bundled libraries, as the sandbox has no network: ``build.sh`` of the old
+    version keeps them by the checksum of its list."""
+    pins = (tree / "packaging/rpm/vendor.txt").read_bytes()
+    libraries = tree / f".cache/vendor-{hashlib.sha256(pins).hexdigest()[:16]}"
+    (kept,) = (TOP / ".cache").glob("vendor-*")
+    shutil.copytree(kept, libraries)
 
 
 @cache

@@ -274,6 +274,31 @@ def three(instance: LabInstance) -> None:
     instance.vpc.attach(instance.two, device=2, ipv4=2, ipv6=2)
 
 
+def rules_by_static(instance: LabInstance) -> list[str]:
+    """Rules that systemd-networkd made of its files."""
+    shown = "".join(instance.host.run(["ip", version, "rule"]).stdout for version in ("-4", "-6"))
+    return [line for line in shown.splitlines() if line.endswith("proto static")]
+
+
+def until_at_work(instance: LabInstance) -> None:
+    """Until it has configured each ENI, a timer of each runs, and the managers are at rest."""
+
+    def works() -> bool:
+        running = [unit for unit in units(instance) if unit.split()[2] == "active"]
+        return len(rules_by_static(instance)) >= 2 and len(running) == 6
+
+    instance.host.wait_until(works, 90, "the routes of the predecessor")
+    unreached = unconfigured(instance)
+    instance.host.wait_until(
+        lambda: {tick.address for tick in instance.unreachable(limit=1)} <= {*unreached}, 60
+    )
+
+
+def unconfigured(instance: LabInstance) -> list[object]:
+    """Addresses that it does not configure: the second IPv6 address of each ENI."""
+    return [eni.ipv6s[1] for eni in instance.vpc.enis]
+
+
 def install_debians(root: Path) -> None:
     """Debian 12's own package. Raises ``LabUnavailable``."""
     script = TOP / "tests/lab/predecessor.sh"

@@ -169,9 +169,10 @@ class Traffic:
 class Streams:
     """A long connection from the outside to each single address of ENIs, as they are now."""
 
-    def __init__(self, vpc: SimulatedVpc, enis: Iterable[Eni]) -> None:
+    def __init__(self, vpc: SimulatedVpc, enis: Iterable[Eni], but: Iterable[object] = ()) -> None:
         self._vpc = vpc
-        self._addresses = [address for eni in enis for address in eni.addresses()]
+        own = [address for eni in enis for address in eni.addresses()]
+        self._addresses = [address for address in own if address not in but]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
 
     def __enter__(self) -> Self:
