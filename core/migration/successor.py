@@ -16,8 +16,8 @@ from ec2net.core.state.config_in_force import Workplace
 
 OBSERVED = f'manage = "{Manage.OBSERVE}"'
 
-_ACCEPT_ALL = EniSection(Match(), {"coexist_with": tuple(Rival)})
-"""So that the other tool is no reason to refuse an ENI."""
+_ACCEPT_ALL = EniSection(Match(name=("*",)), {"coexist_with": tuple(Rival)})
+"""With this section, the other tool is no reason to refuse an ENI."""
 
 
 def unconfigured(place: Workplace) -> dict[str, str]:

@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Install an earlier package over a newer one. The configuration of the ENIs does not change meanwhile,
 # and connections stay open. An earlier version ignores files in /run/ec2net that it does not know.
-#   downgrade.sh PACKAGE [--end-pause]
+#   downgrade.sh PACKAGE [end-pause]
 #
 # Before the installation, the earlier version checks the configuration: it may not know a key. A pause
 # stays in force. If the earlier version does not know pauses, the script ends before the installation;
-# with --end-pause it ends the pause instead, and the earlier version then makes the changes that waited.
+# with end-pause it ends the pause instead, and the earlier version then makes the changes that waited.
 set -euo pipefail
 package=$(realpath "$1")
 pause=/var/lib/ec2net/paused.json
@@ -23,7 +23,7 @@ if ! PYTHONPATH="$trial/$modules" "$python" -m ec2net config --check; then
     exit 1
 fi
 if [ -e "$pause" ] && [ ! -e "$trial/$modules/ec2net/core/state/pause.py" ]; then
-    if [ "${2:-}" != --end-pause ]; then
+    if [ "${2:-}" != end-pause ]; then
         echo "changes are paused, and the version in $package knows no pauses: nothing was changed" >&2
         exit 1
     fi

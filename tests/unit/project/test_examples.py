@@ -258,7 +258,7 @@ def test_a_downgrade_keeps_a_pause_or_does_not_begin(tmp_path: Path, pauses: boo
 def test_a_downgrade_ends_a_pause_only_if_the_administrator_says_so(tmp_path: Path) -> None:
     deb, pause = earlier(tmp_path, pauses=False, accepts=True), tmp_path / "paused.json"
     pause.touch()
-    assert downgraded(tmp_path, deb, "--end-pause")[::2] == (0, INSTALLED)
+    assert downgraded(tmp_path, deb, "end-pause")[::2] == (0, INSTALLED)
     assert not pause.exists()
 
 
