@@ -142,10 +142,10 @@ def compared(tmp_path: Path, **plans: dict[str, Any] | str) -> subprocess.Comple
     paths = []
     for name, plan in plans.items():
         paths.append(tmp_path / f"{name}.json")
-        whole = {"changes": [], "conflicts": [], "problems": [], "enis": []}
+        whole: dict[str, Any] = {"changes": [], "conflicts": [], "problems": [], "enis": []}
         text = plan if isinstance(plan, str) else json.dumps(whole | plan)
         paths[-1].write_text(text)
-    program = [sys.executable, EXAMPLES / "fleet/compare_plans.py", *paths]
+    program: list[str | Path] = [sys.executable, EXAMPLES / "fleet/compare_plans.py", *paths]
     return subprocess.run(program, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -197,7 +197,7 @@ def test_a_file_that_is_no_plan_is_named_and_ends_no_comparison(tmp_path: Path, 
 
 def test_the_comparison_reads_keys_that_each_plan_has() -> None:
     keys = ("changes", "conflicts", "problems", "enis")
-    plan = {"version": 1, "pause": None, "held": {}, **{key: [] for key in keys}}
+    plan: dict[str, Any] = {"version": 1, "pause": None, "held": {}, **{key: [] for key in keys}}
     assert wrong_in(plan, "plan") == []
     for key in keys:
         assert wrong_in({k: v for k, v in plan.items() if k != key}, "plan") != []
