@@ -59,8 +59,12 @@ class PassReport:
     @property
     def conflicts(self) -> tuple[Conflict, ...]:
         """Except on ENIs that are only observed: a foreign object may be intended there."""
-        observed = {eni.mac for eni in self.host.ready if eni.manage is Manage.OBSERVE}
-        return tuple(found for found in self.plan.conflicts if found.mac not in observed)
+        return tuple(found for found in self.plan.conflicts if found.mac not in self.observed)
+
+    @property
+    def observed(self) -> frozenset[Mac]:
+        """The ENIs with ``manage = "observe"``."""
+        return frozenset(eni.mac for eni in self.host.ready if eni.manage is Manage.OBSERVE)
 
     @property
     def wrong(self) -> tuple[tuple[Mac | None, Code, str], ...]:
@@ -76,9 +80,14 @@ class PassReport:
         return tuple((mac, code, _counted(same)) for (mac, code, _), same in texts.items())
 
     @property
+    def left(self) -> frozenset[Change]:
+        """The planned changes that the pass did not make, for whatever reason."""
+        return frozenset(self.plan.changes) - frozenset(self.done)
+
+    @property
     def pending(self) -> int:
-        """The number of planned changes that the pass did not make, for whatever reason."""
-        return len(frozenset(self.plan.changes) - frozenset(self.done))
+        """Their number."""
+        return len(self.left)
 
     @property
     def exit_status(self) -> ExitStatus:

@@ -52,6 +52,10 @@ _OTHER, _CONFLICT, _VERIFY, _HELD = "other", "conflict", "verify", "rolled-back"
 KINDS = (*(name for _, name in _KINDS), _CONFLICT, _VERIFY, _HELD, _OTHER)
 """Kinds of errors."""
 
+OBSERVED = "observed"
+STANDINGS = (*(standing.value for standing in Standing), OBSERVED)
+"""States of ENIs. An observed ENI counts as nothing else, so that alerts do not cover it."""
+
 METRICS = {
     "ec2net_build_info": (
         "gauge",
@@ -64,14 +68,21 @@ METRICS = {
     "ec2net_imds_requests_total": ("counter", "Requests to IMDS."),
     "ec2net_pass_duration_seconds": ("summary", "Duration of passes, in seconds."),
     "ec2net_enis": ("gauge", "ENIs, by their state after the last pass."),
-    "ec2net_addresses_missing": ("gauge", "Intended addresses that are not on their link."),
+    "ec2net_addresses_missing": (
+        "gauge",
+        "Intended addresses that are not on their link, except of observed ENIs.",
+    ),
     "ec2net_drift": (
         "gauge",
-        "ENIs with drift that ec2net did not repair, after the last pass over all.",
+        "ENIs with drift that ec2net did not repair, except observed ENIs, after the last pass over all.",
     ),
     "ec2net_pending_changes": (
         "gauge",
-        "Planned changes that the last pass over all ENIs did not make: paused, on hold, only observed, or failed.",
+        "Planned changes that the last pass over all ENIs did not make: paused, on hold, or failed.",
+    ),
+    "ec2net_observed_differences": (
+        "gauge",
+        "Changes of observed ENIs that the last pass over all ENIs would have made without manage = observe.",
     ),
     "ec2net_open_findings": (
         "gauge",
@@ -142,10 +153,16 @@ def _kind(error: Ec2netError) -> str:
 
 
 def _gauges(report: PassReport) -> dict[str, float]:
-    standings = Counter(eni.standing for eni in report.host.enis)
-    missing = sum(len(i.sources) - report.there.get(i.mac, 0) for i in report.host.ready)
+    standings = Counter(eni.standing.value for eni in report.host.enis)
+    standings[Standing.READY.value] -= len(report.observed)
+    standings[OBSERVED] = len(report.observed)
+    missing = sum(
+        len(i.sources) - report.there.get(i.mac, 0)
+        for i in report.host.ready
+        if i.mac not in report.observed
+    )
     gauges: dict[str, float] = {
-        f'ec2net_enis{{standing="{standing.value}"}}': standings[standing] for standing in Standing
+        f'ec2net_enis{{standing="{standing}"}}': standings[standing] for standing in STANDINGS
     }
     gauges["ec2net_addresses_missing"] = missing
     gauges["ec2net_pass_duration_seconds"] = report.seconds
@@ -155,9 +172,13 @@ def _gauges(report: PassReport) -> dict[str, float]:
 def _of_all(report: PassReport) -> dict[str, float]:
     """Gauges that a pass for some ENIs cannot count."""
     problems = (*report.problems, *report.conflicts, *report.findings, *report.failed)
+    observed = report.observed
+    left = [change.whose in observed for change in report.left]
+    drifts = report.drifts.latest.items()
     return {
-        "ec2net_drift": sum(drift.open for drift in report.drifts.latest.values()),
-        "ec2net_pending_changes": report.pending,
+        "ec2net_drift": sum(drift.open for mac, drift in drifts if mac not in observed),
+        "ec2net_pending_changes": left.count(False),
+        "ec2net_observed_differences": left.count(True),
         "ec2net_open_findings": len(problems),
         "ec2net_paused": int(report.pause is not None),
     }

@@ -4,9 +4,9 @@
 
     compare_plans.py PLAN.json...     each written by "ec2net plan --json" on one host
 
-Prints the hosts in groups that would make changes of the same kinds. Addresses, names of links, and
-numbers of tables and rules differ between hosts, so they do not count. Ends with 1 if any host has a
-conflict or a problem.
+Prints the hosts in groups that would make changes of the same kinds. Addresses, names of links, ids of
+ENIs, numbers of tables and rules, and the number of changes of a kind differ between hosts, so they do
+not count. Ends with 1 if any host has a conflict, a problem, or a file that is no plan.
 """
 
 import json
@@ -16,31 +16,56 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-_OWN = re.compile(r"\b[0-9a-f:.]*[0-9]+[0-9a-f:.]*(/\d+)?\b|\b(dev|link) \S+")
-"""What differs from host to host: addresses, numbers, and the link of an item."""
+_OWN = re.compile(
+    r"\beni-[0-9a-f]+\b|\b[0-9a-f:.]*[0-9]+[0-9a-f:.]*(/\d+)?\b|\b(?P<link>dev|link) \S+"
+)
+"""What differs from host to host: ids, addresses, numbers, and the link of an item."""
 
-_BAD = re.compile(r"\d+ x (CONFLICT|PROBLEM)")
+_BAD = ("CONFLICT", "PROBLEM", "NO PLAN")
 
 
-def kinds(plan: dict[str, Any]) -> tuple[str, ...]:
-    """How often each kind of change, conflict or problem is in a plan, as sorted lines."""
-    found = Counter(
-        f"{change['action']} {_OWN.sub(lambda m: m[2] or 'N', change['text'])}"
-        for change in plan["changes"]
-    )
-    found.update(f"CONFLICT: {one['text']}" for one in plan["conflicts"])
-    found.update(f"PROBLEM: {text}" for text in plan["problems"])
-    return tuple(sorted(f"{count} x {kind}" for kind, count in found.items()))
+def kinds(plan: dict[str, Any]) -> Counter[str]:
+    """How often each kind of change, conflict or problem is in a plan."""
+    links = sorted(filter(None, (eni["link"] for eni in plan["enis"])), key=len, reverse=True)
+    names = re.compile(rf"(?<!\w)({'|'.join(map(re.escape, links)) or '(?!)'})(?!\w)")
+
+    def kind(text: str) -> str:
+        return _OWN.sub(lambda m: m["link"] or "N", names.sub("LINK", text))
+
+    found = Counter(kind(f"{change['action']} {change['text']}") for change in plan["changes"])
+    found.update(kind(f"CONFLICT: {one['text']}") for one in plan["conflicts"])
+    found.update(kind(f"PROBLEM: {text}") for text in plan["problems"])
+    return found
+
+
+def read(path: Path) -> Counter[str]:
+    """The same from a file. One that is no plan is a kind of its own."""
+    try:
+        return kinds(json.loads(path.read_text()))
+    except (OSError, ValueError) as error:
+        return Counter([f"NO PLAN: {error}"])
+    except (AttributeError, KeyError, TypeError) as error:
+        return Counter([f"NO PLAN: not a document of 'ec2net plan --json': {error!r}"])
+
+
+def line(kind: str, hosts: list[Counter[str]]) -> str:
+    """A kind, with the least and the greatest number on a host."""
+    least, most = min(host[kind] for host in hosts), max(host[kind] for host in hosts)
+    return f"  {least if least == most else f'{least} to {most}'} x {kind}\n"
 
 
 def main(paths: list[str]) -> int:
-    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    groups: dict[tuple[str, ...], dict[str, Counter[str]]] = defaultdict(dict)
     for path in map(Path, paths):
-        groups[kinds(json.loads(path.read_text()))].append(path.stem)
-    for lines, hosts in sorted(groups.items(), key=lambda group: -len(group[1])):
+        found = read(path)
+        groups[tuple(sorted(found))][path.stem] = found
+    for group, hosts in sorted(groups.items(), key=lambda one: -len(one[1])):
         print(f"{len(hosts)} host(s): {', '.join(sorted(hosts))}")
-        print("".join(f"  {line}\n" for line in lines or ("nothing to change",)), end="")
-    return int(any(_BAD.match(line) is not None for lines in groups for line in lines))
+        print(
+            "".join(line(kind, [*hosts.values()]) for kind in group) or "  nothing to change\n",
+            end="",
+        )
+    return int(any(kind.startswith(_BAD) for group in groups for kind in group))
 
 
 if __name__ == "__main__":

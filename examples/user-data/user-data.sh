@@ -34,5 +34,16 @@ case "$package" in
         apt-get install --yes --quiet "./$package"
         ;;
 esac
+
+# ec2net changes nothing on an ENI that another tool configures. Amazon Linux 2023 has
+# amazon-ec2-net-utils, and images of RHEL 9 may have nm-cloud-setup: replace the tool that is active.
+tools=$(ec2net migrate --json |
+    python3 -c 'import json, sys
+for one in json.load(sys.stdin)["tools"]:
+    if one["steps"]:
+        print(one["tool"])')
+for tool in $tools; do
+    ec2net migrate --from "$tool" --apply
+done
 ec2net refresh
 ec2net verify

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 import pytest
+from checkout import TOP
 from kernel_state import marked
 from lab_boot import Boot
 from lab_host import HostError
@@ -34,6 +35,8 @@ from predecessor import (
 from probe import Traffic
 
 pytestmark = pytest.mark.lab
+
+OBSERVE = "/etc/ec2net/ec2net.toml.d/50-observe.toml"
 
 BOOKWORM = Setting(Release.BOOKWORM, "networkd", Mode.RESIDENT)
 
@@ -111,8 +114,30 @@ def test_the_units_of_2_7_4_are_replaced_and_restored(boot: Boot) -> None:
         assert " del " not in found
         assert marked(instance.kernel()) == []
         before = state(instance)
+        refuse_while_only_observed(instance, before)
         hand_over(instance)
         give_back(instance, before)
+
+
+def refuse_while_only_observed(instance: LabInstance, before: dict[str, list[str]]) -> None:
+    """Nothing would configure the ENIs after the end of the tool. The daemon counts, too: it reads the
+    files only at a reload."""
+    host = instance.host
+    host.write(OBSERVE, (TOP / "examples/fleet/observe.toml").read_text())
+    host.run(["systemctl", "reload", "ec2net.service"])
+    wanted = [
+        f'ec2net would not configure {eni.name} (manage = "observe"' for eni in instance.vpc.enis
+    ]
+    for _ in range(2):
+        shown = host.run([*MIGRATE]).stdout
+        refused = host.run([*MIGRATE, "--apply"], check=False, timeout=120)
+        for text in wanted:
+            assert f"! {text}" in shown
+            assert text in refused.stderr
+        assert differs(before, state(instance)) == []
+        host.run(["rm", "-f", OBSERVE])
+    host.run(["systemctl", "reload", "ec2net.service"])
+    assert "would not configure" not in host.run([*MIGRATE]).stdout
 
 
 def its_rules_and_routes(instance: LabInstance) -> list[str]:

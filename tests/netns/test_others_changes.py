@@ -2,6 +2,7 @@
 """Foreign removals are reported once, and explained; with ``observe`` they are only reported."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,7 +109,9 @@ def test_a_conflict_stays_reported_until_it_ends(instance: Instance, pair: tuple
     assert (drift["open"], drift["repair"]) == (False, "repaired")
 
 
-def test_an_observed_eni_is_only_reported(instance: Instance, pair: tuple[Eni, Eni]) -> None:
+def test_an_observed_eni_is_only_reported(
+    instance: Instance, pair: tuple[Eni, Eni], tmp_path: Path
+) -> None:
     instance.configure(OBSERVE)
     assert told(instance) == []
     instance.guest.ip([TAKE_RULE])
@@ -119,6 +122,13 @@ def test_an_observed_eni_is_only_reported(instance: Instance, pair: tuple[Eni, E
         assert told(instance) == []
         assert instance.files() == before
         assert events.taken() == []
+    prom = tmp_path / "metrics/ec2net.prom"
+    instance.configure(f'metrics_file = "{prom}"\n{OBSERVE}')
+    assert told(instance) == []
+    samples = set(prom.read_text().splitlines())
+    quiet = ("drift", "pending_changes", "open_findings", "addresses_missing")
+    assert {f"ec2net_{name} 0" for name in quiet} <= samples
+    assert {"ec2net_observed_differences 1", 'ec2net_enis{standing="observed"} 1'} <= samples
     shown = instance.ec2net("status").stdout
     assert f'! ens6: {RULE} is missing: not repaired (manage = "observe")' in shown
     assert f"! ens6: {RULE} is missing" in instance.ec2net("verify", status=4).stdout

@@ -60,6 +60,7 @@ def test_nothing_changes_while_a_host_is_paused(instance: Instance, tmp_path: Pa
     assert "changes paused until" in explained
     lines = prom.read_text().splitlines()
     assert {"ec2net_paused 1", f"ec2net_pending_changes {len(plan['changes'])}"} <= set(lines)
+    assert {"ec2net_drift 1", "ec2net_open_findings 0"} <= set(lines)  # docs/observation.md
 
     instance.ec2net("remove", "ens9")  # an administrator asks for it
     assert "The pause is over." in instance.ec2net("resume").stdout

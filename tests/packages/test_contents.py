@@ -164,6 +164,8 @@ def test_the_rpm_puts_each_file_in_its_folder(dist: Path, system: str) -> None:
     assert {path for path, mode in files.items() if mode == "-rwxr-xr-x"} & set(rest) == EXECUTABLE
     assert {owner for _, _, owner in lines} == {"root"}
     assert documents(files) > WRITTEN
+    named = [path for path in files if path.startswith("/usr/share/doc/")]
+    assert [path for path in named if not path.startswith("/usr/share/doc/ec2net/")] == []
 
 
 def test_the_rpm_contains_the_libraries_that_the_project_names(dist: Path) -> None:

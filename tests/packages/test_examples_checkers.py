@@ -28,6 +28,7 @@ RULES = EXAMPLES / "prometheus/ec2net.rules.yml"
 FIRING = {
     "Ec2netNoSuccessfulPass": ("ec2net_last_success_timestamp_seconds", "0x2000", "1020", {}),
     "Ec2netMetricsStale": ("ec2net_last_pass_timestamp_seconds", "0x2000", "1320", {}),
+    "Ec2netMetricsAbsent": ("ec2net_build_info", "1x10 _x1990", "1", {}),
     "Ec2netEniRefused": ("ec2net_enis", "2x2000", "2", {"standing": "refused"}),
     "Ec2netEniPending": ("ec2net_enis", "1x2000", "1", {"standing": "pending"}),
     "Ec2netAddressesMissing": ("ec2net_addresses_missing", "3x2000", "3", {}),
@@ -40,7 +41,7 @@ FIRING = {
 }
 """For each alert a series of samples, one for each minute, that makes the alert fire."""
 
-UNLESS_PAUSED = {"Ec2netAddressesMissing", "Ec2netChangesPending"}
+UNLESS_PAUSED = {"Ec2netAddressesMissing", "Ec2netChangesPending", "Ec2netDrift"}
 DAY = 1500
 """Minutes until each alert fires, also the one that waits for a day."""
 
@@ -103,7 +104,7 @@ def test_packer_accepts_the_template_for_an_image(bin: Path, tmp_path: Path) -> 
 
 
 def test_promtool_accepts_the_alerts(bin: Path, tmp_path: Path) -> None:
-    assert "SUCCESS: 12 rules found" in said(
+    assert "SUCCESS: 13 rules found" in said(
         "promtool", "check", "rules", RULES, cwd=tmp_path, bin=bin
     )
 
@@ -131,6 +132,7 @@ def fires(rule: dict[str, Any], *, paused: bool) -> dict[str, Any]:
     own = {"instance": "web", **labels}
     series = f"{metric}{{{', '.join(f'{key}={told!r}' for key, told in own.items())}}}"
     inputs = [{"series": series.replace("'", '"'), "values": values}]
+    inputs.append({"series": 'node_exporter_build_info{instance="web"}', "values": "1x2000"})
     if metric != "ec2net_paused":
         inputs.append({"series": 'ec2net_paused{instance="web"}', "values": f"{paused:d}x2000"})
 

@@ -33,8 +33,8 @@ ELSEWHERE = {
     "core/state/lock.py": "/run/ec2net/lock",
     "core/migration/record.py": "/var/lib/ec2net/adopted.json",
     "core/state/pause.py": "/var/lib/ec2net/paused.json",
-    "core/migration/kept.py": "/var/lib/ec2net/",
-    "core/cli/commands/migrate.py": "a file in /etc/ec2net",
+    "core/migration/kept.py": "/var/lib/ec2net/migrated-TOOL.json",
+    "core/cli/commands/migrate.py": "/etc/default/cloud-netconfig",
     "core/cli/commands/record.py": "`record FILE`",
     "core/cli/commands/support.py": "`support FILE`",
     "core/report/metrics.py": "the file of `metrics_file`",
@@ -45,7 +45,22 @@ ELSEWHERE = {
 }
 """Paths that these modules write; empty: no file."""
 
+BY_STEPS = {
+    "/run/ec2net/last-pass": ("0644", "core/state/last_pass.py"),
+    "masks in /etc/systemd/system and /etc/udev/rules.d": ("link", "core/migration/steps.py"),
+    "/etc/systemd/network/95-ec2net-adopted.network": ("0644", "backends/networkd/fallback.py"),
+    "/etc/resolv.conf.before-ec2net": ("unchanged", "core/migration/resolv_conf.py"),
+}
+"""Files that no call of ``WRITERS`` writes, with the mode and the module; the tests compare the modules."""
+
 WHAT = {
+    "/run/ec2net/last-pass": "an empty file: its time is that of the last pass over all ENIs",
+    "masks in /etc/systemd/system and /etc/udev/rules.d": "by `migrate --apply` and `adopt networkd"
+    " --apply` alone: links to /dev/null, or to a unit that they enable",
+    "/etc/systemd/network/95-ec2net-adopted.network": "by `adopt networkd --apply` alone: DHCP for"
+    " links that are no ENIs",
+    "/etc/resolv.conf.before-ec2net": "by `adopt networkd --apply` alone: the former file, while"
+    " /etc/resolv.conf is a link",
     "/run/ec2net/at-boot.json": "the ENIs that the host had at boot",
     "/run/ec2net/begun/": "the links that ec2net has changed",
     "/run/ec2net/config.json": "the last good configuration",
@@ -66,11 +81,13 @@ WHAT = {
     "/run/ec2net/status.json": "addresses, ids, states; `ip addr` shows the same to every user",
     "/run/systemd/network/": "files with a header that names the ENI",
     "/run/NetworkManager/conf.d/80-ec2net.conf": "defaults for the profiles of ENIs",
-    "/var/lib/ec2net/": "by `migrate` alone: files of the former tool, as they were",
+    "/var/lib/ec2net/migrated-TOOL.json": "by `migrate` alone: files of the former tool, as they were; `--undo`"
+    " restores these files",
     "/var/lib/ec2net/adopted.json": "by `adopt networkd` alone: units, DHCP clients with their"
     " arguments, sysctls, as they were",
     "/var/lib/ec2net/paused.json": "by `pause` alone: the end of the pause, and its reason",
-    "a file in /etc/ec2net": "by `migrate --apply` alone: a configuration that has `manage` off",
+    "/etc/default/cloud-netconfig": "by `migrate --from cloud-netconfig --apply` alone: the setting that"
+    " turns this tool off",
     "`record FILE`": "a record (see below)",
     "`support FILE`": "an archive with a record, the output of other commands and the journal",
     "the file of `metrics_file`": "the metrics, for every user to read",
@@ -139,7 +156,8 @@ def written() -> tuple[Written, ...]:
         for module, mode in other_writers().items()
         if (where := ELSEWHERE[module])
     )
-    return (*sorted(set(state_files())), *sorted(elsewhere))
+    steps = (Written(where, mode, module) for where, (mode, module) in BY_STEPS.items())
+    return (*sorted(set(state_files())), *sorted((*elsewhere, *steps)))
 
 
 def table() -> str:

@@ -11,13 +11,22 @@ from pathlib import Path
 
 from ec2net.core.cli.commands import early, refresh
 from ec2net.core.config.settings import Rival
+from ec2net.core.daemon.control import poke
+from ec2net.core.daemon.published import published
 from ec2net.core.decide.candidate import eni_links
 from ec2net.core.engine.one_pass import one_pass
 from ec2net.core.engine.setup import opened
 from ec2net.core.host.files import Environment
 from ec2net.core.host.other_tools import CLOUD_NETCONFIG_SETTINGS
 from ec2net.core.kernel.session import Kernel
-from ec2net.core.migration import cloud_setup, handover_kernel, kept, networkd_restart, predecessor
+from ec2net.core.migration import (
+    cloud_setup,
+    handover_kernel,
+    kept,
+    networkd_restart,
+    predecessor,
+    successor,
+)
 from ec2net.core.migration.kept import Migrated
 from ec2net.core.migration.net_utils import wrote
 from ec2net.core.migration.predecessor import PERIODS, Found, state_of
@@ -25,6 +34,7 @@ from ec2net.core.migration.steps import Step, as_plan, perform
 from ec2net.core.model.errors import Ec2netError, ExitStatus, StateError, UsageError
 from ec2net.core.model.facts import Link
 from ec2net.core.report import as_json
+from ec2net.core.report.eni_state import State
 from ec2net.core.report.publisher import StatusPublisher
 from ec2net.core.runtime.clock import now
 from ec2net.core.runtime.command import CommandFailed, output
@@ -109,9 +119,17 @@ class _Migration:
     def forward(self) -> ExitStatus:
         found = self.look()
         steps = self.steps(found)
-        self._tell(steps, tuple(predecessor.remarks(found)), state_of(found))
+        lost = self._lost() if steps else ()
+        self._tell(steps, (*predecessor.remarks(found), *lost), state_of(found))
         if not self._options.apply or (not steps and kept.read(self._rival) is None):
             return ExitStatus.DONE
+        if lost:
+            raise Ec2netError(
+                f"the ENIs need {self._rival}, so nothing was changed: {'; '.join(lost)}",
+                subject="migrate",
+                remedy="correct the cause, run 'systemctl reload ec2net.service' if you changed "
+                "the configuration, then run the same command again",
+            )
         check_lock(self._place.run)
         with StopSignals(reload=True) as signals:
             lock = signals.deadline(self._place.config.timeouts.lock, "host lock")
@@ -140,6 +158,32 @@ class _Migration:
     def steps(self, found: Found) -> tuple[Step, ...]:
         """The plan that ends it."""
         return predecessor.forward(found, self._works())
+
+    def _lost(self) -> tuple[str, ...]:
+        """ENIs that nothing would configure after the end of the tool, one sentence each.
+
+        The daemon may still have an earlier configuration than the one in the files."""
+        if not self._enis():
+            return ()
+        observed = self._observed_by_daemon()
+        if observed:  # it may be in the middle of a reload
+            poke(self._place.run, Deadline(2 * self._place.config.pass_seconds, "the daemon"))
+            observed = self._observed_by_daemon()
+        try:
+            lost = observed | successor.unconfigured(self._place)
+        except Ec2netError as error:
+            lost = {"some ENIs": str(error)}
+        return tuple(
+            f"ec2net would not configure {name} ({why})" for name, why in sorted(lost.items())
+        )
+
+    def _observed_by_daemon(self) -> dict[str, str]:
+        names = {str(same[0].mac): str(same[0].name) for same in self._enis()}
+        return {
+            names[row["mac"]]: f"{successor.OBSERVED} in the daemon's configuration"
+            for row in (published(self._place.run) or {}).get("enis", ())
+            if row["state"] == State.OBSERVED and row["mac"] in names
+        }
 
     def _between(self) -> Callable[[], None] | None:
         """Its main-first rule stands before ec2net's for the primary ENI, so it goes at once."""

@@ -36,7 +36,6 @@ from ec2net.core.cli.main import parser
 from ec2net.core.config.files import load
 from ec2net.core.config.kinds import toml_value
 from ec2net.core.config.schema import HOST, MATCH, PER_ENI, SETTINGS, Key, Setting
-from ec2net.core.decide.intent import Standing
 from ec2net.core.doctor.finding import Check
 from ec2net.core.host.other_tools import Tool
 from ec2net.core.model.errors import EXIT_MEANING, ExitStatus
@@ -45,7 +44,7 @@ from ec2net.core.model.plan import Action
 from ec2net.core.model.problem_code import Code
 from ec2net.core.plugins import api, hookspecs
 from ec2net.core.plugins.backend import Backend
-from ec2net.core.report.metrics import KINDS, METRICS
+from ec2net.core.report.metrics import KINDS, METRICS, STANDINGS
 
 MANUAL = tuple(sorted(f"packaging/man/{p.name}" for p in manual.FOLDER.glob("*.md")))
 DOCUMENTS = (
@@ -170,7 +169,7 @@ def metrics_table() -> str:
     rows += [f"| `{name}` | {kind} | {text} |" for name, (kind, text) in METRICS.items()]
     labels = [
         f"- `kind` of errors is one of {_words(KINDS)}.",
-        f"- `standing` of ENIs is one of {_words([standing.value for standing in Standing])}.",
+        f"- `standing` of ENIs is one of {_words(STANDINGS)}.",
         f"- `action` of changes is one of {_words([action.name.lower() for action in Action])}.",
         f"- `result` of passes is one of {_words(['done', 'failed'])}.",
     ]

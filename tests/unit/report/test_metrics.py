@@ -7,11 +7,14 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import eni_facts
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from ec2net import __version__
 from ec2net.core.config.files import load
+from ec2net.core.config.settings import Config, EniSettings, Manage
+from ec2net.core.decide.compute import compute
 from ec2net.core.decide.intent import HostIntent
 from ec2net.core.model.errors import (
     ConfigError,
@@ -25,6 +28,7 @@ from ec2net.core.model.plan import Action, Change, Plan
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.report.metrics import FILE, METRICS, count, count_failure
 from ec2net.core.state.config_in_force import Workplace
+from ec2net.core.state.drift_record import OBSERVED, Drift, Drifts
 from ec2net.core.state.pause import Pause
 from ec2net.core.state.run_dir import RunDir
 
@@ -91,6 +95,28 @@ def test_a_pass_over_all_enis_reports_the_pending_changes(tmp_path: Path) -> Non
     count(where, PassReport(HostIntent(()), Plan((step,)), {}, done=(step,)))
     none = {"ec2net_pending_changes 0", "ec2net_paused 0", "ec2net_open_findings 0"}
     assert none <= set(file.read_text().splitlines())
+
+
+def test_an_observed_eni_causes_no_alert(tmp_path: Path) -> None:
+    """Its differences are a count of their own. Another tool may configure it as intended."""
+    file = tmp_path / "ec2net.prom"
+    facts = eni_facts.host(eni_facts.eni(0), eni_facts.eni(1))
+    host = compute(facts, Config(eni=EniSettings(manage=Manage.OBSERVE)))
+    seen = host.ready[0]
+    step = Change(Action.ADD, LinkSetting(seen.link, Setting.UP, 1), seen.mac)
+    time = "2026-11-29T12:00:00Z"
+    drift = Drift(("a rule is missing",), ("rule",), time, time, 1, (), OBSERVED, open=True)
+    report = PassReport(host, Plan((step,)), {}, drifts=Drifts({seen.mac: drift}))
+    count(place(tmp_path, file), report)
+    lines = file.read_text().splitlines()
+    assert {
+        'ec2net_enis{standing="observed"} 2',
+        'ec2net_enis{standing="planned"} 0',
+        "ec2net_observed_differences 1",
+        "ec2net_pending_changes 0",
+        "ec2net_addresses_missing 0",
+        "ec2net_drift 0",
+    } <= set(lines)
 
 
 def test_the_parser_of_prometheus_reads_the_file(tmp_path: Path) -> None:
