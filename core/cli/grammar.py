@@ -2,11 +2,11 @@
 """The grammar of the command line, as data; the parser and the documents are made from it."""
 
 import argparse
-from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from ec2net.core.model.dataclass import dataclass
 from ec2net.core.runtime.colour import AUTO, WHEN
 
 

@@ -5,10 +5,9 @@ The kernel tells the table and not the rule: the first rule for the packet that 
 or that fails packets, is the one.
 """
 
-from dataclasses import dataclass
-
 from ec2net.core.engine.surroundings import KERNEL, Surroundings
 from ec2net.core.kernel.session import RouteAnswer
+from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.objects import AnyAddress, Route, Rule
 from ec2net.core.model.policy_rule import FAILING, LOOKUP, PolicyRule, table_name
 

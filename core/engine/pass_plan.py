@@ -4,11 +4,12 @@ engine."""
 
 import zlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from ec2net.core.decide.intent import EniIntent, HostIntent, Standing
 from ec2net.core.decide.last_known import unread
 from ec2net.core.decide.settled import identity
+from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Facts
 from ec2net.core.model.fingerprint import fingerprint

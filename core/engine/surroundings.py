@@ -5,7 +5,7 @@ Rules are found by their source in an index, since the largest host has thousand
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Generic, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from ec2net.core.decide.intent import HostIntent
 from ec2net.core.decide.main_table import known_subnets
 from ec2net.core.decide.routing import EVERYTHING
 from ec2net.core.kernel.session import Kernel
+from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.facts import Facts
 from ec2net.core.model.objects import AnyAddress, AnyNetwork, Route, Rule
 from ec2net.core.model.policy_rule import PolicyRule

@@ -7,8 +7,9 @@ with what is wrong in the text.
 
 import os
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+
+from ec2net.core.model.dataclass import dataclass
 
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}", re.ASCII)
 _ENI_ID = re.compile(r"[a-z]{2,12}-[0-9a-f]{8,32}", re.ASCII)
