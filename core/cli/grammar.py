@@ -1,13 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The grammar of the command line, as data; the parser and the documents are made from it."""
+"""The grammar of the command line, as data; the parser and the documents are made from it.
+
+Named tuples, and modules imported where they are used: every command pays for this module, and
+``--help`` for little else.
+"""
 
 import argparse
-from dataclasses import dataclass
-from ipaddress import ip_address
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ec2net.core.runtime.colour import AUTO, WHEN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def path(text: str) -> "Path":
+    """A path that a command line gives."""
+    from pathlib import Path
+
+    return Path(text)
 
 
 def seconds(text: str) -> float:
@@ -40,6 +51,9 @@ def duration(text: str) -> float:
 
 def endpoint(text: str) -> tuple[str, int]:
     """An address and a port, such as ``[2001:db8::1]:443``. Raises ``ArgumentTypeError``."""
+
+    from ipaddress import ip_address
+
     host, _, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     try:
@@ -54,16 +68,14 @@ def endpoint(text: str) -> tuple[str, int]:
     return str(address), number
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(NamedTuple):
     """Arguments for ``ArgumentParser.add_argument``."""
 
     names: tuple[str, ...]
     options: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
+class OneOf(NamedTuple):
     """Arguments that exclude each other."""
 
     arguments: tuple[Argument, ...]
@@ -73,8 +85,7 @@ class OneOf:
 Arguments: TypeAlias = tuple[Argument | OneOf, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One command; ``json``: whether it can print JSON."""
 
     name: str
@@ -107,15 +118,15 @@ COMMON: Arguments = (
     ),
     _value(
         "--run-dir",
-        type=Path,
-        default=Path("/run/ec2net"),
+        type=path,
+        default="/run/ec2net",
         metavar="DIR",
         help="the directory in which ec2net keeps its state until the next boot (default: %(default)s)",
     ),
     _value(
         "--config-root",
-        type=Path,
-        default=Path("/"),
+        type=path,
+        default="/",
         metavar="DIR",
         help="the directory that contains etc/ec2net, run/ec2net and usr/lib/ec2net (default: /)",
     ),
@@ -134,7 +145,7 @@ COMMANDS = (
         (
             _value(
                 "--imds",
-                type=Path,
+                type=path,
                 metavar="FILE",
                 help="read a file instead of IMDS and the kernel: one that 'ec2net record' wrote, or a"
                 " copy of the values of IMDS, such as cloud-init's instance-data.json",
@@ -274,7 +285,7 @@ COMMANDS = (
         "record",
         "write all inputs of a plan to a JSON file; 'plan --imds' can read the file",
         (
-            _value("output", nargs="?", type=Path, metavar="FILE", help="default: standard output"),
+            _value("output", nargs="?", type=path, metavar="FILE", help="default: standard output"),
             _flag(
                 "--redact",
                 "replace MAC addresses and ENI ids; IP addresses stay (a record never contains"
@@ -290,7 +301,7 @@ COMMANDS = (
             _value(
                 "output",
                 nargs="?",
-                type=Path,
+                type=path,
                 metavar="FILE",
                 help="default: ec2net-support-TIME.tar.gz in this folder",
             ),

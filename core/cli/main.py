@@ -11,7 +11,6 @@ import importlib
 import os
 import signal
 import sys
-import textwrap
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any, NoReturn
@@ -21,19 +20,7 @@ from ec2net.core.cli.grammar import COMMANDS, COMMON, JSON, Argument, Arguments
 from ec2net.core.cli.output import lose_output, printable_output
 from ec2net.core.cli.suggestion import no_command, suggestion
 from ec2net.core.model.errors import EXIT_MEANING, Ec2netError, ExitStatus, Stopped
-from ec2net.core.model.identity import printable
-
-_EPILOG = "\n".join(
-    (
-        "exit status:",
-        *(
-            textwrap.fill(f"{int(s)}  {text}", 78, initial_indent="  ", subsequent_indent="     ")
-            for s, text in EXIT_MEANING.items()
-        ),
-        "",
-        "The manual pages are ec2net(8), ec2net.toml(5) and ec2net-backends(7).",
-    )
-).replace("`", "")
+from ec2net.core.model.printable import printable
 
 _DESCRIPTION = "Configure every network interface (ENI) of an EC2 instance to match IMDS."
 
@@ -67,7 +54,8 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the return value is the exit status of the process."""
     _have_streams()
-    options = parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    options = parser(given[0] if given else "").parse_args(given)
     from ec2net.core.runtime import colour, log
 
     log.set_up(verbose=options.verbose)
@@ -116,24 +104,36 @@ def _die_by_signal() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole grammar; documentation is generated from it."""
+def parser(only: str = "") -> argparse.ArgumentParser:
+    """The grammar of the command ``only``; without such a command, the whole grammar, from which
+    documentation is generated."""
     common = _Parser(add_help=False)
     _add(common, COMMON)
     top = _Parser(
         prog="ec2net",
         description=_DESCRIPTION,
-        epilog=_EPILOG,
+        epilog=_epilog(),
         formatter_class=argparse.RawDescriptionHelpFormatter,  # a line for each status
     )
     top.add_argument("--version", action="version", version=f"ec2net {__version__}")
-    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for one in COMMANDS:
+    commands = top.add_subparsers(prog=top.prog, dest="command", metavar="COMMAND", required=True)
+    for one in [one for one in COMMANDS if one.name == only] or COMMANDS:
         sub = commands.add_parser(
             one.name, help=one.text, description=one.text, parents=[common], epilog=one.epilog
         )
         _add(sub, (*((JSON,) if one.json else ()), *one.arguments))
     return top
+
+
+def _epilog() -> str:
+    import textwrap
+
+    lines = (
+        textwrap.fill(f"{int(s)}  {text}", 78, initial_indent="  ", subsequent_indent="     ")
+        for s, text in EXIT_MEANING.items()
+    )
+    pages = "The manual pages are ec2net(8), ec2net.toml(5) and ec2net-backends(7)."
+    return "\n".join(("exit status:", *lines, "", pages)).replace("`", "")
 
 
 def command_parsers(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
-from ec2net.core.model.identity import printable
+from ec2net.core.model.printable import printable
 from ec2net.core.runtime.colour import ALWAYS, chosen
 
 _COLOURS = re.compile(r"(\x1b\[\d{1,2}m)")

@@ -116,7 +116,8 @@ class Loop:
             try:
                 self._arrivals(events)
                 while True:  # ends by a signal
-                    self._service.alive()
+                    if self._service.hungry:
+                        self._service.alive()
                     # first: a client that pokes after the reload expects the new configuration
                     if self._hung_up():
                         return
@@ -145,6 +146,7 @@ class Loop:
         self._passes.note_fight()
         now = time.monotonic()
         if work := self._schedule.due(self._passes.tracks.values(), now):
+            self._service.alive()
             if work.kind is Kind.POLL:
                 self._check_sole()
                 self._show_unseen(self._known)
@@ -210,8 +212,7 @@ class Loop:
         ends = [self._schedule.next(self._passes.tracks.values()), *self._link_times()]
         if not self._ready:
             ends.append(self._began + self._config.timeouts.link)
-        if self._service.watchdog is not None:
-            ends.append(time.monotonic() + self._service.watchdog / 2)
+        ends.append(self._service.hungry_at)
         return min(ends)
 
     def _link_times(self) -> list[float]:

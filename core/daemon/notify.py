@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Notifications for the service manager: a datagram to $NOTIFY_SOCKET (sd_notify(3))."""
 
+import math
 import os
 import socket
 import time
@@ -19,6 +20,7 @@ class ServiceManager:
         usec = os.environ.pop("WATCHDOG_USEC", "")
         self.watchdog: float | None = int(usec) / 1e6 if usec.isdecimal() and int(usec) else None
         """Seconds after which it takes this process for stuck."""
+        self._fed = -math.inf
         self._status = ""
         self._unsaid: dict[str, str] = {}
 
@@ -37,8 +39,19 @@ class ServiceManager:
     def stopping(self) -> None:
         self._notify("STOPPING=1")
 
+    @property
+    def hungry_at(self) -> float:
+        """When the watchdog is to be fed at the latest, by the monotonic clock."""
+        return self._fed + self.watchdog / 2 if self.watchdog is not None else math.inf
+
+    @property
+    def hungry(self) -> bool:
+        """Whether it is to be fed now, or a message is to be sent again."""
+        return bool(self._unsaid) or time.monotonic() >= self.hungry_at
+
     def alive(self) -> None:
         """Feed the watchdog. Only the working loop may do so."""
+        self._fed = time.monotonic()
         self._notify("WATCHDOG=1")
         for line in list(self._unsaid.values()):
             self._notify(line)

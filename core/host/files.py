@@ -4,10 +4,11 @@
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
 from ec2net.core.host.systemctl import BOOTED, working_units
+from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.facts import Link
 from ec2net.core.runtime.command import CommandFailed
 from ec2net.core.runtime.deadline import Deadline

@@ -6,8 +6,7 @@ The errors (except ``ImdsDisabled``) stay inside this package: the client turns 
 it only with a second witness.
 """
 
-from dataclasses import dataclass
-
+from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import ImdsError
 
 

@@ -7,12 +7,13 @@ Works with requests 2.28 on urllib3 1.26 (Debian 12) to requests 2.34 on urllib3
 """
 
 from collections.abc import Mapping
-from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 from ec2net.core.imds import lean
 
 lean.import_requests()
+
+from http.cookiejar import DefaultCookiePolicy
 
 import requests
 from requests.adapters import HTTPAdapter

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterator
 from typing import Self, TypeVar
 
+from ec2net.core.kernel.packet_filter import Word, attach
 from ec2net.core.model import identity
 from ec2net.core.model.errors import DeadlineExceeded, LinkGone
 from ec2net.core.runtime.deadline import Deadline
@@ -47,6 +48,10 @@ class KernelEvents:
 
     def fileno(self) -> int:
         return self._socket.fileno()
+
+    def accept_only(self, *words: Word) -> None:
+        """Have the kernel drop other messages. Raises ``OSError``."""
+        attach(self._socket, *words)
 
     def drain(self) -> None:
         """Consume what is queued; the caller looks for itself at what changed."""

@@ -4,6 +4,7 @@
 ``pyroute2/__init__`` imports every protocol it knows (conntrack, NDB, wireguard, ...), which
 doubles its cost (docs/performance.md). The package is entered by a side door here: a module object
 that knows where the package lies, and becomes the whole package as soon as a caller asks it for a name.
+Its settings name three functions of multiprocessing, which nothing here calls.
 """
 
 import importlib
@@ -11,6 +12,8 @@ import importlib.util
 import sys
 from types import ModuleType
 from typing import Any
+
+from ec2net.core.runtime.stand_in import Late, in_place
 
 
 class _Package(ModuleType):
@@ -47,4 +50,6 @@ def _module(name: str) -> Any:
         package.__path__ = list(spec.submodule_search_locations)
         package.__spec__ = spec
         sys.modules["pyroute2"] = package
+        with in_place(Late("multiprocessing")):
+            importlib.import_module("pyroute2.config")
     return importlib.import_module(name)

@@ -5,7 +5,8 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+from ec2net.core.model.dataclass import dataclass
 
 # include/uapi/linux/netlink.h
 NLMSG_ERROR = 2

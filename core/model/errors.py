@@ -6,8 +6,10 @@ else that is raised is a bug and shows its traceback.
 """
 
 from enum import IntEnum
+from typing import TYPE_CHECKING
 
-from ec2net.core.model.identity import Mac
+if TYPE_CHECKING:
+    from ec2net.core.model.identity import Mac
 
 
 class ExitStatus(IntEnum):
@@ -67,7 +69,7 @@ class ConfigError(Ec2netError):
 class DoubleManagement(Ec2netError):
     """Another tool configures ENIs as well: nothing of these is changed. ``subject`` is the tool."""
 
-    def __init__(self, problem: str, macs: frozenset[Mac], *, subject: str, remedy: str) -> None:
+    def __init__(self, problem: str, macs: "frozenset[Mac]", *, subject: str, remedy: str) -> None:
         super().__init__(problem, subject=subject, remedy=remedy)
         self.macs = macs
 

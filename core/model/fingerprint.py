@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A short text that identifies an ENI's intent, for a comparison in a later pass."""
 
-import hashlib
+import importlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import Field, fields, is_dataclass
 from enum import Enum
 from typing import Any
@@ -16,7 +17,15 @@ def fingerprint(backend: str | None, wanted: Iterable[Item]) -> str:
     Versions share it by the state files: a new field of an item is ``RARE``.
     """
     text = "\n".join([str(backend), *sorted(_plain(item) for item in wanted)])
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return str(_sha256(text.encode()).hexdigest())[:32]
+
+
+def _sha256(data: bytes) -> Any:
+    """The hash of Python's own code (its module since 3.12, and before): hashlib loads OpenSSL."""
+    for name in ("_sha2", "_sha256"):
+        with suppress(ImportError):
+            return importlib.import_module(name).sha256(data)
+    return importlib.import_module("hashlib").sha256(data)
 
 
 def _plain(value: object) -> str:

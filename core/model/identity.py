@@ -7,14 +7,14 @@ with what is wrong in the text.
 
 import os
 import re
-from dataclasses import dataclass
 from enum import StrEnum
+
+from ec2net.core.model.dataclass import dataclass
+from ec2net.core.model.printable import printable as printable  # noqa: PLC0414 (exported)
 
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}", re.ASCII)
 _ENI_ID = re.compile(r"[a-z]{2,12}-[0-9a-f]{8,32}", re.ASCII)
 _ANY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
-
-_UNUSUAL = re.compile(r"[^\x20-\x7e]")
 
 LINK_NAME_MAX = 15
 """IFNAMSIZ - 1 (include/uapi/linux/if.h)."""
@@ -86,22 +86,6 @@ def link_name(raw: str | bytes) -> str:
     """A name that the kernel gave, without loss."""
     text = os.fsdecode(raw)
     return text if text.isprintable() else OddName(text)
-
-
-def printable(text: str, keep: str = "") -> str:
-    """``text`` with every character escaped that a terminal may act upon, but for those in ``keep``.
-
-    Control characters, those that change the direction of text, and bytes that are not UTF-8.
-    """
-    return _UNUSUAL.sub(lambda found: _escaped(found[0], keep), text)
-
-
-def _escaped(char: str, keep: str) -> str:
-    if char in keep or char.isprintable():
-        return char
-    if 0xDC80 <= (code := ord(char)) <= 0xDCFF:  # a byte that is not UTF-8
-        return f"\\x{code - 0xDC00:02x}"
-    return char.encode("unicode_escape").decode("ascii")
 
 
 def parse_link_name(text: str) -> str:

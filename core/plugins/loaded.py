@@ -8,19 +8,20 @@ done only for a name that is not built in.
 import importlib
 import logging
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import pluggy
 
 from ec2net.core.config.settings import Config
 from ec2net.core.decide.intent import EniIntent
+from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import PLUGIN_FAULTS, PluginError, in_one_line
 from ec2net.core.model.facts import Facts
 from ec2net.core.plugins import entrypoints, hookspecs
 from ec2net.core.plugins.backend import Backend, Host
 from ec2net.core.plugins.entrypoints import Unreadable
 from ec2net.core.plugins.report import PassReport
+from ec2net.core.runtime import openssl
 
 _log = logging.getLogger("ec2net.plugins")
 
@@ -30,6 +31,9 @@ BUILT_IN = {
     "netlink": "ec2net.backends.netlink",
 }
 """In the order in which they are asked whether they suit a link."""
+
+_HTTP = "ec2net.core.imds.transport"
+"""The module that has requests without TLS; the next client of IMDS imports it anew."""
 
 _CORRECT = (
     "correct the plugin ('ec2net backends -v' shows where it fails), then run 'systemctl "
@@ -106,6 +110,7 @@ class Plugins:
             elif entry.name != name:
                 others.append(entry.name)
             else:
+                openssl.allow(_HTTP)
                 try:
                     plugin = entry.load()
                     self._manager.register(plugin, name)

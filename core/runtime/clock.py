@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Times of the wall clock as text, for people. Waits use the monotonic clock instead."""
 
-import calendar
 import time
 
 _ISO = "%Y-%m-%dT%H:%M:%SZ"
@@ -14,6 +13,8 @@ def utc(seconds: float) -> str:
 
 def seconds_of(stamp: str) -> float:
     """Seconds since 1970 of a time as ``utc`` writes it. Raises ``ValueError``."""
+    import calendar  # costs 1 ms, and few processes read a time
+
     return float(calendar.timegm(time.strptime(stamp, _ISO)))
 
 

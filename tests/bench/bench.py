@@ -50,7 +50,7 @@ POLL_LIMIT = 0.05
 FURTHER_LIMIT = 0.003
 """Seconds of CPU in an interval for each ENI beyond those."""
 REQUEST_LIMIT = 31
-MEMORY_LIMIT = 1.15
+MEMORY_LIMIT = 0.75
 """Resident memory, as a multiple of the baseline's."""
 
 SEED = 11

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 from patience import told_bound
 
-from ec2net.core.cli.main import main
+from ec2net.core.cli.grammar import COMMANDS
+from ec2net.core.cli.main import command_parsers, main, parser
 from ec2net.core.config.settings import Config
 from ec2net.core.model.errors import UsageError
 from ec2net.core.record.replay import plan_from_record
@@ -238,6 +239,14 @@ def test_help_is_what_the_option_prints(program: Program) -> None:
     assert program.bare("help", "plna").one_line(USAGE) == (
         "there is no command 'plna'; did you mean 'plan'? (run 'ec2net help')"
     )
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS])
+def test_a_command_is_parsed_as_by_the_whole_grammar(name: str) -> None:
+    """A process makes the parser of its own command only."""
+    whole, own = command_parsers(parser()), command_parsers(parser(name))
+    assert list(own) == [name]
+    assert own[name].format_help() == whole[name].format_help()
 
 
 def test_status_before_the_first_pass_says_so(program: Program) -> None:

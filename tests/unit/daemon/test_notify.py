@@ -55,6 +55,24 @@ def test_the_watchdog_interval_is_never_shortened(
     assert (service.watchdog, heard(listener)) == (700, ["WATCHDOG_USEC=700000000"])
 
 
+def test_the_watchdog_is_fed_after_half_of_its_interval(
+    listener: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "120000000")
+    service = ServiceManager()
+    hungry = [service.hungry]
+    before = time.monotonic()
+    service.alive()
+    hungry.append(service.hungry)
+    assert hungry == [True, False]
+    assert before + 60 <= service.hungry_at <= time.monotonic() + 60
+
+
+def test_without_a_watchdog_nothing_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    assert not ServiceManager().hungry
+
+
 def test_a_child_does_not_inherit_the_notify_socket(listener: socket.socket) -> None:
     ServiceManager()
     assert "NOTIFY_SOCKET" not in os.environ
@@ -68,6 +86,7 @@ def test_a_service_manager_that_does_not_read_delays_no_caller(listener: socket.
         service.alive()
     service.ready("late")
     assert time.monotonic() - began < HANGS  # with a second for each it took 1000 s
+    assert service.hungry
     assert "READY=1" not in heard(listener)
     service.alive()  # a message that found no room is sent again
     assert heard(listener)[:3] == ["WATCHDOG=1", "READY=1", "STATUS=late"]

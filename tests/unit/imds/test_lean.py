@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""requests without its detection of character sets, until a caller needs it."""
+"""requests without what IMDS never needs, until a caller needs it."""
 
 import json
 import subprocess
@@ -30,3 +30,26 @@ def test_modules_that_guess_encodings_are_loaded_only_by_their_users() -> None:
         [sys.executable, "-c", CODE], capture_output=True, text=True, timeout=60, check=True
     )
     assert json.loads(done.stdout) == [[], True, "Grüße aus Köln, schöne Grüße"]
+
+
+OTHERS = """
+import json, sys
+import ec2net.core.imds.transport
+from ec2net.core.kernel import pyroute
+from ec2net.core.model.fingerprint import fingerprint
+fingerprint(None, ())
+pyroute.message_class("rtmsg")
+heavy = {"_ssl", "_hashlib", "OpenSSL", "idna.core", "importlib.metadata", "multiprocessing"}
+before = sorted(heavy & sys.modules.keys())
+import idna, ssl, importlib.metadata, certifi, multiprocessing
+name = idna.encode("köln.de").decode()
+whole = bool(certifi.where() and importlib.metadata.version("idna"))
+print(json.dumps([before, name, whole, issubclass(multiprocessing.Process, object)]))
+"""
+
+
+def test_the_other_modules_are_whole_for_their_users() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OTHERS], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert json.loads(done.stdout) == [[], "xn--kln-sna.de", True, True]

@@ -150,6 +150,17 @@ def test_a_backend_is_loaded_when_the_configuration_names_it(program: Program) -
     assert [eni["intent"]["mtu"] for eni in document["enis"]] == ["dhcp", 1500]
 
 
+def test_a_plugin_gets_requests_with_tls(program: Program) -> None:
+    """Also one that a reload names: the daemon has imported requests without TLS then."""
+    script = (
+        "import ec2net.core.imds.transport, urllib3.connection as lean;"
+        "from ec2net.core.plugins.loaded import Plugins; Plugins(['noop']);"
+        "import urllib3.connection as whole; print(lean.ssl, whole.ssl is not None)"
+    )
+    done = program._run("-c", script)
+    assert done.stdout.split() == ["None", "True"], done.stderr
+
+
 def test_one_eni_can_have_another_backend_than_the_rest(program: Program) -> None:
     program.configure(
         f'backend = "netlink"\n[[eni]]\nmatch = {{ mac = "{MACS[1]}" }}\nbackend = "noop"\n'
