@@ -10,7 +10,7 @@ replaces /run, and /run replaces /usr/lib. A link to /dev/null masks the file; a
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from ec2net.core.config.tree import (
     section_to_dict,
     to_dict,
 )
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import ConfigError
 from ec2net.core.model.numbers import IPV6_MTU_MIN
 from ec2net.core.runtime.files import regular

@@ -8,12 +8,12 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import accumulate
 from typing import Any, TypeVar
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.identity import EniId, Mac, parse_link_name
 
 T = TypeVar("T")

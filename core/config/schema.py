@@ -6,6 +6,7 @@ defaults are those of ``Config()``, in ``settings.py``.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
@@ -43,7 +44,6 @@ from ec2net.core.config.settings import (
     Role,
     Routing,
 )
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.identity import Attached
 from ec2net.core.model.numbers import CARDS, DEVICES, HIGHEST, MARK_BITS
 from ec2net.core.model.objects import LAST_PRIORITIES

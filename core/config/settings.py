@@ -7,13 +7,12 @@ the files.
 """
 
 from collections.abc import Mapping
-from dataclasses import field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, TypeAlias
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.identity import Attached, EniId, Mac
 from ec2net.core.model.numbers import IPV6_MTU_MIN, NumberPlan
 from ec2net.core.model.objects import AnyNetwork

@@ -6,7 +6,7 @@ Reading collects every problem in the tree rather than stopping at the first.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -21,7 +21,6 @@ from ec2net.core.config.schema import (
     Key,
 )
 from ec2net.core.config.settings import Config, EniSection, Match
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import ConfigError
 
 SECTIONS = "eni"

@@ -5,10 +5,9 @@
 has its own backoff, so an ENI that is pending or fails delays no other.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ec2net.core.decide.intent import EniOutcome, Standing
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.identity import Mac
 from ec2net.core.plugins.report import PassReport
 from ec2net.core.report.eni_state import State, judge

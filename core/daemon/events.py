@@ -9,13 +9,13 @@ import socket
 import struct
 from collections.abc import Collection
 from contextlib import closing
+from dataclasses import dataclass
 
 from ec2net.core.kernel import next_hops, wire
 from ec2net.core.kernel.driver import Drivers
 from ec2net.core.kernel.dump import Dumps
 from ec2net.core.kernel.link_events import KernelEvents
 from ec2net.core.kernel.request import NLM_F_REPLACE
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE
 
 # include/uapi/linux/rtnetlink.h

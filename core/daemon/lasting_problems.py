@@ -7,9 +7,8 @@ Pure: takes the present problems of a subject, and returns the lines to log (R42
 import logging
 import re
 from collections.abc import Collection, Hashable, Iterable, Iterator
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.problem_code import Code
 
 REMINDER = 600.0

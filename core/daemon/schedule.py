@@ -7,12 +7,12 @@ of the *listings* of keys, half an interval later, finds new keys; a *look* read
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from enum import Enum
 
 from ec2net.core.config.settings import ResidentSettings
 from ec2net.core.daemon.eni_state import EniTrack
 from ec2net.core.daemon.poll_interval import RepairBudget, poll_interval
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.identity import Mac
 
 VERIFY_SOON = 1.0

@@ -2,10 +2,10 @@
 """The addresses and prefixes of an ENI, and whether they lie in its subnets. Pure."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Network
 
 from ec2net.core.decide.intent import Standing, host_interface
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.facts import Absent, EniFacts, Reading, T_co, Unknown, Value
 from ec2net.core.model.objects import AnyAddress, AnyInterface, AnyNetwork
 

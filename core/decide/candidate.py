@@ -3,13 +3,13 @@
 
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property
 
 from ec2net.core.config.settings import AUTO_BACKEND, EniIdentity, EniSettings
 from ec2net.core.decide.addresses import NotReady, value_of
 from ec2net.core.decide.intent import EniOutcome, Standing
 from ec2net.core.decide.settled import CRITERIA, Around, doubt, doubts
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.facts import EniFacts, Facts, Link, Value
 from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.numbers import PRIMARY, EniNumber, NumberPlan

@@ -6,13 +6,12 @@ more goes. ``compute`` makes these; nothing downstream reads IMDS or the configu
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from ec2net.core.config.settings import AUTO_BACKEND, DnsDefaultRoute, Manage, Mtu, Rival
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.identity import Attached, EniId, Mac
 from ec2net.core.model.numbers import EniNumber
 from ec2net.core.model.objects import AnyInterface, AnyNetwork, LinkRef, Route, Rule

@@ -2,10 +2,10 @@
 """The read part of main, and which ENIs' links are in the link group. Pure."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from ec2net.core.config.settings import Manage
 from ec2net.core.decide.intent import EniOutcome
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.model.objects import AnyNetwork, Route

@@ -7,14 +7,13 @@ and other programs find who look for a next hop or for a free network.
 """
 
 from collections.abc import Collection, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import IPv4Network
 
 from ec2net.core.decide.addresses import subnets_of, value_of
 from ec2net.core.decide.intent import EniIntent, HostIntent
 from ec2net.core.decide.main import Main
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.facts import EniFacts, Facts
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.numbers import LATER_METRIC, PRIMARY

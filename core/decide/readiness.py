@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks that an ENI passes before it gets an intent: the first that fails is the reason. Pure."""
 
+from dataclasses import dataclass
 from ipaddress import IPv6Address
 
 from ec2net.core.config.settings import EniSettings, Manage
@@ -9,7 +10,6 @@ from ec2net.core.decide.candidate import Candidate, settled_number
 from ec2net.core.decide.intent import Standing
 from ec2net.core.decide.routing import IPV6_GATEWAY
 from ec2net.core.decide.settled import CRITERIA, Around, doubt
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.facts import Absent, EniFacts, Facts, Link
 from ec2net.core.model.identity import Mac, OddName
 from ec2net.core.model.numbers import EniNumber

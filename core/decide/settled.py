@@ -12,10 +12,10 @@ unchanged, ec2net removes what the wrong identity had configured (``mistaken``).
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from ec2net.core.decide.addresses import why
 from ec2net.core.decide.intent import HostIntent, Standing
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.facts import Absent, EniFacts, Value, keys_of
 from ec2net.core.model.identity import Mac
 

@@ -9,13 +9,12 @@ or held stays, and a roll-back brings a file back.
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from ec2net.core.decide.intent import HostIntent, Standing
 from ec2net.core.decide.limits import within_limits
 from ec2net.core.host.files import Environment
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac

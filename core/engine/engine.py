@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -44,7 +44,6 @@ from ec2net.core.kernel.link_events import link_is_there
 from ec2net.core.kernel.session import NOT_ASKED, Asked, Kernel
 from ec2net.core.kernel.sysctl import read_number
 from ec2net.core.live.observe import snapshot_of
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import DeadlineExceeded, DoubleManagement, Ec2netError, KernelError
 from ec2net.core.model.facts import Facts, ImdsFacts, Link, Reading, Unknown, Value
 from ec2net.core.model.finding import Finding

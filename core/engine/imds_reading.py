@@ -3,12 +3,11 @@
 
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ec2net.core.decide.last_known import with_last_known_good
 from ec2net.core.imds.source import Imds
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import Ec2netError, ImdsError
 from ec2net.core.model.facts import ImdsFacts, Link, Unknown
 from ec2net.core.model.identity import Mac

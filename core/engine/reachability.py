@@ -7,6 +7,7 @@ solicitations: the router of a VPC answers no ping. The primary's gateway in mai
 host need not use it.
 """
 
+from dataclasses import dataclass
 from typing import Self
 
 from ec2net.core.engine.verify import ABROAD
@@ -14,7 +15,6 @@ from ec2net.core.imds.proof import MAC_PATH
 from ec2net.core.imds.source import Imds
 from ec2net.core.kernel.neighbours import Neighbours
 from ec2net.core.kernel.session import Kernel
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.objects import AnyAddress
 from ec2net.core.runtime.deadline import Deadline

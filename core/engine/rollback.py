@@ -13,12 +13,11 @@ such as a lease that is not renewed.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from ec2net.core.decide.intent import HostIntent
 from ec2net.core.engine.reachability import Reachability, Reached
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import Ec2netError, ExitStatus, StateError
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.plan import Applied, Change, Plan, inverse

@@ -8,14 +8,13 @@ one of each class is looked up for all destinations.
 
 import errno
 from collections.abc import Collection, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 
 from ec2net.core.decide.intent import EniIntent
 from ec2net.core.engine.causes import Cause, cause
 from ec2net.core.engine.surroundings import Surroundings
 from ec2net.core.kernel.session import Kernel, RouteAnswer
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.objects import MAIN_TABLE, AnyAddress, Route

@@ -4,11 +4,10 @@
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 from ec2net.core.host.systemctl import BOOTED, working_units
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.facts import Link
 from ec2net.core.runtime.command import CommandFailed
 from ec2net.core.runtime.deadline import Deadline

@@ -8,6 +8,7 @@ Sources: ``core/host/wiring.py`` for the tools that do the same work, cloud-init
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from ec2net.core.config.settings import Rival
@@ -20,7 +21,6 @@ from ec2net.core.host.managers import (
     link_manager,
 )
 from ec2net.core.host.wiring import CLOUD_NETCONFIG, ETC_UNITS, NET_UTILS, NM_CLOUD_SETUP, Wiring
-from ec2net.core.model.dataclass import dataclass
 
 _RUN_NETWORK = "/run/systemd/network"
 

@@ -8,10 +8,10 @@ many a failed one as inactive: the journal has the reason.
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ec2net.core.host.files import Environment
 from ec2net.core.host.systemctl import BOOTED
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.runtime.command import CommandFailed, output
 from ec2net.core.runtime.deadline import Deadline
 

@@ -7,11 +7,11 @@ and dispatcher script, cloud-netconfig 1.20 (its Makefile, units and udev rule).
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from ec2net.core.config.settings import Rival
 from ec2net.core.host.files import Environment
 from ec2net.core.host.managers import UNIT_FOLDERS, is_wanted
-from ec2net.core.model.dataclass import dataclass
 
 ETC_UNITS = "/etc/systemd/system"
 """Folder in which administrators enable and mask units."""

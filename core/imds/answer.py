@@ -6,7 +6,8 @@ The errors (except ``ImdsDisabled``) stay inside this package: the client turns 
 it only with a second witness.
 """
 
-from ec2net.core.model.dataclass import dataclass
+from dataclasses import dataclass
+
 from ec2net.core.model.errors import ImdsError
 
 

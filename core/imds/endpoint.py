@@ -6,10 +6,10 @@ broken just now.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from urllib.parse import urlsplit
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import UsageError
 
 ENDPOINT_VARIABLE = "AWS_EC2_METADATA_SERVICE_ENDPOINT"

@@ -13,7 +13,7 @@ small.
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from ipaddress import IPv6Address, IPv6Network
 from typing import TypeAlias, TypeVar
 
@@ -32,7 +32,6 @@ from ec2net.core.imds.parse import (
 from ec2net.core.imds.primary import denial
 from ec2net.core.imds.proof import MAC_PATH, MACS_PATH
 from ec2net.core.imds.source import Imds
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.facts import FIELDS, Absent, EniFacts, ImdsFacts, Reading, Unknown, Value
 from ec2net.core.model.identity import EniId, Mac
 from ec2net.core.runtime.deadline import Deadline

@@ -3,11 +3,10 @@
 
 import logging
 import time
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from ec2net.core.imds.answer import whole_number
 from ec2net.core.imds.endpoint import Candidate
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import StateError
 from ec2net.core.state.run_dir import RunDir
 

@@ -11,7 +11,7 @@ import errno
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, TypeVar
 
@@ -30,7 +30,6 @@ from ec2net.core.kernel.wire import (
     messages,
     only,
 )
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.runtime.deadline import readable
 
 T = TypeVar("T")

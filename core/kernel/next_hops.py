@@ -9,10 +9,10 @@ them and never interprets them.
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from ipaddress import ip_address
 
 from ec2net.core.kernel import wire
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.objects import AnyAddress, LinkRef, NextHop, Route
 
 # include/uapi/linux/rtnetlink.h

@@ -6,10 +6,10 @@ By hand instead of pyroute2, which takes a second for the 12,600 rules of the la
 
 import struct
 import sys
+from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from ec2net.core.kernel import wire
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.identity import printable
 from ec2net.core.model.objects import AnyNetwork, Mark, Rule, RuleAction
 from ec2net.core.model.policy_rule import PolicyRule

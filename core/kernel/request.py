@@ -8,10 +8,10 @@ needed for that, and costs a process 13 MiB and 100 ms more (docs/performance.md
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ec2net.core.kernel import pyroute, wire
-from ec2net.core.model.dataclass import dataclass
 
 # include/uapi/linux/netlink.h
 NLM_F_ACK = 0x4

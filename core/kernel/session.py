@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from ipaddress import ip_address
 from typing import Self
@@ -21,7 +21,6 @@ from ec2net.core.kernel.encode import Verb
 from ec2net.core.kernel.policy_rules import ForeignRule
 from ec2net.core.kernel.relevance import RelevantRoutes
 from ec2net.core.kernel.request import Requests
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import KernelError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac, link_name

@@ -5,8 +5,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-
-from ec2net.core.model.dataclass import dataclass
+from dataclasses import dataclass
 
 # include/uapi/linux/netlink.h
 NLMSG_ERROR = 2

@@ -2,9 +2,9 @@
 """Files that a network manager reads: written completely, and marked as ec2net's in their first
 line."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import StateError
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Rank

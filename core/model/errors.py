@@ -78,7 +78,7 @@ class SharedTables(Ec2netError):
     """Another program uses tables that ec2net keeps for ENIs. ``subject`` is the program, ``macs``
     are the ENIs with these tables, and nothing has failed."""
 
-    def __init__(self, problem: str, macs: frozenset[Mac], *, subject: str, remedy: str) -> None:
+    def __init__(self, problem: str, macs: "frozenset[Mac]", *, subject: str, remedy: str) -> None:
         super().__init__(problem, subject=subject, remedy=remedy)
         self.macs = macs
 

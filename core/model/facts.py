@@ -10,11 +10,10 @@ ends anything, and ``Absent`` needs two witnesses (``core/imds/reader.py``).
 """
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Generic, TypeAlias, TypeVar
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.identity import Attached, EniId, Mac
 
 T_co = TypeVar("T_co", covariant=True)

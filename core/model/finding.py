@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One way in which the kernel does not do what is intended."""
 
-from ec2net.core.model.dataclass import dataclass
+from dataclasses import dataclass
+
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import Route
 from ec2net.core.model.policy_rule import PolicyRule

@@ -7,9 +7,9 @@ with what is wrong in the text.
 
 import os
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.printable import printable as printable  # noqa: PLC0414 (exported)
 
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}", re.ASCII)

@@ -25,8 +25,8 @@ Foreign priorities on EC2 hosts lie below 5300 (VPC CNI, tailscale) or above 300
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.objects import Mark
 
 MARK_BITS = 12

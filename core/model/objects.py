@@ -6,7 +6,7 @@ are safe: settings of the link, rules, addresses, routes), and a description in 
 """
 
 from collections.abc import Collection
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 from ipaddress import (
     IPv4Address,
@@ -18,7 +18,6 @@ from ipaddress import (
 )
 from typing import TypeAlias
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.purpose import (
     OF_PRIMARY,
     Clue,

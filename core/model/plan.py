@@ -6,11 +6,10 @@ It is generic over items (kernel objects, a backend's files): an item has an ``i
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Protocol, runtime_checkable
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import KernelItem, Rank

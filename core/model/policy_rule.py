@@ -4,7 +4,8 @@
 ``objects.Rule`` is the kind of rule that ec2net makes; this one also has what only others use.
 """
 
-from ec2net.core.model.dataclass import dataclass
+from dataclasses import dataclass
+
 from ec2net.core.model.objects import (
     LOCAL_TABLE,
     MAIN_TABLE,

@@ -3,11 +3,10 @@
 values."""
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Generic, TypeVar
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.facts import Link
 from ec2net.core.model.objects import (
     MAIN_TABLE,

@@ -12,14 +12,13 @@ connections, which ``close`` ends.
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from ec2net.core.decide.intent import EarlyIntent, EniIntent, HostIntent
 from ec2net.core.host.files import Environment
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.live.owned_file import OwnedFile
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac

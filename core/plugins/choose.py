@@ -2,11 +2,11 @@
 """Which backend a link gets, and why: a pure function of the configuration and an environment."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from ec2net.core.config.settings import AUTO_BACKEND, DnsDefaultRoute
 from ec2net.core.decide.intent import EniIntent, HostIntent, Standing
 from ec2net.core.host.files import Environment
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import Ec2netError, Unsupported
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac

@@ -10,9 +10,9 @@ own plugins; with importlib.metadata it would cost all.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import in_one_line
 from ec2net.core.plugins.hookspecs import GROUP
 

@@ -8,13 +8,13 @@ done only for a name that is not built in.
 import importlib
 import logging
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import pluggy
 
 from ec2net.core.config.settings import Config
 from ec2net.core.decide.intent import EniIntent
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import PLUGIN_FAULTS, PluginError, in_one_line
 from ec2net.core.model.facts import Facts
 from ec2net.core.plugins import entrypoints, hookspecs

@@ -2,11 +2,10 @@
 """The result of a pass, as data: printed, published as status, handed to plugins."""
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from ec2net.core.config.settings import Manage
 from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import Ec2netError, ExitStatus
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Mac

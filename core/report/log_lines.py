@@ -4,10 +4,9 @@
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
 from ec2net.core.decide.intent import Standing
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import DeadlineExceeded, ExitStatus
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.problem_code import Code, code_of

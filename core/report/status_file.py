@@ -10,12 +10,11 @@ asks neither the kernel nor IMDS.
 import logging
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
 from ec2net.core.decide.intent import EniOutcome, Standing
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import Ec2netError, StateError
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.problem_code import Code, code_of

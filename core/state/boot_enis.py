@@ -12,10 +12,9 @@ reports no age of a link.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import field, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.objects import LinkRef

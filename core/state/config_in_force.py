@@ -3,11 +3,11 @@
 
 import logging
 from argparse import Namespace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ec2net.core.config.files import LoadedConfig, Source, load
 from ec2net.core.config.settings import Config
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import ConfigError, Ec2netError, ExitStatus
 from ec2net.core.state.run_dir import RunDir
 

@@ -2,11 +2,10 @@
 """The record of an ENI's drift: /run/ec2net/drift/MAC.json, for one attachment."""
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, TypeAlias
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.identity import Mac
 
 FOLDER = "drift"

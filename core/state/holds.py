@@ -8,8 +8,8 @@ other ENIs, ``remove`` or the removal of a detached ENI's objects.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import Ec2netError
 from ec2net.core.model.identity import Mac
 from ec2net.core.runtime.clock import date

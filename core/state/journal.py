@@ -8,9 +8,8 @@ when ec2net gives up an ENI, since nothing else has their former values.
 """
 
 from collections.abc import Collection, Iterable
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.facts import Link
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import AnyInterface, Setting

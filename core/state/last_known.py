@@ -6,10 +6,9 @@ of them is the ENI; the stored facts stay in force.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.facts import (
     IMMUTABLE,
     Absent,

@@ -6,9 +6,8 @@ ENIs of the boot.
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import LinkRef
 from ec2net.core.state import boot_enis, drift_record, holds, last_known, per_eni, touched_links

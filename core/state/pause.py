@@ -9,9 +9,9 @@ each pass reports the file.
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
-from ec2net.core.model.dataclass import dataclass
 from ec2net.core.model.errors import Ec2netError, StateError, UsageError
 from ec2net.core.runtime.clock import date, seconds_of, utc
 from ec2net.core.runtime.files import regular, write_whole
