@@ -19,9 +19,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from lab_cloud_init import Renderer, use_cloud_init
 from lab_host import LabHost
 from lab_instance import LabInstance, Mode, Setting, booted
-from lab_root import Release
+from lab_root import Release, cloud_init_layer
 from predecessor import WIRING
 
 from ec2net.core.simulation.vpc import sandbox
@@ -73,6 +74,15 @@ class Row:
     files: Files = lambda _: {}
     ec2net: bool = True
     dead_imds: bool = False
+    cloud_init: bool = False
+    """The first boot of an image: cloud-init writes the files by IMDS, with netplan."""
+
+    @property
+    def compared(self) -> str:
+        """The row of systemd-networkd alone under the same conditions."""
+        if self.cloud_init:
+            return "networkd, cloud-init"
+        return "networkd, same promise" + (", dead IMDS" if self.dead_imds else "")
 
 
 def _people(_: LabInstance) -> dict[str, str]:
@@ -104,6 +114,9 @@ ROWS = {
         files=lambda _: {"/etc/ec2net/ec2net.toml.d/20-bench.toml": SECTION}
     ),
     "networkd, same promise, dead IMDS": Row(files=_promise, ec2net=False, dead_imds=True),
+    "networkd, cloud-init": Row(ec2net=False, cloud_init=True),
+    "resident, cloud-init": Row(cloud_init=True),
+    "on demand, cloud-init": Row(Mode.ON_DEMAND, cloud_init=True),
     "resident, dead IMDS": Row(dead_imds=True),
     "on demand, dead IMDS": Row(Mode.ON_DEMAND, dead_imds=True),
 }
@@ -153,8 +166,7 @@ def _measure(release: Release, count: int, options: argparse.Namespace) -> None:
     print("| row | networkd starts | IPv4 lease | IPv6 lease | online | ratio |")
     print("| --- | --: | --: | --: | --: | --: |")
     for name, all_times in found.items():
-        same = "networkd, same promise" + (", dead IMDS" if ROWS[name].dead_imds else "")
-        against = [times.online for times in found.get(same, [])]
+        against = [times.online for times in found.get(ROWS[name].compared, [])]
         online = statistics.median(times.online for times in all_times)
         ratio = f"{online / statistics.median(against):.2f}" if against else ""
         cells = [_median(all_times, which) for which in ("networkd", "ipv4", "ipv6")]
@@ -182,6 +194,9 @@ def _host(release: Release, count: int, row: Row) -> Iterator[LabHost]:
 
     setting = Setting(release, "networkd", row.mode)
     options: dict[str, Any] = {"complete": False, "timer": True, "seed": None}
+    if row.cloud_init:
+        options["layers"] = [cloud_init_layer(release)]
+        options["prepare"] = lambda root: use_cloud_init(root, Renderer.NETPLAN)
     with booted(setting, before=enis, files=files, **options) as instance:
         host = instance.host
         host.wait_until(
