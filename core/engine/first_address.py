@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The start of ec2net at a boot: it acts after the network manager has given the first address.
 
-Its units start before the network manager, so that Python's imports (0.2 s) do not follow the lease.
-Before the first address IMDS cannot answer, and the network manager may not have read its files.
+Its units start together with the network manager, so that Python's imports (0.2 s) do not follow the
+lease. Before the first address IMDS cannot answer, and the network manager may not have read its files.
 """
 
 import time
@@ -14,7 +14,6 @@ from ec2net.core.decide.intent import EniIntent
 from ec2net.core.engine.engine import Engine
 from ec2net.core.host.files import Environment
 from ec2net.core.host.managers import NETWORKD_UNIT, NETWORKMANAGER_UNIT, is_enabled
-from ec2net.core.host.systemctl import BOOTED
 from ec2net.core.kernel.link_events import KernelEvents
 from ec2net.core.kernel.session import Kernel
 from ec2net.core.live.observe import snapshot_of
@@ -22,7 +21,6 @@ from ec2net.core.model.errors import DeadlineExceeded, Ec2netError
 from ec2net.core.model.objects import Address
 from ec2net.core.model.plan import Action, Change
 from ec2net.core.model.snapshot import Snapshot
-from ec2net.core.runtime.command import CommandFailed, output
 from ec2net.core.runtime.deadline import Deadline
 
 SECONDS = 5.0
@@ -64,23 +62,11 @@ class FirstAddress:
         if enabled and not any(map(self._environment.unit_is_active, enabled)):
             return False
         there = [ip for ip in self._kernel.addresses() if not (ip.is_loopback or ip.is_link_local)]
-        if there and not enabled and not _network_may_begin():
-            return False
         if any(ip.version == 4 for ip in there):
             return True
         if there and self._ipv6_alone is None:
             self._ipv6_alone = now
         return self._ipv6_alone is not None and now - self._ipv6_alone >= IPV6_ALONE
-
-
-def _network_may_begin() -> bool:
-    """Whether the boot is past network-pre.target: cloud-init's own lease has ended before."""
-    if not BOOTED.is_dir():
-        return True
-    with suppress(CommandFailed):
-        words = ("systemctl", "is-active", "network-pre.target")
-        return output(words, Deadline(1.0, "systemctl is-active")).strip() == "active"
-    return False
 
 
 def wait(engine: Engine, limit: Deadline) -> None:

@@ -71,16 +71,11 @@ def test_one_of_two_network_managers_is_enough(machine: Machine) -> None:
     assert first(machine).is_given(0.0)
 
 
-@pytest.mark.parametrize("past", [False, True])
-def test_without_a_network_manager_the_address_comes_after_network_pre(
-    machine: Machine, past: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """cloud-init asks IMDS through a lease of its own, which ends before network-pre.target."""
-    monkeypatch.setattr(first_address, "_network_may_begin", lambda: past)
+def test_without_a_network_manager_an_address_is_enough(machine: Machine) -> None:
     machine.addresses.append("10.0.1.4")
     machine.enabled.clear()
     machine.active.clear()
-    assert first(machine).is_given(0.0) == past
+    assert first(machine).is_given(0.0)
 
 
 def test_without_an_address_the_boot_acts_after_five_seconds(machine: Machine) -> None:
