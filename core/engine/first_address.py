@@ -10,12 +10,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 from importlib import import_module
 
+from ec2net.core.decide.candidate import eni_links
 from ec2net.core.decide.intent import EniIntent
 from ec2net.core.engine.engine import Engine
-from ec2net.core.host.files import Environment
 from ec2net.core.host.managers import NETWORKD_UNIT, NETWORKMANAGER_UNIT, is_enabled
 from ec2net.core.kernel.link_events import KernelEvents
-from ec2net.core.kernel.session import Kernel
 from ec2net.core.live.observe import snapshot_of
 from ec2net.core.model.errors import DeadlineExceeded, Ec2netError
 from ec2net.core.model.objects import Address
@@ -48,31 +47,43 @@ def prepare(engine: Engine) -> None:
 
 
 class FirstAddress:
-    """Whether the network manager runs (if one is enabled), and has given an address to ask IMDS from."""
+    """Whether the network manager runs (if one is enabled), and has given the first ENI an address.
 
-    def __init__(self, kernel: Kernel, environment: Environment) -> None:
-        self._kernel = kernel
-        self._environment = environment
+    The first ENI is the probable primary one, as in ``ec2net early``. Through another ENI, or with
+    the address of another ENI, a question to IMDS would not pass the VPC's source check.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
         self._ipv6_alone: float | None = None
 
     def is_given(self, now: float) -> bool:
         """``now``: of the monotonic clock. Raises ``KernelError``."""
         units = (NETWORKD_UNIT, NETWORKMANAGER_UNIT)
-        enabled = [unit for unit in units if is_enabled(unit, self._environment)]
-        if enabled and not any(map(self._environment.unit_is_active, enabled)):
+        environment = self._engine.environment
+        enabled = [unit for unit in units if is_enabled(unit, environment)]
+        if enabled and not any(map(environment.unit_is_active, enabled)):
             return False
-        there = [ip for ip in self._kernel.addresses() if not (ip.is_loopback or ip.is_link_local)]
-        if any(ip.version == 4 for ip in there):
+        versions = self._versions()
+        if 4 in versions:
             return True
-        if there and self._ipv6_alone is None:
+        if 6 in versions and self._ipv6_alone is None:
             self._ipv6_alone = now
         return self._ipv6_alone is not None and now - self._ipv6_alone >= IPV6_ALONE
+
+    def _versions(self) -> set[int]:
+        """Of the first ENI's addresses, without link-local ones."""
+        kernel = self._engine.kernel
+        enis = eni_links(kernel.links(), self._engine.config.drivers)
+        first = min((link.index for same in enis.values() for link in same), default=None)
+        states = [one for one in kernel.address_states({}) if one.link.index == first]
+        return {one.interface.version for one in states if not one.interface.ip.is_link_local}
 
 
 def wait(engine: Engine, limit: Deadline) -> None:
     """Until the first address, or ``limit``. Raises what interrupts the deadline, ``KernelError``."""
     prepare(engine)
-    first = FirstAddress(engine.kernel, engine.environment)
+    first = FirstAddress(engine)
     with KernelEvents(_GROUPS) as events:
         while not first.is_given(time.monotonic()) and not limit.expired():
             with suppress(DeadlineExceeded):
@@ -96,7 +107,7 @@ class Boot:
     """When the daemon acts until its READY=1. Times are of the monotonic clock, in seconds."""
 
     def __init__(self, engine: Engine, began: float) -> None:
-        self._first = FirstAddress(engine.kernel, engine.environment)
+        self._first = FirstAddress(engine)
         self._limit = began + SECONDS
         self._given: float | None = None
         self._again = began
