@@ -72,7 +72,7 @@ class FirstAddress:
         return self._ipv6_alone is not None and now - self._ipv6_alone >= IPV6_ALONE
 
     def _versions(self) -> set[int]:
-        """Of the first ENI's addresses, without link-local ones."""
+        """The IP versions of the first ENI's addresses, without link-local ones."""
         kernel = self._engine.kernel
         enis = eni_links(kernel.links(), self._engine.config.drivers)
         first = min((link.index for same in enis.values() for link in same), default=None)
