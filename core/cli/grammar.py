@@ -272,7 +272,7 @@ COMMANDS = (
     ),
     Command(
         "record",
-        "write a JSON file of all inputs of a plan, which 'plan --imds' can read",
+        "write all inputs of a plan to a JSON file; 'plan --imds' can read the file",
         (
             _value("output", nargs="?", type=Path, metavar="FILE", help="default: standard output"),
             _flag(

@@ -41,6 +41,10 @@ _DESCRIPTION = "Configure every network interface (ENI) of an EC2 instance to ma
 class _Parser(argparse.ArgumentParser):
     """Complains in one line, as every other error does; the usage is what --help is for."""
 
+    def __init__(self, **options: Any) -> None:
+        """Without abbreviated options: a mistyped one must not run the command."""
+        super().__init__(allow_abbrev=False, **options)
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
         """The parser that lacks an option reports it, with the one that was probably meant."""
         options, unknown = super().parse_known_args(args, namespace)

@@ -120,7 +120,7 @@ def _check_router(
     if router in addresses:
         raise NotReady(
             Standing.REFUSED,
-            f"IMDS reports {router}, which is the address of the router of {subnet}",
+            f"IMDS lists {router} as its address, but that is the router of {subnet}",
         )
     for prefix in prefixes:
         if router in prefix:

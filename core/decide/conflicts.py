@@ -56,7 +56,7 @@ def await_cards(outcomes: list[EniOutcome], known: Mapping[Mac, EniFacts]) -> li
 def refuse_shared_numbers(outcomes: list[EniOutcome]) -> list[EniOutcome]:
     """Two ENIs on one number would share a table: neither can be trusted, except the primary."""
     reasons = {
-        outcome.mac: f"shares {outcome.intent.number} with {others}"
+        outcome.mac: f"IMDS gives it the same place as {others}: {outcome.intent.number}"
         for outcome, others in _sharing(outcomes)
         if outcome.intent is not None and not outcome.intent.primary
     }

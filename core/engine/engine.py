@@ -238,7 +238,7 @@ class Engine:
         routers = found_routers(snapshot, links, protocol)
         for mac in routers.keys() - self._routers.keys():
             _log.info(
-                "%s: %s does not answer; the router of IPv6 traffic is %s, from router advertisements",
+                "%s: EC2's IPv6 router %s does not answer, so IPv6 traffic uses %s, which advertises itself",
                 links[mac][0].name,
                 IPV6_GATEWAY,
                 routers[mac],

@@ -224,9 +224,9 @@ def _reading(answer: Answer) -> Reading[str]:
     try:
         text = answer.body.decode("ascii")
     except UnicodeDecodeError:
-        return Unknown("garbage: not ASCII")
+        return Unknown("not a valid value: not ASCII")
     if not text.translate(_WHITESPACE).isprintable():
-        return Unknown("garbage: control characters")
+        return Unknown("not a valid value: control characters")
     return Value(text)
 
 

@@ -62,7 +62,7 @@ def _parse_lines(parse: Callable[[str], Any], text: str) -> tuple[Any, ...]:
 
 
 def parsed(reading: Reading[str], parse: Callable[[str], T]) -> Reading[T]:
-    """``reading`` with its text parsed; Unknown for garbage, and for an empty text.
+    """``reading`` with its text parsed; Unknown for an invalid text, and for an empty text.
 
     Some failures look like an empty 200. ``EMPTY`` tells the caller, which may read a second time.
     """
@@ -75,7 +75,7 @@ def parsed(reading: Reading[str], parse: Callable[[str], T]) -> Reading[T]:
         return Value(parse(text))
     except ValueError as error:
         shown = repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
-        return Unknown(f"garbage: {shown}: {str(error)[:_SHOWN]}")
+        return Unknown(f"not a valid value: {shown} ({str(error)[:_SHOWN]})")
 
 
 def number(text: str) -> int:

@@ -189,18 +189,21 @@ def forward(found: Found, works: Works) -> tuple[Step, ...]:
         steps.append(Command(("systemctl", "stop", *active)))
     steps += map(Delete, found.links)
     steps.append(
-        Work("check that systemd runs none of its units and has no job for one", works.stopped)
+        Work(
+            "check that systemd runs no unit of the tool, and has no job for such a unit",
+            works.stopped,
+        )
     )
     steps += _files(found, works)
     if found.made:
         steps += [
             Work(
-                "restart NetworkManager, so that it forgets the tool's addresses, routes and rules; "
-                "it keeps every lease and address",
+                "restart NetworkManager, so that it no longer restores the tool's addresses, routes and "
+                "rules; every lease and address stays",
                 works.restart,
             ),
             Work(
-                "set the tool's IP addresses as ec2net does (prefix length /32), and remove the tool's own",
+                "add the addresses again with ec2net's prefix length (/32), and remove those with the tool's",
                 works.claim,
             ),
         ]

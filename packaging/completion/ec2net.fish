@@ -105,7 +105,7 @@ complete -c ec2net -n '__fish_seen_subcommand_from explain' -l json -d 'print JS
 complete -c ec2net -n '__fish_seen_subcommand_from explain' -a '(__ec2net_links) (__ec2net_enis)'
 complete -c ec2net -n '__fish_seen_subcommand_from explain' -l dot -d 'draw which source address uses which rule, table and link, for one ENI or for all; print the graph in the DOT language'
 complete -c ec2net -n '__fish_seen_subcommand_from explain' -l svg -d 'print the same graph as SVG; needs graphviz'
-complete -c ec2net -n __fish_use_subcommand -a record -d 'write a JSON file of all inputs of a plan, which \'plan --imds\' can read'
+complete -c ec2net -n __fish_use_subcommand -a record -d 'write all inputs of a plan to a JSON file; \'plan --imds\' can read the file'
 complete -c ec2net -n '__fish_seen_subcommand_from record' -s h -l help -d 'show this help message and exit'
 complete -c ec2net -n '__fish_seen_subcommand_from record' -s v -l verbose -d 'log every decision and why it was made'
 complete -c ec2net -n '__fish_seen_subcommand_from record' -l color -r -a 'auto always never' -d 'print colours: auto (on a terminal, unless NO_COLOR is set), always or never (default: auto)'

@@ -181,9 +181,12 @@ printf '[Peer]\\nPublicKey=%s\\nAllowedIPs=%s\\n' "$(wg genkey | wg pubkey)" "{}
 
 
 def main_first(host: LabHost) -> list[str]:
-    """ec2net's rules that look up main before an ENI's table."""
+    """ec2net's rules that look up main before an ENI's table.
+
+    The kernel lists rules of one priority as they were added, in one pass or in several.
+    """
     listed = host.run(["sh", "-c", "ip -4 rule; ip -6 rule"]).stdout.splitlines()
-    return [line for line in listed if "suppress_ifgroup" in line]
+    return sorted(line for line in listed if "suppress_ifgroup" in line)
 
 
 def of_secondaries(instance: LabInstance) -> tuple[Eni, ...]:

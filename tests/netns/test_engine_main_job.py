@@ -260,6 +260,35 @@ def test_main_first_follows_a_single_route_to_a_tunnel(instance: Instance) -> No
         assert instance.way(destination, source) == link
 
 
+_HALVES = ("0.0.0.0/1", "128.0.0.0/1", "::/3", "2000::/4", "3000::/4", "fc00::/7")
+"""``redirect-gateway def1 ipv6`` of OpenVPN (openvpn(8) of 2.6): more specific than a default."""
+
+
+@pytest.mark.parametrize("routing", ["main-first", "strict"])
+def test_only_strict_routing_keeps_the_enis_out_of_a_vpn_without_a_default_route(
+    instance: Instance, routing: str
+) -> None:
+    """docs/vpn.md: OpenVPN's halves are no default routes, so main-first obeys them."""
+    vpc = instance.vpc
+    first, second = subnets(vpc, 2)
+    main, eni = primary(vpc, first), vpc.attach(second, **MANY)
+    instance.configure(f'routing = "{routing}"\nprimary_rules = true\n')
+    instance.ec2net("refresh")
+    vpc.guest.ip(["link add tun9 type bridge", "link set tun9 up"])
+    vpc.guest.ip([f"route add {half} dev tun9" for half in _HALVES])
+    for one in (main, eni):
+        for destination, source in (
+            ("203.0.113.9", one.ipv4s[-1]),
+            ("2600:db8:3::9", one.ipv6s[-1]),
+        ):
+            through = one.name if routing == "strict" else "tun9"
+            assert instance.way(destination, source) == through
+    if routing == "strict":
+        instance.ec2net("refresh")  # main need not show the subnet: it leads into the VPN
+        assert instance.unreachable(*vpc.enis) == []
+        assert_settled(instance)
+
+
 def test_routing_off_leaves_rules_and_tables_unchanged(instance: Instance) -> None:
     vpc = instance.vpc
     first, second = subnets(vpc, 2)

@@ -131,6 +131,11 @@ def test_a_link_name_that_the_kernel_cannot_have_is_refused(
             "ec2net plan",
         ),
         (
+            ["status", "--jso"],  # "refresh --verbos" must not make changes
+            "unrecognized arguments: --jso; did you mean '--json'? (see ",
+            "ec2net status",
+        ),
+        (
             ["plan", "--color", "red"],
             "argument --color: invalid choice: 'red' (choose ",
             "ec2net plan",

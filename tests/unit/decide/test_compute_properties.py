@@ -21,7 +21,7 @@ from ec2net.core.model.numbers import CARDS, DEVICES, EniNumber, NumberPlan
 from ec2net.core.model.objects import LAST_PRIORITIES, LOCAL_TABLE, MAIN_TABLE, AnyNetwork
 
 LINK_LOCAL = IPv6Network("fe80::/64")
-CLASH = ("shares ", " as well, at least in part", "has the same device number on card 0")
+CLASH = ("the same place as ", " as well, at least in part", "has the same device number on card 0")
 
 
 def with_readings(eni: EniFacts, readings: dict[str, Any]) -> EniFacts:

@@ -161,7 +161,7 @@ def secondary(**readings: Reading[Any]) -> EniFacts:
         pytest.param(
             {"local_ipv4s": ipv4("10.0.1.4", "10.0.1.1")},
             REFUSED,
-            "IMDS reports 10.0.1.1, which is the address of the router of 10.0.1.0/24",
+            "IMDS lists 10.0.1.1 as its address, but that is the router of 10.0.1.0/24",
             id="the router's address",
         ),
         pytest.param(
@@ -322,8 +322,8 @@ def test_two_enis_with_one_number_are_refused_and_others_are_not() -> None:
     facts = host(eni(0), eni(1, **card), eni(2, device_number=Value(1), **card), eni(3, **card))
     host_intent = compute(facts, Config())
     assert standings(host_intent) == [READY, REFUSED, REFUSED, READY]
-    assert reason(host_intent, 1) == "shares card 0 device 1 with ens7"
-    assert reason(host_intent, 2) == "shares card 0 device 1 with ens6"
+    assert reason(host_intent, 1) == "IMDS gives it the same place as ens7: card 0 device 1"
+    assert reason(host_intent, 2) == "IMDS gives it the same place as ens6: card 0 device 1"
 
 
 def test_the_lower_number_of_two_enis_keeps_a_shared_address() -> None:

@@ -509,7 +509,7 @@ def test_invalid_values_are_unknown(
 ) -> None:
     server.tree[OF_SECOND + key] = text
     reading = why(getattr(read.second(), field))
-    assert reading.startswith("garbage: '")
+    assert reading.startswith("not a valid value: '")
     assert len(reading) < 200
 
 
@@ -603,7 +603,7 @@ def test_an_unreadable_key_is_named_with_its_eni(server: ImdsServer, read: Reade
     assert problem.problem == (
         "IMDS could not be read completely:"
         " eni-00000001 local-ipv4s: HTTP 400;"
-        " eni-00000000 subnet-ipv4-cidr-block: garbage: '10.0.0.0': not ADDRESS/LENGTH"
+        " eni-00000000 subnet-ipv4-cidr-block: not a valid value: '10.0.0.0' (not ADDRESS/LENGTH)"
     )
     server.faults = {f"{MACS}{PRIMARY}/": status(400), OF_SECOND: status(400)}
     (problem,) = unread(read())
@@ -617,7 +617,7 @@ def test_binary_answers_are_unknown(server: ImdsServer, read: Reader) -> None:
     server.faults[f"{OF_SECOND}local-ipv4s"] = raw(
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n\xff\xfe\x00"
     )
-    assert why(read.second().local_ipv4s) == "garbage: not ASCII"
+    assert why(read.second().local_ipv4s) == "not a valid value: not ASCII"
 
 
 def test_each_key_fails_separately(server: ImdsServer, read: Reader) -> None:

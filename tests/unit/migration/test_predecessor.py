@@ -45,7 +45,7 @@ def test_masks_precede_stops_and_systemd_confirms_before_files_are_deleted() -> 
         f"mask {UNITS}/policy-routes@.service",
         "run systemctl daemon-reload",
         "run systemctl stop refresh-policy-routes@ens6.timer policy-routes@ens6.service",
-        "check that systemd runs none of its units and has no job for one",
+        "check that systemd runs no unit of the tool, and has no job for such a unit",
         f"delete {RUN}/70-ens5.network",
         f"delete {RUN}/70-ens5.network.d/eni.conf",
         f"delete {RUN}/70-ens6.network",
@@ -120,7 +120,7 @@ def test_nm_cloud_setup_is_masked_because_a_dispatcher_starts_enabled_units() ->
         "run systemctl daemon-reload",
         "run systemctl stop nm-cloud-setup.timer",
         f"delete {enabled}",
-        "check that systemd runs none of its units and has no job for one",
+        "check that systemd runs no unit of the tool, and has no job for such a unit",
     ]
 
 
@@ -130,10 +130,10 @@ def test_a_restart_makes_networkmanager_forget_objects_of_the_tool() -> None:
     found = look(Rival.NM_CLOUD_SETUP, host(), made)
     assert [step.describe() for step in forward(found, WORKS)][-2:] == [
         (
-            "restart NetworkManager, so that it forgets the tool's addresses, routes and rules; it "
-            "keeps every lease and address"
+            "restart NetworkManager, so that it no longer restores the tool's addresses, routes and "
+            "rules; every lease and address stays"
         ),
-        "set the tool's IP addresses as ec2net does (prefix length /32), and remove the tool's own",
+        "add the addresses again with ec2net's prefix length (/32), and remove those with the tool's",
     ]
     assert "1 of its rules and routes are in the kernel" in state_of(found)
     (remark,) = remarks(found)
