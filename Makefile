@@ -12,8 +12,8 @@ SOURCES := $(shell find -L src systemd packaging docs *.md *.in *.toml LICENSE \
 	-not -path '*/__pycache__*' -not -path '*.egg-info*')
 export PYTHONPATH :=
 
-.PHONY: help setup demo check test test-all lint types unit netns lab bench oldest packages \
-	packages-test release release-check clean
+.PHONY: help setup demo check test test-all lint types unit netns lab bench bench-boot oldest \
+	packages packages-test release release-check clean
 
 help:           ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -82,6 +82,10 @@ lab: setup      ## tests on hosts with real systemd (root only)
 
 bench: setup    ## cost of a pass, as ratios; make bench AGAINST=REV compares with a revision
 	@PYTHONPATH=tests/support $(PY) tests/bench/bench.py $(if $(AGAINST),--against '$(AGAINST)') $(if $(LARGEST),--largest)
+
+bench-boot: setup  ## from PID 1 to network-online.target, in ms (root only, ten minutes)
+	@packaging/setup.sh --packages && packaging/setup.sh --lab
+	@PYTHONPATH=tests/support $(PY) tests/bench/boots.py
 
 clean:          ## remove the checkout's environments and caches
 	rm -rf $(VENV) $(OLDEST) .cache build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,6 +7,7 @@ has a deadline, and ``allowance`` is more than their sum. A thread per ENI could
 (https://github.com/amazonlinux/amazon-ec2-net-utils/issues/148).
 """
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterable
@@ -21,13 +22,16 @@ from ec2net.core.daemon.published import Published
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
 from ec2net.core.decide.candidate import eni_links
 from ec2net.core.engine.engine import Engine
+from ec2net.core.engine.first_address import Boot, has_addresses, prepare
+from ec2net.core.engine.pass_plan import View
 from ec2net.core.host import udev
 from ec2net.core.host.missed_events import show, unseen
 from ec2net.core.kernel.link_events import KernelEvents, link_name
 from ec2net.core.kernel.nft_events import NftEvents
 from ec2net.core.kernel.router_solicitation import solicit_router
-from ec2net.core.model.errors import Ec2netError, KernelError, Stopped
+from ec2net.core.model.errors import Ec2netError, ImdsError, KernelError, Stopped
 from ec2net.core.model.identity import Mac
+from ec2net.core.model.plan import Change
 from ec2net.core.model.problem_code import code_of
 from ec2net.core.report.eni_state import State
 from ec2net.core.runtime.deadline import readable
@@ -39,7 +43,7 @@ PATIENCE = 0.5
 nothing else meanwhile. The kernel reports a link or lease that arrives later."""
 
 SOLICIT_SECONDS = 1.0
-"""Between router solicitations through the primary ENI's link, until the daemon sends READY=1."""
+"""Between router solicitations through the primary ENI's link, for ``timeouts.link``."""
 
 RETRY_LINKS = 1.0
 """Seconds until the daemon requests the links again after the kernel failed to list them (such as
@@ -89,7 +93,9 @@ class Loop:
         self._missed: float | None = None
         """When to request the links again after the kernel failed to list them."""
         self._ready = not booting
-        self._solicit = self._began
+        self._boot = Boot(engine, self._began)
+        engine.after_changes = None if self._ready else self._changed
+        self._solicit = self._began if booting else math.inf
         """Not before this time the primary's router is asked to advertise itself."""
 
     @property
@@ -115,6 +121,8 @@ class Loop:
                 events.follow()
             try:
                 self._arrivals(events)
+                if not self._ready:
+                    prepare(self._engine)
                 while True:  # ends by a signal
                     if self._service.hungry:
                         self._service.alive()
@@ -145,33 +153,62 @@ class Loop:
         """The work that is due, if any."""
         self._passes.note_fight()
         now = time.monotonic()
-        if work := self._schedule.due(self._passes.tracks.values(), now):
+        if work := self._due(now):
             self._service.alive()
             if work.kind is Kind.POLL:
                 self._check_sole()
                 self._show_unseen(self._known)
             self._passes.do(work)
             if not self._ready:
-                self._boot(work)
+                self._go_on(time.monotonic())
+            self._ask_router(time.monotonic())
             self._service.status(self._passes.summary())
 
-    def _boot(self, work: Work) -> None:
-        """Ready when the primary is; until then IMDS, and the router, are asked again soon."""
-        track = self._passes.tracks.get(self._passes.primary or Mac(""))
-        if track is not None and track.state is not State.PENDING and not self._passes.failures:
+    def _due(self, now: float) -> Work | None:
+        """Until READY, passes for the primary ENI alone if the host has several ENIs."""
+        if self._ready:
+            return self._schedule.due(self._passes.tracks.values(), now)
+        try:
+            if not self._boot.due(now):
+                return None
+        except KernelError as error:
+            self._passes.complain(str(error), code_of(error))
+        self._passes.imds_seconds = seconds = self._boot.imds_seconds(now)
+        if len(self._known) > 1:
+            with suppress(ImdsError):  # the poll reports it
+                limit = self._signals.deadline(seconds / 2, "the primary ENI")
+                if (mac := self._engine.primary(limit)) is not None:
+                    return Work(Kind.ENIS, frozenset({mac}))
+        return Work(Kind.POLL)
+
+    def _changed(self, view: View, done: tuple[Change, ...]) -> None:
+        """The boot goes on as soon as the primary ENI has its addresses; the rest follows."""
+        intent = next((i for i in view.host.ready if i.primary), None)
+        if not self._ready and intent is not None and has_addresses(intent, view.snapshot, done):
             self._be_ready()
-            return
-        now = time.monotonic()
+
+    def _go_on(self, now: float) -> None:
+        """Ready when the primary has a state, or IMDS does not describe it; else the next pass."""
+        track = self._passes.tracks.get(self._passes.primary or Mac(""))
+        settled = track is not None and track.state is not State.PENDING
+        late = not self._passes.planned and self._boot.is_imds_late(now)
+        if (settled and not self._passes.failures) or late:
+            self._be_ready()
+        else:
+            self._boot.retry(now, FIRST_RETRY, RETRY_SHARE)
+
+    def _ask_router(self, now: float) -> None:
+        """While the primary ENI waits for a router's advertisement after the boot."""
         link = self._passes.awaits_router
-        if link is not None and now >= self._solicit:
-            self._solicit = now + SOLICIT_SECONDS
-            with suppress(KernelError):  # systemd-networkd asks, only later
-                solicit_router(link)
-        if work.kind is Kind.POLL:
-            self._schedule.retry(now + max(FIRST_RETRY, RETRY_SHARE * (now - self._began)))
+        if link is None or not self._solicit <= now < self._began + self._config.timeouts.link:
+            return
+        self._solicit = now + SOLICIT_SECONDS
+        with suppress(KernelError):  # systemd-networkd asks, only later
+            solicit_router(link)
 
     def _be_ready(self) -> None:
         self._ready = True
+        self._passes.imds_seconds = None
         self._service.ready(self._passes.summary())
         self._schedule.routed(time.monotonic())  # the existing configuration is verified as well
 
@@ -190,6 +227,8 @@ class Loop:
             links = links or changes.links
             if changes.routing:
                 self._schedule.routed(now)
+            if changes.addresses:
+                self._boot.stir(now)
             waiting = any(track.stirs for track in self._passes.tracks.values())
             if changes.links or changes.drift or (changes.addresses and waiting):
                 self._schedule.changed(now)
@@ -209,10 +248,11 @@ class Loop:
 
     def _next(self) -> float:
         """When to wake up if nothing happens."""
-        ends = [self._schedule.next(self._passes.tracks.values()), *self._link_times()]
-        if not self._ready:
-            ends.append(self._began + self._config.timeouts.link)
-        ends.append(self._service.hungry_at)
+        ends = [*self._link_times(), self._service.hungry_at]
+        if self._ready:
+            ends.append(self._schedule.next(self._passes.tracks.values()))
+        else:
+            ends += [self._boot.next, self._began + self._config.timeouts.link]
         return min(ends)
 
     def _link_times(self) -> list[float]:

@@ -68,6 +68,10 @@ class Passes:
         self.failures = 0
         """Polls in a row that IMDS did not answer."""
         self.primary: Mac | None = None
+        self.imds_seconds: float | None = None
+        """How long a pass may read IMDS; None: as the configuration says."""
+        self.planned = False
+        """Whether the primary's facts are complete: a pass made its intent."""
         self.awaits_router: int | None = None
         """The primary's link, while the ENI is pending and a router advertisement may be missing."""
 
@@ -111,6 +115,7 @@ class Passes:
             read=self._without_link() if work.kind in (Kind.LOOK, Kind.VERIFY) else None,
             confirm=work.kind in (Kind.LOOK, Kind.VERIFY),
             check=check,
+            imds_seconds=self.imds_seconds,
         )
         now = time.monotonic()
         self._follow(done.report, only, now)
@@ -201,6 +206,7 @@ class Passes:
             self.tracks[eni.mac] = track
             if eni.mac == self.primary:
                 hears = eni.intent is not None and eni.intent.hears_router
+                self.planned = eni.intent is not None
                 waits = hears and track.state is State.PENDING
                 self.awaits_router = track.link if waits else None
         for mac in self.tracks.keys() - there:

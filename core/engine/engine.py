@@ -49,7 +49,7 @@ from ec2net.core.model.facts import Facts, ImdsFacts, Link, Reading, Unknown, Va
 from ec2net.core.model.finding import Finding
 from ec2net.core.model.identity import Attached, Mac
 from ec2net.core.model.objects import Rule
-from ec2net.core.model.plan import Applied, Plan, is_optional
+from ec2net.core.model.plan import Applied, Change, Plan, is_optional
 from ec2net.core.model.problem_code import code_of
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.plugins.backend import PATIENCE, Backend, Host
@@ -88,6 +88,8 @@ class Engine:
     """How backends are called; the second argument tells those of this project."""
     patience: float = PATIENCE
     """Seconds: ``Host.patience``."""
+    after_changes: Callable[[View, tuple[Change, ...]], None] | None = None
+    """Called in a pass after its changes, before it verifies them: a boot may go on then."""
     pause_file: Path | None = None
     """Where a pause is recorded, read for each plan; None: without one, as for a record."""
     _host: Host | None = field(default=None, init=False)
@@ -329,6 +331,8 @@ class Engine:
             trial = self._prepare(view, plans, report, deadline)
             applied = self._apply_plans(view, plans, deadline.shielded())
             report = replace(report, done=applied.done, failed=applied.failed)
+        if self.after_changes is not None:
+            self.after_changes(view, report.done)
         if any(plans.values()) or check:
             after, report = self._verified(view, report, check, deadline.shielded())
         if trial is not None:

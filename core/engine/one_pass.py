@@ -48,6 +48,7 @@ def one_pass(
     check: Collection[Mac] | None = (),
     confirm: bool = False,
     lock_seconds: float | None = None,
+    imds_seconds: float | None = None,
 ) -> Published_co:
     """The result of ``publisher`` for one pass, called ``what``. Raises the error that ended the
     pass.
@@ -56,12 +57,13 @@ def one_pass(
     ``read``: read IMDS for these (None: for all that are planned for); ``without``: want nothing of
     these; ``check``: verify these even if nothing of them is changed (None: all); ``confirm``: leave
     addresses that something removed to a pass that reads IMDS. ``lock_seconds``: wait so long
-    for the host lock (None: ``timeouts.lock``).
+    for the host lock (None: ``timeouts.lock``). ``imds_seconds``: read IMDS for at most so long.
     """
     timeouts = engine.config.timeouts
     with failure_published(publisher):
         limit = within(timeouts.pass_, what)
-        reading = engine.read_imds(limit, only if read is None else read)
+        shorter = limit if imds_seconds is None else within(imds_seconds, "reading IMDS")
+        reading = engine.read_imds(shorter, only if read is None else read)
         left = limit.remaining()
         seconds = timeouts.lock if lock_seconds is None else lock_seconds
         with HostLock(engine.run, within(seconds, "waiting for the host lock")):

@@ -44,7 +44,8 @@ def test_a_unit_is_sandboxed_and_limited(pair: LabInstance, service: str) -> Non
     assert float(found[1]) <= EXPOSURE, said
     names = ("TimeoutStartUSec", "TimeoutStopUSec", "MemoryMax", "TasksMax", "Restart", "Type")
     values = show(pair, service, *names, "CollectMode")
-    assert values["Type"] == ("notify" if service == "ec2net.service" else "oneshot")
+    waited = ("ec2net.service", "ec2net-primary.service")
+    assert values["Type"] == ("notify" if service in waited else "oneshot")
     assert values["CollectMode"] == "inactive-or-failed"
     for name in ("TimeoutStartUSec", "TimeoutStopUSec", "MemoryMax", "TasksMax"):
         assert values[name] != "infinity", name

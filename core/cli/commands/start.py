@@ -6,6 +6,7 @@ link's disappearance ends it at once with exit status 3, which units do not rest
 """
 
 import json
+import time
 from argparse import Namespace
 from contextlib import suppress
 from dataclasses import replace
@@ -13,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ec2net.core.cli.arguments import link_argument
+from ec2net.core.daemon.notify import ServiceManager
 from ec2net.core.kernel.link_events import LinkEvents, LinkPresence, link_is_there, wait_for_link
 from ec2net.core.model.errors import Ec2netError, ExitStatus, ImdsError, KernelError, NotYet
 from ec2net.core.runtime.deadline import Deadline
@@ -21,6 +23,7 @@ from ec2net.core.state.config_in_force import Workplace, workplace
 
 if TYPE_CHECKING:
     from ec2net.core.engine.engine import Engine
+    from ec2net.core.engine.pass_plan import View
     from ec2net.core.model.identity import Mac
     from ec2net.core.model.plan import Change
     from ec2net.core.plugins.report import PassReport
@@ -53,31 +56,60 @@ def run(options: Namespace) -> ExitStatus:
 
 
 def _start_primary(options: Namespace) -> ExitStatus:
-    """Configure the primary ENI as soon as IMDS answers. Its lease may not have arrived yet."""
+    """Configure the primary ENI as soon as IMDS answers, after the network manager's first address.
+
+    READY=1 tells systemd, which delays the boot, that the primary ENI has its addresses, or that IMDS
+    does not answer.
+    """
+    from ec2net.core.engine import first_address
     from ec2net.core.engine.setup import opened
 
     place = workplace(options, may_fall_back=True)
     seconds = options.timeout or place.config.timeouts.link
+    service = ServiceManager()
     with StopSignals() as signals, opened(place) as engine:
         deadline = signals.deadline(seconds, "start --primary")
-        waiting = deadline.named("waiting for IMDS")
-        pause = _FIRST_RETRY
-        while True:  # ends by deadline
-            engine.new_pass()
-            try:
-                mac = engine.primary(waiting)
-                problem = "IMDS does not report its MAC"
-            except ImdsError as error:
-                mac, problem = None, str(error)
-            if mac is not None:
-                break
-            if pause >= deadline.remaining():
-                raise Ec2netError(
-                    f"not identified within {seconds:g} s: {problem}", subject="primary ENI"
-                )
-            waiting.sleep(pause)
-            pause = _next_pause(deadline)
-        return place.status(_passes("primary ENI", mac, place, engine, deadline, options))
+        first_address.wait(engine, deadline.within(first_address.SECONDS, "the first address"))
+        given = time.monotonic()
+        engine.after_changes = partial(_ready_if_complete, service)
+        mac = _identified(engine, deadline, service, given)
+        status = _passes("primary ENI", mac, place, engine, deadline, options)
+    service.ready("")
+    return place.status(status)
+
+
+def _ready_if_complete(service: ServiceManager, view: "View", done: tuple["Change", ...]) -> None:
+    from ec2net.core.engine.first_address import has_addresses
+
+    intent = next((intent for intent in view.host.ready if intent.primary), None)
+    if intent is not None and has_addresses(intent, view.snapshot, done):
+        service.ready("")
+
+
+def _identified(
+    engine: "Engine", deadline: Deadline, service: ServiceManager, given: float
+) -> "Mac":
+    """The primary ENI's MAC, from IMDS. ``given``: when the host got its first address."""
+    from ec2net.core.engine.first_address import IMDS_SECONDS
+
+    pause = _FIRST_RETRY
+    while True:  # ends by deadline
+        engine.new_pass()
+        try:
+            mac = engine.primary(deadline.within(IMDS_SECONDS, "waiting for IMDS"))
+            problem = "IMDS does not report its MAC"
+        except ImdsError as error:
+            mac, problem = None, str(error)
+        if mac is not None:
+            return mac
+        if time.monotonic() - given >= IMDS_SECONDS:
+            service.ready(problem)
+        if pause >= deadline.remaining():
+            raise Ec2netError(
+                f"not identified within {deadline.seconds:g} s: {problem}", subject="primary ENI"
+            )
+        deadline.named("waiting for IMDS").sleep(pause)
+        pause = _next_pause(deadline)
 
 
 def _configure(name: str, place: Workplace, deadline: Deadline, options: Namespace) -> ExitStatus:

@@ -31,7 +31,9 @@ class Host:
         self.watched: list[int] = []
         nothing: Any = None
         engine: Any = SimpleNamespace(
-            kernel=SimpleNamespace(links=lambda: self.links), listings=self.listings
+            kernel=SimpleNamespace(links=lambda: self.links),
+            listings=self.listings,
+            environment=None,
         )
         place = Workplace(RunDir(folder), LoadedConfig(Config()))
         self._loop = Loop(place, engine, *(nothing,) * 4, self._renew, lambda: None, booting=False)

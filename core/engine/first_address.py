@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The start of ec2net at a boot: it acts after the network manager has given the first address.
+
+Its units start together with the network manager, so that Python's imports (0.2 s) do not follow the
+lease. Before the first address IMDS cannot answer, and the network manager may not have read its files.
+"""
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib import import_module
+
+from ec2net.core.decide.candidate import eni_links
+from ec2net.core.decide.intent import EniIntent
+from ec2net.core.engine.engine import Engine
+from ec2net.core.host.managers import NETWORKD_UNIT, NETWORKMANAGER_UNIT, is_enabled
+from ec2net.core.kernel.link_events import KernelEvents
+from ec2net.core.live.observe import snapshot_of
+from ec2net.core.model.errors import DeadlineExceeded, Ec2netError
+from ec2net.core.model.objects import Address
+from ec2net.core.model.plan import Action, Change
+from ec2net.core.model.snapshot import Snapshot
+from ec2net.core.runtime.deadline import Deadline
+
+SECONDS = 5.0
+"""For the first address. Without an address until then, ec2net acts as at any other time."""
+
+TICK = 0.1
+"""Seconds between two checks whether the network manager runs, which causes no kernel event."""
+
+IPV6_ALONE = 0.2
+"""Seconds in which an IPv4 address may follow. IMDS answers by IPv6 only if that is enabled."""
+
+IMDS_SECONDS = 1.2
+"""From the first address: for IMDS to describe the primary ENI. The boot waits no longer for it."""
+
+_GROUPS = 0x10 | 0x100
+"""RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR (include/uapi/linux/rtnetlink.h)."""
+
+
+def prepare(engine: Engine) -> None:
+    """Do a pass's imports and a first reading of the kernel, while the network manager starts."""
+    import_module("ec2net.core.imds.transport")
+    _ = engine.backends
+    with suppress(Ec2netError):  # the pass reports it
+        snapshot_of(engine.kernel, engine.config.drivers, engine.run)
+
+
+class FirstAddress:
+    """Whether the network manager runs (if one is enabled), and has given the first ENI an address.
+
+    The first ENI is the probable primary one, as in ``ec2net early``. Through another ENI, or with
+    the address of another ENI, a question to IMDS would not pass the VPC's source check.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._ipv6_alone: float | None = None
+
+    def is_given(self, now: float) -> bool:
+        """``now``: of the monotonic clock. Raises ``KernelError``."""
+        units = (NETWORKD_UNIT, NETWORKMANAGER_UNIT)
+        environment = self._engine.environment
+        enabled = [unit for unit in units if is_enabled(unit, environment)]
+        if enabled and not any(map(environment.unit_is_active, enabled)):
+            return False
+        versions = self._versions()
+        if 4 in versions:
+            return True
+        if 6 in versions and self._ipv6_alone is None:
+            self._ipv6_alone = now
+        return self._ipv6_alone is not None and now - self._ipv6_alone >= IPV6_ALONE
+
+    def _versions(self) -> set[int]:
+        """The IP versions of the first ENI's addresses, without link-local ones."""
+        kernel = self._engine.kernel
+        enis = eni_links(kernel.links(), self._engine.config.drivers)
+        first = min((link.index for same in enis.values() for link in same), default=None)
+        states = [one for one in kernel.address_states({}) if one.link.index == first]
+        return {one.interface.version for one in states if not one.interface.ip.is_link_local}
+
+
+def wait(engine: Engine, limit: Deadline) -> None:
+    """Until the first address, or ``limit``. Raises what interrupts the deadline, ``KernelError``."""
+    prepare(engine)
+    first = FirstAddress(engine)
+    with KernelEvents(_GROUPS) as events:
+        while not first.is_given(time.monotonic()) and not limit.expired():
+            with suppress(DeadlineExceeded):
+                limit.within(min(TICK, limit.remaining()), limit.what).wait(events.fileno())
+            events.drain()
+
+
+def has_addresses(intent: EniIntent, snapshot: Snapshot, done: Iterable[Change] = ()) -> bool:
+    """Whether every address of the ENI is on its link, by a snapshot and the changes after it."""
+    items = [found.item for found in snapshot.addresses]
+    items += [
+        change.item
+        for change in done
+        if isinstance(change.item, Address) and change.action is not Action.REMOVE
+    ]
+    there = {(item.link.index, item.interface.ip) for item in items}
+    return all((intent.link.index, source.ip) in there for source in intent.sources)
+
+
+class Boot:
+    """When the daemon acts until its READY=1. Times are of the monotonic clock, in seconds."""
+
+    def __init__(self, engine: Engine, began: float) -> None:
+        self._first = FirstAddress(engine)
+        self._limit = began + SECONDS
+        self._given: float | None = None
+        self._again = began
+
+    def due(self, now: float) -> bool:
+        """Whether to run a pass. Raises ``KernelError``."""
+        if self._given is None:
+            if now < self._limit and not self._first.is_given(now):
+                self._again = now + TICK
+                return False
+            self._given = self._again = now
+        return self._again <= now
+
+    def stir(self, now: float) -> None:
+        """An ENI got an address, which the pass may have missed."""
+        self._again = now
+
+    def retry(self, now: float, first: float, share: float) -> None:
+        """The pass left something pending: run the next one after a share of the time so far."""
+        self._again = now + max(first, share * (now - (self._given or now)))
+
+    @property
+    def next(self) -> float:
+        """When to wake up without an event."""
+        return self._again
+
+    def imds_seconds(self, now: float) -> float:
+        """How long a pass may read IMDS."""
+        return max(2 * TICK, IMDS_SECONDS - (now - (self._given or now)))
+
+    def is_imds_late(self, now: float) -> bool:
+        """Whether the boot waits for IMDS no longer."""
+        return self._given is not None and now - self._given >= IMDS_SECONDS
