@@ -70,9 +70,8 @@ class Loop:
         booting: bool,
     ) -> None:
         """``refresh_ways`` gives the engine's IMDS client the present links; ``check_sole`` raises
-        ``StateError`` if another daemon could run at the same time.
-
-        ``booting``: the service manager waits for the primary ENI; not so after a reload.
+        ``StateError`` if another daemon could run at the same time. ``booting``: the service
+        manager waits for the primary ENI; not so after a reload.
         """
         self._config = place.config
         self._engine = engine

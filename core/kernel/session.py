@@ -184,12 +184,7 @@ class Kernel:
                     accept_ra,
                     _policy(rules),
                     state,
-                    frozenset(
-                        (one.rule.version, one.rule.priority)
-                        for same in rules
-                        for one in same
-                        if isinstance(one, ForeignRule) and one.modelled is None
-                    ),
+                    _further(rules),
                 ),
             )
         return self._last[1]
@@ -379,6 +374,16 @@ def _modelled(rules: Iterable[Iterable[Found[Rule] | ForeignRule]]) -> tuple[Fou
 
 def _policy(rules: Iterable[Iterable[Found[Rule] | ForeignRule]]) -> tuple[PolicyRule, ...]:
     return tuple(one.rule for same in rules for one in same if isinstance(one, ForeignRule))
+
+
+def _further(rules: Iterable[Iterable[Found[Rule] | ForeignRule]]) -> frozenset[tuple[int, int]]:
+    """IP version and priority of the foreign rules that cannot be objects of a plan."""
+    return frozenset(
+        (one.rule.version, one.rule.priority)
+        for same in rules
+        for one in same
+        if isinstance(one, ForeignRule) and one.modelled is None
+    )
 
 
 def _with_ipv6(link: Link) -> Link:

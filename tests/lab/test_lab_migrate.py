@@ -126,7 +126,8 @@ def refuse_while_only_observed(instance: LabInstance, before: dict[str, list[str
     host.write(OBSERVE, (TOP / "examples/fleet/observe.toml").read_text())
     host.run(["systemctl", "reload", "ec2net.service"])
     wanted = [
-        f'ec2net would not configure {eni.name} (manage = "observe"' for eni in instance.vpc.enis
+        f'{eni.name} would stay without configuration (manage = "observe"'
+        for eni in instance.vpc.enis
     ]
     for _ in range(2):
         shown = host.run([*MIGRATE]).stdout
@@ -137,7 +138,7 @@ def refuse_while_only_observed(instance: LabInstance, before: dict[str, list[str
         assert differs(before, state(instance)) == []
         host.run(["rm", "-f", OBSERVE])
     host.run(["systemctl", "reload", "ec2net.service"])
-    assert "would not configure" not in host.run([*MIGRATE]).stdout
+    assert "would stay without configuration" not in host.run([*MIGRATE]).stdout
 
 
 def its_rules_and_routes(instance: LabInstance) -> list[str]:

@@ -174,7 +174,7 @@ class _Migration:
         except Ec2netError as error:
             lost = {"some ENIs": str(error)}
         return tuple(
-            f"ec2net would not configure {name} ({why})" for name, why in sorted(lost.items())
+            f"{name} would stay without configuration ({why})" for name, why in sorted(lost.items())
         )
 
     def _observed_by_daemon(self) -> dict[str, str]:

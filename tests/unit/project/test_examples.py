@@ -197,7 +197,8 @@ def test_a_file_that_is_no_plan_is_named_and_ends_no_comparison(tmp_path: Path, 
 
 def test_the_comparison_reads_keys_that_each_plan_has() -> None:
     keys = ("changes", "conflicts", "problems", "enis")
-    plan: dict[str, Any] = {"version": 1, "pause": None, "held": {}, **{key: [] for key in keys}}
+    plan: dict[str, Any] = {"version": 1, "pause": None, "held": {}, "warnings": []}
+    plan |= {key: [] for key in keys}
     assert wrong_in(plan, "plan") == []
     for key in keys:
         assert wrong_in({k: v for k, v in plan.items() if k != key}, "plan") != []
