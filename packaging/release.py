@@ -99,7 +99,8 @@ def bundled(top: Path) -> str:
 
 def licences(top: Path) -> str:
     """The SPDX expression for the program with its libraries."""
-    each = dict.fromkeys(["Apache-2.0", *(library.licence for library in libraries(top))])
+    of_libraries = (one for library in libraries(top) for one in library.licence.split(" AND "))
+    each = dict.fromkeys(["Apache-2.0", *of_libraries])
     return " AND ".join(f"({one})" if " OR " in one else one for one in each)
 
 

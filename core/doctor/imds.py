@@ -71,19 +71,19 @@ def _nowhere(ways: Collection[Way]) -> Finding:
 def _through_links(
     ways: Collection[Way], host: HostIntent, by_default: Collection[object]
 ) -> Iterator[Finding]:
-    """ENIs through which an endpoint is silent that answers the host, in a family that they have
-    an address of."""
+    """ENIs through which IMDS is silent, although an endpoint answers the host in a family that the
+    ENI has an address of. One endpoint is enough: main has no IPv6 default route for each ENI."""
     families = {i.link.name: {own.version for own in i.base} for i in host.ready}
     for link, versions in families.items():
-        silent = [
+        through = [
             way
             for way in ways
             if way.candidate.device == link
-            and way.outcome is not Outcome.ANSWERS
             and way.candidate.endpoint in by_default
             and way.candidate.endpoint.address.version in versions
         ]
-        if silent:
+        silent = [way for way in through if way.outcome is not Outcome.ANSWERS]
+        if silent and silent == through:
             yield Finding(
                 Severity.WARNING,
                 Check.IMDS,

@@ -55,7 +55,8 @@ ALL = {"4", "6", "4 ens5", "6 ens5", "4 ens6"}
         (ways({"4", "4 ens5", "4 ens6"}, disabled={"6", "6 ens5"}), []),
         (ways({"4 ens6"}), [(Severity.ERROR, Check.IMDS, "")]),
         (ways(ALL - {"4 ens6"}), [(Severity.WARNING, Check.IMDS, "ens6")]),
-        (ways(ALL - {"6 ens5"}), [(Severity.WARNING, Check.IMDS, "ens5")]),
+        (ways(ALL - {"6 ens5"}), []),  # no IPv6 default route through it
+        (ways(ALL - {"4 ens5", "6 ens5"}), [(Severity.WARNING, Check.IMDS, "ens5")]),
         (
             ways({"4"}),
             [(Severity.WARNING, Check.IMDS, "ens5"), (Severity.WARNING, Check.IMDS, "ens6")],
