@@ -22,7 +22,7 @@ mkdir -p "$root/usr/lib/NetworkManager/dispatcher.d/pre-up.d"
 ln -sf ../80-ec2net "$root/usr/lib/NetworkManager/dispatcher.d/pre-up.d/80-ec2net"
 put 644 usr/lib/ec2net packaging/ec2net.toml
 # Not on the path: another package has a command of this name.
-put 755 usr/lib/ec2net packaging/setup-policy-routes systemd/early
+put 755 usr/lib/ec2net packaging/setup-policy-routes
 put 644 etc/iproute2/rt_protos.d packaging/iproute2/*.conf
 for section in 5 7 8; do
     put 644 usr/share/man/man$section packaging/man/*.$section

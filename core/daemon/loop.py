@@ -98,6 +98,11 @@ class Loop:
         """Not before this time the primary's router is asked to advertise itself."""
 
     @property
+    def is_ready(self) -> bool:
+        """Whether READY=1 was sent."""
+        return self._ready
+
+    @property
     def allowance(self) -> float:
         """Seconds that one round of the loop may take: two passes, each as long as can be."""
         return 2 * self._config.pass_seconds + MARGIN
@@ -165,7 +170,7 @@ class Loop:
 
     def _due(self, now: float) -> Work | None:
         """Until READY, passes for the primary ENI alone if the host has several ENIs."""
-        if self._ready:
+        if self._ready or self._control.waiting:
             return self._schedule.due(self._passes.tracks.values(), now)
         try:
             if not self._boot.due(now):
@@ -174,6 +179,7 @@ class Loop:
             self._passes.complain(str(error), code_of(error))
         self._passes.imds_seconds = seconds = self._boot.imds_seconds(now)
         if len(self._known) > 1:
+            self._engine.new_pass()
             with suppress(ImdsError):  # the poll reports it
                 limit = self._signals.deadline(seconds / 2, "the primary ENI")
                 if (mac := self._engine.primary(limit)) is not None:
@@ -190,7 +196,8 @@ class Loop:
         """Ready when the primary has a state, or IMDS does not describe it; else the next pass."""
         track = self._passes.tracks.get(self._passes.primary or Mac(""))
         settled = track is not None and track.state is not State.PENDING
-        late = not self._passes.planned and self._boot.is_imds_late(now)
+        unread = not self._passes.planned or self._passes.failures > 0
+        late = unread and self._boot.is_imds_late(now)
         if (settled and not self._passes.failures) or late:
             self._be_ready()
         else:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The start of ec2net at a boot: it acts after the network manager has given the first address.
 
-Its units start together with the network manager, so that Python's imports (0.2 s) do not follow the
-lease. Before the first address IMDS cannot answer, and the network manager may not have read its files.
+Its units start directly after the network manager, so that Python's imports (0.2 s) do not follow the
+lease. Before the first address IMDS cannot answer.
 """
 
 import time
@@ -13,7 +13,6 @@ from importlib import import_module
 from ec2net.core.decide.candidate import eni_links
 from ec2net.core.decide.intent import EniIntent
 from ec2net.core.engine.engine import Engine
-from ec2net.core.host.managers import NETWORKD_UNIT, NETWORKMANAGER_UNIT, is_enabled
 from ec2net.core.kernel.link_events import KernelEvents
 from ec2net.core.live.observe import snapshot_of
 from ec2net.core.model.errors import DeadlineExceeded, Ec2netError
@@ -21,18 +20,23 @@ from ec2net.core.model.objects import Address
 from ec2net.core.model.plan import Action, Change
 from ec2net.core.model.snapshot import Snapshot
 from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.last_pass import last_pass
 
 SECONDS = 5.0
 """For the first address. Without an address until then, ec2net acts as at any other time."""
 
 TICK = 0.1
-"""Seconds between two checks whether the network manager runs, which causes no kernel event."""
+"""Seconds between two checks for the first address: the daemon's filter of events may not know the
+link yet."""
 
 IPV6_ALONE = 0.2
 """Seconds in which an IPv4 address may follow. IMDS answers by IPv6 only if that is enabled."""
 
 IMDS_SECONDS = 1.2
 """From the first address: for IMDS to describe the primary ENI. The boot waits no longer for it."""
+
+LEAST_IMDS_SECONDS = 0.5
+"""For each reading of IMDS."""
 
 _GROUPS = 0x10 | 0x100
 """RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR (include/uapi/linux/rtnetlink.h)."""
@@ -47,7 +51,7 @@ def prepare(engine: Engine) -> None:
 
 
 class FirstAddress:
-    """Whether the network manager runs (if one is enabled), and has given the first ENI an address.
+    """Whether the first ENI has an address.
 
     The first ENI is the probable primary one, as in ``ec2net early``. Through another ENI, or with
     the address of another ENI, a question to IMDS would not pass the VPC's source check.
@@ -59,11 +63,6 @@ class FirstAddress:
 
     def is_given(self, now: float) -> bool:
         """``now``: of the monotonic clock. Raises ``KernelError``."""
-        units = (NETWORKD_UNIT, NETWORKMANAGER_UNIT)
-        environment = self._engine.environment
-        enabled = [unit for unit in units if is_enabled(unit, environment)]
-        if enabled and not any(map(environment.unit_is_active, enabled)):
-            return False
         versions = self._versions()
         if 4 in versions:
             return True
@@ -109,16 +108,21 @@ class Boot:
     def __init__(self, engine: Engine, began: float) -> None:
         self._first = FirstAddress(engine)
         self._limit = began + SECONDS
-        self._given: float | None = None
+        restarted = last_pass(engine.run) is not None
+        self._begun = restarted  # a restart waits for no address
+        self._given: float | None = began if restarted else None
         self._again = began
 
     def due(self, now: float) -> bool:
         """Whether to run a pass. Raises ``KernelError``."""
-        if self._given is None:
-            if now < self._limit and not self._first.is_given(now):
+        if self._given is None and self._first.is_given(now):
+            self._given = now
+            self._again = min(self._again, now)
+        if not self._begun:
+            if self._given is None and now < self._limit:
                 self._again = now + TICK
                 return False
-            self._given = self._again = now
+            self._begun, self._again = True, now
         return self._again <= now
 
     def stir(self, now: float) -> None:
@@ -127,7 +131,7 @@ class Boot:
 
     def retry(self, now: float, first: float, share: float) -> None:
         """The pass left something pending: run the next one after a share of the time so far."""
-        self._again = now + max(first, share * (now - (self._given or now)))
+        self._again = now + max(first, share * (now - (self._given or self._limit - SECONDS)))
 
     @property
     def next(self) -> float:
@@ -136,8 +140,8 @@ class Boot:
 
     def imds_seconds(self, now: float) -> float:
         """How long a pass may read IMDS."""
-        return max(2 * TICK, IMDS_SECONDS - (now - (self._given or now)))
+        return max(LEAST_IMDS_SECONDS, IMDS_SECONDS - (now - (self._given or now)))
 
     def is_imds_late(self, now: float) -> bool:
-        """Whether the boot waits for IMDS no longer."""
+        """Whether the boot waits for IMDS no longer. Without an address, IMDS cannot answer."""
         return self._given is not None and now - self._given >= IMDS_SECONDS

@@ -128,7 +128,7 @@ def ways(
             continue
         for way in _to_all(intent, sources, kernel, around, deadline):
             yield way
-            if way.destination == ABROAD[version]:
+            if way.destination == ABROAD[version] and not _is_elsewhere(intent, way):
                 yield _bound(intent, way, kernel, around)
         yield from _by_devices(intent, sources, kernel, around)
     yield from _forwarded(intent, kernel, around, deadline)
@@ -170,6 +170,12 @@ def _to_all(
             way = _way(kernel, sources, destination, name, wanted, around)
             known[same] = way
         yield replace(way, destination=destination, name=name)
+
+
+def _is_elsewhere(intent: EniIntent, abroad: Way) -> bool:
+    """Whether the host's way is a VPN or a bridge, which has the only default route of the host."""
+    link = abroad.answer.link if abroad.answer is not None else intent.link.index
+    return not intent.rules and link != intent.link.index
 
 
 def _bound(intent: EniIntent, abroad: Way, kernel: Kernel, around: Surroundings) -> Way:

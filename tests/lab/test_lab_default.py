@@ -113,6 +113,11 @@ def test_an_ignored_eni_keeps_the_foreign_configuration(boot: Boot) -> None:
                     60,
                     "their leases",
                 )
+            instance.host.wait_until(
+                lambda: instance.host.ec2net("plan", "--exit-code", check=False).returncode == 0,
+                60,
+                "the answer to the routes that came with the leases",
+            )
             before = instance.kernel()
             shake(instance)
             assert_same(before, instance.kernel())

@@ -58,7 +58,9 @@ class Host(Life):
         self.instance.host.ec2net("remove", eni.name, "--force")
 
     def until_complete(self, eni: Eni) -> None:
-        self.instance.until_unit(eni.name, "active")
+        """Foreign routes in the ENI's table may take its traffic; then the ENI is degraded."""
+        done = ("active", "failed")
+        self.instance.host.wait_until(lambda: self.instance.unit_state(eni.name) in done, 60)
 
     def until_seen(self) -> None:
         """NetworkManager examines a link after udev has processed it."""

@@ -26,7 +26,6 @@ PLACED = """\
 /usr/bin/ec2net
 /usr/lib/NetworkManager/dispatcher.d/80-ec2net
 /usr/lib/NetworkManager/dispatcher.d/pre-up.d/80-ec2net
-/usr/lib/ec2net/early
 /usr/lib/ec2net/ec2net.toml
 /usr/lib/ec2net/setup-policy-routes
 /usr/lib/systemd/network/80-ec2net-later.network
@@ -55,7 +54,6 @@ PLACED = """\
 EXECUTABLE = {
     "/usr/bin/ec2net",
     "/usr/lib/NetworkManager/dispatcher.d/80-ec2net",
-    "/usr/lib/ec2net/early",
     "/usr/lib/ec2net/setup-policy-routes",
 }
 

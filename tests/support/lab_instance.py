@@ -174,7 +174,7 @@ SETTINGS = [
     for mode in Mode
 ]
 
-_STATES = {"configured": "active", "ignored": "active"}
+_STATES = {"configured": "active", "ignored": "active", "degraded": "failed"}
 
 
 class LabInstance:

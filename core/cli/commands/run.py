@@ -51,7 +51,7 @@ def run(options: Namespace) -> ExitStatus:
                 service.stopping()
                 return ExitStatus.DONE
             service.reloading()
-            booting = False
+            booting = not loop.is_ready  # a boot still waits for this process
             signals.hangup = False  # a later SIGHUP is another reload
             place = _reread(place, options)
             _log.info("configuration reloaded")

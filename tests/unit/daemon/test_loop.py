@@ -34,8 +34,9 @@ class Host:
             kernel=SimpleNamespace(links=lambda: self.links),
             listings=self.listings,
             environment=None,
+            run=RunDir(folder),
         )
-        place = Workplace(RunDir(folder), LoadedConfig(Config()))
+        place = Workplace(engine.run, LoadedConfig(Config()))
         self._loop = Loop(place, engine, *(nothing,) * 4, self._renew, lambda: None, booting=False)
         self.done: list[Work] = []
         passes: Any = SimpleNamespace(

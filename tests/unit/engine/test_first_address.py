@@ -2,6 +2,7 @@
 """When ec2net acts at a boot, and when the boot goes on."""
 
 from ipaddress import ip_interface
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,17 +12,16 @@ from eni_facts import link
 from ec2net.core.config.settings import Config
 from ec2net.core.engine import first_address
 from ec2net.core.engine.first_address import Boot, FirstAddress
-from ec2net.core.host.managers import NETWORKD_UNIT, NETWORKMANAGER_UNIT
+from ec2net.core.state.last_pass import mark
+from ec2net.core.state.run_dir import RunDir
 
 
 class Machine:
-    """The addresses and units of a host with two ENIs, as an engine sees them."""
+    """The addresses of a host with two ENIs, as an engine sees them."""
 
-    def __init__(self) -> None:
+    def __init__(self, run: Path) -> None:
         self.addresses = {("fe80::1", 0), ("169.254.7.7", 0)}
         """Addresses, each with the number of its ENI."""
-        self.enabled = {NETWORKD_UNIT}
-        self.active = {NETWORKD_UNIT}
         kernel = SimpleNamespace(
             links=lambda: (link(0), link(1)),
             address_states=lambda _: [
@@ -29,15 +29,12 @@ class Machine:
                 for text, n in self.addresses
             ],
         )
-        environment = SimpleNamespace(unit_is_active=lambda unit: unit in self.active)
-        self.engine: Any = SimpleNamespace(kernel=kernel, environment=environment, config=Config())
+        self.engine: Any = SimpleNamespace(kernel=kernel, run=RunDir(run), config=Config())
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    made = Machine()
-    monkeypatch.setattr(first_address, "is_enabled", lambda unit, _: unit in made.enabled)
-    return made
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
 
 
 def first(machine: Machine) -> FirstAddress:
@@ -61,28 +58,6 @@ def test_an_ipv6_address_alone_counts_if_no_ipv4_address_follows(machine: Machin
     assert waiting.is_given(7.0 + first_address.IPV6_ALONE)
 
 
-def test_an_address_from_before_the_network_manager_is_not_the_first_one(machine: Machine) -> None:
-    """cloud-init's own lease, or one of the boot loader: the network manager has read no file yet."""
-    machine.addresses.add(("10.0.1.4", 0))
-    machine.active.clear()
-    assert not first(machine).is_given(0.0)
-    machine.active.add(NETWORKD_UNIT)
-    assert first(machine).is_given(0.0)
-
-
-def test_one_of_two_network_managers_is_enough(machine: Machine) -> None:
-    machine.addresses.add(("10.0.1.4", 0))
-    machine.enabled.add(NETWORKMANAGER_UNIT)
-    assert first(machine).is_given(0.0)
-
-
-def test_without_a_network_manager_an_address_is_enough(machine: Machine) -> None:
-    machine.addresses.add(("10.0.1.4", 0))
-    machine.enabled.clear()
-    machine.active.clear()
-    assert first(machine).is_given(0.0)
-
-
 def test_without_an_address_the_boot_acts_after_five_seconds(machine: Machine) -> None:
     boot = Boot(machine.engine, 100.0)
     assert not boot.due(100.0)
@@ -102,6 +77,23 @@ def test_a_pass_follows_each_address_at_once_and_other_news_after_a_share(machin
     assert boot.due(101.4)
 
 
+def test_an_address_after_the_first_pass_causes_the_next_one(machine: Machine) -> None:
+    boot = Boot(machine.engine, 100.0)
+    assert boot.due(105.0)
+    boot.retry(105.2, 0.1, 0.2)
+    assert not boot.is_imds_late(120.0)
+    machine.addresses.add(("10.0.1.4", 0))
+    assert boot.due(120.0)
+    assert not boot.is_imds_late(120.1)
+
+
+def test_a_restart_waits_for_no_address(machine: Machine) -> None:
+    mark(machine.engine.run)
+    boot = Boot(machine.engine, 100.0)
+    assert boot.due(100.0)
+    assert boot.is_imds_late(100.0 + first_address.IMDS_SECONDS)
+
+
 def test_imds_has_a_second_from_the_first_address(machine: Machine) -> None:
     """A dead IMDS delays the boot by less than 2 s."""
     boot = Boot(machine.engine, 100.0)
@@ -109,6 +101,6 @@ def test_imds_has_a_second_from_the_first_address(machine: Machine) -> None:
     machine.addresses.add(("10.0.1.4", 0))
     assert boot.due(104.0)
     assert boot.imds_seconds(104.0) == first_address.IMDS_SECONDS
-    assert boot.imds_seconds(105.1) < 0.3
+    assert boot.imds_seconds(105.1) == first_address.LEAST_IMDS_SECONDS
     assert not boot.is_imds_late(105.0)
     assert boot.is_imds_late(104.0 + first_address.IMDS_SECONDS)
