@@ -32,7 +32,7 @@ link yet."""
 IPV6_ALONE = 0.2
 """Seconds in which an IPv4 address may follow. IMDS answers by IPv6 only if that is enabled."""
 
-IMDS_SECONDS = 1.2
+IMDS_SECONDS = 1.0
 """From the first address: for IMDS to describe the primary ENI. The boot waits no longer for it."""
 
 LEAST_IMDS_SECONDS = 0.5

@@ -101,18 +101,12 @@ def _promise(instance: LabInstance) -> dict[str, str]:
     }
 
 
-SECTION = '[[eni]]\nmatch = { device = 7 }\nmanage = "ignore"\n'
-"""A section that can withhold ec2net from an ENI by a fact that only IMDS knows."""
-
 ROWS = {
     "networkd": Row(files=_people, ec2net=False),
     "networkd, same promise": Row(files=_promise, ec2net=False),
     "predecessor": Row(files=lambda _: WIRING, ec2net=False),
     "resident": Row(),
     "on demand": Row(Mode.ON_DEMAND),
-    "resident, a section ignores ENIs": Row(
-        files=lambda _: {"/etc/ec2net/ec2net.toml.d/20-bench.toml": SECTION}
-    ),
     "networkd, same promise, dead IMDS": Row(files=_promise, ec2net=False, dead_imds=True),
     "networkd, cloud-init": Row(ec2net=False, cloud_init=True),
     "resident, cloud-init": Row(cloud_init=True),
