@@ -128,8 +128,14 @@ def plan_for(
     if any(eni.links and eni.standing is Standing.PENDING for eni in host.enis):
         keep |= _subnets_in_main(found.ours)
     staying = {*keep, *(i for items in wanted.values() for i in items)} if without else None
-    keep |= still_used(found.ours, staying)
+    keep |= still_used(found.ours, staying) | _shared_by_others(host, {*wanted, *without})
     return make_plan(wanted, found, keep=keep, owners=owned)
+
+
+def _shared_by_others(host: HostIntent, but: Collection[Mac]) -> frozenset[Item]:
+    """The rules of no single ENI that other ENIs need, whatever their backends."""
+    made = (intent.made_rules for intent in host.ready if intent.mac not in but)
+    return frozenset(rule for rules in made for rule in rules if rule.shared)
 
 
 def _detours(ours: Iterable[Item], staying: Iterable[Item]) -> frozenset[Item]:

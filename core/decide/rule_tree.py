@@ -315,29 +315,39 @@ def _is_free(version: int, snapshot: Snapshot, numbers: NumberPlan) -> bool:
 class _Moving:
     """Which sources have another place in the tree that is there than in the wanted one.
 
-    Either the rule of the source has another place, or a rule leads to a node that is no more.
+    The rule of the source has another place, a rule leads to a node that is no more, or another ENI
+    has a rule for a part of the source, or for more. That rule may stay: its ENI may be on hold.
     """
 
     def __init__(self, tree: Tree, present: Iterable[Rule]) -> None:
         self._bits = _BITS[tree.version]
-        self._leaves: dict[Source, Rule] = {}
-        self._others: set[Source] = set()
+        self._overlapping: dict[Source, list[Rule]] = defaultdict(list)
         self._former: dict[int, set[int]] = defaultdict(set)
+        wanted = sorted(tree.nodes)
         for rule in present:
             if rule.version != tree.version or not rule.source.prefixlen:
                 continue
-            number, length = source = _source(rule.source)
-            if not rule.table:
-                if rule not in tree.rows:
-                    self._former[length].add(number >> self._bits - length)
-            elif self._leaves.setdefault(source, rule) != rule:
-                self._others.add(source)
+            number, length = _source(rule.source)
+            if rule.table:
+                for source in self._that_overlap(number, length, wanted):
+                    self._overlapping[source].append(rule)
+            elif rule not in tree.rows:
+                self._former[length].add(number >> self._bits - length)
+
+    def _that_overlap(self, number: int, length: int, wanted: Sequence[Source]) -> Iterator[Source]:
+        """``wanted`` are disjoint and sorted."""
+        place = max(bisect_left(wanted, (number, 0)) - 1, 0)
+        while place < len(wanted) and wanted[place][0] < number + (1 << self._bits - length):
+            if wanted[place][0] + (1 << self._bits - wanted[place][1]) > number:
+                yield wanted[place]
+            place += 1
 
     def __call__(self, leaf: Rule) -> bool:
         """``leaf``: the wanted rule of a source."""
         source = _source(leaf.source)
-        if source in self._others or self._leaves.get(source, leaf) != leaf:
-            return True
+        for rule in self._overlapping.get(source, ()):
+            if rule != leaf and (rule.table != leaf.table or rule.source == leaf.source):
+                return True
         return any(
             source[0] >> self._bits - length in former for length, former in self._former.items()
         )

@@ -5,7 +5,7 @@ import random
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import groupby
 
@@ -353,3 +353,58 @@ def test_one_change_of_an_address_changes_few_rules() -> None:
     sources[1] = sources[1][:-1]
     plan = kernel.plan(with_sources(sources))
     assert 0 < len(plan.changes) < 40 < before
+
+
+def every_second(first: str, count: int) -> list[AnyNetwork]:
+    """No two are adjacent."""
+    return [IPv4Network((int(IPv4Network(first)[0]) + 2 * n, 32)) for n in range(count)]
+
+
+def test_a_pass_leaves_the_shared_rules_that_an_eni_of_another_backend_needs_now() -> None:
+    intents = with_sources([[], every_second("10.0.1.0", 50), every_second("10.0.2.0", 50)])
+    primary, first, second = (one.mac for one in intents.enis)
+    kernel = Kernel(random.Random(1))
+    # the additions of the first ENI fail, but not those that are shared
+    for change in kernel.plan(intents).changes:
+        if change.mac != first:
+            kernel.rules.make(change)
+    after = planted(intents, kernel.rules.all)
+    found = InPlace(tuple(kernel.rules.all))
+    by_mac = {one.mac: one.every_rule for one in after.ready}
+    plan = plan_for(after, {second}, {second: by_mac[second]}, found, frozenset())
+    assert plan == Plan()
+    of_first = {mac: by_mac[mac] for mac in (primary, first)}
+    plan = plan_for(after, {primary, first}, of_first, found, frozenset())
+    assert {change.action for change in plan.changes} == {Action.ADD}
+
+
+@pytest.mark.parametrize("holder", [1, 2])
+@pytest.mark.parametrize("state", ["held", "pending", "observed"])
+def test_a_new_source_has_plain_rules_while_another_eni_has_a_rule_for_its_cidr(
+    holder: int, state: str
+) -> None:
+    sources = [[], every_second("10.0.1.0", 50), every_second("10.0.2.0", 50)]
+    moving = [ip_network("10.0.3.20/32"), ip_network("10.0.3.21/32")]
+    kernel = Kernel(random.Random(1))
+    before = [[*own, *(moving if n == holder else ())] for n, own in enumerate(sources)]
+    for _ in range(4):
+        kernel.run(with_sources(before), (), ())
+    share = {holder: moving[:1], 3 - holder: moving[1:]}
+    after = with_sources([[*own, *share.get(n, ())] for n, own in enumerate(sources)])
+    mac = after.enis[holder].mac
+    if state == "pending":
+        after = after.without({mac: "no answer"}, Standing.PENDING)
+    if state == "observed":
+        after = replace(after, enis=tuple(map(partial(_observed, mac), after.enis)))
+    for _ in range(4):
+        for change in kernel.plan(after).changes:
+            if change.mac != mac:
+                kernel.rules.make(change)
+    tables = [table for table, *_ in kernel.rules.met(moving[1:])[0] if table != MAIN_TABLE]
+    assert tables[0] == 10000 + 3 - holder
+
+
+def _observed(mac: Mac, eni: EniOutcome) -> EniOutcome:
+    if eni.mac != mac or eni.intent is None:
+        return eni
+    return replace(eni, intent=replace(eni.intent, manage=Manage.OBSERVE))
