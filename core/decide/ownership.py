@@ -127,7 +127,10 @@ def plan_for(
     keep |= _detours(found.ours, (*keep, *(item for items in wanted.values() for item in items)))
     if any(eni.links and eni.standing is Standing.PENDING for eni in host.enis):
         keep |= _subnets_in_main(found.ours)
-    staying = {*keep, *(i for items in wanted.values() for i in items)} if without else None
+    staying = None
+    if without:
+        others = held(owned, {eni.mac for eni in host.enis} - without)
+        staying = {*keep, *others, *(i for items in wanted.values() for i in items)}
     keep |= still_used(found.ours, staying) | _shared_by_others(host, {*wanted, *without})
     return make_plan(wanted, found, keep=keep, owners=owned)
 

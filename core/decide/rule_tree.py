@@ -356,14 +356,16 @@ class _Moving:
 def still_used(items: Iterable[object], staying: Collection[object] | None) -> frozenset[Rule]:
     """The rules of no single ENI that lead to the rule of a source, or from there to the end.
 
-    ``staying``: the rules of sources that count; None: all that are among ``items``. A rule of a source
-    that goes needs its way: its removal may fail, or be undone. The next pass removes the way.
+    ``staying``: the rules of sources and ENIs that count; None: all that are among ``items``. One that
+    goes needs its way: its removal may fail, or be undone. The next pass removes the way.
     """
     rules = [item for item in items if isinstance(item, Rule)]
     leaves = [r for r in rules if r.target and r.table and r.source.prefixlen]
+    of_enis = [r for r in rules if r.table and not r.source.prefixlen and r.in_tree]
     if staying is not None:
         leaves = [rule for rule in leaves if rule in staying]
-    if not leaves:
+        of_enis = [rule for rule in of_enis if rule in staying]
+    if not leaves and not of_enis:
         return frozenset()
     numbers: dict[int, list[int]] = {4: [], 6: []}
     for leaf in leaves:
@@ -373,13 +375,18 @@ def still_used(items: Iterable[object], staying: Collection[object] | None) -> f
     rows = [r for r in rules if r.shared and r.source.prefixlen and _has_any(r, numbers)]
     starts = {(rule.version, rule.target) for rule in leaves}
     starts |= {(rule.version, rule.priority + 1) for rule in (*leaves, *rows)}
+    for version in {rule.version for rule in of_enis}:  # past the rules of ENIs
+        of_nodes = (r for r in rules if r.shared and not r.source.prefixlen)
+        first = min((r.priority for r in of_nodes if r.version == version), default=0)
+        starts.add((version, first))
+    last = {rule.version for rule in (*leaves, *of_enis)}
     ends = (
         rule
         for rule in rules
         if not rule.source.prefixlen
         and (
             (rule.version, rule.priority) in starts
-            or (rule.action is RuleAction.NOP and numbers[rule.version])
+            or (rule.action is RuleAction.NOP and rule.version in last)
         )
     )
     return frozenset((*rows, *ends))
