@@ -131,13 +131,24 @@ def plan_for(
     if without:
         others = held(owned, {eni.mac for eni in host.enis} - without)
         staying = {*keep, *others, *(i for items in wanted.values() for i in items)}
-    keep |= still_used(found.ours, staying) | _shared_by_others(host, {*wanted, *without})
+    keep |= still_used(found.ours, staying) | _shared_by_others(host, owned, wanted, without)
     return make_plan(wanted, found, keep=keep, owners=owned)
 
 
-def _shared_by_others(host: HostIntent, but: Collection[Mac]) -> frozenset[Item]:
-    """The rules of no single ENI that other ENIs need, whatever their backends."""
-    made = (intent.made_rules for intent in host.ready if intent.mac not in but)
+def _shared_by_others(
+    host: HostIntent,
+    owned: Mapping[Item, Mac],
+    wanted: Collection[Mac],
+    without: Collection[Mac],
+) -> frozenset[Item]:
+    """The rules of no single ENI that other ENIs need, whatever their backends.
+
+    A pass that removes ENIs may plan for no other: there, only ENIs with rules in the tree count.
+    """
+    need = {intent.mac for intent in host.ready} - {*wanted, *without}
+    if without:
+        need &= {mac for item, mac in owned.items() if purpose_of(item) is Purpose.TREE}
+    made = (intent.made_rules for intent in host.ready if intent.mac in need)
     return frozenset(rule for rules in made for rule in rules if rule.shared)
 
 

@@ -315,8 +315,8 @@ def _is_free(version: int, snapshot: Snapshot, numbers: NumberPlan) -> bool:
 class _Moving:
     """Which sources have another place in the tree that is there than in the wanted one.
 
-    The rule of the source has another place, a rule leads to a node that is no more, or another ENI
-    has a rule for a part of the source, or for more. That rule may stay: its ENI may be on hold.
+    The rule of the source has another place, or a rule leads to a node that is no more. Or another
+    ENI has a rule for a CIDR that overlaps the source, and keeps it while it is on hold.
     """
 
     def __init__(self, tree: Tree, present: Iterable[Rule]) -> None:

@@ -97,7 +97,7 @@ def _end_of(change: Change, broken: Broken) -> Ec2netError | None:
     """The error that ended the changes of this one's ENI.
 
     Without a rule that ENIs share, the earlier rules of all ENIs stay, and the tree gets none: every
-    packet could reach them. What leads packets past an ENI's rules stays as long as these.
+    packet could reach them. The rules that lead packets past those of an ENI stay as long as these.
     """
     mac, version = change.mac, version_of(change)
     removes = change.action is Action.REMOVE

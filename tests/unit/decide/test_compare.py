@@ -288,7 +288,7 @@ def test_rules_that_enis_share_are_added_once_and_for_no_single_eni() -> None:
     assert len(plan.changes) == 2
 
 
-def test_what_leads_past_the_rules_of_enis_in_a_tree_is_added_first_and_removed_last() -> None:
+def test_rules_that_lead_past_those_of_enis_are_added_first_and_removed_last() -> None:
     everything, main_first = ip_network("0.0.0.0/0"), Rule(RULE.source, 9999, 254, 0, 236)
     leaves = [
         Rule(NET, 22900, 10001, action=RuleAction.GOTO, target=26926),

@@ -324,6 +324,18 @@ def test_a_removal_leaves_no_rule() -> None:
     assert kernel.rules.all == []
 
 
+def test_a_removal_of_one_eni_after_the_other_leaves_no_rule() -> None:
+    kernel = Kernel(random.Random(1))
+    intents = with_sources(random_sources(kernel.rnd, 3, 100))
+    kernel.run(intents, (), ())
+    for one in intents.ready:
+        after = planted(intents, kernel.rules.all)
+        found, macs = InPlace(tuple(kernel.rules.all)), {i.mac for i in after.ready}
+        for change in plan_for(after, macs, {}, found, frozenset({one.mac})).changes:
+            kernel.rules.make(change)
+    assert kernel.rules.all == []
+
+
 def test_a_pass_for_one_eni_leaves_the_ways_of_the_others() -> None:
     kernel = Kernel(random.Random(1))
     intents = with_sources(random_sources(kernel.rnd, 3, 100))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a pass makes of its plan, if rules of ENIs are in a tree."""
+"""The changes that a pass makes and holds back, if rules of ENIs are in a tree."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -235,7 +235,7 @@ def test_without_a_rule_that_enis_share_the_tree_gets_none_and_the_earlier_rules
     assert [change.item for change in made.done] == [IPV6[0]]
 
 
-def test_what_leads_past_the_rules_of_an_eni_stays_as_long_as_these(tmp_path: Path) -> None:
+def test_rules_that_lead_past_those_of_an_eni_stay_as_long_as_these(tmp_path: Path) -> None:
     removed = [(OF_ENI, MAC), (SHARED, None), (END, None), (IPV4[0], OTHER)]
     plan = Plan(tuple(Change(Action.REMOVE, item, mac) for item, mac in removed))
     kernel: Any = FailingKernel({OF_ENI}, errno.ENOMEM)
