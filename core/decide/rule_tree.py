@@ -208,7 +208,7 @@ def tree_rules(
 ) -> tuple[tuple[Rule, ...], ...]:
     """For each ENI, the rules that stand for its plain ones; none if those do so themselves.
 
-    They are in the order in which they are added: what a rule leads to precedes it.
+    They are in the order in which they are added, after the shared ones: what a rule leads to precedes it.
     """
     present = {
         rule: rule
