@@ -57,7 +57,12 @@ def make_plan(
         Change(Action.REMOVE, item, owners.get(item)) for item in present.left if item not in keep
     ]
     order = {mac: place for place, mac in enumerate(wanted)}
-    additions.sort(key=lambda change: (order[change.mac] if change.mac else 0, change.item.rank))
+    # what ENIs share precedes all, in the reverse order of its removal
+    additions.sort(
+        key=lambda change: (
+            (order[change.mac], change.item.rank) if change.mac else (-1, -turn_of(change.item))
+        )
+    )
     removals.sort(key=lambda change: (-change.item.rank, turn_of(change.item)))
     conflicts = tuple(step for step in steps if isinstance(step, Conflict))
     return Plan((*additions, *removals), conflicts)

@@ -127,9 +127,29 @@ def plan_for(
     keep |= _detours(found.ours, (*keep, *(item for items in wanted.values() for item in items)))
     if any(eni.links and eni.standing is Standing.PENDING for eni in host.enis):
         keep |= _subnets_in_main(found.ours)
-    staying = {*keep, *(i for items in wanted.values() for i in items)} if without else None
-    keep |= still_used(found.ours, staying)
+    staying = None
+    if without:
+        others = held(owned, {eni.mac for eni in host.enis} - without)
+        staying = {*keep, *others, *(i for items in wanted.values() for i in items)}
+    keep |= still_used(found.ours, staying) | _shared_by_others(host, owned, wanted, without)
     return make_plan(wanted, found, keep=keep, owners=owned)
+
+
+def _shared_by_others(
+    host: HostIntent,
+    owned: Mapping[Item, Mac],
+    wanted: Collection[Mac],
+    without: Collection[Mac],
+) -> frozenset[Item]:
+    """The rules of no single ENI that other ENIs need, whatever their backends.
+
+    A pass that removes ENIs may plan for no other: there, only ENIs with rules in the tree count.
+    """
+    need = {intent.mac for intent in host.ready} - {*wanted, *without}
+    if without:
+        need &= {mac for item, mac in owned.items() if purpose_of(item) is Purpose.TREE}
+    made = (intent.made_rules for intent in host.ready if intent.mac in need)
+    return frozenset(rule for rules in made for rule in rules if rule.shared)
 
 
 def _detours(ours: Iterable[Item], staying: Iterable[Item]) -> frozenset[Item]:

@@ -208,7 +208,7 @@ def tree_rules(
 ) -> tuple[tuple[Rule, ...], ...]:
     """For each ENI, the rules that stand for its plain ones; none if those do so themselves.
 
-    They are in the order in which they are added: what a rule leads to precedes it.
+    They are in the order in which they are added, after the shared ones: what a rule leads to precedes it.
     """
     present = {
         rule: rule
@@ -315,29 +315,39 @@ def _is_free(version: int, snapshot: Snapshot, numbers: NumberPlan) -> bool:
 class _Moving:
     """Which sources have another place in the tree that is there than in the wanted one.
 
-    Either the rule of the source has another place, or a rule leads to a node that is no more.
+    The rule of the source has another place, or a rule leads to a node that is no more. Or another
+    ENI has a rule for a CIDR that overlaps the source, and keeps it while it is on hold.
     """
 
     def __init__(self, tree: Tree, present: Iterable[Rule]) -> None:
         self._bits = _BITS[tree.version]
-        self._leaves: dict[Source, Rule] = {}
-        self._others: set[Source] = set()
+        self._overlapping: dict[Source, list[Rule]] = defaultdict(list)
         self._former: dict[int, set[int]] = defaultdict(set)
+        wanted = sorted(tree.nodes)
         for rule in present:
             if rule.version != tree.version or not rule.source.prefixlen:
                 continue
-            number, length = source = _source(rule.source)
-            if not rule.table:
-                if rule not in tree.rows:
-                    self._former[length].add(number >> self._bits - length)
-            elif self._leaves.setdefault(source, rule) != rule:
-                self._others.add(source)
+            number, length = _source(rule.source)
+            if rule.table:
+                for source in self._that_overlap(number, length, wanted):
+                    self._overlapping[source].append(rule)
+            elif rule not in tree.rows:
+                self._former[length].add(number >> self._bits - length)
+
+    def _that_overlap(self, number: int, length: int, wanted: Sequence[Source]) -> Iterator[Source]:
+        """``wanted`` are disjoint and sorted."""
+        place = max(bisect_left(wanted, (number, 0)) - 1, 0)
+        while place < len(wanted) and wanted[place][0] < number + (1 << self._bits - length):
+            if wanted[place][0] + (1 << self._bits - wanted[place][1]) > number:
+                yield wanted[place]
+            place += 1
 
     def __call__(self, leaf: Rule) -> bool:
         """``leaf``: the wanted rule of a source."""
         source = _source(leaf.source)
-        if source in self._others or self._leaves.get(source, leaf) != leaf:
-            return True
+        for rule in self._overlapping.get(source, ()):
+            if rule != leaf and (rule.table != leaf.table or rule.source == leaf.source):
+                return True
         return any(
             source[0] >> self._bits - length in former for length, former in self._former.items()
         )
@@ -346,14 +356,16 @@ class _Moving:
 def still_used(items: Iterable[object], staying: Collection[object] | None) -> frozenset[Rule]:
     """The rules of no single ENI that lead to the rule of a source, or from there to the end.
 
-    ``staying``: the rules of sources that count; None: all that are among ``items``. A rule of a source
-    that goes needs its way: its removal may fail, or be undone. The next pass removes the way.
+    ``staying``: the rules of sources and ENIs that count; None: all that are among ``items``. One that
+    goes needs its way: its removal may fail, or be undone. The next pass removes the way.
     """
     rules = [item for item in items if isinstance(item, Rule)]
     leaves = [r for r in rules if r.target and r.table and r.source.prefixlen]
+    of_enis = [r for r in rules if r.table and not r.source.prefixlen and r.in_tree]
     if staying is not None:
         leaves = [rule for rule in leaves if rule in staying]
-    if not leaves:
+        of_enis = [rule for rule in of_enis if rule in staying]
+    if not leaves and not of_enis:
         return frozenset()
     numbers: dict[int, list[int]] = {4: [], 6: []}
     for leaf in leaves:
@@ -363,13 +375,18 @@ def still_used(items: Iterable[object], staying: Collection[object] | None) -> f
     rows = [r for r in rules if r.shared and r.source.prefixlen and _has_any(r, numbers)]
     starts = {(rule.version, rule.target) for rule in leaves}
     starts |= {(rule.version, rule.priority + 1) for rule in (*leaves, *rows)}
+    for version in {rule.version for rule in of_enis}:  # past the rules of ENIs
+        of_nodes = (r for r in rules if r.shared and not r.source.prefixlen)
+        first = min((r.priority for r in of_nodes if r.version == version), default=0)
+        starts.add((version, first))
+    last = {rule.version for rule in (*leaves, *of_enis)}
     ends = (
         rule
         for rule in rules
         if not rule.source.prefixlen
         and (
             (rule.version, rule.priority) in starts
-            or (rule.action is RuleAction.NOP and numbers[rule.version])
+            or (rule.action is RuleAction.NOP and rule.version in last)
         )
     )
     return frozenset((*rows, *ends))

@@ -92,9 +92,18 @@ class View:
         }
 
     def fingerprint(self, mac: Mac) -> str | None:
-        """Fingerprint of an ENI's intent; None without one."""
+        """Fingerprint of an ENI's intent; None without one.
+
+        Which rules stand for those of its sources depends on other ENIs.
+        """
         items = self.wanted.get(mac)
-        return fingerprint(self.choices[mac].backend, items) if items else None
+        if not items:
+            return None
+        outcome = self.host.of(mac)
+        if outcome is not None and outcome.intent is not None and outcome.intent.made_rules:
+            made = frozenset(outcome.intent.made_rules)
+            items = (*(item for item in items if item not in made), *outcome.intent.rules)
+        return fingerprint(self.choices[mac].backend, items)
 
     def applicable(self, not_ours: Collection[Mac]) -> dict[str, Plan]:
         """The plans to apply, by backend: without these ENIs, and first the plan with the primary's
@@ -174,14 +183,24 @@ class View:
         return replace(self, pause=pause, waiting=waiting)
 
     def _of_the_boot(self) -> frozenset[Change]:
-        """The changes of the primary ENI, and of the others what a network manager would make."""
+        """The changes of the primary ENI, with the rules that it shares with others, and of the others
+        what a network manager would make."""
         intents = {intent.mac: intent for intent in self.host.ready}
+        shared = {
+            rule
+            for intent in intents.values()
+            for rule in (intent.made_rules if intent.primary else ())
+            if rule.shared
+        }
         return frozenset(
             change
             for change in self.plan.changes
-            if (intent := intents.get(change.whose or Mac(""))) is not None
-            and change.action is not Action.REMOVE
-            and (intent.primary or _is_base(change.item, intent))
+            if change.action is not Action.REMOVE
+            and (
+                (intent.primary or _is_base(change.item, intent))
+                if (intent := intents.get(change.whose or Mac(""))) is not None
+                else change.item in shared
+            )
         )
 
     def memory_after(

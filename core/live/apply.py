@@ -36,7 +36,9 @@ _log = logging.getLogger("ec2net.live")
 
 Broken: TypeAlias = dict[tuple[Mac | None, int], Ec2netError]
 """For each ENI and IP version (0: both), the error that ended its changes. Without an ENI: the error of
-a rule that several ENIs need."""
+a rule that several ENIs need. With ``_IN_TREE``: why the tree still has rules of an ENI."""
+
+_IN_TREE = Mac("")
 
 
 def apply(
@@ -60,7 +62,6 @@ def apply(
     broken = {} if broken is None else broken
     open_journals = _open(plan, kernel, journals, broken)
     for change in _ways_first(plan.changes):
-        mac, version = change.mac, version_of(change)
         error = _end_of(change, broken)
         if error is None and deadline.expired():
             error = deadline.exceeded()
@@ -72,26 +73,47 @@ def apply(
         failed.append(Failure(change, error))
         if change.action is Action.REMOVE:
             left[change.item.identity] = error
-        if is_shared(change.item) or (mac is not None and not _live(change).optional):
-            broken.setdefault((mac, version), error)
+        _end_others(change, error, broken)
     _close(done, open_journals, journals)
     made = set(map(id, done))
     return Applied(tuple(change for change in plan.changes if id(change) in made), tuple(failed))
 
 
+def _end_others(failed: Change, error: Ec2netError, broken: Broken) -> None:
+    """Note the changes that are not made because ``failed`` was not."""
+    mac, version = failed.mac, version_of(failed)
+    removes = failed.action is Action.REMOVE
+    if is_shared(failed.item):
+        if not removes:
+            broken.setdefault((None, version), error)
+        return
+    if removes and _is_of_tree(failed):
+        broken.setdefault((_IN_TREE, version), error)
+    if mac is not None and not _live(failed).optional:
+        broken.setdefault((mac, version), error)
+
+
 def _end_of(change: Change, broken: Broken) -> Ec2netError | None:
-    """The error that ended the changes of this one's ENI. Without a rule that ENIs share, the earlier
-    rules of all ENIs stay."""
+    """The error that ended the changes of this one's ENI.
+
+    Without a rule that ENIs share, the earlier rules of all ENIs stay, and the tree gets none: every
+    packet could reach them. The rules that lead packets past those of an ENI stay as long as these.
+    """
     mac, version = change.mac, version_of(change)
-    if (
-        change.action is Action.REMOVE
-        and isinstance(change.item, Rule)
-        and (None, version) in broken
-    ):
-        return broken[None, version]
+    removes = change.action is Action.REMOVE
+    if (removes and isinstance(change.item, Rule)) or _is_of_tree(change):
+        error = broken.get((None, version))
+        if error is None and removes and is_shared(change.item):
+            error = broken.get((_IN_TREE, version))
+        if error is not None:
+            return error
     if mac is None:
         return None
     return broken.get((mac, _BOTH), broken.get((mac, version)))
+
+
+def _is_of_tree(change: Change) -> bool:
+    return isinstance(change.item, Rule) and change.item.in_tree
 
 
 def _ways_first(changes: Sequence[Change]) -> Iterator[Change]:

@@ -33,8 +33,8 @@ AnyAddress: TypeAlias = IPv4Address | IPv6Address
 AnyNetwork: TypeAlias = IPv4Network | IPv6Network
 AnyInterface: TypeAlias = IPv4Interface | IPv6Interface
 
-_AFTER_ALL = 2**33
-"""After the turn of every rule of the tree."""
+_PRIORITIES = 2**32
+"""More than any priority."""
 
 LAST_PRIORITIES = range(32762, 32766)
 """Before main's (32766; fib_default_rules_init), and after every rule that must precede main's."""
@@ -426,10 +426,27 @@ class Rule(KernelItem):
         return self.action in (RuleAction.GOTO, RuleAction.NOP) and not self.table
 
     @property
+    def in_tree(self) -> bool:
+        """Whether it is part of the tree (``core/decide/rule_tree.py``)."""
+        return self.purpose is Purpose.TREE or (
+            self.purpose is Purpose.SOURCES and not self.source.prefixlen
+        )
+
+    @property
     def turn(self) -> int:
-        """The tree goes from its root on (``core/decide/rule_tree.py``). The plain rule to a table
-        goes before main-first, which then still precedes the tree."""
-        return self.priority if self.purpose is Purpose.TREE else _AFTER_ALL - self.priority
+        """The rules of the tree's sources go first, then those of ENIs, which no other packet may
+        reach; then what leads to nodes, the ends of nodes, and the end of the tree.
+
+        The plain rule to a table goes before main-first, which then still precedes the tree.
+        """
+        if not self.in_tree:
+            return 5 * _PRIORITIES - self.priority
+        if self.table:
+            return self.priority + (0 if self.source.prefixlen else _PRIORITIES)
+        if self.source.prefixlen:
+            return 2 * _PRIORITIES + self.priority
+        is_end = self.action is RuleAction.NOP
+        return 4 * _PRIORITIES + (self.priority if is_end else -self.priority)
 
     @property
     def identity(self) -> tuple[object, ...]:

@@ -288,11 +288,37 @@ def test_rules_that_enis_share_are_added_once_and_for_no_single_eni() -> None:
     assert len(plan.changes) == 2
 
 
-def test_removals_go_from_the_root_of_a_tree_on_and_leave_main_first_until_last() -> None:
-    main_first = Rule(RULE.source, 9999, 254, 0, 236)
-    tree = [
-        Rule(NET, 22800, 0, action=RuleAction.GOTO, target=22900),
+def test_rules_that_lead_past_those_of_enis_are_added_first_and_removed_last() -> None:
+    everything, main_first = ip_network("0.0.0.0/0"), Rule(RULE.source, 9999, 254, 0, 236)
+    leaves = [
+        Rule(NET, 22900, 10001, action=RuleAction.GOTO, target=26926),
         Rule(RULE.source, 22900, 10001, action=RuleAction.GOTO, target=26926),
     ]
-    plan = make_plan({}, InPlace(ours=(main_first, RULE, *reversed(tree))))
-    assert [change.item for change in plan.changes] == [*tree, RULE, main_first]
+    block = [
+        Rule(everything, 26926, 254, 0, 236),
+        Rule(everything, 26927, 10001),
+        Rule(everything, 26928, 10001, action=RuleAction.GOTO, target=29999),
+    ]
+    shared = [
+        Rule(NET, 22800, 0, action=RuleAction.GOTO, target=22900),
+        Rule(NET, 22900, 0, action=RuleAction.GOTO, target=23000),
+        Rule(everything, 22901, 0, action=RuleAction.GOTO, target=29999),
+        Rule(everything, 22801, 0, action=RuleAction.GOTO, target=29999),
+        Rule(everything, 29999, 0, action=RuleAction.NOP),
+    ]
+    items = [*leaves, *block, *shared, RULE, main_first]
+    plan = make_plan({}, InPlace(ours=(RULE, main_first, *shared, *block, *leaves)))
+    removed = [change.item for change in plan.changes]
+    assert {*removed[:2]} == {*leaves}
+    assert removed[2:] == items[2:]
+    added = make_plan({MAC: (RULE, main_first, *block, *leaves, *shared)}, InPlace()).changes
+    assert [change.item for change in added[:5]] == [*reversed(shared)]
+
+
+def test_the_rule_of_a_source_is_removed_before_a_shared_one_of_the_same_cidr() -> None:
+    """The kernel takes table 0 in a request to remove a rule for any table."""
+    leaf = Rule(NET, 25000, 10001, action=RuleAction.GOTO, target=26926)
+    row = Rule(NET, 25000, 0, action=RuleAction.GOTO, target=25500)
+    for ours in ((leaf, row), (row, leaf)):
+        plan = make_plan({}, InPlace(ours=ours))
+        assert [change.item for change in plan.changes] == [leaf, row]

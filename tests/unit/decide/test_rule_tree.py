@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """A tree of rules leads each source as plain rules do, while it changes as well."""
 
+import errno
 import random
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 
 import pytest
 from endurance import rounds
@@ -20,14 +23,21 @@ from ec2net.core.decide.intent import EniOutcome, HostIntent, Standing
 from ec2net.core.decide.ownership import plan_for
 from ec2net.core.decide.routing import covers, rules
 from ec2net.core.decide.rule_tree import LEAST_IN_TREE, MOST_PLAIN
+from ec2net.core.live.apply import apply
+from ec2net.core.model.errors import KernelError
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.model.objects import MAIN_TABLE, AnyNetwork, Mark, Rule, RuleAction
 from ec2net.core.model.plan import Action, Change, InPlace, Plan
 from ec2net.core.model.snapshot import Found, Snapshot
+from ec2net.core.runtime.deadline import Deadline
+from ec2net.core.state.journal import Journals
+from ec2net.core.state.run_dir import RunDir
 
 NUMBERS, OURS = NumberPlan(), 236
+NO_JOURNALS = Journals(RunDir(Path("/nonexistent")))
 FIRST = {4: int(ip_network("10.0.0.0/8")[0]), 6: int(ip_network("2001:db8::/32")[0])}
+IPV6 = [IPv6Network((FIRST[6] + number * 977, 128)) for number in range(200)]
 
 
 class Rules:
@@ -159,6 +169,11 @@ def random_sources(
     return found
 
 
+def every_second(first: str, count: int) -> list[AnyNetwork]:
+    """No two are adjacent."""
+    return [IPv4Network((int(IPv4Network(first)[0]) + 2 * n, 32)) for n in range(count)]
+
+
 @pytest.mark.parametrize("one_subnet", [False, True], ids=["in many subnets", "in one subnet"])
 @pytest.mark.parametrize("routing", [Routing.MAIN_FIRST, Routing.STRICT])
 @pytest.mark.parametrize("seed", range(2))
@@ -188,16 +203,24 @@ def test_a_packet_is_compared_with_few_rules() -> None:
 
 
 class Kernel:
-    """Passes over a host, each change by itself; some fail, as ``core/live/apply.py`` has it."""
+    """Passes over a host; some changes fail."""
+
+    marks_addresses = True
 
     def __init__(self, rnd: random.Random) -> None:
         self.rules = Rules()
         self.rnd = rnd
+        self._fails = 0.0
+        self._checks = 0.02
+        self._asked: tuple[Sequence[AnyNetwork], Sequence[object]] = ((), ())
 
-    def plan(self, intents: HostIntent, without: bool = False) -> Plan:
+    def plan(
+        self, intents: HostIntent, without: bool = False, only: Collection[Mac] | None = None
+    ) -> Plan:
         after = planted(intents, self.rules.all)
         macs = {one.mac for one in after.enis}
-        wanted = {} if without else {one.mac: one.every_rule for one in after.ready}
+        planned = set() if without else macs if only is None else only
+        wanted = {one.mac: one.every_rule for one in after.ready if one.mac in planned}
         found = InPlace(tuple(self.rules.all))
         return plan_for(after, macs, wanted, found, frozenset(macs) if without else frozenset())
 
@@ -207,24 +230,29 @@ class Kernel:
         asked: Sequence[AnyNetwork],
         answers: Sequence[object],
         fails: float = 0,
+        *,
+        checks: float = 0.02,
+        without: bool = False,
+        only: Collection[Mac] | None = None,
     ) -> None:
         """Each source of ``asked`` has its first answers at each moment."""
-        broken: set[tuple[Mac | None, int]] = set()
-        for change in self.plan(intents).changes:
-            assert isinstance(change.item, Rule)
-            version = change.item.version
-            if change.action is Action.REMOVE and (None, version) in broken:
-                continue
-            if change.mac is not None and (change.mac, version) in broken:
-                continue
-            if self.rnd.random() < fails:
-                if change.mac is not None or change.item.shared:
-                    broken.add((change.mac, version))
-                continue
-            self.rules.make(change)
-            if self.rnd.random() < 0.02:
-                self._check(asked, answers)
+        self._fails, self._checks, self._asked = fails, checks, (asked, answers)
+        kernel: Any = self
+        apply(self.plan(intents, without, only), kernel, NO_JOURNALS, Deadline(60))
         self._check(asked, answers)
+
+    def add(self, item: Rule) -> None:
+        self._change(self.rules.add, item)
+
+    def remove(self, item: Rule) -> None:
+        self._change(self.rules.all.remove, item)
+
+    def _change(self, change: Callable[[Rule], None], item: Rule) -> None:
+        if self.rnd.random() < self._fails:
+            raise KernelError("refused", errno=errno.ENOMEM)
+        change(item)
+        if self.rnd.random() < self._checks:
+            self._check(*self._asked)
 
     def _check(self, asked: Sequence[AnyNetwork], answers: Sequence[object]) -> None:
         for source, met, right in zip(asked, self.rules.met(asked), answers, strict=True):
@@ -258,6 +286,34 @@ def test_no_packet_misses_while_sources_are_added_and_removed(seed: int, fails: 
             kernel.run(with_sources(sources), staying, answers, failing)
 
 
+STRANGERS = [
+    ip_network(one) for one in ("0.0.0.0", "10.0.0.10", "10.0.1.1", "172.17.0.2", "2001:db8::7")
+]
+
+
+@pytest.mark.parametrize("fails", [0, 0.02], ids=["", "while changes fail"])
+@pytest.mark.parametrize("routing", [Routing.MAIN_FIRST, Routing.STRICT])
+@pytest.mark.parametrize("seed", range(rounds(5)))
+def test_no_packet_of_another_source_reaches_the_rules_of_an_eni(
+    seed: int, routing: Routing, fails: float
+) -> None:
+    kernel = Kernel(random.Random(seed))
+    sources = [every_second(f"10.0.{n}.20", 40) for n in range(4)]
+    sources = [[*own, *IPV6[n::4]] for n, own in enumerate(sources)]
+    nothing: list[list[object]] = [[] for _ in STRANGERS]
+    few = with_sources([own[:15] for own in sources], routing)
+    whole = with_sources(sources, routing)
+    pass_ = partial(kernel.run, asked=STRANGERS, answers=nothing, checks=1)
+    pass_(whole, only={whole.enis[2].mac}, fails=fails)
+    for intents in (whole, few, whole):
+        for failing in (fails, fails, 0, 0, 0):
+            pass_(intents, fails=failing)
+        assert kernel.plan(intents) == Plan()
+    for failing in (fails, fails, 0):
+        pass_(whole, without=True, fails=failing)
+    assert kernel.rules.all == []
+
+
 def test_a_removal_leaves_no_rule() -> None:
     kernel = Kernel(random.Random(1))
     intents = with_sources(random_sources(kernel.rnd, 3, 100))
@@ -265,6 +321,18 @@ def test_a_removal_leaves_no_rule() -> None:
     assert kernel.rules.all
     for change in kernel.plan(intents, without=True).changes:
         kernel.rules.make(change)
+    assert kernel.rules.all == []
+
+
+def test_a_removal_of_one_eni_after_the_other_leaves_no_rule() -> None:
+    kernel = Kernel(random.Random(1))
+    intents = with_sources(random_sources(kernel.rnd, 3, 100))
+    kernel.run(intents, (), ())
+    for one in intents.ready:
+        after = planted(intents, kernel.rules.all)
+        found, macs = InPlace(tuple(kernel.rules.all)), {i.mac for i in after.ready}
+        for change in plan_for(after, macs, {}, found, frozenset({one.mac})).changes:
+            kernel.rules.make(change)
     assert kernel.rules.all == []
 
 
@@ -292,9 +360,6 @@ def test_the_rules_of_an_eni_without_facts_stay_in_the_tree() -> None:
     waiting = intents.without({intents.ready[1].mac: "no answer"}, Standing.PENDING)
     for _ in range(3):
         kernel.run(waiting, asked, before)
-
-
-IPV6 = [IPv6Network((FIRST[6] + number * 977, 128)) for number in range(200)]
 
 
 def uses_tree(intents: HostIntent) -> bool:
@@ -353,3 +418,53 @@ def test_one_change_of_an_address_changes_few_rules() -> None:
     sources[1] = sources[1][:-1]
     plan = kernel.plan(with_sources(sources))
     assert 0 < len(plan.changes) < 40 < before
+
+
+def test_a_pass_leaves_the_shared_rules_that_an_eni_of_another_backend_needs_now() -> None:
+    intents = with_sources([[], every_second("10.0.1.0", 50), every_second("10.0.2.0", 50)])
+    primary, first, second = (one.mac for one in intents.enis)
+    kernel = Kernel(random.Random(1))
+    # the additions of the first ENI fail, but not those that are shared
+    for change in kernel.plan(intents).changes:
+        if change.mac != first:
+            kernel.rules.make(change)
+    after = planted(intents, kernel.rules.all)
+    found = InPlace(tuple(kernel.rules.all))
+    by_mac = {one.mac: one.every_rule for one in after.ready}
+    plan = plan_for(after, {second}, {second: by_mac[second]}, found, frozenset())
+    assert plan == Plan()
+    of_first = {mac: by_mac[mac] for mac in (primary, first)}
+    plan = plan_for(after, {primary, first}, of_first, found, frozenset())
+    assert {change.action for change in plan.changes} == {Action.ADD}
+
+
+@pytest.mark.parametrize("holder", [1, 2])
+@pytest.mark.parametrize("state", ["held", "pending", "observed"])
+def test_a_new_source_has_plain_rules_while_another_eni_has_a_rule_for_its_cidr(
+    holder: int, state: str
+) -> None:
+    sources = [[], every_second("10.0.1.0", 50), every_second("10.0.2.0", 50)]
+    moving = [ip_network("10.0.3.20/32"), ip_network("10.0.3.21/32")]
+    kernel = Kernel(random.Random(1))
+    before = [[*own, *(moving if n == holder else ())] for n, own in enumerate(sources)]
+    for _ in range(4):
+        kernel.run(with_sources(before), (), ())
+    share = {holder: moving[:1], 3 - holder: moving[1:]}
+    after = with_sources([[*own, *share.get(n, ())] for n, own in enumerate(sources)])
+    mac = after.enis[holder].mac
+    if state == "pending":
+        after = after.without({mac: "no answer"}, Standing.PENDING)
+    if state == "observed":
+        after = replace(after, enis=tuple(map(partial(_observed, mac), after.enis)))
+    for _ in range(4):
+        for change in kernel.plan(after).changes:
+            if change.mac != mac:
+                kernel.rules.make(change)
+    tables = [table for table, *_ in kernel.rules.met(moving[1:])[0] if table != MAIN_TABLE]
+    assert tables[0] == 10000 + 3 - holder
+
+
+def _observed(mac: Mac, eni: EniOutcome) -> EniOutcome:
+    if eni.mac != mac or eni.intent is None:
+        return eni
+    return replace(eni, intent=replace(eni.intent, manage=Manage.OBSERVE))

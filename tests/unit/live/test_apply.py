@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ec2net.core.live.apply import apply
+from ec2net.core.live.apply import Broken, apply
 from ec2net.core.model.errors import ExitStatus, KernelError
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import (
@@ -28,6 +28,7 @@ from ec2net.core.state.journal import Journals
 from ec2net.core.state.run_dir import RunDir
 
 MAC = Mac.parse("06:ec:02:00:00:01")
+OTHER = Mac.parse("06:ec:02:00:00:02")
 LINK = LinkRef(1, "lo")
 """A link of this host, so that it exists."""
 
@@ -208,19 +209,40 @@ def test_an_apply_compares_no_change_with_all_others(
     assert len(compared) < len(plan.changes)
 
 
-def test_without_a_rule_that_enis_share_the_earlier_rules_of_its_ip_version_stay(
+EVERYTHING = ip_network("0.0.0.0/0")
+SHARED = Rule(ip_network("10.0.0.0/16"), 22800, 0, action=RuleAction.GOTO, target=22900)
+LEAF = Rule(ip_network("10.0.1.5/32"), 22900, 10001, action=RuleAction.GOTO, target=26926)
+OF_ENI = Rule(EVERYTHING, 26927, 10001)
+END = Rule(EVERYTHING, 29999, 0, action=RuleAction.NOP)
+
+
+def test_without_a_rule_that_enis_share_the_tree_gets_none_and_the_earlier_rules_stay(
     tmp_path: Path,
 ) -> None:
-    shared = Rule(ip_network("10.0.0.0/16"), 22800, 0, action=RuleAction.GOTO, target=22900)
-    leaf = Rule(ip_network("10.0.1.5/32"), 22900, 10001, action=RuleAction.GOTO, target=26926)
+    """The rules of an ENI in the tree are for all packets that reach them."""
     plan = Plan(
         (
-            Change(Action.ADD, shared, None),
-            Change(Action.ADD, leaf, MAC),
+            Change(Action.ADD, END, None),
+            Change(Action.ADD, SHARED, None),
+            Change(Action.ADD, OF_ENI, MAC),
+            Change(Action.ADD, LEAF, OTHER),
             Change(Action.REMOVE, IPV4[0], MAC),
             Change(Action.REMOVE, IPV6[0], MAC),
         )
     )
-    kernel: Any = FailingKernel({shared}, errno.ENOMEM)
+    kernel: Any = FailingKernel({END}, errno.ENOMEM)
     made = apply(plan, kernel, Journals(RunDir(tmp_path)), Deadline(60, "apply"))
-    assert [failure.change.item for failure in made.failed] == [shared, IPV4[0]]
+    assert [change.item for change in made.done] == [IPV6[0]]
+
+
+def test_rules_that_lead_past_those_of_an_eni_stay_as_long_as_these(tmp_path: Path) -> None:
+    removed = [(OF_ENI, MAC), (SHARED, None), (END, None), (IPV4[0], OTHER)]
+    plan = Plan(tuple(Change(Action.REMOVE, item, mac) for item, mac in removed))
+    kernel: Any = FailingKernel({OF_ENI}, errno.ENOMEM)
+    broken: Broken = {}
+    made = apply(plan, kernel, Journals(RunDir(tmp_path)), Deadline(60, "apply"), broken)
+    assert [change.item for change in made.done] == [IPV4[0]]
+    # the plan of another backend has the same removals
+    of_other = Plan(plan.changes[1:])
+    made = apply(of_other, kernel, Journals(RunDir(tmp_path)), Deadline(60, "apply"), broken)
+    assert [change.item for change in made.done] == [IPV4[0]]
