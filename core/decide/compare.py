@@ -56,16 +56,21 @@ def make_plan(
     removals = [
         Change(Action.REMOVE, item, owners.get(item)) for item in present.left if item not in keep
     ]
-    order = {mac: place for place, mac in enumerate(wanted)}
-    # what ENIs share precedes all, in the reverse order of its removal
-    additions.sort(
-        key=lambda change: (
-            (order[change.mac], change.item.rank) if change.mac else (-1, -turn_of(change.item))
-        )
-    )
     removals.sort(key=lambda change: (-change.item.rank, turn_of(change.item)))
     conflicts = tuple(step for step in steps if isinstance(step, Conflict))
-    return Plan((*additions, *removals), conflicts)
+    return Plan((*_in_order(additions, wanted), *removals), conflicts)
+
+
+def _in_order(additions: Iterable[Change], macs: Iterable[Mac]) -> list[Change]:
+    """What ENIs share precedes all, in the reverse order of its removal; then ENI by ENI."""
+    places = {mac: place for place, mac in enumerate(macs)}
+
+    def place(change: Change) -> tuple[int, int]:
+        if change.mac is None:
+            return -1, -turn_of(change.item)
+        return places[change.mac], change.item.rank
+
+    return sorted(additions, key=place)
 
 
 class _Present:
