@@ -62,7 +62,7 @@ def make_plan(
 
 
 def _in_order(additions: Iterable[Change], macs: Iterable[Mac]) -> list[Change]:
-    """What ENIs share precedes all, in the reverse order of its removal; then ENI by ENI."""
+    """Shared items precede all, in the reverse order of their removal. Then ENI by ENI."""
     places = {mac: place for place, mac in enumerate(macs)}
 
     def place(change: Change) -> tuple[int, int]:

@@ -203,7 +203,7 @@ def forward(found: Found, works: Works) -> tuple[Step, ...]:
                 works.restart,
             ),
             Work(
-                "add the addresses again with ec2net's prefix length (/32), and remove those with the tool's",
+                "add the addresses again with prefix length /32, and remove those with the tool's prefix length",
                 works.claim,
             ),
         ]

@@ -133,7 +133,7 @@ def test_a_restart_makes_networkmanager_forget_objects_of_the_tool() -> None:
             "restart NetworkManager, so that it no longer restores the tool's addresses, routes and "
             "rules; every lease and address stays"
         ),
-        "add the addresses again with ec2net's prefix length (/32), and remove those with the tool's",
+        "add the addresses again with prefix length /32, and remove those with the tool's prefix length",
     ]
     assert "1 of its rules and routes are in the kernel" in state_of(found)
     (remark,) = remarks(found)
