@@ -198,8 +198,8 @@ class Passes:
             if eni.link is not None and eni.link == report.host.primary_link:
                 self.primary = eni.mac
             before = self.tracks.get(eni.mac)
-            if only is not None and eni.mac not in only and before is not None:
-                continue
+            if only is not None and eni.mac not in only:
+                continue  # the pass did not judge it
             track = follow(before, eni, report, now, self._pace)
             if before is None or before.state is not track.state:
                 _log.debug("%s: %s%s", eni.name, track.state, track.reason and f": {track.reason}")

@@ -21,6 +21,8 @@ from manager import Manager, managed
 from old_version import unpacked_or_not_run
 from probe import Streams
 
+from ec2net.core.kernel import link_events
+from ec2net.core.runtime.deadline import readable
 from ec2net.core.simulation.vpc.eni import Detach, Eni
 from ec2net.core.simulation.vpc.imds_faults import Fault, Status
 
@@ -72,6 +74,9 @@ def use_version(instance: Instance, source: Path) -> None:
     instance.source = source
 
 
+_LINK, _IPV6_ADDRESS = 0x1, 0x100
+"""RTMGRP_LINK and RTMGRP_IPV6_IFADDR (include/uapi/linux/rtnetlink.h)."""
+
 DIRECTIONS = ("old to new and back", "new to old and back")
 
 
@@ -114,6 +119,13 @@ class Host:
         return self.instance.files().keys() - {"resident.json"}
 
 
+def is_up(instance: Instance, link: str) -> bool:
+    """Whether a link has its carrier and its link-local address."""
+    state = instance.kernel()
+    carrier = [line for line in state["links"] if link in line and '"operstate": "UP"' in line]
+    return bool(carrier) and any(link in line and "fe80:" in line for line in state["addresses"])
+
+
 @pytest.fixture(params=DIRECTIONS)
 def versions(request: pytest.FixtureRequest, old: Path) -> tuple[Path, Path]:
     """The version that configures a host, and the one that takes it over."""
@@ -131,7 +143,11 @@ def host(versions: tuple[Path, Path], instance: Instance, tmp_path: Path) -> Hos
     instance.configure(CONFIG.format(metrics=metrics))
     use_version(instance, versions[0])
     # A link that was brought up stays so when its ENI is removed.
-    instance.guest.ip(["link set ens6 up"])
+    with instance.guest.call(lambda: link_events.KernelEvents(_LINK | _IPV6_ADDRESS)) as events:
+        instance.guest.ip(["link set ens6 up"])
+        while not is_up(instance, "ens6"):  # the carrier follows later
+            assert readable([events.fileno()], 60)
+            events.drain()
     bare = instance.kernel()
     instance.ec2net("refresh")
     without = instance.kernel()

@@ -300,16 +300,14 @@ BROKEN = (
         "a filter drops what an address sends",
         "foreign filter",
         nft("output", "ip saddr 10.0.2.4 drop"),
-        doctor=said(1, "[filter]", "[imds]", "10.0.2.4", "table inet fw", "chain output"),
+        doctor=said(1, "[filter]", "10.0.2.4", "table inet fw", "chain output"),
         quick=True,
     ),
     Row(
         "a filter drops what arrives for an address",
         "foreign filter",
         nft("input", "ip6 daddr 2001:db8:0:2::/64 drop"),
-        doctor=said(
-            1, "[filter]", "[gateway]", "[imds]", "2001:db8:0:2::", "table inet fw", "chain input"
-        ),
+        doctor=said(1, "[filter]", "[gateway]", "2001:db8:0:2::", "table inet fw", "chain input"),
     ),
     Row(
         "a filter drops everything on a link",
