@@ -120,6 +120,7 @@ def test_only_one_daemon_runs(vpc: SimulatedVpc, instance: Instance, pair: tuple
         )
         assert manager.stop() == 0
     with managed(instance) as manager:  # another process can take its lock now: the daemon yields
+        manager.until_configured(2)  # no pass writes there meanwhile
         shutil.rmtree(instance.run_dir)
         manager.process.send_signal(signal.SIGHUP)  # a poll, at once
         assert manager.process.wait(LIMIT) == 1
