@@ -206,7 +206,7 @@ STRANGERS = (
         "ip route replace default via 10.0.2.99 dev ens6 table 10001 src 10.0.2.4 onlink",
         after=said(1, "ens6", "a foreign object is in its place", "10.0.2.99"),
         verify=said(4, "10001", "10.0.2.99"),
-        doctor=said(1, "[conflict]", "[imds]", "10.0.2.99", "10001", "ip route del"),
+        doctor=said(1, "[conflict]", "10.0.2.99", "10001", "ip route del"),
         explain=said(0, "10.0.2.99"),
     ),
     Stranger(
@@ -425,7 +425,7 @@ STRANGERS = (
         after=said(0, "configured"),
         verify=ALL_WELL,
         connect=said(4, "10.0.2.4"),
-        doctor=said(0, "[gateway]", "[imds]", "10.0.2.1", "ip neigh del 10.0.2.1 dev ens6"),
+        doctor=said(0, "[gateway]", "10.0.2.1", "ip neigh del 10.0.2.1 dev ens6"),
     ),
     Stranger(
         "gateway-silent",
@@ -433,7 +433,7 @@ STRANGERS = (
         around=silent_gateway,
         after=said(0, "configured"),
         verify=ALL_WELL,
-        doctor=said(1, "[gateway]", "[imds]", "ens6", "10.0.2.1", never=("fe80:ec2::1",)),
+        doctor=said(1, "[gateway]", "ens6", "10.0.2.1", never=("fe80:ec2::1",)),
     ),
     Stranger(
         "link-down",
@@ -451,7 +451,7 @@ STRANGERS = (
         "ip link set ens6 down; ip link set ens6 name lan0; ip link set lan0 up",
         after=said(0, "lan0", "configured", "5/5"),
         verify=said(4, "lan0"),
-        doctor=said(1, "[drift]", "[default-route]", "[routing]", "[imds]", "lan0"),
+        doctor=said(1, "[drift]", "[default-route]", "[routing]", "lan0"),
         explain=said(0, "lan0", "would change"),
     ),
     Stranger(
