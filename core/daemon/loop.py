@@ -169,7 +169,10 @@ class Loop:
             self._service.status(self._passes.summary())
 
     def _due(self, now: float) -> Work | None:
-        """Until READY, passes for the primary ENI alone if the host has several ENIs."""
+        """Until READY at a boot, passes for the primary ENI alone if the host has several ENIs.
+
+        A restart need not hurry, and a network manager may await changes of all ENIs together.
+        """
         if self._ready or self._control.waiting:
             return self._schedule.due(self._passes.tracks.values(), now)
         try:
@@ -178,7 +181,7 @@ class Loop:
         except KernelError as error:
             self._passes.complain(str(error), code_of(error))
         self._passes.imds_seconds = seconds = self._boot.imds_seconds(now)
-        if len(self._known) > 1:
+        if len(self._known) > 1 and not self._boot.restarted:
             self._engine.new_pass()
             with suppress(ImdsError):  # the poll reports it
                 limit = self._signals.deadline(seconds / 2, "the primary ENI")

@@ -108,9 +108,10 @@ class Boot:
     def __init__(self, engine: Engine, began: float) -> None:
         self._first = FirstAddress(engine)
         self._limit = began + SECONDS
-        restarted = last_pass(engine.run) is not None
-        self._begun = restarted  # a restart waits for no address
-        self._given: float | None = began if restarted else None
+        self.restarted = last_pass(engine.run) is not None
+        """Whether a pass has ended in this boot before."""
+        self._begun = self.restarted  # a restart waits for no address
+        self._given: float | None = began if self.restarted else None
         self._again = began
 
     def due(self, now: float) -> bool:
