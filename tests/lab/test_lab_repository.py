@@ -19,31 +19,12 @@ import ec2net
 
 pytestmark = pytest.mark.lab
 
-_STUB = """\
-Name: stub-of-a-host
-Version: 1
-Release: 1
-Summary: Tells dnf what the root file system has
-License: Apache-2.0
-BuildArch: noarch
-Provides: /bin/sh
-Provides: python3.11
-Provides: systemd
-%description
-%{summary}.
-%files
-"""
-
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that ``createrepo_c`` has indexed."""
     folder = tmp_path_factory.mktemp("repository")
-    spec = folder / "stub.spec"
-    spec.write_text(_STUB)
-    places = (f"_topdir {folder}/build", f"_rpmdir {folder}")
-    defines = [word for place in places for word in ("--define", place)]
-    output("rpmbuild", "-bb", "--quiet", *defines, spec)
+    lab_package.build_stub(folder)
     shutil.copy(lab_package.built_rpm("amzn2023"), folder)
     output("createrepo_c", "--quiet", folder)
     return folder

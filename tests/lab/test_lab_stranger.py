@@ -293,29 +293,9 @@ def test_the_hour_with_the_deb_leaves_the_host_unchanged(release: Release) -> No
         hour(instance, INSTALL_DEB, DOWN_DEB, INSTALL_DEB, PURGE)
 
 
-_STUB = """\
-Name: stub-of-a-host
-Version: 1
-Release: 1
-Summary: Tells dnf what the root file system has
-License: Apache-2.0
-BuildArch: noarch
-Provides: /bin/sh
-Provides: python3.11
-Provides: systemd
-%description
-%{summary}.
-%files
-"""
-
-
 def install_stub(instance: LabInstance, folder: Path) -> None:
     """The programs that the root file system has without rpm."""
-    (folder / "stub.spec").write_text(_STUB)
-    places = (f"_topdir {folder}/build", f"_rpmdir {folder}")
-    defines = [word for place in places for word in ("--define", place)]
-    output("rpmbuild", "-bb", "--quiet", *defines, folder / "stub.spec")
-    (stub,) = folder.glob("noarch/*.rpm")
+    stub = lab_package.build_stub(folder)
     run(instance.host, Step(f"dnf install {stub}", "Installed:"))
 
 

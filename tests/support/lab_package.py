@@ -8,12 +8,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from enum import Enum
 from functools import cache
 from pathlib import Path
 
-from checkout import TOP
+from checkout import TOP, output
 from lab_root import LAYERS, LabUnavailable, Release, cached_root, overlay
 from old_version import OLD, unpacked_or_not_run
 
@@ -51,6 +52,34 @@ _UNITS = (
     "usr/lib/udev/rules.d/*ec2net*",
     "etc/systemd/system/*.wants/ec2net*",
 )
+
+
+_STUB = """\
+Name: stub-of-a-host
+Version: 1
+Release: 1
+Summary: Tells dnf what the root file system has
+License: Apache-2.0
+BuildArch: noarch
+Provides: /bin/sh
+Provides: python3.11
+Provides: systemd
+%description
+%{summary}.
+%files
+"""
+"""An rpm for a host without rpm's database."""
+
+
+def build_stub(folder: Path) -> Path:
+    """The rpm, below ``folder``, that provides what a root file system has without rpm."""
+    spec = folder / "stub.spec"
+    spec.write_text(_STUB)
+    places = (f"_topdir {folder}/build", f"_rpmdir {folder}")
+    defines = [word for place in places for word in ("--define", place)]
+    output("rpmbuild", "-bb", "--quiet", *defines, spec)
+    (stub,) = folder.glob("noarch/*.rpm")
+    return stub
 
 
 class Installed(Enum):
@@ -114,13 +143,20 @@ def built_old(kind: str = "deb") -> Path:
 def lend_libraries(tree: Path) -> None:
     """This checkout's bundled libraries, as the sandbox has no network: ``build.sh`` of the old
     version keeps them by the checksum of its list."""
-    pins = (tree / "packaging/rpm/vendor.txt").read_bytes()
-    libraries = tree / f".cache/vendor-{hashlib.sha256(pins).hexdigest()[:16]}"
-    (kept,) = (TOP / ".cache").glob("vendor-*")
-    shutil.copytree(kept, libraries)
+    mine = TOP / "packaging/rpm"
+    keys = (
+        (TOP, [mine / name for name in ("vendor.sh", "vendor.txt", "certifi.py")]),
+        (tree, [tree / "packaging/rpm/vendor.txt"]),
+    )
+    kept, lent = (top / f".cache/vendor-{_checksum(files)}" for top, files in keys)
+    shutil.copytree(kept, lent)
 
 
-@cache
+def _checksum(files: Iterable[Path]) -> str:
+    """As ``build.sh`` computes it."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
 def layer(release: Release, deb: Path) -> Path:
     """Files that the installation of a package adds to a root file system: a layer that all hosts
     of a run share. The end of the sandbox deletes the layer."""
