@@ -51,7 +51,6 @@ def duration(text: str) -> float:
 
 def endpoint(text: str) -> tuple[str, int]:
     """An address and a port, such as ``[2001:db8::1]:443``. Raises ``ArgumentTypeError``."""
-
     from ipaddress import ip_address
 
     host, _, port = text.rpartition(":")

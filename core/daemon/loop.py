@@ -22,7 +22,7 @@ from ec2net.core.daemon.published import Published
 from ec2net.core.daemon.schedule import Kind, Schedule, Work
 from ec2net.core.decide.candidate import eni_links
 from ec2net.core.engine.engine import Engine
-from ec2net.core.engine.first_address import Boot, has_addresses, prepare
+from ec2net.core.engine.first_address import Boot, prepare, primary_is_complete
 from ec2net.core.engine.pass_plan import View
 from ec2net.core.host import udev
 from ec2net.core.host.missed_events import show, unseen
@@ -125,7 +125,7 @@ class Loop:
                 events.follow()
             try:
                 self._arrivals(events)
-                if not self._ready:
+                if not self._ready and not self._boot.restarted:
                     prepare(self._engine)
                 while True:  # ends by a signal
                     if self._service.hungry:
@@ -191,8 +191,7 @@ class Loop:
 
     def _changed(self, view: View, done: tuple[Change, ...]) -> None:
         """The boot goes on as soon as the primary ENI has its addresses; the rest follows."""
-        intent = next((i for i in view.host.ready if i.primary), None)
-        if not self._ready and intent is not None and has_addresses(intent, view.snapshot, done):
+        if not self._ready and primary_is_complete(view, done):
             self._be_ready()
 
     def _go_on(self, now: float) -> None:

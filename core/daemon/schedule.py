@@ -47,6 +47,19 @@ class Work:
     macs: frozenset[Mac] = frozenset()
 
 
+class _Burst:
+    """Some pieces of work at once, and after them one in ``seconds``: a leaky bucket."""
+
+    def __init__(self, at_once: int, seconds: float, now: float) -> None:
+        self._seconds = seconds
+        self._depth = (at_once - 1) * seconds
+        self.free = now - self._depth
+        """The next piece not before this time."""
+
+    def take(self, now: float) -> None:
+        self.free = max(self.free, now - self._depth) + self._seconds
+
+
 class Schedule:
     """The next time of each kind."""
 
@@ -60,9 +73,9 @@ class Schedule:
         self._listings: float | None = None
         self._look: float | None = None
         self._verify: float | None = None
-        self._verify_free = now - (VERIFY_AT_ONCE - 1) * VERIFY_PAUSE
+        self._verifications = _Burst(VERIFY_AT_ONCE, VERIFY_PAUSE, now)
         self._routes: float | None = None
-        self._routes_free = now - (ROUTES_AT_ONCE - 1) * ROUTES_SECONDS
+        self._looks_for_routes = _Burst(ROUTES_AT_ONCE, ROUTES_SECONDS, now)
         self._fighting = False
 
     def poke(self, now: float) -> None:
@@ -72,7 +85,7 @@ class Schedule:
     def routed(self, now: float) -> None:
         """Another tool changed a rule or a route that can take an ENI's traffic."""
         if self._verify is None:
-            self._verify = max(now + VERIFY_SOON, self._verify_free)
+            self._verify = max(now + VERIFY_SOON, self._verifications.free)
 
     def changed(self, now: float) -> None:
         """The kernel reported that an owned object or a link is gone."""
@@ -85,7 +98,7 @@ class Schedule:
     def rerouted(self, now: float) -> None:
         """Others changed main's routes through ENIs."""
         if self._routes is None:
-            self._routes = max(now + self._settings.debounce, self._routes_free)
+            self._routes = max(now + self._settings.debounce, self._looks_for_routes.free)
 
     def fighting(self, now: float) -> bool:
         """Whether a repair waits because the budget is used up, or would."""
@@ -99,15 +112,14 @@ class Schedule:
         looks = [time for time in (self._look, self._routes) if time is not None and time <= now]
         if self._poll <= now or looks or verify:
             if self._routes is not None:
-                rested = now - (ROUTES_AT_ONCE - 1) * ROUTES_SECONDS
-                self._routes_free = max(self._routes_free, rested) + ROUTES_SECONDS
+                self._looks_for_routes.take(now)
             self._look = self._routes = None
             if self._poll <= now:
                 return Work(Kind.POLL)
             if not verify:
                 return Work(Kind.LOOK)
-            rested = now - (VERIFY_AT_ONCE - 1) * VERIFY_PAUSE
-            self._verify, self._verify_free = None, max(self._verify_free, rested) + VERIFY_PAUSE
+            self._verify = None
+            self._verifications.take(now)
             return Work(Kind.VERIFY)
         macs = frozenset(t.mac for t in tracks if t.again is not None and t.again <= now)
         if macs:

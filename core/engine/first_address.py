@@ -13,6 +13,7 @@ from importlib import import_module
 from ec2net.core.decide.candidate import eni_links
 from ec2net.core.decide.intent import EniIntent
 from ec2net.core.engine.engine import Engine
+from ec2net.core.engine.pass_plan import View
 from ec2net.core.kernel.link_events import KernelEvents
 from ec2net.core.live.observe import snapshot_of
 from ec2net.core.model.errors import DeadlineExceeded, Ec2netError
@@ -90,6 +91,12 @@ def wait(engine: Engine, limit: Deadline) -> None:
             events.drain()
 
 
+def primary_is_complete(view: View, done: Iterable[Change]) -> bool:
+    """Whether the primary ENI has its addresses after the changes of a pass, so that a boot may go on."""
+    primary = next((intent for intent in view.host.ready if intent.primary), None)
+    return primary is not None and has_addresses(primary, view.snapshot, done)
+
+
 def has_addresses(intent: EniIntent, snapshot: Snapshot, done: Iterable[Change] = ()) -> bool:
     """Whether every address of the ENI is on its link, by a snapshot and the changes after it."""
     items = [found.item for found in snapshot.addresses]
@@ -107,7 +114,7 @@ class Boot:
 
     def __init__(self, engine: Engine, began: float) -> None:
         self._first = FirstAddress(engine)
-        self._limit = began + SECONDS
+        self._began = began
         self.restarted = last_pass(engine.run) is not None
         """Whether a pass has ended in this boot before."""
         self._begun = self.restarted  # a restart waits for no address
@@ -120,7 +127,7 @@ class Boot:
             self._given = now
             self._again = min(self._again, now)
         if not self._begun:
-            if self._given is None and now < self._limit:
+            if self._given is None and now < self._began + SECONDS:
                 self._again = now + TICK
                 return False
             self._begun, self._again = True, now
@@ -132,7 +139,7 @@ class Boot:
 
     def retry(self, now: float, first: float, share: float) -> None:
         """The pass left something pending: run the next one after a share of the time so far."""
-        self._again = now + max(first, share * (now - (self._given or self._limit - SECONDS)))
+        self._again = now + max(first, share * (now - (self._given or self._began)))
 
     @property
     def next(self) -> float:

@@ -79,10 +79,9 @@ def _start_primary(options: Namespace) -> ExitStatus:
 
 
 def _ready_if_complete(service: ServiceManager, view: "View", done: tuple["Change", ...]) -> None:
-    from ec2net.core.engine.first_address import has_addresses
+    from ec2net.core.engine.first_address import primary_is_complete
 
-    intent = next((intent for intent in view.host.ready if intent.primary), None)
-    if intent is not None and has_addresses(intent, view.snapshot, done):
+    if primary_is_complete(view, done):
         service.ready("")
 
 
