@@ -14,14 +14,14 @@ from ec2net.core.model.errors import SharedTables
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.numbers import NumberPlan
 from ec2net.core.model.objects import Route
-from ec2net.core.model.policy_rule import maker_of
+from ec2net.core.model.policy_rule import KERNEL, maker_of
 from ec2net.core.model.snapshot import Snapshot
 
 SHOWN = 3
 """Tables that are named."""
 
-_KERNEL, _PBR = 2, 195
-"""RTPROT_KERNEL, and FRR's RTPROT_PBR (zebra/rt_netlink.h)."""
+_PBR = 195
+"""FRR's RTPROT_PBR (zebra/rt_netlink.h)."""
 
 _REMEDY = "let it use other tables, or change numbers.table_base in ec2net's configuration"
 
@@ -35,7 +35,7 @@ def shared_tables(
     found: defaultdict[int, dict[int, EniOutcome | None]] = defaultdict(dict)
     for made in snapshot.routes:
         route, eni = made.item, enis.get(made.item.table)
-        if route.table not in numbers.tables or made.protocol in (_KERNEL, numbers.protocol):
+        if route.table not in numbers.tables or made.protocol in (KERNEL, numbers.protocol):
             continue
         if eni is not None and not _is_kept(eni, observed):
             continue

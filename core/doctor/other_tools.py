@@ -13,10 +13,8 @@ from ec2net.core.host.other_tools import Danger, recognise
 from ec2net.core.model.errors import DoubleManagement
 from ec2net.core.model.identity import Mac
 from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE, Route, Rule
+from ec2net.core.model.policy_rule import KERNEL
 from ec2net.core.model.snapshot import Snapshot
-
-_RTPROT_KERNEL = 2
-"""include/uapi/linux/rtnetlink.h: the kernel made it, together with an address or a device."""
 
 _HARM = {
     Danger.DOUBLE: "; it configures the same ENIs, together with ec2net where coexist_with allows it",
@@ -63,7 +61,7 @@ def holdings(view: View, own: int) -> Holdings:
                 found[rule] = eni
         for made in view.snapshot.routes:
             route = made.item
-            if made.protocol in (own, _RTPROT_KERNEL) or route.table in (MAIN_TABLE, LOCAL_TABLE):
+            if made.protocol in (own, KERNEL) or route.table in (MAIN_TABLE, LOCAL_TABLE):
                 continue
             if eni := links.get(route.link.index) or tables.get(route.table):
                 found[route] = eni

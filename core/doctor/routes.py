@@ -17,11 +17,8 @@ from ec2net.core.model.objects import (
     RouteKind,
     Rule,
 )
-from ec2net.core.model.policy_rule import maker_of
+from ec2net.core.model.policy_rule import KERNEL, maker_of
 from ec2net.core.model.snapshot import Found, Snapshot
-
-_RTPROT_KERNEL = 2
-"""include/uapi/linux/rtnetlink.h: the kernel made it, together with an address or a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +146,7 @@ def foreign_objects(
             yield _foreign(made, "", _harm(rule, host))
     for found in snapshot.routes:
         route = found.item
-        if found.protocol in (numbers.protocol, _RTPROT_KERNEL) or route.table in theirs:
+        if found.protocol in (numbers.protocol, KERNEL) or route.table in theirs:
             continue
         if route in but:
             continue

@@ -7,10 +7,10 @@ or that fails packets, is the one.
 
 from dataclasses import dataclass, replace
 
-from ec2net.core.engine.surroundings import KERNEL, Surroundings
+from ec2net.core.engine.surroundings import Surroundings
 from ec2net.core.kernel.session import RouteAnswer
 from ec2net.core.model.objects import AnyAddress, Route, RouteKind, Rule, RuleAction
-from ec2net.core.model.policy_rule import FAILING, LOOKUP, PolicyRule, table_name
+from ec2net.core.model.policy_rule import FAILING, KERNEL, LOOKUP, PolicyRule, table_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,14 +14,11 @@ from ec2net.core.decide.main_table import known_subnets
 from ec2net.core.decide.routing import EVERYTHING
 from ec2net.core.model.facts import Facts
 from ec2net.core.model.objects import AnyAddress, AnyNetwork, Route, Rule, RuleAction
-from ec2net.core.model.policy_rule import PolicyRule
+from ec2net.core.model.policy_rule import KERNEL, PolicyRule
 from ec2net.core.model.snapshot import Snapshot
 
 DEVICES = 4
 """Networks of other links that are looked up: bridges and tunnels, of which a host has few."""
-
-KERNEL = 2
-"""RTPROT_KERNEL: the protocol of the three rules that every host has."""
 
 
 class _HasSource(Protocol):
@@ -59,15 +56,10 @@ class OwnRules:
     """ec2net's rules that look something up, or fail packets: those that a packet meets."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
-        rules = tuple(rules)
-        gotos = [rule.priority for rule in rules if rule.action is RuleAction.GOTO]
-        first = min(gotos, default=None)
-        last = max((rule.target for rule in rules), default=0)
         tree: dict[int, list[Rule]] = {4: [], 6: []}
         plain: list[Rule] = []
         for rule in rules:
-            inside = first is not None and first <= rule.priority <= last
-            (tree[rule.version] if inside else plain).append(rule)
+            (tree[rule.version] if rule.in_tree else plain).append(rule)
         self._plain = RuleIndex(plain)
         self._tree = {version: _InTree(of_tree) for version, of_tree in tree.items()}
 

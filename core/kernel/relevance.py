@@ -14,12 +14,12 @@ from functools import lru_cache
 
 from ec2net.core.kernel import next_hops, wire
 from ec2net.core.model.objects import LOCAL_TABLE, MAIN_TABLE, AnyNetwork
+from ec2net.core.model.policy_rule import KERNEL
 
 _RTMSG = struct.Struct("=8BI")
 """struct rtmsg: family, dst_len, src_len, tos, table, protocol, scope, type, flags."""
 _RTA_DST, _RTA_OIF, _RTA_TABLE = 1, 4, 15
 _VERSIONS = {socket.AF_INET: 4, socket.AF_INET6: 6}
-_RTPROT_KERNEL = 2
 _ONE_LINK = struct.pack("=HH", 8, _RTA_OIF)
 """A route with several next hops has RTA_MULTIPATH instead."""
 _RTM_F_CLONED = 0x200
@@ -84,7 +84,7 @@ class RelevantRoutes:
                 or self._is_through(raw)
             )
         if table == LOCAL_TABLE:
-            return bool(protocol != _RTPROT_KERNEL)
+            return bool(protocol != KERNEL)
         whole = wire.number(raw, wire.ROUTES, _RTA_TABLE) or table
         if whole in self._inputs[4]:
             return length == 0 or self._is_around(_VERSIONS.get(family, 0), length, raw)

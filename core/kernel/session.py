@@ -37,7 +37,6 @@ from ec2net.core.model.objects import (
     Rule,
     Setting,
 )
-from ec2net.core.model.policy_rule import PolicyRule
 from ec2net.core.model.snapshot import AddressState, Found, Snapshot
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
@@ -174,6 +173,7 @@ class Kernel:
         accept_ra = _accept_ra(link for link in links if link.driver in drivers)
         parts = (links, addresses, *routes, *rules, accept_ra, state)
         if self._last is None or self._last[0] != parts:
+            foreign = [one for same in rules for one in same if isinstance(one, ForeignRule)]
             self._last = (
                 parts,
                 Snapshot(
@@ -182,9 +182,9 @@ class Kernel:
                     tuple(route for same in routes for route in same),
                     _modelled(rules),
                     accept_ra,
-                    _policy(rules),
+                    tuple(one.rule for one in foreign),
                     state,
-                    _further(rules),
+                    _further(foreign),
                 ),
             )
         return self._last[1]
@@ -372,17 +372,10 @@ def _modelled(rules: Iterable[Iterable[Found[Rule] | ForeignRule]]) -> tuple[Fou
     return tuple(one for one in found if one is not None)
 
 
-def _policy(rules: Iterable[Iterable[Found[Rule] | ForeignRule]]) -> tuple[PolicyRule, ...]:
-    return tuple(one.rule for same in rules for one in same if isinstance(one, ForeignRule))
-
-
-def _further(rules: Iterable[Iterable[Found[Rule] | ForeignRule]]) -> frozenset[tuple[int, int]]:
-    """IP version and priority of the foreign rules that cannot be objects of a plan."""
+def _further(foreign: Iterable[ForeignRule]) -> frozenset[tuple[int, int]]:
+    """IP version and priority of the rules that cannot be objects of a plan."""
     return frozenset(
-        (one.rule.version, one.rule.priority)
-        for same in rules
-        for one in same
-        if isinstance(one, ForeignRule) and one.modelled is None
+        (one.rule.version, one.rule.priority) for one in foreign if one.modelled is None
     )
 
 

@@ -14,6 +14,10 @@ from ec2net.core.model.objects import (
     Mark,
 )
 
+KERNEL = 2
+"""RTPROT_KERNEL (include/uapi/linux/rtnetlink.h): of the three rules that every host has, and of the
+routes that come with an address or a device."""
+
 LOOKUP = "lookup"
 FAILING = ("blackhole", "unreachable", "prohibit")
 """Actions by which a packet goes nowhere."""
@@ -22,7 +26,7 @@ _BOOT = (0, 3)
 """RTPROT_UNSPEC and RTPROT_BOOT: the default of ip(8) and of old kernels, so it names no tool."""
 
 _MAKERS = {
-    2: "the kernel",
+    KERNEL: "the kernel",
     4: "a network manager's configuration (protocol static)",
     11: "zebra",
     12: "bird",
