@@ -157,6 +157,7 @@ def _checksum(files: Iterable[Path]) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
+@cache
 def layer(release: Release, deb: Path) -> Path:
     """Files that the installation of a package adds to a root file system: a layer that all hosts
     of a run share. The end of the sandbox deletes the layer."""
