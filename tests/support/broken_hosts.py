@@ -863,11 +863,16 @@ def environment_of(instance: Instance) -> dict[str, str]:
     return {**environment(instance.source), **variables}
 
 
+def run_script(instance: Instance, script: str) -> None:
+    """The script of a row, in the guest."""
+    if script:
+        done = instance.guest.run(["sh", "-euc", script], env=environment_of(instance))
+        assert done.returncode == 0, done.stderr
+
+
 def make(instance: Instance, row: Row) -> None:
     """Run the script of the row, and the pass after it."""
-    if row.script:
-        done = instance.guest.run(["sh", "-euc", row.script], env=environment_of(instance))
-        assert done.returncode == 0, done.stderr
+    run_script(instance, row.script)
     if row.passes:
         instance.ec2net("refresh", status=row.status.status)
 
@@ -878,11 +883,16 @@ def asked(instance: Instance, row: Row) -> list[str]:
     mac = str(instance.vpc.enis[-1].mac)
     about = mac if row.about == "MAC" else row.about
     for command, expected in row.commands.items():
-        arguments = [command, about] if command == "explain" else [command]
-        done = instance.ec2net(*arguments, status=None)
-        print(f"$ ec2net {' '.join(arguments)} -> {done.returncode}\n{done.stdout}{done.stderr}")
-        found += wrong(command, expected, done.returncode, done.stdout + done.stderr)
+        found += answer(instance, [command, about] if command == "explain" else [command], expected)
     return found
+
+
+def answer(instance: Instance, arguments: list[str], expected: Said) -> list[str]:
+    """How the answer of a command differs from what is expected; prints it."""
+    done = instance.ec2net(*arguments, status=None)
+    output = done.stdout + done.stderr
+    print(f"$ ec2net {' '.join(arguments)} -> {done.returncode}\n{output}")
+    return wrong(arguments[0], expected, done.returncode, output)
 
 
 def kinds() -> set[str]:

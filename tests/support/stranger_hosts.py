@@ -16,7 +16,17 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
-from broken_hosts import WELL, Said, environment_of, imds, said, told, wrong
+from broken_hosts import (
+    WELL,
+    Said,
+    answer,
+    hop_limit_of_one,
+    imds,
+    run_script,
+    said,
+    silent_gateway,
+    told,
+)
 from instance import Instance, primary
 
 from ec2net.core.simulation.vpc.imds_faults import Delay, Status
@@ -77,23 +87,13 @@ def asked(instance: Instance, row: Stranger) -> list[str]:
     """All answers that are not what the row expects; prints them all."""
     found: list[str] = []
     with row.around(instance):
-        if row.script:
-            script = row.script.replace("/etc/ec2net/ec2net.toml", "$CONFIG")
-            done = instance.guest.run(["sh", "-euc", script], env=environment_of(instance))
-            assert done.returncode == 0, done.stderr
+        run_script(instance, row.script.replace("/etc/ec2net/ec2net.toml", "$CONFIG"))
         for arguments, expected in row.questions:
             found += answer(instance, arguments, expected)
         done = instance.ec2net("refresh", status=None)
         print(f"$ ec2net refresh -> {done.returncode}\n{done.stdout}{done.stderr}")
         found += [f"after a pass, {one}" for one in answer(instance, ["status"], row.after)]
     return found
-
-
-def answer(instance: Instance, arguments: list[str], expected: Said) -> list[str]:
-    done = instance.ec2net(*arguments, status=None)
-    output = done.stdout + done.stderr
-    print(f"$ ec2net {' '.join(arguments)} -> {done.returncode}\n{output}")
-    return wrong(arguments[0], expected, done.returncode, output)
 
 
 @contextmanager
@@ -110,19 +110,11 @@ def delegated(instance: Instance) -> Iterator[None]:
 
 
 @contextmanager
-def silent_gateway(instance: Instance) -> Iterator[None]:
-    instance.vpc.router.nft(
-        "table arp quiet {\n chain asked {\n  type filter hook input priority 0\n"
-        "  arp daddr ip 10.0.2.1 drop\n }\n}\n"
-    )
-    instance.guest.ip(["neigh flush dev ens6"])
-    yield
-
-
-@contextmanager
-def hop_limit_of_one(instance: Instance) -> Iterator[None]:
-    instance.vpc.router.sysctl({"net/ipv4/ip_default_ttl": "1"})
-    yield
+def forgotten_gateway(instance: Instance) -> Iterator[None]:
+    """It answers no more, and the host has no entry of it."""
+    with silent_gateway(instance):
+        instance.guest.ip(["neigh flush dev ens6"])
+        yield
 
 
 WG0 = "ip tuntap add dev wg0 mode tun; ip addr add 10.99.0.1/24 dev wg0; ip link set wg0 up\n"
@@ -430,7 +422,7 @@ STRANGERS = (
     Stranger(
         "gateway-silent",
         "gateway",
-        around=silent_gateway,
+        around=forgotten_gateway,
         after=said(0, "configured"),
         verify=ALL_WELL,
         doctor=said(1, "[gateway]", "ens6", "10.0.2.1", never=("fe80:ec2::1",)),
